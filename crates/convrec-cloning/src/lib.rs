@@ -1,0 +1,1 @@
+//! Remap-Reflect-Adjust: from a black-box teacher to demonstrations inside the catalog

@@ -1,0 +1,37 @@
+//! The vocabulary of conversational recommendation, and its files.
+//!
+//! A *conversation* ends with a user's turn; an answer is a *ranked list* of catalog *items*. Every other crate of the
+//! workspace speaks in the types of this one.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Turn`], [`Role`] | one message of a conversation and who wrote it |
+//! | [`Item`] | a title and, where known, a year: how items are named in conversations and lists |
+//! | [`CatalogItem`] | an item of the catalog with what is known about it |
+//! | [`ItemId`] | the place of an item in its catalog |
+//! | [`Example`] | a conversation, the items already seen in it, and the items that were right |
+//! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
+//!
+//! Files are JSON lines. A bad line is an error that names the file, the line and the field:
+//!
+//! ```
+//! use convrec_core::{CatalogItem, jsonl};
+//!
+//! let text = "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"Alien\", \"year\": \"1979\"}\n";
+//! let error = jsonl::read::<CatalogItem>(text.as_bytes(), "films.jsonl").unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "films.jsonl, line 2, field `year`: invalid type: string \"1979\", expected i32; \
+//!      mend the line or remove it"
+//! );
+//!
+//! let items: Vec<CatalogItem> = jsonl::read(&text.as_bytes()[..32], "films.jsonl")?;
+//! assert_eq!(items[0].item().to_string(), "Heat (1995)");
+//! # Ok::<(), convrec_core::jsonl::Error>(())
+//! ```
+
+pub mod files;
+pub mod jsonl;
+mod types;
+
+pub use types::{CatalogItem, Demonstration, Example, Item, ItemId, Role, Turn};

@@ -1,0 +1,1 @@
+//! Everything between strings and token ids: list formats, one parse for items and rank spans, tokenizers, prompts

@@ -1,0 +1,1 @@
+//! The two training loops (SFT and Rank-GRPO), rollouts, rewards, evaluation, checkpoints and logs
