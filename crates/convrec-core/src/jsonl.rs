@@ -1,7 +1,7 @@
 //! JSON lines in and out; every error names the file, the line and the field.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde::Serialize;

@@ -1,1 +1,17 @@
-//! A decoder-only language model on burn: weights in and out, KV cache, sampling, exact log-probs
+//! A decoder-only language model on burn.
+
+mod cache;
+mod config;
+mod decoder;
+mod generate;
+mod log_probs;
+mod rope;
+mod sampling;
+mod weights;
+
+pub use config::{ConfigError, Llama3Scaling, ModelConfig};
+pub use decoder::Policy;
+pub use generate::{Completion, Generation};
+pub use log_probs::{Sequence, TokenLogProbs};
+pub use sampling::Sampling;
+pub use weights::WeightsError;

@@ -57,6 +57,15 @@ pub fn model_path(name: &str) -> Option<PathBuf> {
     find("CONVREC_MODELS", "models", name)
 }
 
+/// The path of the tokenizer that the golden numbers were made with; says loudly where there is none. It is also looked
+/// for in `../shared/models` beside the workspace.
+pub fn tokenizer_path() -> Option<PathBuf> {
+    let name = "smollm2-135m-instruct/tokenizer.json";
+    let beside = root().join("../shared/models").join(name);
+    let is_default = std::env::var_os("CONVREC_MODELS").is_none() && !root().join("models").join(name).exists();
+    if is_default && beside.exists() { Some(beside) } else { model_path(name) }
+}
+
 fn find(variable: &str, default: &str, name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map_or_else(|| root().join(default), PathBuf::from);
     let path = folder.join(name);

@@ -1,0 +1,179 @@
+use std::collections::HashMap;
+use std::ops::Index;
+use std::path::Path;
+
+use convrec_core::jsonl::{self, Check};
+use convrec_core::{CatalogItem, Item, ItemId};
+
+use crate::normalise;
+
+/// How far a named year may lie from the catalog's: two years, as in the paper's evaluation.
+pub const YEAR_TOLERANCE: u32 = 2;
+
+/// Why there is no catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The file cannot be read, or a line of it is bad.
+    #[error(transparent)]
+    Read(#[from] jsonl::Error),
+    /// The lines of the file are good, but together they make no catalog.
+    #[error("{file}: {problem}")]
+    File {
+        /// The file, as the caller named it.
+        file: String,
+        /// What is wrong with its items.
+        problem: Box<CatalogError>,
+    },
+    /// No items.
+    #[error("the catalog has no items; expected at least one")]
+    Empty,
+    /// A title without text.
+    #[error("item {place} of the catalog has a blank title; name it or remove it")]
+    BlankTitle {
+        /// The place of the item, from 1; its line, where the file has no blank lines.
+        place: usize,
+    },
+    /// Two items with the same title and year.
+    #[error(
+        "items {first} and {second} of the catalog are both `{item}`; remove one, or tell them apart by year or title"
+    )]
+    Duplicate {
+        /// The place of the earlier item, from 1; its line, where the file has no blank lines.
+        first: usize,
+        /// The place of the later one.
+        second: usize,
+        /// What both are called.
+        item: Item,
+    },
+}
+
+/// The items that may be recommended, indexed by title.
+///
+/// An [`ItemId`] is the place of an item in the list given to [`Catalog::new`]: the first item is 0.
+///
+/// No two items share title *and* year. Titles alone may be shared (remakes), years may be unknown, and titles may
+/// differ in case only; what a name with such a title means is decided by [`Catalog::resolve`].
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    items: Vec<CatalogItem>,
+    /// Ids by normalised title, each list in order.
+    by_title: HashMap<String, Vec<ItemId>>,
+}
+
+impl Catalog {
+    /// Indexes `items`.
+    ///
+    /// # Errors
+    /// When there is no item, a title is blank, or two items have the same title and year.
+    pub fn new(items: Vec<CatalogItem>) -> Result<Self, CatalogError> {
+        if items.is_empty() {
+            return Err(CatalogError::Empty);
+        }
+        let mut by_title: HashMap<String, Vec<ItemId>> = HashMap::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if item.check().is_err() {
+                return Err(CatalogError::BlankTitle { place: index + 1 });
+            }
+            let sharing = by_title.entry(normalise(&item.title)).or_default();
+            let equal = |id: &&ItemId| is_named(&items[id.index()], &item.title, item.year);
+            if let Some(id) = sharing.iter().find(equal) {
+                return Err(CatalogError::Duplicate { first: id.index() + 1, second: index + 1, item: item.item() });
+            }
+            sharing.push(ItemId(u32::try_from(index).expect("a catalog has fewer than 2^32 items")));
+        }
+        Ok(Self { items, by_title })
+    }
+
+    /// Reads a catalog file: one [`CatalogItem`] a line.
+    ///
+    /// # Errors
+    /// When the file cannot be read, at its first bad line, and as in [`Catalog::new`]; the error names the file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, CatalogError> {
+        let file = path.as_ref().display().to_string();
+        Self::new(jsonl::read_file(path)?).map_err(|problem| CatalogError::File { file, problem: Box::new(problem) })
+    }
+
+    /// The number of items; at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a catalog is never empty")]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// The item with this id, where there is one. `catalog[id]` is the same for ids known to be of this catalog.
+    pub fn get(&self, id: ItemId) -> Option<&CatalogItem> {
+        self.items.get(id.index())
+    }
+
+    /// All items with their ids, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (ItemId, &CatalogItem)> {
+        self.items.iter().enumerate().map(|(index, item)| (ItemId(index as u32), item))
+    }
+
+    /// The item with exactly this title and this year (or without a year, as named).
+    pub fn find(&self, item: &Item) -> Option<ItemId> {
+        let mut sharing = self.find_normalised(&item.title).iter().copied();
+        sharing.find(|&id| is_named(&self[id], &item.title, item.year))
+    }
+
+    /// The items with this title once both are [normalised](normalise), in order; none where there is no such title.
+    pub fn find_normalised(&self, title: &str) -> &[ItemId] {
+        self.by_title.get(&normalise(title)).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// # Panics
+/// When the id is not of this catalog.
+impl Index<ItemId> for Catalog {
+    type Output = CatalogItem;
+
+    fn index(&self, id: ItemId) -> &CatalogItem {
+        &self.items[id.index()]
+    }
+}
+
+fn is_named(item: &CatalogItem, title: &str, year: Option<i32>) -> bool {
+    item.year == year && item.title == title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::catalog;
+
+    fn problem(names: &[(&str, Option<i32>)]) -> String {
+        let items = names.iter().map(|&(title, year)| crate::testing::named(title, year)).collect();
+        Catalog::new(items).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn exact_lookup_compares_text_and_year() {
+        let films = catalog(&[("Heat", Some(1995)), ("HEAT", Some(1995)), ("Heat", None), ("Up", Some(2009))]);
+        assert_eq!(films.find(&Item::new("Heat", 1995)), Some(ItemId(0)));
+        assert_eq!(films.find(&Item::new("HEAT", 1995)), Some(ItemId(1)));
+        assert_eq!(films.find(&Item::new("Heat", None)), Some(ItemId(2)));
+        assert_eq!(films.find(&Item::new("heat", 1995)), None);
+        assert_eq!(films.find(&Item::new("Up", None)), None);
+        assert_eq!(films.find_normalised(" hEAT\t"), [ItemId(0), ItemId(1), ItemId(2)]);
+        assert!(films.find_normalised("Heat 2").is_empty());
+        assert_eq!(films.iter().map(|(id, item)| (id, item.year)).last(), Some((ItemId(3), Some(2009))));
+        assert_eq!((films.len(), films.get(ItemId(4)), films[ItemId(3)].title.as_str()), (4, None, "Up"));
+    }
+
+    #[test]
+    fn bad_catalogs_are_named() {
+        assert!(problem(&[]).contains("no items"));
+        assert!(problem(&[("Up", None), (" ", None)]).contains("item 2 of the catalog has a blank title"));
+        let names = [("Up", None), ("Heat", Some(1995)), ("Up", Some(2009)), ("Heat", Some(1995))];
+        assert!(problem(&names).starts_with("items 2 and 4 of the catalog are both `Heat (1995)`"));
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let path = std::env::temp_dir().join(format!("convrec-catalog-{}.jsonl", std::process::id()));
+        std::fs::write(&path, "{\"title\":\"Up\"}\n{\"title\":\"Up\"}\n").unwrap();
+        let message = Catalog::read(&path).unwrap_err().to_string();
+        std::fs::remove_file(&path).unwrap();
+        assert!(message.contains(".jsonl: items 1 and 2"), "{message}");
+        assert!(Catalog::read("no/such.jsonl").unwrap_err().to_string().contains("cannot read no/such.jsonl"));
+    }
+}

@@ -1,0 +1,72 @@
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use convrec_core::ItemId;
+use ndarray::{ArrayView1, ArrayView2};
+
+/// An item that a teacher named in its answer to one conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<'a, A> {
+    /// What its place in the list is worth, see [`rank_weights`].
+    pub weight: f64,
+    /// The embedding of its text, of unit length. Shape `[D]`.
+    pub embedding: ArrayView1<'a, A>,
+    /// The catalog item that it is, where it is one.
+    pub exact: Option<ItemId>,
+}
+
+/// The teacher's vote p for each place of its list: 1/sqrt(k) at rank k = 1, 2, ...; `None` where an item is repeated,
+/// for it keeps its best rank (and the ranks behind the repetition do not move up).
+pub fn rank_weights<K: Eq + Hash>(list: &[K]) -> Vec<Option<f64>> {
+    let mut named = HashSet::new();
+    list.iter().enumerate().map(|(index, key)| named.insert(key).then(|| 1.0 / ((index + 1) as f64).sqrt())).collect()
+}
+
+/// Remap: what the teacher's list says about each item of the catalog (paper, "Remap").
+///
+/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item and s_conv the
+/// cosines of the named items and of the conversation with the catalog's, and I_ic marks the exact matches.
+///
+/// As cosines of unit vectors are linear in either vector, p' S_item + lambda s_conv is one product with the catalog:
+/// E (sum of p_u e_u + lambda e_conv). Only the items of this list are touched, never a |C_T| x |C| matrix.
+///
+/// # Shapes
+/// `catalog` `[C, D]` and `conversation` `[D]` of unit rows; result `[C]`.
+///
+/// # Panics
+/// When the shapes do not agree or an exact match is not in the catalog.
+pub fn remap<A: Copy + Into<f64>>(
+    list: &[Named<'_, A>],
+    catalog: ArrayView2<'_, A>,
+    conversation: ArrayView1<'_, A>,
+    lambda: f64,
+) -> Vec<f64> {
+    let mut query: Vec<f64> = conversation.iter().map(|&x| lambda * x.into()).collect(); // [D]
+    for named in list {
+        assert_eq!(named.embedding.len(), query.len(), "a named item's embedding has another width than the conversation's");
+        query.iter_mut().zip(named.embedding).for_each(|(q, &x)| *q += named.weight * x.into());
+    }
+    assert_eq!(catalog.ncols(), query.len(), "the catalog's embeddings have another width than the conversation's");
+    let mut scores: Vec<f64> = catalog.outer_iter().map(|row| dot(row, &query)).collect(); // [C]
+    for (item, weight) in list.iter().filter_map(|named| Some((named.exact?, named.weight))) {
+        scores[item.index()] += weight;
+    }
+    scores
+}
+
+fn dot<A: Copy + Into<f64>>(row: ArrayView1<'_, A>, query: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let Some(row) = row.to_slice() else {
+        return row.iter().zip(query).map(|(&x, q)| x.into() * q).sum();
+    };
+    // Several sums side by side let the compiler use vector registers; one sum would fix the order of additions.
+    let mut sums = [0.0; LANES];
+    let (head, tail) = (row.chunks_exact(LANES), query.chunks_exact(LANES));
+    let rest: f64 = head.remainder().iter().zip(tail.remainder()).map(|(&x, q)| x.into() * q).sum();
+    for (x, q) in head.zip(tail) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane].into() * q[lane];
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}

@@ -1,0 +1,17 @@
+//! Teachers and judges that are programs: for tests, for measurements, and where no large model is at hand.
+//!
+//! A [`Scorer`] scores the whole catalog for a conversation: [`Popularity`], [`Cooccurrence`], [`Bm25Scorer`], or a
+//! [`Mixed`] one. It is a baseline for evaluations by itself; [`ScriptedTeacher`] makes a teacher of it that errs
+//! like a chat model ([`Mistakes`]), [`ScriptedJudge`] a judge.
+
+mod cooccurrence;
+mod judge;
+mod mistakes;
+mod scorer;
+mod teacher;
+
+pub use cooccurrence::{Cooccurrence, Popularity};
+pub use judge::ScriptedJudge;
+pub use mistakes::Mistakes;
+pub use scorer::{Bm25Scorer, Mixed, Scorer};
+pub use teacher::ScriptedTeacher;

@@ -1,0 +1,143 @@
+//! Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, without ever holding all logits: they
+//! are computed block by block (vocabulary x rows) and, for the gradients, once more.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::columns::{COLUMNS, Summary, exponentials, summarize};
+use super::matrix::{Matrix, MatrixMut, Write, multiply};
+
+/// Vocabulary entries in a block: its logits and weights fit the second cache level together.
+const ENTRIES: usize = 512;
+
+/// What goes in: hidden `[M, D]`, weight `[V, D]`, targets `[M]` below V, a positive temperature.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) hidden: &'a [f32],
+    pub(crate) weight: &'a [f32],
+    pub(crate) targets: &'a [usize],
+    pub(crate) width: usize,
+    pub(crate) temperature: f32,
+}
+
+/// All `[M]`.
+pub(crate) struct TokenLogProbs {
+    pub(crate) log_probs: Vec<f32>,
+    pub(crate) entropies: Vec<f32>,
+    pub(crate) log_sum_exps: Vec<f32>,
+}
+
+impl Head<'_> {
+    fn rows(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.weight.len() / self.width
+    }
+
+    fn block(&self, n: usize) -> Range<usize> {
+        n * ENTRIES..(n * ENTRIES + ENTRIES).min(self.vocabulary())
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.rows()).step_by(COLUMNS).map(|first| first..(first + COLUMNS).min(self.rows()))
+    }
+
+    /// Logits times temperature of some entries for some rows, into `out` `[entries, COLUMNS]`.
+    fn scores(&self, entries: Range<usize>, rows: Range<usize>, out: &mut [f32]) {
+        let weight = Matrix::dense(self.weight, self.width).slice_rows(entries);
+        let hidden = Matrix::dense(self.hidden, self.width).slice_rows(rows.clone());
+        multiply(weight, hidden.transposed(), MatrixMut::strided(out, rows.len(), COLUMNS), Write::Replace);
+    }
+
+    /// Which (row, entry) in these ranges are targets, as (row - first row, entry - first entry).
+    fn hits(&self, entries: Range<usize>, rows: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let targets = self.targets[rows].iter().enumerate();
+        targets.filter(move |(_, target)| entries.contains(target)).map(move |(row, target)| (row, target - entries.start))
+    }
+
+    pub(crate) fn log_probs(&self) -> TokenLogProbs {
+        let blocks: Vec<Vec<(Summary, f32)>> =
+            (0..self.vocabulary().div_ceil(ENTRIES)).into_par_iter().map(|n| self.summarize_block(self.block(n))).collect();
+        let mut result = TokenLogProbs { log_probs: vec![], entropies: vec![], log_sum_exps: vec![] };
+        for (row, target) in self.targets.iter().enumerate() {
+            let all = blocks.iter().fold(Summary::EMPTY, |all, block| all.merge(block[row].0));
+            let log_sum_exp = all.log_sum_exp();
+            result.log_probs.push(blocks[target / ENTRIES][row].1 / self.temperature - log_sum_exp);
+            result.entropies.push(all.entropy());
+            result.log_sum_exps.push(log_sum_exp);
+        }
+        result
+    }
+
+    /// For every row the summary of a block of entries, and the target's score where it is one of them.
+    fn summarize_block(&self, entries: Range<usize>) -> Vec<(Summary, f32)> {
+        let mut scores = vec![0.0; entries.len() * COLUMNS];
+        let mut result = Vec::with_capacity(self.rows());
+        let mut summaries = [Summary::EMPTY; COLUMNS];
+        for rows in self.chunks() {
+            self.scores(entries.clone(), rows.clone(), &mut scores);
+            summarize(&scores, 1.0 / self.temperature, &mut summaries);
+            result.extend(summaries[..rows.len()].iter().map(|summary| (*summary, 0.0)));
+            for (row, entry) in self.hits(entries.clone(), rows.clone()) {
+                result[rows.start + row].1 = scores[entry * COLUMNS + row];
+            }
+        }
+        result
+    }
+
+    /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`): with
+    /// `g = dy / temperature (1[target] - softmax)`, `[M, V]`, they are `g W` and `g^T hidden`.
+    pub(crate) fn backward(&self, log_sum_exps: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let mut d_weight = vec![0.0; self.weight.len()];
+        let blocks = self.vocabulary().div_ceil(ENTRIES);
+        // A task adds up the hidden gradients of its share of the vocabulary in a buffer of its own.
+        let share = blocks.div_ceil(rayon::current_num_threads()) * ENTRIES;
+        let parts: Vec<Vec<f32>> = d_weight
+            .par_chunks_mut(share * self.width)
+            .enumerate()
+            .map(|(n, d_weight)| self.backward_share(n * share, log_sum_exps, dy, d_weight))
+            .collect();
+        let mut parts = parts.into_iter();
+        let mut d_hidden = parts.next().unwrap_or_default();
+        for part in parts {
+            d_hidden.par_iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        }
+        (d_hidden, d_weight)
+    }
+
+    /// From entry `first` on: fills in `d_weight`, returns this share of the hidden gradient.
+    fn backward_share(&self, first: usize, log_sum_exps: &[f32], dy: &[f32], d_weight: &mut [f32]) -> Vec<f32> {
+        let mut d_hidden = vec![0.0; self.hidden.len()];
+        let mut scores = vec![0.0; ENTRIES * COLUMNS];
+        for (n, d_weight) in d_weight.chunks_mut(ENTRIES * self.width).enumerate() {
+            let start = first + n * ENTRIES;
+            let entries = start..start + d_weight.len() / self.width;
+            let scores = &mut scores[..entries.len() * COLUMNS];
+            for rows in self.chunks() {
+                self.gradient_block(entries.clone(), rows.clone(), log_sum_exps, dy, scores);
+                let gradient = Matrix::strided(scores, entries.len(), rows.len(), COLUMNS); // [entries, rows]
+                let hidden = Matrix::dense(self.hidden, self.width).slice_rows(rows.clone());
+                multiply(gradient, hidden, MatrixMut::dense(d_weight, self.width), Write::Add);
+                let weight = Matrix::dense(self.weight, self.width).slice_rows(entries.clone());
+                let d_hidden = &mut d_hidden[rows.start * self.width..rows.end * self.width];
+                multiply(gradient.transposed(), weight, MatrixMut::dense(d_hidden, self.width), Write::Add);
+            }
+        }
+        d_hidden
+    }
+
+    /// g of some entries for some rows, transposed, into `out` `[entries, COLUMNS]`.
+    fn gradient_block(&self, entries: Range<usize>, rows: Range<usize>, log_sum_exps: &[f32], dy: &[f32], out: &mut [f32]) {
+        let (mut shift, mut factor) = ([0.0; COLUMNS], [0.0; COLUMNS]);
+        shift[..rows.len()].copy_from_slice(&log_sum_exps[rows.clone()]);
+        factor.iter_mut().zip(&dy[rows.clone()]).for_each(|(factor, dy)| *factor = -dy / self.temperature);
+        self.scores(entries.clone(), rows.clone(), out);
+        exponentials(out, 1.0 / self.temperature, &shift, &factor);
+        for (row, entry) in self.hits(entries, rows) {
+            out[entry * COLUMNS + row] -= factor[row];
+        }
+    }
+}

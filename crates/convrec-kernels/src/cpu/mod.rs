@@ -1,0 +1,25 @@
+//! The kernels themselves: slices in, slices out, nothing of burn. Work is cut into pieces whose sizes depend on the
+//! shapes and at most on the number of threads, and partial sums are added in a fixed order: the same input gives the
+//! same bits.
+
+mod columns;
+mod head;
+mod linear;
+mod matrix;
+mod norm;
+mod simd;
+mod swiglu;
+
+pub(crate) use head::Head;
+pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
+pub(crate) use norm::{rms_norm, rms_norm_backward};
+pub use simd::force_portable;
+pub(crate) use swiglu::{swiglu, swiglu_backward};
+
+/// Elements per task of elementwise work.
+const CHUNK: usize = 1 << 14;
+
+/// As many rows as make about one [`CHUNK`].
+fn rows_per_chunk(width: usize) -> usize {
+    (CHUNK / width.max(1)).max(1)
+}

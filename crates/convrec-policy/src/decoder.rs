@@ -1,0 +1,319 @@
+//! The decoder: one struct per part, in the names and layout of Hugging Face checkpoints, so that weights go in and
+//! out without renaming.
+
+use burn::module::{Module, Param, ParamId};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation, module::embedding};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::cache::LayerCache;
+use crate::config::{ConfigError, ModelConfig};
+use crate::rope::{RotaryFrequencies, Rotation};
+
+/// A decoder-only language model.
+#[derive(Module, Debug)]
+pub struct Policy {
+    pub(crate) model: Decoder,
+    pub(crate) lm_head: Option<Linear>,
+    #[module(skip)]
+    config: ModelConfig,
+    #[module(skip)]
+    frequencies: RotaryFrequencies,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Decoder {
+    embed_tokens: Embedding,
+    layers: Vec<Block>,
+    norm: RmsNorm,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    input_layernorm: RmsNorm,
+    self_attn: Attention,
+    post_attention_layernorm: RmsNorm,
+    mlp: Mlp,
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    o_proj: Linear,
+    q_norm: Option<RmsNorm>,
+    k_norm: Option<RmsNorm>,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+#[derive(Module, Debug)]
+struct Mlp {
+    gate_proj: Linear,
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+#[derive(Module, Debug)]
+pub(crate) struct Linear {
+    /// `[out, in]`
+    weight: Param<Tensor<2>>,
+    bias: Option<Param<Tensor<1>>>,
+}
+
+#[derive(Module, Debug)]
+struct Embedding {
+    /// `[V, D]`
+    weight: Param<Tensor<2>>,
+}
+
+#[derive(Module, Debug)]
+struct RmsNorm {
+    weight: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+/// What all blocks of one forward pass share.
+pub(crate) struct Pass {
+    pub(crate) rotation: Rotation,
+    pub(crate) mask: Mask,
+}
+
+/// Which earlier positions a position sees.
+pub(crate) enum Mask {
+    /// `[B or 1, 1, T, T]`, true where a key is hidden.
+    Within(Tensor<4, Bool>),
+    /// One new token a row: all of its own past; of the prompt what `hidden` (`[P, 1, 1, Tp]`) does not hide.
+    Cached { hidden: Option<Tensor<4, Bool>> },
+}
+
+impl Policy {
+    /// A policy with random weights: normal, 0.02 for the embedding and `1/sqrt(in)` elsewhere, the two matrices that
+    /// write to the residual stream scaled down by `sqrt(2 layers)` (GPT-2's rule). The same seed gives the same
+    /// weights on every device.
+    ///
+    /// # Errors
+    /// When `config` makes no sense.
+    pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        config.check()?;
+        let mut init = Init { rng: ChaCha8Rng::seed_from_u64(seed), next_id: 0, device };
+        let c = config;
+        let (d, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+        let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
+        let model = Decoder {
+            embed_tokens: Embedding { weight: init.matrix([c.vocab_size, d], 0.02) },
+            layers: (0..c.num_hidden_layers)
+                .map(|_| Block {
+                    input_layernorm: init.norm(d, c),
+                    self_attn: Attention {
+                        q_proj: init.linear(q, d, 1.0, c.qkv_bias),
+                        k_proj: init.linear(kv, d, 1.0, c.qkv_bias),
+                        v_proj: init.linear(kv, d, 1.0, c.qkv_bias),
+                        o_proj: init.linear(d, q, residual, false),
+                        q_norm: c.qk_norm.then(|| init.norm(c.head_dim, c)),
+                        k_norm: c.qk_norm.then(|| init.norm(c.head_dim, c)),
+                        heads: c.num_attention_heads,
+                        kv_heads: c.num_key_value_heads,
+                        head_dim: c.head_dim,
+                    },
+                    post_attention_layernorm: init.norm(d, c),
+                    mlp: Mlp {
+                        gate_proj: init.linear(c.intermediate_size, d, 1.0, false),
+                        up_proj: init.linear(c.intermediate_size, d, 1.0, false),
+                        down_proj: init.linear(d, c.intermediate_size, residual, false),
+                    },
+                })
+                .collect(),
+            norm: init.norm(d, c),
+        };
+        let lm_head = (!c.tie_word_embeddings).then(|| init.linear(c.vocab_size, d, 1.0, false));
+        Ok(Self { model, lm_head, frequencies: RotaryFrequencies::new(config), config: config.clone() })
+    }
+
+    /// The shape of this policy.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The device of the weights.
+    pub fn device(&self) -> Device {
+        self.model.norm.weight.val().device()
+    }
+
+    /// Hidden states of whole sequences under causal attention: ids `[B, T]` to `[B, T, D]`.
+    ///
+    /// Rows that are shorter than T are padded on the right with any id: no real position sees the padding.
+    pub fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let pass = self.causal_pass(&ids);
+        self.run(ids, &pass, None)
+    }
+
+    /// As [`Policy::hidden`], keeping keys and values of the prompts.
+    pub(crate) fn prefill(&self, ids: Tensor<2, Int>, caches: &mut [LayerCache]) -> Tensor<3> {
+        let pass = self.causal_pass(&ids);
+        self.run(ids, &pass, Some(caches))
+    }
+
+    fn causal_pass(&self, ids: &Tensor<2, Int>) -> Pass {
+        let (t, device) = (ids.dims()[1], ids.device());
+        let mask = Mask::Within(Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze());
+        Pass { rotation: self.frequencies.rotation(&[(0..t).collect()], &device), mask }
+    }
+
+    /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which positions are real; padding
+    /// is seen by nobody and positions are counted over real tokens only.
+    pub fn hidden_masked(&self, ids: Tensor<2, Int>, present: &[Vec<bool>]) -> Tensor<3> {
+        let [b, t] = ids.dims();
+        let device = ids.device();
+        let positions: Vec<Vec<usize>> = present.iter().map(|row| count_before(row)).collect();
+        // A padding row still sees itself: an empty softmax has no value.
+        let hidden = (0..b * t * t).map(|n| {
+            let (row, query, key) = (n / (t * t), n / t % t, n % t);
+            key > query || (!present[row][key] && key != query)
+        });
+        let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [b, 1, t, t]);
+        let pass = Pass {
+            rotation: self.frequencies.rotation(&positions, &device),
+            mask: Mask::Within(Tensor::from_data(hidden, &device)),
+        };
+        self.run(ids, &pass, None)
+    }
+
+    /// Logits of hidden states: `[M, D]` to `[M, V]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden),
+            None => hidden.matmul(self.model.embed_tokens.weight.val().transpose()),
+        }
+    }
+
+    pub(crate) fn frequencies(&self) -> &RotaryFrequencies {
+        &self.frequencies
+    }
+
+    /// ids `[B, T]` to `[B, T, D]`, through the caches where given.
+    pub(crate) fn run(&self, ids: Tensor<2, Int>, pass: &Pass, mut caches: Option<&mut [LayerCache]>) -> Tensor<3> {
+        let mut x = embedding(self.model.embed_tokens.weight.val(), ids); // [B, T, D]
+        for (index, block) in self.model.layers.iter().enumerate() {
+            let cache = caches.as_deref_mut().map(|caches| &mut caches[index]);
+            x = x.clone() + block.self_attn.forward(block.input_layernorm.forward(x), pass, cache);
+            x = x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x));
+        }
+        self.model.norm.forward(x)
+    }
+}
+
+impl Attention {
+    /// x `[B, T, D]` to `[B, T, D]`. Grouped queries: the queries that share a key/value head lie along one axis.
+    fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<&mut LayerCache>) -> Tensor<3> {
+        let [b, t, _] = x.dims();
+        let (h, hk, d) = (self.heads, self.kv_heads, self.head_dim);
+        let split = |linear: &Linear, heads| linear.forward(x.clone()).reshape([b, t, heads, d]);
+        let norm = |norm: &Option<RmsNorm>, x: Tensor<4>| norm.as_ref().map_or(x.clone(), |norm| norm.forward(x));
+        let q = norm(&self.q_norm, split(&self.q_proj, h)).swap_dims(1, 2); // [B, H, T, d]
+        let k = norm(&self.k_norm, split(&self.k_proj, hk)).swap_dims(1, 2); // [B, Hk, T, d]
+        let v = split(&self.v_proj, hk).swap_dims(1, 2); // [B, Hk, T, d]
+        let q = pass.rotation.apply(q).mul_scalar(1.0 / (d as f64).sqrt()).reshape([b, hk, h / hk * t, d]);
+        let k = pass.rotation.apply(k);
+        let mixed = match (&pass.mask, cache) {
+            (Mask::Cached { hidden }, Some(cache)) => {
+                cache.push(k, v);
+                cache.attend(q, hidden.as_ref()) // [B, Hk, H/Hk, d]
+            }
+            (Mask::Within(hidden), cache) => {
+                if let Some(cache) = cache {
+                    cache.set_prompt(k.clone(), v.clone());
+                }
+                let scores = q.matmul(k.swap_dims(2, 3)).reshape([b, h, t, t]);
+                let scores = scores.mask_fill(hidden.clone().expand([b, h, t, t]), HIDDEN);
+                activation::softmax(scores, 3).reshape([b, hk, h / hk * t, t]).matmul(v)
+            }
+            (Mask::Cached { .. }, None) => unreachable!("a cached pass is only built together with its caches"),
+        };
+        self.o_proj.forward(mixed.reshape([b, h, t, d]).swap_dims(1, 2).reshape([b, t, h * d]))
+    }
+}
+
+/// A score that softmax turns into exactly 0 without making NaN of rows in which all is hidden.
+pub(crate) const HIDDEN: f32 = -1e30;
+
+impl Mlp {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.down_proj.forward(activation::silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+    }
+}
+
+impl Linear {
+    fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
+        let shape = x.shape();
+        let inner = shape[N - 1];
+        // Rank 2 on purpose: a batched product copies the weights for every batch.
+        let mut y = x.reshape([shape.num_elements() / inner, inner]).matmul(self.weight.val().transpose());
+        if let Some(bias) = &self.bias {
+            y = y + bias.val().unsqueeze();
+        }
+        let mut out = shape;
+        out[N - 1] = self.weight.val().dims()[0];
+        y.reshape(out)
+    }
+}
+
+impl RmsNorm {
+    fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
+        let scale = (x.clone().square().mean_dim(N - 1) + self.epsilon).sqrt().recip();
+        x * scale * self.weight.val().unsqueeze()
+    }
+}
+
+/// For each position the number of real tokens before it.
+fn count_before(present: &[bool]) -> Vec<usize> {
+    let mut count = 0;
+    present
+        .iter()
+        .map(|&real| {
+            let before = count;
+            count += usize::from(real);
+            before
+        })
+        .collect()
+}
+
+/// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter after a restart.
+struct Init<'a> {
+    rng: ChaCha8Rng,
+    next_id: u64,
+    device: &'a Device,
+}
+
+impl Init<'_> {
+    fn id(&mut self) -> ParamId {
+        self.next_id += 1;
+        ParamId::from(self.next_id)
+    }
+
+    fn matrix(&mut self, shape: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (self.normal() * deviation) as f32).collect();
+        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device).require_grad();
+        Param::initialized(self.id(), tensor)
+    }
+
+    fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
+        let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
+        let bias = bias.then(|| Param::initialized(self.id(), Tensor::zeros([out], self.device).require_grad()));
+        Linear { weight, bias }
+    }
+
+    fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {
+        let weight = Param::initialized(self.id(), Tensor::ones([width], self.device).require_grad());
+        RmsNorm { weight, epsilon: config.rms_norm_eps }
+    }
+
+    /// Box and Muller's transform.
+    fn normal(&mut self) -> f64 {
+        use rand::RngExt;
+        let (u, v): (f64, f64) = (self.rng.random(), self.rng.random());
+        (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
+    }
+}

@@ -1,0 +1,57 @@
+//! Rotary position encoding (Su et al., arXiv 2104.09864), the half-rotation kind that published checkpoints use:
+//! dimension `i` is paired with dimension `i + head_dim / 2`.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::config::{Llama3Scaling, ModelConfig};
+
+/// The angle per position of every dimension pair, `[head_dim / 2]`.
+#[derive(Debug, Clone)]
+pub(crate) struct RotaryFrequencies(Vec<f32>);
+
+/// Cosines and sines for the positions of one forward pass, each `[B or 1, 1, T, head_dim / 2]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation {
+    cos: Tensor<4>,
+    sin: Tensor<4>,
+}
+
+impl RotaryFrequencies {
+    pub(crate) fn new(config: &ModelConfig) -> Self {
+        let d = config.head_dim as f32;
+        let plain = (0..config.head_dim / 2).map(|i| 1.0 / (config.rope_theta as f32).powf(2.0 * i as f32 / d));
+        Self(plain.map(|f| config.rope_scaling.as_ref().map_or(f, |scaling| stretch(f, scaling))).collect())
+    }
+
+    /// `positions` holds B rows of T positions (one row serves all rows of a batch).
+    pub(crate) fn rotation(&self, positions: &[Vec<usize>], device: &Device) -> Rotation {
+        let (rows, t) = (positions.len(), positions.first().map_or(0, Vec::len));
+        let angles = || positions.iter().flatten().flat_map(|&p| self.0.iter().map(move |f| p as f32 * f));
+        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [rows, 1, t, self.0.len()]), device);
+        Rotation { cos: table(angles().map(f32::cos).collect()), sin: table(angles().map(f32::sin).collect()) }
+    }
+}
+
+impl Rotation {
+    /// Turns `x` `[B, H, T, head_dim]`.
+    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+        let halves = x.chunk(2, 3);
+        let (a, b) = (halves[0].clone(), halves[1].clone());
+        let (cos, sin) = (self.cos.clone(), self.sin.clone());
+        Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
+    }
+}
+
+fn stretch(frequency: f32, scaling: &Llama3Scaling) -> f32 {
+    let wavelength = 2.0 * std::f64::consts::PI / f64::from(frequency);
+    let (low, high) = (scaling.low_freq_factor, scaling.high_freq_factor);
+    let original = scaling.original_max_position_embeddings;
+    if wavelength < original / high {
+        return frequency;
+    }
+    if wavelength > original / low {
+        return (f64::from(frequency) / scaling.factor) as f32;
+    }
+    let smooth = (original / wavelength - low) / (high - low);
+    ((1.0 - smooth) * f64::from(frequency) / scaling.factor + smooth * f64::from(frequency)) as f32
+}

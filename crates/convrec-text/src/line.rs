@@ -1,0 +1,233 @@
+//! One line of a list: list marks, title, year, remark.
+
+use crate::white::{digit, is_digit, is_white, trim};
+
+/// Marks that make a bullet or a heading only with white space behind them.
+const BULLETS: [char; 7] = ['-', '*', '+', '–', '—', '#', '>'];
+/// Marks that are nothing but bullets.
+const DOTS: [char; 9] = ['•', '‣', '▪', '◦', '●', '○', '■', '►', '➤'];
+/// What may trail a title, set off by white space: `Heat - (1995)`, `Heat **(1995)**`.
+const TRAILING: [char; 6] = ['-', '*', '_', '–', '—', '#'];
+/// Emphasis and quotes, longest first.
+const PAIRS: [(&str, &str); 14] = [
+    ("***", "***"),
+    ("**", "**"),
+    ("__", "__"),
+    ("*", "*"),
+    ("_", "_"),
+    ("\"", "\""),
+    ("'", "'"),
+    ("`", "`"),
+    ("“", "”"),
+    ("„", "“"),
+    ("‘", "’"),
+    ("«", "»"),
+    ("「", "」"),
+    ("《", "》"),
+];
+
+/// Which numbers in front of lines are list numbers.
+pub(crate) struct Numbering {
+    most_lines_have_one: bool,
+    last: u32,
+}
+
+impl Numbering {
+    pub(crate) fn of(text: &str) -> Self {
+        let lines = text.split('\n').map(trim).filter(|line| !line.is_empty());
+        let (lines, numbers) = lines.fold((0, 0), |(lines, numbers), line| {
+            (lines + 1, numbers + usize::from(ListNumber::read(without_bullets(line)).is_some()))
+        });
+        Self { most_lines_have_one: numbers >= 2 && 2 * numbers >= lines, last: 0 }
+    }
+
+    fn accepts(&mut self, number: u32) -> bool {
+        let accepted = self.most_lines_have_one || number == self.last + 1;
+        if accepted {
+            self.last = number;
+        }
+        accepted
+    }
+}
+
+/// A line freed of bullets and list number.
+pub(crate) struct Line<'a> {
+    /// What is left.
+    pub(crate) body: &'a str,
+    /// Whether there was a bullet or a number.
+    pub(crate) has_list_mark: bool,
+    /// The end of an emphasis that began before the number and is still open, as in `**1. Heat** (1995)`; or empty.
+    open_until: &'static str,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line that is not blank and has no white space at its ends.
+    pub(crate) fn read(line: &'a str, numbering: &mut Numbering) -> Self {
+        let body = without_bullets(line);
+        match ListNumber::read(body).filter(|number| numbering.accepts(number.value)) {
+            Some(number) => {
+                Self { body: without_bullets(number.rest), has_list_mark: true, open_until: number.open_until }
+            }
+            None => Self { body, has_list_mark: body.len() < line.len(), open_until: "" },
+        }
+    }
+
+    /// The title before the first `(year)` of four digits, else of fewer, and that year.
+    pub(crate) fn title_and_year(&self) -> Option<(&'a str, i32)> {
+        let mut short = None;
+        for (at, _) in self.body.match_indices('(') {
+            let Some(year) = Year::read(&self.body[at..]) else { continue };
+            if trim(&self.body[..at]).is_empty() {
+                continue;
+            }
+            if year.digits == 4 {
+                return Some((self.undress(&self.body[..at], year.rest), year.value));
+            }
+            short = short.or(Some((at, year)));
+        }
+        short.map(|(at, year)| (self.undress(&self.body[..at], year.rest), year.value))
+    }
+
+    /// The title of a line without a year.
+    pub(crate) fn title(&self) -> &'a str {
+        self.undress(self.body, "")
+    }
+
+    /// `title` without emphasis, quotes and trailing marks; `rest` is what stands behind the year.
+    fn undress(&self, title: &'a str, mut rest: &str) -> &'a str {
+        let mut title = trim(title);
+        if !self.open_until.is_empty() {
+            title = title.strip_suffix(self.open_until).unwrap_or(title);
+        }
+        loop {
+            let before = title.len();
+            title = without_trailing_marks(trim(title));
+            // Most titles end here.
+            if title.starts_with(char::is_alphanumeric) {
+                return title;
+            }
+            for (open, close) in PAIRS {
+                let Some(inner) = strip_mark(title, open) else { continue };
+                // The pair closes behind the title, or behind the year.
+                let (inner, left) = match (inner.strip_suffix(close), rest.strip_prefix(close)) {
+                    (Some(inner), _) => (inner, rest),
+                    (None, Some(left)) => (inner, left),
+                    (None, None) => continue,
+                };
+                // An apostrophe is no quote; two quoted pieces are no quoted piece.
+                let is_pair = matches!(close, "'" | "’") || !inner.contains(close);
+                if is_pair && !trim(inner).is_empty() {
+                    (title, rest) = (inner, left);
+                    break;
+                }
+            }
+            if title.len() == before {
+                return title;
+            }
+        }
+    }
+}
+
+/// `strip_prefix` for many marks, of which few fit: most are told apart by their first byte.
+fn strip_mark<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
+    if text.as_bytes().first() == mark.as_bytes().first() { text.strip_prefix(mark) } else { None }
+}
+
+fn without_bullets(mut line: &str) -> &str {
+    loop {
+        let rest = match line.strip_prefix(DOTS) {
+            Some(rest) => rest,
+            None => match line.trim_start_matches(BULLETS) {
+                rest if rest.len() < line.len() && rest.starts_with(is_white) => rest,
+                _ => return line,
+            },
+        };
+        line = rest.trim_start_matches(is_white);
+    }
+}
+
+fn without_trailing_marks(mut title: &str) -> &str {
+    loop {
+        let bare = title.trim_end_matches(TRAILING);
+        if bare.len() == title.len() || !bare.ends_with(is_white) || trim(bare).is_empty() {
+            return title;
+        }
+        title = trim(bare);
+    }
+}
+
+/// A number in front of a line that may be its rank: `1.`, `1)`, `1 -`, `1:`, `#1`, `**1.**`.
+struct ListNumber<'a> {
+    value: u32,
+    rest: &'a str,
+    open_until: &'static str,
+}
+
+impl<'a> ListNumber<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        // Most plain lines end here.
+        if line.starts_with(|c: char| c.is_alphabetic()) {
+            return None;
+        }
+        let (line, mut open_until) =
+            PAIRS.iter().find_map(|(open, close)| Some((strip_mark(line, open)?, *close))).unwrap_or((line, ""));
+        let (line, hash) = line.strip_prefix('#').map_or((line, false), |rest| (rest, true));
+        let after_digits = line.trim_start_matches(is_digit);
+        // Lists are shorter than 1,000; films are called `2001: A Space Odyssey`.
+        let digits = line[..line.len() - after_digits.len()].chars();
+        let value = digits.enumerate().try_fold(0, |n, (i, c)| (i < 3).then_some(n * 10 + digit(c)?))?;
+        if after_digits.len() == line.len() {
+            return None;
+        }
+        let mut close = |rest: &'a str| match rest.strip_prefix(open_until) {
+            Some(closed) if !open_until.is_empty() => {
+                open_until = "";
+                closed
+            }
+            _ => rest,
+        };
+        let rest = after_mark(close(after_digits), hash)?;
+        let rest = close(rest).trim_start_matches(is_white);
+        Some(Self { value, rest, open_until })
+    }
+}
+
+/// What follows the mark behind a list number.
+fn after_mark(text: &str, hash: bool) -> Option<&str> {
+    let marked = text.trim_start_matches(is_white);
+    if let Some(rest) = marked.strip_prefix(['.', ')', '、']) {
+        let rest = rest.strip_prefix(')').unwrap_or(rest);
+        // `11.22.63` is a title.
+        return (!rest.starts_with(is_digit)).then_some(rest);
+    }
+    match marked.strip_prefix(['-', '–', '—', ':']) {
+        // `8-Bit Christmas` and `3:10 to Yuma` are titles.
+        Some(rest) => rest.starts_with(is_white).then_some(rest),
+        None => (hash && marked.len() < text.len()).then_some(marked),
+    }
+}
+
+/// `(1995)`: one to four digits, a minus before them or not.
+struct Year<'a> {
+    value: i32,
+    digits: usize,
+    rest: &'a str,
+}
+
+impl<'a> Year<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let inner = text.strip_prefix('(')?;
+        let (inner, sign) = inner.strip_prefix('-').map_or((inner, 1), |rest| (rest, -1));
+        let (mut value, mut digits) = (0, 0);
+        for (at, c) in inner.char_indices() {
+            match digit(c) {
+                Some(digit) if digits < 4 => (value, digits) = (value * 10 + digit as i32, digits + 1),
+                None if c == ')' && digits > 0 => {
+                    return Some(Self { value: sign * value, digits, rest: &inner[at + 1..] });
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,182 @@
+//! Lists of items as text: how they are written, and the one parse that reads them.
+
+use std::ops::Range;
+
+use convrec_core::Item;
+use serde::{Deserialize, Serialize};
+
+use crate::line::{Line, Numbering};
+use crate::white::trim;
+
+/// How a ranked list is written: one item a line, best first, each line ended by a line feed.
+///
+/// The default is what the paper's models write, and what chat models are asked for:
+///
+/// ```
+/// use convrec_core::Item;
+/// use convrec_text::{ListFormat, Style, Years};
+///
+/// let items = [Item::new("Heat", 1995), Item::new("(500) Days of Summer", 2009)];
+/// assert_eq!(ListFormat::default().render(&items), "Heat (1995)\n(500) Days of Summer (2009)\n");
+///
+/// let numbered = ListFormat { style: Style::Numbered, years: Years::Required };
+/// assert_eq!(numbered.render(&items), "1. Heat (1995)\n2. (500) Days of Summer (2009)\n");
+/// ```
+///
+/// # What parsing accepts
+///
+/// Every format reads what [`render`](Self::render) writes, and the ways in which language models decorate it:
+///
+/// ```
+/// # use convrec_core::Item;
+/// # use convrec_text::{ListFormat, Reason};
+/// let text = "Sure! Here you go:\n\n1.Heat (1995)\n2) **Alien** (1979) - a classic\n- \"Up\" (2009)\nEnjoy!";
+/// let list = ListFormat::default().parse(text);
+/// let items: Vec<&Item> = list.items().collect();
+/// assert_eq!(items, [&Item::new("Heat", 1995), &Item::new("Alien", 1979), &Item::new("Up", 2009)]);
+/// assert_eq!(&text[list.entries[0].span.clone()], "1.Heat (1995)\n");
+/// assert_eq!(list.unparsed[0].reason, Reason::Preamble);
+/// assert_eq!(list.unparsed[1].reason, Reason::NoYear);
+/// ```
+///
+/// - The year is the first `(year)` of four digits behind a title, else the first of fewer digits; what follows is a
+///   remark. Years may be negative (`The Odyssey (-720)`).
+/// - A number in front is a list number when it continues the count (from 1), or when two or more lines, at least half
+///   of them, begin with one. So `12 - Angry Men (1957)` stays whole in a plain list. White space after the number's
+///   mark is not needed, except after dashes and colons.
+/// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes go in pairs.
+/// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListFormat {
+    /// What stands before an item.
+    pub style: Style,
+    /// Whether a line must name a year to be an item.
+    pub years: Years,
+}
+
+/// What stands before an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// Nothing: `Heat (1995)`.
+    #[default]
+    Plain,
+    /// Its rank from 1: `1. Heat (1995)`.
+    Numbered,
+}
+
+/// Whether a line must name a year to be an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Years {
+    /// It must. For free text, where the year is what tells an item from a remark.
+    #[default]
+    Required,
+    /// It need not: a line without one is an item without a year, remarks and all. For catalogs with such items, and
+    /// policies that write little else.
+    Optional,
+}
+
+/// What a text holds when read as a list: [`ListFormat::parse`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ParsedList {
+    /// The items, in order: the place of an entry is its rank, from 0.
+    pub entries: Vec<ParsedEntry>,
+    /// The lines that are neither items nor blank.
+    pub unparsed: Vec<UnparsedLine>,
+}
+
+/// An item of a list, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParsedEntry {
+    /// The item, as written.
+    pub item: Item,
+    /// Its line, from 0.
+    pub line: usize,
+    /// The bytes of its whole line in the text, the ending line feed included.
+    pub span: Range<usize>,
+}
+
+/// A line that is no item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnparsedLine {
+    /// Why it is none.
+    pub reason: Reason,
+    /// Its line, from 0.
+    pub line: usize,
+    /// The bytes of the whole line in the text, the ending line feed included.
+    pub span: Range<usize>,
+}
+
+/// Why a line is no item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It names no year, and the format requires one.
+    NoYear,
+    /// It holds no title: only marks, a list number or a year.
+    NoTitle,
+    /// It announces what follows: it ends in a colon and bears no list mark.
+    Preamble,
+}
+
+impl ParsedList {
+    /// The items, in order.
+    pub fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
+        self.entries.iter().map(|entry| &entry.item)
+    }
+}
+
+impl ListFormat {
+    /// The text of a list. A line break inside a title becomes a space: it would end the item.
+    pub fn render(&self, items: &[Item]) -> String {
+        items.iter().enumerate().map(|(rank, item)| self.line(rank, item)).collect()
+    }
+
+    /// The line of the item at `rank` (from 0), with the ending line feed.
+    pub fn line(&self, rank: usize, item: &Item) -> String {
+        let name = item.to_string().replace('\n', " ");
+        match self.style {
+            Style::Plain => format!("{name}\n"),
+            Style::Numbered => format!("{}. {name}\n", rank + 1),
+        }
+    }
+
+    /// The items of a text, with the lines they stand on. Never fails: model output is data.
+    ///
+    /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items come back as rendered
+    /// if the year has at most four digits and the title does not begin or end in white space, bear marks as above,
+    /// hold `(` one to four digits `)` behind other text, or (without a year) end in a colon or lack letters and digits.
+    pub fn parse(&self, text: &str) -> ParsedList {
+        let mut list = ParsedList::default();
+        let mut numbering = Numbering::of(text);
+        let mut at = 0;
+        for (index, whole) in text.split_inclusive('\n').enumerate() {
+            let span = at..at + whole.len();
+            at = span.end;
+            let content = trim(whole);
+            if content.is_empty() {
+                continue;
+            }
+            match self.item(Line::read(content, &mut numbering)) {
+                Ok(item) => list.entries.push(ParsedEntry { item, line: index, span }),
+                Err(reason) => list.unparsed.push(UnparsedLine { reason, line: index, span }),
+            }
+        }
+        list
+    }
+
+    fn item(&self, line: Line<'_>) -> Result<Item, Reason> {
+        if !line.has_list_mark && line.body.ends_with([':', '：']) {
+            return Err(Reason::Preamble);
+        }
+        let (title, year) = match (line.title_and_year(), self.years) {
+            (Some((title, year)), _) => (title, Some(year)),
+            (None, Years::Required) => return Err(Reason::NoYear),
+            (None, Years::Optional) => (line.title(), None),
+        };
+        // Without a year to vouch for it, a title of marks alone is a ruler.
+        let is_title = !title.is_empty() && (year.is_some() || title.contains(char::is_alphanumeric));
+        if is_title { Ok(Item::new(title, year)) } else { Err(Reason::NoTitle) }
+    }
+}

@@ -1,0 +1,148 @@
+//! Which rank each token of a completion belongs to.
+//!
+//! Rewards are given per rank, losses are taken per token; this is where the two meet. By default the ranks of tokens
+//! come from the *same* parse that gave the items, so that a reward at rank k can only meet tokens of item k.
+//!
+//! ```
+//! use convrec_text::{ListFormat, segments::{Ending, NO_RANK, END, Segmentation}};
+//!
+//! let tokens: [&[u8]; 7] = [b"Sure:", b"\n\n", b"Heat", b" (1995)\n", b"Up", b" (2009)", b""]; // the last is <eos>
+//! let text = String::from_utf8(tokens.concat()).unwrap();
+//! let list = ListFormat::default().parse(&text);
+//!
+//! let segments = Segmentation::OneParse.segment(&list, tokens, true);
+//! assert_eq!(segments.ranks, [NO_RANK, NO_RANK, 0, 0, 1, 1, END]);
+//! assert_eq!(segments.ending(2), Ending::Complete);
+//!
+//! // The reference counts line feeds, and so pays item 0's reward to the preamble.
+//! assert_eq!(Segmentation::Reference.segment(&list, tokens, true).ranks, [0, 0, 2, 2, 3, 3, 3]);
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::list::ParsedList;
+
+/// The rank of a token that belongs to no item: preambles, remarks, blank lines.
+pub const NO_RANK: i32 = -1;
+
+/// The rank of the end token, under [`Segmentation::OneParse`].
+pub const END: i32 = -2;
+
+/// How tokens are given to ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Segmentation {
+    /// By the parse that gave the items: a token belongs to the item on whose line it stands.
+    ///
+    /// A token of several lines stands where its first byte that is not white space is, or where its first byte is;
+    /// so the line feed that ends an item's line belongs to the item. Tokens of no item get [`NO_RANK`], the end
+    /// token gets [`END`], items past the N-th get ranks from N on.
+    #[default]
+    OneParse,
+    /// As the public Python code does: by counting line feeds, whatever the lines hold.
+    ///
+    /// Kept for parity. Blank lines, preambles and remarks take ranks of their own, which pairs the rewards with the
+    /// tokens of other items (quirk S2). The end token belongs to the last line (S3), which after a trailing line
+    /// feed is one too many: a complete list counts as too long, and one that is an item short as complete (S4).
+    Reference,
+}
+
+/// The ranks of a completion's tokens: [`Segmentation::segment`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segments {
+    /// One per token, from 0; or [`NO_RANK`] or [`END`].
+    pub ranks: Vec<i32>,
+    /// How many items were written. (By [`Segmentation::Reference`]: how many lines, S5.)
+    pub items: usize,
+    /// Whether the last token is the end token.
+    pub ended: bool,
+}
+
+/// How a completion ended, which is what length shaping looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// After exactly N items, by the end token.
+    Complete,
+    /// Before N items, by the end token.
+    Early,
+    /// Never within N items.
+    Overflow,
+    /// Without the end token, by the limit of tokens.
+    Cut,
+}
+
+impl Segmentation {
+    /// The rank of each token.
+    ///
+    /// `list` is the parse of the text which `tokens` decode to; `tokens` are the bytes of each token
+    /// ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without padding ([`until_end`]); `ended`
+    /// tells whether the last of them is the end token.
+    pub fn segment<'a>(self, list: &ParsedList, tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
+        match self {
+            Self::OneParse => by_parse(list, tokens, ended),
+            Self::Reference => by_line_feeds(tokens, ended),
+        }
+    }
+}
+
+impl Segments {
+    /// How the completion ended where `n_ranks` items are wanted.
+    pub fn ending(&self, n_ranks: usize) -> Ending {
+        match self.items {
+            items if items > n_ranks => Ending::Overflow,
+            _ if !self.ended => Ending::Cut,
+            items if items == n_ranks => Ending::Complete,
+            _ => Ending::Early,
+        }
+    }
+}
+
+/// The tokens through the first end token, and whether there is one. What follows is padding.
+///
+/// ```
+/// # use convrec_text::segments::until_end;
+/// assert_eq!(until_end(&[7, 8, 2, 2, 2], 2), (&[7, 8, 2][..], true));
+/// assert_eq!(until_end(&[7, 8], 2), (&[7, 8][..], false));
+/// ```
+pub fn until_end(ids: &[u32], end: u32) -> (&[u32], bool) {
+    match ids.iter().position(|&id| id == end) {
+        Some(at) => (&ids[..=at], true),
+        None => (ids, false),
+    }
+}
+
+fn by_parse<'a>(list: &ParsedList, tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
+    // Lines are counted in bytes, not in decoded text: a character may be spread over tokens, a line feed never is.
+    let mut line = 0;
+    let mut rank = 0;
+    let rank_of = |token: &[u8]| {
+        let leading = token.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+        let own_line = line + line_feeds(&token[..leading]);
+        line += line_feeds(token);
+        while list.entries.get(rank).is_some_and(|entry| entry.line < own_line) {
+            rank += 1;
+        }
+        if list.entries.get(rank).is_some_and(|entry| entry.line == own_line) { rank as i32 } else { NO_RANK }
+    };
+    let mut ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
+    if let (true, Some(last)) = (ended, ranks.last_mut()) {
+        *last = END;
+    }
+    Segments { ranks, items: list.entries.len(), ended }
+}
+
+fn by_line_feeds<'a>(tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
+    let mut line = 0;
+    let rank_of = |token: &[u8]| {
+        let rank = line as i32;
+        line += line_feeds(token);
+        rank
+    };
+    let ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
+    let items = ranks.last().map_or(0, |&last| last as usize + 1);
+    Segments { ranks, items, ended }
+}
+
+fn line_feeds(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte == b'\n').count()
+}

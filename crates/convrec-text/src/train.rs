@@ -1,0 +1,85 @@
+//! Training a tokenizer.
+
+use serde::{Deserialize, Serialize};
+use tokenizers::models::TrainerWrapper;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer};
+
+use crate::tokenizer::{TextTokenizer, TokenizerError};
+
+/// Where text may be cut into tokens: tokens never reach over these pieces. ` (1994)` with the line feed behind it is
+/// one piece, so that a list's line ends in one token.
+const PIECES: &str = r" ?\(\d{4}\)\n?| ?\p{L}+| ?\p{N}{1,4}| ?[^\s\p{L}\p{N}]+|\s+";
+
+/// Settings of [`TextTokenizer::train`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The number of tokens wanted, special ones included; fewer where the corpus is too small to learn so many.
+    pub vocab_size: usize,
+    /// The special tokens; they get the ids from 0 on, in this order. Names that plain text could become a token of,
+    /// such as `eos` without brackets, are refused.
+    pub special_tokens: Vec<String>,
+}
+
+impl Default for TrainConfig {
+    /// 8,192 tokens, with the special tokens of [`PromptFormat`](crate::PromptFormat).
+    fn default() -> Self {
+        let special_tokens = ["<pad>", "<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
+        Self { vocab_size: 8192, special_tokens: special_tokens.map(String::from).into() }
+    }
+}
+
+impl TextTokenizer {
+    /// Learns a byte-level BPE from a corpus: catalog lines (as lists write them), titles as people write them, dialogs.
+    ///
+    /// All 256 bytes are in the vocabulary, so that every text can be encoded. The same corpus gives the same tokenizer.
+    ///
+    /// # Errors
+    /// When the vocabulary is too small for bytes and special tokens, or a special token is repeated or could be the
+    /// token of a plain text.
+    pub fn train<S: AsRef<str> + Send>(
+        corpus: impl Iterator<Item = S> + Send,
+        config: &TrainConfig,
+    ) -> Result<Self, TokenizerError> {
+        let bad = |field, problem| TokenizerError::Config { field, problem };
+        let least = ByteLevel::alphabet().len() + config.special_tokens.len();
+        if config.vocab_size < least {
+            let problem =
+                format!("{} tokens; expected at least {least}, for the bytes and special tokens", config.vocab_size);
+            return Err(bad("vocab_size", problem));
+        }
+        let mut trainer: TrainerWrapper = BpeTrainer::builder()
+            .vocab_size(config.vocab_size)
+            .special_tokens(config.special_tokens.iter().map(|token| AddedToken::from(token.as_str(), true)).collect())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .show_progress(false)
+            .build()
+            .into();
+        let mut tokenizer = untrained();
+        tokenizer.train(&mut trainer, corpus).map_err(TokenizerError::Failed)?;
+        let tokenizer = Self::new(tokenizer).expect("it was built as a byte-level BPE");
+        for (id, special) in config.special_tokens.iter().enumerate() {
+            let is_own = tokenizer.special_id(special).is_ok_and(|own| own as usize == id);
+            if !is_own || tokenizer.encode(special)?.contains(&(id as u32)) {
+                let problem =
+                    format!("`{special}` is repeated or may be plain text; expected different names such as `<eos>`");
+                return Err(bad("special_tokens", problem));
+            }
+        }
+        Ok(tokenizer)
+    }
+}
+
+fn untrained() -> Tokenizer {
+    let split = Split::new(SplitPattern::Regex(PIECES.into()), SplitDelimiterBehavior::Isolated, false)
+        .expect("the pattern is a constant");
+    let bytes = ByteLevel::new(false, false, false);
+    let pieces = Sequence::new(vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)]);
+    let mut tokenizer = Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(pieces)).with_decoder(Some(bytes));
+    tokenizer
+}

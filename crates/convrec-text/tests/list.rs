@@ -1,0 +1,279 @@
+//! The default parse: what is written is read back, and what models do to a list is undone.
+
+use std::time::Instant;
+
+use convrec_core::Item;
+use convrec_testdata::data_path;
+use convrec_text::{ListFormat, Reason, Style, Years};
+use proptest::prelude::*;
+
+const FORMATS: [ListFormat; 4] = [
+    ListFormat { style: Style::Plain, years: Years::Required },
+    ListFormat { style: Style::Plain, years: Years::Optional },
+    ListFormat { style: Style::Numbered, years: Years::Required },
+    ListFormat { style: Style::Numbered, years: Years::Optional },
+];
+
+fn parsed(format: ListFormat, text: &str) -> Vec<Item> {
+    format.parse(text).items().cloned().collect()
+}
+
+fn required(text: &str) -> Vec<Item> {
+    parsed(ListFormat::default(), text)
+}
+
+fn optional(text: &str) -> Vec<Item> {
+    parsed(ListFormat { years: Years::Optional, ..Default::default() }, text)
+}
+
+/// Every item of the real catalogs, alone and in lists of 20, but for the one without a title.
+#[test]
+fn every_item_of_the_catalogs_is_read_back() {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        title: String,
+        year: Option<i32>,
+    }
+    for name in ["reddit_v2", "redial", "inspired", "opendialkg_movies", "opendialkg_books"] {
+        let Some(path) = data_path(&format!("catalog/{name}.jsonl")) else { return };
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str::<Row>(line).unwrap());
+        let items: Vec<Item> =
+            rows.filter(|row| !row.title.is_empty()).map(|row| Item::new(row.title, row.year)).collect();
+        assert!(items.len() > 1000);
+        for format in FORMATS {
+            let items: Vec<Item> =
+                items.iter().filter(|item| format.years == Years::Optional || item.year.is_some()).cloned().collect();
+            for size in [1, 20] {
+                for list in items.chunks(size) {
+                    assert_eq!(parsed(format, &format.render(list)), list, "{name}, {format:?}");
+                }
+            }
+        }
+    }
+}
+
+/// All are the item "Heat (1995)"; and, without what stands behind it, the title "Heat".
+const DECORATED: &str = r#"
+Heat (1995)
+Heat  (1995)
+Heat(1995)
+Heat - (1995)
+1. Heat (1995)
+1.Heat (1995)
+1) Heat (1995)
+1.) Heat (1995)
+1 - Heat (1995)
+1: Heat (1995)
+1、Heat (1995)
+１. Heat (１９９５)
+#1 Heat (1995)
+### 1. Heat (1995)
+# Heat (1995)
+- Heat (1995)
+* Heat (1995)
+– Heat (1995)
+> - Heat (1995)
+• Heat (1995)
+•Heat (1995)
+*Heat* (1995)
+_Heat_ (1995)
+**Heat** (1995)
+**Heat (1995)**
+***Heat*** (1995)
+**Heat** **(1995)**
+Heat **(1995)**
+1. **Heat** (1995)
+**1. Heat** (1995)
+**1. Heat (1995)**
+**1.** Heat (1995)
+**1**. Heat (1995)
+**1.** **Heat** (1995)
+1. ** Heat ** (1995)
+"Heat" (1995)
+"Heat (1995)"
+'Heat' (1995)
+“Heat” (1995)
+‘Heat’ (1995)
+«Heat» (1995)
+1. **"Heat"** (1995)
+"1. Heat (1995)"
+Heat (1995).
+Heat (1995) - a classic
+Heat (1995): see also Ronin (1998)
+Heat (1995) (dir. M. Mann)
+1. Heat (1995):
+"#;
+
+#[test]
+fn decorations_are_undone() {
+    let odd_white_space = "\u{1f}Heat\u{a0}(1995)\r";
+    for line in DECORATED.trim().lines().chain([odd_white_space]) {
+        assert_eq!(required(line), [Item::new("Heat", 1995)], "{line}");
+        assert_eq!(optional(line), [Item::new("Heat", 1995)], "{line}");
+    }
+    for line in ["Heat", "1. Heat", "1.Heat", "- Heat", "**Heat**", "\"Heat\"", "**1.** Heat"] {
+        assert_eq!(optional(line), [Item::new("Heat", None)], "{line}");
+        assert_eq!(required(line), [], "{line}");
+    }
+}
+
+/// Titles, some of them real ones, that must not be taken for decorated.
+const TITLES: &str = r#"
+(500) Days of Summer
+#Alive
+-30-
+12 - Angry Men
+24 - Redemption
+2001: A Space Odyssey
+3:10 to Yuma
+300: Rise of an Empire
+11.22.63
+8-Bit Christmas
+9
+1917
+'71
+'Tis
+Boundin'
+Molly's Game
+'Breaker' Morant
+"Crocodile" Dundee
+"A" and "B"
+61*
+Everything You Always Wanted to Know About Sex*
+*batteries not included
+M*A*S*H
+[REC]
+[Rec]²
+$
+???
+Title #2
+WALL·E
+Movie (Part 1) The End
+Title (a (b) c)
+The Office (US)
+Crossing (2)
+"#;
+
+#[test]
+fn titles_that_look_like_decorations_stay() {
+    for title in TITLES.trim().lines() {
+        for year in [1999, 201, 7, -720, 0] {
+            let item = [Item::new(title, year)];
+            for format in FORMATS {
+                let is_known_limit = title == "Crossing (2)" && year != 1999;
+                assert_eq!(parsed(format, &format.render(&item)) != item, is_known_limit, "{title}, {format:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn numbers_are_list_numbers_where_they_count() {
+    let titles = |text| required(text).into_iter().map(|item| item.title).collect::<Vec<_>>();
+    // In a plain list they are parts of titles; in a numbered one they count.
+    assert_eq!(titles("Up (2009)\n12 - Angry Men (1957)\nHeat (1995)"), ["Up", "12 - Angry Men", "Heat"]);
+    assert_eq!(titles("1. Up (2009)\n2. 12 - Angry Men (1957)"), ["Up", "12 - Angry Men"]);
+    // Markdown lets every number be 1; a list may go on from a former one; a preamble and a gap do not matter.
+    assert_eq!(titles("1. Up (2009)\n1. Heat (1995)\n1. M (1931)"), ["Up", "Heat", "M"]);
+    assert_eq!(titles("21. Up (2009)\n22. Heat (1995)"), ["Up", "Heat"]);
+    assert_eq!(titles("Sure:\n\n1.Up (2009)\n3.Heat (1995)\n4.M (1931)\n\nEnjoy!"), ["Up", "Heat", "M"]);
+}
+
+#[test]
+fn what_is_no_item_says_why() {
+    let text = "Here are films like Heat (1995):\n\n---\nEnjoy!\n3.\n (1995)\n";
+    let list = ListFormat::default().parse(text);
+    assert_eq!(list.entries, []);
+    let found: Vec<(usize, &str, Reason)> =
+        list.unparsed.iter().map(|line| (line.line, text[line.span.clone()].trim(), line.reason)).collect();
+    assert_eq!(
+        found,
+        [
+            (0, "Here are films like Heat (1995):", Reason::Preamble),
+            (2, "---", Reason::NoYear),
+            (3, "Enjoy!", Reason::NoYear),
+            (4, "3.", Reason::NoYear),
+            (5, "(1995)", Reason::NoYear),
+        ]
+    );
+    let list = ListFormat { years: Years::Optional, ..Default::default() }.parse("---\nUp\n");
+    assert_eq!((list.unparsed[0].reason, list.entries[0].line), (Reason::NoTitle, 1));
+}
+
+#[test]
+fn hostile_text_takes_linear_time() {
+    let size = 1 << 19;
+    let texts = [
+        "(".repeat(size),
+        "(1)".repeat(size / 3),
+        "'".repeat(2 * size),
+        "\"'".repeat(size),
+        "- ".repeat(size),
+        format!("*{}*{}", "x".repeat(size), " -".repeat(size / 2)),
+        "1".repeat(2 * size),
+        "1.\n".repeat(size / 3),
+        "**".repeat(size),
+        " ".repeat(2 * size),
+        format!("a{}", " (".repeat(size)),
+        "\n".repeat(2 * size),
+        format!("{}{}", "'".repeat(size), "\"'".repeat(size / 2)),
+    ];
+    for text in texts {
+        for format in FORMATS {
+            let start = Instant::now();
+            format.parse(&format!("{text} (1999)*"));
+            format.parse(&format!("{text} (1999)'''''"));
+            format.parse(&text);
+            assert!(start.elapsed().as_secs_f64() < 3.0, "{}...", &text[..20]);
+        }
+    }
+}
+
+fn word() -> impl Strategy<Value = String> {
+    // Letters first, so that a title does not look decorated; then what real titles hold.
+    "[A-Za-zéÀ七][A-Za-z0-9é'’.,!?&:*#²-]{0,6}[a-z0-9!?]"
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let title = prop::collection::vec(prop_oneof![4 => word(), 1 => word().prop_map(|w| format!("({w})"))], 1..5)
+        .prop_map(|words| words.join(" "));
+    (title, -999..=9999).prop_map(|(title, year)| Item::new(title, year))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn what_is_rendered_is_parsed(items in prop::collection::vec(item(), 0..25), without in any::<bool>()) {
+        for format in FORMATS {
+            let years = |item: &Item| item.year.filter(|_| !(without && format.years == Years::Optional));
+            let items: Vec<Item> = items.iter().map(|item| Item::new(item.title.clone(), years(item))).collect();
+            let text = format.render(&items);
+            let list = format.parse(&text);
+            prop_assert_eq!(list.items().cloned().collect::<Vec<_>>(), items.clone());
+            for (rank, (entry, item)) in list.entries.iter().zip(&items).enumerate() {
+                prop_assert_eq!(&text[entry.span.clone()], format.line(rank, item));
+                prop_assert_eq!(entry.line, rank);
+            }
+        }
+    }
+
+    #[test]
+    fn any_text_is_parsed_and_every_line_accounted_for(
+        text in prop_oneof![any::<String>(), r#"[ ()"'1.*\n:A-]{0,80}"#],
+    ) {
+        for format in FORMATS {
+            let list = format.parse(&text);
+            let mut spans: Vec<_> = list.entries.iter().map(|entry| (entry.line, entry.span.clone())).collect();
+            spans.extend(list.unparsed.iter().map(|line| (line.line, line.span.clone())));
+            spans.sort_by_key(|(line, _)| *line);
+            let mut rest = text.clone();
+            for (line, span) in spans.into_iter().rev() {
+                prop_assert_eq!(text[..span.start].matches('\n').count(), line);
+                rest.replace_range(span, "");
+            }
+            let is_blank = rest.chars().all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c));
+            prop_assert!(is_blank);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The order in which data is visited: a function of the seed and the epoch, so that a resumed run needs no state.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+/// The `count` places that step `step` (from 0) visits, of `n`: shuffled anew each epoch, every place once an epoch.
+pub(crate) fn places(n: usize, count: usize, step: usize, seed: u64) -> Vec<usize> {
+    let mut places = Vec::with_capacity(count);
+    let mut epoch = usize::MAX;
+    let mut order = Vec::new();
+    for position in step * count..(step + 1) * count {
+        if position / n != epoch {
+            epoch = position / n;
+            order = shuffled(n, seed, epoch as u64);
+        }
+        places.push(order[position % n]);
+    }
+    places
+}
+
+pub(crate) fn shuffled(n: usize, seed: u64, stream: u64) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut rng);
+    order
+}
+
+/// Splits `rows` into micro-batches of at most `size` rows of similar `length`, longest first, so that a run that has
+/// not enough memory says so at once.
+pub(crate) fn micro_batches(rows: &[usize], size: usize, length: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
+    let mut sorted = rows.to_vec();
+    sorted.sort_by_key(|&row| std::cmp::Reverse(length(row)));
+    sorted.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_is_visited_once_an_epoch_whatever_the_batch() {
+        let visited: Vec<usize> = (0..15).flat_map(|step| places(10, 4, step, 7)).collect();
+        for epoch in visited.chunks(10) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        }
+        assert_ne!(visited[..10], visited[10..20]);
+        assert_eq!(places(10, 4, 6, 7), visited[24..28]);
+        assert_eq!(places(3, 8, 0, 1).len(), 8);
+    }
+}

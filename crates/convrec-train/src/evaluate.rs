@@ -1,0 +1,130 @@
+//! How good a policy's lists are.
+
+use std::collections::HashSet;
+
+use convrec_core::ItemId;
+use convrec_metrics::{JudgedList, Measure, lists};
+use convrec_policy::{Generation, Policy, Sampling};
+use serde::{Deserialize, Serialize};
+
+use crate::task::{Answer, Sample, Task};
+
+/// One evaluated sample.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// What the policy wrote.
+    pub answer: Answer,
+    /// The list that is judged: catalog items only, without seen and repeated ones, at most N.
+    pub list: Vec<ItemId>,
+    /// The list with its hits.
+    pub judged: JudgedList,
+}
+
+/// Shares over all lines of all lists, before anything is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ListHealth {
+    /// Lines that name an item.
+    pub valid_lines: f64,
+    /// Named items that are in the catalog.
+    pub in_catalog: f64,
+    /// Named items that repeat an earlier one of the list.
+    pub duplicates: f64,
+    /// Named items that were seen in the conversation.
+    pub seen: f64,
+    /// Items a list.
+    pub length: f64,
+    /// Lists that ended by themselves.
+    pub ended: f64,
+}
+
+/// What an evaluation found.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    /// One entry a sample, in the order of the samples.
+    pub samples: Vec<Evaluated>,
+    /// How well-formed the lists are.
+    pub health: ListHealth,
+    /// For each rank the share of samples whose judged list hits there.
+    pub hits_per_rank: Vec<f64>,
+}
+
+impl Evaluation {
+    /// The mean of a measure over all samples.
+    pub fn mean(&self, measure: Measure) -> f64 {
+        self.values(measure).iter().sum::<f64>() / self.samples.len() as f64
+    }
+
+    /// A measure of each sample.
+    pub fn values(&self, measure: Measure) -> Vec<f64> {
+        self.samples.iter().map(|sample| measure.of(&sample.judged)).collect()
+    }
+}
+
+/// Lets the policy answer every sample, greedily, and judges the lists as the paper does: seen and off-catalog items
+/// leave the list first, and each ground-truth item counts once.
+///
+/// `max_new_tokens` cuts lists that do not end; `max_rows` bounds memory and changes no result.
+///
+/// # Panics
+/// When there are no samples.
+pub fn evaluate(
+    policy: &Policy,
+    task: &Task,
+    samples: &[Sample],
+    max_new_tokens: usize,
+    max_rows: usize,
+) -> Evaluation {
+    assert!(!samples.is_empty(), "nothing to evaluate");
+    let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
+    let generation = Generation {
+        sampling: Sampling::greedy(),
+        group_size: 1,
+        max_new_tokens,
+        end_token: task.prompter().end(),
+        max_rows,
+        seed: 0,
+    };
+    let completions = policy.generate(&prompts, &generation);
+    let answers = completions.iter().map(|group| task.read(&group[0].tokens));
+    let evaluated: Vec<Evaluated> =
+        answers.zip(samples).map(|(answer, sample)| judge(answer, sample, task.n_ranks())).collect();
+    let judged: Vec<JudgedList> = evaluated.iter().map(|sample| sample.judged.clone()).collect();
+    Evaluation {
+        health: health(&evaluated, samples),
+        hits_per_rank: lists::hits_per_rank(&judged, task.n_ranks()),
+        samples: evaluated,
+    }
+}
+
+/// Judges a ranking of catalog items, as from a baseline, by the same rules.
+pub fn judge_ranking(ranking: &[ItemId], sample: &Sample, n_ranks: usize) -> (Vec<ItemId>, JudgedList) {
+    let mut kept = HashSet::new();
+    let list: Vec<ItemId> =
+        ranking.iter().copied().filter(|id| !sample.seen.contains(id) && kept.insert(*id)).take(n_ranks).collect();
+    let groundtruth = sample.groundtruth.iter().copied().filter(|id| !sample.seen.contains(id)).collect();
+    let judged = JudgedList::from_ids(&list, &groundtruth);
+    (list, judged)
+}
+
+fn judge(answer: Answer, sample: &Sample, n_ranks: usize) -> Evaluated {
+    let ranking: Vec<ItemId> = answer.items.iter().copied().flatten().collect();
+    let (list, judged) = judge_ranking(&ranking, sample, n_ranks);
+    Evaluated { answer, list, judged }
+}
+
+fn health(evaluated: &[Evaluated], samples: &[Sample]) -> ListHealth {
+    let count = |f: &dyn Fn(&Evaluated, &Sample) -> usize| -> f64 {
+        evaluated.iter().zip(samples).map(|(evaluated, sample)| f(evaluated, sample)).sum::<usize>() as f64
+    };
+    let items = count(&|e, _| e.answer.names.len());
+    let lines = items + count(&|e, _| e.answer.unparsed_lines);
+    let named = items.max(1.0);
+    ListHealth {
+        valid_lines: items / lines.max(1.0),
+        in_catalog: count(&|e, _| e.answer.items.iter().flatten().count()) / named,
+        duplicates: count(&|e, _| lists::duplicates(&e.answer.names)) / named,
+        seen: count(&|e, s| e.answer.items.iter().flatten().filter(|id| s.seen.contains(id)).count()) / named,
+        length: items / evaluated.len() as f64,
+        ended: count(&|e, _| usize::from(e.answer.segments.ended)) / evaluated.len() as f64,
+    }
+}

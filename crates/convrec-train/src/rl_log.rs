@@ -1,0 +1,137 @@
+//! The log record of one step, in TRL's names where TRL has one.
+
+use convrec_catalog::rewards::{dcg, ndcg};
+use convrec_metrics::lists;
+use rank_grpo::Metrics;
+use serde_json::json;
+
+use crate::rollout::Row;
+use crate::run::Record;
+
+pub(crate) struct StepLog {
+    record: Record,
+    loss: f64,
+    updates: usize,
+    /// Sums over micro-batches, weighted by their tokens.
+    sums: Vec<(&'static str, f64)>,
+    tokens: f64,
+    difference: (f64, f64, usize),
+    grad_norm: f64,
+}
+
+impl StepLog {
+    pub(crate) fn new(rows: &[Row<'_>], group_size: usize, n_ranks: usize, zero_variance: f64) -> Self {
+        let mut record = Record::new();
+        let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
+        let totals: Vec<f64> = rows.iter().map(|row| row.rewards.iter().sum()).collect();
+        let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
+        set("reward", mean(&totals));
+        set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
+        set("frac_reward_zero_std", zero_variance);
+        set("completions/mean_length", mean(&lengths));
+        set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
+        set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
+        set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));
+        set("entropy", mean_f32(rows.iter().flat_map(|row| &row.completion.entropies)));
+        set("dcg", mean_of(rows, |row| dcg(&row.relevant, n_ranks)));
+        set("ndcg", mean_of(rows, |row| ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)));
+        set("items", mean_of(rows, |row| row.answer.names.len() as f64));
+        set("complete_lists", share(rows, |row| row.completion.ended && row.answer.names.len() == n_ranks));
+        let named: Vec<_> = rows.iter().map(|row| row.answer.items.clone()).collect();
+        set("in_catalog", lists::catalog_share(&named, Option::is_some).unwrap_or(0.0));
+        let names: Vec<_> = rows.iter().map(|row| row.answer.names.clone()).collect();
+        set("duplicates", lists::duplicate_share(&names).unwrap_or(0.0));
+        let per_rank: Vec<f64> = (0..n_ranks).map(|rank| share(rows, |row| row.relevant[rank])).collect();
+        record.insert("rank_relevance".into(), json!(per_rank));
+        Self {
+            record,
+            loss: 0.0,
+            updates: 0,
+            sums: vec![],
+            tokens: 0.0,
+            difference: (0.0, 0.0, 0),
+            grad_norm: 0.0,
+        }
+    }
+
+    /// How many rows were trained on.
+    pub(crate) fn active(&mut self, rows: usize) {
+        self.record.insert("active_rows".into(), json!(rows));
+    }
+
+    /// The sampler's log-probabilities against the trainer's, `[B, T]`, before any update.
+    pub(crate) fn compare(&mut self, rows: &[&Row<'_>], trainer: &[f64]) {
+        let width = trainer.len() / rows.len().max(1);
+        for (row, trainer) in rows.iter().zip(trainer.chunks(width.max(1))) {
+            for (sampler, trainer) in row.completion.log_probs.iter().zip(trainer) {
+                let difference = (f64::from(*sampler) - trainer).abs();
+                self.difference.0 += difference;
+                self.difference.1 = self.difference.1.max(difference);
+                self.difference.2 += 1;
+            }
+        }
+    }
+
+    pub(crate) fn part(&mut self, metrics: &Metrics, loss: f64) {
+        self.loss += loss;
+        let tokens = metrics.tokens as f64;
+        self.tokens += tokens;
+        let values = [
+            ("kl", metrics.kl.unwrap_or(0.0)),
+            ("clip_ratio/low_mean", metrics.clip_low),
+            ("clip_ratio/high_mean", metrics.clip_high),
+            ("clip_ratio/region_mean", metrics.clip_region),
+            ("ratio_mean", metrics.ratio_mean),
+            ("dropped_tokens", metrics.dropped),
+        ];
+        if self.sums.is_empty() {
+            self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
+        }
+        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(values) {
+            *sum += value * tokens;
+        }
+    }
+
+    pub(crate) fn update(&mut self, grad_norm: f64, learning_rate: f64) {
+        self.updates += 1;
+        self.grad_norm = grad_norm;
+        self.record.insert("grad_norm".into(), json!(grad_norm));
+        self.record.insert("learning_rate".into(), json!(learning_rate));
+    }
+
+    /// The record and the last gradient norm. Means are over updates and tokens.
+    pub(crate) fn finish(mut self) -> (Record, f64) {
+        self.record.insert("loss".into(), json!(self.loss / self.updates.max(1) as f64));
+        for (name, sum) in &self.sums {
+            self.record.insert((*name).into(), json!(sum / self.tokens.max(1.0)));
+        }
+        let (sum, largest, n) = self.difference;
+        self.record.insert("sampling/sampling_logp_difference/mean".into(), json!(sum / n.max(1) as f64));
+        self.record.insert("sampling/sampling_logp_difference/max".into(), json!(largest));
+        (self.record, self.grad_norm)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+fn mean_f32<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
+    let (sum, n) = values.fold((0.0, 0usize), |(sum, n), x| (sum + f64::from(*x), n + 1));
+    sum / n.max(1) as f64
+}
+
+fn mean_of(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> f64) -> f64 {
+    rows.iter().map(value).sum::<f64>() / rows.len().max(1) as f64
+}
+
+fn share(rows: &[Row<'_>], holds: impl Fn(&Row<'_>) -> bool) -> f64 {
+    mean_of(rows, |row| f64::from(u8::from(holds(row))))
+}
+
+fn std(values: &[f64]) -> f64 {
+    let centre = mean(values);
+    let squares: f64 = values.iter().map(|x| (x - centre).powi(2)).sum();
+    (squares / (values.len().max(2) - 1) as f64).sqrt()
+}
+

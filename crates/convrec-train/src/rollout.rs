@@ -1,0 +1,135 @@
+//! Rollouts: what the policy wrote, what it is worth, and the tables that the loss reads.
+
+use convrec_catalog::rewards::{self, RankReward};
+use convrec_policy::{Completion, Generation, Policy, Sequence};
+use convrec_text::segments::END;
+use rank_grpo::{AdvantageError, GroupAdvantages, LengthShaping, ListEnd, LossInputs, Scale, Segments, group_advantages, spread};
+use serde::{Deserialize, Serialize};
+
+use crate::task::{Answer, Sample, Task};
+
+/// What is rewarded, and so at which level advantages are.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Reward {
+    /// A reward per rank: Rank-GRPO.
+    Rank(RankReward),
+    /// DCG@N of the list, one number for all of its tokens: GRPO and its kin.
+    Dcg,
+    /// NDCG@N of the list, likewise.
+    Ndcg,
+}
+
+impl Reward {
+    /// One row of rewards: N of them, or a single one.
+    pub fn rewards(self, relevant: &[bool], n_relevant: usize) -> Vec<f64> {
+        let n = relevant.len();
+        match self {
+            Reward::Rank(reward) => reward.rewards(relevant),
+            Reward::Dcg => vec![rewards::dcg(relevant, n)],
+            Reward::Ndcg => vec![rewards::ndcg(relevant, n_relevant, n)],
+        }
+    }
+
+    /// Whether advantages are per rank.
+    pub fn is_ranked(self) -> bool {
+        matches!(self, Reward::Rank(_))
+    }
+}
+
+/// One completion of one prompt, read and rewarded.
+#[derive(Debug, Clone)]
+pub(crate) struct Row<'a> {
+    pub(crate) sample: &'a Sample,
+    pub(crate) completion: Completion,
+    pub(crate) answer: Answer,
+    pub(crate) relevant: Vec<bool>,
+    pub(crate) rewards: Vec<f64>,
+}
+
+/// Samples, reads and rewards; completions of a prompt are adjacent.
+pub(crate) fn roll_out<'a>(
+    policy: &Policy,
+    task: &Task,
+    samples: &[&'a Sample],
+    generation: &Generation,
+    reward: Reward,
+) -> Vec<Row<'a>> {
+    let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
+    let groups = policy.generate(&prompts, generation);
+    let rows = samples.iter().zip(groups).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
+    rows.map(|(sample, completion)| {
+        let answer = task.read(&completion.tokens);
+        let relevant = task.relevance(&answer, sample);
+        let rewards = reward.rewards(&relevant, sample.groundtruth.len());
+        Row { sample, completion, answer, relevant, rewards }
+    })
+    .collect()
+}
+
+pub(crate) fn advantages(rows: &[Row<'_>], group_size: usize, scale: Scale) -> Result<GroupAdvantages, AdvantageError> {
+    let rewards: Vec<Vec<f64>> = rows.iter().map(|row| row.rewards.clone()).collect();
+    group_advantages(&rewards, group_size, scale)
+}
+
+impl Row<'_> {
+    pub(crate) fn sequence(&self) -> Sequence<'_> {
+        Sequence { prompt: &self.sample.prompt, completion: &self.completion.tokens }
+    }
+
+    fn len(&self) -> usize {
+        self.completion.tokens.len()
+    }
+
+    /// The end token shares the ratio of the last item (quirk S3); its advantage is length shaping's to give.
+    fn rank_ids(&self) -> impl Iterator<Item = i64> {
+        let last = self.answer.segments.items as i64 - 1;
+        self.answer.segments.ranks.iter().map(move |&rank| if rank == END { last.max(0) } else { i64::from(rank) })
+    }
+}
+
+/// How rows become tables.
+pub(crate) struct Collation {
+    pub(crate) n_ranks: usize,
+    pub(crate) reward: Reward,
+    pub(crate) shaping: LengthShaping,
+    pub(crate) mask_truncated: bool,
+}
+
+impl Collation {
+    /// The loss's view of some rows and their advantages: `[B, T]` tables, T the longest completion, padded behind.
+    pub(crate) fn inputs(&self, rows: &[&Row<'_>], advantages: &[&Vec<f64>]) -> Result<LossInputs, AdvantageError> {
+        let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let pad = |row: &&Row<'_>| width - row.len();
+        let mask = rows.iter().flat_map(|row| {
+            let counts = row.completion.ended || !self.mask_truncated;
+            std::iter::repeat_n(counts, row.len()).chain(std::iter::repeat_n(false, pad(row)))
+        });
+        let advantages: Vec<Vec<f64>> = advantages.iter().map(|row| (*row).clone()).collect();
+        let ids = rows.iter().flat_map(|row| row.rank_ids().chain(std::iter::repeat_n(-1, pad(row))));
+        let ranks = Segments::ranks_and_overflow(&ids.collect::<Vec<_>>(), self.n_ranks);
+        let mut token_advantages = if self.reward.is_ranked() {
+            spread(&advantages, &ranks)?
+        } else {
+            spread(&advantages, &Segments::sequences(rows.len() * width))?
+        };
+        if self.reward.is_ranked() {
+            let end = |row: &&Row<'_>| ListEnd {
+                n_items: row.answer.segments.items,
+                end_token: row.completion.ended.then(|| row.len() - 1),
+            };
+            self.shaping.apply(&mut token_advantages, &ranks, &rows.iter().map(end).collect::<Vec<_>>())?;
+        }
+        Ok(LossInputs::new([rows.len(), width], mask.collect(), ranks, token_advantages))
+    }
+}
+
+/// A number per completion token as a `[B, T]` table, 0 on padding.
+pub(crate) fn table<'r>(rows: &[&'r Row<'_>], values: impl Fn(&'r Row<'_>) -> &'r [f32]) -> Vec<f64> {
+    let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+    let padded = rows.iter().flat_map(|row| {
+        let values = values(row).iter().map(|x| f64::from(*x));
+        values.chain(std::iter::repeat_n(0.0, width - row.len()))
+    });
+    padded.collect()
+}

@@ -1,0 +1,67 @@
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate changes over a run: a factor for every step, so that a resumed run needs no state.
+///
+/// The factors are those of transformers' schedules. burn's own differ: its cosine ends one step later and keeps
+/// turning after the last step, and its warm-ups start above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// 1 after the warm-up.
+    Constant,
+    /// From 1 to 0 along a straight line.
+    Linear,
+    /// From 1 to 0 along half a cosine.
+    Cosine,
+}
+
+impl Schedule {
+    /// The factor at `step` (from 0) of a run of `total` steps, the first `warmup` of which rise from 0 along a line.
+    pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
+        if step < warmup {
+            return step as f64 / warmup as f64;
+        }
+        let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
+        match self {
+            Schedule::Constant => 1.0,
+            Schedule::Linear => (1.0 - progress).max(0.0),
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Golden {
+        cases: Vec<Case>,
+    }
+
+    #[derive(Deserialize)]
+    struct Case {
+        id: String,
+        kind: String,
+        total_steps: usize,
+        warmup_steps: usize,
+        multiplier: Vec<f64>,
+    }
+
+    #[test]
+    fn golden_schedules() {
+        let golden: Golden = convrec_testdata::golden_as("schedule.json");
+        for case in golden.cases {
+            let schedule = match case.kind.as_str() {
+                "cosine" => Schedule::Cosine,
+                "linear" => Schedule::Linear,
+                "constant_with_warmup" => Schedule::Constant,
+                other => panic!("unknown schedule {other}"),
+            };
+            for (step, expected) in case.multiplier.iter().enumerate() {
+                let factor = schedule.factor(step, case.warmup_steps, case.total_steps);
+                assert!((factor - expected).abs() < 1e-12, "{} at step {step}: {factor}, expected {expected}", case.id);
+            }
+        }
+    }
+}

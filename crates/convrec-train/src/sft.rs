@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use convrec_policy::{Policy, Sequence};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::batches::{micro_batches, places};
+use crate::config::ConfigError;
+use crate::optim::{Accumulator, OptimizerConfig, Updates};
+use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
+use crate::task::TokenPair;
+
+/// Settings of supervised fine-tuning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftConfig {
+    /// Updates in all.
+    pub steps: usize,
+    /// Demonstrations an update.
+    pub batch_size: usize,
+    /// Demonstrations side by side on the device; changes memory and speed, and results only by rounding.
+    pub micro_batch: usize,
+    /// Of the order of the data.
+    pub seed: u64,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Default for SftConfig {
+    fn default() -> Self {
+        Self { steps: 1000, batch_size: 16, micro_batch: 16, seed: 0, optimizer: OptimizerConfig::default() }
+    }
+}
+
+impl SftConfig {
+    /// # Errors
+    /// At the first field that makes no sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let rules = [
+            ("steps", self.steps > 0, "at least 1"),
+            ("batch_size", self.batch_size > 0, "at least 1"),
+            ("micro_batch", self.micro_batch > 0, "at least 1"),
+        ];
+        ConfigError::first("", &rules)?;
+        self.optimizer.check()
+    }
+}
+
+/// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch.
+///
+/// `inputs` names what the run depends on by hash ([`sha256`](crate::checkpoint::sha256)), so that a checkpoint is not
+/// resumed with other data. `observe` is shown every log record, for progress bars.
+///
+/// `policy` must be on an autodiff device; so is the result.
+///
+/// # Errors
+/// When the config makes no sense, a file cannot be written, a checkpoint does not fit, or training diverges.
+pub fn train_sft(
+    policy: Policy,
+    data: &[TokenPair],
+    validation: &Validation<'_>,
+    config: &SftConfig,
+    options: &RunOptions,
+    inputs: BTreeMap<String, String>,
+    observe: &mut dyn FnMut(&Record),
+) -> Result<Policy, TrainError> {
+    config.check()?;
+    ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
+    let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps) };
+    let (mut run, Start { step: first, mut policy, mut updates }) = Run::open(options, "sft", config, inputs, start)?;
+    for step in first..config.steps {
+        let batch = places(data.len(), config.batch_size, step, config.seed);
+        let tokens: usize = batch.iter().map(|&row| data[row].completion.len()).sum();
+        let mut gradients = Accumulator::default();
+        let mut loss = 0.0;
+        for rows in micro_batches(&batch, config.micro_batch, |row| data[row].prompt.len() + data[row].completion.len()) {
+            let sequences: Vec<Sequence<'_>> =
+                rows.iter().map(|&row| Sequence { prompt: &data[row].prompt, completion: &data[row].completion }).collect();
+            // Divided by the tokens of the whole batch: micro-batches must not weigh by their number.
+            let part = policy.log_probs(&sequences, 1.0).log_probs.sum().div_scalar(-(tokens as f64));
+            loss += f64::from(part.clone().into_scalar::<f32>());
+            gradients.add(part, &policy);
+        }
+        let update;
+        (policy, update) = updates.step(step, policy, gradients.take());
+        run.watch(step, update.grad_norm)?;
+        let done = step + 1;
+        let mut record = Record::new();
+        record.insert("step".into(), json!(done));
+        record.insert("epoch".into(), json!((done * config.batch_size) as f64 / data.len() as f64));
+        record.insert("loss".into(), json!(loss));
+        record.insert("grad_norm".into(), json!(update.grad_norm));
+        record.insert("learning_rate".into(), json!(update.learning_rate));
+        record.insert("num_tokens".into(), json!(tokens));
+        record.extend(run.evaluate(done, &policy.valid(), validation));
+        run.record(&record)?;
+        observe(&record);
+        run.checkpoint(done, config.steps, &policy, &updates)?;
+    }
+    Ok(policy)
+}

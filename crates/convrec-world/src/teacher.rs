@@ -1,0 +1,111 @@
+//! A scripted black-box teacher.
+
+use std::collections::HashMap;
+
+use convrec_cloning::scripted::Mistakes;
+use convrec_cloning::{Describer, ServiceError, Teacher};
+use convrec_core::{CatalogItem, Example, Item};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::films::Film;
+use crate::seeded;
+use crate::taste::Taste;
+use crate::world::{POPULARITY, World, best, gumbel};
+
+/// How much more popularity counts with the teacher than with users.
+const BIAS: f64 = 4.0;
+/// How often the teacher takes in a feature.
+const TAKEN_IN: f64 = 0.85;
+/// Scale of the noise at rank 1, and what each rank adds.
+const NOISE: f64 = 0.8;
+const NOISE_PER_RANK: f64 = 0.05;
+
+/// Answers conversations of the world as a large language model does: with knowledge of films, but not of the catalog.
+///
+/// It reads the taste from the conversation ([`World::shown_taste`]), forgets some of it and misjudges the rest, thinks
+/// too much of popular films, names films that exist but are not in the catalog, chooses more loosely the further down
+/// the list, and writes as [`Mistakes`] has it. The same seed and example give the same answer.
+#[derive(Debug, Clone)]
+pub struct WorldTeacher {
+    /// Another seed, other errors.
+    pub seed: u64,
+    /// Errors of writing: invented titles, wrong years, duplicates, broken lines.
+    pub mistakes: Mistakes,
+}
+
+impl WorldTeacher {
+    /// A teacher of whose lines about 70% name a film of the catalog, 16% one that is not in it, and the rest none at all.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, mistakes: Mistakes { invented: 0.06, wrong_year: 0.04, ..Mistakes::default() } }
+    }
+
+    /// The ranking behind the answer, without mistakes of writing.
+    fn ranking(&self, example: &Example, n: usize, rng: &mut ChaCha8Rng) -> Vec<Item> {
+        let world = World::embedded();
+        let taste = misread(world.shown_taste(example), rng);
+        let mut left: Vec<(f64, Item)> = known(world)
+            .map(|film| (taste.of(film) + (POPULARITY + BIAS) * film.popularity, film.name()))
+            .filter(|(_, name)| !example.seen.contains(name))
+            .collect();
+        let mut list = Vec::new();
+        while list.len() < n && !left.is_empty() {
+            let noise = NOISE + NOISE_PER_RANK * list.len() as f64;
+            let next = best(left.iter().map(|(score, _)| score + noise * gumbel(rng)), 1)[0];
+            list.push(left.swap_remove(next.index()).1);
+        }
+        list
+    }
+}
+
+impl Teacher for WorldTeacher {
+    fn recommend(&self, example: &Example, n: usize) -> Result<String, ServiceError> {
+        let mut rng = seeded::rng(self.seed, "teacher", &example.id);
+        let list = self.ranking(example, n, &mut rng);
+        Ok(self.mistakes.write(&list, n, &mut rng))
+    }
+}
+
+/// What the teacher tells of a title is what it knows of the film whose title has the rarest words in common with it: of
+/// that very film where it exists, of one of those it was made up from where it was invented.
+impl Describer for WorldTeacher {
+    fn describe(&self, item: &Item) -> Option<String> {
+        let known: Vec<(Vec<String>, &Film)> =
+            known(World::embedded()).map(|film| (words(&film.item.title), film)).collect();
+        let mut films: HashMap<&String, f64> = HashMap::new();
+        known.iter().flat_map(|(title, _)| title).for_each(|word| *films.entry(word).or_default() += 1.0);
+        let rarity = |word: &String| 1.0 / films.get(word).unwrap_or(&1.0);
+        let asked = words(&item.title);
+        // The weighted Jaccard index of the two sets of words.
+        let likeness = |title: &[String]| -> f64 {
+            let (common, other): (Vec<_>, Vec<_>) = title.iter().partition(|word| asked.contains(word));
+            let common: f64 = common.into_iter().map(rarity).sum();
+            common / (asked.iter().map(rarity).sum::<f64>() + other.into_iter().map(rarity).sum::<f64>())
+        };
+        let years_off = |film: &Film| item.year.zip(film.item.year).map(|(asked, year)| asked.abs_diff(year));
+        let (title, film) = known.iter().max_by(|(a, film), (b, other)| {
+            likeness(a).total_cmp(&likeness(b)).then_with(|| years_off(other).cmp(&years_off(film)))
+        })?;
+        let Item { title: name, year } = item.clone();
+        (likeness(title) > 0.0).then(|| CatalogItem { title: name, year, ..film.item.clone() }.text())
+    }
+}
+
+/// The films that the teacher knows.
+fn known(world: &World) -> impl Iterator<Item = &Film> {
+    world.films().iter().chain(world.elsewhere())
+}
+
+/// The words of a title, each once.
+fn words(title: &str) -> Vec<String> {
+    let mut words: Vec<String> = title.to_lowercase().split_whitespace().map(str::to_string).collect();
+    words.sort();
+    words.dedup();
+    words
+}
+
+fn misread(mut taste: Taste, rng: &mut ChaCha8Rng) -> Taste {
+    taste.weights.retain(|_, _| rng.random_bool(TAKEN_IN));
+    taste.weights.values_mut().for_each(|weight| *weight *= rng.random_range(0.4..1.6));
+    taste
+}

@@ -1,0 +1,228 @@
+//! The films, and which of them a taste chooses.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use convrec_core::{CatalogItem, Item, ItemId};
+use rand::{Rng, RngExt};
+
+use crate::films::{self, Film};
+use crate::taste::Taste;
+
+/// How much the most popular film is worth more than the least popular one.
+pub(crate) const POPULARITY: f64 = 3.0;
+/// The smaller, the surer a user takes what fits best.
+const TEMPERATURE: f64 = 0.6;
+
+/// Films and the law by which users choose among them.
+///
+/// With w the weights of a [`Taste`], F_i the features of film i and q_i in 0..=1 its popularity:
+///
+/// - affinity: `a_i = sum of w_f over f in F_i + 3 q_i`
+/// - choice: `p_i = exp(a_i / 0.6) / sum of exp(a_j / 0.6) over the films j that were not seen`
+///
+/// A user's ground truth is m films drawn one after the other by p, without replacement (the Plackett-Luce model). A film
+/// of higher affinity is in it at least as likely, whatever m is. So no list can be expected to score higher in Recall
+/// or NDCG than [`World::oracle_ranking`], which sorts by affinity: its mean score is the best possible one.
+#[derive(Debug)]
+pub struct World {
+    films: Vec<Film>,
+    elsewhere: Vec<Film>,
+    ids: HashMap<Item, ItemId>,
+}
+
+impl World {
+    /// The bundled world.
+    pub fn embedded() -> &'static World {
+        static WORLD: LazyLock<World> = LazyLock::new(|| World::new(films::catalog(), films::elsewhere()));
+        &WORLD
+    }
+
+    fn new(films: Vec<Film>, elsewhere: Vec<Film>) -> World {
+        let ids = films.iter().zip(0..).map(|(film, id)| (film.name(), ItemId(id))).collect();
+        World { films, elsewhere, ids }
+    }
+
+    /// The films of the catalog; the place of a film is its [`ItemId`].
+    pub fn films(&self) -> &[Film] {
+        &self.films
+    }
+
+    /// The films as a catalog.
+    pub fn catalog(&self) -> Vec<CatalogItem> {
+        self.films.iter().map(|film| film.item.clone()).collect()
+    }
+
+    /// Films that exist but are not in the catalog: a teacher knows them.
+    pub fn elsewhere(&self) -> &[Film] {
+        &self.elsewhere
+    }
+
+    /// The film of that title and year; `None` where the catalog has none.
+    pub fn find(&self, item: &Item) -> Option<ItemId> {
+        self.ids.get(item).copied()
+    }
+
+    /// The title and year of a film.
+    ///
+    /// # Panics
+    /// Where the catalog has no such place.
+    pub fn name(&self, id: ItemId) -> Item {
+        self.films[id.index()].name()
+    }
+
+    /// The affinity of each film of the catalog.
+    pub fn affinities(&self, taste: &Taste) -> Vec<f64> {
+        self.films.iter().map(|film| affinity(taste, film)).collect()
+    }
+
+    /// The chance that each film of the catalog is the first to be chosen; 0 for those in `seen`.
+    pub fn probabilities(&self, taste: &Taste, seen: &[Item]) -> Vec<f64> {
+        let logits = self.logits(taste, seen);
+        let max = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut shares: Vec<f64> = logits.iter().map(|logit| (logit - max).exp()).collect();
+        let sum: f64 = shares.iter().sum();
+        shares.iter_mut().for_each(|share| *share /= sum);
+        shares
+    }
+
+    /// `m` films as a user of that taste draws them, `seen` excluded: a ground truth.
+    pub fn choose(&self, taste: &Taste, seen: &[Item], m: usize, rng: &mut impl Rng) -> Vec<ItemId> {
+        // The m largest of the logits with Gumbel noise added are m draws without replacement.
+        let keys = self.logits(taste, seen).into_iter().map(|logit| logit + gumbel(rng));
+        best(keys, m)
+    }
+
+    /// For each film how often it is among `m` films that [`World::choose`] chooses, over `draws` draws.
+    ///
+    /// With c this share, the expected Recall@k of any list is the sum of c over its first k films, divided by m, and
+    /// its expected DCG@k the sum of c / log2(rank + 1).
+    pub fn inclusion(&self, taste: &Taste, seen: &[Item], m: usize, draws: usize, rng: &mut impl Rng) -> Vec<f64> {
+        let mut shares = vec![0.0; self.films.len()];
+        for _ in 0..draws {
+            for id in self.choose(taste, seen, m, rng) {
+                shares[id.index()] += 1.0 / draws as f64;
+            }
+        }
+        shares
+    }
+
+    /// The best list of `n` films for one who knows the taste; `seen` is left out.
+    ///
+    /// With the taste that [`World::shown_taste`] reads from a conversation: what can be known from its text alone.
+    pub fn oracle_ranking(&self, taste: &Taste, seen: &[Item], n: usize) -> Vec<ItemId> {
+        best(self.logits(taste, seen).into_iter(), n)
+    }
+
+    /// The `n` most popular films; `seen` is left out.
+    pub fn popularity_ranking(&self, seen: &[Item], n: usize) -> Vec<ItemId> {
+        self.oracle_ranking(&Taste::default(), seen, n)
+    }
+
+    /// Affinities over the temperature; minus infinity for those in `seen`.
+    fn logits(&self, taste: &Taste, seen: &[Item]) -> Vec<f64> {
+        let mut logits: Vec<f64> = self.films.iter().map(|film| affinity(taste, film) / TEMPERATURE).collect();
+        for id in seen.iter().filter_map(|item| self.find(item)) {
+            logits[id.index()] = f64::NEG_INFINITY;
+        }
+        logits
+    }
+}
+
+fn affinity(taste: &Taste, film: &Film) -> f64 {
+    taste.of(film) + POPULARITY * film.popularity
+}
+
+/// A draw from the standard Gumbel law.
+pub(crate) fn gumbel(rng: &mut impl Rng) -> f64 {
+    -(-rng.random_range(f64::MIN_POSITIVE..1.0).ln()).ln()
+}
+
+/// The places of the `n` largest keys, largest first, equal ones in their order; those of minus infinity are left out.
+pub(crate) fn best(keys: impl Iterator<Item = f64>, n: usize) -> Vec<ItemId> {
+    let mut keyed: Vec<(f64, u32)> = keys.zip(0..).filter(|(key, _)| *key > f64::NEG_INFINITY).collect();
+    let order = |a: &(f64, u32), b: &(f64, u32)| -> Ordering { b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)) };
+    if n < keyed.len() {
+        keyed.select_nth_unstable_by(n, order);
+        keyed.truncate(n);
+    }
+    keyed.sort_unstable_by(order);
+    keyed.into_iter().map(|(_, place)| ItemId(place)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn taste(rng: &mut ChaCha8Rng) -> Taste {
+        Taste::draw(World::embedded().films(), rng)
+    }
+
+    #[test]
+    fn first_choices_come_as_often_as_their_probability() {
+        let (world, mut rng) = (World::embedded(), ChaCha8Rng::seed_from_u64(1));
+        let taste = taste(&mut rng);
+        let seen = [world.name(world.oracle_ranking(&taste, &[], 1)[0])];
+        let expected = world.probabilities(&taste, &seen);
+        assert!((expected.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        let draws = 20_000;
+        let found = world.inclusion(&taste, &seen, 1, draws, &mut rng);
+        for (p, share) in expected.iter().zip(found) {
+            let error = (p * (1.0 - p) / draws as f64).sqrt();
+            assert!((p - share).abs() <= 4.5 * error + 2.0 / draws as f64, "{p} expected, {share} drawn");
+        }
+    }
+
+    #[test]
+    fn the_second_choice_is_drawn_from_what_is_left() {
+        // Plackett-Luce: P(i in 2) = p_i + sum over j != i of p_j p_i / (1 - p_j).
+        let (world, mut rng) = (World::embedded(), ChaCha8Rng::seed_from_u64(2));
+        let taste = taste(&mut rng);
+        let p = world.probabilities(&taste, &[]);
+        let found = world.inclusion(&taste, &[], 2, 20_000, &mut rng);
+        assert!((found.iter().sum::<f64>() - 2.0).abs() < 1e-9);
+        for i in 0..p.len() {
+            let second: f64 = (0..p.len()).filter(|j| *j != i).map(|j| p[j] * p[i] / (1.0 - p[j])).sum();
+            assert!((p[i] + second - found[i]).abs() < 0.017, "{} expected, {} drawn", p[i] + second, found[i]);
+        }
+    }
+
+    #[test]
+    fn the_oracle_lists_films_by_how_likely_they_are() {
+        let (world, mut rng) = (World::embedded(), ChaCha8Rng::seed_from_u64(3));
+        let taste = taste(&mut rng);
+        let shares = world.inclusion(&taste, &[], 4, 20_000, &mut rng);
+        let list = world.oracle_ranking(&taste, &[], 8);
+        assert!(list.windows(2).all(|pair| shares[pair[0].index()] > shares[pair[1].index()] - 0.02));
+        let others = shares.iter().zip(0..).filter(|(_, id)| !list.contains(&ItemId(*id))).map(|(share, _)| *share);
+        assert!(others.fold(0.0, f64::max) <= shares[list[7].index()] + 0.02);
+    }
+
+    proptest! {
+        #[test]
+        fn best_is_a_sort_cut_short(keys in prop::collection::vec(prop_oneof![Just(f64::NEG_INFINITY), (0..9).prop_map(f64::from)], 0..40), n in 0usize..50) {
+            let mut slow: Vec<usize> = (0..keys.len()).filter(|place| keys[*place].is_finite()).collect();
+            slow.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
+            slow.truncate(n);
+            let fast: Vec<usize> = best(keys.into_iter(), n).iter().map(|id| id.index()).collect();
+            prop_assert_eq!(fast, slow);
+        }
+
+        #[test]
+        fn choices_are_distinct_and_not_seen(seed: u64, m in 1usize..10, seen in 0usize..5) {
+            let (world, mut rng) = (World::embedded(), ChaCha8Rng::seed_from_u64(seed));
+            let taste = taste(&mut rng);
+            let seen: Vec<Item> = world.choose(&taste, &[], seen, &mut rng).into_iter().map(|id| world.name(id)).collect();
+            let mut chosen = world.choose(&taste, &seen, m, &mut rng);
+            prop_assert!(chosen.iter().all(|id| !seen.contains(&world.name(*id))));
+            chosen.sort();
+            chosen.dedup();
+            prop_assert_eq!(chosen.len(), m);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! From rewards to advantages, on the host in f64.
+
+use thiserror::Error;
+
+/// What is added to a standard deviation before dividing by it, as in TRL and the authors' code.
+pub const STD_EPSILON: f64 = 1e-4;
+
+/// What an advantage is divided by, after its group's mean is taken off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scale {
+    /// The group's standard deviation (G - 1 in the denominator) plus [`STD_EPSILON`]: GRPO, Rank-GRPO.
+    #[default]
+    Group,
+    /// Nothing: Dr.GRPO.
+    None,
+    /// The whole batch's standard deviation, for each rank, plus [`STD_EPSILON`].
+    Batch,
+}
+
+/// Advantages per completion and rank.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupAdvantages {
+    /// `[B][N]`, as the rewards.
+    pub values: Vec<Vec<f64>>,
+    /// The share of (group, rank) pairs whose rewards are all equal. They teach nothing: log it, and skip or resample
+    /// such prompts where it is high.
+    pub zero_variance: f64,
+}
+
+/// Rewards or advantages that do not fit together.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum AdvantageError {
+    /// The completions do not divide into groups.
+    #[error("{rows} completions do not divide into groups of {group_size}; give all samples of every prompt")]
+    Groups {
+        /// B.
+        rows: usize,
+        /// G.
+        group_size: usize,
+    },
+    /// A row is not N wide.
+    #[error("row {row} has {found} ranks, expected {expected}: one number per rank, or one per completion everywhere")]
+    Width {
+        /// The completion, from 0.
+        row: usize,
+        /// Its width.
+        found: usize,
+        /// N.
+        expected: usize,
+    },
+    /// A reward is NaN or infinite.
+    #[error("the reward of row {row} at rank index {rank} is {value}; for \"no opinion\" use `combine_rewards`")]
+    NotFinite {
+        /// The completion, from 0.
+        row: usize,
+        /// The rank, from 0.
+        rank: usize,
+        /// The reward.
+        value: f64,
+    },
+    /// A table has another number of rows.
+    #[error("{what}: {found}, expected {expected}")]
+    Count {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+}
+
+/// Advantages within groups: `A[i][k] = (r[i][k] - mean_i r[i][k]) / std_i r[i][k]`, each rank k by itself.
+///
+/// `rewards` is `[B][N]`; the `group_size` samples of one prompt are adjacent. One reward per completion (GRPO, GSPO) is
+/// the case N = 1.
+///
+/// Where the rewards of a group are all equal, the advantages are exactly 0, whatever the rounding of the mean
+/// (quirk A3); so they are in a group of one, which has nothing to be compared with (quirk A1: NaN in the authors' code).
+///
+/// # Errors
+/// If the rows do not divide into groups, differ in width (quirk A2), or hold a number that is not finite.
+///
+/// ```
+/// use rank_grpo::{Scale, group_advantages};
+///
+/// // Two prompts, two samples each, three ranks.
+/// let rewards = [vec![1.0, 0.0, 0.0], vec![0.0, 0.0, 1.0], vec![0.0, 0.0, 0.0], vec![0.0, 1.0, 0.0]];
+/// let advantages = group_advantages(&rewards, 2, Scale::None)?;
+/// assert_eq!(advantages.values[0], [0.5, 0.0, -0.5]);
+/// assert_eq!(advantages.values[3], [0.0, 0.5, 0.0]);
+/// assert_eq!(advantages.zero_variance, 0.5);
+/// # Ok::<(), rank_grpo::AdvantageError>(())
+/// ```
+pub fn group_advantages(
+    rewards: &[Vec<f64>],
+    group_size: usize,
+    scale: Scale,
+) -> Result<GroupAdvantages, AdvantageError> {
+    let n_ranks = check(rewards, group_size)?;
+    let mut values = vec![vec![0.0; n_ranks]; rewards.len()];
+    let mut equal = 0;
+    for rank in 0..n_ranks {
+        let column: Vec<f64> = rewards.iter().map(|row| row[rank]).collect();
+        let batch_std = std(&column);
+        for (group, rows) in column.chunks(group_size).zip(values.chunks_mut(group_size)) {
+            if group.iter().all(|reward| *reward == group[0]) {
+                equal += 1;
+                continue;
+            }
+            let divisor = match scale {
+                Scale::Group => std(group) + STD_EPSILON,
+                Scale::None => 1.0,
+                Scale::Batch => batch_std + STD_EPSILON,
+            };
+            let mean = mean(group);
+            group.iter().zip(rows).for_each(|(reward, row)| row[rank] = (reward - mean) / divisor);
+        }
+    }
+    let pairs = n_ranks * rewards.len() / group_size;
+    Ok(GroupAdvantages { values, zero_variance: equal as f64 / pairs.max(1) as f64 })
+}
+
+/// The weighted sum of several reward functions' tables, each `[B][N]`. NaN means "no opinion" and counts 0 (quirk A4).
+///
+/// # Errors
+/// If the tables differ in shape.
+pub fn combine_rewards(tables: &[(f64, Vec<Vec<f64>>)]) -> Result<Vec<Vec<f64>>, AdvantageError> {
+    let Some((_, first)) = tables.first() else { return Ok(Vec::new()) };
+    let mut sum: Vec<Vec<f64>> = first.iter().map(|row| vec![0.0; row.len()]).collect();
+    for (weight, table) in tables {
+        if table.len() != sum.len() {
+            return Err(AdvantageError::Count { what: "rows of rewards", found: table.len(), expected: sum.len() });
+        }
+        for (row, (total, rewards)) in sum.iter_mut().zip(table).enumerate() {
+            if rewards.len() != total.len() {
+                return Err(AdvantageError::Width { row, found: rewards.len(), expected: total.len() });
+            }
+            let opinions = total.iter_mut().zip(rewards).filter(|(_, reward)| !reward.is_nan());
+            opinions.for_each(|(total, reward)| *total += weight * reward);
+        }
+    }
+    Ok(sum)
+}
+
+/// Returns N.
+pub(crate) fn check(rewards: &[Vec<f64>], group_size: usize) -> Result<usize, AdvantageError> {
+    if group_size == 0 || !rewards.len().is_multiple_of(group_size) {
+        return Err(AdvantageError::Groups { rows: rewards.len(), group_size });
+    }
+    let expected = rewards.first().map_or(0, Vec::len);
+    for (row, ranks) in rewards.iter().enumerate() {
+        if ranks.len() != expected {
+            return Err(AdvantageError::Width { row, found: ranks.len(), expected });
+        }
+        if let Some(rank) = ranks.iter().position(|reward| !reward.is_finite()) {
+            return Err(AdvantageError::NotFinite { row, rank, value: ranks[rank] });
+        }
+    }
+    Ok(expected)
+}
+
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// With n - 1: NaN for one value.
+pub(crate) fn std(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)).sqrt()
+}

@@ -1,0 +1,125 @@
+//! The family once more as plain tensor operations, which burn's autodiff differentiates. For clean numbers only.
+
+use burn::tensor::{Tensor, activation};
+use rank_grpo::{Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
+
+use super::tensor;
+
+pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<1> {
+    let host = |values: &[f64]| tensor(values, inputs.shape, &new.device());
+    let ranks = one_hot(inputs, |t| inputs.segments.get(t), inputs.segments.count(), &new); // [B, S, T]
+    let mut mask = host(&inputs.mask.iter().map(|m| f64::from(*m)).collect::<Vec<_>>()); // [B, T]
+    if uses_ranks(config) {
+        mask = mask * ranks.clone().sum_dim(1).squeeze_dim::<2>(1);
+    }
+    let [_, n_tokens] = inputs.shape;
+    let segments = match config.ratio {
+        RatioLevel::Token => one_hot(inputs, |t| Some(t % n_tokens), n_tokens, &new),
+        RatioLevel::Rank => ranks.clone(),
+        RatioLevel::Sequence => one_hot(inputs, |_| Some(0), 1, &new),
+    };
+    let old = inputs.old_log_probs.as_ref().map_or_else(|| new.clone().detach(), |old| host(old));
+    let ratio = spread(&segments, segment_means(&segments, &mask, new.clone() - old)).exp();
+
+    let mut policy = surrogate(&config.clip, ratio.clone(), host(&inputs.advantages), new.clone());
+    if config.top_entropy < 1.0 {
+        policy = policy * host(&entropy_mask(config, inputs, &mask));
+    }
+    let policy = aggregate(&config.aggregation, inputs, &mask, &ranks, policy);
+    let Some(kl) = &config.kl else { return policy };
+    let penalty = divergence(kl, new, host(inputs.ref_log_probs.as_ref().unwrap()), ratio);
+    let aggregation = kl.aggregation.as_ref().unwrap_or(&config.aggregation);
+    policy + aggregate(aggregation, inputs, &mask, &ranks, penalty) * kl.beta
+}
+
+fn uses_ranks(config: &LossConfig) -> bool {
+    let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
+    let kl = config.kl.as_ref().and_then(|kl| kl.aggregation.as_ref());
+    config.ratio == RatioLevel::Rank || by_rank(&config.aggregation) || kl.is_some_and(by_rank)
+}
+
+fn one_hot(inputs: &LossInputs, id: impl Fn(usize) -> Option<usize>, count: usize, like: &Tensor<2>) -> Tensor<3> {
+    let [b, n] = inputs.shape;
+    let mut table = vec![0.0f32; b * count * n];
+    for t in 0..b * n {
+        if let Some(s) = id(t) {
+            table[(t / n * count + s) * n + t % n] = 1.0;
+        }
+    }
+    Tensor::<1>::from_floats(table.as_slice(), &like.device()).reshape([b, count, n])
+}
+
+/// `[B, S, 1]`
+fn segment_means(segments: &Tensor<3>, mask: &Tensor<2>, x: Tensor<2>) -> Tensor<3> {
+    let sums = segments.clone().matmul((x * mask.clone()).unsqueeze_dim(2));
+    let sizes = segments.clone().matmul(mask.clone().unsqueeze_dim(2));
+    sums / sizes.clamp_min(1.0)
+}
+
+fn spread(segments: &Tensor<3>, values: Tensor<3>) -> Tensor<2> {
+    segments.clone().swap_dims(1, 2).matmul(values).squeeze_dim(2)
+}
+
+fn surrogate(clip: &Clip, w: Tensor<2>, a: Tensor<2>, log_probs: Tensor<2>) -> Tensor<2> {
+    match *clip {
+        Clip::None => -(w * a),
+        Clip::Ppo { low, high, delta } => {
+            let free = delta.map_or(w.clone(), |delta| w.clone().clamp_max(delta));
+            -(free * a.clone()).min_pair(w.clamp(1.0 - low, 1.0 + high) * a)
+        }
+        Clip::Cispo { lowest, highest } => -(w.detach().clamp(lowest, highest) * a * log_probs),
+        Clip::Sapo { positive, negative } => {
+            let up = a.clone().greater_elem(0.0).float();
+            let tau = up.clone() * positive + (up * -1.0 + 1.0) * negative;
+            -(activation::sigmoid(tau.clone() * (w - 1.0)) / tau * 4.0 * a)
+        }
+    }
+}
+
+fn divergence(kl: &Kl, new: Tensor<2>, reference: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    let d = reference - new;
+    let estimate = match kl.estimator {
+        KlEstimator::K1 => -d,
+        KlEstimator::K3 => d.clone().exp() - d - 1.0,
+    };
+    if kl.bias_corrected { estimate * w } else { estimate }
+}
+
+fn entropy_mask(config: &LossConfig, inputs: &LossInputs, mask: &Tensor<2>) -> Vec<f64> {
+    let mask = mask.clone().try_into_vec_as::<f64>().unwrap();
+    let entropies = inputs.entropies.as_ref().unwrap();
+    let mut sorted: Vec<f64> = entropies.iter().zip(&mask).filter(|(_, m)| **m > 0.0).map(|(h, _)| *h).collect();
+    sorted.sort_by(f64::total_cmp);
+    let place = (1.0 - config.top_entropy) * (sorted.len() as f64 - 1.0);
+    let at = |i: f64| sorted.get(i as usize).copied().unwrap_or(0.0);
+    let threshold = at(place.floor()) * (1.0 - place.fract()) + at(place.ceil()) * place.fract();
+    entropies.iter().map(|h| f64::from(*h >= threshold)).collect()
+}
+
+fn aggregate(
+    aggregation: &Aggregation,
+    inputs: &LossInputs,
+    mask: &Tensor<2>,
+    ranks: &Tensor<3>,
+    l: Tensor<2>,
+) -> Tensor<1> {
+    let count = mask.clone().sum().into_scalar::<f32>() as f64;
+    let rows = inputs.whole_batch.map_or(inputs.shape[0], |whole| whole.rows) as f64;
+    let tokens = inputs.whole_batch.map_or(count, |whole| whole.tokens as f64).max(1.0);
+    let l = l * mask.clone();
+    match aggregation {
+        Aggregation::RowMean => (l.sum_dim(1) / mask.clone().sum_dim(1).clamp_min(1.0)).sum() / rows,
+        Aggregation::TokenMean => l.sum() / tokens,
+        Aggregation::ConstantLength(length) => l.sum() / (rows * *length as f64),
+        Aggregation::RowSum => l.sum() / rows,
+        Aggregation::RankMean(count) => {
+            let means = segment_means(ranks, mask, l).squeeze_dim::<2>(2).sum_dim(1); // [B, 1]
+            let present = ranks.clone().matmul(mask.clone().unsqueeze_dim(2)).squeeze_dim::<2>(2).greater_elem(0.0);
+            let counts = match count {
+                RankCount::All => means.ones_like() * inputs.segments.n_ranks() as f64,
+                RankCount::Present => present.float().sum_dim(1).clamp_min(1.0),
+            };
+            (means / counts).sum() / rows
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The family once more in f64: formula by formula, in loops over rows and ranks, with derivatives by dual numbers.
+//!
+//! `stopped` are the log-probabilities wherever a formula has a stop-gradient, so that finite differences of `loss` in
+//! `new` are its gradient, CISPO and the on-policy case too.
+
+use rank_grpo::{Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
+
+use super::Case;
+use super::dual::{Dual, constant};
+
+/// Loss and gradient.
+pub fn gradient(case: &Case) -> (f64, Vec<f64>) {
+    let x = &case.log_probs;
+    let direction = |i: usize| x.iter().enumerate().map(|(t, &v)| Dual { v, d: f64::from(t == i) }).collect::<Vec<_>>();
+    let along = |i: usize| loss(&case.config, &case.inputs, &direction(i), x);
+    let value = loss(&case.config, &case.inputs, &x.iter().map(|&v| constant(v)).collect::<Vec<_>>(), x).v;
+    (value, (0..x.len()).map(|i| along(i).d).collect())
+}
+
+/// Central differences of the loss.
+pub fn differences(case: &Case, step: f64) -> Vec<f64> {
+    let x = &case.log_probs;
+    let at = |i: usize, by: f64| {
+        let mut moved: Vec<Dual> = x.iter().map(|&v| constant(v)).collect();
+        moved[i].v += by;
+        loss(&case.config, &case.inputs, &moved, x).v
+    };
+    (0..x.len()).map(|i| (at(i, step) - at(i, -step)) / (2.0 * step)).collect()
+}
+
+/// A row's tokens that count: (token, its rank).
+type Row = Vec<(usize, Option<usize>)>;
+
+pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f64]) -> Dual {
+    let rows = rows(config, inputs, stopped);
+    let ratio = |row: &Row, t: usize, rank: Option<usize>| {
+        let mates = row.iter().filter(|(u, r)| match config.ratio {
+            RatioLevel::Token => *u == t,
+            RatioLevel::Rank => *r == rank,
+            RatioLevel::Sequence => true,
+        });
+        let old = |u: usize| inputs.old_log_probs.as_ref().map_or(stopped[u], |old| old[u]);
+        let logs: Vec<Dual> = mates.map(|(u, _)| new[*u] - constant(old(*u))).collect();
+        let mean = logs.iter().copied().sum::<Dual>() / logs.len() as f64;
+        mean.clamp(f64::NEG_INFINITY, rank_grpo::MAX_LOG_RATIO).exp()
+    };
+    let threshold = entropy_threshold(config, inputs, &rows);
+    let mut policy: Vec<Dual> = vec![constant(0.0); new.len()];
+    let mut kl = policy.clone();
+    for row in &rows {
+        for &(t, rank) in row {
+            let w = ratio(row, t, rank);
+            if threshold.is_none_or(|h| inputs.entropies.as_ref().unwrap()[t] >= h) {
+                policy[t] = surrogate(&config.clip, w, inputs.advantages[t], new[t]);
+            }
+            if let Some(penalty) = &config.kl {
+                kl[t] = divergence(penalty, new[t], inputs.ref_log_probs.as_ref().unwrap()[t], w) * penalty.beta;
+            }
+        }
+    }
+    let kl_aggregation = config.kl.as_ref().and_then(|kl| kl.aggregation.clone());
+    aggregate(&config.aggregation, inputs, &rows, &policy)
+        + aggregate(&kl_aggregation.unwrap_or(config.aggregation.clone()), inputs, &rows, &kl)
+}
+
+fn rows(config: &LossConfig, inputs: &LossInputs, new: &[f64]) -> Vec<Row> {
+    let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
+    let kl_by_rank = config.kl.as_ref().is_some_and(|kl| kl.aggregation.as_ref().is_some_and(by_rank));
+    let ranks_only = config.ratio == RatioLevel::Rank || by_rank(&config.aggregation) || kl_by_rank;
+    let fine = |x: f64| x.is_finite() && (-1e6..=1e6).contains(&x);
+    let counts = |t: usize| {
+        let tables = [&inputs.old_log_probs, &inputs.ref_log_probs, &inputs.entropies];
+        inputs.mask[t]
+            && fine(new[t])
+            && fine(inputs.advantages[t])
+            && tables.iter().all(|table| table.as_ref().is_none_or(|table| fine(table[t])))
+            && (!ranks_only || inputs.segments.get(t).is_some())
+    };
+    let [b, n] = inputs.shape;
+    let row = |i: usize| (i * n..(i + 1) * n).filter(|&t| counts(t)).map(|t| (t, inputs.segments.get(t))).collect();
+    (0..b).map(row).collect()
+}
+
+fn entropy_threshold(config: &LossConfig, inputs: &LossInputs, rows: &[Row]) -> Option<f64> {
+    let entropies = inputs.entropies.as_ref().filter(|_| config.top_entropy < 1.0)?;
+    let mut sorted: Vec<f64> = rows.iter().flatten().map(|(t, _)| entropies[*t]).collect();
+    sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    let place = (1.0 - config.top_entropy) * (sorted.len() as f64 - 1.0);
+    let low = *sorted.get(place as usize)?;
+    let high = *sorted.get(place as usize + 1).unwrap_or(&low);
+    Some(low + (high - low) * (place - place.floor()))
+}
+
+fn surrogate(clip: &Clip, w: Dual, a: f64, log_prob: Dual) -> Dual {
+    match *clip {
+        Clip::None => -(w * a),
+        Clip::Ppo { low, high, delta } => {
+            let first = delta.map_or(w, |delta| w.clamp(f64::NEG_INFINITY, delta));
+            -((first * a).min(w.clamp(1.0 - low, 1.0 + high) * a))
+        }
+        // The weight is stopped: a constant of the ratio's value.
+        Clip::Cispo { lowest, highest } => -(log_prob * (w.v.max(lowest).min(highest) * a)),
+        Clip::Sapo { positive, negative } => {
+            let tau = if a > 0.0 { positive } else { negative };
+            let gate = constant(1.0) / (constant(1.0) + (-((w - constant(1.0)) * tau)).exp());
+            -(gate * (4.0 / tau * a))
+        }
+    }
+}
+
+fn divergence(kl: &Kl, new: Dual, reference: f64, w: Dual) -> Dual {
+    let d = (constant(reference) - new).clamp(f64::NEG_INFINITY, rank_grpo::MAX_LOG_RATIO);
+    let estimate = match kl.estimator {
+        KlEstimator::K1 => new - constant(reference),
+        KlEstimator::K3 => d.exp() - d - constant(1.0),
+    };
+    if kl.bias_corrected { estimate * w } else { estimate }
+}
+
+fn aggregate(aggregation: &Aggregation, inputs: &LossInputs, rows: &[Row], l: &[Dual]) -> Dual {
+    let count: usize = rows.iter().map(Vec::len).sum();
+    let n_rows = inputs.whole_batch.map_or(rows.len(), |whole| whole.rows) as f64;
+    let n_tokens = inputs.whole_batch.map_or(count, |whole| whole.tokens).max(1) as f64;
+    let total = |row: &Row| row.iter().map(|(t, _)| l[*t]).sum::<Dual>();
+    let all = || rows.iter().map(total).sum::<Dual>();
+    match aggregation {
+        Aggregation::RowMean => rows.iter().map(|row| total(row) / row.len().max(1) as f64).sum::<Dual>() / n_rows,
+        Aggregation::TokenMean => all() / n_tokens,
+        Aggregation::ConstantLength(length) => all() / (n_rows * *length as f64),
+        Aggregation::RowSum => all() / n_rows,
+        Aggregation::RankMean(count) => {
+            rows.iter().map(|row| ranks_mean(*count, inputs, row, l)).sum::<Dual>() / n_rows
+        }
+    }
+}
+
+fn ranks_mean(count: RankCount, inputs: &LossInputs, row: &Row, l: &[Dual]) -> Dual {
+    let mut present = 0;
+    let mut sum = constant(0.0);
+    for rank in 0..inputs.segments.count() {
+        let tokens: Vec<Dual> = row.iter().filter(|(_, r)| *r == Some(rank)).map(|(t, _)| l[*t]).collect();
+        if !tokens.is_empty() {
+            present += 1;
+            sum = sum + tokens.iter().copied().sum::<Dual>() / tokens.len() as f64;
+        }
+    }
+    match count {
+        RankCount::All => sum / inputs.segments.n_ranks() as f64,
+        RankCount::Present => sum / present.max(1) as f64,
+    }
+}
