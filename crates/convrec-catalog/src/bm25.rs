@@ -32,7 +32,7 @@ pub const ENGLISH_STOP_WORDS: &[&str] = &[
 /// b = 0.75. A word counts as often as the query holds it. The idf is Lucene's, which is never negative.
 ///
 /// **Words** are runs of letters, digits and apostrophes (Unicode's letters and digits; `'` and `’` are one; none at the
-/// ends of a word) of the [normalised](crate::normalise) text, stop words left out. No stemming.
+/// ends of a word) of the [normalised](crate::normalise()) text, stop words left out. No stemming.
 ///
 /// ```
 /// use convrec_catalog::{Bm25, ENGLISH_STOP_WORDS, top_k};

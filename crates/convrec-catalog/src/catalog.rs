@@ -115,7 +115,7 @@ impl Catalog {
         sharing.find(|&id| is_named(&self[id], &item.title, item.year))
     }
 
-    /// The items with this title once both are [normalised](normalise), in order; none where there is no such title.
+    /// The items with this title once both are [normalised](normalise()), in order; none where there is no such title.
     pub fn find_normalised(&self, title: &str) -> &[ItemId] {
         self.by_title.get(&normalise(title)).map_or(&[], Vec::as_slice)
     }

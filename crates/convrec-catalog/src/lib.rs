@@ -2,7 +2,7 @@
 //!
 //! A model names items as text, `Heat (1995)`; a catalog holds items with ids. This crate is the bridge, in three steps:
 //!
-//! 1. **Lookup.** [`Catalog::resolve`] says which item a name means: exactly, after [normalisation](normalise) of the
+//! 1. **Lookup.** [`Catalog::resolve`] says which item a name means: exactly, after [normalisation](normalise()) of the
 //!    title, within some years, or not at all.
 //! 2. **Matching.** [`relevance`] marks the ranks of a list that are right: in the ground truth, not seen before, and not
 //!    credited at an earlier rank.
@@ -39,7 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`reference`] holds the matching rule of the paper's public code, for comparable numbers. To *find* items rather than
+//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers. To *find* items rather than
 //! to recognise them, there are [`Bm25`] (by words) and [`Embeddings`] (by meaning), with one [`top_k`].
 //!
 //! Everything here is exact and deterministic. The crate knows nothing of prompts, tokens or models.

@@ -7,7 +7,7 @@ use crate::Catalog;
 pub enum Resolution {
     /// Title and year as the catalog writes them.
     Exact(ItemId),
-    /// The title after [normalisation](crate::normalise), and the same year (or no year on both sides).
+    /// The title after [normalisation](crate::normalise()), and the same year (or no year on both sides).
     Normalised(ItemId),
     /// The same normalised title; the catalog's year minus the named year is this, and not 0.
     YearTolerant(ItemId, i64),
@@ -56,7 +56,7 @@ impl YearDistance {
 }
 
 impl Catalog {
-    /// Which item a name means. Titles are compared [normalised](crate::normalise); among the items of that title, the
+    /// Which item a name means. Titles are compared [normalised](crate::normalise()); among the items of that title, the
     /// first of these rules that holds for any of them decides:
     ///
     /// 1. title and year exactly as written;

@@ -31,7 +31,9 @@ fn bench_adjust(c: &mut Criterion) {
     let x = [vec![1.0; ITEMS], vec![0.0; ITEMS]].concat();
     let mut group = c.benchmark_group("adjust");
     group.sample_size(10);
-    group.bench_function("value and gradient, 2,000 x 6,576", |b| b.iter(|| objective.value_and_gradient(black_box(&x))));
+    group.bench_function("value and gradient, 2,000 x 6,576", |b| {
+        b.iter(|| objective.value_and_gradient(black_box(&x)))
+    });
 }
 
 criterion_group!(benches, bench_remap, bench_adjust);

@@ -104,7 +104,8 @@ fn features(text: &str) -> Vec<(u64, f32)> {
             counts.entry(feature).or_insert((0.0, NAME_WEIGHT * TRIPLE_WEIGHT)).0 += 1.0;
         }
     }
-    let mut features: Vec<(u64, f32)> = counts.into_iter().map(|(f, (tf, weight))| (f, weight * (1.0 + tf.ln()))).collect();
+    let mut features: Vec<(u64, f32)> =
+        counts.into_iter().map(|(f, (tf, weight))| (f, weight * (1.0 + tf.ln()))).collect();
     features.sort_unstable_by_key(|&(feature, _)| feature);
     features
 }
@@ -113,4 +114,44 @@ fn stable_feature(text: &str) -> u64 {
     // FNV's last byte hardly reaches the high bits, from which the sign is taken.
     let hash = stable::hash(text.as_bytes());
     (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_slips_land_on_their_item() {
+        let texts: Vec<String> = [
+            "The Shawshank Redemption (1994), drama, Directed by Frank Darabont; Plot: two imprisoned men bond",
+            "The Godfather (1972), crime, Directed by Francis Ford Coppola; Plot: an aging patriarch transfers control",
+            "Red Rock West (1993), crime, Directed by John Dahl; Plot: two men and a killer for hire",
+            "Amélie, comedy, Directed by Jean-Pierre Jeunet; Plot: a girl in Paris helps those around her",
+        ]
+        .map(String::from)
+        .into();
+        let embedder = LexicalEmbedder::fit(&texts, 512);
+        let items = embedder.embed(&texts).unwrap();
+        let slips = [
+            ("Shawshank Redemtion (1995)", 0),
+            ("the god father (1972)", 1),
+            ("RED ROCK WEST", 2),
+            ("Amelie (2001)", 3),
+        ];
+        for (slip, expected) in slips {
+            let cosines = items.dot(&embedder.embed(&[slip.to_string()]).unwrap().row(0));
+            let best = (0..4).max_by(|&a, &b| cosines[a].total_cmp(&cosines[b]));
+            assert_eq!(best, Some(expected), "{slip}: {cosines}");
+        }
+        assert!(items.outer_iter().all(|row| (row.dot(&row) - 1.0).abs() < 1e-5));
+    }
+
+    #[test]
+    fn what_no_item_holds_is_nothing() {
+        let embedder = LexicalEmbedder::fit(&["Heat (1995)".into()], 64);
+        let rows = embedder.embed(&["".into(), "zzz\nyyy".into()]).unwrap();
+        assert_eq!(rows, Array2::<f32>::zeros((2, 64)));
+        assert_eq!(name("hello\nthere (you)"), [""; 0]);
+        assert_eq!(name("Heat (1995), crime"), ["heat"]);
+    }
 }

@@ -43,7 +43,11 @@ pub fn remap<A: Copy + Into<f64>>(
 ) -> Vec<f64> {
     let mut query: Vec<f64> = conversation.iter().map(|&x| lambda * x.into()).collect(); // [D]
     for named in list {
-        assert_eq!(named.embedding.len(), query.len(), "a named item's embedding has another width than the conversation's");
+        assert_eq!(
+            named.embedding.len(),
+            query.len(),
+            "a named item's embedding has another width than the conversation's"
+        );
         query.iter_mut().zip(named.embedding).for_each(|(q, &x)| *q += named.weight * x.into());
     }
     assert_eq!(catalog.ncols(), query.len(), "the catalog's embeddings have another width than the conversation's");
@@ -69,4 +73,41 @@ fn dot<A: Copy + Into<f64>>(row: ArrayView1<'_, A>, query: &[f64]) -> f64 {
         }
     }
     sums.iter().sum::<f64>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use rand::RngExt;
+
+    use super::*;
+    use crate::stable;
+
+    /// The formula as it stands, with its matrices; the rows of items that were not named are NaN and must not be read.
+    #[test]
+    fn equals_the_formula_and_reads_named_rows_only() {
+        let mut rng = stable::rng(1, "remap");
+        let (u, c, d) = (30, 50, 19);
+        let mut teacher = Array2::from_elem((u, d), f64::NAN);
+        let catalog = Array2::from_shape_simple_fn((c, d), || rng.random_range(-1.0..1.0));
+        let conversation = Array2::from_shape_simple_fn((1, d), || rng.random_range(-1.0..1.0));
+        let keys = [4, 9, 4, 17];
+        for u in keys {
+            teacher.row_mut(u).mapv_inplace(|_| rng.random_range(-1.0..1.0));
+        }
+        let exact = |u: usize| (u == 9).then_some(ItemId(33));
+        let named = keys
+            .iter()
+            .zip(rank_weights(&keys))
+            .filter_map(|(&u, weight)| Some(Named { weight: weight?, embedding: teacher.row(u), exact: exact(u) }));
+        let scores = remap(&named.collect::<Vec<_>>(), catalog.view(), conversation.row(0), 0.7);
+
+        let p = [(4, 1.0), (9, 1.0 / 2.0_f64.sqrt()), (17, 0.5)];
+        for (v, score) in scores.iter().enumerate() {
+            let similar = |row: ArrayView1<f64>| row.dot(&catalog.row(v));
+            let votes = p.map(|(u, p)| p * (similar(teacher.row(u)) + f64::from(exact(u) == Some(ItemId(v as u32)))));
+            let expected = votes.iter().sum::<f64>() + 0.7 * similar(conversation.row(0));
+            assert!((score - expected).abs() < 1e-12, "{v}: {score}, expected {expected}");
+        }
+    }
 }

@@ -89,7 +89,9 @@ fn bad_input_is_named() {
     assert!(error(&with(vec![]), default).contains("row 0 has no ground truth"));
     assert!(error(&with(vec![ItemId(4)]), default).contains("item 4 as ground truth, the catalog 4 items"));
     let config = AdjustConfig { max_iterations: 1, ..default };
-    assert!(matches!(fit(&scores, &groundtruth, &config), Err(AdjustError::NotConverged { report, .. }) if report.iterations == 1));
+    assert!(
+        matches!(fit(&scores, &groundtruth, &config), Err(AdjustError::NotConverged { report, .. }) if report.iterations == 1)
+    );
     let nan = scores.mapv(|s| if s > 2.0 { f64::NAN } else { s });
     assert!(fit(&nan, &groundtruth, &default).unwrap_err().to_string().contains("not finite"));
     assert!(fit(&Array2::<f32>::zeros((0, 4)), &[], &default).unwrap_err().to_string().contains("no conversation"));

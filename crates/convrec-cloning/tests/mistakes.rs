@@ -13,13 +13,26 @@ const FORMAT: ListFormat = ListFormat { style: Style::Numbered, years: Years::Re
 
 fn clean() -> Vec<Item> {
     let odd = [("2001: A Space Odyssey", 1968), ("12 Angry Men", 1957), ("(500) Days of Summer", 2009), ("8½", 1963)];
-    let more = ["Heat", "Alien", "Brazil", "The Third Man", "Se7en", "M", "Paris, Texas", "Mr. Nobody", "Who's That Knocking?"];
+    let more = [
+        "Heat",
+        "Alien",
+        "Brazil",
+        "The Third Man",
+        "Se7en",
+        "M",
+        "Paris, Texas",
+        "Mr. Nobody",
+        "Who's That Knocking?",
+    ];
     let more = (0..).zip(more).map(|(i, title)| (title, 1970 + i)).cycle().take(26).enumerate();
-    let more = more.map(|(i, (title, year))| Item::new(format!("{title}{}", ["", " Returns", " Forever"][i / 9]), year));
+    let more =
+        more.map(|(i, (title, year))| Item::new(format!("{title}{}", ["", " Returns", " Forever"][i / 9]), year));
     odd.into_iter().map(|(title, year)| Item::new(title, year)).chain(more).collect()
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn without_mistakes_every_item_is_read_back(seed in any::<u64>(), n in 1_usize..35, preamble in 0.0..1.0_f64) {
         let answer = Mistakes { preamble, ..Mistakes::NONE }.write(&clean(), n, &mut ChaCha8Rng::seed_from_u64(seed));

@@ -59,7 +59,8 @@ struct ForgetfulTeacher<'a>(&'a Catalog);
 impl Teacher for ForgetfulTeacher<'_> {
     fn recommend(&self, example: &Example, n: usize) -> Result<String, ServiceError> {
         assert_eq!(n, 10);
-        let mut rng = ChaCha8Rng::seed_from_u64(example.id.bytes().map(u64::from).fold(7, |h, b| h * 31 % 1_000_003 + b));
+        let mut rng =
+            ChaCha8Rng::seed_from_u64(example.id.bytes().map(u64::from).fold(7, |h, b| h * 31 % 1_000_003 + b));
         let topic = topic_of(example);
         let any = |topic: usize, place: usize| self.0[ItemId((topic * PER_TOPIC + place) as u32)].item();
         let known = any(topic, rng.random_range(0..PER_TOPIC));
@@ -179,7 +180,8 @@ fn steps_can_be_switched_off() {
     let bare = PipelineConfig { remap: false, reflect: false, adjust: false, ..config() };
     for (steps, example) in run(bare).steps.iter().zip(&examples) {
         let named: Vec<ItemId> = steps.teacher.iter().filter_map(|named| named.id).collect();
-        let unseen = named.into_iter().filter(|&item| !example.seen.contains(&catalog[item].item())).collect::<Vec<_>>();
+        let unseen =
+            named.into_iter().filter(|&item| !example.seen.contains(&catalog[item].item())).collect::<Vec<_>>();
         assert_eq!(steps.adjust, unseen, "without any step the list is the teacher's");
         assert_eq!((&steps.remap, &steps.reflect), (&steps.adjust, &steps.adjust));
     }
@@ -250,7 +252,9 @@ fn what_is_wrong_is_named() {
     let judged = error(config(), Services { judge: Some(&HarshJudge), ..services });
     assert!(judged.ends_with("judge: a rating of -3; expected -2..=2, or none"), "{judged}");
     let twice = vec![Answer { id: "a-1".into(), raw: String::new() }; 2];
-    assert!(ReplayTeacher::new("answers.jsonl", twice).unwrap_err().to_string().contains("two answers to sample `a-1`"));
+    assert!(
+        ReplayTeacher::new("answers.jsonl", twice).unwrap_err().to_string().contains("two answers to sample `a-1`")
+    );
 }
 
 struct LongRows;

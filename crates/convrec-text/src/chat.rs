@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use convrec_core::{Turn, files};
-use minijinja::{Environment, ErrorKind, Value, context};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, Value};
 use serde::Deserialize;
 
 use crate::tokenizer::{TextTokenizer, TokenizerError};
@@ -22,9 +23,8 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// # Ok::<(), convrec_text::ChatError>(())
 /// ```
 ///
-/// `strftime_now` is not defined: a prompt that holds today's date would make every day's run a different one. Templates
-/// that ask for it (Llama 3.2) have a date of their own to fall back on, or take `date_string` as a
-/// [variable](Self::with_variable).
+/// The date of a prompt is never the clock's, which would make every day's run a different one. Templates that write a
+/// date (Llama 3.2) have one to fall back on; [`with_date`](Self::with_date) sets another.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -68,8 +68,7 @@ impl ChatTemplate {
     /// When the source is not Jinja.
     pub fn new(source: impl Into<String>) -> Result<Self, ChatError> {
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
@@ -105,9 +104,16 @@ impl ChatTemplate {
         Ok(template)
     }
 
-    /// With a variable that the template reads, such as `bos_token` or `date_string`.
+    /// With a variable that the template reads, such as `bos_token`.
     pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// With the text that `strftime_now` gives, whatever its format; it is not defined otherwise.
+    pub fn with_date(mut self, date: impl Into<String>) -> Self {
+        let date = date.into();
+        self.environment.add_function("strftime_now", move |_format: String| date.clone());
         self
     }
 
@@ -117,9 +123,13 @@ impl ChatTemplate {
     /// When the template refuses the conversation, as some do where the roles do not alternate.
     pub fn render(&self, turns: &[Turn], add_generation_prompt: bool) -> Result<String, ChatError> {
         let template = self.environment.get_template("chat")?;
-        let variables = Value::from_serialize(&self.variables);
-        let messages = Value::from_serialize(turns);
-        Ok(template.render(context! { messages, add_generation_prompt, ..variables })?)
+        let message = |turn: &Turn| Value::from_pairs([("role", turn.role.as_str()), ("content", &*turn.content)]);
+        let variables = self.variables.iter().map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
+        let own = [
+            ("messages", turns.iter().map(message).collect::<Value>()),
+            ("add_generation_prompt", add_generation_prompt.into()),
+        ];
+        Ok(template.render(Value::from_pairs(variables.chain(own)))?)
     }
 
     /// The tokens of [`render`](Self::render): special tokens where the template writes them, and nowhere else.

@@ -8,46 +8,40 @@ const BULLETS: [char; 7] = ['-', '*', '+', '–', '—', '#', '>'];
 const DOTS: [char; 9] = ['•', '‣', '▪', '◦', '●', '○', '■', '►', '➤'];
 /// What may trail a title, set off by white space: `Heat - (1995)`, `Heat **(1995)**`.
 const TRAILING: [char; 6] = ['-', '*', '_', '–', '—', '#'];
-/// Emphasis and quotes, longest first.
-const PAIRS: [(&str, &str); 14] = [
-    ("***", "***"),
-    ("**", "**"),
-    ("__", "__"),
-    ("*", "*"),
-    ("_", "_"),
-    ("\"", "\""),
-    ("'", "'"),
-    ("`", "`"),
-    ("“", "”"),
-    ("„", "“"),
-    ("‘", "’"),
-    ("«", "»"),
-    ("「", "」"),
-    ("《", "》"),
-];
+/// Quotes: what opens and what closes.
+const QUOTES: [(char, &str); 9] =
+    [('"', "\""), ('\'', "'"), ('`', "`"), ('“', "”"), ('„', "“"), ('‘', "’"), ('«', "»"), ('「', "」"), ('《', "》")];
 
-/// Which numbers in front of lines are list numbers.
-pub(crate) struct Numbering {
-    most_lines_have_one: bool,
+/// Which numbers in front of the lines of a text are list numbers.
+pub(crate) struct Numbering<'a> {
+    text: &'a str,
+    /// Found out when it is first asked for: most lists just count.
+    most_lines_have_one: Option<bool>,
     last: u32,
 }
 
-impl Numbering {
-    pub(crate) fn of(text: &str) -> Self {
-        let lines = text.split('\n').map(trim).filter(|line| !line.is_empty());
-        let (lines, numbers) = lines.fold((0, 0), |(lines, numbers), line| {
-            (lines + 1, numbers + usize::from(ListNumber::read(without_bullets(line)).is_some()))
-        });
-        Self { most_lines_have_one: numbers >= 2 && 2 * numbers >= lines, last: 0 }
+impl<'a> Numbering<'a> {
+    pub(crate) fn of(text: &'a str) -> Self {
+        Self { text, most_lines_have_one: None, last: 0 }
     }
 
     fn accepts(&mut self, number: u32) -> bool {
-        let accepted = self.most_lines_have_one || number == self.last + 1;
+        let text = self.text;
+        let accepted =
+            number == self.last + 1 || *self.most_lines_have_one.get_or_insert_with(|| most_lines_have_a_number(text));
         if accepted {
             self.last = number;
         }
         accepted
     }
+}
+
+fn most_lines_have_a_number(text: &str) -> bool {
+    let lines = text.split('\n').map(trim).filter(|line| !line.is_empty());
+    let (lines, numbers) = lines.fold((0, 0), |(lines, numbers), line| {
+        (lines + 1, numbers + usize::from(ListNumber::read(without_bullets(line)).is_some()))
+    });
+    numbers >= 2 && 2 * numbers >= lines
 }
 
 /// A line freed of bullets and list number.
@@ -57,12 +51,12 @@ pub(crate) struct Line<'a> {
     /// Whether there was a bullet or a number.
     pub(crate) has_list_mark: bool,
     /// The end of an emphasis that began before the number and is still open, as in `**1. Heat** (1995)`; or empty.
-    open_until: &'static str,
+    open_until: &'a str,
 }
 
 impl<'a> Line<'a> {
     /// Reads a line that is not blank and has no white space at its ends.
-    pub(crate) fn read(line: &'a str, numbering: &mut Numbering) -> Self {
+    pub(crate) fn read(line: &'a str, numbering: &mut Numbering<'_>) -> Self {
         let body = without_bullets(line);
         match ListNumber::read(body).filter(|number| numbering.accepts(number.value)) {
             Some(number) => {
@@ -100,37 +94,33 @@ impl<'a> Line<'a> {
             title = title.strip_suffix(self.open_until).unwrap_or(title);
         }
         loop {
-            let before = title.len();
             title = without_trailing_marks(trim(title));
-            // Most titles end here.
-            if title.starts_with(char::is_alphanumeric) {
+            let Some((inner, close)) = after_opening(title) else { return title };
+            // The pair closes behind the title, or behind the year.
+            let (inner, left) = match (inner.strip_suffix(close), rest.strip_prefix(close)) {
+                (Some(inner), _) => (inner, rest),
+                (None, Some(left)) => (inner, left),
+                (None, None) => return title,
+            };
+            // An apostrophe is no quote; two quoted pieces are no quoted piece.
+            let is_pair = matches!(close, "'" | "’") || !inner.contains(close);
+            if !is_pair || trim(inner).is_empty() {
                 return title;
             }
-            for (open, close) in PAIRS {
-                let Some(inner) = strip_mark(title, open) else { continue };
-                // The pair closes behind the title, or behind the year.
-                let (inner, left) = match (inner.strip_suffix(close), rest.strip_prefix(close)) {
-                    (Some(inner), _) => (inner, rest),
-                    (None, Some(left)) => (inner, left),
-                    (None, None) => continue,
-                };
-                // An apostrophe is no quote; two quoted pieces are no quoted piece.
-                let is_pair = matches!(close, "'" | "’") || !inner.contains(close);
-                if is_pair && !trim(inner).is_empty() {
-                    (title, rest) = (inner, left);
-                    break;
-                }
-            }
-            if title.len() == before {
-                return title;
-            }
+            (title, rest) = (inner, left);
         }
     }
 }
 
-/// `strip_prefix` for many marks, of which few fit: most are told apart by their first byte.
-fn strip_mark<'a>(text: &'a str, mark: &str) -> Option<&'a str> {
-    if text.as_bytes().first() == mark.as_bytes().first() { text.strip_prefix(mark) } else { None }
+/// What stands behind the emphasis or the quote that `text` begins with, and what closes it.
+fn after_opening(text: &str) -> Option<(&str, &str)> {
+    let first = text.chars().next().filter(|first| !first.is_alphanumeric())?;
+    if matches!(first, '*' | '_') {
+        let rest = text.trim_start_matches(first);
+        return Some((rest, &text[..text.len() - rest.len()]));
+    }
+    let (_, close) = QUOTES.iter().find(|(open, _)| *open == first)?;
+    Some((&text[first.len_utf8()..], close))
 }
 
 fn without_bullets(mut line: &str) -> &str {
@@ -160,7 +150,7 @@ fn without_trailing_marks(mut title: &str) -> &str {
 struct ListNumber<'a> {
     value: u32,
     rest: &'a str,
-    open_until: &'static str,
+    open_until: &'a str,
 }
 
 impl<'a> ListNumber<'a> {
@@ -169,8 +159,7 @@ impl<'a> ListNumber<'a> {
         if line.starts_with(|c: char| c.is_alphabetic()) {
             return None;
         }
-        let (line, mut open_until) =
-            PAIRS.iter().find_map(|(open, close)| Some((strip_mark(line, open)?, *close))).unwrap_or((line, ""));
+        let (line, mut open_until) = after_opening(line).unwrap_or((line, ""));
         let (line, hash) = line.strip_prefix('#').map_or((line, false), |rest| (rest, true));
         let after_digits = line.trim_start_matches(is_digit);
         // Lists are shorter than 1,000; films are called `2001: A Space Odyssey`.
@@ -179,12 +168,9 @@ impl<'a> ListNumber<'a> {
         if after_digits.len() == line.len() {
             return None;
         }
-        let mut close = |rest: &'a str| match rest.strip_prefix(open_until) {
-            Some(closed) if !open_until.is_empty() => {
-                open_until = "";
-                closed
-            }
-            _ => rest,
+        let mut close = |rest: &'a str| match open_until {
+            "" => rest,
+            _ => rest.strip_prefix(open_until).inspect(|_| open_until = "").unwrap_or(rest),
         };
         let rest = after_mark(close(after_digits), hash)?;
         let rest = close(rest).trim_start_matches(is_white);

@@ -70,7 +70,8 @@ fn collapse(line: &str) -> Cow<'_, str> {
 fn is_collapsed(line: &str) -> bool {
     let bytes = line.as_bytes();
     let is_printable_ascii = bytes.iter().fold(true, |so_far, byte| so_far & (b' '..=b'~').contains(byte));
-    is_printable_ascii && bytes.windows(2).all(|pair| pair[0] != b' ' || pair[1] != b' ')
+    let is_single = bytes.windows(2).fold(true, |so_far, pair| so_far & ((pair[0] != b' ') | (pair[1] != b' ')));
+    is_printable_ascii && is_single
 }
 
 /// The shortest title that is followed by ` (YYYY)`, and that year.
@@ -85,6 +86,10 @@ fn split_year(line: &str) -> Option<(&str, i32)> {
 
 /// Without marks at the ends and list marks in front, to rest.
 fn unformat(mut line: &str) -> &str {
+    // Most lines, and nearly all titles.
+    if line.starts_with(char::is_alphabetic) && line.ends_with(|c: char| c.is_alphanumeric() || c == ')') {
+        return line;
+    }
     loop {
         let before = line.len();
         line = line.trim_start_matches(MARKS).trim_matches(' ');

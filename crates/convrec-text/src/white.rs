@@ -10,7 +10,11 @@ pub(crate) fn is_white(c: char) -> bool {
 
 /// Without white space at both ends.
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(is_white)
+    match text.as_bytes() {
+        // Most text.
+        [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim_matches(is_white),
+    }
 }
 
 /// The value of a decimal digit of any script: 3 for `3`, `３` and `३`.

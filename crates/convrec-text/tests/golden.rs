@@ -199,14 +199,15 @@ fn chat() {
         }
         let text = chat.render(&case.messages, case.add_generation_prompt);
         assert_eq!(text.is_err(), case.error, "{}: {text:?}", case.id);
-        assert_eq!(text.ok(), case.text, "{}", case.id);
-        if let Some(ids) = case.ids {
-            assert_eq!(
-                chat.encode(&tokenizer, &case.messages, case.add_generation_prompt).unwrap(),
-                ids,
-                "{}",
-                case.id
-            );
+        assert_eq!(text.as_ref().ok(), case.text.as_ref(), "{}", case.id);
+        if let (Ok(text), Some(ids)) = (text, case.ids) {
+            assert_eq!(tokenizer.encode_with_specials(&text).unwrap(), ids, "{}", case.id);
+            // Where a turn spells a special token, the reference lets it be one.
+            let is_plain = |turn: &Turn| {
+                tokenizer.encode(&turn.content).ok() == tokenizer.encode_with_specials(&turn.content).ok()
+            };
+            let encoded = chat.encode(&tokenizer, &case.messages, case.add_generation_prompt).unwrap();
+            assert_eq!(encoded == ids, case.messages.iter().all(is_plain), "{}", case.id);
         }
         done += 1;
     }

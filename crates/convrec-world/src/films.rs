@@ -16,8 +16,8 @@ pub struct Film {
     pub item: CatalogItem,
     /// Genres, themes and the era.
     pub features: Vec<Feature>,
-    /// How well-known it is, from 0 to 1.
-    pub popularity: f64,
+    /// How well-known it is in the world at large, from 0 to 1: what a teacher takes for popularity.
+    pub fame: f64,
 }
 
 impl Film {
@@ -62,9 +62,9 @@ impl Line {
         let genres = self.genres.iter().filter_map(|name| Feature::find(Kind::Genre, name));
         let themes = self.themes().filter_map(|name| Feature::find(Kind::Theme, name));
         let features = genres.chain(themes).chain([Feature::of_year(self.year)]).collect();
-        let popularity = f64::from(self.fame - 1) / 6.0;
+        let fame = f64::from(self.fame - 1) / 6.0;
         let Line { title, year, genres, metadata, .. } = self;
-        Film { item: CatalogItem { title, year: Some(year), genres, metadata }, features, popularity }
+        Film { item: CatalogItem { title, year: Some(year), genres, metadata }, features, fame }
     }
 }
 

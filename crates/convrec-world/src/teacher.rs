@@ -11,20 +11,20 @@ use rand_chacha::ChaCha8Rng;
 use crate::films::Film;
 use crate::seeded;
 use crate::taste::Taste;
-use crate::world::{POPULARITY, World, best, gumbel};
+use crate::world::{World, best, gumbel};
 
-/// How much more popularity counts with the teacher than with users.
-const BIAS: f64 = 4.0;
+/// How much more the most famous film is worth to the teacher than the least famous one.
+const FAME: f64 = 5.0;
 /// How often the teacher takes in a feature.
-const TAKEN_IN: f64 = 0.85;
+const TAKEN_IN: f64 = 0.9;
 /// Scale of the noise at rank 1, and what each rank adds.
-const NOISE: f64 = 0.8;
+const NOISE: f64 = 0.5;
 const NOISE_PER_RANK: f64 = 0.05;
 
 /// Answers conversations of the world as a large language model does: with knowledge of films, but not of the catalog.
 ///
-/// It reads the taste from the conversation ([`World::shown_taste`]), forgets some of it and misjudges the rest, thinks
-/// too much of popular films, names films that exist but are not in the catalog, chooses more loosely the further down
+/// It reads the taste from the conversation ([`World::shown_taste`]), forgets some of it and misjudges the rest, takes
+/// [`Film::fame`] for popularity and thinks too much of it, names films that exist but are not in the catalog, chooses more loosely the further down
 /// the list, and writes as [`Mistakes`] has it. The same seed and example give the same answer.
 #[derive(Debug, Clone)]
 pub struct WorldTeacher {
@@ -35,7 +35,7 @@ pub struct WorldTeacher {
 }
 
 impl WorldTeacher {
-    /// A teacher of whose lines about 70% name a film of the catalog, 16% one that is not in it, and the rest none at all.
+    /// A teacher of whose lines about 70% name a film of the catalog, 17% one that is not in it, and the rest none at all.
     pub fn new(seed: u64) -> Self {
         Self { seed, mistakes: Mistakes { invented: 0.06, wrong_year: 0.04, ..Mistakes::default() } }
     }
@@ -45,7 +45,7 @@ impl WorldTeacher {
         let world = World::embedded();
         let taste = misread(world.shown_taste(example), rng);
         let mut left: Vec<(f64, Item)> = known(world)
-            .map(|film| (taste.of(film) + (POPULARITY + BIAS) * film.popularity, film.name()))
+            .map(|film| (taste.of(film) + FAME * film.fame, film.name()))
             .filter(|(_, name)| !example.seen.contains(name))
             .collect();
         let mut list = Vec::new();

@@ -8,18 +8,22 @@ use convrec_core::{CatalogItem, Item, ItemId};
 use rand::{Rng, RngExt};
 
 use crate::films::{self, Film};
+use crate::seeded;
 use crate::taste::Taste;
 
 /// How much the most popular film is worth more than the least popular one.
-pub(crate) const POPULARITY: f64 = 3.0;
+const POPULARITY: f64 = 2.5;
+/// How far the popularity among users is from fame.
+const FAVOURITES: f64 = 0.4;
 /// The smaller, the surer a user takes what fits best.
 const TEMPERATURE: f64 = 0.6;
 
 /// Films and the law by which users choose among them.
 ///
-/// With w the weights of a [`Taste`], F_i the features of film i and q_i in 0..=1 its popularity:
+/// With w the weights of a [`Taste`], F_i the features of film i and q_i in 0..=1 its
+/// [popularity](World::popularity):
 ///
-/// - affinity: `a_i = sum of w_f over f in F_i + 3 q_i`
+/// - affinity: `a_i = sum of w_f over f in F_i + 2.5 q_i`
 /// - choice: `p_i = exp(a_i / 0.6) / sum of exp(a_j / 0.6) over the films j that were not seen`
 ///
 /// A user's ground truth is m films drawn one after the other by p, without replacement (the Plackett-Luce model). A film
@@ -28,6 +32,7 @@ const TEMPERATURE: f64 = 0.6;
 #[derive(Debug)]
 pub struct World {
     films: Vec<Film>,
+    popularity: Vec<f64>,
     elsewhere: Vec<Film>,
     ids: HashMap<Item, ItemId>,
 }
@@ -41,7 +46,7 @@ impl World {
 
     fn new(films: Vec<Film>, elsewhere: Vec<Film>) -> World {
         let ids = films.iter().zip(0..).map(|(film, id)| (film.name(), ItemId(id))).collect();
-        World { films, elsewhere, ids }
+        World { popularity: popularity(&films), films, elsewhere, ids }
     }
 
     /// The films of the catalog; the place of a film is its [`ItemId`].
@@ -64,6 +69,12 @@ impl World {
         self.ids.get(item).copied()
     }
 
+    /// How popular each film of the catalog is with users, the same for every seed: `1 - ln(rank) / ln(number of films)`,
+    /// Zipf's law in logarithms. Users have their own favourites: the ranks are those of fame with much noise.
+    pub fn popularity(&self) -> &[f64] {
+        &self.popularity
+    }
+
     /// The title and year of a film.
     ///
     /// # Panics
@@ -74,7 +85,8 @@ impl World {
 
     /// The affinity of each film of the catalog.
     pub fn affinities(&self, taste: &Taste) -> Vec<f64> {
-        self.films.iter().map(|film| affinity(taste, film)).collect()
+        let films = self.films.iter().zip(&self.popularity);
+        films.map(|(film, popularity)| taste.of(film) + POPULARITY * popularity).collect()
     }
 
     /// The chance that each film of the catalog is the first to be chosen; 0 for those in `seen`.
@@ -122,7 +134,7 @@ impl World {
 
     /// Affinities over the temperature; minus infinity for those in `seen`.
     fn logits(&self, taste: &Taste, seen: &[Item]) -> Vec<f64> {
-        let mut logits: Vec<f64> = self.films.iter().map(|film| affinity(taste, film) / TEMPERATURE).collect();
+        let mut logits: Vec<f64> = self.affinities(taste).into_iter().map(|a| a / TEMPERATURE).collect();
         for id in seen.iter().filter_map(|item| self.find(item)) {
             logits[id.index()] = f64::NEG_INFINITY;
         }
@@ -130,8 +142,14 @@ impl World {
     }
 }
 
-fn affinity(taste: &Taste, film: &Film) -> f64 {
-    taste.of(film) + POPULARITY * film.popularity
+fn popularity(films: &[Film]) -> Vec<f64> {
+    let mut rng = seeded::rng(0, "popularity", "");
+    let order = best(films.iter().map(|film| film.fame + FAVOURITES * gumbel(&mut rng)), films.len());
+    let mut popularity = vec![0.0; films.len()];
+    for (id, rank) in order.into_iter().zip(1..) {
+        popularity[id.index()] = 1.0 - f64::from(rank).ln() / (films.len() as f64).ln();
+    }
+    popularity
 }
 
 /// A draw from the standard Gumbel law.

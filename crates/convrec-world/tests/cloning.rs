@@ -9,7 +9,7 @@ use convrec_world::{World, WorldConfig, WorldJudge, WorldTeacher};
 
 #[test]
 fn remap_reflect_and_adjust_each_improve_on_the_teacher() {
-    let split = World::embedded().generate(&WorldConfig { seed: 6, n_train: 1000, n_validation: 0, n_test: 1000 });
+    let split = World::embedded().generate(&WorldConfig { seed: 6, n_train: 1500, n_validation: 0, n_test: 1000 });
     let catalog = Catalog::new(World::embedded().catalog()).unwrap();
     let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
     let teacher = WorldTeacher::new(1);
@@ -24,19 +24,18 @@ fn remap_reflect_and_adjust_each_improve_on_the_teacher() {
     let fit = pipeline.fit(&pipeline.score(&split.train, &|_| ()).unwrap()).unwrap();
     let cloned = pipeline.finish(&pipeline.score(&split.test, &|_| ()).unwrap(), Some(&fit.adjust));
 
-    let mut means: [Mean; 4] = Default::default();
+    let steps = ["teacher", "remap", "reflect", "adjust"];
+    let mut means = steps.map(|_| [Mean::at(10), Mean::at(20)]);
     for (example, steps) in split.test.iter().zip(&cloned.steps) {
         let raw = in_catalog(steps.teacher.iter().map(|named| named.item.clone()), example);
-        for (mean, list) in means.iter_mut().zip([&raw, &steps.remap, &steps.reflect, &steps.adjust]) {
-            mean.add(list, example);
+        for (means, list) in means.iter_mut().zip([&raw, &steps.remap, &steps.reflect, &steps.adjust]) {
+            means.iter_mut().for_each(|mean| mean.add(list, example));
         }
     }
-    for (step, mean) in ["teacher", "remap", "reflect", "adjust"].iter().zip(&means) {
-        eprintln!("{step}: NDCG@10 {:.3} Recall@10 {:.3}", mean.ndcg(), mean.recall());
+    for (step, [ten, twenty]) in steps.iter().zip(&means) {
+        eprintln!("{step}: NDCG@10 {:.3} NDCG@20 {:.3} Recall@20 {:.3}", ten.ndcg(), twenty.ndcg(), twenty.recall());
     }
-    for pair in means.windows(2) {
-        assert!(pair[1].ndcg() > pair[0].ndcg());
-    }
-    let demonstrations = means[3].ndcg();
-    assert!((0.30..0.50).contains(&demonstrations), "better than the teacher, but with room: {demonstrations:.3}");
+    assert!(means.windows(2).all(|pair| pair[1][1].ndcg() > pair[0][1].ndcg()));
+    let demonstrations = means[3][0].ndcg();
+    assert!((0.25..0.40).contains(&demonstrations), "better than the teacher, with room above: {demonstrations:.3}");
 }

@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 fn there_is_room_between_popularity_and_the_best_possible() {
     let world = World::embedded();
     let split = world.generate(&WorldConfig { seed: 1, n_train: 0, n_validation: 0, n_test: 4000 });
-    let (mut oracle, mut shown, mut popular) = (Mean::default(), Mean::default(), Mean::default());
+    let (mut oracle, mut shown, mut popular) = (Mean::at(10), Mean::at(10), Mean::at(10));
     for example in &split.test {
         let seen = &example.seen;
         oracle.add(&world.oracle_ranking(&split.tastes[&example.id], seen, 10), example);

@@ -16,7 +16,7 @@ fn clips() -> impl Strategy<Value = Clip> {
     let ppo = (0.01..1.2, 0.01..0.4, delta).prop_map(|(low, high, delta)| Clip::Ppo { low, high, delta });
     let cispo = (0.0..0.9, 1.0..1.5).prop_map(|(lowest, highest)| Clip::Cispo { lowest, highest });
     let sapo = (0.5..2.0, 0.5..2.0).prop_map(|(positive, negative)| Clip::Sapo { positive, negative });
-    prop_oneof![Just(Clip::None), 3 => ppo, 2 => cispo, sapo]
+    prop_oneof![1 => Just(Clip::None), 3 => ppo, 2 => cispo, 1 => sapo]
 }
 
 fn aggregations() -> impl Strategy<Value = Aggregation> {

@@ -150,3 +150,29 @@ fn check_data(rows: &impl ScoreRows, groundtruth: &[Vec<ItemId>]) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use rand::RngExt;
+
+    use super::*;
+    use crate::stable;
+
+    /// The objective is strictly convex: another start, far away, leads to the same solution.
+    #[test]
+    fn the_start_does_not_matter() {
+        let mut rng = stable::rng(1, "fit");
+        let scores = Array2::from_shape_simple_fn((40, 11), || rng.random_range(-2.0..3.0));
+        let groundtruth: Vec<Vec<ItemId>> = (0..40).map(|_| vec![ItemId(rng.random_range(0..11))]).collect();
+        let config = AdjustConfig::default();
+        let fitted = fit(&scores, &groundtruth, &config).unwrap().adjust;
+        let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
+        let start = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
+        let needed = 2.0 * config.reg * config.tolerance;
+        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations);
+        let distance =
+            [fitted.w, fitted.b].concat().iter().zip(&end.point.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        assert!(end.point.gradient_norm() <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");
+    }
+}

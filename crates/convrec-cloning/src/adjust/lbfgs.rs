@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-/// Pairs of steps and gradient changes that are remembered.
-const MEMORY: usize = 10;
+/// Pairs of steps and gradient changes that are remembered: many, as a pass over the scores costs far more than they do.
+const MEMORY: usize = 40;
 /// A step is good when it takes away this share of the slope along the line.
 const SLOPE_LEFT: f64 = 0.9;
 /// Function values closer than this, relative to their size, count as equal.

@@ -114,7 +114,11 @@ impl<'a> Pipeline<'a> {
         let width = self.items.as_ref().map_or(rows.ncols(), Array2::ncols);
         let bad = |problem: String| Err(ServiceError::new("embedder", problem));
         if rows.dim() != (texts.len(), width) || width == 0 {
-            return bad(format!("embeddings of shape {:?}; expected [{}, {width}], a row for each text", rows.dim(), texts.len()));
+            return bad(format!(
+                "embeddings of shape {:?}; expected [{}, {width}], a row for each text",
+                rows.dim(),
+                texts.len()
+            ));
         }
         for (row, text) in rows.outer_iter().zip(texts) {
             let length = row.dot(&row).sqrt();

@@ -12,7 +12,8 @@ use super::scored::{Row, Selected};
 use super::{Cloned, Pipeline, PipelineError, Progress, Scored, Stage, Steps, TeacherItem};
 use crate::demonstration::demonstration_within;
 use crate::{
-    Adjust, AdjustError, Fit, Named, ServiceError, conversation_text, demonstration, fit, rank_weights, reflect, remap, seen_ids,
+    Adjust, AdjustError, Fit, Named, ServiceError, conversation_text, demonstration, fit, rank_weights, reflect, remap,
+    seen_ids,
 };
 
 /// Conversations whose texts are embedded together; bounds the memory for them.
@@ -54,14 +55,17 @@ impl Pipeline<'_> {
         for (start, mut block) in (0..).step_by(BATCH).zip(scores.axis_chunks_iter_mut(Axis(0), BATCH)) {
             let batch = &examples[start..start + block.nrows()];
             let texts: Vec<String> = batch.iter().map(conversation_text).collect();
-            let conversations = if self.items.is_some() { self.embed(&texts)? } else { Array2::zeros((texts.len(), 0)) };
+            let conversations =
+                if self.items.is_some() { self.embed(&texts)? } else { Array2::zeros((texts.len(), 0)) };
             let done = for_each(batch, |index, example| {
                 let named = outside.list(self, &answers[start + index]);
                 let done = self.score_one(example, named, conversations.row(index))?;
                 counter.count(1);
                 Ok(done)
             })?;
-            for ((row, scores), (mut to, teacher)) in done.into_iter().zip(block.outer_iter_mut().zip(&answers[start..])) {
+            for ((row, scores), (mut to, teacher)) in
+                done.into_iter().zip(block.outer_iter_mut().zip(&answers[start..]))
+            {
                 to.iter_mut().zip(scores).for_each(|(to, score)| *to = score as f32);
                 rows.push(Row { teacher: teacher.clone(), ..row });
             }
@@ -90,7 +94,11 @@ impl Pipeline<'_> {
             let candidates = list(&scores, self.config.n_reflect, &[]);
             let items: Vec<_> = candidates.iter().map(|&item| &self.catalog[item]).collect();
             let ratings = check_ratings(judge.rate(example, &items)?, candidates.len())?;
-            reflect(&mut scores, candidates.into_iter().zip(ratings).filter_map(|(item, r)| Some((item, r?))), self.config.gamma);
+            reflect(
+                &mut scores,
+                candidates.into_iter().zip(ratings).filter_map(|(item, r)| Some((item, r?))),
+                self.config.gamma,
+            );
         }
         let reflected = list(&scores, self.config.n, &seen);
         Ok((Row { teacher: Vec::new(), remap: remapped, reflect: reflected, seen, support }, scores))
@@ -131,8 +139,13 @@ impl Pipeline<'_> {
             let found = example.groundtruth.iter().filter_map(|item| self.catalog.find_within(item, YEAR_TOLERANCE));
             found.unique().collect()
         };
-        let (rows, groundtruth) =
-            scored.examples.iter().map(ids).enumerate().filter(|(_, items)| !items.is_empty()).unzip::<_, _, Vec<_>, Vec<_>>();
+        let (rows, groundtruth) = scored
+            .examples
+            .iter()
+            .map(ids)
+            .enumerate()
+            .filter(|(_, items)| !items.is_empty())
+            .unzip::<_, _, Vec<_>, Vec<_>>();
         fit(&Selected { scores: &scored.scores, rows }, &groundtruth, &self.config.fit)
     }
 

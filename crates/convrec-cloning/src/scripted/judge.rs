@@ -47,3 +47,42 @@ fn rating(score: f32, all: &[Option<f32>]) -> i8 {
     let quantile = share(|other, score| other < score) + share(|other, score| other == score) / 2.0;
     QUANTILES.iter().filter(|&&bound| quantile > bound).count() as i8 - 2
 }
+
+#[cfg(test)]
+mod tests {
+    use convrec_core::{ItemId, Turn};
+
+    use super::*;
+
+    struct ByPlace;
+
+    impl Scorer for ByPlace {
+        fn scores(&self, _: &Example) -> Vec<f32> {
+            (0..200).map(|place| place as f32).collect()
+        }
+    }
+
+    #[test]
+    fn ratings_follow_the_order_among_the_candidates() {
+        let item =
+            |i: usize| CatalogItem { title: format!("film {i}"), year: None, genres: vec![], metadata: String::new() };
+        let catalog = Catalog::new((0..200).map(item).collect()).unwrap();
+        let example = Example { id: "a-1".into(), dialog: vec![Turn::user("hi")], seen: vec![], groundtruth: vec![] };
+        let candidates: Vec<&CatalogItem> = (0..100).map(|i| &catalog[ItemId(i)]).collect();
+        let rate = |noise: f64, seed: u64| {
+            let judge = ScriptedJudge { catalog: &catalog, scorer: ByPlace, noise, seed };
+            judge.rate(&example, &candidates).unwrap().into_iter().map(Option::unwrap).collect::<Vec<i8>>()
+        };
+        let clean = rate(0.0, 1);
+        assert!(clean.is_sorted());
+        assert_eq!([-2, -1, 0, 1, 2].map(|r| clean.iter().filter(|&&found| found == r).count()), [10, 20, 40, 20, 10]);
+        let changed = |noisy: Vec<i8>| noisy.iter().zip(&clean).filter(|(a, b)| a != b).count();
+        // Of 30 noisy ratings about a quarter are right by chance.
+        assert!((12..35).contains(&changed(rate(0.3, 1))));
+        assert_ne!(rate(0.3, 1), rate(0.3, 2));
+
+        let stranger = item(777);
+        let judge = ScriptedJudge { catalog: &catalog, scorer: ByPlace, noise: 0.0, seed: 1 };
+        assert_eq!(judge.rate(&example, &[candidates[0], &stranger]).unwrap()[1], None);
+    }
+}

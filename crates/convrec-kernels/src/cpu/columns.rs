@@ -1,10 +1,8 @@
 //! Softmax down the columns of a block of scores. A row of the block holds one candidate (a vocabulary entry, a key)
-//! for [`COLUMNS`] queries, so that a vector serves many queries and no sum runs across its lanes.
+//! for `width` queries side by side, so that a vector serves many queries and no sum runs across its lanes. The width
+//! is a multiple of 16, that is of every vector width; the last columns may be unused.
 
-use super::simd::{exp, simd_fn};
-
-/// Queries side by side in a block; a multiple of every vector width.
-pub(crate) const COLUMNS: usize = 128;
+use super::simd::{exp, simd_fn, vectors};
 
 /// Of `z = scale * scores` in one column: the maximum m, and the sums of `e^(z - m)` and of `e^(z - m) (z - m)`.
 #[derive(Clone, Copy)]
@@ -44,12 +42,12 @@ impl Summary {
 }
 
 simd_fn! {
-    /// Summaries of the columns of scores `[n, COLUMNS]`; scale is positive.
-    pub(crate) fn summarize(simd: S, scores: &[f32], scale: f32, out: &mut [Summary; COLUMNS]) {
+    /// Summaries of the first `out.len()` columns of scores `[n, width]`; scale is positive.
+    pub(crate) fn summarize(simd: S, scores: &[f32], width: usize, scale: f32, out: &mut [Summary]) {
         let scale = simd.splat_f32s(scale);
         let (scores, _) = S::as_simd_f32s(scores);
-        let width = COLUMNS / S::F32_LANES;
-        for first in 0..width {
+        let width = width / S::F32_LANES;
+        for (first, out) in out.chunks_mut(S::F32_LANES).enumerate() {
             let column = || scores[first..].iter().step_by(width);
             let mut max = simd.splat_f32s(f32::NEG_INFINITY);
             column().for_each(|score| max = simd.max_f32s(max, *score));
@@ -61,9 +59,9 @@ simd_fn! {
                 weighted = simd.mul_add_e_f32s(e, z, weighted);
             });
             let lanes = [simd.mul_f32s(max, scale), sum, weighted];
-            for lane in 0..S::F32_LANES {
+            for (lane, out) in out.iter_mut().enumerate() {
                 let [max, sum, weighted] = lanes.each_ref().map(|v| lane_of::<S>(v, lane));
-                out[first * S::F32_LANES + lane] = Summary { max, sum, weighted };
+                *out = Summary { max, sum, weighted };
             }
         }
     }
@@ -75,15 +73,52 @@ fn lane_of<S: pulp::Simd>(vector: &S::f32s, lane: usize) -> f32 {
 }
 
 simd_fn! {
-    /// `scores = factor * e^(scale * scores - shift)`, with a shift and a factor for every column.
-    pub(crate) fn exponentials(simd: S, scores: &mut [f32], scale: f32, shift: &[f32; COLUMNS], factor: &[f32; COLUMNS]) {
+    /// `scores = factor * e^(scale * scores - shift)` in `[n, width]`, with a shift and a factor for every used column.
+    pub(crate) fn exponentials(simd: S, scores: &mut [f32], width: usize, scale: f32, shift: &[f32], factor: &[f32]) {
         let scale = simd.splat_f32s(scale);
         let (scores, _) = S::as_mut_simd_f32s(scores);
-        let ((shift, _), (factor, _)) = (S::as_simd_f32s(shift), S::as_simd_f32s(factor));
-        for row in scores.chunks_exact_mut(shift.len()) {
-            for ((score, shift), factor) in row.iter_mut().zip(shift).zip(factor) {
-                let z = simd.sub_f32s(simd.mul_f32s(*score, scale), *shift);
-                *score = simd.mul_f32s(exp(simd, z), *factor);
+        for row in scores.chunks_exact_mut(width / S::F32_LANES) {
+            for ((score, shift), factor) in row.iter_mut().zip(vectors(simd, shift)).zip(vectors(simd, factor)) {
+                let z = simd.sub_f32s(simd.mul_f32s(*score, scale), shift);
+                *score = simd.mul_f32s(exp(simd, z), factor);
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// Turns scores `[n, width]` into `softmax(scale * scores)` and writes the log-sum-exp of every used column.
+    pub(crate) fn softmax(simd: S, scores: &mut [f32], width: usize, scale: f32, log_sum_exps: &mut [f32]) {
+        let factor = simd.splat_f32s(scale);
+        let (scores, _) = S::as_mut_simd_f32s(scores);
+        let width = width / S::F32_LANES;
+        for (first, out) in log_sum_exps.chunks_mut(S::F32_LANES).enumerate() {
+            let mut max = simd.splat_f32s(f32::NEG_INFINITY);
+            scores[first..].iter().step_by(width).for_each(|score| max = simd.max_f32s(max, *score));
+            let mut sum = simd.splat_f32s(0.0);
+            scores[first..].iter_mut().step_by(width).for_each(|score| {
+                *score = exp(simd, simd.mul_f32s(simd.sub_f32s(*score, max), factor));
+                sum = simd.add_f32s(sum, *score);
+            });
+            let inverse = simd.div_f32s(simd.splat_f32s(1.0), sum);
+            scores[first..].iter_mut().step_by(width).for_each(|score| *score = simd.mul_f32s(*score, inverse));
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = lane_of::<S>(&max, lane) * scale + lane_of::<S>(&sum, lane).ln();
+            }
+        }
+    }
+}
+
+simd_fn! {
+    /// The gradients of scores from those of `p = softmax(scale * scores)`, both `[n, width]`, in place:
+    /// `scale p (gradient - delta)` with `delta = sum(p gradient)` of every used column.
+    pub(crate) fn softmax_backward(simd: S, p: &[f32], gradient: &mut [f32], width: usize, scale: f32, deltas: &[f32]) {
+        let scale = simd.splat_f32s(scale);
+        let width = width / S::F32_LANES;
+        let ((p, _), (gradient, _)) = (S::as_simd_f32s(p), S::as_mut_simd_f32s(gradient));
+        for (p, gradient) in p.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
+            for ((p, gradient), delta) in p.iter().zip(gradient).zip(vectors(simd, deltas)) {
+                *gradient = simd.mul_f32s(simd.mul_f32s(*p, scale), simd.sub_f32s(*gradient, delta));
             }
         }
     }

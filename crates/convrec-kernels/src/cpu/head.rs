@@ -5,11 +5,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::columns::{COLUMNS, Summary, exponentials, summarize};
+use super::columns::{Summary, exponentials, summarize};
 use super::matrix::{Matrix, MatrixMut, Write, multiply};
 
 /// Vocabulary entries in a block: its logits and weights fit the second cache level together.
 const ENTRIES: usize = 512;
+
+/// Rows of hidden states side by side in a block.
+const COLUMNS: usize = 128;
 
 /// What goes in: hidden `[M, D]`, weight `[V, D]`, targets `[M]` below V, a positive temperature.
 #[derive(Clone, Copy)]
@@ -55,7 +58,7 @@ impl Head<'_> {
     /// Which (row, entry) in these ranges are targets, as (row - first row, entry - first entry).
     fn hits(&self, entries: Range<usize>, rows: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let targets = self.targets[rows].iter().enumerate();
-        targets.filter(move |(_, target)| entries.contains(target)).map(move |(row, target)| (row, target - entries.start))
+        targets.filter_map(move |(row, target)| entries.contains(target).then(|| (row, target - entries.start)))
     }
 
     pub(crate) fn log_probs(&self) -> TokenLogProbs {
@@ -79,7 +82,7 @@ impl Head<'_> {
         let mut summaries = [Summary::EMPTY; COLUMNS];
         for rows in self.chunks() {
             self.scores(entries.clone(), rows.clone(), &mut scores);
-            summarize(&scores, 1.0 / self.temperature, &mut summaries);
+            summarize(&scores, COLUMNS, 1.0 / self.temperature, &mut summaries[..rows.len()]);
             result.extend(summaries[..rows.len()].iter().map(|summary| (*summary, 0.0)));
             for (row, entry) in self.hits(entries.clone(), rows.clone()) {
                 result[rows.start + row].1 = scores[entry * COLUMNS + row];
@@ -131,11 +134,9 @@ impl Head<'_> {
 
     /// g of some entries for some rows, transposed, into `out` `[entries, COLUMNS]`.
     fn gradient_block(&self, entries: Range<usize>, rows: Range<usize>, log_sum_exps: &[f32], dy: &[f32], out: &mut [f32]) {
-        let (mut shift, mut factor) = ([0.0; COLUMNS], [0.0; COLUMNS]);
-        shift[..rows.len()].copy_from_slice(&log_sum_exps[rows.clone()]);
-        factor.iter_mut().zip(&dy[rows.clone()]).for_each(|(factor, dy)| *factor = -dy / self.temperature);
+        let factor: Vec<f32> = dy[rows.clone()].iter().map(|dy| -dy / self.temperature).collect();
         self.scores(entries.clone(), rows.clone(), out);
-        exponentials(out, 1.0 / self.temperature, &shift, &factor);
+        exponentials(out, COLUMNS, 1.0 / self.temperature, &log_sum_exps[rows.clone()], &factor);
         for (row, entry) in self.hits(entries, rows) {
             out[entry * COLUMNS + row] -= factor[row];
         }

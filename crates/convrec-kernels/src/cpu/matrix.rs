@@ -68,6 +68,13 @@ impl<'a> MatrixMut<'a> {
         let rows = data.len() / stride;
         Self { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
+
+    pub(crate) fn slice_rows(&mut self, range: Range<usize>) -> MatrixMut<'_> {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        // SAFETY: the first of the rows lies within the matrix, or is its end where there are none.
+        let data = unsafe { self.data.add(range.start * self.stride) };
+        MatrixMut { data, rows: range.len(), lifetime: PhantomData, ..*self }
+    }
 }
 
 /// A buffer of which parallel tasks write interleaved parts.

@@ -3,17 +3,21 @@
 use convrec_core::{Example, Item, ItemId};
 use convrec_world::World;
 
-/// A mean of NDCG@10 and Recall@10.
-#[derive(Default)]
+/// A mean of NDCG@k and Recall@k.
 pub struct Mean {
+    k: usize,
     ndcg: f64,
     recall: f64,
     count: f64,
 }
 
 impl Mean {
+    pub fn at(k: usize) -> Self {
+        Self { k, ndcg: 0.0, recall: 0.0, count: 0.0 }
+    }
+
     pub fn add(&mut self, list: &[ItemId], example: &Example) {
-        let hits = list.iter().take(10).map(|id| example.groundtruth.contains(&World::embedded().name(*id)));
+        let hits = list.iter().take(self.k).map(|id| example.groundtruth.contains(&World::embedded().name(*id)));
         let gains: Vec<f64> = hits.zip(2..).filter(|(hit, _)| *hit).map(|(_, place)| gain(place)).collect();
         let right = example.groundtruth.len();
         self.ndcg += gains.iter().sum::<f64>() / (2..right as i32 + 2).map(gain).sum::<f64>();

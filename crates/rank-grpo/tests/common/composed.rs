@@ -27,7 +27,7 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
     }
     let policy = aggregate(&config.aggregation, inputs, &mask, &ranks, policy);
     let Some(kl) = &config.kl else { return policy };
-    let penalty = divergence(kl, new, host(inputs.ref_log_probs.as_ref().unwrap()), ratio);
+    let penalty = divergence(kl, new.clone(), host(inputs.ref_log_probs.as_ref().unwrap()), ratio);
     let aggregation = kl.aggregation.as_ref().unwrap_or(&config.aggregation);
     policy + aggregate(aggregation, inputs, &mask, &ranks, penalty) * kl.beta
 }

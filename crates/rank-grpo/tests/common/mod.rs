@@ -24,6 +24,7 @@ pub fn device() -> Device {
     }
 }
 
+#[derive(Clone, Debug)]
 /// A case's log-probabilities and everything else.
 pub struct Case {
     pub id: String,

@@ -33,25 +33,26 @@ type Row = Vec<(usize, Option<usize>)>;
 
 pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f64]) -> Dual {
     let rows = rows(config, inputs, stopped);
-    let ratio = |row: &Row, t: usize, rank: Option<usize>| {
+    let ratio = |x: &[Dual], row: &Row, t: usize, rank: Option<usize>| {
         let mates = row.iter().filter(|(u, r)| match config.ratio {
             RatioLevel::Token => *u == t,
             RatioLevel::Rank => *r == rank,
             RatioLevel::Sequence => true,
         });
         let old = |u: usize| inputs.old_log_probs.as_ref().map_or(stopped[u], |old| old[u]);
-        let logs: Vec<Dual> = mates.map(|(u, _)| new[*u] - constant(old(*u))).collect();
+        let logs: Vec<Dual> = mates.map(|(u, _)| x[*u] - constant(old(*u))).collect();
         let mean = logs.iter().copied().sum::<Dual>() / logs.len() as f64;
         mean.clamp(f64::NEG_INFINITY, rank_grpo::MAX_LOG_RATIO).exp()
     };
+    let frozen: Vec<Dual> = stopped.iter().map(|&v| constant(v)).collect();
     let threshold = entropy_threshold(config, inputs, &rows);
     let mut policy: Vec<Dual> = vec![constant(0.0); new.len()];
     let mut kl = policy.clone();
     for row in &rows {
         for &(t, rank) in row {
-            let w = ratio(row, t, rank);
+            let w = ratio(new, row, t, rank);
             if threshold.is_none_or(|h| inputs.entropies.as_ref().unwrap()[t] >= h) {
-                policy[t] = surrogate(&config.clip, w, inputs.advantages[t], new[t]);
+                policy[t] = surrogate(&config.clip, w, ratio(&frozen, row, t, rank), inputs.advantages[t], new[t]);
             }
             if let Some(penalty) = &config.kl {
                 kl[t] = divergence(penalty, new[t], inputs.ref_log_probs.as_ref().unwrap()[t], w) * penalty.beta;
@@ -91,15 +92,14 @@ fn entropy_threshold(config: &LossConfig, inputs: &LossInputs, rows: &[Row]) -> 
     Some(low + (high - low) * (place - place.floor()))
 }
 
-fn surrogate(clip: &Clip, w: Dual, a: f64, log_prob: Dual) -> Dual {
+fn surrogate(clip: &Clip, w: Dual, frozen: Dual, a: f64, log_prob: Dual) -> Dual {
     match *clip {
         Clip::None => -(w * a),
         Clip::Ppo { low, high, delta } => {
             let first = delta.map_or(w, |delta| w.clamp(f64::NEG_INFINITY, delta));
             -((first * a).min(w.clamp(1.0 - low, 1.0 + high) * a))
         }
-        // The weight is stopped: a constant of the ratio's value.
-        Clip::Cispo { lowest, highest } => -(log_prob * (w.v.max(lowest).min(highest) * a)),
+        Clip::Cispo { lowest, highest } => -(log_prob * (frozen.v.max(lowest).min(highest) * a)),
         Clip::Sapo { positive, negative } => {
             let tau = if a > 0.0 { positive } else { negative };
             let gate = constant(1.0) / (constant(1.0) + (-((w - constant(1.0)) * tau)).exp());

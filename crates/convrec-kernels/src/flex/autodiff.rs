@@ -1,0 +1,163 @@
+//! The kernels under autodiff: each forward pass keeps what its hand-written backward pass needs.
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, Flex};
+
+use super::Kernels;
+use super::tensors::{dense, head, indices, shape, tensor, values};
+use crate::cpu;
+
+type Tracked = FloatTensor<Autodiff<Flex>>;
+
+/// Runs a forward pass: `forward` gives the output and, for tracked tensors, what `step` will need.
+fn run<C, S, const N: usize>(
+    step: S,
+    inputs: [&Tracked; N],
+    forward: impl FnOnce() -> (FlexTensor, S::State),
+) -> Tracked
+where
+    C: CheckpointStrategy,
+    S: Backward<Flex, N>,
+{
+    let (output, state) = forward();
+    match step.prepare::<C>(inputs.map(|input| input.node())).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state, output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    }
+}
+
+/// The gradient of a step's output.
+fn output_gradient<S, const N: usize>(ops: &Ops<S, N>, gradients: &mut Gradients) -> FlexTensor {
+    dense(gradients.consume::<Flex>(&ops.node))
+}
+
+/// Passes on the gradients of a step's inputs to those that are tracked.
+fn pass_on<S, const N: usize>(ops: Ops<S, N>, gradients: &mut Gradients, of_inputs: [FlexTensor; N]) {
+    for (parent, gradient) in ops.parents.into_iter().zip(of_inputs) {
+        if let Some(parent) = parent {
+            gradients.register::<Flex>(parent.id, gradient);
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        run::<C, _, 2>(Linear, [&x, &weight], || {
+            let state = (dense(x.primitive().clone()), dense(weight.primitive().clone()));
+            (Flex::linear(state.0.clone(), state.1.clone()), state)
+        })
+    }
+
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+        run::<C, _, 2>(RmsNorm, [&x, &weight], || {
+            let state = (dense(x.primitive().clone()), dense(weight.primitive().clone()), epsilon);
+            (Flex::rms_norm(state.0.clone(), state.1.clone(), epsilon), state)
+        })
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        run::<C, _, 2>(Swiglu, [&gate, &up], || {
+            let state = (dense(gate.primitive().clone()), dense(up.primitive().clone()));
+            (Flex::swiglu(state.0.clone(), state.1.clone()), state)
+        })
+    }
+
+    fn token_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let mut entropies = None;
+        let log_probs = run::<C, _, 2>(TokenLogProbs, [&hidden, &weight], || {
+            let (hidden, weight) = (dense(hidden.primitive().clone()), dense(weight.primitive().clone()));
+            let targets = indices(targets);
+            let result = head(&hidden, &weight, &targets, temperature).log_probs();
+            let rows = [targets.len()];
+            entropies = Some(tensor(result.entropies, rows));
+            let log_sum_exps = tensor(result.log_sum_exps, rows);
+            (tensor(result.log_probs, rows), HeadState { hidden, weight, targets, temperature, log_sum_exps })
+        });
+        (log_probs, Tracked::new(entropies.expect("the forward pass has run")))
+    }
+}
+
+#[derive(Debug)]
+struct Linear;
+
+impl Backward<Flex, 2> for Linear {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = output_gradient(&ops, gradients);
+        let (x, weight) = &ops.state;
+        let [out, inner] = [shape(weight)[0], shape(weight)[1]];
+        if let Some(parent) = &ops.parents[0] {
+            let dx = cpu::linear_input_gradient(values(&dy), values(weight), inner);
+            gradients.register::<Flex>(parent.id, tensor(dx, shape(x)));
+        }
+        if let Some(parent) = &ops.parents[1] {
+            let dw = cpu::linear_weight_gradient(values(&dy), values(x), out, inner);
+            gradients.register::<Flex>(parent.id, tensor(dw, shape(weight)));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RmsNorm;
+
+impl Backward<Flex, 2> for RmsNorm {
+    type State = (FlexTensor, FlexTensor, f32);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = output_gradient(&ops, gradients);
+        let (x, weight, epsilon) = &ops.state;
+        let (dx, dw) = cpu::rms_norm_backward(values(x), values(weight), *epsilon, values(&dy));
+        let of_inputs = [tensor(dx, shape(x)), tensor(dw, shape(weight))];
+        pass_on(ops, gradients, of_inputs);
+    }
+}
+
+#[derive(Debug)]
+struct Swiglu;
+
+impl Backward<Flex, 2> for Swiglu {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = output_gradient(&ops, gradients);
+        let (gate, up) = &ops.state;
+        let (d_gate, d_up) = cpu::swiglu_backward(values(gate), values(up), values(&dy));
+        let of_inputs = [tensor(d_gate, shape(gate)), tensor(d_up, shape(up))];
+        pass_on(ops, gradients, of_inputs);
+    }
+}
+
+#[derive(Debug)]
+struct TokenLogProbs;
+
+#[derive(Debug, Clone)]
+struct HeadState {
+    hidden: FlexTensor,
+    weight: FlexTensor,
+    targets: Vec<usize>,
+    temperature: f32,
+    log_sum_exps: FlexTensor,
+}
+
+impl Backward<Flex, 2> for TokenLogProbs {
+    type State = HeadState;
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = output_gradient(&ops, gradients);
+        let HeadState { hidden, weight, targets, temperature, log_sum_exps } = &ops.state;
+        let head = head(hidden, weight, targets, *temperature);
+        let (d_hidden, d_weight) = head.backward(values(log_sum_exps), values(&dy));
+        let of_inputs = [tensor(d_hidden, shape(hidden)), tensor(d_weight, shape(weight))];
+        pass_on(ops, gradients, of_inputs);
+    }
+}
