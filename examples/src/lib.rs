@@ -1,7 +1,9 @@
-//! Shared pieces of the example binaries: the device, progress bars, tables.
+//! Shared pieces of the example binaries: the device, settings, model folders, progress bars and tables.
 
 pub mod device;
+pub mod model_folder;
+pub mod settings;
 pub mod show;
 
-/// What an example's `main` returns: any error, printed as its message.
+/// What an example's `main` returns.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -1,6 +1,9 @@
 //! What a person sees while a run works, and after.
 
 use comfy_table::{CellAlignment, Table, presets};
+use std::sync::Mutex;
+
+use convrec_cloning::{Progress, Stage};
 use convrec_train::Record;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -19,6 +22,57 @@ pub fn step(bar: &ProgressBar, record: &Record, names: &[&str]) {
     let number = |name: &&str| record.get(*name).and_then(|value| value.as_f64()).map(|x| format!("{name} {x:.3}"));
     bar.set_message(names.iter().filter_map(number).collect::<Vec<_>>().join("  "));
     bar.inc(1);
+}
+
+/// Prints a record's evaluation above the bar, where it has one.
+pub fn evaluation(bar: &ProgressBar, record: &Record) {
+    let number = |(name, value): (&String, &serde_json::Value)| {
+        Some(format!("{} {:.4}", name.strip_prefix("eval_")?, value.as_f64()?))
+    };
+    let numbers: Vec<String> = record.iter().filter_map(number).collect();
+    if !numbers.is_empty() {
+        let step = record.get("step").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let line = format!("step {step}: {}", numbers.join("  "));
+        // A bar hides what is printed above it where there is no terminal.
+        if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
+    }
+}
+
+/// A bar for each stage of a cloning pipeline.
+#[derive(Default)]
+pub struct Stages(Mutex<Option<(Stage, ProgressBar)>>);
+
+impl Stages {
+    /// Shows how far the pipeline is.
+    ///
+    /// # Panics
+    /// When another thread panicked while it showed progress.
+    pub fn show(&self, progress: Progress) {
+        let mut current = self.0.lock().expect("no thread panics here");
+        if current.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
+            let name = match progress.stage {
+                Stage::Teach => "teacher",
+                Stage::Embed => "embed",
+                Stage::Score => "remap, reflect",
+            };
+            if let Some((_, bar)) = current.replace((progress.stage, bar(name, progress.total))) {
+                bar.finish();
+            }
+        }
+        if let Some((_, bar)) = current.as_ref() {
+            bar.set_position(progress.done as u64);
+        }
+    }
+
+    /// Ends the last bar.
+    ///
+    /// # Panics
+    /// As [`Stages::show`].
+    pub fn finish(&self) {
+        if let Some((_, bar)) = self.0.lock().expect("no thread panics here").take() {
+            bar.finish();
+        }
+    }
 }
 
 /// A plain table: a heading, then rows of a name and numbers.

@@ -1,1 +1,112 @@
-fn main(){}
+//! Every operation, fused against composed, forward and backward, at the shapes of two small decoders. What matters is
+//! the ratio within a pair: both run one after the other on the same machine.
+
+use std::hint::black_box;
+
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use convrec_kernels::{DecodeCache, composed};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+
+/// A decoder and its training batch.
+struct Model {
+    name: &'static str,
+    width: usize,
+    heads: usize,
+    vocabulary: usize,
+    batch: usize,
+    length: usize,
+}
+
+const MODELS: [Model; 2] = [
+    Model { name: "d256", width: 256, heads: 4, vocabulary: 8192, batch: 16, length: 200 },
+    Model { name: "d128", width: 128, heads: 2, vocabulary: 2000, batch: 32, length: 100 },
+];
+
+fn random<const N: usize>(shape: [usize; N], device: &Device) -> Tensor<N> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+}
+
+fn tracked<const N: usize>(shape: [usize; N]) -> Tensor<N> {
+    random(shape, &Device::flex().autodiff()).require_grad()
+}
+
+/// Times both bodies of an operation.
+fn pair<T>(c: &mut Criterion, name: &str, model: &str, fused: impl Fn() -> T, composed: impl Fn() -> T) {
+    let mut group = c.benchmark_group(name);
+    group.sample_size(10);
+    group.bench_function(BenchmarkId::new("fused", model), |b| b.iter(|| black_box(fused())));
+    group.bench_function(BenchmarkId::new("composed", model), |b| b.iter(|| black_box(composed())));
+    group.finish();
+}
+
+/// With its backward pass.
+fn train<const N: usize>(c: &mut Criterion, name: &str, model: &str, fused: impl Fn() -> Tensor<N>, composed: impl Fn() -> Tensor<N>) {
+    pair(c, name, model, || fused().sum().backward(), || composed().sum().backward());
+}
+
+fn training(c: &mut Criterion) {
+    for Model { name, width: d, heads: h, vocabulary: v, batch: b, length: t } in MODELS {
+        let (m, inner) = (b * t, 4 * d);
+        let x = tracked([m, d]);
+        let (up, norm, head) = (tracked([inner, d]), tracked([d]), tracked([v, d]));
+        let wide = [tracked([m, inner]), tracked([m, inner])];
+        let [q, k, w] = [(); 3].map(|()| tracked([b, t, h, d / h]));
+        let angles = random([1, 1, t, d / h / 2], &Device::flex().autodiff());
+        let targets = Tensor::<1, Int>::from_data(
+            (0..m).map(|n| (n * 37 % v) as i64).collect::<Vec<_>>().as_slice(),
+            &Device::flex().autodiff(),
+        );
+        macro_rules! bench {
+            ($operation:ident, $($argument:expr),+) => {
+                train(
+                    c,
+                    stringify!($operation),
+                    name,
+                    || convrec_kernels::$operation($($argument),+),
+                    || composed::$operation($($argument),+),
+                )
+            };
+        }
+        let heads = |x: &Tensor<4>| x.clone().swap_dims(1, 2);
+        bench!(linear, x.clone(), up.clone());
+        bench!(rms_norm, x.clone(), norm.clone(), 1e-6);
+        bench!(swiglu, wide[0].clone(), wide[1].clone());
+        bench!(rotate, heads(&q), angles.clone(), angles.clone());
+        bench!(causal_attention, heads(&q), heads(&k), heads(&w));
+        let arguments = || (x.clone().mul_scalar(0.05), head.clone(), targets.clone(), 1.0);
+        let fused = || (|(x, w, t, temperature)| convrec_kernels::token_log_probs(x, w, t, temperature).0)(arguments());
+        let plain = || (|(x, w, t, temperature)| composed::token_log_probs(x, w, t, temperature).0)(arguments());
+        train(c, "token_log_probs", name, fused, plain);
+    }
+}
+
+/// One step of 64 rows, 8 for each of 8 prompts, and one of a single row.
+fn decoding(c: &mut Criterion) {
+    let device = Device::flex();
+    for Model { name, width: d, heads: h, length: t, .. } in MODELS {
+        for (prompts, group) in [(8, 8), (1, 1)] {
+            let rows = prompts * group;
+            let model = format!("{name}, {rows} rows");
+            let (x, weight) = (random([rows, d], &device), random([4 * d, d], &device));
+            let (fused, plain) = (
+                || convrec_kernels::linear(x.clone(), weight.clone()),
+                || composed::linear(x.clone(), weight.clone()),
+            );
+            pair(c, "linear, decoding", &model, fused, plain);
+            let lengths = vec![t / 2; prompts];
+            let prompt = || random([prompts, h, t / 2, d / h], &device);
+            let own = || random([rows, h, t / 2, d / h], &device);
+            let q = random([rows, h, 1, d / h], &device);
+            let (prompt_k, prompt_v, own_k, own_v) = (prompt(), prompt(), own(), own());
+            let cache = DecodeCache { prompt_k, prompt_v, prompt_lengths: &lengths, own_k, own_v, filled: t / 4 };
+            let (fused, plain) = (
+                || convrec_kernels::decode_attention(q.clone(), cache.clone()),
+                || composed::decode_attention(q.clone(), cache.clone()),
+            );
+            pair(c, "decode_attention", &model, fused, plain);
+        }
+    }
+}
+
+criterion_group!(benches, training, decoding);
+criterion_main!(benches);

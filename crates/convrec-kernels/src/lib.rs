@@ -38,6 +38,50 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
     composed::swiglu(gate, up)
 }
 
+/// rotate
+pub fn rotate(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::takes(&x) {
+        return flex::rotate(x, cos, sin);
+    }
+    composed::rotate(x, cos, sin)
+}
+
+/// attention
+pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::takes(&q) {
+        return flex::causal_attention(q, k, v);
+    }
+    composed::causal_attention(q, k, v)
+}
+
+/// What a decoding step attends to
+#[derive(Debug, Clone)]
+pub struct DecodeCache<'a> {
+    /// `[P, Hk, Tp, d]`
+    pub prompt_k: Tensor<4>,
+    /// `[P, Hk, Tp, d]`
+    pub prompt_v: Tensor<4>,
+    /// `[P]`
+    pub prompt_lengths: &'a [usize],
+    /// `[B, Hk, capacity, d]`
+    pub own_k: Tensor<4>,
+    /// `[B, Hk, capacity, d]`
+    pub own_v: Tensor<4>,
+    /// filled
+    pub filled: usize,
+}
+
+/// decode
+pub fn decode_attention(q: Tensor<4>, cache: DecodeCache<'_>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if flex::takes(&q) {
+        return flex::decode_attention(q, cache);
+    }
+    composed::decode_attention(q, cache)
+}
+
 /// log-probs
 pub fn token_log_probs(
     hidden: Tensor<2>,

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::cache::LayerCache;
-use crate::config::{ConfigError, ModelConfig};
+use crate::config::{ConfigError, Family, ModelConfig};
 use crate::rope::{RotaryFrequencies, Rotation};
 
 /// A decoder-only language model.
@@ -101,19 +101,20 @@ impl Policy {
         let mut init = Init { rng: ChaCha8Rng::seed_from_u64(seed), next_id: 0, device };
         let c = config;
         let (d, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+        let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
         let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
         let model = Decoder {
-            embed_tokens: Embedding { weight: init.matrix([c.vocab_size, d], 0.02) },
+            embed_tokens: Embedding { weight: init.matrix([c.vocab_size, d], std::env::var("EMB").map_or(0.02, |x| x.parse().unwrap())) },
             layers: (0..c.num_hidden_layers)
                 .map(|_| Block {
                     input_layernorm: init.norm(d, c),
                     self_attn: Attention {
-                        q_proj: init.linear(q, d, 1.0, c.qkv_bias),
-                        k_proj: init.linear(kv, d, 1.0, c.qkv_bias),
-                        v_proj: init.linear(kv, d, 1.0, c.qkv_bias),
+                        q_proj: init.linear(q, d, 1.0, bias),
+                        k_proj: init.linear(kv, d, 1.0, bias),
+                        v_proj: init.linear(kv, d, 1.0, bias),
                         o_proj: init.linear(d, q, residual, false),
-                        q_norm: c.qk_norm.then(|| init.norm(c.head_dim, c)),
-                        k_norm: c.qk_norm.then(|| init.norm(c.head_dim, c)),
+                        q_norm: qk_norm.then(|| init.norm(c.head_dim, c)),
+                        k_norm: qk_norm.then(|| init.norm(c.head_dim, c)),
                         heads: c.num_attention_heads,
                         kv_heads: c.num_key_value_heads,
                         head_dim: c.head_dim,
@@ -186,6 +187,14 @@ impl Policy {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => hidden.matmul(self.model.embed_tokens.weight.val().transpose()),
+        }
+    }
+
+    /// Devices differ in what they do with an id beyond the embedding; none says what is wrong.
+    pub(crate) fn assert_known(&self, tokens: &[u32]) {
+        let v = self.config.vocab_size;
+        if let Some(token) = tokens.iter().find(|token| **token as usize >= v) {
+            panic!("token {token} is not in the policy's vocabulary of {v}: the tokenizer is of another model");
         }
     }
 

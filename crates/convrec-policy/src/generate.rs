@@ -47,9 +47,12 @@ impl Policy {
     /// Prompts of similar lengths are batched together. Use a policy without autodiff (`policy.valid()`).
     ///
     /// # Panics
-    /// When a prompt is empty or `group_size` or `max_new_tokens` is 0.
+    /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or `max_new_tokens` is 0, or
+    /// [`Sampling::check`] fails.
     pub fn generate(&self, prompts: &[&[u32]], config: &Generation) -> Vec<Vec<Completion>> {
         assert!(config.group_size > 0 && config.max_new_tokens > 0, "group_size and max_new_tokens must be positive");
+        config.sampling.check().unwrap_or_else(|e| panic!("sampling, {e}"));
+        prompts.iter().for_each(|prompt| self.assert_known(prompt));
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by_key(|&p| prompts[p].len());
         let mut results: Vec<Vec<Completion>> = vec![vec![]; prompts.len()];

@@ -25,11 +25,12 @@ impl Policy {
     /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`.
     ///
     /// # Panics
-    /// When `sequences` or one of the prompts is empty, or `temperature` is not positive.
+    /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], temperature: f32) -> TokenLogProbs {
         assert!(temperature > 0.0, "temperature must be positive");
         let b = sequences.len();
         let width = sequences.iter().map(|s| s.completion.len()).max().expect("at least one sequence");
+        sequences.iter().flat_map(|s| [s.prompt, s.completion]).for_each(|tokens| self.assert_known(tokens));
         let device = self.device();
         let places = Places::of(sequences);
         if places.read.is_empty() {

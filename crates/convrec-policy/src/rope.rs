@@ -45,7 +45,7 @@ impl Rotation {
 fn stretch(frequency: f32, scaling: &Llama3Scaling) -> f32 {
     let wavelength = 2.0 * std::f64::consts::PI / f64::from(frequency);
     let (low, high) = (scaling.low_freq_factor, scaling.high_freq_factor);
-    let original = scaling.original_max_position_embeddings;
+    let original = scaling.original_max_position_embeddings as f64;
     if wavelength < original / high {
         return frequency;
     }

@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigError;
 
 /// How a token is drawn from logits. The filters act in the order of the fields, as in transformers.
+///
+/// The default filters nothing: tokens are drawn from `softmax(logits)`, the distribution a trainer computes
+/// ([`Sampling::is_exact`]). Importance ratios are only right with such sampling.
+///
+/// ```
+/// use convrec_policy::Sampling;
+///
+/// let sampling = Sampling { top_k: Some(2), ..Sampling::default() };
+/// let probabilities = sampling.probabilities(&[0.0, 3f32.ln(), -1.0], &[]);
+/// assert!((probabilities[1] - 0.75).abs() < 1e-6 && probabilities[2] == 0.0);
+/// assert!(Sampling::default().is_exact() && !sampling.is_exact());
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
@@ -44,7 +56,7 @@ impl Sampling {
     /// # Errors
     /// At the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let bad = |field, problem: String| Err(ConfigError { field, problem });
+        let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
             return bad("repetition_penalty", format!("{}; expected a positive number", self.repetition_penalty));
         }
@@ -124,7 +136,7 @@ impl Sampling {
             let probabilities = self.probabilities(logits, history);
             pick(&probabilities, rng.random::<f64>())
         };
-        Drawn { token: token as u32, log_prob: weights.log_prob(logits[token]), entropy: weights.entropy() }
+        Drawn { token: token as u32, log_prob: weights.log_prob(logits[token]), entropy: weights.entropy(logits) }
     }
 }
 
@@ -149,8 +161,9 @@ impl Weights {
     }
 
     /// H = ln Z - sum p x, with x the logit below the largest.
-    fn entropy(&self) -> f32 {
-        let terms = self.weights.iter().filter(|w| **w > 0.0).map(|w| f64::from(*w) * f64::from(w.ln()));
+    fn entropy(&self, logits: &[f32]) -> f32 {
+        let pairs = self.weights.iter().zip(logits).filter(|(w, _)| **w > 0.0);
+        let terms = pairs.map(|(w, x)| f64::from(*w) * f64::from(x * self.scale - self.max));
         (self.sum.ln() - terms.sum::<f64>() / self.sum) as f32
     }
 

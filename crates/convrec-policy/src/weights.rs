@@ -12,26 +12,40 @@ pub enum WeightsError {
     #[error("weights: {0}")]
     Format(String),
     /// Tensors that the policy has and the file has not.
-    #[error("weights: {} missing: {}; the file is of another model, or its config is", .0.len(), .0.join(", "))]
+    #[error("weights: {} missing: {}; the file is of another model, or its config is", .0.len(), first(.0))]
     Missing(Vec<String>),
     /// Tensors that the file has and the policy has not.
-    #[error("weights: {} unknown: {}; the file is of another model, or its config is", .0.len(), .0.join(", "))]
+    #[error("weights: {} unknown: {}; the file is of another model, or its config is", .0.len(), first(.0))]
     Unknown(Vec<String>),
 }
 
+/// The first few names: all of them can be hundreds.
+fn first(names: &[String]) -> String {
+    let more = if names.len() > 5 { ", ..." } else { "" };
+    names[..names.len().min(5)].join(", ") + more
+}
+
 impl Policy {
-    /// All weights as the bytes of a `model.safetensors` file, in f32.
+    /// All weights as the bytes of a `model.safetensors` file, in f32: the same weights give the same bytes.
+    ///
+    /// Beside it in a folder, [`ModelConfig::to_hugging_face`](crate::ModelConfig::to_hugging_face) makes it a model that
+    /// transformers loads. Tied embeddings are written once.
     ///
     /// # Errors
     /// When serialisation fails.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, WeightsError> {
         let format = |e: &dyn std::fmt::Display| WeightsError::Format(e.to_string());
-        let mut store = SafetensorsStore::from_bytes(None).skip_enum_variants(true);
+        // transformers 4 refuses files whose format is not "pt". More than one entry would come in random order.
+        let mut store =
+            SafetensorsStore::from_bytes(None).skip_enum_variants(true).clear_metadata().metadata("format", "pt");
         self.save_into(&mut store).map_err(|e| format(&e))?;
         store.get_bytes().map_err(|e| format(&e))
     }
 
-    /// Replaces all weights by those of a `model.safetensors` file (f32, f16 or bf16).
+    /// Replaces all weights by those of a `model.safetensors` file (f32, f16 or bf16; held as f32).
+    ///
+    /// Two kinds of tensors are passed over because other programs write them without need: the `lm_head.weight` of
+    /// a policy with tied embeddings, and `rotary_emb.inv_freq`, which follows from the config.
     ///
     /// # Errors
     /// When the bytes are no safetensors file, or a tensor is missing, unknown or of another shape: the error names it.
@@ -45,10 +59,13 @@ impl Policy {
             return Err(WeightsError::Format(error.to_string()));
         }
         if !result.missing.is_empty() {
-            return Err(WeightsError::Missing(result.missing.iter().map(|(path, _)| path.clone()).collect()));
+            return Err(WeightsError::Missing(result.missing.into_iter().map(|(path, _)| path).collect()));
         }
-        if !result.unused.is_empty() {
-            return Err(WeightsError::Unknown(result.unused));
+        let tied = self.lm_head.is_none();
+        let needless = |name: &str| (tied && name == "lm_head.weight") || name.ends_with("rotary_emb.inv_freq");
+        let unknown: Vec<String> = result.unused.into_iter().filter(|name| !needless(name)).collect();
+        if !unknown.is_empty() {
+            return Err(WeightsError::Unknown(unknown));
         }
         Ok(self)
     }

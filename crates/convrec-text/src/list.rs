@@ -146,7 +146,7 @@ impl ListFormat {
     ///
     /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items come back as rendered
     /// if the year has at most four digits and the title does not begin or end in white space, bear marks as above,
-    /// hold `(` one to four digits `)` behind other text, or (without a year) end in a colon or lack letters and digits.
+    /// hold `(` one to four digits `)` behind other text, or (without a year) end in a colon or hold no letter or digit.
     pub fn parse(&self, text: &str) -> ParsedList {
         let mut list = ParsedList::default();
         let mut numbering = Numbering::of(text);

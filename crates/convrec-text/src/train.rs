@@ -34,9 +34,9 @@ impl Default for TrainConfig {
 }
 
 impl TextTokenizer {
-    /// Learns a byte-level BPE from a corpus: catalog lines (as lists write them), titles as people write them, dialogs.
+    /// Learns a byte-level BPE from a corpus: catalog lines as lists write them, titles as people do, dialogs.
     ///
-    /// All 256 bytes are in the vocabulary, so that every text can be encoded. The same corpus gives the same tokenizer.
+    /// All 256 bytes are in the vocabulary: every text can be encoded. The same corpus gives the same tokenizer.
     ///
     /// # Errors
     /// When the vocabulary is too small for bytes and special tokens, or a special token is repeated or could be the

@@ -101,7 +101,7 @@ fn nothing_and_the_end_alone() {
 #[test]
 fn tokens_that_cut_characters_and_tokens_of_several_lines() {
     let tokens: [&[u8]; 9] =
-        [b"L\xc3", b"\xa9on", b" (1994)\n\n  ", b"  ", b"2.", b" Up", b" (2009)\n3", b". \xff (1999)", b"\n"];
+        [b"L\xc3", b"\xa9on", b" (1994)\n\n  ", b"  ", b"2.", b" Up", b" (2009)", b"\n3. \xff (1999)", b"\n"];
     let text = String::from_utf8_lossy(&tokens.concat()).into_owned();
     let list = ListFormat::default().parse(&text);
     assert_eq!(list.items().map(|item| item.year).collect::<Vec<_>>(), [Some(1994), Some(2009), Some(1999)]);

@@ -91,10 +91,9 @@ pub fn save_policy(policy: &Policy, folder: &Path) -> Result<(), CheckpointError
 /// When a file cannot be read or does not fit the other; the error names it.
 pub fn load_policy(folder: &Path, device: &Device) -> Result<Policy, CheckpointError> {
     let path = folder.join(CONFIG);
-    let damaged = |problem: String| CheckpointError::Damaged { path: path.clone(), problem };
-    let config: ModelConfig =
-        serde_json::from_str(&files::read_text(&path)?).map_err(|e| damaged(format!("not a model's shape: {e}")))?;
-    let policy = Policy::new(&config, 0, device).map_err(|source| CheckpointError::Config { path, source })?;
+    let config = ModelConfig::from_hugging_face(&files::read_text(&path)?);
+    let policy = config.and_then(|config| Policy::new(&config, 0, device));
+    let policy = policy.map_err(|source| CheckpointError::Config { path, source })?;
     let path = folder.join(WEIGHTS);
     policy.load_safetensors(read(&path)?).map_err(|source| CheckpointError::Weights { path, source })
 }
@@ -209,7 +208,7 @@ fn first_difference(path: &str, found: &Value, expected: &Value) -> Option<Strin
 fn policy_files(policy: &Policy, folder: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>, CheckpointError> {
     let weights = policy.to_safetensors();
     let weights = weights.map_err(|source| CheckpointError::Weights { path: folder.join(WEIGHTS), source })?;
-    Ok(BTreeMap::from([(WEIGHTS, weights), (CONFIG, pretty(policy.config()))]))
+    Ok(BTreeMap::from([(WEIGHTS, weights), (CONFIG, policy.config().to_hugging_face().into_bytes())]))
 }
 
 fn pretty(value: &impl Serialize) -> Vec<u8> {

@@ -1,5 +1,8 @@
 //! The loss forward and backward at a training step's size: B = 64, T = 512, 20 ranks.
 
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 use std::hint::black_box;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -50,6 +53,12 @@ fn bench(criterion: &mut Criterion) {
         ("sequence", LossConfig::gspo()),
     ];
     for (name, config) in presets {
+        criterion.bench_function(&format!("the same composed of tensor operations, {name}"), |bencher| {
+            bencher.iter(|| {
+                let loss = common::composed::loss(&config, &inputs, black_box(leaf.clone()));
+                leaf.grad(&loss.backward()).unwrap()
+            })
+        });
         let loss = config.check().unwrap();
         criterion.bench_function(&format!("forward and backward 64x512, {name}"), |bencher| {
             bencher.iter(|| {

@@ -70,10 +70,10 @@
 //!
 //! # Where it computes
 //!
-//! The loss is a function of `[B, T]` numbers, so [`Loss::forward`] reads the log-probabilities to the host once, computes
-//! value and gradient there in f64, and returns a tensor with exactly that value and that gradient. That costs one
-//! device-to-host copy of B times T numbers and gives the same bits on every device, in less time than the forty tensor
-//! operations it replaces (which the tests keep, as an oracle for burn's autodiff).
+//! The loss is a function of `[B, T]` numbers, so [`Loss::forward`] reads the log-probabilities to the host once,
+//! computes value and gradient there in f64, and returns a tensor with exactly that value and that gradient. It costs
+//! one copy of B times T numbers from the device and gives the same bits on every device, in less time than the same
+//! loss composed of tensor operations (which the tests keep as an oracle, and `benches/loss.rs` compares).
 //!
 //! # Never a NaN update
 //!
@@ -84,9 +84,9 @@
 //! # The authors' quirks
 //!
 //! Where the authors' public code departs from the paper or from sense, the text here says "quirk" and a number: A1-A4
-//! (advantages), L1-L9 (loss), S1-S7 (segments and lengths), as in the project's notes. The default is what is right; module [`mod@reference`] and
-//! [`LossConfig::authors`] do as the code does. Not kept anywhere: clip shares over rows at sequence level, and a mask
-//! forgotten where T = 1 (L6); a path without rank ratios (L9).
+//! (advantages), L1-L9 (loss), S3-S7 (lengths). The default is what is right; module [`mod@reference`] and
+//! [`LossConfig::authors`] do as that code does. Not kept anywhere: clip shares over rows at sequence level, a mask
+//! forgotten where T = 1 (L6), and a path without rank ratios (L9).
 //!
 //! # Sources
 //!

@@ -5,7 +5,7 @@ use crate::inputs::{to_host, usable};
 use crate::metrics::{Meter, Metrics};
 use crate::terms::Ratio;
 use crate::{InputError, Kl, LossConfig, LossInputs, RatioLevel};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Bool, Tensor, TensorData};
 
 /// A checked [`LossConfig`]: the only thing that computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,14 +58,16 @@ impl Loss {
         let values = to_host(&log_probs)?;
         let Evaluation { loss, gradient, metrics } = self.evaluate(&values, inputs)?;
 
-        let options = (&log_probs.device(), log_probs.dtype());
-        let gradient = Tensor::<2>::from_data(TensorData::new(gradient, [rows, tokens]), options);
-        let tracked = if values.iter().all(|x| x.is_finite()) {
-            log_probs
+        let device = log_probs.device();
+        let gradient = TensorData::new(gradient, [rows, tokens]);
+        let gradient = Tensor::<2>::from_data(gradient, (&device, log_probs.dtype()));
+        let infinite: Vec<bool> = values.iter().map(|x| !x.is_finite()).collect();
+        let tracked = if infinite.contains(&true) {
+            // Their gradient is 0, but 0 times infinity is not. (Found on the host: shaders may assume finite numbers.)
+            let infinite = TensorData::new(infinite, [rows, tokens]);
+            log_probs.mask_fill(Tensor::<2, Bool>::from_data(infinite, &device), 0.0)
         } else {
-            // Their gradient is 0, but 0 times infinity is not.
-            let unusable = log_probs.clone().is_finite().bool_not();
-            log_probs.mask_fill(unusable, 0.0)
+            log_probs
         };
         // A function with this gradient; less itself, it is 0, so the value is exactly `loss`.
         let linear = (tracked * gradient).sum();

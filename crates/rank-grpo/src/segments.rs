@@ -31,7 +31,8 @@ impl Segments {
         Self::new(ids, n_ranks, true)
     }
 
-    /// Every completion is one segment: spreads an advantage per sequence over its tokens.
+    /// Every completion is one segment: with it, [`spread`](crate::spread) gives all of a completion's tokens one
+    /// advantage. `n_tokens` is B times T.
     pub fn sequences(n_tokens: usize) -> Self {
         Segments { ids: vec![0; n_tokens], n_ranks: 1, overflow: false }
     }

@@ -119,7 +119,10 @@ impl Kl {
         let (value, by_log_prob) = match self.estimator {
             KlEstimator::K1 => (-d, 1.0),
             KlEstimator::K3 if d > MAX_LOG_RATIO => (MAX_LOG_RATIO.exp() - MAX_LOG_RATIO - 1.0, 0.0),
-            KlEstimator::K3 => (d.exp_m1() - d, -d.exp_m1()),
+            KlEstimator::K3 => {
+                let growth = d.exp_m1();
+                (growth - d, -growth)
+            }
         };
         if self.bias_corrected {
             Term {

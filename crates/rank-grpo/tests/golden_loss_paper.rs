@@ -33,7 +33,7 @@ struct Golden {
     rank_norm: Option<String>,
     kl_aggregation: Option<String>,
     logp_new: Vec<Vec<f64>>,
-    logp_old: Vec<Vec<f64>>,
+    logp_old: Option<Vec<Vec<f64>>>,
     logp_ref: Option<Vec<Vec<f64>>>,
     mask: Vec<Vec<u8>>,
     item_seg_ids: Vec<Vec<i64>>,
@@ -108,7 +108,7 @@ impl Golden {
         let whole = BatchTotals { rows: shape[0], tokens: self.num_items_in_batch };
         let mask = self.mask.concat().into_iter().map(|m| m == 1).collect();
         let inputs = LossInputs {
-            old_log_probs: Some(self.logp_old.concat()),
+            old_log_probs: self.logp_old.as_ref().map(|x| x.concat()),
             ref_log_probs: self.logp_ref.as_ref().map(|x| x.concat()),
             whole_batch: ["dapo", "cispo", "cispo_minimax"].contains(&self.variant.as_str()).then_some(whole),
             ..LossInputs::new(shape, mask, segments, advantages.unwrap())

@@ -2,17 +2,25 @@
 //! shapes and at most on the number of threads, and partial sums are added in a fixed order: the same input gives the
 //! same bits.
 
+mod attention;
 mod columns;
+mod decode;
 mod head;
+mod heads;
 mod linear;
 mod matrix;
 mod norm;
+mod rotate;
 mod simd;
 mod swiglu;
 
+pub(crate) use attention::Attention;
+pub(crate) use decode::Cached;
 pub(crate) use head::Head;
+pub(crate) use heads::Heads;
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub(crate) use norm::{rms_norm, rms_norm_backward};
+pub(crate) use rotate::rotate;
 pub use simd::force_portable;
 pub(crate) use swiglu::{swiglu, swiglu_backward};
 

@@ -8,8 +8,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Flex};
 
 use super::Kernels;
-use super::tensors::{dense, head, indices, shape, tensor, values};
-use crate::cpu;
+use super::tensors::{adjacent_rows, dense, from_tokens, head, heads, indices, shape, tensor, values};
+use crate::cpu::{self, Attention};
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
@@ -64,6 +64,37 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
             let state = (dense(gate.primitive().clone()), dense(up.primitive().clone()));
             (Flex::swiglu(state.0.clone(), state.1.clone()), state)
         })
+    }
+
+    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        run::<C, _, 1>(Rotate, [&x], || {
+            let state = (dense(cos.primitive().clone()), dense(sin.primitive().clone()));
+            (Flex::rotate(x.primitive().clone(), state.0.clone(), state.1.clone()), state)
+        })
+    }
+
+    fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
+        run::<C, _, 3>(CausalAttention, [&q, &k, &v], || {
+            let inputs = [&q, &k, &v].map(|input| adjacent_rows(input.primitive().clone()));
+            let (output, log_sum_exps) = attention(&inputs).forward();
+            let output = from_tokens(output, &shape(&inputs[0]));
+            (output.clone(), AttentionState { inputs, output, log_sum_exps })
+        })
+    }
+
+    /// Without gradients: nothing is decoded while training.
+    fn decode_attention(
+        q: FloatTensor<Self>,
+        prompt_k: FloatTensor<Self>,
+        prompt_v: FloatTensor<Self>,
+        prompt_lengths: &[usize],
+        own_k: FloatTensor<Self>,
+        own_v: FloatTensor<Self>,
+        filled: usize,
+    ) -> FloatTensor<Self> {
+        let [q, prompt_k, prompt_v, own_k, own_v] =
+            [q, prompt_k, prompt_v, own_k, own_v].map(|tensor| tensor.primitive().clone());
+        Tracked::new(Flex::decode_attention(q, prompt_k, prompt_v, prompt_lengths, own_k, own_v, filled))
     }
 
     fn token_log_probs(
@@ -133,6 +164,47 @@ impl Backward<Flex, 2> for Swiglu {
         let (gate, up) = &ops.state;
         let (d_gate, d_up) = cpu::swiglu_backward(values(gate), values(up), values(&dy));
         let of_inputs = [tensor(d_gate, shape(gate)), tensor(d_up, shape(up))];
+        pass_on(ops, gradients, of_inputs);
+    }
+}
+
+#[derive(Debug)]
+struct Rotate;
+
+impl Backward<Flex, 1> for Rotate {
+    type State = (FlexTensor, FlexTensor);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = adjacent_rows(gradients.consume::<Flex>(&ops.node));
+        let (cos, sin) = &ops.state;
+        let dx = from_tokens(cpu::rotate(heads(&dy), values(cos), values(sin), true), &shape(&dy));
+        pass_on(ops, gradients, [dx]);
+    }
+}
+
+#[derive(Debug)]
+struct CausalAttention;
+
+#[derive(Debug, Clone)]
+struct AttentionState {
+    inputs: [FlexTensor; 3],
+    output: FlexTensor,
+    log_sum_exps: Vec<f32>,
+}
+
+fn attention([q, k, v]: &[FlexTensor; 3]) -> Attention<'_> {
+    Attention { q: heads(q), k: heads(k), v: heads(v) }
+}
+
+impl Backward<Flex, 3> for CausalAttention {
+    type State = AttentionState;
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = adjacent_rows(gradients.consume::<Flex>(&ops.node));
+        let AttentionState { inputs, output, log_sum_exps } = &ops.state;
+        let of_inputs = attention(inputs).backward(heads(&dy), heads(output), log_sum_exps);
+        let [q, k, v] = inputs.each_ref().map(shape);
+        let of_inputs = [from_tokens(of_inputs.q, &q), from_tokens(of_inputs.k, &k), from_tokens(of_inputs.v, &v)];
         pass_on(ops, gradients, of_inputs);
     }
 }

@@ -8,8 +8,9 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::cpu;
-use tensors::{dense, head, shape, tensor, values};
+use crate::cpu::{self, Attention, Cached};
+use crate::DecodeCache;
+use tensors::{adjacent_rows, dense, from_tokens, head, heads, shape, tensor, values};
 
 /// Whether the kernels of this module can take such a tensor.
 pub(crate) fn takes<const N: usize>(tensor: &Tensor<N>) -> bool {
@@ -36,6 +37,27 @@ pub(crate) fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N
     Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
 }
 
+pub(crate) fn rotate(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::rotate(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
+}
+
+pub(crate) fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    Tensor::from_dispatch(Dispatch::causal_attention(q.into_dispatch(), k.into_dispatch(), v.into_dispatch()))
+}
+
+pub(crate) fn decode_attention(q: Tensor<4>, cache: DecodeCache<'_>) -> Tensor<4> {
+    let DecodeCache { prompt_k, prompt_v, prompt_lengths, own_k, own_v, filled } = cache;
+    Tensor::from_dispatch(Dispatch::decode_attention(
+        q.into_dispatch(),
+        prompt_k.into_dispatch(),
+        prompt_v.into_dispatch(),
+        prompt_lengths,
+        own_k.into_dispatch(),
+        own_v.into_dispatch(),
+        filled,
+    ))
+}
+
 pub(crate) fn token_log_probs(
     hidden: Tensor<2>,
     weight: Tensor<2>,
@@ -55,6 +77,20 @@ pub(crate) trait Kernels: Backend {
     fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
 
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn decode_attention(
+        q: FloatTensor<Self>,
+        prompt_k: FloatTensor<Self>,
+        prompt_v: FloatTensor<Self>,
+        prompt_lengths: &[usize],
+        own_k: FloatTensor<Self>,
+        own_v: FloatTensor<Self>,
+        filled: usize,
+    ) -> FloatTensor<Self>;
 
     fn token_log_probs(
         hidden: FloatTensor<Self>,
@@ -79,6 +115,34 @@ impl Kernels for Flex {
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         let (gate, up) = (dense(gate), dense(up));
         tensor(cpu::swiglu(values(&gate), values(&up)), shape(&gate))
+    }
+
+    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, cos, sin) = (adjacent_rows(x), dense(cos), dense(sin));
+        from_tokens(cpu::rotate(heads(&x), values(&cos), values(&sin), false), &shape(&x))
+    }
+
+    fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [q, k, v] = [q, k, v].map(adjacent_rows);
+        let (out, _) = Attention { q: heads(&q), k: heads(&k), v: heads(&v) }.forward();
+        from_tokens(out, &shape(&q))
+    }
+
+    fn decode_attention(
+        q: FloatTensor<Self>,
+        prompt_k: FloatTensor<Self>,
+        prompt_v: FloatTensor<Self>,
+        prompt_lengths: &[usize],
+        own_k: FloatTensor<Self>,
+        own_v: FloatTensor<Self>,
+        filled: usize,
+    ) -> FloatTensor<Self> {
+        let q = dense(q);
+        let [prompt_k, prompt_v, own_k, own_v] = [prompt_k, prompt_v, own_k, own_v].map(adjacent_rows);
+        let (prompt_k, prompt_v) = (heads(&prompt_k), heads(&prompt_v));
+        let (own_k, own_v) = (heads(&own_k), heads(&own_v));
+        let cached = Cached { prompt_k, prompt_v, lengths: prompt_lengths, own_k, own_v, filled };
+        tensor(cached.attend(values(&q)), shape(&q))
     }
 
     fn token_log_probs(

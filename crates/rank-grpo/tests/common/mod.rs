@@ -14,10 +14,7 @@ pub fn device() -> Device {
     match std::env::var("CONVREC_DEVICE").as_deref() {
         Err(_) | Ok("flex") => Device::flex(),
         #[cfg(feature = "wgpu")]
-        Ok("wgpu") => Device::wgpu(match std::env::var_os("CONVREC_WGPU_GPU") {
-            Some(_) => burn::tensor::DeviceKind::DefaultDevice,
-            None => burn::tensor::DeviceKind::Cpu,
-        }),
+        Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::Cpu),
         #[cfg(feature = "cuda")]
         Ok("cuda") => Device::cuda(0),
         Ok(other) => panic!("CONVREC_DEVICE={other}: not one of flex, wgpu, cuda, or its feature is off"),

@@ -1,0 +1,127 @@
+//! Evaluates a policy, and baselines beside it: lists by greedy decoding, seen items removed, exact match.
+
+use std::path::PathBuf;
+
+use burn::module::Module;
+use clap::Parser;
+use convrec_catalog::{Catalog, top_k};
+use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
+use convrec_core::{Example, ItemId, files, jsonl};
+use convrec_examples::{Outcome, device::device, model_folder, show};
+use convrec_metrics::stats::cluster_bootstrap;
+use convrec_metrics::trec::Run;
+use convrec_metrics::{JudgedList, Measure};
+use convrec_train::Sample;
+use convrec_train::evaluate::{evaluate, judge_ranking};
+
+/// Evaluates a policy on conversations.
+#[derive(Parser)]
+struct Options {
+    /// The model's folder; without one only the baselines are evaluated.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Catalog, JSON lines.
+    #[arg(long)]
+    catalog: PathBuf,
+    /// Conversations with ground truth, JSON lines.
+    #[arg(long)]
+    conversations: PathBuf,
+    /// Training conversations: adds the baselines popularity, BM25 and co-occurrence.
+    #[arg(long)]
+    train: Option<PathBuf>,
+    /// Writes the lists as a TREC run; document `r<n>` is line n of the catalog, from 0.
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Lists side by side; bounds memory.
+    #[arg(long, default_value_t = 96)]
+    rows: usize,
+}
+
+fn main() -> Outcome {
+    let options = Options::parse();
+    let catalog = Catalog::read(&options.catalog)?;
+    let examples: Vec<Example> = jsonl::read_file(&options.conversations)?;
+    let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
+    let mut rows = Vec::new();
+    let mut n_ranks = 20;
+    let mut run = None;
+    if let Some(folder) = &options.model {
+        let (policy, tokenizer, format) = model_folder::load(folder, &device()?)?;
+        n_ranks = format.n_ranks;
+        let task = format.task(catalog.clone(), &tokenizer)?;
+        let samples = examples.iter().map(|example| task.sample(example)).collect::<Result<Vec<Sample>, _>>()?;
+        let found = evaluate(&policy.valid(), &task, &samples, format.max_new_tokens, options.rows);
+        let judged: Vec<JudgedList> = found.samples.iter().map(|sample| sample.judged.clone()).collect();
+        rows.push(row(&folder.display().to_string(), &judged, &dialogs, n_ranks));
+        let health = found.health;
+        println!(
+            "valid lines {:.4}, in catalog {:.4}, duplicates {:.4}, seen {:.4}, items a list {:.2}, ended {:.4}",
+            health.valid_lines, health.in_catalog, health.duplicates, health.seen, health.length, health.ended
+        );
+        run = Some(found.samples.into_iter().map(|sample| sample.list).collect::<Vec<_>>());
+    }
+    if let Some(train) = &options.train {
+        let train: Vec<Example> = jsonl::read_file(train)?;
+        let popularity = Popularity::new(&catalog, &train);
+        let bm25 = Bm25Scorer::new(&catalog);
+        let cooccurrence = Cooccurrence::new(&catalog, &train);
+        let baselines: [(&str, &dyn Scorer); 3] =
+            [("popularity", &popularity), ("bm25", &bm25), ("cooccurrence", &cooccurrence)];
+        for (name, scorer) in baselines {
+            let judged: Vec<JudgedList> =
+                examples.iter().map(|example| baseline(&catalog, scorer, example, n_ranks)).collect();
+            rows.push(row(name, &judged, &dialogs, n_ranks));
+        }
+    }
+    if rows.is_empty() {
+        return Err("nothing to evaluate: give --model, --train or both".into());
+    }
+    let heading: Vec<String> = measures(n_ranks).iter().map(Measure::to_string).collect();
+    let heading: Vec<&str> = std::iter::once("").chain(heading.iter().map(String::as_str)).collect();
+    println!("{}", show::table(&heading, &rows));
+    println!("{} samples of {} dialogs; 95% intervals by resampling dialogs", examples.len(), distinct(&dialogs));
+    if let (Some(path), Some(lists)) = (&options.run, run) {
+        write_run(path, &examples, &lists)?;
+        println!("the run is in {}", path.display());
+    }
+    Ok(())
+}
+
+fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: usize) -> JudgedList {
+    let ids = |items: &[convrec_core::Item]| items.iter().filter_map(|item| catalog.find(item)).collect::<Vec<_>>();
+    let sample = Sample { id: String::new(), prompt: vec![], seen: ids(&example.seen), groundtruth: ids(&example.groundtruth) };
+    let scores = scorer.scores(example);
+    let ranking: Vec<ItemId> = top_k(&scores, n_ranks + sample.seen.len()).into_iter().map(|(id, _)| id).collect();
+    judge_ranking(&ranking, &sample, n_ranks).1
+}
+
+fn measures(n_ranks: usize) -> Vec<Measure> {
+    let cuts: Vec<usize> = [5, 10, 15, 20].into_iter().filter(|k| *k <= n_ranks).collect();
+    cuts.iter().map(|k| Measure::Recall(*k)).chain(cuts.iter().map(|k| Measure::Ndcg(*k))).collect()
+}
+
+fn row(name: &str, judged: &[JudgedList], dialogs: &[&str], n_ranks: usize) -> Vec<String> {
+    let cell = |measure: Measure| {
+        let values: Vec<f64> = judged.iter().map(|list| measure.of(list)).collect();
+        match cluster_bootstrap(&values, dialogs, 1, 2000) {
+            Ok(interval) => format!("{:.4} ±{:.4}", interval.mean, (interval.high - interval.low) / 2.0),
+            Err(_) => format!("{:.4}", values.iter().sum::<f64>() / values.len() as f64),
+        }
+    };
+    std::iter::once(name.to_string()).chain(measures(n_ranks).into_iter().map(cell)).collect()
+}
+
+fn distinct(dialogs: &[&str]) -> usize {
+    dialogs.iter().collect::<std::collections::HashSet<_>>().len()
+}
+
+fn write_run(path: &std::path::Path, examples: &[Example], lists: &[Vec<ItemId>]) -> Outcome {
+    let mut run = Run::new("convrec")?;
+    for (example, list) in examples.iter().zip(lists) {
+        let documents: Vec<String> = list.iter().map(|id| format!("r{}", id.0)).collect();
+        run.add(&example.id, documents.iter().map(String::as_str))?;
+    }
+    let mut text = Vec::new();
+    run.write(&mut text)?;
+    Ok(files::write_atomic(path, |out| out.write_all(&text))?)
+}

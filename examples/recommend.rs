@@ -1,0 +1,88 @@
+//! Answers one conversation: typed in as arguments, or read from a file or standard input.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use burn::module::Module;
+use clap::Parser;
+use convrec_catalog::Catalog;
+use convrec_core::{Example, Item, Turn, files};
+use convrec_examples::{Outcome, device::device, model_folder};
+use convrec_train::evaluate::{evaluate};
+
+/// Answers one conversation with a ranked list.
+#[derive(Parser)]
+struct Options {
+    /// The model's folder.
+    #[arg(long)]
+    model: PathBuf,
+    /// Catalog, JSON lines.
+    #[arg(long)]
+    catalog: PathBuf,
+    /// A file with one conversation: a line per turn, the user's first, then by turns. `-` is standard input.
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// An item already seen, as `Heat (1995)`; may be given often. Items named in the conversation are found anyway.
+    #[arg(long)]
+    seen: Vec<String>,
+    /// The turns, the user's first, then by turns.
+    turns: Vec<String>,
+}
+
+fn main() -> Outcome {
+    let options = Options::parse();
+    let turns = turns(&options)?;
+    let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?)?;
+    let catalog = Catalog::read(&options.catalog)?;
+    let mut seen: Vec<Item> = named(&catalog, &turns);
+    for name in &options.seen {
+        let item = catalog.iter().map(|(_, item)| item.item()).find(|item| item.to_string() == *name);
+        let item = item.ok_or(format!("--seen \"{name}\" is not in the catalog; write it as there, as in `Heat (1995)`"))?;
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    let example = Example { id: "typed-1".into(), dialog: turns, seen, groundtruth: vec![] };
+    let task = format.task(catalog, &tokenizer)?;
+    let sample = task.sample(&example)?;
+    let found = evaluate(&policy.valid(), &task, &[sample], format.max_new_tokens, 1);
+    let names = example.seen.iter().map(Item::to_string).collect::<Vec<_>>().join("; ");
+    if !names.is_empty() {
+        println!("seen: {names}\n");
+    }
+    for (rank, id) in found.samples[0].list.iter().enumerate() {
+        println!("{:>2}. {}", rank + 1, task.catalog()[*id].item());
+    }
+    Ok(())
+}
+
+fn turns(options: &Options) -> Result<Vec<Turn>, Box<dyn std::error::Error>> {
+    let lines: Vec<String> = match &options.file {
+        Some(path) if path.as_os_str() != "-" => files::read_text(path)?.lines().map(str::to_string).collect(),
+        None if !options.turns.is_empty() => options.turns.clone(),
+        None if std::io::stdin().is_terminal() => {
+            eprintln!("Type the conversation, a line per turn, yours first; end with Ctrl-D.");
+            read_stdin()?
+        }
+        _ => read_stdin()?,
+    };
+    let lines: Vec<String> = lines.into_iter().filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() % 2 == 0 {
+        return Err(format!("{} turns; expected an odd number: the first and the last are the user's", lines.len()).into());
+    }
+    let turn = |(index, line): (usize, String)| if index % 2 == 0 { Turn::user(line) } else { Turn::assistant(line) };
+    Ok(lines.into_iter().enumerate().map(turn).collect())
+}
+
+fn read_stdin() -> Result<Vec<String>, std::io::Error> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text.lines().map(str::to_string).collect())
+}
+
+/// Catalog items whose full name, year included, stands in the conversation.
+fn named(catalog: &Catalog, turns: &[Turn]) -> Vec<Item> {
+    let text = turns.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n");
+    let items = catalog.iter().map(|(_, item)| item.item()).filter(|item| item.year.is_some());
+    items.filter(|item| text.contains(&item.to_string())).collect()
+}

@@ -1,0 +1,73 @@
+//! What a training binary leaves and the next one takes: a folder with the weights, their shape, the tokenizer and how
+//! prompts and lists are written.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+
+use burn::tensor::Device;
+use convrec_catalog::Catalog;
+use convrec_core::files::{self, write_atomic};
+use convrec_policy::Policy;
+use convrec_text::{PromptFormat, TextTokenizer};
+use convrec_train::Task;
+use convrec_train::checkpoint::{load_policy, save_policy, sha256};
+use serde::{Deserialize, Serialize};
+
+const TOKENIZER: &str = "tokenizer.json";
+const TASK: &str = "task.json";
+
+/// How prompts and lists are written: the content of `task.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFormat {
+    /// The prompt and the list.
+    pub prompt: PromptFormat,
+    /// N, items in a list.
+    pub n_ranks: usize,
+    /// Cuts lists that do not end.
+    pub max_new_tokens: usize,
+}
+
+impl TaskFormat {
+    /// The task over a catalog.
+    ///
+    /// # Errors
+    /// When the tokenizer lacks a special token that prompts need.
+    pub fn task(&self, catalog: Catalog, tokenizer: &TextTokenizer) -> Result<Task, Box<dyn Error>> {
+        Ok(Task::new(catalog, self.prompt.prompter(tokenizer)?, self.n_ranks))
+    }
+}
+
+/// Writes a model folder.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(folder: &Path, policy: &Policy, tokenizer: &TextTokenizer, format: &TaskFormat) -> Result<(), Box<dyn Error>> {
+    tokenizer.save(folder.join(TOKENIZER))?;
+    let text = serde_json::to_string_pretty(format)? + "\n";
+    write_atomic(folder.join(TASK), |out| out.write_all(text.as_bytes()))?;
+    Ok(save_policy(policy, folder)?)
+}
+
+/// Reads a model folder.
+///
+/// # Errors
+/// When a file is missing or does not fit the others; the error names it.
+pub fn load(folder: &Path, device: &Device) -> Result<(Policy, TextTokenizer, TaskFormat), Box<dyn Error>> {
+    let path = folder.join(TASK);
+    let format = serde_json::from_str(&files::read_text(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok((load_policy(folder, device)?, TextTokenizer::load(folder.join(TOKENIZER))?, format))
+}
+
+/// SHA-256 of files under the names that a checkpoint knows them by.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn hashes(named: &[(&str, &Path)]) -> Result<BTreeMap<String, String>, files::Error> {
+    let hash = |(name, path): &(&str, &Path)| {
+        let bytes = std::fs::read(path).map_err(|e| files::Error::new("read", *path, e))?;
+        Ok(((*name).to_string(), sha256(&bytes)))
+    };
+    named.iter().map(hash).collect()
+}
