@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "convrec-train",
         &[
             "convrec-catalog",
+            "convrec-cloning",
             "convrec-core",
             "convrec-metrics",
             "convrec-policy",
@@ -30,7 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// The helper of tests; no library may need it.
+/// What tests find their files with; no library may need it.
 const DEV_ONLY: &str = "convrec-testdata";
 
 /// Crates that must not know tensors, directly or through others.
@@ -77,7 +78,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
 }
 
-/// The library crates: those in `crates/`, but for the helper of tests.
+/// The library crates: those in `crates/`, but for the one that is for tests alone.
 fn libraries() -> BTreeMap<String, Package> {
     let arguments = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -127,7 +128,10 @@ fn tensors_and_texts_stay_where_they_belong() {
         let texts = ["tokenizers", "minijinja", "convrec-text"].into_iter().find(|text| reached.contains(*text));
         assert_eq!(texts, None, "{name} must not know tokenizers and prompts");
     }
-    assert!(reach(&libraries, "convrec-train").contains("burn") && reach(&libraries, "convrec-cloning").contains("tokenizers"));
+    assert!(
+        reach(&libraries, "convrec-train").contains("burn")
+            && reach(&libraries, "convrec-cloning").contains("tokenizers")
+    );
 }
 
 #[test]

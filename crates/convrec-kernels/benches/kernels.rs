@@ -39,9 +39,17 @@ fn pair<T>(c: &mut Criterion, name: &str, model: &str, fused: impl Fn() -> T, co
     group.finish();
 }
 
-/// With its backward pass.
-fn train<const N: usize>(c: &mut Criterion, name: &str, model: &str, fused: impl Fn() -> Tensor<N>, composed: impl Fn() -> Tensor<N>) {
-    pair(c, name, model, || fused().sum().backward(), || composed().sum().backward());
+/// With its backward pass, from a gradient of the output that is a full tensor.
+fn train<const N: usize>(
+    c: &mut Criterion,
+    name: &str,
+    model: &str,
+    fused: impl Fn() -> Tensor<N>,
+    composed: impl Fn() -> Tensor<N>,
+) {
+    let weights = random(fused().dims(), &Device::flex().autodiff());
+    let run = |y: Tensor<N>| (y * weights.clone()).sum().backward();
+    pair(c, name, model, || run(fused()), || run(composed()));
 }
 
 fn training(c: &mut Criterion) {

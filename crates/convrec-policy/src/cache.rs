@@ -49,7 +49,8 @@ impl LayerCache {
         let [b, _, g, _] = q.dims();
         let n = self.group;
         // [B, Hk, g, x] with the completions of a prompt beside its heads, [P, Hk, G g, x], and back
-        let by_prompt = |x: Tensor<4>, last| x.reshape([p, n, hk, g * last]).swap_dims(1, 2).reshape([p, hk, n * g, last]);
+        let by_prompt =
+            |x: Tensor<4>, last| x.reshape([p, n, hk, g * last]).swap_dims(1, 2).reshape([p, hk, n * g, last]);
         let by_row = |x: Tensor<4>, last| x.reshape([p, hk, n, g * last]).swap_dims(1, 2).reshape([b, hk, g, last]);
         let mut prompt_scores = by_prompt(q.clone(), d).matmul(prompt_k.swap_dims(2, 3)); // [P, Hk, G g, Tp]
         if let Some(hidden) = hidden {

@@ -109,6 +109,8 @@ impl ModelConfig {
         }
     }
 
+    /// Whether the fields are in range and fit each other.
+    ///
     /// # Errors
     /// At the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {

@@ -10,7 +10,10 @@ use crate::cache::LayerCache;
 use crate::config::{ConfigError, Family, ModelConfig};
 use crate::rope::{RotaryFrequencies, Rotation};
 
-/// A decoder-only language model.
+/// A decoder-only language model: the weights, their shape, and where they are.
+///
+/// A burn [`Module`]: optimisers step it, `policy.valid()` is the same policy without autodiff.
+/// Parameters are numbered in the order of the file, so the same shape always has the same parameter ids.
 #[derive(Module, Debug)]
 pub struct Policy {
     pub(crate) model: Decoder,
@@ -104,7 +107,9 @@ impl Policy {
         let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
         let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
         let model = Decoder {
-            embed_tokens: Embedding { weight: init.matrix([c.vocab_size, d], std::env::var("EMB").map_or(0.02, |x| x.parse().unwrap())) },
+            embed_tokens: Embedding {
+                weight: init.matrix([c.vocab_size, d], std::env::var("EMB").map_or(0.02, |x| x.parse().unwrap())),
+            },
             layers: (0..c.num_hidden_layers)
                 .map(|_| Block {
                     input_layernorm: init.norm(d, c),
@@ -145,7 +150,8 @@ impl Policy {
 
     /// Hidden states of whole sequences under causal attention: ids `[B, T]` to `[B, T, D]`.
     ///
-    /// Rows that are shorter than T are padded on the right with any id: no real position sees the padding.
+    /// Rows that are shorter than T are padded on the right with any known id: no real position sees the padding. The
+    /// final norm is applied; [`Policy::logits`] goes on from here.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let pass = self.causal_pass(&ids);
         self.run(ids, &pass, None)
@@ -164,9 +170,18 @@ impl Policy {
     }
 
     /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which positions are real; padding
-    /// is seen by nobody and positions are counted over real tokens only.
+    /// is seen by nobody and positions are counted over real tokens only. What comes out at padding has no meaning.
+    ///
+    /// Slower than [`Policy::hidden`]: a `[B, 1, T, T]` mask is made on the host. For checking against other programs.
+    ///
+    /// # Panics
+    /// When `present` has another shape than `ids`.
     pub fn hidden_masked(&self, ids: Tensor<2, Int>, present: &[Vec<bool>]) -> Tensor<3> {
         let [b, t] = ids.dims();
+        assert!(
+            present.len() == b && present.iter().all(|row| row.len() == t),
+            "`present` must be [{b}][{t}], as the ids"
+        );
         let device = ids.device();
         let positions: Vec<Vec<usize>> = present.iter().map(|row| count_before(row)).collect();
         // A padding row still sees itself: an empty softmax has no value.
@@ -182,7 +197,7 @@ impl Policy {
         self.run(ids, &pass, None)
     }
 
-    /// Logits of hidden states: `[M, D]` to `[M, V]`.
+    /// Logits of hidden states: `[M, D]` to `[M, V]`, before any temperature.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
@@ -297,26 +312,26 @@ struct Init<'a> {
 }
 
 impl Init<'_> {
-    fn id(&mut self) -> ParamId {
+    fn param<const N: usize>(&mut self, tensor: Tensor<N>) -> Param<Tensor<N>> {
         self.next_id += 1;
-        ParamId::from(self.next_id)
+        let mut param = Param::from_tensor(tensor);
+        param.id = ParamId::from(self.next_id);
+        param
     }
 
     fn matrix(&mut self, shape: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
         let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (self.normal() * deviation) as f32).collect();
-        let tensor = Tensor::from_data(TensorData::new(values, shape), self.device).require_grad();
-        Param::initialized(self.id(), tensor)
+        self.param(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
 
     fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
         let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
-        let bias = bias.then(|| Param::initialized(self.id(), Tensor::zeros([out], self.device).require_grad()));
+        let bias = bias.then(|| self.param(Tensor::zeros([out], self.device)));
         Linear { weight, bias }
     }
 
     fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {
-        let weight = Param::initialized(self.id(), Tensor::ones([width], self.device).require_grad());
-        RmsNorm { weight, epsilon: config.rms_norm_eps }
+        RmsNorm { weight: self.param(Tensor::ones([width], self.device)), epsilon: config.rms_norm_eps }
     }
 
     /// Box and Muller's transform.

@@ -27,24 +27,26 @@ pub struct Generation {
     pub seed: u64,
 }
 
-/// One sampled completion.
+/// One sampled completion of T tokens; all three lists are of length T, at least 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// With the end token, where it ended.
     pub tokens: Vec<u32>,
-    /// Of each token under `softmax(logits / temperature)`: the very numbers that [`Policy::log_probs`] computes, to
-    /// rounding.
+    /// Of each token under `softmax(logits / temperature)` (greedy: of the logits), before filters, in nats: the very
+    /// numbers that [`Policy::log_probs`] computes, to rounding.
     pub log_probs: Vec<f32>,
-    /// Of the distribution each token was drawn from, in nats.
+    /// Of that same distribution, in nats.
     pub entropies: Vec<f32>,
     /// Whether the end token was drawn; otherwise the completion was cut.
     pub ended: bool,
 }
 
 impl Policy {
-    /// Samples `group_size` completions of each prompt, in the order of the prompts.
+    /// Samples `group_size` completions of each prompt: `[P][G]`, in the order of the prompts.
     ///
-    /// Prompts of similar lengths are batched together. Use a policy without autodiff (`policy.valid()`).
+    /// Prompts of similar lengths are batched together. Use a policy without autodiff (`policy.valid()`): with it, every
+    /// step is kept for a backward pass that never comes. Logits that are NaN (weights that have diverged) give
+    /// log-probabilities that are NaN.
     ///
     /// # Panics
     /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or `max_new_tokens` is 0, or
@@ -148,10 +150,8 @@ impl<'a> Batch<'a> {
             let hidden: Vec<bool> = lengths.iter().flat_map(|&length| (0..width).map(move |t| t >= length)).collect();
             Tensor::<4, Bool>::from_data(TensorData::new(hidden, [lengths.len(), 1, 1, width]), &device)
         });
-        let pass = Pass {
-            rotation: self.policy.frequencies().rotation(&positions, &device),
-            mask: Mask::Cached { hidden },
-        };
+        let pass =
+            Pass { rotation: self.policy.frequencies().rotation(&positions, &device), mask: Mask::Cached { hidden } };
         let ids = tensor(newest.collect(), [rows.len(), 1], &device);
         let hidden = self.policy.run(ids, &pass, Some(&mut self.caches)); // [B, 1, D]
         let [b, _, d] = hidden.dims();

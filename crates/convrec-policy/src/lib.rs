@@ -1,4 +1,95 @@
-//! A decoder-only language model on burn.
+//! A decoder-only language model on burn: weights in and out, KV cache, sampling, exact log-probs.
+//!
+//! # What a policy is here
+//!
+//! A [`Policy`] is a function from the tokens so far to a distribution over the next one. Reinforcement learning asks it
+//! for two things, and the whole crate is about these two giving the same numbers:
+//!
+//! - [`Policy::generate`] *samples*: G completions of each prompt, token by token, with the log-probability of each
+//!   token that was drawn;
+//! - [`Policy::log_probs`] *recomputes*: given prompts and completions, the log-probability of every completion token,
+//!   in one forward pass, with gradients.
+//!
+//! For the same weights both agree to rounding (1e-5 nats). A trainer may therefore take the sampler's numbers for the
+//! denominator of its importance ratios, and may stop when the two drift apart.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use convrec_policy::{Generation, ModelConfig, Policy, Sampling, Sequence};
+//!
+//! // 64 tokens, width 32, 2 blocks, 4 heads; random weights.
+//! let policy = Policy::new(&ModelConfig::small(64, 32, 2, 4), 3407, &Device::flex())?;
+//!
+//! let prompts: [&[u32]; 2] = [&[5, 17, 42], &[9]];
+//! let completions = policy.generate(
+//!     &prompts,
+//!     &Generation {
+//!         sampling: Sampling::default(), // from softmax(logits), nothing filtered
+//!         group_size: 4,
+//!         max_new_tokens: 10,
+//!         end_token: 1,
+//!         max_rows: 64,
+//!         seed: 3407,
+//!     },
+//! );
+//! assert_eq!((completions.len(), completions[0].len()), (2, 4)); // [P][G]
+//!
+//! // The trainer's view of one of them.
+//! let sampled = &completions[1][3];
+//! let sequence = Sequence { prompt: prompts[1], completion: &sampled.tokens };
+//! let recomputed = policy.log_probs(&[sequence], 1.0).log_probs; // [B, T] = [1, T]
+//! let recomputed = recomputed.into_data().try_into_vec::<f32>()?;
+//! for (x, y) in sampled.log_probs.iter().zip(recomputed) {
+//!     assert!((x - y).abs() < 1e-5);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! To train, make the policy on an autodiff device (`Device::flex().autodiff()`), call `backward` on a loss of
+//! [`TokenLogProbs::log_probs`], and sample from `policy.valid()`.
+//!
+//! # Shapes
+//!
+//! P prompts, G completions of each, B = P G rows, T tokens, V tokens in the vocabulary, D the width. A group's rows are
+//! adjacent. Token ids are `u32` on the host, log-probabilities and entropies are in nats.
+//!
+//! # Which models
+//!
+//! Llama and its kin ([`Family`]): Llama 1 to 3, SmolLM2, Qwen2, Qwen2.5, Qwen3. A policy is read from a Hugging Face
+//! model folder, and written to one, without renaming or transposing anything:
+//!
+//! | file | in | out |
+//! |---|---|---|
+//! | `config.json` | [`ModelConfig::from_hugging_face`] | [`ModelConfig::to_hugging_face`] |
+//! | `model.safetensors` | [`Policy::load_safetensors`] | [`Policy::to_safetensors`] |
+//!
+//! Matrices are `[out, in]`; `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the output matrix; rotary
+//! positions turn dimension i together with i + head_dim / 2. Weights are held in f32 whatever the file has: at the
+//! learning rates of reinforcement learning a bf16 weight does not move.
+//!
+//! ```
+//! # use burn::tensor::Device;
+//! # use convrec_policy::{ModelConfig, Policy};
+//! # let policy = Policy::new(&ModelConfig::small(64, 32, 2, 4), 1, &Device::flex())?;
+//! let (config, weights) = (policy.config().to_hugging_face(), policy.to_safetensors()?);
+//!
+//! let config = ModelConfig::from_hugging_face(&config)?;
+//! let same = Policy::new(&config, 0, &Device::flex())?.load_safetensors(weights.clone())?;
+//! assert_eq!(same.to_safetensors()?, weights);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How sampling is made fast, and kept equal
+//!
+//! - A prompt is run once for all of its completions; their queries meet its keys in one product.
+//! - Keys and values of the completions lie in a buffer that is allocated once.
+//! - Prompts whose completions have all ended leave the batch.
+//! - Each completion has its own stream of random numbers, named by seed, prompt and place in the group. How prompts are
+//!   batched changes no completion (save where two tokens tie to rounding).
+//!
+//! # Limits
+//!
+//! One `model.safetensors` per model, no quantised weights, no sliding windows, no rotary scaling but Llama 3's.
 
 mod cache;
 mod config;

@@ -4,7 +4,7 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
 
 use crate::decoder::Policy;
 
-/// A prompt and what was written after it.
+/// A prompt and what was written after it, as token ids.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
     /// At least one token.
@@ -22,7 +22,10 @@ pub struct TokenLogProbs {
 }
 
 impl Policy {
-    /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`.
+    /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given all before it.
+    ///
+    /// One forward pass over `[B, L]` ids, L the longest prompt and completion together; logits are made of completion
+    /// places only, `[M, V]` with M the number of completion tokens.
     ///
     /// # Panics
     /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.

@@ -53,6 +53,8 @@ impl Sampling {
         Self { temperature: 0.0, ..Self::default() }
     }
 
+    /// Whether every field is in its range.
+    ///
     /// # Errors
     /// At the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
@@ -83,9 +85,10 @@ impl Sampling {
             && self.min_p.is_none()
     }
 
-    /// The filtered distribution over the vocabulary; `history` holds the tokens so far.
+    /// The filtered distribution over the vocabulary, `[V]`, summing to 1; `logits` is `[V]`, `history` holds the tokens
+    /// so far (prompt included), in any order.
     ///
-    /// A temperature of 0 puts all mass on the most likely token.
+    /// A temperature of 0 puts all mass on the most likely token, the first of them where several are.
     pub fn probabilities(&self, logits: &[f32], history: &[u32]) -> Vec<f64> {
         let mut scores = logits.to_vec();
         if self.repetition_penalty != 1.0 {

@@ -2,8 +2,9 @@ use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes over a run: a factor for every step, so that a resumed run needs no state.
 ///
-/// The factors are those of transformers' schedules. burn's own differ: its cosine ends one step later and keeps
-/// turning after the last step, and its warm-ups start above 0.
+/// The factors are those of transformers' schedules. burn's linear and cosine schedulers give the same ones without a
+/// warm-up; what burn 0.22 lacks is a warm-up that starts at 0 (its linear scheduler refuses to, its Noam scheduler
+/// starts at step 1), and its schedulers count their calls, which would be state to store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {

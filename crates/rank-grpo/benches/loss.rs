@@ -53,7 +53,7 @@ fn bench(criterion: &mut Criterion) {
         ("sequence", LossConfig::gspo()),
     ];
     for (name, config) in presets {
-        criterion.bench_function(&format!("the same composed of tensor operations, {name}"), |bencher| {
+        criterion.bench_function(&format!("the tests' tensor oracle, its uploads included, {name}"), |bencher| {
             bencher.iter(|| {
                 let loss = common::composed::loss(&config, &inputs, black_box(leaf.clone()));
                 leaf.grad(&loss.backward()).unwrap()

@@ -73,11 +73,12 @@ pub enum AdvantageError {
 
 /// Advantages within groups: `A[i][k] = (r[i][k] - mean_i r[i][k]) / std_i r[i][k]`, each rank k by itself.
 ///
-/// `rewards` is `[B][N]`; the `group_size` samples of one prompt are adjacent. One reward per completion (GRPO, GSPO) is
-/// the case N = 1.
+/// `rewards` is `[B][N]`; the `group_size` samples of one prompt are adjacent. One reward per completion (GRPO, GSPO)
+/// is the case N = 1.
 ///
 /// Where the rewards of a group are all equal, the advantages are exactly 0, whatever the rounding of the mean
-/// (quirk A3); so they are in a group of one, which has nothing to be compared with (quirk A1: NaN in the authors' code).
+/// (quirk A3); so they are in a group of one, which has nothing to be compared with (quirk A1: NaN in the authors'
+/// code).
 ///
 /// # Errors
 /// If the rows do not divide into groups, differ in width (quirk A2), or hold a number that is not finite.

@@ -125,8 +125,8 @@ pub struct LossConfig {
     /// The KL penalty, if any.
     #[serde(default)]
     pub kl: Option<Kl>,
-    /// The share of tokens, those of the highest entropy, that the policy loss trains on; 1 is all. The threshold is the
-    /// batch's own quantile, so it differs between micro-batches. The KL stays on every token (quirk L5).
+    /// The share of tokens, those of the highest entropy, that the policy loss trains on; 1 is all. The threshold is
+    /// the batch's own quantile, so it differs between micro-batches. The KL stays on every token (quirk L5).
     #[serde(default = "all_tokens")]
     pub top_entropy: f64,
 }

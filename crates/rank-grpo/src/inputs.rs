@@ -44,8 +44,8 @@ pub struct BatchTotals {
 impl BatchTotals {
     /// The totals of micro-batches that make up one batch.
     ///
-    /// Counts the masks. Tokens that a loss leaves out by itself (unusable numbers, no rank) are counted all the same, so
-    /// mask out beforehand what has no rank.
+    /// Counts the masks. Tokens that a loss leaves out by itself (unusable numbers, no rank) are counted all the same,
+    /// so mask out beforehand what has no rank.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a LossInputs>) -> Self {
         parts.into_iter().fold(BatchTotals { rows: 0, tokens: 0 }, |sum, part| BatchTotals {
             rows: sum.rows + part.shape[0],

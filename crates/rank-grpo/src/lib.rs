@@ -72,8 +72,8 @@
 //!
 //! The loss is a function of `[B, T]` numbers, so [`Loss::forward`] reads the log-probabilities to the host once,
 //! computes value and gradient there in f64, and returns a tensor with exactly that value and that gradient. It costs
-//! one copy of B times T numbers from the device and gives the same bits on every device, in less time than the same
-//! loss composed of tensor operations (which the tests keep as an oracle, and `benches/loss.rs` compares).
+//! one copy of B times T numbers from the device and gives the same bits on every device, in 1 to 2 ms for 64
+//! completions of 512 tokens (`benches/loss.rs`). The same loss composed of tensor operations is the tests' oracle.
 //!
 //! # Never a NaN update
 //!

@@ -22,8 +22,9 @@ impl Segments {
         Self::new(ids, n_ranks, false)
     }
 
-    /// Ranks `0..n_ranks`, and all tokens past them, ids `n_ranks` and above, as one more segment of the row: they share
-    /// one ratio (as in the authors' code, quirk L2) and take a penalty from [`LengthShaping`](crate::LengthShaping).
+    /// Ranks `0..n_ranks`, and all tokens past them, ids `n_ranks` and above, as one more segment of the row: they
+    /// share one ratio (as in the authors' code, quirk L2) and take a penalty from
+    /// [`LengthShaping`](crate::LengthShaping).
     ///
     /// # Panics
     /// If `n_ranks` is 0.

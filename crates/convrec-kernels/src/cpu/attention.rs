@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::columns::{exponentials, softmax, softmax_backward};
+use super::columns::{exponentials, per_column, softmax, softmax_backward};
+use super::elementwise::{Product, sum};
 use super::heads::{Heads, HeadsMut};
 use super::matrix::{Matrix, MatrixMut, Write, multiply};
-use super::simd::dot;
 
 /// Queries side by side in a block; narrow, as half of the last keys of a block are hidden from its queries.
 const COLUMNS: usize = 64;
@@ -124,10 +124,10 @@ impl Attention<'_> {
         let p = &mut scratch.probabilities[..rows.end * COLUMNS];
         let ds = &mut scratch.gradients[..rows.end * COLUMNS];
         multiply_queries(self.k.head(b, kv), self.q.head(b, h), &rows, p);
-        exponentials(p, COLUMNS, self.scale(), log_sum_exps, &[1.0; COLUMNS][..rows.len()]);
+        exponentials(p, COLUMNS, self.scale(), &per_column(log_sum_exps.iter().copied()), &[1.0; COLUMNS]);
         hide(p, rows.start, 0.0);
         multiply_queries(self.v.head(b, kv), dy.head(b, h), &rows, ds);
-        let deltas: Vec<f32> = rows.map(|t| dot(dy.row(b, h, t), y.row(b, h, t))).collect();
+        let deltas = per_column(rows.map(|t| sum(Product, [dy.row(b, h, t), y.row(b, h, t)])));
         softmax_backward(p, ds, COLUMNS, self.scale(), &deltas);
     }
 }

@@ -2,7 +2,7 @@
 //! for `width` queries side by side, so that a vector serves many queries and no sum runs across its lanes. The width
 //! is a multiple of 16, that is of every vector width; the last columns may be unused.
 
-use super::simd::{exp, simd_fn, vectors};
+use super::simd::{exp, simd_fn};
 
 /// Of `z = scale * scores` in one column: the maximum m, and the sums of `e^(z - m)` and of `e^(z - m) (z - m)`.
 #[derive(Clone, Copy)]
@@ -41,6 +41,14 @@ impl Summary {
     }
 }
 
+/// One number for every used column, filled up with zeros to a whole number of vectors.
+pub(crate) fn per_column(values: impl ExactSizeIterator<Item = f32>) -> Vec<f32> {
+    let length = values.len().next_multiple_of(16);
+    let mut values: Vec<f32> = values.collect();
+    values.resize(length, 0.0);
+    values
+}
+
 simd_fn! {
     /// Summaries of the first `out.len()` columns of scores `[n, width]`; scale is positive.
     pub(crate) fn summarize(simd: S, scores: &[f32], width: usize, scale: f32, out: &mut [Summary]) {
@@ -48,20 +56,21 @@ simd_fn! {
         let (scores, _) = S::as_simd_f32s(scores);
         let width = width / S::F32_LANES;
         for (first, out) in out.chunks_mut(S::F32_LANES).enumerate() {
-            let column = || scores[first..].iter().step_by(width);
             let mut max = simd.splat_f32s(f32::NEG_INFINITY);
-            column().for_each(|score| max = simd.max_f32s(max, *score));
+            for score in scores[first..].iter().step_by(width) {
+                max = simd.max_f32s(max, *score);
+            }
             let (mut sum, mut weighted) = (simd.splat_f32s(0.0), simd.splat_f32s(0.0));
-            column().for_each(|score| {
+            for score in scores[first..].iter().step_by(width) {
                 let z = simd.mul_f32s(simd.sub_f32s(*score, max), scale);
                 let e = exp(simd, z);
                 sum = simd.add_f32s(sum, e);
                 weighted = simd.mul_add_e_f32s(e, z, weighted);
-            });
-            let lanes = [simd.mul_f32s(max, scale), sum, weighted];
+            }
+            let max = simd.mul_f32s(max, scale);
             for (lane, out) in out.iter_mut().enumerate() {
-                let [max, sum, weighted] = lanes.each_ref().map(|v| lane_of::<S>(v, lane));
-                *out = Summary { max, sum, weighted };
+                let of_lane = |vector| lane_of::<S>(vector, lane);
+                *out = Summary { max: of_lane(&max), sum: of_lane(&sum), weighted: of_lane(&weighted) };
             }
         }
     }
@@ -73,14 +82,15 @@ fn lane_of<S: pulp::Simd>(vector: &S::f32s, lane: usize) -> f32 {
 }
 
 simd_fn! {
-    /// `scores = factor * e^(scale * scores - shift)` in `[n, width]`, with a shift and a factor for every used column.
+    /// `scores = factor * e^(scale * scores - shift)` in `[n, width]`, with a shift and a factor [`per_column`].
     pub(crate) fn exponentials(simd: S, scores: &mut [f32], width: usize, scale: f32, shift: &[f32], factor: &[f32]) {
         let scale = simd.splat_f32s(scale);
-        let (scores, _) = S::as_mut_simd_f32s(scores);
+        let ((scores, _), (shift, _), (factor, _)) =
+            (S::as_mut_simd_f32s(scores), S::as_simd_f32s(shift), S::as_simd_f32s(factor));
         for row in scores.chunks_exact_mut(width / S::F32_LANES) {
-            for ((score, shift), factor) in row.iter_mut().zip(vectors(simd, shift)).zip(vectors(simd, factor)) {
-                let z = simd.sub_f32s(simd.mul_f32s(*score, scale), shift);
-                *score = simd.mul_f32s(exp(simd, z), factor);
+            for ((score, shift), factor) in row.iter_mut().zip(shift).zip(factor) {
+                let z = simd.sub_f32s(simd.mul_f32s(*score, scale), *shift);
+                *score = simd.mul_f32s(exp(simd, z), *factor);
             }
         }
     }
@@ -94,14 +104,18 @@ simd_fn! {
         let width = width / S::F32_LANES;
         for (first, out) in log_sum_exps.chunks_mut(S::F32_LANES).enumerate() {
             let mut max = simd.splat_f32s(f32::NEG_INFINITY);
-            scores[first..].iter().step_by(width).for_each(|score| max = simd.max_f32s(max, *score));
+            for score in scores[first..].iter().step_by(width) {
+                max = simd.max_f32s(max, *score);
+            }
             let mut sum = simd.splat_f32s(0.0);
-            scores[first..].iter_mut().step_by(width).for_each(|score| {
+            for score in scores[first..].iter_mut().step_by(width) {
                 *score = exp(simd, simd.mul_f32s(simd.sub_f32s(*score, max), factor));
                 sum = simd.add_f32s(sum, *score);
-            });
+            }
             let inverse = simd.div_f32s(simd.splat_f32s(1.0), sum);
-            scores[first..].iter_mut().step_by(width).for_each(|score| *score = simd.mul_f32s(*score, inverse));
+            for score in scores[first..].iter_mut().step_by(width) {
+                *score = simd.mul_f32s(*score, inverse);
+            }
             for (lane, out) in out.iter_mut().enumerate() {
                 *out = lane_of::<S>(&max, lane) * scale + lane_of::<S>(&sum, lane).ln();
             }
@@ -111,14 +125,15 @@ simd_fn! {
 
 simd_fn! {
     /// The gradients of scores from those of `p = softmax(scale * scores)`, both `[n, width]`, in place:
-    /// `scale p (gradient - delta)` with `delta = sum(p gradient)` of every used column.
+    /// `scale p (gradient - delta)` with `delta = sum(p gradient)`, [`per_column`].
     pub(crate) fn softmax_backward(simd: S, p: &[f32], gradient: &mut [f32], width: usize, scale: f32, deltas: &[f32]) {
         let scale = simd.splat_f32s(scale);
         let width = width / S::F32_LANES;
-        let ((p, _), (gradient, _)) = (S::as_simd_f32s(p), S::as_mut_simd_f32s(gradient));
+        let ((p, _), (gradient, _), (deltas, _)) =
+            (S::as_simd_f32s(p), S::as_mut_simd_f32s(gradient), S::as_simd_f32s(deltas));
         for (p, gradient) in p.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
-            for ((p, gradient), delta) in p.iter().zip(gradient).zip(vectors(simd, deltas)) {
-                *gradient = simd.mul_f32s(simd.mul_f32s(*p, scale), simd.sub_f32s(*gradient, delta));
+            for ((p, gradient), delta) in p.iter().zip(gradient).zip(deltas) {
+                *gradient = simd.mul_f32s(simd.mul_f32s(*p, scale), simd.sub_f32s(*gradient, *delta));
             }
         }
     }

@@ -1,9 +1,13 @@
 //! Attention of one new token a row over a prompt that several rows share and over the row's own earlier tokens.
 
+use pulp::Simd;
 use rayon::prelude::*;
 
+use super::elementwise::{Elementwise, apply, sum};
 use super::heads::Heads;
-use super::simd::{add, dot, exp, simd_fn, vectors};
+use super::linear::dots;
+use super::matrix::{Matrix, Write};
+use super::simd::{exp, simd_fn};
 
 /// P prompts with G rows each, B = P G; rows of a prompt are adjacent.
 #[derive(Clone, Copy)]
@@ -24,54 +28,85 @@ impl Cached<'_> {
     /// q `[B, H, d]` to `[B, H, d]`.
     pub(crate) fn attend(&self, q: &[f32]) -> Vec<f32> {
         let (rows, width) = (self.own_k.batch, self.own_k.width);
-        let heads = q.len() / width / rows.max(1);
+        let heads = q.len() / width / rows;
         let mut out = vec![0.0; q.len()];
-        out.par_chunks_mut(width).zip(q.par_chunks(width)).enumerate().for_each_init(Vec::new, |scores, (n, (out, q))| {
-            let (b, h) = (n / heads, n % heads);
-            self.attend_one(b, h * self.own_k.heads / heads, q, scores, out);
+        out.par_chunks_mut(width).zip(q.par_chunks(width)).enumerate().for_each(|(n, (out, q))| {
+            let (row, head) = (n / heads, n % heads);
+            self.attend_one(row, head * self.own_k.heads / heads, q, out);
         });
         out
     }
 
-    /// Of one row and one query head.
-    fn attend_one(&self, b: usize, kv: usize, q: &[f32], scores: &mut Vec<f32>, out: &mut [f32]) {
-        let p = b * self.prompt_k.batch / self.own_k.batch;
-        let prompt = || 0..self.lengths[p];
-        let own = || 0..self.filled;
-        scores.clear();
-        scores.extend(prompt().map(|t| dot(q, self.prompt_k.row(p, kv, t))));
-        scores.extend(own().map(|t| dot(q, self.own_k.row(b, kv, t))));
-        softmax(scores, 1.0 / (q.len() as f32).sqrt());
-        let (of_prompt, of_own) = scores.split_at(self.lengths[p]);
-        prompt().zip(of_prompt).for_each(|(t, weight)| add_scaled(self.prompt_v.row(p, kv, t), *weight, out));
-        own().zip(of_own).for_each(|(t, weight)| add_scaled(self.own_v.row(b, kv, t), *weight, out));
+    /// One query: q `[d]`, out `[d]`.
+    fn attend_one(&self, row: usize, head: usize, q: &[f32], out: &mut [f32]) {
+        let prompt = row * self.prompt_k.batch / self.own_k.batch;
+        let length = self.lengths[prompt];
+        let mut scores = vec![0.0; length + self.filled];
+        let (prompt_scores, own_scores) = scores.split_at_mut(length);
+        dots(q, self.prompt_k.first_rows(prompt, head, length), prompt_scores);
+        dots(q, self.own_k.first_rows(row, head, self.filled), own_scores);
+        let mut powers = vec![0.0; scores.len()];
+        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        apply(Power { max, scale: 1.0 / (q.len() as f32).sqrt() }, [&scores], [&mut powers], Write::Replace);
+        let (prompt_powers, own_powers) = powers.split_at(length);
+        mix(self.prompt_v.first_rows(prompt, head, length), prompt_powers, out);
+        mix(self.own_v.first_rows(row, head, self.filled), own_powers, out);
+        let inverse = 1.0 / sum(Itself, [&powers]);
+        out.iter_mut().for_each(|out| *out *= inverse);
+    }
+}
+
+/// `e^(scale (x - max))`.
+#[derive(Clone, Copy)]
+struct Power {
+    max: f32,
+    scale: f32,
+}
+
+impl Elementwise<1, 1> for Power {
+    #[inline(always)]
+    fn compute<S: Simd>(self, simd: S, [x]: [S::f32s; 1]) -> [S::f32s; 1] {
+        let below = simd.sub_f32s(x, simd.splat_f32s(self.max));
+        [exp(simd, simd.mul_f32s(below, simd.splat_f32s(self.scale)))]
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Itself;
+
+impl Elementwise<1, 1> for Itself {
+    #[inline(always)]
+    fn compute<S: Simd>(self, _: S, x: [S::f32s; 1]) -> [S::f32s; 1] {
+        x
     }
 }
 
 simd_fn! {
-    /// `softmax(scale * scores)`, in place.
-    fn softmax(simd: S, scores: &mut [f32], scale: f32) {
-        let max = simd.splat_f32s(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let scale = simd.splat_f32s(scale);
-        let (whole, rest) = S::as_mut_simd_f32s(scores);
-        let power = |score| exp(simd, simd.mul_f32s(simd.sub_f32s(score, max), scale));
-        whole.iter_mut().for_each(|score| *score = power(*score));
-        let last = power(simd.partial_load_f32s(rest));
-        simd.partial_store_f32s(rest, last);
-        let mut sum = simd.splat_f32s(0.0);
-        vectors(simd, scores).for_each(|score| sum = simd.add_f32s(sum, score));
-        let inverse = simd.splat_f32s(1.0 / simd.reduce_sum_f32s(sum));
-        let (whole, rest) = S::as_mut_simd_f32s(scores);
-        whole.iter_mut().for_each(|score| *score = simd.mul_f32s(*score, inverse));
-        let last = simd.mul_f32s(simd.partial_load_f32s(rest), inverse);
-        simd.partial_store_f32s(rest, last);
-    }
-}
-
-simd_fn! {
-    /// `out += weight * values`.
-    fn add_scaled(simd: S, values: &[f32], weight: f32, out: &mut [f32]) {
-        let weight = simd.splat_f32s(weight);
-        add(simd, out, vectors(simd, values).map(|value| simd.mul_f32s(value, weight)));
+    /// Adds the weighted sum of the rows of `values` to `out`.
+    fn mix(simd: S, values: Matrix<'_>, weights: &[f32], out: &mut [f32]) {
+        /// Vectors of the output that stay in registers over all rows.
+        const BLOCK: usize = 4;
+        let (whole, rest) = S::as_mut_simd_f32s(out);
+        for (n, out) in whole.chunks_mut(BLOCK).enumerate() {
+            let mut sums = [simd.splat_f32s(0.0); BLOCK];
+            for (row, weight) in weights.iter().enumerate() {
+                let (values, weight) = (S::as_simd_f32s(values.row(row)).0, simd.splat_f32s(*weight));
+                for (sum, value) in sums.iter_mut().zip(&values[n * BLOCK..]) {
+                    *sum = simd.mul_add_e_f32s(*value, weight, *sum);
+                }
+            }
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = simd.add_f32s(*out, sum);
+            }
+        }
+        if rest.is_empty() {
+            return;
+        }
+        let mut sum = simd.partial_load_f32s(rest);
+        for (row, weight) in weights.iter().enumerate() {
+            let value = simd.partial_load_f32s(S::as_simd_f32s(values.row(row)).1);
+            sum = simd.mul_add_e_f32s(value, simd.splat_f32s(*weight), sum);
+        }
+        simd.partial_store_f32s(rest, sum);
     }
 }

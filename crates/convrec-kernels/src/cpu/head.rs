@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::columns::{Summary, exponentials, summarize};
+use super::columns::{Summary, exponentials, per_column, summarize};
 use super::matrix::{Matrix, MatrixMut, Write, multiply};
 
 /// Vocabulary entries in a block: its logits and weights fit the second cache level together.
@@ -134,9 +134,10 @@ impl Head<'_> {
 
     /// g of some entries for some rows, transposed, into `out` `[entries, COLUMNS]`.
     fn gradient_block(&self, entries: Range<usize>, rows: Range<usize>, log_sum_exps: &[f32], dy: &[f32], out: &mut [f32]) {
-        let factor: Vec<f32> = dy[rows.clone()].iter().map(|dy| -dy / self.temperature).collect();
+        let shift = per_column(log_sum_exps[rows.clone()].iter().copied());
+        let factor = per_column(dy[rows.clone()].iter().map(|dy| -dy / self.temperature));
         self.scores(entries.clone(), rows.clone(), out);
-        exponentials(out, COLUMNS, 1.0 / self.temperature, &log_sum_exps[rows.clone()], &factor);
+        exponentials(out, COLUMNS, 1.0 / self.temperature, &shift, &factor);
         for (row, entry) in self.hits(entries, rows) {
             out[entry * COLUMNS + row] -= factor[row];
         }

@@ -20,6 +20,11 @@ impl<'a> Heads<'a> {
         Matrix::strided(&self.data[self.start(b, h)..], self.length, self.width, self.strides[2])
     }
 
+    /// The beginning of one head, `[length, d]`.
+    pub(crate) fn first_rows(&self, b: usize, h: usize, length: usize) -> Matrix<'a> {
+        self.head(b, h).slice_rows(0..length)
+    }
+
     /// One row, `[d]`.
     pub(crate) fn row(&self, b: usize, h: usize, t: usize) -> &'a [f32] {
         &self.data[self.start(b, h) + t * self.strides[2]..][..self.width]

@@ -1,21 +1,40 @@
 //! `y = x W^T` with weights `[out, in]`, and its gradients.
 
+use pulp::Simd;
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, product, transpose};
+use super::matrix::{Matrix, PARALLEL_WORK, product, transpose};
 use super::simd::simd_fn;
 
-/// Rows of `x` up to which dot products beat the `gemm` crate, which would first repack all weights.
-const SKINNY: usize = 16;
-
 /// x `[M, inner]`, weight `[N, inner]` to `[M, N]`.
+///
+/// Left to itself gemm packs the weights column by column, which is slow. Few rows are dot products instead; for more,
+/// the weights are transposed beforehand or the result afterwards, whichever is smaller.
 pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
-    if rows <= SKINNY {
-        return skinny(x, weight, inner);
+    let (x_view, weight_view) = (Matrix::dense(x, inner), Matrix::dense(weight, inner));
+    if dots_are_faster(rows, weight.len(), inner) {
+        skinny(x, weight, inner)
+    } else if rows <= SKINNY {
+        product(x_view, weight_view.transposed())
+    } else if rows < inner {
+        transpose(&product(weight_view, x_view.transposed()), rows)
+    } else {
+        product(x_view, Matrix::dense(&transpose(weight, inner), out))
     }
-    // The product with transposed weights is a good deal faster than letting gemm pack them column by column.
-    product(Matrix::dense(x, inner), Matrix::dense(&transpose(weight, inner), out))
+}
+
+/// Rows of `x` from which on packing the weights pays off.
+const SKINNY: usize = 48;
+
+/// Measured: a dot product ends in a sum across a vector, which only long rows make up for.
+fn dots_are_faster(rows: usize, weights: usize, inner: usize) -> bool {
+    match rows {
+        1 => weights > PARALLEL_WORK,
+        2..=4 => true,
+        5..=SKINNY => inner >= 192,
+        _ => false,
+    }
 }
 
 /// d x = d y W: d y `[M, out]` to `[M, inner]`.
@@ -30,65 +49,62 @@ pub(crate) fn linear_weight_gradient(dy: &[f32], x: &[f32], out: usize, inner: u
 
 /// `x W^T` by dot products, so that every weight is read once, in order.
 fn skinny(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
-    /// Weight rows per task: small enough to share work out, large enough to be worth a task.
+    /// Weight rows per task: few enough to share the work out, enough to be worth a task.
     const ROWS: usize = 64;
     let rows = x.len() / inner;
     let mut transposed = vec![0.0; weight.len() / inner * rows]; // [N, M]
+    if weight.len() * rows <= PARALLEL_WORK {
+        dots(x, Matrix::dense(weight, inner), &mut transposed);
+        return transpose(&transposed, rows);
+    }
     transposed
         .par_chunks_mut(ROWS * rows)
         .zip(weight.par_chunks(ROWS * inner))
-        .for_each(|(out, weight)| dots(x, weight, inner, out));
-    if rows == 1 { transposed } else { transpose(&transposed, rows) }
+        .for_each(|(out, weight)| dots(x, Matrix::dense(weight, inner), out));
+    transpose(&transposed, rows)
 }
 
 simd_fn! {
-    /// All dot products of the rows of `weight` with the rows of `x`: out `[N, M]`.
-    fn dots(simd: S, x: &[f32], weight: &[f32], inner: usize, out: &mut [f32]) {
-        let rows = x.len() / inner;
-        let mut weight = weight.chunks_exact(inner);
-        let mut out = out.chunks_mut(4 * rows);
-        while let (Some(w0), Some(out)) = (weight.next(), out.next()) {
-            let mut next = || weight.next().unwrap_or(w0);
-            dots_of_four(simd, x, [w0, next(), next(), next()], out);
-        }
-    }
-}
-
-/// Four weight rows with all rows of `x`; out `[up to 4, M]`.
-#[inline(always)]
-fn dots_of_four<S: pulp::Simd>(simd: S, x: &[f32], weight: [&[f32]; 4], out: &mut [f32]) {
-    let inner = weight[0].len();
-    let rows = x.len() / inner;
-    for first in (0..rows).step_by(4) {
-        // Rows beyond the last are computed again rather than treated apart.
-        let x: [&[f32]; 4] = std::array::from_fn(|n| &x[(first + n).min(rows - 1) * inner..][..inner]);
-        let sums = if rows - first == 1 {
-            block(simd, [x[0]], weight).map(|sum| [sum[0]; 4])
-        } else {
-            block(simd, x, weight)
-        };
-        for (out, sums) in out.chunks_exact_mut(rows).zip(sums) {
-            out[first..rows.min(first + 4)].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
-        }
-    }
-}
-
-#[inline(always)]
-fn block<S: pulp::Simd, const R: usize>(simd: S, x: [&[f32]; R], weight: [&[f32]; 4]) -> [[f32; R]; 4] {
-    let mut sums = [[simd.splat_f32s(0.0); R]; 4];
-    let mut add = |x: [S::f32s; R], weight: [S::f32s; 4]| {
-        for (sums, w) in sums.iter_mut().zip(weight) {
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = simd.mul_add_e_f32s(w, x, *sum);
+    /// All dot products of the rows of `weight` with those of x, `[M, inner]`: out `[N, M]`.
+    pub(crate) fn dots(simd: S, x: &[f32], weight: Matrix<'_>, out: &mut [f32]) {
+        let rows = out.len() / weight.rows();
+        let inner = x.len() / rows;
+        for (n, out) in out.chunks_mut(4 * rows).enumerate() {
+            let last = weight.rows() - 1;
+            // Rows beyond the last are computed again rather than treated apart.
+            let w = [0, 1, 2, 3].map(|m| weight.row((4 * n + m).min(last)));
+            for first in (0..rows).step_by(4) {
+                let x = [0, 1, 2, 3].map(|m| &x[(first + m).min(rows - 1) * inner..][..inner]);
+                let mut sums = [[0.0; 4]; 4];
+                if rows - first == 1 {
+                    block(simd, [x[0]], w, &mut sums);
+                } else {
+                    block(simd, x, w, &mut sums);
+                }
+                for (out, sums) in out.chunks_exact_mut(rows).zip(sums) {
+                    out[first..rows.min(first + 4)].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
+                }
             }
         }
-    };
-    let (xs, ws) = (x.map(|x| S::as_simd_f32s(x)), weight.map(|w| S::as_simd_f32s(w)));
-    for n in 0..xs[0].0.len() {
-        add(xs.map(|x| x.0[n]), ws.map(|w| w.0[n]));
     }
-    if !xs[0].1.is_empty() {
-        add(xs.map(|x| simd.partial_load_f32s(x.1)), ws.map(|w| simd.partial_load_f32s(w.1)));
+}
+
+/// `sums[j][i] = w[j] x[i]`, each pair of vectors loaded once for all products that it is part of.
+#[inline(always)]
+fn block<S: Simd, const R: usize>(simd: S, x: [&[f32]; R], w: [&[f32]; 4], sums: &mut [[f32; 4]; 4]) {
+    let (x, w) = (x.map(|x| S::as_simd_f32s(x)), w.map(|w| S::as_simd_f32s(w)));
+    let mut products = [[simd.splat_f32s(0.0); R]; 4];
+    for n in 0..x[0].0.len() {
+        for (products, w) in products.iter_mut().zip(&w) {
+            for (product, x) in products.iter_mut().zip(&x) {
+                *product = simd.mul_add_e_f32s(w.0[n], x.0[n], *product);
+            }
+        }
     }
-    sums.map(|sums| sums.map(|sum| simd.reduce_sum_f32s(sum)))
+    for ((products, w), sums) in products.iter_mut().zip(&w).zip(sums) {
+        for ((product, x), sum) in products.iter_mut().zip(&x).zip(sums) {
+            let (w, x) = (simd.partial_load_f32s(w.1), simd.partial_load_f32s(x.1));
+            *sum = simd.reduce_sum_f32s(simd.mul_add_e_f32s(w, x, *product));
+        }
+    }
 }

@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::CHUNK;
+
 /// Element (i, j) is `data[i * row_stride + j * column_stride]`.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -37,6 +39,16 @@ impl<'a> Matrix<'a> {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         let start = (range.start * self.row_stride).min(self.data.len());
         Self { data: &self.data[start..], rows: range.len(), ..self }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A row of a matrix that is not transposed.
+    pub(crate) fn row(&self, n: usize) -> &'a [f32] {
+        assert_eq!(self.column_stride, 1, "rows of a transposed matrix are not slices");
+        &self.data[n * self.row_stride..][..self.columns]
     }
 
     /// One past the last element.
@@ -143,15 +155,16 @@ pub(crate) fn multiply(a: Matrix<'_>, b: Matrix<'_>, out: MatrixMut<'_>, write: 
 }
 
 /// Multiply-adds below which starting other threads costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 18;
+pub(crate) const PARALLEL_WORK: usize = 1 << 18;
 
 /// `a b` on all threads, row-major.
 pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
     let mut out = vec![0.0; a.rows * b.columns];
-    if out.is_empty() {
+    let rows = rows_per_task(a.rows);
+    if a.rows <= rows || a.rows * a.columns * b.columns < PARALLEL_WORK {
+        multiply(a, b, MatrixMut::dense(&mut out, b.columns), Write::Replace);
         return out;
     }
-    let rows = if a.rows * a.columns * b.columns < PARALLEL_WORK { a.rows } else { rows_per_task(a.rows) };
     out.par_chunks_mut(rows * b.columns).enumerate().for_each(|(n, out)| {
         let a = a.slice_rows(n * rows..(n * rows + rows).min(a.rows));
         multiply(a, b, MatrixMut::dense(out, b.columns), Write::Replace);
@@ -160,21 +173,21 @@ pub(crate) fn product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
 }
 
 /// Tasks that are few enough to share packing and fit the cache, and enough to keep all threads busy.
-pub(crate) fn rows_per_task(rows: usize) -> usize {
+fn rows_per_task(rows: usize) -> usize {
     let tasks = 2 * rayon::current_num_threads();
-    rows.div_ceil(tasks).clamp(16, 256).next_multiple_of(16)
+    rows.div_ceil(tasks).clamp(64, 256).next_multiple_of(16)
 }
 
 /// The transpose of a row-major matrix with rows of `columns` elements, row-major, on all threads.
 pub(crate) fn transpose(data: &[f32], columns: usize) -> Vec<f32> {
-    /// A square tile stays in the first cache level on both sides.
+    /// Rows of the result per task; a square tile stays in the first cache level on both sides.
     const TILE: usize = 16;
     let rows = data.len() / columns;
-    let mut out = vec![0.0; data.len()];
-    if out.is_empty() {
-        return out;
+    if rows == 1 || columns == 1 {
+        return data.to_vec();
     }
-    out.par_chunks_mut(TILE * rows).enumerate().for_each(|(n, out)| {
+    let mut out = vec![0.0; data.len()];
+    let tile_row = |n: usize, out: &mut [f32]| {
         for i in (0..rows).step_by(TILE) {
             for (j, out) in out.chunks_exact_mut(rows).enumerate() {
                 let out = &mut out[i..rows.min(i + TILE)];
@@ -182,6 +195,11 @@ pub(crate) fn transpose(data: &[f32], columns: usize) -> Vec<f32> {
                 out.iter_mut().zip(column).for_each(|(out, value)| *out = *value);
             }
         }
-    });
+    };
+    if data.len() <= CHUNK {
+        out.chunks_mut(TILE * rows).enumerate().for_each(|(n, out)| tile_row(n, out));
+    } else {
+        out.par_chunks_mut(TILE * rows).enumerate().for_each(|(n, out)| tile_row(n, out));
+    }
     out
 }

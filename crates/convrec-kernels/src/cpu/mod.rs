@@ -5,6 +5,7 @@
 mod attention;
 mod columns;
 mod decode;
+mod elementwise;
 mod head;
 mod heads;
 mod linear;
@@ -20,7 +21,7 @@ pub(crate) use head::Head;
 pub(crate) use heads::Heads;
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub(crate) use norm::{rms_norm, rms_norm_backward};
-pub(crate) use rotate::rotate;
+pub(crate) use rotate::{Direction, rotate};
 pub use simd::force_portable;
 pub(crate) use swiglu::{swiglu, swiglu_backward};
 

@@ -9,7 +9,7 @@ use burn::backend::{Autodiff, Flex};
 
 use super::Kernels;
 use super::tensors::{adjacent_rows, dense, from_tokens, head, heads, indices, shape, tensor, values};
-use crate::cpu::{self, Attention};
+use crate::cpu::{self, Attention, Direction};
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
@@ -147,7 +147,7 @@ impl Backward<Flex, 2> for RmsNorm {
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
         let (x, weight, epsilon) = &ops.state;
-        let (dx, dw) = cpu::rms_norm_backward(values(x), values(weight), *epsilon, values(&dy));
+        let [dx, dw] = cpu::rms_norm_backward(values(x), values(weight), *epsilon, values(&dy));
         let of_inputs = [tensor(dx, shape(x)), tensor(dw, shape(weight))];
         pass_on(ops, gradients, of_inputs);
     }
@@ -162,7 +162,7 @@ impl Backward<Flex, 2> for Swiglu {
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
         let (gate, up) = &ops.state;
-        let (d_gate, d_up) = cpu::swiglu_backward(values(gate), values(up), values(&dy));
+        let [d_gate, d_up] = cpu::swiglu_backward(values(gate), values(up), values(&dy));
         let of_inputs = [tensor(d_gate, shape(gate)), tensor(d_up, shape(up))];
         pass_on(ops, gradients, of_inputs);
     }
@@ -177,7 +177,7 @@ impl Backward<Flex, 1> for Rotate {
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = adjacent_rows(gradients.consume::<Flex>(&ops.node));
         let (cos, sin) = &ops.state;
-        let dx = from_tokens(cpu::rotate(heads(&dy), values(cos), values(sin), true), &shape(&dy));
+        let dx = from_tokens(cpu::rotate(heads(&dy), values(cos), values(sin), Direction::Back), &shape(&dy));
         pass_on(ops, gradients, [dx]);
     }
 }

@@ -8,7 +8,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::cpu::{self, Attention, Cached};
+use crate::cpu::{self, Attention, Cached, Direction};
 use crate::DecodeCache;
 use tensors::{adjacent_rows, dense, from_tokens, head, heads, shape, tensor, values};
 
@@ -119,7 +119,7 @@ impl Kernels for Flex {
 
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, cos, sin) = (adjacent_rows(x), dense(cos), dense(sin));
-        from_tokens(cpu::rotate(heads(&x), values(&cos), values(&sin), false), &shape(&x))
+        from_tokens(cpu::rotate(heads(&x), values(&cos), values(&sin), Direction::Forth), &shape(&x))
     }
 
     fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -1,12 +1,14 @@
 //! The family once more as plain tensor operations, which burn's autodiff differentiates. For clean numbers only.
+//!
+//! It multiplies by 1/n instead of dividing by n: burn's backward of a division by a number rounds to f32.
 
 use burn::tensor::{Tensor, activation};
 use rank_grpo::{Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
 
-use super::tensor;
+use burn::tensor::TensorData;
 
 pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<1> {
-    let host = |values: &[f64]| tensor(values, inputs.shape, &new.device());
+    let host = |values: &[f64]| table(values, inputs.shape, &new);
     let ranks = one_hot(inputs, |t| inputs.segments.get(t), inputs.segments.count(), &new); // [B, S, T]
     let mut mask = host(&inputs.mask.iter().map(|m| f64::from(*m)).collect::<Vec<_>>()); // [B, T]
     if uses_ranks(config) {
@@ -32,6 +34,11 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
     policy + aggregate(aggregation, inputs, &mask, &ranks, penalty) * kl.beta
 }
 
+/// On the device and of the type of another tensor.
+fn table<const D: usize>(values: &[f64], shape: [usize; D], like: &Tensor<2>) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (&like.device(), like.dtype()))
+}
+
 fn uses_ranks(config: &LossConfig) -> bool {
     let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
     let kl = config.kl.as_ref().and_then(|kl| kl.aggregation.as_ref());
@@ -40,13 +47,13 @@ fn uses_ranks(config: &LossConfig) -> bool {
 
 fn one_hot(inputs: &LossInputs, id: impl Fn(usize) -> Option<usize>, count: usize, like: &Tensor<2>) -> Tensor<3> {
     let [b, n] = inputs.shape;
-    let mut table = vec![0.0f32; b * count * n];
+    let mut ones = vec![0.0; b * count * n];
     for t in 0..b * n {
         if let Some(s) = id(t) {
-            table[(t / n * count + s) * n + t % n] = 1.0;
+            ones[(t / n * count + s) * n + t % n] = 1.0;
         }
     }
-    Tensor::<1>::from_floats(table.as_slice(), &like.device()).reshape([b, count, n])
+    table(&ones, [b, count, n], like)
 }
 
 /// `[B, S, 1]`
@@ -69,7 +76,7 @@ fn surrogate(clip: &Clip, w: Tensor<2>, a: Tensor<2>, log_probs: Tensor<2>) -> T
         }
         Clip::Cispo { lowest, highest } => -(w.detach().clamp(lowest, highest) * a * log_probs),
         Clip::Sapo { positive, negative } => {
-            let up = a.clone().greater_elem(0.0).float();
+            let up = a.clone().greater_elem(0.0).float().cast(a.dtype());
             let tau = up.clone() * positive + (up * -1.0 + 1.0) * negative;
             -(activation::sigmoid(tau.clone() * (w - 1.0)) / tau * 4.0 * a)
         }
@@ -103,23 +110,23 @@ fn aggregate(
     ranks: &Tensor<3>,
     l: Tensor<2>,
 ) -> Tensor<1> {
-    let count = mask.clone().sum().into_scalar::<f32>() as f64;
+    let count = mask.clone().sum().try_into_vec_as::<f64>().unwrap()[0];
     let rows = inputs.whole_batch.map_or(inputs.shape[0], |whole| whole.rows) as f64;
     let tokens = inputs.whole_batch.map_or(count, |whole| whole.tokens as f64).max(1.0);
     let l = l * mask.clone();
     match aggregation {
-        Aggregation::RowMean => (l.sum_dim(1) / mask.clone().sum_dim(1).clamp_min(1.0)).sum() / rows,
-        Aggregation::TokenMean => l.sum() / tokens,
-        Aggregation::ConstantLength(length) => l.sum() / (rows * *length as f64),
-        Aggregation::RowSum => l.sum() / rows,
+        Aggregation::RowMean => (l.sum_dim(1) / mask.clone().sum_dim(1).clamp_min(1.0)).sum() * (1.0 / rows),
+        Aggregation::TokenMean => l.sum() * (1.0 / tokens),
+        Aggregation::ConstantLength(length) => l.sum() * (1.0 / (rows * *length as f64)),
+        Aggregation::RowSum => l.sum() * (1.0 / rows),
         Aggregation::RankMean(count) => {
             let means = segment_means(ranks, mask, l).squeeze_dim::<2>(2).sum_dim(1); // [B, 1]
             let present = ranks.clone().matmul(mask.clone().unsqueeze_dim(2)).squeeze_dim::<2>(2).greater_elem(0.0);
             let counts = match count {
                 RankCount::All => means.ones_like() * inputs.segments.n_ranks() as f64,
-                RankCount::Present => present.float().sum_dim(1).clamp_min(1.0),
+                RankCount::Present => present.float().cast(means.dtype()).sum_dim(1).clamp_min(1.0),
             };
-            (means / counts).sum() / rows
+            (means / counts).sum() * (1.0 / rows)
         }
     }
 }

@@ -6,7 +6,7 @@ pub mod composed;
 pub mod dual;
 pub mod oracle;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use rank_grpo::{Loss, LossConfig, LossInputs};
 
 /// `CONVREC_DEVICE`: flex (the default), or wgpu or cuda where this crate's feature of that name is on.
@@ -37,15 +37,22 @@ impl Case {
 }
 
 pub fn tensor(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2> {
-    let values: Vec<f32> = values.iter().map(|x| *x as f32).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
 }
 
-/// Loss and gradient of a tensor function of the log-probabilities, by burn's autodiff in f32.
-pub fn differentiate(log_probs: &[f64], shape: [usize; 2], f: impl Fn(Tensor<2>) -> Tensor<1>) -> (f64, Vec<f64>) {
-    let leaf = tensor(log_probs, shape, &device().autodiff()).require_grad();
+/// The type in which the device computes [`composed`]: f64 where there is one, and what that is good for.
+pub fn oracle_precision() -> (DType, f64) {
+    match std::env::var("CONVREC_DEVICE").as_deref() {
+        Err(_) | Ok("flex") => (DType::F64, 1e-10),
+        Ok(_) => (DType::F32, 1e-4),
+    }
+}
+
+/// Loss and gradient of a tensor function, by burn's autodiff.
+pub fn differentiate(at: Tensor<2>, f: impl Fn(Tensor<2>) -> Tensor<1>) -> (f64, Vec<f64>) {
+    let leaf = at.require_grad();
     let loss = f(leaf.clone());
-    let value = loss.clone().into_scalar::<f32>() as f64;
+    let value = loss.clone().try_into_vec_as::<f64>().unwrap()[0];
     let gradient = leaf.grad(&loss.backward()).expect("the leaf is on the tape");
     (value, gradient.try_into_vec_as::<f64>().unwrap())
 }
@@ -53,7 +60,15 @@ pub fn differentiate(log_probs: &[f64], shape: [usize; 2], f: impl Fn(Tensor<2>)
 /// By the crate's tensor function.
 pub fn forward(case: &Case) -> (f64, Vec<f64>) {
     let loss = case.loss();
-    differentiate(&case.log_probs, case.inputs.shape, |x| loss.forward(x, &case.inputs).unwrap().loss)
+    let at = tensor(&case.log_probs, case.inputs.shape, &device().autodiff());
+    differentiate(at, |x| loss.forward(x, &case.inputs).unwrap().loss)
+}
+
+/// By [`composed`].
+pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
+    let at = TensorData::new(case.log_probs.clone(), case.inputs.shape);
+    let at = Tensor::from_data(at, (&device().autodiff(), oracle_precision().0));
+    differentiate(at, |x| composed::loss(&case.config, &case.inputs, x))
 }
 
 pub fn max_abs(values: &[f64]) -> f64 {
