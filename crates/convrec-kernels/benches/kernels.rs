@@ -7,6 +7,10 @@ use burn::tensor::{Device, Distribution, Int, Tensor};
 use convrec_kernels::{DecodeCache, composed};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
+/// As in the programs that train: with glibc's allocator, page faults of large buffers hide the kernels.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A decoder and its training batch.
 struct Model {
     name: &'static str,
@@ -96,10 +100,8 @@ fn decoding(c: &mut Criterion) {
             let rows = prompts * group;
             let model = format!("{name}, {rows} rows");
             let (x, weight) = (random([rows, d], &device), random([4 * d, d], &device));
-            let (fused, plain) = (
-                || convrec_kernels::linear(x.clone(), weight.clone()),
-                || composed::linear(x.clone(), weight.clone()),
-            );
+            let (fused, plain) =
+                (|| convrec_kernels::linear(x.clone(), weight.clone()), || composed::linear(x.clone(), weight.clone()));
             pair(c, "linear, decoding", &model, fused, plain);
             let lengths = vec![t / 2; prompts];
             let prompt = || random([prompts, h, t / 2, d / h], &device);

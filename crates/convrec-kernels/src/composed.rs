@@ -49,8 +49,9 @@ pub fn decode_attention(q: Tensor<4>, cache: DecodeCache<'_>) -> Tensor<4> {
     let (rows, group) = (b / p, h / hk);
     // [B, Hk, g, x] with the rows of a prompt beside its heads, [P, Hk, rows g, x], and back: the queries of all rows
     // of a prompt meet its keys in one product.
-    let by_prompt =
-        |x: Tensor<4>, last| x.reshape([p, rows, hk, group * last]).swap_dims(1, 2).reshape([p, hk, rows * group, last]);
+    let by_prompt = |x: Tensor<4>, last| {
+        x.reshape([p, rows, hk, group * last]).swap_dims(1, 2).reshape([p, hk, rows * group, last])
+    };
     let by_row =
         |x: Tensor<4>, last| x.reshape([p, hk, rows, group * last]).swap_dims(1, 2).reshape([b, hk, group, last]);
     let of_own = |x: Tensor<4>| x.slice([0..b, 0..hk, 0..filled, 0..d]);

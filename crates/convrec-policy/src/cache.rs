@@ -1,9 +1,8 @@
 //! Keys and values of earlier tokens: those of a prompt once for all of its completions, those of each completion in
 //! a buffer that is allocated once.
 
-use burn::tensor::{Bool, Int, Tensor, activation};
-
-use crate::decoder::HIDDEN;
+use burn::tensor::{Int, Tensor};
+use convrec_kernels::DecodeCache;
 
 /// One layer's cache. P prompts with G completions each; B = P G; completions of a prompt are adjacent.
 pub(crate) struct LayerCache {
@@ -39,30 +38,12 @@ impl LayerCache {
         self.len += 1;
     }
 
-    /// Attention of one new token a row: q `[B, Hk, g, d]` over the prompt's keys and the row's own.
-    ///
-    /// The queries of a prompt's G completions meet its keys in one product.
-    pub(crate) fn attend(&self, q: Tensor<4>, hidden: Option<&Tensor<4, Bool>>) -> Tensor<4> {
+    /// Attention of one new token a row: q `[B, H, 1, d]` over the prompt's keys and the row's own.
+    pub(crate) fn attend(&self, q: Tensor<4>, prompt_lengths: &[usize]) -> Tensor<4> {
         let (prompt_k, prompt_v) = self.prompt.clone().expect("a prompt was set before the first token");
         let (own_k, own_v) = self.own.clone().expect("a prompt was set before the first token");
-        let [p, hk, tp, d] = prompt_k.dims();
-        let [b, _, g, _] = q.dims();
-        let n = self.group;
-        // [B, Hk, g, x] with the completions of a prompt beside its heads, [P, Hk, G g, x], and back
-        let by_prompt =
-            |x: Tensor<4>, last| x.reshape([p, n, hk, g * last]).swap_dims(1, 2).reshape([p, hk, n * g, last]);
-        let by_row = |x: Tensor<4>, last| x.reshape([p, hk, n, g * last]).swap_dims(1, 2).reshape([b, hk, g, last]);
-        let mut prompt_scores = by_prompt(q.clone(), d).matmul(prompt_k.swap_dims(2, 3)); // [P, Hk, G g, Tp]
-        if let Some(hidden) = hidden {
-            prompt_scores = prompt_scores.mask_fill(hidden.clone().expand([p, hk, n * g, tp]), HIDDEN);
-        }
-        let filled = |x: Tensor<4>| x.slice([0..b, 0..hk, 0..self.len, 0..d]);
-        let own_scores = q.matmul(filled(own_k).swap_dims(2, 3)); // [B, Hk, g, len]
-        let scores = Tensor::cat(vec![by_row(prompt_scores, tp), own_scores], 3);
-        let weights = activation::softmax(scores, 3); // [B, Hk, g, Tp + len]
-        let prompt_weights = by_prompt(weights.clone().slice([0..b, 0..hk, 0..g, 0..tp]), tp);
-        let own_weights = weights.slice([0..b, 0..hk, 0..g, tp..tp + self.len]);
-        by_row(prompt_weights.matmul(prompt_v), d) + own_weights.matmul(filled(own_v))
+        let cache = DecodeCache { prompt_k, prompt_v, prompt_lengths, own_k, own_v, filled: self.len };
+        convrec_kernels::decode_attention(q, cache)
     }
 
     /// Keeps the prompts at `keep`, each with all of its completions (`rows`).

@@ -86,16 +86,18 @@ pub(crate) struct Pass {
 
 /// Which earlier positions a position sees.
 pub(crate) enum Mask {
-    /// `[B or 1, 1, T, T]`, true where a key is hidden.
+    /// All of them.
+    Causal,
+    /// `[B, 1, T, T]`, true where a key is hidden.
     Within(Tensor<4, Bool>),
-    /// One new token a row: all of its own past; of the prompt what `hidden` (`[P, 1, 1, Tp]`) does not hide.
-    Cached { hidden: Option<Tensor<4, Bool>> },
+    /// One new token a row: all of its own past, and of its prompt as many as `prompt_lengths` (`[P]`) says.
+    Cached { prompt_lengths: Vec<usize> },
 }
 
 impl Policy {
-    /// A policy with random weights: normal, 0.02 for the embedding and `1/sqrt(in)` elsewhere, the two matrices that
-    /// write to the residual stream scaled down by `sqrt(2 layers)` (GPT-2's rule). The same seed gives the same
-    /// weights on every device.
+    /// A policy with random weights: normal of deviation `1/sqrt(in)` (the embedding too, so that the first logits have
+    /// deviation 1), the two matrices that write to the residual stream scaled down by `sqrt(2 layers)` (GPT-2's rule).
+    /// The same seed gives the same weights on every device.
     ///
     /// # Errors
     /// When `config` makes no sense.
@@ -108,7 +110,7 @@ impl Policy {
         let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
         let model = Decoder {
             embed_tokens: Embedding {
-                weight: init.matrix([c.vocab_size, d], std::env::var("EMB").map_or(0.02, |x| x.parse().unwrap())),
+                weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()),
             },
             layers: (0..c.num_hidden_layers)
                 .map(|_| Block {
@@ -165,8 +167,7 @@ impl Policy {
 
     fn causal_pass(&self, ids: &Tensor<2, Int>) -> Pass {
         let (t, device) = (ids.dims()[1], ids.device());
-        let mask = Mask::Within(Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze());
-        Pass { rotation: self.frequencies.rotation(&[(0..t).collect()], &device), mask }
+        Pass { rotation: self.frequencies.rotation(&[(0..t).collect()], &device), mask: Mask::Causal }
     }
 
     /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which positions are real; padding
@@ -199,10 +200,12 @@ impl Policy {
 
     /// Logits of hidden states: `[M, D]` to `[M, V]`, before any temperature.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => hidden.matmul(self.model.embed_tokens.weight.val().transpose()),
-        }
+        convrec_kernels::linear(hidden, self.output_matrix())
+    }
+
+    /// `[V, D]`
+    pub(crate) fn output_matrix(&self) -> Tensor<2> {
+        self.lm_head.as_ref().map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
     }
 
     /// Devices differ in what they do with an id beyond the embedding; none says what is wrong.
@@ -239,55 +242,52 @@ impl Attention {
         let q = norm(&self.q_norm, split(&self.q_proj, h)).swap_dims(1, 2); // [B, H, T, d]
         let k = norm(&self.k_norm, split(&self.k_proj, hk)).swap_dims(1, 2); // [B, Hk, T, d]
         let v = split(&self.v_proj, hk).swap_dims(1, 2); // [B, Hk, T, d]
-        let q = pass.rotation.apply(q).mul_scalar(1.0 / (d as f64).sqrt()).reshape([b, hk, h / hk * t, d]);
-        let k = pass.rotation.apply(k);
+        let (q, k) = (pass.rotation.apply(q), pass.rotation.apply(k));
         let mixed = match (&pass.mask, cache) {
-            (Mask::Cached { hidden }, Some(cache)) => {
+            (Mask::Cached { prompt_lengths }, Some(cache)) => {
                 cache.push(k, v);
-                cache.attend(q, hidden.as_ref()) // [B, Hk, H/Hk, d]
+                cache.attend(q, prompt_lengths)
             }
-            (Mask::Within(hidden), cache) => {
+            (Mask::Causal, cache) => {
                 if let Some(cache) = cache {
                     cache.set_prompt(k.clone(), v.clone());
                 }
+                convrec_kernels::causal_attention(q, k, v)
+            }
+            (Mask::Within(hidden), _) => {
+                let q = q.mul_scalar(1.0 / (d as f64).sqrt()).reshape([b, hk, h / hk * t, d]);
                 let scores = q.matmul(k.swap_dims(2, 3)).reshape([b, h, t, t]);
                 let scores = scores.mask_fill(hidden.clone().expand([b, h, t, t]), HIDDEN);
-                activation::softmax(scores, 3).reshape([b, hk, h / hk * t, t]).matmul(v)
+                activation::softmax(scores, 3).reshape([b, hk, h / hk * t, t]).matmul(v).reshape([b, h, t, d])
             }
             (Mask::Cached { .. }, None) => unreachable!("a cached pass is only built together with its caches"),
-        };
-        self.o_proj.forward(mixed.reshape([b, h, t, d]).swap_dims(1, 2).reshape([b, t, h * d]))
+        }; // [B, H, T, d]
+        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([b, t, h * d]))
     }
 }
 
 /// A score that softmax turns into exactly 0 without making NaN of rows in which all is hidden.
-pub(crate) const HIDDEN: f32 = -1e30;
+const HIDDEN: f32 = -1e30;
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down_proj.forward(activation::silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+        self.down_proj.forward(convrec_kernels::swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
     }
 }
 
 impl Linear {
     fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        let shape = x.shape();
-        let inner = shape[N - 1];
-        // Rank 2 on purpose: a batched product copies the weights for every batch.
-        let mut y = x.reshape([shape.num_elements() / inner, inner]).matmul(self.weight.val().transpose());
-        if let Some(bias) = &self.bias {
-            y = y + bias.val().unsqueeze();
+        let y = convrec_kernels::linear(x, self.weight.val());
+        match &self.bias {
+            Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
         }
-        let mut out = shape;
-        out[N - 1] = self.weight.val().dims()[0];
-        y.reshape(out)
     }
 }
 
 impl RmsNorm {
     fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        let scale = (x.clone().square().mean_dim(N - 1) + self.epsilon).sqrt().recip();
-        x * scale * self.weight.val().unsqueeze()
+        convrec_kernels::rms_norm(x, self.weight.val(), self.epsilon)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sampling completions: one prefill per prompt, shared by its completions; a cache that is allocated once; prompts
 //! whose completions have all ended leave the batch.
 
-use burn::tensor::{Bool, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -144,14 +144,9 @@ impl<'a> Batch<'a> {
         // Rows that have ended go on with their end token until their prompt leaves; nothing reads what they draw.
         let newest = rows.iter().map(|&row| i64::from(*self.rows[row].completion.tokens.last().expect("drawn before")));
         let positions = rows.iter().map(|row| vec![self.prompts[row / g].len() + step - 1]).collect::<Vec<_>>();
-        let width = self.prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let lengths: Vec<usize> = self.active.iter().map(|&p| self.prompts[p].len()).collect();
-        let hidden = (lengths.iter().any(|length| *length < width)).then(|| {
-            let hidden: Vec<bool> = lengths.iter().flat_map(|&length| (0..width).map(move |t| t >= length)).collect();
-            Tensor::<4, Bool>::from_data(TensorData::new(hidden, [lengths.len(), 1, 1, width]), &device)
-        });
-        let pass =
-            Pass { rotation: self.policy.frequencies().rotation(&positions, &device), mask: Mask::Cached { hidden } };
+        let prompt_lengths = self.active.iter().map(|&p| self.prompts[p].len()).collect();
+        let rotation = self.policy.frequencies().rotation(&positions, &device);
+        let pass = Pass { rotation, mask: Mask::Cached { prompt_lengths } };
         let ids = tensor(newest.collect(), [rows.len(), 1], &device);
         let hidden = self.policy.run(ids, &pass, Some(&mut self.caches)); // [B, 1, D]
         let [b, _, d] = hidden.dims();

@@ -1,6 +1,6 @@
 //! What a trainer needs of a policy: the log-probability of every completion token, with gradients.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData, activation};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::decoder::Policy;
 
@@ -24,8 +24,8 @@ pub struct TokenLogProbs {
 impl Policy {
     /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given all before it.
     ///
-    /// One forward pass over `[B, L]` ids, L the longest prompt and completion together; logits are made of completion
-    /// places only, `[M, V]` with M the number of completion tokens.
+    /// One forward pass over `[B, L]` ids, L the longest prompt and completion together; logits are made of the M
+    /// completion places only (on the CPU in chunks, so that `[M, V]` never exists at once).
     ///
     /// # Panics
     /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.
@@ -47,17 +47,15 @@ impl Policy {
             Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
         };
         let hidden = hidden.reshape([b * l, d]).select(0, index(places.read)); // [M, D]
-        let logits = self.logits(hidden).div_scalar(temperature); // [M, V]
-        let all = activation::log_softmax(logits, 1);
-        let targets = index(places.targets).unsqueeze_dim(1); // [M, 1]
+        let targets = index(places.targets); // [M]
+        let (log_probs, entropies) =
+            convrec_kernels::token_log_probs(hidden, self.output_matrix(), targets, temperature); // [M] each
         let write = index(places.write);
         let spread = |values: Tensor<1>| {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
             zeros.select_assign(0, write.clone(), values, IndexingUpdateOp::Add).reshape([b, width])
         };
-        let entropy = all.clone().detach();
-        let entropy = (entropy.clone().exp() * entropy).sum_dim(1).neg().squeeze_dim(1); // [M]
-        TokenLogProbs { log_probs: spread(all.gather(1, targets).squeeze_dim(1)), entropies: spread(entropy) }
+        TokenLogProbs { log_probs: spread(log_probs), entropies: spread(entropies) }
     }
 }
 

@@ -35,10 +35,7 @@ impl RotaryFrequencies {
 impl Rotation {
     /// Turns `x` `[B, H, T, head_dim]`.
     pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        let halves = x.chunk(2, 3);
-        let (a, b) = (halves[0].clone(), halves[1].clone());
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
+        convrec_kernels::rotate(x, self.cos.clone(), self.sin.clone())
     }
 }
 

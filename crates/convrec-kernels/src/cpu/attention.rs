@@ -135,7 +135,12 @@ impl Attention<'_> {
 /// The products of the first `rows.end` rows of `keys` with the given rows of `queries`: out `[rows.end, COLUMNS]`.
 fn multiply_queries(keys: Matrix<'_>, queries: Matrix<'_>, rows: &Range<usize>, out: &mut [f32]) {
     let queries = queries.slice_rows(rows.clone());
-    multiply(keys.slice_rows(0..rows.end), queries.transposed(), MatrixMut::strided(out, rows.len(), COLUMNS), Write::Replace);
+    multiply(
+        keys.slice_rows(0..rows.end),
+        queries.transposed(),
+        MatrixMut::strided(out, rows.len(), COLUMNS),
+        Write::Replace,
+    );
 }
 
 /// Sets what the queries from `first` on must not see: their later keys.

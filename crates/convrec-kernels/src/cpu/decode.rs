@@ -1,13 +1,15 @@
 //! Attention of one new token a row over a prompt that several rows share and over the row's own earlier tokens.
 
-use pulp::Simd;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::elementwise::{Elementwise, apply, sum};
+use super::columns::softmax;
 use super::heads::Heads;
-use super::linear::dots;
-use super::matrix::{Matrix, Write};
-use super::simd::{exp, simd_fn};
+use super::matrix::{Matrix, MatrixMut, Write, multiply};
+
+/// Queries of a task: as many as the widest vector holds, which meet the prompt's keys together.
+const QUERIES: usize = 16;
 
 /// P prompts with G rows each, B = P G; rows of a prompt are adjacent.
 #[derive(Clone, Copy)]
@@ -24,89 +26,80 @@ pub(crate) struct Cached<'a> {
     pub(crate) filled: usize,
 }
 
+/// The new tokens' queries of one key/value head for some rows of one prompt.
+struct Task {
+    prompt: usize,
+    rows: Range<usize>,
+    head: usize,
+}
+
 impl Cached<'_> {
     /// q `[B, H, d]` to `[B, H, d]`.
     pub(crate) fn attend(&self, q: &[f32]) -> Vec<f32> {
-        let (rows, width) = (self.own_k.batch, self.own_k.width);
-        let heads = q.len() / width / rows;
+        let (batch, kv_heads) = (self.own_k.batch, self.own_k.heads);
+        // Elements of a row's queries that share a key/value head.
+        let part = q.len() / (batch * kv_heads);
+        let mixed: Vec<(Task, Vec<f32>)> = self
+            .tasks(part / self.own_k.width)
+            .into_par_iter()
+            .map(|task| {
+                let row = |row: usize| &q[(row * kv_heads + task.head) * part..][..part];
+                let queries = task.rows.clone().flat_map(row).copied().collect::<Vec<f32>>();
+                let mixed = self.attend_together(&task, &queries);
+                (task, mixed)
+            })
+            .collect();
         let mut out = vec![0.0; q.len()];
-        out.par_chunks_mut(width).zip(q.par_chunks(width)).enumerate().for_each(|(n, (out, q))| {
-            let (row, head) = (n / heads, n % heads);
-            self.attend_one(row, head * self.own_k.heads / heads, q, out);
-        });
+        for (task, mixed) in mixed {
+            for (row, mixed) in task.rows.zip(mixed.chunks_exact(part)) {
+                out[(row * kv_heads + task.head) * part..][..part].copy_from_slice(mixed);
+            }
+        }
         out
     }
 
-    /// One query: q `[d]`, out `[d]`.
-    fn attend_one(&self, row: usize, head: usize, q: &[f32], out: &mut [f32]) {
-        let prompt = row * self.prompt_k.batch / self.own_k.batch;
-        let length = self.lengths[prompt];
-        let mut scores = vec![0.0; length + self.filled];
-        let (prompt_scores, own_scores) = scores.split_at_mut(length);
-        dots(q, self.prompt_k.first_rows(prompt, head, length), prompt_scores);
-        dots(q, self.own_k.first_rows(row, head, self.filled), own_scores);
-        let mut powers = vec![0.0; scores.len()];
-        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        apply(Power { max, scale: 1.0 / (q.len() as f32).sqrt() }, [&scores], [&mut powers], Write::Replace);
-        let (prompt_powers, own_powers) = powers.split_at(length);
-        mix(self.prompt_v.first_rows(prompt, head, length), prompt_powers, out);
-        mix(self.own_v.first_rows(row, head, self.filled), own_powers, out);
-        let inverse = 1.0 / sum(Itself, [&powers]);
-        out.iter_mut().for_each(|out| *out *= inverse);
-    }
-}
-
-/// `e^(scale (x - max))`.
-#[derive(Clone, Copy)]
-struct Power {
-    max: f32,
-    scale: f32,
-}
-
-impl Elementwise<1, 1> for Power {
-    #[inline(always)]
-    fn compute<S: Simd>(self, simd: S, [x]: [S::f32s; 1]) -> [S::f32s; 1] {
-        let below = simd.sub_f32s(x, simd.splat_f32s(self.max));
-        [exp(simd, simd.mul_f32s(below, simd.splat_f32s(self.scale)))]
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Itself;
-
-impl Elementwise<1, 1> for Itself {
-    #[inline(always)]
-    fn compute<S: Simd>(self, _: S, x: [S::f32s; 1]) -> [S::f32s; 1] {
-        x
-    }
-}
-
-simd_fn! {
-    /// Adds the weighted sum of the rows of `values` to `out`.
-    fn mix(simd: S, values: Matrix<'_>, weights: &[f32], out: &mut [f32]) {
-        /// Vectors of the output that stay in registers over all rows.
-        const BLOCK: usize = 4;
-        let (whole, rest) = S::as_mut_simd_f32s(out);
-        for (n, out) in whole.chunks_mut(BLOCK).enumerate() {
-            let mut sums = [simd.splat_f32s(0.0); BLOCK];
-            for (row, weight) in weights.iter().enumerate() {
-                let (values, weight) = (S::as_simd_f32s(values.row(row)).0, simd.splat_f32s(*weight));
-                for (sum, value) in sums.iter_mut().zip(&values[n * BLOCK..]) {
-                    *sum = simd.mul_add_e_f32s(*value, weight, *sum);
-                }
-            }
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = simd.add_f32s(*out, sum);
+    /// `group`: query heads per key/value head.
+    fn tasks(&self, group: usize) -> Vec<Task> {
+        let rows = self.own_k.batch / self.prompt_k.batch;
+        let together = (QUERIES / group).max(1);
+        let mut tasks = vec![];
+        for prompt in 0..self.prompt_k.batch {
+            for first in (prompt * rows..(prompt + 1) * rows).step_by(together) {
+                let rows = first..(first + together).min((prompt + 1) * rows);
+                tasks.extend((0..self.own_k.heads).map(|head| Task { prompt, rows: rows.clone(), head }));
             }
         }
-        if rest.is_empty() {
-            return;
+        tasks
+    }
+
+    /// queries `[rows group, d]` to the same shape.
+    fn attend_together(&self, task: &Task, queries: &[f32]) -> Vec<f32> {
+        let d = self.own_k.width;
+        let (n, group) = (queries.len() / d, queries.len() / d / task.rows.len());
+        let (length, width) = (self.lengths[task.prompt], n.next_multiple_of(QUERIES));
+        let view = Matrix::dense(queries, d);
+        // A row of scores for every key, a column for every query.
+        let mut scores = vec![0.0; (length + self.filled) * width];
+        let (prompt, own) = scores.split_at_mut(length * width);
+        let keys = self.prompt_k.first_rows(task.prompt, task.head, length);
+        multiply(keys, view.transposed(), MatrixMut::strided(prompt, n, width), Write::Replace);
+        for (m, row) in task.rows.clone().enumerate() {
+            let keys = self.own_k.first_rows(row, task.head, self.filled);
+            let queries = view.slice_rows(m * group..(m + 1) * group);
+            let own = MatrixMut::strided(&mut own[m * group..], group, width);
+            multiply(keys, queries.transposed(), own, Write::Replace);
         }
-        let mut sum = simd.partial_load_f32s(rest);
-        for (row, weight) in weights.iter().enumerate() {
-            let value = simd.partial_load_f32s(S::as_simd_f32s(values.row(row)).1);
-            sum = simd.mul_add_e_f32s(value, simd.splat_f32s(*weight), sum);
+        softmax(&mut scores, width, 1.0 / (d as f32).sqrt(), &mut vec![0.0; n]);
+        let (prompt, own) = scores.split_at(length * width);
+        let mut out = vec![0.0; queries.len()];
+        let weights = Matrix::strided(prompt, length, n, width);
+        let values = self.prompt_v.first_rows(task.prompt, task.head, length);
+        multiply(weights.transposed(), values, MatrixMut::dense(&mut out, d), Write::Replace);
+        for ((m, row), out) in task.rows.clone().enumerate().zip(out.chunks_exact_mut(group * d)) {
+            let weights = Matrix::strided(&own[m * group..], self.filled, group, width);
+            let values = self.own_v.first_rows(row, task.head, self.filled);
+            multiply(weights.transposed(), values, MatrixMut::dense(out, d), Write::Add);
         }
-        simd.partial_store_f32s(rest, sum);
+        out
     }
 }

@@ -62,8 +62,10 @@ impl Head<'_> {
     }
 
     pub(crate) fn log_probs(&self) -> TokenLogProbs {
-        let blocks: Vec<Vec<(Summary, f32)>> =
-            (0..self.vocabulary().div_ceil(ENTRIES)).into_par_iter().map(|n| self.summarize_block(self.block(n))).collect();
+        let blocks: Vec<Vec<(Summary, f32)>> = (0..self.vocabulary().div_ceil(ENTRIES))
+            .into_par_iter()
+            .map(|n| self.summarize_block(self.block(n)))
+            .collect();
         let mut result = TokenLogProbs { log_probs: vec![], entropies: vec![], log_sum_exps: vec![] };
         for (row, target) in self.targets.iter().enumerate() {
             let all = blocks.iter().fold(Summary::EMPTY, |all, block| all.merge(block[row].0));
@@ -133,7 +135,14 @@ impl Head<'_> {
     }
 
     /// g of some entries for some rows, transposed, into `out` `[entries, COLUMNS]`.
-    fn gradient_block(&self, entries: Range<usize>, rows: Range<usize>, log_sum_exps: &[f32], dy: &[f32], out: &mut [f32]) {
+    fn gradient_block(
+        &self,
+        entries: Range<usize>,
+        rows: Range<usize>,
+        log_sum_exps: &[f32],
+        dy: &[f32],
+        out: &mut [f32],
+    ) {
         let shift = per_column(log_sum_exps[rows.clone()].iter().copied());
         let factor = per_column(dy[rows.clone()].iter().map(|dy| -dy / self.temperature));
         self.scores(entries.clone(), rows.clone(), out);

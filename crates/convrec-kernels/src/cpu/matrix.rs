@@ -74,10 +74,10 @@ impl<'a> MatrixMut<'a> {
         Self::strided(data, columns, columns)
     }
 
-    /// Rows that begin every `stride` elements of `data`, which holds a whole number of strides.
+    /// Rows that begin every `stride` elements, as many as `data` holds.
     pub(crate) fn strided(data: &'a mut [f32], columns: usize, stride: usize) -> Self {
-        assert!(columns <= stride, "{columns} columns overlap at a stride of {stride}");
-        let rows = data.len() / stride;
+        assert!(0 < columns && columns <= stride, "{columns} columns at a stride of {stride}");
+        let rows = (data.len() + stride - columns) / stride;
         Self { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
     }
 

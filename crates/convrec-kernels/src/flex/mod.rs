@@ -8,8 +8,8 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::cpu::{self, Attention, Cached, Direction};
 use crate::DecodeCache;
+use crate::cpu::{self, Attention, Cached, Direction};
 use tensors::{adjacent_rows, dense, from_tokens, head, heads, shape, tensor, values};
 
 /// Whether the kernels of this module can take such a tensor.

@@ -57,7 +57,12 @@ pub(super) fn indices(tensor: FlexTensor) -> Vec<usize> {
 }
 
 /// The arguments of `token_log_probs`, all dense.
-pub(super) fn head<'a>(hidden: &'a FlexTensor, weight: &'a FlexTensor, targets: &'a [usize], temperature: f32) -> Head<'a> {
+pub(super) fn head<'a>(
+    hidden: &'a FlexTensor,
+    weight: &'a FlexTensor,
+    targets: &'a [usize],
+    temperature: f32,
+) -> Head<'a> {
     let [vocabulary, width] = [shape(weight)[0], shape(weight)[1]];
     if let Some(target) = targets.iter().find(|target| **target >= vocabulary) {
         panic!("target {target} is outside of the vocabulary of {vocabulary}");

@@ -135,7 +135,13 @@ macro_rules! cases {
             }
 
             /// As the decoder calls it: heads are a swapped view of projections `[b, t, heads d]`.
-            pub fn causal_attention(b: usize, h: usize, hk: usize, t: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+            pub fn causal_attention(
+                b: usize,
+                h: usize,
+                hk: usize,
+                t: usize,
+                d: usize,
+            ) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
                 let run = move |x: &[Tensor<1>]| {
                     let heads = |n: usize, heads| x[n].clone().reshape([b, t, heads, d]).swap_dims(1, 2);
                     let out = kernels::causal_attention(heads(0, h), heads(1, hk), heads(2, hk));
@@ -144,7 +150,13 @@ macro_rules! cases {
                 Case { sizes: vec![b * t * h * d, b * t * hk * d, b * t * hk * d], run }
             }
 
-            pub fn rotate(b: usize, h: usize, t: usize, d: usize, angles: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+            pub fn rotate(
+                b: usize,
+                h: usize,
+                t: usize,
+                d: usize,
+                angles: usize,
+            ) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
                 let run = move |x: &[Tensor<1>]| {
                     let angle = flat(random(angles * t * d / 2, 7), &device()).reshape([angles, 1, t, d / 2]);
                     let x = x[0].clone().reshape([b, t, h, d]).swap_dims(1, 2);

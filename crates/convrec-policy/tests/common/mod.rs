@@ -51,13 +51,13 @@ pub fn configs() -> Vec<ModelConfig> {
     ]
 }
 
-/// A policy whose distributions are far from uniform: fresh embeddings are small.
+/// A policy whose distributions are far from uniform: fresh embeddings have deviation `1/sqrt(D)`, these 0.3.
 pub fn sharp(config: &ModelConfig, seed: u64) -> Policy {
     let policy = Policy::new(config, seed, &device()).unwrap();
     let bytes = policy.to_safetensors().unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let scaled = file.tensors().into_iter().map(|(name, view)| {
-        let factor = if name == "model.embed_tokens.weight" { 15.0 } else { 1.0 };
+        let factor = if name == "model.embed_tokens.weight" { 0.3 * (config.hidden_size as f32).sqrt() } else { 1.0 };
         let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()) * factor);
         (name, view.shape().to_vec(), numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
     });
