@@ -65,7 +65,8 @@ fn main() -> Outcome {
     let cooccurrence = Cooccurrence::new(&catalog, &examples);
     let bm25 = Bm25Scorer::new(&catalog);
     let mixed = || Mixed { parts: vec![(1.0, &cooccurrence), (0.1, &bm25)] };
-    let scripted = ScriptedTeacher { catalog: &catalog, scorer: mixed(), mistakes: Mistakes::default(), seed: options.seed };
+    let scripted =
+        ScriptedTeacher { catalog: &catalog, scorer: mixed(), mistakes: Mistakes::default(), seed: options.seed };
     let judge = ScriptedJudge { catalog: &catalog, scorer: mixed(), noise: 0.1, seed: options.seed };
     let replay = options.answers.map(ReplayTeacher::read).transpose()?;
     if let Some(replay) = &replay {
@@ -87,7 +88,8 @@ fn main() -> Outcome {
 
     let mut rows = Vec::new();
     let mut add = |name: &str, list: &dyn Fn(usize) -> Vec<ItemId>| {
-        let judged: Vec<JudgedList> = examples.iter().enumerate().map(|(i, x)| judge_list(&catalog, x, list(i), n)).collect();
+        let judged: Vec<JudgedList> =
+            examples.iter().enumerate().map(|(i, x)| judge_list(&catalog, x, list(i), n)).collect();
         let mean = |m: Measure| judged.iter().map(|l| m.of(l)).sum::<f64>() / judged.len() as f64;
         let measures = [Measure::Recall(5), Measure::Recall(n), Measure::Ndcg(5), Measure::Ndcg(n)];
         rows.push([vec![name.to_string()], measures.map(|m| format!("{:.4}", mean(m))).to_vec()].concat());
@@ -97,7 +99,8 @@ fn main() -> Outcome {
     add("+ reflect", &|i| cloned.steps[i].reflect.clone());
     add("+ adjust", &|i| cloned.steps[i].adjust.clone());
     let named = cloned.steps.iter().flat_map(|steps| &steps.teacher);
-    let (inside, all) = named.fold((0usize, 0usize), |(inside, all), item| (inside + usize::from(item.id.is_some()), all + 1));
+    let (inside, all) =
+        named.fold((0usize, 0usize), |(inside, all), item| (inside + usize::from(item.id.is_some()), all + 1));
     println!("{}", show::table(&["step", "Recall@5", &format!("Recall@{n}"), "NDCG@5", &format!("NDCG@{n}")], &rows));
     println!("the teacher named {all} items, {:.1}% of them in the catalog", 100.0 * inside as f64 / all.max(1) as f64);
     println!("{} demonstrations in {}", cloned.demonstrations.len(), options.out.display());

@@ -89,7 +89,8 @@ fn main() -> Outcome {
 
 fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: usize) -> JudgedList {
     let ids = |items: &[convrec_core::Item]| items.iter().filter_map(|item| catalog.find(item)).collect::<Vec<_>>();
-    let sample = Sample { id: String::new(), prompt: vec![], seen: ids(&example.seen), groundtruth: ids(&example.groundtruth) };
+    let sample =
+        Sample { id: String::new(), prompt: vec![], seen: ids(&example.seen), groundtruth: ids(&example.groundtruth) };
     let scores = scorer.scores(example);
     let ranking: Vec<ItemId> = top_k(&scores, n_ranks + sample.seen.len()).into_iter().map(|(id, _)| id).collect();
     judge_ranking(&ranking, &sample, n_ranks).1

@@ -8,7 +8,7 @@ use clap::Parser;
 use convrec_catalog::Catalog;
 use convrec_core::{Example, Item, Turn, files};
 use convrec_examples::{Outcome, device::device, model_folder};
-use convrec_train::evaluate::{evaluate};
+use convrec_train::evaluate::evaluate;
 
 /// Answers one conversation with a ranked list.
 #[derive(Parser)]
@@ -37,7 +37,8 @@ fn main() -> Outcome {
     let mut seen: Vec<Item> = named(&catalog, &turns);
     for name in &options.seen {
         let item = catalog.iter().map(|(_, item)| item.item()).find(|item| item.to_string() == *name);
-        let item = item.ok_or(format!("--seen \"{name}\" is not in the catalog; write it as there, as in `Heat (1995)`"))?;
+        let item =
+            item.ok_or(format!("--seen \"{name}\" is not in the catalog; write it as there, as in `Heat (1995)`"))?;
         if !seen.contains(&item) {
             seen.push(item);
         }
@@ -68,7 +69,9 @@ fn turns(options: &Options) -> Result<Vec<Turn>, Box<dyn std::error::Error>> {
     };
     let lines: Vec<String> = lines.into_iter().filter(|line| !line.trim().is_empty()).collect();
     if lines.len() % 2 == 0 {
-        return Err(format!("{} turns; expected an odd number: the first and the last are the user's", lines.len()).into());
+        return Err(
+            format!("{} turns; expected an odd number: the first and the last are the user's", lines.len()).into()
+        );
     }
     let turn = |(index, line): (usize, String)| if index % 2 == 0 { Turn::user(line) } else { Turn::assistant(line) };
     Ok(lines.into_iter().enumerate().map(turn).collect())

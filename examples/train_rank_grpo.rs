@@ -116,7 +116,8 @@ fn main() -> Outcome {
         ("first weights", &weights),
         ("tokenizer", &tokens),
     ])?;
-    let validation = Validation { task: &task, samples: &validation, max_new_tokens: format.max_new_tokens, max_rows: 96 };
+    let validation =
+        Validation { task: &task, samples: &validation, max_new_tokens: format.max_new_tokens, max_rows: 96 };
     let bar = show::bar("RL", config.steps);
     let policy = train_rank_grpo(policy, &task, &train, &validation, &config, &run, inputs, &mut |record| {
         show::step(&bar, record, &["dcg", "entropy", "items", "in_catalog"]);

@@ -83,7 +83,8 @@ fn main() -> Outcome {
     let years = if catalog.iter().any(|(_, item)| item.year.is_none()) { Years::Optional } else { Years::Required };
     let list = ListFormat { years, ..ListFormat::default() };
     let n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
-    let mut format = TaskFormat { prompt: PromptFormat { list, ..PromptFormat::default() }, n_ranks, max_new_tokens: 0 };
+    let mut format =
+        TaskFormat { prompt: PromptFormat { list, ..PromptFormat::default() }, n_ranks, max_new_tokens: 0 };
     let task = format.task(catalog, &tokenizer)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
@@ -93,7 +94,12 @@ fn main() -> Outcome {
 
     let shape = ModelConfig::small(tokenizer.vocab_size(), options.width, options.layers, options.heads);
     let policy = Policy::new(&shape, config.seed, &device()?.autodiff())?;
-    println!("{} parameters, {} demonstrations, {} tokens in the vocabulary", policy.num_params(), pairs.len(), tokenizer.vocab_size());
+    println!(
+        "{} parameters, {} demonstrations, {} tokens in the vocabulary",
+        policy.num_params(),
+        pairs.len(),
+        tokenizer.vocab_size()
+    );
     let run = RunOptions {
         folder: Some(options.out.clone()),
         resume: options.resume,

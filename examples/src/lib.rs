@@ -2,6 +2,7 @@
 
 pub mod device;
 pub mod model_folder;
+pub mod report;
 pub mod settings;
 pub mod show;
 

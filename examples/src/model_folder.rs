@@ -43,7 +43,12 @@ impl TaskFormat {
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn save(folder: &Path, policy: &Policy, tokenizer: &TextTokenizer, format: &TaskFormat) -> Result<(), Box<dyn Error>> {
+pub fn save(
+    folder: &Path,
+    policy: &Policy,
+    tokenizer: &TextTokenizer,
+    format: &TaskFormat,
+) -> Result<(), Box<dyn Error>> {
     tokenizer.save(folder.join(TOKENIZER))?;
     let text = serde_json::to_string_pretty(format)? + "\n";
     write_atomic(folder.join(TASK), |out| out.write_all(text.as_bytes()))?;

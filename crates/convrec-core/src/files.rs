@@ -32,10 +32,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, Error> {
 ///
 /// # Errors
 /// When a folder or the file cannot be written or `fill` fails; the former file is then still there.
-pub fn write_atomic(
-    path: impl AsRef<Path>,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Error> {
+pub fn write_atomic(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
     let path = path.as_ref();
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {

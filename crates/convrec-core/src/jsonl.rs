@@ -61,8 +61,9 @@ pub fn read<T: DeserializeOwned + Check>(reader: impl BufRead, name: &str) -> Re
         lines = index + 1;
         let bad = |field: String, problem: String| Error::Line { file: name.into(), line: lines, field, problem };
         let bytes = bytes.map_err(|e| bad(String::new(), e.to_string()))?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|e| bad(String::new(), format!("byte {} is not UTF-8; expected UTF-8 text", e.valid_up_to() + 1)))?;
+        let text = std::str::from_utf8(&bytes).map_err(|e| {
+            bad(String::new(), format!("byte {} is not UTF-8; expected UTF-8 text", e.valid_up_to() + 1))
+        })?;
         let text = if index == 0 { text.trim_start_matches('\u{feff}') } else { text };
         if text.trim().is_empty() {
             continue;
@@ -150,7 +151,12 @@ mod tests {
         }
         assert!(error::<CatalogItem>(b"{\"title\":\"\xff\"}").contains("byte 11 is not UTF-8"));
         assert!(error::<CatalogItem>(b"{\"title\":\" \"}").contains("field `title`: blank"));
-        assert!(read_file::<Example>("no/such/file.jsonl").unwrap_err().to_string().contains("cannot read no/such/file.jsonl"));
+        assert!(
+            read_file::<Example>("no/such/file.jsonl")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read no/such/file.jsonl")
+        );
     }
 
     proptest! {

@@ -21,6 +21,12 @@ struct Model {
     length: usize,
 }
 
+impl Model {
+    fn feed_forward(&self) -> usize {
+        (self.width * 8 / 3).next_multiple_of(16)
+    }
+}
+
 const MODELS: [Model; 2] = [
     Model { name: "d256", width: 256, heads: 4, vocabulary: 8192, batch: 16, length: 200 },
     Model { name: "d128", width: 128, heads: 2, vocabulary: 2000, batch: 32, length: 100 },
@@ -57,8 +63,9 @@ fn train<const N: usize>(
 }
 
 fn training(c: &mut Criterion) {
-    for Model { name, width: d, heads: h, vocabulary: v, batch: b, length: t } in MODELS {
-        let (m, inner) = (b * t, 4 * d);
+    for model in MODELS {
+        let Model { name, width: d, heads: h, vocabulary: v, batch: b, length: t } = model;
+        let (m, inner) = (b * t, model.feed_forward());
         let x = tracked([m, d]);
         let (up, norm, head) = (tracked([inner, d]), tracked([d]), tracked([v, d]));
         let wide = [tracked([m, inner]), tracked([m, inner])];
@@ -85,9 +92,9 @@ fn training(c: &mut Criterion) {
         bench!(swiglu, wide[0].clone(), wide[1].clone());
         bench!(rotate, heads(&q), angles.clone(), angles.clone());
         bench!(causal_attention, heads(&q), heads(&k), heads(&w));
-        let arguments = || (x.clone().mul_scalar(0.05), head.clone(), targets.clone(), 1.0);
-        let fused = || (|(x, w, t, temperature)| convrec_kernels::token_log_probs(x, w, t, temperature).0)(arguments());
-        let plain = || (|(x, w, t, temperature)| composed::token_log_probs(x, w, t, temperature).0)(arguments());
+        let hidden = Tensor::random([m, d], Distribution::Normal(0.0, 0.05), &Device::flex().autodiff()).require_grad();
+        let fused = || convrec_kernels::token_log_probs(hidden.clone(), head.clone(), targets.clone(), 1.0).0;
+        let plain = || composed::token_log_probs(hidden.clone(), head.clone(), targets.clone(), 1.0).0;
         train(c, "token_log_probs", name, fused, plain);
     }
 }
@@ -95,11 +102,12 @@ fn training(c: &mut Criterion) {
 /// One step of 64 rows, 8 for each of 8 prompts, and one of a single row.
 fn decoding(c: &mut Criterion) {
     let device = Device::flex();
-    for Model { name, width: d, heads: h, length: t, .. } in MODELS {
+    for decoder in MODELS {
+        let Model { name, width: d, heads: h, length: t, .. } = decoder;
         for (prompts, group) in [(8, 8), (1, 1)] {
             let rows = prompts * group;
             let model = format!("{name}, {rows} rows");
-            let (x, weight) = (random([rows, d], &device), random([4 * d, d], &device));
+            let (x, weight) = (random([rows, d], &device), random([decoder.feed_forward(), d], &device));
             let (fused, plain) =
                 (|| convrec_kernels::linear(x.clone(), weight.clone()), || composed::linear(x.clone(), weight.clone()));
             pair(c, "linear, decoding", &model, fused, plain);

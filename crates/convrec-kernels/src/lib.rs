@@ -1,4 +1,4 @@
-//! The hot operations of a decoder-only language model, on [burn](burn) tensors.
+//! The hot operations of a decoder-only language model, on [burn] tensors.
 //!
 //! Composed from burn's own operations, these parts of a small decoder are slow on a CPU: each elementary step walks
 //! over memory again, `exp` is scalar, and the logits of a training batch (tokens times vocabulary) fill memory only to
@@ -53,7 +53,7 @@ use burn::tensor::{Int, Tensor};
 
 #[cfg(feature = "flex")]
 #[doc(hidden)]
-pub use cpu::force_portable;
+pub use cpu::{Vectors, limit_vectors};
 
 /// `x W^T`: a linear layer without bias.
 ///

@@ -126,3 +126,28 @@ fn decode_attention() {
         assert_close("decode_attention", &host(got.flatten(0, 3)), &host(expected.flatten(0, 3)), TOLERANCE);
     }
 }
+
+/// Frozen weights, tensors without autodiff, checkpointing devices and other element types.
+#[test]
+fn devices_and_types() {
+    use burn::tensor::{DType, Device, Tensor};
+    use convrec_kernels::linear;
+    let tensor =
+        |seed, device: &Device| -> Tensor<2> { common::flat(common::random(12 * 8, seed), device).reshape([12, 8]) };
+    let plain = Device::flex();
+    let expected = host(linear(tensor(1, &plain), tensor(2, &plain)).flatten(0, 1));
+    for device in [common::device(), Device::flex().autodiff().gradient_checkpointing()] {
+        let (x, weight) = (tensor(1, &device).require_grad(), tensor(2, &device));
+        let y = linear(x.clone(), weight.clone());
+        assert_eq!(host(y.clone().flatten(0, 1)), expected);
+        let gradients = y.sum().backward();
+        let dx: Tensor<2> = x.grad(&gradients).expect("x is tracked");
+        let ones = Tensor::ones([12, 12], &plain);
+        assert_close("dx", &host(dx.flatten(0, 1)), &host(ones.matmul(tensor(2, &plain)).flatten(0, 1)), TOLERANCE);
+        assert!(weight.grad(&gradients).is_none());
+    }
+    let wide = |seed| tensor(seed, &plain).cast(DType::F64);
+    let y = linear(wide(1), wide(2));
+    assert_eq!(y.dtype(), DType::F64);
+    assert_close("f64", &host(y.cast(DType::F32).flatten(0, 1)), &expected, TOLERANCE);
+}

@@ -109,9 +109,7 @@ impl Policy {
         let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
         let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
         let model = Decoder {
-            embed_tokens: Embedding {
-                weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()),
-            },
+            embed_tokens: Embedding { weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()) },
             layers: (0..c.num_hidden_layers)
                 .map(|_| Block {
                     input_layernorm: init.norm(d, c),

@@ -47,7 +47,9 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The checkpoint is of another run.
-    #[error("{path}: the checkpoint is of another run: {difference}; start anew, or resume with what it was started with")]
+    #[error(
+        "{path}: the checkpoint is of another run: {difference}; start anew, or resume with what it was started with"
+    )]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,

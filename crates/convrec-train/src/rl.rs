@@ -143,14 +143,14 @@ pub fn train_rank_grpo(
     let loss = config.check()?;
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
     let reference = policy.valid();
-    let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps * config.updates_per_batch) };
+    let start =
+        Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps * config.updates_per_batch) };
     let (mut run, start) = Run::open(options, "rank_grpo", config, inputs, start)?;
     let mut trainer = Trainer { config, task, loss, reference, policy: start.policy, updates: start.updates };
     for step in start.step..config.steps {
         let chosen = places(samples.len(), config.prompts_per_step, step, config.seed);
         let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
-        let (mut record, grad_norm) =
-            trainer.step(step, &batch).map_err(|source| TrainError::Loss { step, source })?;
+        let (mut record, grad_norm) = trainer.step(step, &batch).map_err(|source| TrainError::Loss { step, source })?;
         run.watch(step, grad_norm)?;
         let done = step + 1;
         record.insert("step".into(), done.into());
@@ -178,7 +178,8 @@ impl Trainer<'_> {
         let config = self.config;
         let generation = config.generation(self.task, step);
         let rows = roll_out(&self.policy.valid(), self.task, batch, &generation, config.reward);
-        let advantages = advantages(&rows, config.group_size, config.scale).expect("rows come in whole groups of one width");
+        let advantages =
+            advantages(&rows, config.group_size, config.scale).expect("rows come in whole groups of one width");
         let mut log = StepLog::new(&rows, config.group_size, self.task.n_ranks(), advantages.zero_variance);
         let parts = self.parts(&rows, &advantages.values)?;
         log.active(parts.iter().map(|part| part.rows.len()).sum::<usize>());

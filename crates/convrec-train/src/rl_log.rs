@@ -43,15 +43,7 @@ impl StepLog {
         set("duplicates", lists::duplicate_share(&names).unwrap_or(0.0));
         let per_rank: Vec<f64> = (0..n_ranks).map(|rank| share(rows, |row| row.relevant[rank])).collect();
         record.insert("rank_relevance".into(), json!(per_rank));
-        Self {
-            record,
-            loss: 0.0,
-            updates: 0,
-            sums: vec![],
-            tokens: 0.0,
-            difference: (0.0, 0.0, 0),
-            grad_norm: 0.0,
-        }
+        Self { record, loss: 0.0, updates: 0, sums: vec![], tokens: 0.0, difference: (0.0, 0.0, 0), grad_norm: 0.0 }
     }
 
     /// How many rows were trained on.
@@ -134,4 +126,3 @@ fn std(values: &[f64]) -> f64 {
     let squares: f64 = values.iter().map(|x| (x - centre).powi(2)).sum();
     (squares / (values.len().max(2) - 1) as f64).sqrt()
 }
-

@@ -3,7 +3,9 @@
 use convrec_catalog::rewards::{self, RankReward};
 use convrec_policy::{Completion, Generation, Policy, Sequence};
 use convrec_text::segments::END;
-use rank_grpo::{AdvantageError, GroupAdvantages, LengthShaping, ListEnd, LossInputs, Scale, Segments, group_advantages, spread};
+use rank_grpo::{
+    AdvantageError, GroupAdvantages, LengthShaping, ListEnd, LossInputs, Scale, Segments, group_advantages, spread,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::task::{Answer, Sample, Task};

@@ -141,7 +141,13 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a checkpoint after `done` of `total` steps, when one is due.
-    pub(crate) fn checkpoint(&self, done: usize, total: usize, policy: &Policy, updates: &Updates) -> Result<(), TrainError> {
+    pub(crate) fn checkpoint(
+        &self,
+        done: usize,
+        total: usize,
+        policy: &Policy,
+        updates: &Updates,
+    ) -> Result<(), TrainError> {
         let Some(folder) = &self.options.folder else { return Ok(()) };
         if done == total || due(done, self.options.checkpoint_every) {
             let manifest = Manifest { step: done, ..self.manifest.clone() };

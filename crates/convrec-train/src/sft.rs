@@ -74,9 +74,12 @@ pub fn train_sft(
         let tokens: usize = batch.iter().map(|&row| data[row].completion.len()).sum();
         let mut gradients = Accumulator::default();
         let mut loss = 0.0;
-        for rows in micro_batches(&batch, config.micro_batch, |row| data[row].prompt.len() + data[row].completion.len()) {
-            let sequences: Vec<Sequence<'_>> =
-                rows.iter().map(|&row| Sequence { prompt: &data[row].prompt, completion: &data[row].completion }).collect();
+        for rows in micro_batches(&batch, config.micro_batch, |row| data[row].prompt.len() + data[row].completion.len())
+        {
+            let sequences: Vec<Sequence<'_>> = rows
+                .iter()
+                .map(|&row| Sequence { prompt: &data[row].prompt, completion: &data[row].completion })
+                .collect();
             // Divided by the tokens of the whole batch: micro-batches must not weigh by their number.
             let part = policy.log_probs(&sequences, 1.0).log_probs.sum().div_scalar(-(tokens as f64));
             loss += f64::from(part.clone().into_scalar::<f32>());

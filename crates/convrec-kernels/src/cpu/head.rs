@@ -58,7 +58,8 @@ impl Head<'_> {
     /// Which (row, entry) in these ranges are targets, as (row - first row, entry - first entry).
     fn hits(&self, entries: Range<usize>, rows: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let targets = self.targets[rows].iter().enumerate();
-        targets.filter_map(move |(row, target)| entries.contains(target).then(|| (row, target - entries.start)))
+        let entry = move |target: &usize| target.checked_sub(entries.start).filter(|entry| *entry < entries.len());
+        targets.filter_map(move |(row, target)| Some((row, entry(target)?)))
     }
 
     pub(crate) fn log_probs(&self) -> TokenLogProbs {

@@ -82,8 +82,8 @@ impl<'a> MatrixMut<'a> {
     }
 
     pub(crate) fn slice_rows(&mut self, range: Range<usize>) -> MatrixMut<'_> {
-        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
-        // SAFETY: the first of the rows lies within the matrix, or is its end where there are none.
+        assert!(range.start < range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        // SAFETY: there is a first row, and it lies within the matrix.
         let data = unsafe { self.data.add(range.start * self.stride) };
         MatrixMut { data, rows: range.len(), lifetime: PhantomData, ..*self }
     }

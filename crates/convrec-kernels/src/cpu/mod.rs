@@ -22,7 +22,7 @@ pub(crate) use heads::Heads;
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub(crate) use norm::{rms_norm, rms_norm_backward};
 pub(crate) use rotate::{Direction, rotate};
-pub use simd::force_portable;
+pub use simd::{Vectors, limit_vectors};
 pub(crate) use swiglu::{swiglu, swiglu_backward};
 
 /// Elements per task of elementwise work.

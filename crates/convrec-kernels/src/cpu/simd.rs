@@ -3,26 +3,39 @@
 //! A vector instruction is only compiled inline where every function around it is compiled for its instruction set, so
 //! that everything generic over [`Simd`] here is `#[inline(always)]` and does without closures, which cannot be.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use pulp::{Scalar, Simd, WithSimd};
 
-static PORTABLE: AtomicBool = AtomicBool::new(false);
-
-/// Makes all kernels of this process run their scalar code (tests compare the two).
-pub fn force_portable(on: bool) {
-    PORTABLE.store(on, Ordering::Relaxed);
+/// Which vector code to run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(u8)]
+pub enum Vectors {
+    /// The widest vectors of this machine.
+    Widest,
+    /// At most AVX2.
+    Avx2,
+    /// None.
+    Scalar,
 }
 
-/// Runs `op` with the widest vectors of this machine.
+static LIMIT: AtomicU8 = AtomicU8::new(Vectors::Widest as u8);
+
+/// Limits the vector code of this process (tests compare the kinds).
+pub fn limit_vectors(limit: Vectors) {
+    LIMIT.store(limit as u8, Ordering::Relaxed);
+}
+
+/// Runs `op` with the widest vectors of this machine, up to the limit.
 pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
-    if PORTABLE.load(Ordering::Relaxed) {
+    let limit = LIMIT.load(Ordering::Relaxed);
+    if limit == Vectors::Scalar as u8 {
         return Simd::vectorize(Scalar, op);
     }
     #[cfg(target_arch = "x86_64")]
     {
         use pulp::x86::{V3, V4};
-        if let Some(simd) = V4::try_new() {
+        if let (true, Some(simd)) = (limit == Vectors::Widest as u8, V4::try_new()) {
             return Simd::vectorize(simd, op);
         }
         if let Some(simd) = V3::try_new() {
@@ -58,9 +71,8 @@ pub(crate) use simd_fn;
 pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    const LN_2: [f32; 2] = [0.693_359_375, -2.121_944_4e-4];
-    const POLYNOMIAL: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
+    const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // With `x` as the second operand a NaN stays a NaN on x86.
     let x = simd.min_f32s(simd.splat_f32s(88.0), simd.max_f32s(simd.splat_f32s(-87.0), x));
     let log2_e = simd.splat_f32s(std::f32::consts::LOG2_E);
@@ -82,4 +94,42 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let one = simd.splat_f32s(1.0);
     simd.div_f32s(one, simd.add_f32s(one, exp(simd, simd.neg_f32s(x))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    simd_fn! {
+        fn exp_all(simd: S, values: &mut [f32]) {
+            let (whole, rest) = S::as_mut_simd_f32s(values);
+            for value in whole {
+                *value = exp(simd, *value);
+            }
+            let last = exp(simd, simd.partial_load_f32s(rest));
+            simd.partial_store_f32s(rest, last);
+        }
+    }
+
+    #[test]
+    fn exp_is_right_to_rounding() {
+        let inputs: Vec<f32> = (-8600..8800).map(|n| n as f32 * 0.01).collect();
+        let mut powers = inputs.clone();
+        exp_all(&mut powers);
+        for (x, power) in inputs.iter().zip(powers) {
+            let expected = f64::from(*x).exp();
+            let error = (f64::from(power) - expected).abs() / expected;
+            assert!(error < 1.5e-7, "e^{x} is {expected}, not {power}");
+        }
+    }
+
+    #[test]
+    fn exp_of_what_is_out_of_range() {
+        let mut values = [f32::NEG_INFINITY, -200.0, 200.0];
+        exp_all(&mut values);
+        assert!(values[0] < 1e-36 && values[1] < 1e-36 && values[2] > 1e38, "{values:?}");
+        let mut values = [f32::NAN; 16];
+        exp_all(&mut values);
+        assert!(values.iter().all(|value| value.is_nan()), "{values:?}");
+    }
 }
