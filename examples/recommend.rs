@@ -68,7 +68,7 @@ fn turns(options: &Options) -> Result<Vec<Turn>, Box<dyn std::error::Error>> {
         _ => read_stdin()?,
     };
     let lines: Vec<String> = lines.into_iter().filter(|line| !line.trim().is_empty()).collect();
-    if lines.len() % 2 == 0 {
+    if lines.len().is_multiple_of(2) {
         return Err(
             format!("{} turns; expected an odd number: the first and the last are the user's", lines.len()).into()
         );

@@ -89,7 +89,7 @@ pub(crate) enum Mask {
     /// All of them.
     Causal,
     /// `[B, 1, T, T]`, true where a key is hidden.
-    Within(Tensor<4, Bool>),
+    Within(Box<Tensor<4, Bool>>),
     /// One new token a row: all of its own past, and of its prompt as many as `prompt_lengths` (`[P]`) says.
     Cached { prompt_lengths: Vec<usize> },
 }
@@ -191,7 +191,7 @@ impl Policy {
         let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [b, 1, t, t]);
         let pass = Pass {
             rotation: self.frequencies.rotation(&positions, &device),
-            mask: Mask::Within(Tensor::from_data(hidden, &device)),
+            mask: Mask::Within(Box::new(Tensor::from_data(hidden, &device))),
         };
         self.run(ids, &pass, None)
     }
@@ -255,7 +255,7 @@ impl Attention {
             (Mask::Within(hidden), _) => {
                 let q = q.mul_scalar(1.0 / (d as f64).sqrt()).reshape([b, hk, h / hk * t, d]);
                 let scores = q.matmul(k.swap_dims(2, 3)).reshape([b, h, t, t]);
-                let scores = scores.mask_fill(hidden.clone().expand([b, h, t, t]), HIDDEN);
+                let scores = scores.mask_fill(hidden.as_ref().clone().expand([b, h, t, t]), HIDDEN);
                 activation::softmax(scores, 3).reshape([b, hk, h / hk * t, t]).matmul(v).reshape([b, h, t, d])
             }
             (Mask::Cached { .. }, None) => unreachable!("a cached pass is only built together with its caches"),
