@@ -19,15 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
-        &[
-            "convrec-catalog",
-            "convrec-cloning",
-            "convrec-core",
-            "convrec-metrics",
-            "convrec-policy",
-            "convrec-text",
-            "rank-grpo",
-        ],
+        &["convrec-catalog", "convrec-core", "convrec-metrics", "convrec-policy", "convrec-text", "rank-grpo"],
     ),
 ];
 

@@ -1,4 +1,32 @@
-//! The two training loops, SFT and Rank-GRPO.
+//! The two training loops, and all that surrounds them: rollouts, rewards, evaluation, checkpoints, logs.
+//!
+//! ```text
+//! Demonstration -> Task::pair   -> train_sft       -> Policy
+//! Example       -> Task::sample -> train_rank_grpo -> Policy -> evaluate
+//! ```
+//!
+//! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length of the lists that
+//! are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples G completions of each prompt, reads
+//! each **once** ([`Task::read`]) for both its items, which earn a reward per rank, and the rank of every token, which
+//! is held to account for that reward; then it takes mu updates with a loss of [`rank_grpo`].
+//!
+//! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL has one) and
+//! checkpoints, and can be resumed: data order, sampling and schedules are functions of the seed and the step, so the
+//! resumed run is the uninterrupted one bit for bit on the same machine. A checkpoint of another catalog, data set or
+//! config is refused with the first difference named.
+//!
+//! ```
+//! use convrec_train::{RlConfig, Schedule};
+//!
+//! // Settings are checked as a whole before anything starts; an error names the field.
+//! let mut config = RlConfig { group_size: 1, ..RlConfig::default() };
+//! let error = config.check().unwrap_err();
+//! assert!(error.to_string().starts_with("config, field `group_size`: expected at least 2"));
+//!
+//! config.group_size = 8;
+//! config.optimizer.schedule = Schedule::Cosine;
+//! assert!(config.check().is_ok());
+//! ```
 
 mod batches;
 pub mod checkpoint;

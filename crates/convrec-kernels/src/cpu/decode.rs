@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::columns::softmax;
 use super::heads::Heads;
-use super::matrix::{Matrix, MatrixMut, Write, multiply};
+use super::matrix::{Matrix, MatrixMut, PARALLEL_WORK, Write, multiply};
 
 /// Queries of a task: as many as the widest vector holds, which meet the prompt's keys together.
 const QUERIES: usize = 16;
@@ -39,9 +39,11 @@ impl Cached<'_> {
         let (batch, kv_heads) = (self.own_k.batch, self.own_k.heads);
         // Elements of a row's queries that share a key/value head.
         let part = q.len() / (batch * kv_heads);
-        let mixed: Vec<(Task, Vec<f32>)> = self
-            .tasks(part / self.own_k.width)
+        let tasks = self.tasks(part / self.own_k.width);
+        let work = q.len() * (self.prompt_k.length + self.filled) / tasks.len();
+        let mixed: Vec<(Task, Vec<f32>)> = tasks
             .into_par_iter()
+            .with_min_len((PARALLEL_WORK / work).max(1))
             .map(|task| {
                 let row = |row: usize| &q[(row * kv_heads + task.head) * part..][..part];
                 let queries = task.rows.clone().flat_map(row).copied().collect::<Vec<f32>>();

@@ -1,0 +1,125 @@
+//! A run that is cut and resumed ends as one that was not, bit for bit: weights, optimiser and log.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use convrec_catalog::Catalog;
+use convrec_core::{CatalogItem, Demonstration, Example, Item, Turn};
+use convrec_policy::{ModelConfig, Policy};
+use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
+use convrec_train::{
+    RlConfig, RunOptions, Sample, SftConfig, Task, TokenPair, TrainError, Validation, train_rank_grpo, train_sft,
+};
+
+struct World {
+    task: Task,
+    pairs: Vec<TokenPair>,
+    samples: Vec<Sample>,
+}
+
+fn world() -> World {
+    let item = |n: usize| CatalogItem {
+        title: format!("Film {}", ["One", "Two", "Three", "Four", "Five", "Six"][n]),
+        year: Some(1990 + n as i32),
+        genres: vec![],
+        metadata: String::new(),
+    };
+    let catalog = Catalog::new((0..6).map(item).collect()).unwrap();
+    let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
+    let lines = names.iter().map(|item| format!("{item}\n"));
+    let corpus: Vec<String> = lines.chain(["something with robots".to_string()]).collect();
+    let tokenizer =
+        TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 320, ..Default::default() }).unwrap();
+    let task = Task::new(catalog, PromptFormat::default().prompter(&tokenizer).unwrap(), 2);
+    let example = |n: usize| Example {
+        id: format!("d{n}-1"),
+        dialog: vec![Turn::user(format!("something with robots {n}"))],
+        seen: vec![],
+        groundtruth: vec![names[n % 6].clone()],
+    };
+    let demonstration =
+        |n: usize| Demonstration { example: example(n), list: vec![names[n % 6].clone(), names[(n + 1) % 6].clone()] };
+    World {
+        pairs: (0..12).map(|n| task.pair(&demonstration(n)).unwrap()).collect(),
+        samples: (0..12).map(|n| task.sample(&example(n)).unwrap()).collect(),
+        task,
+    }
+}
+
+fn policy(world: &World) -> Policy {
+    let shape = ModelConfig::small(world.task.prompter().tokenizer().vocab_size(), 16, 1, 2);
+    Policy::new(&shape, 1, &Device::flex().autodiff()).unwrap()
+}
+
+/// Runs `kind` in `folder`; a run that is not resumed starts anew.
+fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> Result<Policy, TrainError> {
+    let options = RunOptions {
+        folder: Some(folder.into()),
+        resume,
+        checkpoint_every: 1,
+        keep_checkpoints: 100,
+        evaluate_every: 2,
+    };
+    let validation = Validation { task: &world.task, samples: &world.samples, max_new_tokens: 24, max_rows: 8 };
+    let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
+    let first = policy(world);
+    if kind == "sft" {
+        let config = SftConfig { steps, batch_size: 4, micro_batch: 3, ..SftConfig::default() };
+        return train_sft(first, &world.pairs, &validation, &config, &options, inputs, &mut |_| {});
+    }
+    let config = RlConfig {
+        steps,
+        prompts_per_step: 2,
+        group_size: 4,
+        updates_per_batch: 2,
+        micro_batch: 3,
+        max_new_tokens: 24,
+        ..RlConfig::default()
+    };
+    train_rank_grpo(first, &world.task, &world.samples, &validation, &config, &options, inputs, &mut |_| {})
+}
+
+fn bytes(policy: &Policy) -> Vec<u8> {
+    policy.to_safetensors().unwrap()
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one() {
+    let world = world();
+    for kind in ["sft", "rank_grpo"] {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
+        let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
+        assert_eq!(log.iter().filter(|byte| **byte == b'\n').count(), 5);
+        // Cut after step 2: what came later is gone, and the log's last line was being written.
+        let cut = folder.path().join("cut");
+        run(&world, kind, 5, &cut, false).unwrap();
+        for step in 3..=5 {
+            fs::remove_dir_all(cut.join(format!("checkpoint-{step:06}"))).unwrap();
+        }
+        let third = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(2).unwrap().0;
+        fs::write(cut.join("log.jsonl"), &log[..third + 10]).unwrap();
+        let resumed = run(&world, kind, 5, &cut, true).unwrap();
+        assert!(bytes(&whole) == bytes(&resumed), "{kind}: the weights differ");
+        assert!(log == fs::read(cut.join("log.jsonl")).unwrap(), "{kind}: the log differs");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_named() {
+    let world = world();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    run(&world, "sft", 2, &path, false).unwrap();
+    let message = |result: Result<Policy, TrainError>| result.map(|_| ()).unwrap_err().to_string();
+    assert!(message(run(&world, "sft", 2, &path, false)).contains("holds a run already"));
+    assert!(message(run(&world, "sft", 3, &path, true)).contains("config field `steps` is 2, expected 3"));
+    assert!(message(run(&world, "rank_grpo", 2, &path, true)).contains("kind is sft, expected rank_grpo"));
+    let weights = path.join("checkpoint-000002/model.safetensors");
+    let mut damaged = fs::read(&weights).unwrap();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(&weights, damaged).unwrap();
+    assert!(message(run(&world, "sft", 2, &path, true)).contains("model.safetensors: SHA-256"));
+}
