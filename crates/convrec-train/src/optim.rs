@@ -243,6 +243,7 @@ mod tests {
     fn golden_adamw_and_clipping() {
         let golden: Golden = convrec_testdata::golden_as("adamw.json");
         let device = Device::flex();
+        let tracked = device.clone().autodiff();
         for case in golden.cases {
             let config = OptimizerConfig {
                 learning_rate: case.lr,
@@ -255,10 +256,10 @@ mod tests {
                 warmup_steps: 0,
             };
             let mut two = Two {
-                matrix: Param::initialized(ParamId::from(1), matrix(&case.initial.0, &device)),
-                vector: Param::initialized(ParamId::from(2), vector(&case.initial.1, &device)),
+                matrix: Param::initialized(ParamId::from(1), matrix(&case.initial.0, &tracked).require_grad()),
+                vector: Param::initialized(ParamId::from(2), vector(&case.initial.1, &tracked).require_grad()),
             };
-            // "bias" in the name is what spares a parameter from decay, so `vector` decays here as in the golden case.
+            // Only "bias" or "norm" in its name spares a parameter from decay, so `vector` decays as in the golden case.
             let mut updates = Updates::new(&config, case.steps.len());
             for (n, step) in case.steps.iter().enumerate() {
                 let mut grads = GradientsParams::new();
