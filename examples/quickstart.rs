@@ -44,10 +44,10 @@ struct Options {
     #[arg(long, default_value_t = 4000)]
     conversations: usize,
     /// Updates of supervised fine-tuning.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 900)]
     sft_steps: usize,
     /// Batches of rollouts of each reinforcement learning run.
-    #[arg(long, default_value_t = 28)]
+    #[arg(long, default_value_t = 20)]
     rl_steps: usize,
     /// Learning rate of reinforcement learning.
     #[arg(long, default_value_t = 3e-4)]
