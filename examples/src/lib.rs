@@ -8,3 +8,7 @@ pub mod show;
 
 /// What an example's `main` returns.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// glibc gives large buffers back to the system at every step, and takes them anew at the next.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
