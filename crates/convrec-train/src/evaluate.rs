@@ -51,7 +51,8 @@ pub struct Evaluation {
 impl Evaluation {
     /// The mean of a measure over all samples.
     pub fn mean(&self, measure: Measure) -> f64 {
-        self.values(measure).iter().sum::<f64>() / self.samples.len() as f64
+        // From 0.0 on: the empty sum of floats is -0.0, and so are sums of it.
+        self.values(measure).iter().fold(0.0, |sum, value| sum + value) / self.samples.len() as f64
     }
 
     /// A measure of each sample.
