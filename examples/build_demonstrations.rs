@@ -9,9 +9,10 @@ use clap::Parser;
 use convrec_catalog::Catalog;
 use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher};
 use convrec_cloning::{LexicalEmbedder, Pipeline, PipelineConfig, ReplayTeacher, Services, Teacher};
-use convrec_core::{Example, ItemId, Turn, jsonl};
+use convrec_core::{Example, Turn, jsonl};
+use convrec_examples::judging::{mean, steps};
 use convrec_examples::{Outcome, settings, show};
-use convrec_metrics::{JudgedList, Measure};
+use convrec_metrics::Measure;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -39,7 +40,7 @@ struct Options {
     n: Option<usize>,
     /// Adds so many conversations without words, of one to four items of a training dialog, so that the policy sees
     /// more of the catalog.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, conflicts_with = "answers")]
     item_conversations: usize,
     /// Leaves Reflect out.
     #[arg(long)]
@@ -86,23 +87,14 @@ fn main() -> Outcome {
     bars.finish();
     jsonl::write_file(&options.out, &cloned.demonstrations)?;
 
-    let mut rows = Vec::new();
-    let mut add = |name: &str, list: &dyn Fn(usize) -> Vec<ItemId>| {
-        let judged: Vec<JudgedList> =
-            examples.iter().enumerate().map(|(i, x)| judge_list(&catalog, x, list(i), n)).collect();
-        let mean = |m: Measure| judged.iter().map(|l| m.of(l)).sum::<f64>() / judged.len() as f64;
-        let measures = [Measure::Recall(5), Measure::Recall(n), Measure::Ndcg(5), Measure::Ndcg(n)];
-        rows.push([vec![name.to_string()], measures.map(|m| format!("{:.4}", mean(m))).to_vec()].concat());
-    };
-    add("teacher", &|i| cloned.steps[i].teacher.iter().filter_map(|item| item.id).collect());
-    add("+ remap", &|i| cloned.steps[i].remap.clone());
-    add("+ reflect", &|i| cloned.steps[i].reflect.clone());
-    add("+ adjust", &|i| cloned.steps[i].adjust.clone());
-    let named = cloned.steps.iter().flat_map(|steps| &steps.teacher);
-    let (inside, all) =
-        named.fold((0usize, 0usize), |(inside, all), item| (inside + usize::from(item.id.is_some()), all + 1));
-    println!("{}", show::table(&["step", "Recall@5", &format!("Recall@{n}"), "NDCG@5", &format!("NDCG@{n}")], &rows));
-    println!("the teacher named {all} items, {:.1}% of them in the catalog", 100.0 * inside as f64 / all.max(1) as f64);
+    let measures = [Measure::Recall(5), Measure::Recall(n), Measure::Ndcg(5), Measure::Ndcg(n)];
+    let heading = ["step", "in catalog"].map(String::from).into_iter().chain(measures.map(|m| m.to_string()));
+    let mut table = show::Table::new(heading);
+    for step in steps(&cloned, &catalog, &examples, n) {
+        let figures = measures.map(|measure| mean(measure, &step.judged));
+        table.row(step.name, std::iter::once(step.in_catalog).chain(figures).map(|x| format!("{x:.4}")));
+    }
+    println!("{}", table.print());
     println!("{} demonstrations in {}", cloned.demonstrations.len(), options.out.display());
     Ok(())
 }
@@ -125,11 +117,4 @@ fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<Exam
         Some(Example { id, dialog: vec![Turn::user("")], seen: items, groundtruth })
     };
     (0..count).map_while(draw).collect()
-}
-
-fn judge_list(catalog: &Catalog, example: &Example, list: Vec<ItemId>, n: usize) -> JudgedList {
-    let ids = |items: &[convrec_core::Item]| items.iter().filter_map(|item| catalog.find(item)).collect::<Vec<_>>();
-    let seen = ids(&example.seen);
-    let list: Vec<ItemId> = list.into_iter().filter(|id| !seen.contains(id)).take(n).collect();
-    JudgedList::from_ids(&list, &ids(&example.groundtruth).into_iter().collect())
 }

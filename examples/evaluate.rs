@@ -1,4 +1,4 @@
-//! Evaluates a policy, and baselines beside it: lists by greedy decoding, seen items removed, exact match.
+//! Evaluates a policy, and baselines beside it: lists by greedy decoding or sampled, seen items removed, exact match.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,14 @@ use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
 use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
 use convrec_core::{Example, ItemId, files, jsonl};
+use convrec_examples::judging::{judge, mean};
+use convrec_examples::training::read_samples;
 use convrec_examples::{Outcome, device::device, model_folder, show};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
-use convrec_train::Sample;
-use convrec_train::evaluate::{evaluate, judge_ranking};
+use convrec_policy::Sampling;
+use convrec_train::evaluate::{Decoding, evaluate};
 
 /// Evaluates a policy on conversations.
 #[derive(Parser)]
@@ -32,6 +34,12 @@ struct Options {
     /// Writes the lists as a TREC run; document `r<n>` is line n of the catalog, from 0.
     #[arg(long)]
     run: Option<PathBuf>,
+    /// 0 is greedy decoding; 1 samples from the policy as it is.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Of sampling.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Lists side by side; bounds memory.
     #[arg(long, default_value_t = 96)]
     rows: usize,
@@ -49,10 +57,13 @@ fn main() -> Outcome {
         let (policy, tokenizer, format) = model_folder::load(folder, &device()?)?;
         n_ranks = format.n_ranks;
         let task = format.task(catalog.clone(), &tokenizer)?;
-        let samples = examples.iter().map(|example| task.sample(example)).collect::<Result<Vec<Sample>, _>>()?;
-        let found = evaluate(&policy.valid(), &task, &samples, format.max_new_tokens, options.rows);
+        let (_, samples) = read_samples(&task, &options.conversations)?;
+        let sampling = Sampling { temperature: options.temperature, ..Sampling::default() };
+        sampling.check().map_err(|e| format!("--{e}"))?;
+        let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..format.greedy() };
+        let found = evaluate(&policy.valid(), &task, &samples, &decoding);
         let judged: Vec<JudgedList> = found.samples.iter().map(|sample| sample.judged.clone()).collect();
-        rows.push(row(&folder.display().to_string(), &judged, &dialogs, n_ranks));
+        rows.push((folder.display().to_string(), judged));
         let health = found.health;
         println!(
             "valid lines {:.4}, in catalog {:.4}, duplicates {:.4}, seen {:.4}, items a list {:.2}, ended {:.4}",
@@ -70,15 +81,16 @@ fn main() -> Outcome {
         for (name, scorer) in baselines {
             let judged: Vec<JudgedList> =
                 examples.iter().map(|example| baseline(&catalog, scorer, example, n_ranks)).collect();
-            rows.push(row(name, &judged, &dialogs, n_ranks));
+            rows.push((name.to_string(), judged));
         }
     }
     if rows.is_empty() {
         return Err("nothing to evaluate: give --model, --train or both".into());
     }
-    let heading: Vec<String> = measures(n_ranks).iter().map(Measure::to_string).collect();
-    let heading: Vec<&str> = std::iter::once("").chain(heading.iter().map(String::as_str)).collect();
-    println!("{}", show::table(&heading, &rows));
+    let measures = measures(n_ranks);
+    let mut table = show::Table::new(std::iter::once(String::new()).chain(measures.iter().map(Measure::to_string)));
+    rows.iter().for_each(|(name, judged)| table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs))));
+    println!("{}", table.print());
     println!("{} samples of {} dialogs; 95% intervals by resampling dialogs", examples.len(), distinct(&dialogs));
     if let (Some(path), Some(lists)) = (&options.run, run) {
         write_run(path, &examples, &lists)?;
@@ -88,12 +100,9 @@ fn main() -> Outcome {
 }
 
 fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: usize) -> JudgedList {
-    let ids = |items: &[convrec_core::Item]| items.iter().filter_map(|item| catalog.find(item)).collect::<Vec<_>>();
-    let sample =
-        Sample { id: String::new(), prompt: vec![], seen: ids(&example.seen), groundtruth: ids(&example.groundtruth) };
     let scores = scorer.scores(example);
-    let ranking: Vec<ItemId> = top_k(&scores, n_ranks + sample.seen.len()).into_iter().map(|(id, _)| id).collect();
-    judge_ranking(&ranking, &sample, n_ranks).1
+    let ranking: Vec<ItemId> = top_k(&scores, n_ranks + example.seen.len()).into_iter().map(|(id, _)| id).collect();
+    judge(catalog, example, &ranking, n_ranks)
 }
 
 fn measures(n_ranks: usize) -> Vec<Measure> {
@@ -101,15 +110,12 @@ fn measures(n_ranks: usize) -> Vec<Measure> {
     cuts.iter().map(|k| Measure::Recall(*k)).chain(cuts.iter().map(|k| Measure::Ndcg(*k))).collect()
 }
 
-fn row(name: &str, judged: &[JudgedList], dialogs: &[&str], n_ranks: usize) -> Vec<String> {
-    let cell = |measure: Measure| {
-        let values: Vec<f64> = judged.iter().map(|list| measure.of(list)).collect();
-        match cluster_bootstrap(&values, dialogs, 1, 2000) {
-            Ok(interval) => format!("{:.4} ±{:.4}", interval.mean, (interval.high - interval.low) / 2.0),
-            Err(_) => format!("{:.4}", values.iter().sum::<f64>() / values.len() as f64),
-        }
-    };
-    std::iter::once(name.to_string()).chain(measures(n_ranks).into_iter().map(cell)).collect()
+fn cell(measure: Measure, judged: &[JudgedList], dialogs: &[&str]) -> String {
+    let values: Vec<f64> = judged.iter().map(|list| measure.of(list)).collect();
+    match cluster_bootstrap(&values, dialogs, 1, 2000) {
+        Ok(interval) => format!("{:.4} ±{:.4}", interval.mean, (interval.high - interval.low) / 2.0),
+        Err(_) => format!("{:.4}", mean(measure, judged)),
+    }
 }
 
 fn distinct(dialogs: &[&str]) -> usize {

@@ -46,7 +46,7 @@ fn main() -> Outcome {
     let example = Example { id: "typed-1".into(), dialog: turns, seen, groundtruth: vec![] };
     let task = format.task(catalog, &tokenizer)?;
     let sample = task.sample(&example)?;
-    let found = evaluate(&policy.valid(), &task, &[sample], format.max_new_tokens, 1);
+    let found = evaluate(&policy.valid(), &task, &[sample], &format.greedy());
     let names = example.seen.iter().map(Item::to_string).collect::<Vec<_>>().join("; ");
     if !names.is_empty() {
         println!("seen: {names}\n");

@@ -6,46 +6,22 @@ use std::path::PathBuf;
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
-use convrec_core::{Demonstration, Example, jsonl};
+use convrec_core::{Demonstration, jsonl};
 use convrec_examples::model_folder::{self, TaskFormat};
+use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, settings, show};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, RunOptions, Sample, Schedule, SftConfig, Validation, train_sft};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
 
 /// Trains a small decoder on demonstrations.
 #[derive(Parser)]
 struct Options {
-    /// Catalog, JSON lines.
-    #[arg(long)]
-    catalog: PathBuf,
+    #[command(flatten)]
+    training: TrainingOptions,
     /// Demonstrations, JSON lines.
     #[arg(long)]
     demonstrations: PathBuf,
-    /// Conversations to evaluate on while training.
-    #[arg(long)]
-    validation: Option<PathBuf>,
-    /// At most so many of them.
-    #[arg(long, default_value_t = 300)]
-    validation_samples: usize,
-    /// The run's folder; the trained model lies there at the end.
-    #[arg(long)]
-    out: PathBuf,
-    /// Go on from the newest checkpoint in the folder.
-    #[arg(long)]
-    resume: bool,
-    /// Settings of the training, TOML; a flag goes before it.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// Updates.
-    #[arg(long)]
-    steps: Option<usize>,
-    /// The largest learning rate.
-    #[arg(long)]
-    learning_rate: Option<f64>,
-    /// Of the first weights and the order of the data.
-    #[arg(long)]
-    seed: Option<u64>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
     vocabulary: usize,
@@ -58,26 +34,21 @@ struct Options {
     /// Attention heads.
     #[arg(long, default_value_t = 4)]
     heads: usize,
-    /// Steps between evaluations.
-    #[arg(long, default_value_t = 500)]
-    evaluate_every: usize,
-    /// Steps between checkpoints.
-    #[arg(long, default_value_t = 200)]
-    checkpoint_every: usize,
 }
 
 fn main() -> Outcome {
     let options = Options::parse();
-    let mut config = match &options.config {
+    let training = &options.training;
+    let mut config = match &training.config {
         Some(path) => settings::read(Some(path))?,
         None => defaults(),
     };
-    settings::set(&mut config.steps, options.steps);
-    settings::set(&mut config.optimizer.learning_rate, options.learning_rate);
-    settings::set(&mut config.seed, options.seed);
+    settings::set(&mut config.steps, training.steps);
+    settings::set(&mut config.optimizer.learning_rate, training.learning_rate);
+    settings::set(&mut config.seed, training.seed);
     config.check()?;
 
-    let catalog = Catalog::read(&options.catalog)?;
+    let catalog = Catalog::read(&training.catalog)?;
     let demonstrations: Vec<Demonstration> = jsonl::read_file(&options.demonstrations)?;
     let tokenizer = train_tokenizer(&catalog, &demonstrations, options.vocabulary)?;
     let years = if catalog.iter().any(|(_, item)| item.year.is_none()) { Years::Optional } else { Years::Required };
@@ -88,9 +59,7 @@ fn main() -> Outcome {
     let task = format.task(catalog, &tokenizer)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
-    let validation: Vec<Example> = options.validation.map(jsonl::read_file).transpose()?.unwrap_or_default();
-    let stride = validation.len().div_ceil(options.validation_samples.max(1)).max(1);
-    let samples = validation.iter().step_by(stride).map(|x| task.sample(x)).collect::<Result<Vec<Sample>, _>>()?;
+    let samples = training.validation(&task)?;
 
     let shape = ModelConfig::small(tokenizer.vocab_size(), options.width, options.layers, options.heads);
     let policy = Policy::new(&shape, config.seed, &device()?.autodiff())?;
@@ -100,23 +69,16 @@ fn main() -> Outcome {
         pairs.len(),
         tokenizer.vocab_size()
     );
-    let run = RunOptions {
-        folder: Some(options.out.clone()),
-        resume: options.resume,
-        checkpoint_every: options.checkpoint_every,
-        keep_checkpoints: 2,
-        evaluate_every: options.evaluate_every,
-    };
-    let inputs = model_folder::hashes(&[("catalog", &options.catalog), ("demonstrations", &options.demonstrations)])?;
-    let validation = Validation { task: &task, samples: &samples, max_new_tokens: format.max_new_tokens, max_rows: 96 };
+    let inputs = model_folder::hashes(&[("catalog", &training.catalog), ("demonstrations", &options.demonstrations)])?;
+    let validation = Validation { task: &task, samples: &samples, decoding: format.greedy() };
     let bar = show::bar("SFT", config.steps);
-    let policy = train_sft(policy, &pairs, &validation, &config, &run, inputs, &mut |record| {
+    let policy = train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |record| {
         show::step(&bar, record, &["loss", "grad_norm"]);
         show::evaluation(&bar, record);
     })?;
     bar.finish();
-    model_folder::save(&options.out, &policy, &tokenizer, &format)?;
-    println!("the model is in {}", options.out.display());
+    model_folder::save(&training.out, &policy, &tokenizer, &format)?;
+    println!("the model is in {}", training.out.display());
     Ok(())
 }
 

@@ -1,10 +1,12 @@
 //! Shared pieces of the example binaries: the device, settings, model folders, progress bars and tables.
 
 pub mod device;
+pub mod judging;
 pub mod model_folder;
 pub mod report;
 pub mod settings;
 pub mod show;
+pub mod training;
 
 /// What an example's `main` returns.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -12,9 +12,12 @@ use convrec_policy::Policy;
 use convrec_text::{PromptFormat, TextTokenizer};
 use convrec_train::Task;
 use convrec_train::checkpoint::{load_policy, save_policy, sha256};
+use convrec_train::evaluate::Decoding;
 use serde::{Deserialize, Serialize};
 
 const TOKENIZER: &str = "tokenizer.json";
+/// Lists side by side in an evaluation.
+const ROWS: usize = 96;
 const TASK: &str = "task.json";
 
 /// How prompts and lists are written: the content of `task.json`.
@@ -30,6 +33,11 @@ pub struct TaskFormat {
 }
 
 impl TaskFormat {
+    /// How the policy is evaluated.
+    pub fn greedy(&self) -> Decoding {
+        Decoding::greedy(self.max_new_tokens, ROWS)
+    }
+
     /// The task over a catalog.
     ///
     /// # Errors

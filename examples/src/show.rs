@@ -1,19 +1,25 @@
 //! What a person sees while a run works, and after.
 
-use comfy_table::{CellAlignment, Table, presets};
 use std::sync::Mutex;
 
+use comfy_table::{CellAlignment, presets};
 use convrec_cloning::{Progress, Stage};
 use convrec_train::Record;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use serde::Serialize;
 
 /// A progress bar with rate, time left and a message.
 ///
 /// # Panics
 /// Never: the template is fixed.
 pub fn bar(name: &str, total: usize) -> ProgressBar {
-    let style = "{prefix:>24} {bar:30} {pos}/{len} {per_sec:>10} eta {eta:>4}  {msg}";
+    let style = "{prefix:>14} {bar:24} {pos}/{len} {rate:>8} eta {eta:>4}  {msg}";
     let style = ProgressStyle::with_template(style).expect("the template is right");
+    // indicatif's own rate has ten digits.
+    let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        out.write_fmt(format_args!("{:.1}/s", state.per_sec())).expect("it is a string");
+    };
+    let style = style.with_key("rate", rate);
     ProgressBar::new(total as u64).with_style(style).with_prefix(name.to_string())
 }
 
@@ -75,13 +81,29 @@ impl Stages {
     }
 }
 
-/// A plain table: a heading, then rows of a name and numbers.
-pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(heading.to_vec());
-    rows.iter().for_each(|row| {
-        table.add_row(row.clone());
-    });
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table.to_string()
+/// A table: a name and numbers in each row.
+#[derive(Debug, Clone, Serialize)]
+pub struct Table {
+    heading: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without rows.
+    pub fn new<S: Into<String>>(heading: impl IntoIterator<Item = S>) -> Self {
+        Self { heading: heading.into_iter().map(Into::into).collect(), rows: vec![] }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, name: &str, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(std::iter::once(name.to_string()).chain(cells).collect());
+    }
+
+    /// The table as text, in Markdown.
+    pub fn print(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(presets::ASCII_MARKDOWN).set_header(&self.heading).add_rows(&self.rows);
+        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        table.to_string()
+    }
 }

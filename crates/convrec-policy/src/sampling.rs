@@ -18,7 +18,7 @@ use crate::config::ConfigError;
 /// assert!((probabilities[1] - 0.75).abs() < 1e-6 && probabilities[2] == 0.0);
 /// assert!(Sampling::default().is_exact() && !sampling.is_exact());
 /// ```
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
     /// Logits of tokens already in the sequence are divided (positive) or multiplied (negative) by this; 1 does nothing.

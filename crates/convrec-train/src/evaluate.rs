@@ -61,29 +61,41 @@ impl Evaluation {
     }
 }
 
-/// Lets the policy answer every sample, greedily, and judges the lists as the paper does: seen and off-catalog items
+/// How lists are drawn that are evaluated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decoding {
+    /// Greedy decoding is the paper's protocol; temperature 1 shows the distribution that reinforcement learning trains.
+    pub sampling: Sampling,
+    /// Cuts lists that do not end.
+    pub max_new_tokens: usize,
+    /// Lists side by side; bounds memory, changes no result.
+    pub max_rows: usize,
+    /// Of sampling.
+    pub seed: u64,
+}
+
+impl Decoding {
+    /// The most likely token, always.
+    pub fn greedy(max_new_tokens: usize, max_rows: usize) -> Self {
+        Self { sampling: Sampling::greedy(), max_new_tokens, max_rows, seed: 0 }
+    }
+}
+
+/// Lets the policy answer every sample with one list, and judges the lists as the paper does: seen and off-catalog items
 /// leave the list first, and each ground-truth item counts once.
 ///
-/// `max_new_tokens` cuts lists that do not end; `max_rows` bounds memory and changes no result.
-///
 /// # Panics
-/// When there are no samples.
-pub fn evaluate(
-    policy: &Policy,
-    task: &Task,
-    samples: &[Sample],
-    max_new_tokens: usize,
-    max_rows: usize,
-) -> Evaluation {
+/// When there are no samples, or [`Sampling::check`] fails.
+pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Decoding) -> Evaluation {
     assert!(!samples.is_empty(), "nothing to evaluate");
     let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
     let generation = Generation {
-        sampling: Sampling::greedy(),
+        sampling: decoding.sampling,
         group_size: 1,
-        max_new_tokens,
+        max_new_tokens: decoding.max_new_tokens,
         end_token: task.prompter().end(),
-        max_rows,
-        seed: 0,
+        max_rows: decoding.max_rows,
+        seed: decoding.seed,
     };
     let completions = policy.generate(&prompts, &generation);
     let answers = completions.iter().map(|group| task.read(&group[0].tokens));
@@ -98,18 +110,23 @@ pub fn evaluate(
 }
 
 /// Judges a ranking of catalog items, as from a baseline, by the same rules.
-pub fn judge_ranking(ranking: &[ItemId], sample: &Sample, n_ranks: usize) -> (Vec<ItemId>, JudgedList) {
+pub fn judge_ranking(
+    ranking: &[ItemId],
+    seen: &[ItemId],
+    groundtruth: &[ItemId],
+    n_ranks: usize,
+) -> (Vec<ItemId>, JudgedList) {
     let mut kept = HashSet::new();
     let list: Vec<ItemId> =
-        ranking.iter().copied().filter(|id| !sample.seen.contains(id) && kept.insert(*id)).take(n_ranks).collect();
-    let groundtruth = sample.groundtruth.iter().copied().filter(|id| !sample.seen.contains(id)).collect();
+        ranking.iter().copied().filter(|id| !seen.contains(id) && kept.insert(*id)).take(n_ranks).collect();
+    let groundtruth = groundtruth.iter().copied().filter(|id| !seen.contains(id)).collect();
     let judged = JudgedList::from_ids(&list, &groundtruth);
     (list, judged)
 }
 
 fn judge(answer: Answer, sample: &Sample, n_ranks: usize) -> Evaluated {
     let ranking: Vec<ItemId> = answer.items.iter().copied().flatten().collect();
-    let (list, judged) = judge_ranking(&ranking, sample, n_ranks);
+    let (list, judged) = judge_ranking(&ranking, &sample.seen, &sample.groundtruth, n_ranks);
     Evaluated { answer, list, judged }
 }
 

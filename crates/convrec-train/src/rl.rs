@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::batches::{micro_batches, places};
 use crate::config::ConfigError;
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
-use crate::rl_log::StepLog;
+use crate::rl_log::{LOGP_DIFFERENCE, StepLog};
 use crate::rollout::{Collation, Reward, Row, advantages, roll_out, table};
 use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
 use crate::task::{Sample, Task};
@@ -152,6 +152,7 @@ pub fn train_rank_grpo(
         let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
         let (mut record, grad_norm) = trainer.step(step, &batch).map_err(|source| TrainError::Loss { step, source })?;
         run.watch(step, grad_norm)?;
+        agree(step, &record)?;
         let done = step + 1;
         record.insert("step".into(), done.into());
         record.insert("epoch".into(), ((done * config.prompts_per_step) as f64 / samples.len() as f64).into());
@@ -161,6 +162,16 @@ pub fn train_rank_grpo(
         run.checkpoint(done, config.steps, &trainer.policy, &trainer.updates)?;
     }
     Ok(trainer.policy)
+}
+
+/// Nats a token, in the mean, that sampler and trainer may differ by. Rounding makes about 1e-6 of it in f32; another
+/// prompt, mask or temperature makes tenths.
+const LARGEST_DIFFERENCE: f64 = 0.01;
+
+/// Ratios mean nothing where the sampler's log-probabilities are not the trainer's.
+fn agree(step: usize, record: &Record) -> Result<(), TrainError> {
+    let difference = record.get(LOGP_DIFFERENCE).and_then(|value| value.as_f64()).unwrap_or(0.0);
+    if difference > LARGEST_DIFFERENCE { Err(TrainError::Disagree { step, difference }) } else { Ok(()) }
 }
 
 struct Trainer<'a> {
@@ -257,5 +268,18 @@ struct Part<'r> {
 impl Part<'_> {
     fn sequences(&self) -> Vec<Sequence<'_>> {
         self.rows.iter().map(|row| row.sequence()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sampler_that_is_not_the_trainer_stops_the_run() {
+        let record = |difference: f64| Record::from_iter([(LOGP_DIFFERENCE.to_string(), difference.into())]);
+        assert!(agree(3, &record(1e-5)).is_ok());
+        let error = agree(3, &record(0.3)).unwrap_err().to_string();
+        assert!(error.contains("step 3") && error.contains("0.3"), "{error}");
     }
 }

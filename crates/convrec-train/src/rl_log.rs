@@ -8,6 +8,9 @@ use serde_json::json;
 use crate::rollout::Row;
 use crate::run::Record;
 
+/// The mean difference between the sampler's and the trainer's log-probabilities.
+pub(crate) const LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
+
 pub(crate) struct StepLog {
     record: Record,
     loss: f64,
@@ -98,7 +101,7 @@ impl StepLog {
             self.record.insert((*name).into(), json!(sum / self.tokens.max(1.0)));
         }
         let (sum, largest, n) = self.difference;
-        self.record.insert("sampling/sampling_logp_difference/mean".into(), json!(sum / n.max(1) as f64));
+        self.record.insert(LOGP_DIFFERENCE.into(), json!(sum / n.max(1) as f64));
         self.record.insert("sampling/sampling_logp_difference/max".into(), json!(largest));
         (self.record, self.grad_norm)
     }

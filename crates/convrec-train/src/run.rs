@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::checkpoint::{self, CheckpointError, Manifest};
 use crate::config::ConfigError;
-use crate::evaluate::{Evaluation, evaluate};
+use crate::evaluate::{Decoding, Evaluation, evaluate};
 use crate::optim::Updates;
 use crate::task::{Sample, Task};
 
@@ -62,6 +62,17 @@ pub enum TrainError {
         step: usize,
         /// The norm.
         norm: f64,
+    },
+    /// The sampler is not the policy that is trained.
+    #[error(
+        "step {step}: the log-probabilities of sampler and trainer differ by {difference} nats a token in the mean; \
+         the device's kernels disagree: try another device, and report it"
+    )]
+    Disagree {
+        /// The step.
+        step: usize,
+        /// The mean difference.
+        difference: f64,
     },
     /// The loss refused its inputs, or the device failed.
     #[error("step {step}: {source}")]
@@ -162,8 +173,8 @@ impl<'a> Run<'a> {
         if validation.samples.is_empty() || !due(done, self.options.evaluate_every) {
             return Record::new();
         }
-        let Validation { task, samples, max_new_tokens, max_rows } = validation;
-        evaluation_record(&evaluate(policy, task, samples, *max_new_tokens, *max_rows), task.n_ranks())
+        let Validation { task, samples, decoding } = validation;
+        evaluation_record(&evaluate(policy, task, samples, decoding), task.n_ranks())
     }
 }
 
@@ -174,10 +185,8 @@ pub struct Validation<'a> {
     pub task: &'a Task,
     /// The samples; may be none.
     pub samples: &'a [Sample],
-    /// Cuts lists that do not end.
-    pub max_new_tokens: usize,
-    /// Bounds memory.
-    pub max_rows: usize,
+    /// How.
+    pub decoding: Decoding,
 }
 
 /// An evaluation's means under their names, as `eval_NDCG@10`.

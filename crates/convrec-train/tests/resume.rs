@@ -9,6 +9,7 @@ use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Demonstration, Example, Item, Turn};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
+use convrec_train::evaluate::Decoding;
 use convrec_train::{
     RlConfig, RunOptions, Sample, SftConfig, Task, TokenPair, TrainError, Validation, train_rank_grpo, train_sft,
 };
@@ -62,7 +63,7 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
         keep_checkpoints: 100,
         evaluate_every: 2,
     };
-    let validation = Validation { task: &world.task, samples: &world.samples, max_new_tokens: 24, max_rows: 8 };
+    let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
     if kind == "sft" {

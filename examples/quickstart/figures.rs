@@ -1,0 +1,139 @@
+//! The figures of all seeds together, as tables.
+
+use std::error::Error;
+
+use convrec_examples::judging::mean;
+use convrec_examples::show::Table;
+use convrec_metrics::stats::cluster_bootstrap;
+use convrec_metrics::{JudgedList, Measure, lists};
+use convrec_train::evaluate::{Evaluation, ListHealth};
+
+use crate::experiment::{Arm, N, Run};
+
+/// Ranks above which the list's tail begins.
+pub const HEAD: usize = 3;
+
+/// What the columns of [`results`] mean.
+pub const LEGEND: &str = "Conversations not trained on; seen, repeated and off-catalog items leave a list before it is judged. \
+    R: Recall, N: NDCG;\nhits: share of lists with a hit at a rank, mean over the ranks. `best possible` knows each \
+    user's taste.";
+
+/// How lists are drawn.
+#[derive(Clone, Copy)]
+pub enum Lists {
+    /// The most likely token, always: what a user would be shown.
+    Greedy,
+    /// From the policy as it is: what reinforcement learning rewards.
+    Sampled,
+}
+
+impl Lists {
+    fn of(self, arm: &Arm) -> &Evaluation {
+        match self {
+            Lists::Greedy => &arm.greedy,
+            Lists::Sampled => &arm.sampled,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Lists::Greedy => "greedy",
+            Lists::Sampled => "sampled",
+        }
+    }
+}
+
+const MEASURES: [Measure; 4] = [Measure::Recall(5), Measure::Recall(10), Measure::Ndcg(5), Measure::Ndcg(10)];
+
+/// The teacher's lists on the training conversations, step by step.
+pub fn demonstrations(runs: &[Run]) -> Table {
+    let mut table = Table::new(["demonstrations", "in catalog", "Recall@10", "NDCG@5", "NDCG@10"]);
+    for (place, step) in runs[0].cloning.iter().enumerate() {
+        let steps = || runs.iter().map(|run| &run.cloning[place]);
+        let judged: Vec<&JudgedList> = steps().flat_map(|step| &step.judged).collect();
+        let in_catalog = steps().map(|step| step.in_catalog).sum::<f64>() / runs.len() as f64;
+        let measures = MEASURES[1..].iter().map(|measure| mean(*measure, judged.iter().copied()));
+        table.row(step.name, std::iter::once(in_catalog).chain(measures).map(|x| format!("{x:.3}")));
+    }
+    table
+}
+
+/// Every policy on the test conversations.
+pub fn results(runs: &[Run], lists: Lists) -> Table {
+    let heading =
+        [lists.name(), "valid", "in catalog", "dupl.", "items", "R@5", "R@10", "N@5", "N@10", "hits@1-3", "hits@4-10"];
+    let mut table = Table::new(heading);
+    for (place, arm) in runs[0].arms.iter().enumerate() {
+        let share = |of: fn(&ListHealth) -> f64| {
+            runs.iter().map(|run| of(&lists.of(&run.arms[place]).health)).sum::<f64>() / runs.len() as f64
+        };
+        let health = [share(|h| h.valid_lines), share(|h| h.in_catalog), share(|h| h.duplicates)];
+        let health = health.map(|x| format!("{x:.3}")).into_iter().chain([format!("{:.1}", share(|h| h.length))]);
+        table.row(arm.name, health.chain(quality(&judged(runs, place, lists))));
+    }
+    let best: Vec<&JudgedList> = runs.iter().flat_map(|run| &run.best).collect();
+    let perfect = ["1.000", "1.000", "0.000", "10.0"].map(String::from).into_iter();
+    table.row("best possible", perfect.chain(quality(&best)));
+    table
+}
+
+/// What reinforcement learning changed, on the same conversations, with intervals.
+///
+/// # Errors
+/// With fewer than two test conversations.
+pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
+    let mut table = Table::new(["difference", "in", "lists", "mean [95%]", "each seed"]);
+    let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
+    let (sft, rank_grpo, others) = (1, 2, 3..runs[0].arms.len());
+    let mut add = |measure: &str, first: usize, second: usize, value: &dyn Fn(&JudgedList) -> f64, how: Lists| {
+        let of_run = |run: &Run| -> Vec<f64> {
+            let values = |place: usize| how.of(&run.arms[place]).samples.iter().map(|sample| value(&sample.judged));
+            values(first).zip(values(second)).map(|(a, b)| a - b).collect()
+        };
+        let each: Vec<Vec<f64>> = runs.iter().map(of_run).collect();
+        let all = each.concat();
+        let interval = cluster_bootstrap(&all, &(0..all.len()).collect::<Vec<_>>(), 1, 10_000)?;
+        let means = each.iter().map(|values| format!("{:+.3}", values.iter().sum::<f64>() / values.len() as f64));
+        let name = format!("{} - {}", runs[0].arms[first].name, runs[0].arms[second].name);
+        let means = means.collect::<Vec<_>>().join(" ");
+        table.row(&name, [measure.to_string(), how.name().to_string(), format!("{interval:.3}"), means]);
+        Ok::<(), Box<dyn Error>>(())
+    };
+    for how in [Lists::Greedy, Lists::Sampled] {
+        for trained in std::iter::once(rank_grpo).chain(others.clone()) {
+            add("NDCG@10", trained, sft, &ndcg, how)?;
+        }
+        for other in others.clone() {
+            add("NDCG@10", rank_grpo, other, &ndcg, how)?;
+            add("hits@4-10", rank_grpo, other, &tail, how)?;
+        }
+    }
+    Ok(table)
+}
+
+/// What the intervals of [`differences`] mean.
+pub fn differences_legend(runs: &[Run]) -> String {
+    let luck = if runs.len() == 1 { "one seed; --full trains three." } else { "compare the seeds." };
+    format!("The intervals resample conversations; they do not know of luck in training: {luck}")
+}
+
+/// The lists of one policy, over all seeds.
+pub fn judged(runs: &[Run], place: usize, lists: Lists) -> Vec<&JudgedList> {
+    runs.iter().flat_map(|run| lists.of(&run.arms[place]).samples.iter().map(|sample| &sample.judged)).collect()
+}
+
+fn quality(judged: &[&JudgedList]) -> Vec<String> {
+    let hits = hits_per_rank(judged);
+    let share = |ranks: &[f64]| ranks.iter().sum::<f64>() / ranks.len() as f64;
+    let measures = MEASURES.iter().map(|measure| mean(*measure, judged.iter().copied()));
+    measures.chain([share(&hits[..HEAD]), share(&hits[HEAD..])]).map(|x| format!("{x:.3}")).collect()
+}
+
+/// For each rank the share of lists that hit there.
+pub fn hits_per_rank(judged: &[&JudgedList]) -> Vec<f64> {
+    lists::hits_per_rank(&judged.iter().map(|list| (*list).clone()).collect::<Vec<_>>(), N)
+}
+
+fn tail(list: &JudgedList) -> f64 {
+    list.hits().iter().skip(HEAD).filter(|hit| **hit).count() as f64 / (N - HEAD) as f64
+}

@@ -1,0 +1,133 @@
+//! The HTML report.
+
+use std::error::Error;
+
+use convrec_core::Item;
+use convrec_examples::report::{Line, Marked, Report};
+use convrec_train::Record;
+
+use crate::experiment::{Arm, N, Plan, Run};
+use crate::figures::{self, HEAD, Lists};
+
+/// Records averaged in a curve's point: one batch of rollouts says little.
+const WINDOW: usize = 5;
+
+/// The report on all seeds; the conversation and the lists are those of the first.
+///
+/// # Errors
+/// When a chart cannot be drawn.
+pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
+    let run = &runs[0];
+    let seeds = if runs.len() == 1 { String::new() } else { format!(", {} seeds", runs.len()) };
+    let mut report = Report::new("ConvRec-R1: quickstart", &format!("{}{seeds}", plan.describe()));
+    report
+        .section("The task", "A conversation, and the films its user would choose next: the answer is a ranked list.");
+    report.chat(&run.example.dialog);
+    report.text(&format!("Already named: {}", names(&run.example.seen)));
+    report.text(&format!("Right answers: {}", names(&run.example.groundtruth)));
+
+    report.section("Results", "");
+    report.table(&figures::results(runs, Lists::Greedy));
+    report.table(&figures::results(runs, Lists::Sampled));
+    report.note(figures::LEGEND);
+    report.table(&figures::differences(runs)?);
+    report.note(&figures::differences_legend(runs));
+    let best: Vec<_> = runs.iter().flat_map(|run| &run.best).collect();
+    let best = Line::of_values("best possible", &figures::hits_per_rank(&best));
+    for (lists, title) in
+        [(Lists::Greedy, "hits per rank, greedy lists"), (Lists::Sampled, "hits per rank, sampled lists")]
+    {
+        let line = |(place, arm): (usize, &Arm)| {
+            Line::of_values(arm.name, &figures::hits_per_rank(&figures::judged(runs, place, lists)))
+        };
+        let mut lines: Vec<Line> = run.arms.iter().enumerate().skip(1).map(line).collect();
+        lines.push(best.clone());
+        report.chart(title, "rank", &lines)?;
+    }
+
+    report.section(
+        "Behaviour cloning",
+        "The teacher's lists on the training conversations, after each step of \
+        Remap-Reflect-Adjust; then supervised fine-tuning (SFT) on what came out.",
+    );
+    report.table(&figures::demonstrations(runs));
+    report.chart("SFT: loss per token", "step", &[curve(runs, "SFT", |run| &run.sft, &|r| number(r, "loss"))])?;
+
+    report.section(
+        "Reinforcement learning",
+        "Means over the completions of each batch of rollouts, smoothed over 5 batches.",
+    );
+    let trained = || run.arms.iter().enumerate().filter(|(_, arm)| !arm.log.is_empty());
+    let by_arm = |value: &dyn Fn(&Record) -> Option<f64>| -> Vec<Line> {
+        trained().map(|(place, arm)| curve(runs, arm.name, |run| &run.arms[place].log, value)).collect()
+    };
+    let charts = [
+        ("reward: DCG@10 of the rollouts", "dcg"),
+        ("KL against the SFT policy", "kl"),
+        ("entropy per token, nats", "entropy"),
+        ("items a list", "items"),
+        ("share in the catalog", "in_catalog"),
+        ("share repeated", "duplicates"),
+    ];
+    for (title, field) in charts {
+        report.chart(title, "batch", &by_arm(&|record| number(record, field)))?;
+    }
+    report.chart("reward at ranks 1-3", "batch", &by_arm(&|record| ranks(record, 0..HEAD)))?;
+    report.chart("reward at ranks 4-10", "batch", &by_arm(&|record| ranks(record, HEAD..N)))?;
+    for (place, arm) in trained() {
+        let at = |rank: usize| {
+            let value = move |record: &Record| ranks(record, rank..rank + 1);
+            curve(runs, &format!("rank {}", rank + 1), |run| &run.arms[place].log, &value)
+        };
+        report.chart(&format!("{}: reward per rank", arm.name), "batch", &[0, 1, 2, 4, 9].map(at))?;
+    }
+
+    report
+        .section("Before and after", "Greedy lists for the conversation above, as written; right answers are marked.");
+    report.lists(&run.arms.iter().skip(1).map(|arm| (arm.name.to_string(), marked(arm, run))).collect::<Vec<_>>());
+    Ok(report)
+}
+
+fn names(items: &[Item]) -> String {
+    items.iter().map(Item::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn number(record: &Record, field: &str) -> Option<f64> {
+    record.get(field)?.as_f64()
+}
+
+/// The mean relevance of some ranks.
+fn ranks(record: &Record, ranks: std::ops::Range<usize>) -> Option<f64> {
+    let values = record.get("rank_relevance")?.as_array()?;
+    let values: Vec<f64> = values.get(ranks)?.iter().filter_map(serde_json::Value::as_f64).collect();
+    Some(values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// The mean over seeds, smoothed over steps.
+fn curve<'a>(
+    runs: &'a [Run],
+    name: &str,
+    log: impl Fn(&'a Run) -> &'a Vec<Record>,
+    value: &dyn Fn(&Record) -> Option<f64>,
+) -> Line {
+    let logs: Vec<Vec<f64>> = runs.iter().map(|run| log(run).iter().filter_map(value).collect()).collect();
+    let mean = |step: usize| logs.iter().map(|log| log[step]).sum::<f64>() / logs.len() as f64;
+    let steps = logs.iter().map(Vec::len).min().unwrap_or(0);
+    Line::of_values(name, &(0..steps).map(mean).collect::<Vec<_>>()).smoothed(WINDOW)
+}
+
+/// A policy's list for the conversation that is shown.
+fn marked(arm: &Arm, run: &Run) -> Vec<Marked> {
+    let answer = &arm.greedy.samples[0].answer;
+    let right = |item: &Item| run.example.groundtruth.contains(item);
+    answer
+        .names
+        .iter()
+        .enumerate()
+        .map(|(rank, item)| Marked {
+            text: item.to_string(),
+            right: right(item) && !answer.names[..rank].contains(item),
+            repeated: answer.names[..rank].contains(item),
+        })
+        .collect()
+}
