@@ -61,7 +61,10 @@ fn main() -> Outcome {
     format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
     let samples = training.validation(&task)?;
 
-    let shape = ModelConfig::small(tokenizer.vocab_size(), options.width, options.layers, options.heads);
+    let shape = ModelConfig {
+        end_tokens: vec![task.prompter().end()],
+        ..ModelConfig::small(tokenizer.vocab_size(), options.width, options.layers, options.heads)
+    };
     let policy = Policy::new(&shape, config.seed, &device()?.autodiff())?;
     println!(
         "{} parameters, {} demonstrations, {} tokens in the vocabulary",

@@ -49,7 +49,7 @@ impl Plan {
 
     /// Some tens of minutes.
     pub fn full(seed: u64) -> Self {
-        Self { seeds: (seed..seed + 3).collect(), conversations: 8000, sft_steps: 4000, rl_steps: 80, test: 1000 }
+        Self { seeds: (seed..seed + 3).collect(), conversations: 4000, sft_steps: 1800, rl_steps: 80, test: 1000 }
     }
 
     /// # Errors

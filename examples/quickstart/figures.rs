@@ -77,38 +77,48 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
     table
 }
 
-/// What reinforcement learning changed, on the same conversations, with intervals.
+/// What reinforcement learning changed, on the same conversations, with intervals; behind them each seed.
 ///
 /// # Errors
 /// With fewer than two test conversations.
 pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
-    let mut table = Table::new(["difference", "in", "lists", "mean [95%]", "each seed"]);
+    let mut table = Table::new(["difference", "in", "greedy lists", "sampled lists"]);
     let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
-    let (sft, rank_grpo, others) = (1, 2, 3..runs[0].arms.len());
-    let mut add = |measure: &str, first: usize, second: usize, value: &dyn Fn(&JudgedList) -> f64, how: Lists| {
-        let of_run = |run: &Run| -> Vec<f64> {
-            let values = |place: usize| how.of(&run.arms[place]).samples.iter().map(|sample| value(&sample.judged));
-            values(first).zip(values(second)).map(|(a, b)| a - b).collect()
-        };
-        let each: Vec<Vec<f64>> = runs.iter().map(of_run).collect();
-        let all = each.concat();
-        let interval = cluster_bootstrap(&all, &(0..all.len()).collect::<Vec<_>>(), 1, 10_000)?;
-        let means = each.iter().map(|values| format!("{:+.3}", values.iter().sum::<f64>() / values.len() as f64));
+    let mut add = |measure: &str, first: usize, second: usize, value: &dyn Fn(&JudgedList) -> f64| {
+        let cell = |lists| difference(runs, [first, second], lists, value);
         let name = format!("{} - {}", runs[0].arms[first].name, runs[0].arms[second].name);
-        let means = means.collect::<Vec<_>>().join(" ");
-        table.row(&name, [measure.to_string(), how.name().to_string(), format!("{interval:.3}"), means]);
+        table.row(&name, [measure.to_string(), cell(Lists::Greedy)?, cell(Lists::Sampled)?]);
         Ok::<(), Box<dyn Error>>(())
     };
-    for how in [Lists::Greedy, Lists::Sampled] {
-        for trained in std::iter::once(rank_grpo).chain(others.clone()) {
-            add("NDCG@10", trained, sft, &ndcg, how)?;
-        }
-        for other in others.clone() {
-            add("NDCG@10", rank_grpo, other, &ndcg, how)?;
-            add("hits@4-10", rank_grpo, other, &tail, how)?;
-        }
+    let (sft, rank_grpo, others) = (1, 2, 3..runs[0].arms.len());
+    for trained in rank_grpo..others.end {
+        add("NDCG@10", trained, sft, &ndcg)?;
+    }
+    for other in others {
+        add("NDCG@10", rank_grpo, other, &ndcg)?;
+        add("hits@4-10", rank_grpo, other, &tail)?;
     }
     Ok(table)
+}
+
+/// The mean difference between two policies with its interval, and with several seeds that of each.
+fn difference(
+    runs: &[Run],
+    [first, second]: [usize; 2],
+    lists: Lists,
+    value: &dyn Fn(&JudgedList) -> f64,
+) -> Result<String, Box<dyn Error>> {
+    let of_run = |run: &Run| -> Vec<f64> {
+        let values = |place: usize| lists.of(&run.arms[place]).samples.iter().map(|sample| value(&sample.judged));
+        values(first).zip(values(second)).map(|(a, b)| a - b).collect()
+    };
+    let each: Vec<Vec<f64>> = runs.iter().map(of_run).collect();
+    let all = each.concat();
+    let interval = cluster_bootstrap(&all, &(0..all.len()).collect::<Vec<_>>(), 1, 10_000)?;
+    let means: Vec<String> =
+        each.iter().map(|values| format!("{:+.3}", values.iter().sum::<f64>() / values.len() as f64)).collect();
+    let seeds = if runs.len() == 1 { String::new() } else { format!(" ({})", means.join(" ")) };
+    Ok(format!("{interval:.3}{seeds}"))
 }
 
 /// What the intervals of [`differences`] mean.

@@ -135,3 +135,65 @@ pub(crate) fn table<'r>(rows: &[&'r Row<'_>], values: impl Fn(&'r Row<'_>) -> &'
     });
     padded.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use convrec_text::segments::{NO_RANK, Segments as TokenRanks};
+
+    use super::*;
+
+    /// A row whose tokens have these ranks.
+    fn row<'a>(sample: &'a Sample, ranks: &[i32], items: usize, ended: bool) -> Row<'a> {
+        let n = ranks.len();
+        let completion = Completion { tokens: vec![7; n], log_probs: vec![-1.0; n], entropies: vec![0.5; n], ended };
+        let segments = TokenRanks { ranks: ranks.to_vec(), items, ended };
+        let answer =
+            Answer { text: String::new(), names: vec![], items: vec![None; items], unparsed_lines: 0, segments };
+        Row { sample, completion, answer, relevant: vec![], rewards: vec![] }
+    }
+
+    fn collated(rows: &[Row<'_>], mask_truncated: bool) -> LossInputs {
+        let reward = Reward::Rank(RankReward::ExpInf);
+        let collation = Collation { n_ranks: 2, reward, shaping: LengthShaping::default(), mask_truncated };
+        let advantages = vec![vec![1.0, -1.0]; rows.len()];
+        collation.inputs(&rows.iter().collect::<Vec<_>>(), &advantages.iter().collect::<Vec<_>>()).unwrap()
+    }
+
+    fn segments(inputs: &LossInputs) -> Vec<Option<usize>> {
+        (0..inputs.segments.len()).map(|token| inputs.segments.get(token)).collect()
+    }
+
+    fn sample() -> Sample {
+        Sample { id: "a-1".into(), prompt: vec![1], seen: vec![], groundtruth: vec![] }
+    }
+
+    /// Quirk S3: the end token is in the last item's segment, and its advantage is that of length shaping.
+    #[test]
+    fn the_end_token_shares_the_last_items_ratio_and_has_its_own_advantage() {
+        let sample = sample();
+        let exact = row(&sample, &[0, 0, 1, END], 2, true);
+        let early = row(&sample, &[0, END], 1, true);
+        let inputs = collated(&[exact, early], false);
+        assert_eq!(inputs.shape, [2, 4]);
+        assert_eq!(segments(&inputs), [Some(0), Some(0), Some(1), Some(1), Some(0), Some(0), None, None]);
+        assert_eq!(inputs.advantages, [1.0, 1.0, -1.0, 0.1, 1.0, -0.1, 0.0, 0.0]);
+        assert_eq!(inputs.mask, [true, true, true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn tokens_of_no_rank_and_surplus_items_earn_nothing_from_ranks() {
+        let sample = sample();
+        let inputs = collated(&[row(&sample, &[NO_RANK, 0, 1, 2, 3, END], 4, true)], false);
+        assert_eq!(segments(&inputs), [None, Some(0), Some(1), Some(2), Some(2), Some(2)]);
+        assert_eq!(inputs.advantages, [0.0, 1.0, -1.0, -0.1, -0.1, -0.1]);
+    }
+
+    #[test]
+    fn rows_that_were_cut_can_be_left_out() {
+        let sample = sample();
+        let rows = [row(&sample, &[0, 1, 1], 2, false)];
+        assert_eq!(collated(&rows, false).mask, [true; 3]);
+        assert_eq!(collated(&rows, true).mask, [false; 3]);
+        assert_eq!(collated(&rows, false).advantages, [1.0, -1.0, -1.0]);
+    }
+}

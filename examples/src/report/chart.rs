@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 /// A named curve.
@@ -28,6 +29,10 @@ impl Line {
     }
 }
 
+/// Of a chart, in pixels.
+const SIZE: (u32, u32) = (470, 310);
+/// The height of title and legend.
+const TOP: u32 = 48;
 const COLOURS: [RGBColor; 6] = [
     RGBColor(55, 115, 200),
     RGBColor(222, 100, 40),
@@ -52,9 +57,10 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
     let up = (y.start - room).max(if y.start >= 0.0 { 0.0 } else { f64::NEG_INFINITY })..y.end + room;
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (470, 290)).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .caption(title, ("sans-serif", 15))
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let (top, bottom) = area.split_vertically(TOP);
+        legend(&top, title, lines)?;
+        let mut chart = ChartBuilder::on(&bottom)
             .margin(10)
             .x_label_area_size(34)
             .y_label_area_size(46)
@@ -62,6 +68,7 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
         chart
             .configure_mesh()
             .x_desc(x)
+            .x_label_formatter(&|x| format!("{x:.0}"))
             .disable_x_mesh()
             .bold_line_style(BLACK.mix(0.08))
             .light_line_style(WHITE)
@@ -69,15 +76,26 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
             .x_labels(6)
             .y_labels(6)
             .draw()?;
-        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
-            chart
-                .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?
-                .label(&line.name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], colour.stroke_width(2)));
+        for (line, colour) in coloured(lines) {
+            chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?;
         }
-        let (place, ground) = (SeriesLabelPosition::UpperRight, WHITE.mix(0.8));
-        chart.configure_series_labels().position(place).background_style(ground).draw()?;
         area.present()?;
     }
     Ok(Some(svg))
+}
+
+/// The title, and below it the names of the lines, side by side.
+fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> {
+    area.draw(&Text::new(title.to_string(), (14, 12), ("sans-serif", 15)))?;
+    let mut x = 14;
+    for (line, colour) in coloured(lines) {
+        area.draw(&PathElement::new([(x, 40), (x + 12, 40)], colour.stroke_width(3)))?;
+        area.draw(&Text::new(line.name.clone(), (x + 16, 35), ("sans-serif", 11)))?;
+        x += 30 + area.estimate_text_size(&line.name, &("sans-serif", 11).into_text_style(area))?.0 as i32;
+    }
+    Ok(())
+}
+
+fn coloured(lines: &[Line]) -> impl Iterator<Item = (&Line, &RGBColor)> {
+    lines.iter().zip(COLOURS.iter().cycle())
 }
