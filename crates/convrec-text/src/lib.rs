@@ -31,6 +31,7 @@
 //! |---|---|
 //! | [`ListFormat`], [`ParsedList`] | lists as text: written, and read with the lines they stand on |
 //! | [`segments`] | which rank each token belongs to |
+//! | [`ListTrie`] | what may be written next so that a list cannot leave the catalog |
 //! | [`TextTokenizer`] | byte-level BPE: trained, loaded, saved; the bytes of each token |
 //! | [`PromptFormat`], [`Prompter`] | conversations as prompts of small policies trained from nothing |
 //! | [`ChatTemplate`] | conversations as prompts of pretrained chat models |
@@ -46,6 +47,7 @@ mod prompt;
 pub mod segments;
 mod tokenizer;
 mod train;
+mod trie;
 mod white;
 
 pub use chat::{ChatError, ChatTemplate};
@@ -53,3 +55,4 @@ pub use list::{ListFormat, ParsedEntry, ParsedList, Reason, Style, UnparsedLine,
 pub use prompt::{PromptFormat, Prompter};
 pub use tokenizer::{TextTokenizer, TokenizerError};
 pub use train::TrainConfig;
+pub use trie::{ListCursor, ListTrie, TrieError};

@@ -1,0 +1,175 @@
+//! Lists under a [`ListTrie`] against an independent, slow statement of what may be written.
+
+use std::collections::BTreeSet;
+
+use convrec_core::{Item, ItemId};
+use convrec_text::{ListFormat, ListTrie, Style, TextTokenizer, TrainConfig, TrieError, Years};
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
+const PLAIN: ListFormat = ListFormat { style: Style::Plain, years: Years::Required };
+const NUMBERED: ListFormat = ListFormat { style: Style::Numbered, years: Years::Required };
+
+fn tokenizer(items: &[Item], vocab_size: usize) -> TextTokenizer {
+    let corpus: Vec<String> = items.iter().map(|item| format!("{item}\n")).collect();
+    TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size, ..Default::default() }).unwrap()
+}
+
+/// The tokens that may follow `written`: those that go on to a full list of items that are neither excluded nor repeated.
+/// Tries every item at every rank.
+fn slow(
+    tokenizer: &TextTokenizer,
+    format: ListFormat,
+    end: u32,
+    items: &[Item],
+    n: usize,
+    excluded: &[ItemId],
+    written: &[u32],
+) -> BTreeSet<u32> {
+    let line = |rank, item| tokenizer.encode(&format.line(rank, item)).unwrap();
+    let (mut rest, mut used) = (written, excluded.to_vec());
+    for rank in 0..n {
+        let lines = items.iter().enumerate().map(|(place, item)| (ItemId(place as u32), line(rank, item)));
+        let open: Vec<(ItemId, Vec<u32>)> = lines.filter(|(id, _)| !used.contains(id)).collect();
+        match open.iter().find(|(_, line)| rest.starts_with(line)) {
+            Some((id, line)) => {
+                used.push(*id);
+                rest = &rest[line.len()..];
+            }
+            None => return open.iter().filter(|(_, line)| line.starts_with(rest)).map(|(_, line)| line[rest.len()]).collect(),
+        }
+    }
+    if rest.is_empty() { [end].into() } else { BTreeSet::new() }
+}
+
+/// Titles that begin alike, and titles of any letters.
+fn titles() -> impl Strategy<Value = Vec<Item>> {
+    let title = prop_oneof![
+        "(The )?(Heat|Up|Alien|Aliens)( [2-4]| II| Returns)?",
+        "[a-c]{1,3}( [a-c]{1,3}){0,2}",
+        "\\PC{0,6}[a-zA-Z\u{e9}\u{65e5}\u{1f600}]\\PC{0,3}",
+    ];
+    let year = prop_oneof![Just(None), (1990..1993i32).prop_map(Some)];
+    prop::collection::btree_set((title, year), 1..40).prop_map(|set| set.into_iter().map(Item::from).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn only_what_the_slow_version_allows(
+        items in titles(),
+        vocab in 270..600usize,
+        numbered: bool,
+        n in 1..6usize,
+        seed in prop::collection::vec(any::<prop::sample::Index>(), 200),
+        excluded in subsequence((0..40u32).collect::<Vec<_>>(), 0..20),
+    ) {
+        let tokenizer = tokenizer(&items, vocab);
+        let end = tokenizer.special_id("<eos>").unwrap();
+        let format = if numbered { NUMBERED } else { PLAIN };
+        let excluded: Vec<ItemId> = excluded.into_iter().map(ItemId).collect();
+        let left = (0..items.len() as u32).filter(|id| !excluded.contains(&ItemId(*id))).count();
+        let trie = match ListTrie::new(&tokenizer, format, end, &items, n) {
+            // Titles that are white space apart are one line.
+            Err(TrieError::Ambiguous(a, b)) => {
+                prop_assert!(format.line(0, &b).starts_with(&format.line(0, &a)), "{a:?} {b:?}");
+                return Ok(());
+            }
+            Err(TrieError::TooFew { wanted, .. }) => {
+                prop_assert_eq!(wanted, n);
+                prop_assert!(items.len() < n);
+                return Ok(());
+            }
+            Err(other) => return Err(TestCaseError::fail(other.to_string())),
+            Ok(trie) => trie,
+        };
+        let mut cursor = match trie.cursor(&excluded) {
+            Ok(cursor) => cursor,
+            Err(error) => {
+                prop_assert!(left < n, "{}", error);
+                return Ok(());
+            }
+        };
+        prop_assert!(left >= n);
+        let mut written = vec![];
+        for choice in seed.iter().cycle() {
+            let allowed: BTreeSet<u32> = cursor.allowed().iter().copied().collect();
+            prop_assert_eq!(allowed.len(), cursor.allowed().len());
+            let expected = slow(&tokenizer, format, end, &items, n, &excluded, &written);
+            prop_assert_eq!(&allowed, &expected, "after {:?}", tokenizer.decode(&written));
+            let token = *choice.get(cursor.allowed());
+            cursor.push(token);
+            written.push(token);
+            if token == end {
+                break;
+            }
+        }
+        prop_assert!(cursor.allowed().is_empty());
+        let list: Vec<Item> = cursor.items().iter().map(|id| items[id.index()].clone()).collect();
+        prop_assert_eq!(list.len(), n);
+        prop_assert_eq!(cursor.items().iter().collect::<BTreeSet<_>>().len(), n);
+        prop_assert!(cursor.items().iter().all(|id| !excluded.contains(id)));
+        prop_assert_eq!(tokenizer.decode(&written[..written.len() - 1]), format.render(&list));
+    }
+}
+
+#[test]
+fn every_item_can_be_written() {
+    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "H"].map(|title| Item::new(title, 1995)).to_vec();
+    let tokenizer = tokenizer(&items, 300);
+    let trie = ListTrie::new(&tokenizer, PLAIN, 0, &items, 1).unwrap();
+    for (place, item) in items.iter().enumerate() {
+        let mut cursor = trie.cursor(&[]).unwrap();
+        tokenizer.encode(&PLAIN.line(0, item)).unwrap().into_iter().for_each(|token| cursor.push(token));
+        assert_eq!(cursor.items(), [ItemId(place as u32)]);
+        assert_eq!(cursor.allowed(), [0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_is_said() {
+    let items = [Item::new("Heat", 1995), Item::new("Heat", 1995)];
+    let tokenizer = tokenizer(&items, 300);
+    let error = ListTrie::new(&tokenizer, PLAIN, 0, &items, 1).unwrap_err().to_string();
+    assert!(error.contains("\"Heat (1995)\" and \"Heat (1995)\" cannot be told apart"), "{error}");
+    let error = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 2).unwrap_err().to_string();
+    assert!(error.contains("a list of 2 items cannot be made of the 1 that are left"), "{error}");
+    let one = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 1).unwrap();
+    assert!(one.cursor(&[ItemId(0)]).is_err());
+    assert!(one.cursor(&[ItemId(9)]).is_ok());
+}
+
+#[test]
+#[should_panic(expected = "cannot come here")]
+fn other_tokens_are_refused() {
+    let items = [Item::new("Heat", 1995)];
+    let tokenizer = tokenizer(&items, 300);
+    let end = tokenizer.special_id("<eos>").unwrap();
+    ListTrie::new(&tokenizer, PLAIN, end, &items, 1).unwrap().cursor(&[]).unwrap().push(end);
+}
+
+/// The catalog of the paper's data with a real model's tokenizer: how much of a list is decided.
+#[test]
+fn a_real_catalog_with_a_real_tokenizer() {
+    let Some(catalog) = convrec_testdata::data_path("catalog/reddit_v2.jsonl") else { return };
+    let Some(model) = convrec_testdata::model_path("smollm2-135m-instruct/tokenizer.json") else { return };
+    let items: Vec<convrec_core::CatalogItem> = convrec_core::jsonl::read_file(catalog).unwrap();
+    let items: Vec<Item> = items.iter().map(|item| item.item()).collect();
+    let tokenizer = TextTokenizer::load(model).unwrap();
+    let trie = ListTrie::new(&tokenizer, PLAIN, 2, &items, 20).unwrap();
+    let (mut tokens, mut decisions) = (0, 0);
+    for (place, item) in items.iter().enumerate() {
+        let mut cursor = trie.cursor(&[]).unwrap();
+        for token in tokenizer.encode(&PLAIN.line(0, item)).unwrap() {
+            tokens += 1;
+            decisions += usize::from(cursor.allowed().len() > 1);
+            cursor.push(token);
+        }
+        assert_eq!(cursor.items(), [ItemId(place as u32)]);
+    }
+    let of_item = |count: usize| count as f64 / items.len() as f64;
+    let (tokens, decisions) = (of_item(tokens), of_item(decisions));
+    println!("{tokens:.2} tokens, {decisions:.2} decisions an item; {} first tokens", trie.first_tokens().len());
+    assert!(decisions < tokens / 3.0);
+}
