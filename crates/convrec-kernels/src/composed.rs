@@ -75,6 +75,36 @@ pub fn token_log_probs(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let logits = linear(hidden, weight).div_scalar(temperature); // [M, V]
+    log_probs_of(logits, targets)
+}
+
+/// See [`crate::token_log_probs_within`].
+pub fn token_log_probs_within(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    allowed: &[&[u32]],
+    temperature: f32,
+) -> (Tensor<1>, Tensor<1>) {
+    let (m, device) = (allowed.len(), hidden.device());
+    let mut union: Vec<u32> = allowed.concat();
+    union.sort_unstable();
+    union.dedup();
+    let u = union.len();
+    let place = |token: u32| union.binary_search(&token).expect("the union holds every allowed token");
+    let mut scores = vec![HIDDEN; m * u];
+    for (row, tokens) in allowed.iter().enumerate() {
+        tokens.iter().for_each(|token| scores[row * u + place(*token)] = 0.0);
+    }
+    let targets = targets.into_data().iter::<i64>().map(|token| place(token as u32) as i64).collect::<Vec<_>>();
+    let targets = Tensor::from_data(TensorData::new(targets, [m]), &device);
+    let columns: Vec<i64> = union.into_iter().map(i64::from).collect();
+    let columns = Tensor::<1, Int>::from_data(TensorData::new(columns, [u]), &device);
+    let logits = linear(hidden, weight.select(0, columns)).div_scalar(temperature); // [M, U]
+    log_probs_of(logits + Tensor::from_data(TensorData::new(scores, [m, u]), &device), targets)
+}
+
+fn log_probs_of(logits: Tensor<2>, targets: Tensor<1, Int>) -> (Tensor<1>, Tensor<1>) {
     let all = activation::log_softmax(logits, 1);
     let entropies = all.clone().detach();
     let entropies = (entropies.clone().exp() * entropies).sum_dim(1).neg();

@@ -236,6 +236,29 @@ pub fn token_log_probs(
     composed::token_log_probs(hidden, weight, targets, temperature)
 }
 
+/// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m, among them its target.
+///
+/// Only the rows of `weight` that some `allowed[m]` names take part, U of them in all; `[M, U]` logits are made.
+///
+/// # Shapes
+/// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V; to `([M], [M])`.
+///
+/// # Panics
+/// When the shapes do not agree, the temperature is not positive, or a target is in no set.
+pub fn token_log_probs_within(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    allowed: &[&[u32]],
+    temperature: f32,
+) -> (Tensor<1>, Tensor<1>) {
+    let ([m, d], [_, width], [n]) = (hidden.dims(), weight.dims(), targets.dims());
+    let fits = m == n && m == allowed.len() && d == width;
+    assert!(fits, "hidden [{m}, {d}], {width} columns, {n} targets and {} sets do not fit", allowed.len());
+    assert!(temperature > 0.0, "the temperature must be positive, not {temperature}");
+    composed::token_log_probs_within(hidden, weight, targets, allowed, temperature)
+}
+
 /// Applies `f` to the rows of x along its last dimension, all in one matrix; `f` makes rows of `width` elements.
 pub(crate) fn with_rows<const N: usize>(
     x: Tensor<N>,

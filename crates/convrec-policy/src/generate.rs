@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use crate::cache::LayerCache;
 use crate::decoder::{Mask, Pass, Policy};
-use crate::sampling::Sampling;
+use crate::constraint::Constraint;
+use crate::sampling::{Drawn, Sampling};
 
 /// What to generate.
 #[derive(Debug, Clone)]
@@ -52,6 +53,32 @@ impl Policy {
     /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or `max_new_tokens` is 0, or
     /// [`Sampling::check`] fails.
     pub fn generate(&self, prompts: &[&[u32]], config: &Generation) -> Vec<Vec<Completion>> {
+        self.run_batches(prompts, config, &|_| None)
+    }
+
+    /// As [`Policy::generate`], each completion under a constraint: `begin` makes those of prompt p.
+    ///
+    /// Tokens are drawn from the distribution renormalised over the allowed tokens; log-probabilities and entropies are
+    /// of that distribution, and 0 where there is no choice. [`Policy::log_probs_within`] computes the same numbers.
+    /// A completion also ends where nothing is allowed any more.
+    ///
+    /// # Panics
+    /// As [`Policy::generate`], and when a constraint allows nothing to begin with.
+    pub fn generate_within<'c>(
+        &self,
+        prompts: &[&[u32]],
+        config: &Generation,
+        begin: &dyn Fn(usize) -> Box<dyn Constraint + 'c>,
+    ) -> Vec<Vec<Completion>> {
+        self.run_batches(prompts, config, &|p| Some(begin(p)))
+    }
+
+    fn run_batches<'c>(
+        &self,
+        prompts: &[&[u32]],
+        config: &Generation,
+        begin: &dyn Fn(usize) -> Option<Box<dyn Constraint + 'c>>,
+    ) -> Vec<Vec<Completion>> {
         assert!(config.group_size > 0 && config.max_new_tokens > 0, "group_size and max_new_tokens must be positive");
         config.sampling.check().unwrap_or_else(|e| panic!("sampling, {e}"));
         prompts.iter().for_each(|prompt| self.assert_known(prompt));
@@ -59,7 +86,7 @@ impl Policy {
         order.sort_by_key(|&p| prompts[p].len());
         let mut results: Vec<Vec<Completion>> = vec![vec![]; prompts.len()];
         for batch in order.chunks((config.max_rows / config.group_size).max(1)) {
-            for (p, completions) in batch.iter().zip(Batch::new(self, prompts, batch, config).run()) {
+            for (p, completions) in batch.iter().zip(Batch::new(self, prompts, batch, config, begin).run()) {
                 results[*p] = completions;
             }
         }
@@ -67,29 +94,66 @@ impl Policy {
     }
 }
 
-struct Batch<'a> {
+struct Batch<'a, 'c> {
     policy: &'a Policy,
     config: &'a Generation,
     prompts: Vec<&'a [u32]>,
-    rows: Vec<Row>,
+    rows: Vec<Row<'c>>,
     /// The prompts still in the batch, by their place in `prompts`.
     active: Vec<usize>,
     caches: Vec<LayerCache>,
 }
 
-struct Row {
+struct Row<'c> {
     completion: Completion,
     rng: ChaCha8Rng,
+    constraint: Option<Box<dyn Constraint + 'c>>,
 }
 
-impl<'a> Batch<'a> {
-    fn new(policy: &'a Policy, all: &[&'a [u32]], batch: &[usize], config: &'a Generation) -> Self {
+impl Row<'_> {
+    /// Draws the next token; `logits` are `[V]`.
+    fn draw(&mut self, logits: &[f32], prompt: &[u32], config: &Generation) {
+        let sampling = &config.sampling;
+        let history = || [prompt, &self.completion.tokens].concat();
+        let mut history = if sampling.repetition_penalty == 1.0 { vec![] } else { history() };
+        let drawn = match &self.constraint {
+            None => sampling.draw(logits, &history, &mut self.rng),
+            Some(constraint) => match constraint.allowed() {
+                [only] => Drawn { token: *only, log_prob: 0.0, entropy: 0.0 },
+                allowed => {
+                    let place = |token: &u32| allowed.binary_search(token).ok().map(|place| place as u32);
+                    history = history.iter().filter_map(place).collect();
+                    let logits: Vec<f32> = allowed.iter().map(|token| logits[*token as usize]).collect();
+                    let drawn = sampling.draw(&logits, &history, &mut self.rng);
+                    Drawn { token: allowed[drawn.token as usize], ..drawn }
+                }
+            },
+        };
+        self.completion.tokens.push(drawn.token);
+        self.completion.log_probs.push(drawn.log_prob);
+        self.completion.entropies.push(drawn.entropy);
+        self.completion.ended = drawn.token == config.end_token;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.push(drawn.token);
+            self.completion.ended |= constraint.allowed().is_empty();
+        }
+    }
+}
+
+impl<'a, 'c> Batch<'a, 'c> {
+    fn new(
+        policy: &'a Policy,
+        all: &[&'a [u32]],
+        batch: &[usize],
+        config: &'a Generation,
+        begin: &dyn Fn(usize) -> Option<Box<dyn Constraint + 'c>>,
+    ) -> Self {
         let g = config.group_size;
         let row = |n: usize| {
             let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
             rng.set_stream((batch[n / g] * g + n % g) as u64);
             let completion = Completion { tokens: vec![], log_probs: vec![], entropies: vec![], ended: false };
-            Row { completion, rng }
+            Row { completion, rng, constraint: begin(batch[n / g]) }
         };
         let layers = policy.config().num_hidden_layers;
         Self {
@@ -166,13 +230,7 @@ impl<'a> Batch<'a> {
     fn draw<'l>(&mut self, logits: impl Fn(usize) -> &'l [f32] + Sync) {
         let (g, config, prompts) = (self.config.group_size, self.config, &self.prompts);
         self.rows.par_iter_mut().enumerate().filter(|(_, row)| !row.completion.ended).for_each(|(index, row)| {
-            let history = || [prompts[index / g], &row.completion.tokens].concat();
-            let history = if config.sampling.repetition_penalty == 1.0 { vec![] } else { history() };
-            let drawn = config.sampling.draw(logits(index), &history, &mut row.rng);
-            row.completion.tokens.push(drawn.token);
-            row.completion.log_probs.push(drawn.log_prob);
-            row.completion.entropies.push(drawn.entropy);
-            row.completion.ended = drawn.token == config.end_token;
+            row.draw(logits(index), prompts[index / g], config);
         });
     }
 

@@ -93,6 +93,7 @@
 
 mod cache;
 mod config;
+mod constraint;
 mod decoder;
 mod generate;
 mod hugging_face;
@@ -102,6 +103,7 @@ mod sampling;
 mod weights;
 
 pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig};
+pub use constraint::{Allowed, Constraint};
 pub use decoder::Policy;
 pub use generate::{Completion, Generation};
 pub use log_probs::{Sequence, TokenLogProbs};

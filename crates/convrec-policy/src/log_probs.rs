@@ -2,6 +2,7 @@
 
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
+use crate::constraint::Allowed;
 use crate::decoder::Policy;
 
 /// A prompt and what was written after it, as token ids.
@@ -30,27 +31,63 @@ impl Policy {
     /// # Panics
     /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], temperature: f32) -> TokenLogProbs {
+        let places = Places::of(sequences, |_, _| true);
+        self.at(sequences, &places, temperature, |hidden, targets| {
+            convrec_kernels::token_log_probs(hidden, self.output_matrix(), targets, temperature)
+        })
+    }
+
+    /// As [`Policy::log_probs`], under `softmax(logits / temperature)` renormalised over the tokens that were allowed:
+    /// what [`Policy::generate_within`] draws from. `allowed` has an entry for each sequence. Where only one token is
+    /// allowed the log-probability and the entropy are 0, and nothing is computed.
+    ///
+    /// Only the rows of the output matrix that some place allows are read.
+    ///
+    /// # Panics
+    /// As [`Policy::log_probs`], and when `allowed` does not fit the sequences.
+    pub fn log_probs_within(
+        &self,
+        sequences: &[Sequence<'_>],
+        allowed: &[&Allowed],
+        temperature: f32,
+    ) -> TokenLogProbs {
+        let fits = sequences.iter().zip(allowed).all(|(s, allowed)| s.completion.len() == allowed.len());
+        assert!(fits && sequences.len() == allowed.len(), "one entry of `allowed` for every token of every sequence");
+        let places = Places::of(sequences, |row, t| !allowed[row].is_forced(t));
+        let sets: Vec<&[u32]> = places.tokens.iter().map(|&(row, t)| allowed[row].at(t)).collect();
+        self.at(sequences, &places, temperature, |hidden, targets| {
+            convrec_kernels::token_log_probs_within(hidden, self.output_matrix(), targets, &sets, temperature)
+        })
+    }
+
+    /// `compute` is given the hidden states `[M, D]` that the M places are read from, and their tokens `[M]`.
+    fn at(
+        &self,
+        sequences: &[Sequence<'_>],
+        places: &Places,
+        temperature: f32,
+        compute: impl FnOnce(Tensor<2>, Tensor<1, Int>) -> (Tensor<1>, Tensor<1>),
+    ) -> TokenLogProbs {
         assert!(temperature > 0.0, "temperature must be positive");
-        let b = sequences.len();
-        let width = sequences.iter().map(|s| s.completion.len()).max().expect("at least one sequence");
+        assert!(!sequences.is_empty(), "at least one sequence");
         sequences.iter().flat_map(|s| [s.prompt, s.completion]).for_each(|tokens| self.assert_known(tokens));
-        let device = self.device();
-        let places = Places::of(sequences);
-        if places.read.is_empty() {
+        let (b, width, device) = (sequences.len(), places.width, self.device());
+        if places.tokens.is_empty() {
             let zeros = Tensor::zeros([b, width], &device);
             return TokenLogProbs { log_probs: zeros.clone(), entropies: zeros };
         }
         let hidden = self.hidden(places.ids(sequences, &device)); // [B, L, D]
         let [_, l, d] = hidden.dims();
-        let index = |values: Vec<i64>| {
+        let index = |of: &dyn Fn(usize, usize) -> usize| {
+            let values: Vec<i64> = places.tokens.iter().map(|&(row, t)| of(row, t) as i64).collect();
             let n = values.len();
             Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
         };
-        let hidden = hidden.reshape([b * l, d]).select(0, index(places.read)); // [M, D]
-        let targets = index(places.targets); // [M]
-        let (log_probs, entropies) =
-            convrec_kernels::token_log_probs(hidden, self.output_matrix(), targets, temperature); // [M] each
-        let write = index(places.write);
+        // A token is predicted where the one before it stands.
+        let read = index(&|row, t| row * l + sequences[row].prompt.len() - 1 + t);
+        let targets = index(&|row, t| sequences[row].completion[t] as usize);
+        let write = index(&|row, t| row * width + t);
+        let (log_probs, entropies) = compute(hidden.reshape([b * l, d]).select(0, read), targets); // [M] each
         let spread = |values: Tensor<1>| {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
             zeros.select_assign(0, write.clone(), values, IndexingUpdateOp::Add).reshape([b, width])
@@ -59,29 +96,28 @@ impl Policy {
     }
 }
 
-/// Where the completion tokens are read from (rows of `[B L]`) and written to (places of `[B T]`).
+/// The completion tokens whose log-probabilities are computed.
 struct Places {
-    read: Vec<i64>,
-    write: Vec<i64>,
-    targets: Vec<i64>,
+    /// The row and the place in its completion of each of the M tokens.
+    tokens: Vec<(usize, usize)>,
+    /// T, the longest completion.
+    width: usize,
+    /// L, the longest prompt and completion together.
     length: usize,
 }
 
 impl Places {
-    fn of(sequences: &[Sequence<'_>]) -> Self {
-        let width = sequences.iter().map(|s| s.completion.len()).max().unwrap_or(0);
-        // The last token is only ever a target.
-        let length = sequences.iter().map(|s| s.prompt.len() + s.completion.len() - 1).max().unwrap_or(0);
-        let mut places = Self { read: vec![], write: vec![], targets: vec![], length };
+    fn of(sequences: &[Sequence<'_>], counts: impl Fn(usize, usize) -> bool) -> Self {
         for (row, sequence) in sequences.iter().enumerate() {
             assert!(!sequence.prompt.is_empty(), "the prompt of row {row} is empty");
-            for (t, token) in sequence.completion.iter().enumerate() {
-                places.read.push((row * length + sequence.prompt.len() - 1 + t) as i64);
-                places.write.push((row * width + t) as i64);
-                places.targets.push(i64::from(*token));
-            }
         }
-        places
+        let of_row = |row: usize| (0..sequences[row].completion.len()).map(move |t| (row, t));
+        Self {
+            tokens: (0..sequences.len()).flat_map(of_row).filter(|&(row, t)| counts(row, t)).collect(),
+            width: sequences.iter().map(|s| s.completion.len()).max().unwrap_or(0),
+            // The last token is only ever a target.
+            length: sequences.iter().map(|s| s.prompt.len() + s.completion.len() - 1).max().unwrap_or(0),
+        }
     }
 
     /// `[B, L]`, padded on the right with token 0, which nothing real sees.

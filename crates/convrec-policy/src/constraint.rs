@@ -1,0 +1,84 @@
+//! Sampling and training on part of the vocabulary.
+
+/// What may be written next in one completion.
+///
+/// A constrained policy draws from `softmax(logits / temperature)` renormalised over the allowed tokens; a trainer must
+/// do the same ([`Policy::log_probs_within`](crate::Policy::log_probs_within)), or its ratios are biased.
+pub trait Constraint: Send {
+    /// The tokens that may come next: ascending, each once. One where there is no choice, none after the end.
+    fn allowed(&self) -> &[u32];
+
+    /// Goes on with a token, one of the allowed ones.
+    fn push(&mut self, token: u32);
+}
+
+/// The tokens that were allowed at each place of a completion of T tokens, as flat arrays.
+///
+/// ```
+/// use convrec_policy::{Allowed, Constraint};
+///
+/// /// Token 5 or 7, and then the end token 0.
+/// struct Two(Vec<u32>);
+/// impl Constraint for Two {
+///     fn allowed(&self) -> &[u32] {
+///         &self.0
+///     }
+///     fn push(&mut self, token: u32) {
+///         self.0 = if token == 0 { vec![] } else { vec![0] };
+///     }
+/// }
+///
+/// let allowed = Allowed::along(&mut Two(vec![5, 7]), &[7, 0]);
+/// assert_eq!((allowed.len(), allowed.at(0), allowed.at(1)), (2, &[5, 7][..], &[0][..]));
+/// assert!(allowed.is_forced(1));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// Where each place's tokens begin; one more for the end.
+    first: Vec<usize>,
+    tokens: Vec<u32>,
+}
+
+impl Allowed {
+    /// Walks a constraint along a completion.
+    ///
+    /// # Panics
+    /// When a token is not allowed where it stands.
+    pub fn along(constraint: &mut dyn Constraint, completion: &[u32]) -> Self {
+        let mut allowed = Self { first: vec![0], tokens: vec![] };
+        for (t, token) in completion.iter().enumerate() {
+            let here = constraint.allowed();
+            assert!(here.binary_search(token).is_ok(), "token {token} at place {t} is not allowed there");
+            allowed.tokens.extend_from_slice(here);
+            allowed.first.push(allowed.tokens.len());
+            constraint.push(*token);
+        }
+        allowed
+    }
+
+    /// The tokens allowed at place t.
+    ///
+    /// # Panics
+    /// When t is not below [`len`](Self::len).
+    pub fn at(&self, t: usize) -> &[u32] {
+        &self.tokens[self.first[t]..self.first[t + 1]]
+    }
+
+    /// Whether only one token is allowed at place t: its log-probability is 0 whatever the weights are.
+    ///
+    /// # Panics
+    /// When t is not below [`len`](Self::len).
+    pub fn is_forced(&self, t: usize) -> bool {
+        self.at(t).len() == 1
+    }
+
+    /// T.
+    pub fn len(&self) -> usize {
+        self.first.len() - 1
+    }
+
+    /// Whether there is no token.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
