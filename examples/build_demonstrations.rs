@@ -11,7 +11,8 @@ use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Mistakes, Mixed, Scrip
 use convrec_cloning::{LexicalEmbedder, Pipeline, PipelineConfig, ReplayTeacher, Services, Teacher};
 use convrec_core::{Example, Turn, jsonl};
 use convrec_examples::judging::{mean, steps};
-use convrec_examples::{Outcome, settings, show};
+use convrec_examples::training::read_examples;
+use convrec_examples::{Outcome, exit, settings, show};
 use convrec_metrics::Measure;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -53,11 +54,14 @@ struct Options {
     seed: u64,
 }
 
-fn main() -> Outcome {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let catalog = Catalog::read(&options.catalog)?;
-    let mut examples: Vec<Example> = jsonl::read_file(&options.conversations)?;
-    let mut config: PipelineConfig = settings::read(options.config.as_deref())?;
+    let mut examples = read_examples(&catalog, &options.conversations)?;
+    let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
     settings::set(&mut config.n, options.n);
     config.reflect &= !options.no_reflect;
     config.adjust &= !options.no_adjust;
@@ -69,11 +73,17 @@ fn main() -> Outcome {
     let scripted =
         ScriptedTeacher { catalog: &catalog, scorer: mixed(), mistakes: Mistakes::default(), seed: options.seed };
     let judge = ScriptedJudge { catalog: &catalog, scorer: mixed(), noise: 0.1, seed: options.seed };
-    let replay = options.answers.map(ReplayTeacher::read).transpose()?;
-    if let Some(replay) = &replay {
+    let replay = options.answers.as_ref().map(ReplayTeacher::read).transpose()?;
+    if let (Some(replay), Some(answers)) = (&replay, &options.answers) {
         let all = examples.len();
         examples.retain(|example| replay.answer(&example.id).is_some());
         println!("{} of {all} conversations have an answer", examples.len());
+        if examples.is_empty() {
+            let [answers, conversations] = [answers, &options.conversations].map(|path| path.display());
+            return Err(
+                format!("no `id` of {answers} is in {conversations}; expected answers to these conversations").into()
+            );
+        }
     }
     examples.extend(item_conversations(&examples, options.item_conversations, options.seed));
     let teacher: &dyn Teacher = replay.as_ref().map_or(&scripted, |replay| replay);

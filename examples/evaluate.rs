@@ -8,8 +8,8 @@ use convrec_catalog::{Catalog, top_k};
 use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
 use convrec_core::{Example, ItemId, files, jsonl};
 use convrec_examples::judging::{judge, mean};
-use convrec_examples::training::read_samples;
-use convrec_examples::{Outcome, device::device, model_folder, show};
+use convrec_examples::training::{at_least_one, read_examples, read_samples};
+use convrec_examples::{Outcome, device::device, exit, model_folder, show};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
@@ -22,6 +22,9 @@ struct Options {
     /// The model's folder; without one only the baselines are evaluated.
     #[arg(long)]
     model: Option<PathBuf>,
+    /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
+    #[arg(long)]
+    free: bool,
     /// Catalog, JSON lines.
     #[arg(long)]
     catalog: PathBuf,
@@ -31,24 +34,27 @@ struct Options {
     /// Training conversations: adds the baselines popularity, BM25 and co-occurrence.
     #[arg(long)]
     train: Option<PathBuf>,
-    /// Writes the lists as a TREC run; document `r<n>` is line n of the catalog, from 0.
-    #[arg(long)]
+    /// Writes the policy's lists as a TREC run; document `r<n>` is item n of the catalog, from 0.
+    #[arg(long, requires = "model")]
     run: Option<PathBuf>,
     /// 0 is greedy decoding; 1 samples from the policy as it is.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Of sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Lists side by side; bounds memory.
-    #[arg(long, default_value_t = 96)]
+    #[arg(long, default_value_t = 96, value_parser = at_least_one)]
     rows: usize,
 }
 
-fn main() -> Outcome {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let catalog = Catalog::read(&options.catalog)?;
-    let examples: Vec<Example> = jsonl::read_file(&options.conversations)?;
+    let examples = read_examples(&catalog, &options.conversations)?;
     let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
     let mut rows = Vec::new();
     let mut n_ranks = 20;
@@ -56,10 +62,10 @@ fn main() -> Outcome {
     if let Some(folder) = &options.model {
         let (policy, tokenizer, format) = model_folder::load(folder, &device()?)?;
         n_ranks = format.n_ranks;
-        let task = format.task(catalog.clone(), &tokenizer)?;
+        let task = format.task(catalog.clone(), &tokenizer, options.free)?;
         let (_, samples) = read_samples(&task, &options.conversations)?;
         let sampling = Sampling { temperature: options.temperature, ..Sampling::default() };
-        sampling.check().map_err(|e| format!("--{e}"))?;
+        sampling.check().map_err(|e| format!("--temperature: {e}"))?;
         let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..format.greedy() };
         let found = evaluate(&policy.valid(), &task, &samples, &decoding);
         let judged: Vec<JudgedList> = found.samples.iter().map(|sample| sample.judged.clone()).collect();
@@ -106,7 +112,7 @@ fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: 
 }
 
 fn measures(n_ranks: usize) -> Vec<Measure> {
-    let cuts: Vec<usize> = [5, 10, 15, 20].into_iter().filter(|k| *k <= n_ranks).collect();
+    let cuts: Vec<usize> = [5, 10, 15, 20].into_iter().filter(|k| *k < n_ranks).chain([n_ranks]).collect();
     cuts.iter().map(|k| Measure::Recall(*k)).chain(cuts.iter().map(|k| Measure::Ndcg(*k))).collect()
 }
 

@@ -7,7 +7,7 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
 use convrec_core::{Example, Item, Turn, files};
-use convrec_examples::{Outcome, device::device, model_folder};
+use convrec_examples::{Outcome, device::device, exit, model_folder};
 use convrec_train::evaluate::evaluate;
 
 /// Answers one conversation with a ranked list.
@@ -16,21 +16,28 @@ struct Options {
     /// The model's folder.
     #[arg(long)]
     model: PathBuf,
+    /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
+    #[arg(long)]
+    free: bool,
     /// Catalog, JSON lines.
     #[arg(long)]
     catalog: PathBuf,
     /// A file with one conversation: a line per turn, the user's first, then by turns. `-` is standard input.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "turns")]
     file: Option<PathBuf>,
-    /// An item already seen, as `Heat (1995)`; may be given often. Items named in the conversation are found anyway.
+    /// An item already seen, as `Heat (1995)`; may be given often. Items whose name stands in the conversation just so are
+    /// found anyway.
     #[arg(long)]
     seen: Vec<String>,
     /// The turns, the user's first, then by turns.
     turns: Vec<String>,
 }
 
-fn main() -> Outcome {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let turns = turns(&options)?;
     let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?)?;
     let catalog = Catalog::read(&options.catalog)?;
@@ -44,14 +51,18 @@ fn main() -> Outcome {
         }
     }
     let example = Example { id: "typed-1".into(), dialog: turns, seen, groundtruth: vec![] };
-    let task = format.task(catalog, &tokenizer)?;
+    let task = format.task(catalog, &tokenizer, options.free)?;
     let sample = task.sample(&example)?;
     let found = evaluate(&policy.valid(), &task, &[sample], &format.greedy());
     let names = example.seen.iter().map(Item::to_string).collect::<Vec<_>>().join("; ");
     if !names.is_empty() {
         println!("seen: {names}\n");
     }
-    for (rank, id) in found.samples[0].list.iter().enumerate() {
+    let answer = &found.samples[0];
+    if answer.list.is_empty() {
+        return Err(format!("the policy named no unseen item of the catalog; it wrote:\n{}", answer.answer.text).into());
+    }
+    for (rank, id) in answer.list.iter().enumerate() {
         println!("{:>2}. {}", rank + 1, task.catalog()[*id].item());
     }
     Ok(())
@@ -83,9 +94,22 @@ fn read_stdin() -> Result<Vec<String>, std::io::Error> {
     Ok(text.lines().map(str::to_string).collect())
 }
 
-/// Catalog items whose full name, year included, stands in the conversation.
+/// Catalog items whose full name, year included, stands in the conversation, and not as the end of a longer one.
 fn named(catalog: &Catalog, turns: &[Turn]) -> Vec<Item> {
     let text = turns.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n");
     let items = catalog.iter().map(|(_, item)| item.item()).filter(|item| item.year.is_some());
-    items.filter(|item| text.contains(&item.to_string())).collect()
+    let found: Vec<(usize, usize, Item)> = items
+        .flat_map(|item| {
+            let name = item.to_string();
+            text.match_indices(&name).map(|(at, name)| (at, at + name.len(), item.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let within = |a: &(usize, usize, Item), b: &(usize, usize, Item)| b.0 <= a.0 && a.1 <= b.1 && b.1 - b.0 > a.1 - a.0;
+    let mut named: Vec<Item> = Vec::new();
+    for place in found.iter().filter(|place| !found.iter().any(|other| within(place, other))) {
+        if !named.contains(&place.2) {
+            named.push(place.2.clone());
+        }
+    }
+    named
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use convrec_catalog::Catalog;
 use convrec_examples::training::{TrainingOptions, read_samples};
-use convrec_examples::{Outcome, device::device, model_folder, settings, show};
+use convrec_examples::{Outcome, device::device, exit, model_folder, settings, show};
 use convrec_train::{Reward, RlConfig, Validation, train_rank_grpo};
 use rank_grpo::{LengthShaping, LossConfig};
 
@@ -20,8 +20,8 @@ struct Options {
     /// Training conversations, JSON lines.
     #[arg(long)]
     conversations: PathBuf,
-    /// The member of the family; a config file says more.
-    #[arg(long, value_enum, default_value = "rank-grpo", conflicts_with = "config")]
+    /// The member of the family: what a config file starts from.
+    #[arg(long, value_enum, default_value = "rank-grpo")]
     algorithm: Algorithm,
     /// P, prompts a batch.
     #[arg(long)]
@@ -47,13 +47,15 @@ enum Algorithm {
     Gspo,
 }
 
-fn main() -> Outcome {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config: RlConfig = match &training.config {
-        Some(path) => settings::read(Some(path))?,
-        None => defaults(options.algorithm),
-    };
+    let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?.autodiff())?;
+    let defaults = RlConfig { max_new_tokens: format.max_new_tokens, ..defaults(options.algorithm) };
+    let mut config = settings::read(training.config.as_deref(), defaults)?;
     settings::set(&mut config.steps, training.steps);
     settings::set(&mut config.optimizer.learning_rate, training.learning_rate);
     settings::set(&mut config.seed, training.seed);
@@ -65,22 +67,18 @@ fn main() -> Outcome {
         config.loss.kl = (beta != 0.0).then_some(rank_grpo::Kl { beta, ..config.loss.kl.unwrap_or(paper) });
     }
 
-    let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?.autodiff())?;
-    if training.config.is_none() {
-        config.max_new_tokens = format.max_new_tokens;
-    }
     config.check()?;
-    let task = format.task(Catalog::read(&training.catalog)?, &tokenizer)?;
+    let task = format.task(Catalog::read(&training.catalog)?, &tokenizer, training.free)?;
     let (_, train) = read_samples(&task, &options.conversations)?;
     let validation = training.validation(&task)?;
 
-    let weights = options.model.join("model.safetensors");
-    let tokens = options.model.join("tokenizer.json");
+    let model = |file: &str| options.model.join(file);
     let inputs = model_folder::hashes(&[
-        ("catalog", &training.catalog),
-        ("conversations", &options.conversations),
-        ("first weights", &weights),
-        ("tokenizer", &tokens),
+        ("the catalog", &training.catalog),
+        ("the conversations file", &options.conversations),
+        ("the model's file of weights", &model("model.safetensors")),
+        ("the model's tokenizer", &model("tokenizer.json")),
+        ("the model's task.json", &model("task.json")),
     ])?;
     let validation = Validation { task: &task, samples: &validation, decoding: format.greedy() };
     let bar = show::bar("RL", config.steps);

@@ -9,9 +9,10 @@ use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, jsonl};
 use convrec_examples::model_folder::{self, TaskFormat};
 use convrec_examples::training::TrainingOptions;
-use convrec_examples::{Outcome, device::device, settings, show};
+use convrec_examples::{Outcome, device::device, exit, settings, show};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
+use convrec_train::checkpoint::sha256;
 use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
 
 /// Trains a small decoder on demonstrations.
@@ -36,13 +37,13 @@ struct Options {
     heads: usize,
 }
 
-fn main() -> Outcome {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = match &training.config {
-        Some(path) => settings::read(Some(path))?,
-        None => defaults(),
-    };
+    let mut config = settings::read(training.config.as_deref(), defaults(training.steps))?;
     settings::set(&mut config.steps, training.steps);
     settings::set(&mut config.optimizer.learning_rate, training.learning_rate);
     settings::set(&mut config.seed, training.seed);
@@ -56,7 +57,7 @@ fn main() -> Outcome {
     let n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
     let mut format =
         TaskFormat { prompt: PromptFormat { list, ..PromptFormat::default() }, n_ranks, max_new_tokens: 0 };
-    let task = format.task(catalog, &tokenizer)?;
+    let task = format.task(catalog, &tokenizer, training.free)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
     let samples = training.validation(&task)?;
@@ -72,7 +73,13 @@ fn main() -> Outcome {
         pairs.len(),
         tokenizer.vocab_size()
     );
-    let inputs = model_folder::hashes(&[("catalog", &training.catalog), ("demonstrations", &options.demonstrations)])?;
+    let mut inputs = model_folder::hashes(&[
+        ("the catalog", &training.catalog),
+        ("the demonstrations file", &options.demonstrations),
+    ])?;
+    // What else a checkpoint depends on: with other flags these are others.
+    inputs.insert("the policy's shape".into(), sha256(shape.to_hugging_face().as_bytes()));
+    inputs.insert("the tokenizer".into(), sha256(tokenizer.to_json()?.as_bytes()));
     let validation = Validation { task: &task, samples: &samples, decoding: format.greedy() };
     let bar = show::bar("SFT", config.steps);
     let policy = train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |record| {
@@ -86,16 +93,17 @@ fn main() -> Outcome {
 }
 
 /// What worked for a decoder of some millions of parameters.
-fn defaults() -> SftConfig {
+fn defaults(steps: Option<usize>) -> SftConfig {
+    let steps = steps.unwrap_or(2000);
     let optimizer = OptimizerConfig {
         learning_rate: 2e-3,
         beta_2: 0.98,
         weight_decay: 0.05,
         schedule: Schedule::Linear,
-        warmup_steps: 50,
+        warmup_steps: 50.min(steps / 10),
         ..OptimizerConfig::default()
     };
-    SftConfig { steps: 2000, optimizer, ..SftConfig::default() }
+    SftConfig { steps, optimizer, ..SftConfig::default() }
 }
 
 /// On catalog lines, on items as conversations name them, and on what people wrote.

@@ -10,7 +10,7 @@ use convrec_core::Example;
 use convrec_examples::judging::{Step, judge, steps};
 use convrec_examples::{device::device, show};
 use convrec_metrics::JudgedList;
-use convrec_policy::{ModelConfig, Policy, Sampling};
+use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
@@ -88,10 +88,10 @@ pub struct Run {
 pub struct Arm {
     /// Its name.
     pub name: &'static str,
-    /// How good its most likely lists are.
-    pub greedy: Evaluation,
-    /// How good the lists are that it samples at temperature 1: what reinforcement learning rewards.
-    pub sampled: Evaluation,
+    /// How good its lists are where only lists of N different unseen catalog items can be written.
+    pub constrained: Evaluation,
+    /// How good they are where it may write anything.
+    pub free: Evaluation,
     /// The log of its reinforcement learning, if any.
     pub log: Vec<Record>,
 }
@@ -106,7 +106,8 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
     let split = world.generate(&sizes);
     let cloned = clone_teacher(&catalog, &split, seed)?;
     let cloning = steps(&cloned, &catalog, &split.train, N);
-    let task = task(catalog, &split)?;
+    let free = task(catalog, &split)?;
+    let task = free.clone().constrained()?;
     let samples = |examples: &[Example]| examples.iter().map(|e| task.sample(e)).collect::<Result<Vec<Sample>, _>>();
     let (train, test) = (samples(&split.train)?, samples(&split.test)?);
     let pairs = cloned.demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<TokenPair>, _>>()?;
@@ -114,10 +115,11 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
     let shape = ModelConfig::small(task.prompter().tokenizer().vocab_size(), 128, 2, 4);
     let policy = Policy::new(&shape, seed, &device()?.autodiff())?;
     let arm = |name, policy: &Policy, log| {
-        let greedy = Decoding::greedy(MAX_NEW_TOKENS, ROWS);
-        let sampled = Decoding { sampling: Sampling::default(), seed, ..greedy };
-        let [greedy, sampled] = [greedy, sampled].map(|how| evaluate(&policy.valid(), &task, &test, &how));
-        Arm { name, greedy, sampled, log }
+        let [constrained, free] = [&task, &free].map(|task| {
+            let decoding = Decoding::greedy(MAX_NEW_TOKENS, ROWS);
+            evaluate(&policy.valid(), task, &test, &decoding)
+        });
+        Arm { name, constrained, free, log }
     };
     let mut arms = vec![arm("zero-shot", &policy, vec![])];
     let (policy, sft) = supervise(policy, &task, &pairs, plan, seed)?;

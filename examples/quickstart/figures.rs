@@ -14,31 +14,34 @@ use crate::experiment::{Arm, N, Run};
 pub const HEAD: usize = 3;
 
 /// What the columns of [`results`] mean.
-pub const LEGEND: &str = "Conversations not trained on; seen, repeated and off-catalog items leave a list before it is judged. \
-    R: Recall, N: NDCG;\nhits: share of lists with a hit at a rank, mean over the ranks. `best possible` knows each \
-    user's taste.";
+pub const LEGEND: &str = "Greedy lists for conversations not trained on. constrained: only different unseen catalog items can be \
+    written, as in\nreinforcement learning; free: anything can, and seen, repeated and off-catalog items are removed before \
+    judging.\nR: Recall, N: NDCG; hits: share of lists with a hit at a rank, mean over the ranks. `best possible` knows \
+    each user's taste.";
 
-/// How lists are drawn.
+/// How lists are written.
 #[derive(Clone, Copy)]
 pub enum Lists {
-    /// The most likely token, always: what a user would be shown.
-    Greedy,
-    /// From the policy as it is: what reinforcement learning rewards.
-    Sampled,
+    /// Only lists of N different unseen catalog items can be written, in training and here.
+    Constrained,
+    /// Anything can be written.
+    Free,
 }
 
 impl Lists {
-    fn of(self, arm: &Arm) -> &Evaluation {
+    /// What was found of them.
+    pub fn of(self, arm: &Arm) -> &Evaluation {
         match self {
-            Lists::Greedy => &arm.greedy,
-            Lists::Sampled => &arm.sampled,
+            Lists::Constrained => &arm.constrained,
+            Lists::Free => &arm.free,
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Their name in tables.
+    pub fn name(self) -> &'static str {
         match self {
-            Lists::Greedy => "greedy",
-            Lists::Sampled => "sampled",
+            Lists::Constrained => "constrained",
+            Lists::Free => "free",
         }
     }
 }
@@ -82,12 +85,12 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
 /// # Errors
 /// With fewer than two test conversations.
 pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
-    let mut table = Table::new(["difference", "in", "greedy lists", "sampled lists"]);
+    let mut table = Table::new(["difference", "in", "constrained lists", "free lists"]);
     let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
     let mut add = |measure: &str, first: usize, second: usize, value: &dyn Fn(&JudgedList) -> f64| {
         let cell = |lists| difference(runs, [first, second], lists, value);
         let name = format!("{} - {}", runs[0].arms[first].name, runs[0].arms[second].name);
-        table.row(&name, [measure.to_string(), cell(Lists::Greedy)?, cell(Lists::Sampled)?]);
+        table.row(&name, [measure.to_string(), cell(Lists::Constrained)?, cell(Lists::Free)?]);
         Ok::<(), Box<dyn Error>>(())
     };
     let (sft, rank_grpo, others) = (1, 2, 3..runs[0].arms.len());

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_examples::Outcome;
+use convrec_examples::{Outcome, exit};
 use convrec_world::World;
 
 use experiment::Plan;
@@ -54,8 +54,11 @@ impl Options {
     }
 }
 
-fn main() -> Outcome {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let (plan, clock, world) = (options.plan(), Instant::now(), World::embedded());
     plan.check()?;
     let mut runs = Vec::new();
@@ -64,7 +67,7 @@ fn main() -> Outcome {
         runs.push(experiment::run(world, &plan, seed)?);
     }
     println!("\n{}\n", figures::demonstrations(&runs).print());
-    for lists in [Lists::Greedy, Lists::Sampled] {
+    for lists in [Lists::Constrained, Lists::Free] {
         println!("{}\n", figures::results(&runs, lists).print());
     }
     println!("{}\n", figures::LEGEND);

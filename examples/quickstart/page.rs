@@ -5,6 +5,7 @@ use std::error::Error;
 use convrec_core::Item;
 use convrec_examples::report::{Line, Marked, Report};
 use convrec_train::Record;
+use convrec_train::evaluate::Evaluation;
 
 use crate::experiment::{Arm, N, Plan, Run};
 use crate::figures::{self, HEAD, Lists};
@@ -27,15 +28,15 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
     report.text(&format!("Right answers: {}", names(&run.example.groundtruth)));
 
     report.section("Results", "");
-    report.table(&figures::results(runs, Lists::Greedy));
-    report.table(&figures::results(runs, Lists::Sampled));
+    report.table(&figures::results(runs, Lists::Constrained));
+    report.table(&figures::results(runs, Lists::Free));
     report.note(figures::LEGEND);
     report.table(&figures::differences(runs)?);
     report.note(&figures::differences_legend(runs));
     let best: Vec<_> = runs.iter().flat_map(|run| &run.best).collect();
     let best = Line::of_values("best possible", &figures::hits_per_rank(&best));
     for (lists, title) in
-        [(Lists::Greedy, "hits per rank, greedy lists"), (Lists::Sampled, "hits per rank, sampled lists")]
+        [(Lists::Constrained, "hits per rank, constrained lists"), (Lists::Free, "hits per rank, free lists")]
     {
         let line = |(place, arm): (usize, &Arm)| {
             Line::of_values(arm.name, &figures::hits_per_rank(&figures::judged(runs, place, lists)))
@@ -66,8 +67,8 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         ("KL against the SFT policy", "kl"),
         ("entropy per token, nats", "entropy"),
         ("items a list", "items"),
-        ("share in the catalog", "in_catalog"),
-        ("share repeated", "duplicates"),
+        ("share of (prompt, rank) groups without a difference", "frac_reward_zero_std"),
+        ("gradient norm", "grad_norm"),
     ];
     for (title, field) in charts {
         report.chart(title, "batch", &by_arm(&|record| number(record, field)))?;
@@ -82,9 +83,14 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         report.chart(&format!("{}: reward per rank", arm.name), "batch", &[0, 1, 2, 4, 9].map(at))?;
     }
 
-    report
-        .section("Before and after", "Greedy lists for the conversation above, as written; right answers are marked.");
-    report.lists(&run.arms.iter().skip(1).map(|arm| (arm.name.to_string(), marked(arm, run))).collect::<Vec<_>>());
+    report.section(
+        "Before and after",
+        "Lists for the conversation above: right answers are marked, repetitions struck out.",
+    );
+    for lists in [Lists::Constrained, Lists::Free] {
+        let list = |arm: &Arm| (format!("{}, {}", arm.name, lists.name()), marked(lists.of(arm), run));
+        report.lists(&run.arms.iter().skip(1).map(list).collect::<Vec<_>>());
+    }
     Ok(report)
 }
 
@@ -117,8 +123,8 @@ fn curve<'a>(
 }
 
 /// A policy's list for the conversation that is shown.
-fn marked(arm: &Arm, run: &Run) -> Vec<Marked> {
-    let answer = &arm.greedy.samples[0].answer;
+fn marked(evaluation: &Evaluation, run: &Run) -> Vec<Marked> {
+    let answer = &evaluation.samples[0].answer;
     let right = |item: &Item| run.example.groundtruth.contains(item);
     answer
         .names

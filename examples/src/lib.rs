@@ -8,8 +8,19 @@ pub mod settings;
 pub mod show;
 pub mod training;
 
-/// What an example's `main` returns.
+/// What an example's work comes to.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// What an example's `main` returns: an error is printed as it is written for people.
+pub fn exit(outcome: Outcome) -> std::process::ExitCode {
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
 
 /// glibc gives large buffers back to the system at every step, and takes them anew at the next.
 #[global_allocator]

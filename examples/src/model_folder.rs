@@ -38,12 +38,13 @@ impl TaskFormat {
         Decoding::greedy(self.max_new_tokens, ROWS)
     }
 
-    /// The task over a catalog.
+    /// The task over a catalog; its lists cannot leave the catalog unless they are `free`.
     ///
     /// # Errors
-    /// When the tokenizer lacks a special token that prompts need.
-    pub fn task(&self, catalog: Catalog, tokenizer: &TextTokenizer) -> Result<Task, Box<dyn Error>> {
-        Ok(Task::new(catalog, self.prompt.prompter(tokenizer)?, self.n_ranks))
+    /// When the tokenizer lacks a special token that prompts need, or lists cannot be constrained to the catalog.
+    pub fn task(&self, catalog: Catalog, tokenizer: &TextTokenizer, free: bool) -> Result<Task, Box<dyn Error>> {
+        let task = Task::new(catalog, self.prompt.prompter(tokenizer)?, self.n_ranks);
+        Ok(if free { task } else { task.constrained()? })
     }
 }
 
@@ -69,8 +70,20 @@ pub fn save(
 /// When a file is missing or does not fit the others; the error names it.
 pub fn load(folder: &Path, device: &Device) -> Result<(Policy, TextTokenizer, TaskFormat), Box<dyn Error>> {
     let path = folder.join(TASK);
-    let format = serde_json::from_str(&files::read_text(&path)?).map_err(|e| format!("{}: {e}", path.display()))?;
-    Ok((load_policy(folder, device)?, TextTokenizer::load(folder.join(TOKENIZER))?, format))
+    let bad = |problem: String| format!("{}: {problem}", path.display());
+    let format: TaskFormat = serde_json::from_str(&files::read_text(&path)?).map_err(|e| bad(e.to_string()))?;
+    if format.n_ranks == 0 || format.max_new_tokens == 0 {
+        return Err(bad("fields `n_ranks` and `max_new_tokens`: expected at least 1".into()).into());
+    }
+    let (policy, tokenizer) = (load_policy(folder, device)?, TextTokenizer::load(folder.join(TOKENIZER))?);
+    let (tokens, known) = (tokenizer.vocab_size(), policy.config().vocab_size);
+    if tokens > known {
+        let problem = "expected at most as many: the tokenizer is of another model";
+        return Err(
+            format!("{}: {TOKENIZER} has {tokens} tokens, the weights {known}; {problem}", folder.display()).into()
+        );
+    }
+    Ok((policy, tokenizer, format))
 }
 
 /// SHA-256 of files under the names that a checkpoint knows them by.

@@ -4,20 +4,68 @@ use std::error::Error;
 use std::path::Path;
 
 use convrec_core::files;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-/// Reads a config from `path`; fields that the file leaves out keep their defaults, unknown ones are refused.
+/// `defaults`, and over them what the TOML file at `path` says; tables are merged field by field, so that a file may set
+/// one field of a nested table. Unknown fields are refused.
 ///
 /// # Errors
-/// When the file cannot be read or a field is wrong: the error names the file, the line and the field.
-pub fn read<T: DeserializeOwned + Default>(path: Option<&Path>) -> Result<T, Box<dyn Error>> {
-    let Some(path) = path else { return Ok(T::default()) };
-    Ok(toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()))?)
+/// When the file cannot be read or a field is wrong: the error names the file, and the line or the field.
+pub fn read<T: DeserializeOwned + Serialize>(path: Option<&Path>, defaults: T) -> Result<T, Box<dyn Error>> {
+    let Some(path) = path else { return Ok(defaults) };
+    let file: toml::Table = toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    let mut settings = serde_json::to_value(defaults)?;
+    merge(&mut settings, serde_json::to_value(file)?);
+    serde_path_to_error::deserialize(settings)
+        .map_err(|e| format!("{}, field `{}`: {}", path.display(), e.path(), e.inner()).into())
+}
+
+fn merge(settings: &mut Value, over: Value) {
+    match (settings, over) {
+        (Value::Object(settings), Value::Object(over)) => {
+            over.into_iter().for_each(|(field, value)| merge(settings.entry(field).or_insert(Value::Null), value));
+        }
+        (settings, over) => *settings = over,
+    }
 }
 
 /// Replaces `field` where a flag was given.
-pub fn set<T>(field: &mut T, flag: Option<T>) {
+pub fn set<T: Copy>(field: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *field = value;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convrec_train::{RlConfig, SftConfig};
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let defaults = RlConfig { max_new_tokens: 77, ..RlConfig::default() };
+        let file = file("steps = 3\n[loss.kl]\nbeta = 0.25\n[optimizer]\nlearning_rate = 1e-3\n");
+        let read = read(Some(file.path()), defaults.clone()).unwrap();
+        let mut expected = RlConfig { steps: 3, ..defaults };
+        expected.loss.kl.as_mut().unwrap().beta = 0.25;
+        expected.optimizer.learning_rate = 1e-3;
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let error = |text: &str| read(Some(file(text).path()), SftConfig::default()).unwrap_err().to_string();
+        assert!(error("stepz = 3").contains("unknown field `stepz`"));
+        assert!(error("[optimizer]\nlearning_rate = \"x\"").contains("field `optimizer.learning_rate`"));
+        assert!(error("steps = = 3").contains("line 1"));
     }
 }

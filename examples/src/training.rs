@@ -1,9 +1,11 @@
 //! What the training binaries ask for alike: files, seed, checkpoints, evaluation while training.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use convrec_catalog::Catalog;
 use convrec_core::{Example, jsonl};
 use convrec_train::{RunOptions, Sample, Task};
 
@@ -17,14 +19,18 @@ pub struct TrainingOptions {
     #[arg(long)]
     pub validation: Option<PathBuf>,
     /// At most so many of them, evenly spread.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = at_least_one)]
     pub validation_samples: usize,
     /// The run's folder: log, checkpoints, and at the end the trained model.
     #[arg(long)]
     pub out: PathBuf,
-    /// Go on from the newest checkpoint in the folder.
+    /// Go on from the newest checkpoint in the folder; begin where there is none.
     #[arg(long)]
     pub resume: bool,
+    /// Let lists be whatever the policy writes, in rollouts and evaluations. Without it only lists of N different unseen
+    /// catalog items can be written.
+    #[arg(long)]
+    pub free: bool,
     /// Settings of the training, TOML; a flag goes before it.
     #[arg(long)]
     pub config: Option<PathBuf>,
@@ -32,7 +38,7 @@ pub struct TrainingOptions {
     #[arg(long)]
     pub steps: Option<usize>,
     /// The largest learning rate.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// Of everything random.
     #[arg(long)]
@@ -64,17 +70,56 @@ impl TrainingOptions {
     pub fn validation(&self, task: &Task) -> Result<Vec<Sample>, Box<dyn Error>> {
         let Some(path) = &self.validation else { return Ok(vec![]) };
         let (_, samples) = read_samples(task, path)?;
-        let stride = samples.len().div_ceil(self.validation_samples.max(1)).max(1);
+        let stride = samples.len().div_ceil(self.validation_samples).max(1);
         Ok(samples.into_iter().step_by(stride).collect())
     }
 }
 
-/// The examples of a file, and the same in ids.
+/// The examples of a file, to be trained or measured on: each has right answers, and they are in the catalog.
 ///
 /// # Errors
-/// When the file cannot be read or an example's right answers are not in the catalog; the error names the file.
-pub fn read_samples(task: &Task, path: &Path) -> Result<(Vec<Example>, Vec<Sample>), Box<dyn Error>> {
+/// When the file cannot be read, ids are not unique, or right answers are missing; the error names file and sample.
+pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     let examples: Vec<Example> = jsonl::read_file(path)?;
+    let mut ids = HashSet::new();
+    for example in &examples {
+        let bad = |field, problem: String| {
+            Err(format!("{}, sample `{}`, field `{field}`: {problem}", path.display(), example.id).into())
+        };
+        if !ids.insert(&example.id) {
+            return bad("id", "used before; expected an id of its own for each sample".into());
+        }
+        if example.groundtruth.is_empty() {
+            return bad("groundtruth", "empty; nothing can be learned or measured here: remove the sample".into());
+        }
+        if let Some(item) = example.groundtruth.iter().find(|item| catalog.find(item).is_none()) {
+            return bad(
+                "groundtruth",
+                format!("\"{item}\" is not in the catalog; add it, or remove it from the sample"),
+            );
+        }
+    }
+    Ok(examples)
+}
+
+/// As [`read_examples`], and the same in ids.
+///
+/// # Errors
+/// As [`read_examples`], or when a sample does not fit the task.
+pub fn read_samples(task: &Task, path: &Path) -> Result<(Vec<Example>, Vec<Sample>), Box<dyn Error>> {
+    let examples = read_examples(task.catalog(), path)?;
     let samples = examples.iter().map(|example| task.sample(example)).collect::<Result<_, _>>();
     Ok((examples, samples.map_err(|e| format!("{}: {e}", path.display()))?))
+}
+
+/// A count that may not be 0.
+///
+/// # Errors
+/// When it is, or is no number.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected at least 1".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("expected a whole number from 1".into()),
+    }
 }

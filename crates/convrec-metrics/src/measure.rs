@@ -59,14 +59,16 @@ pub enum Measure {
 impl Measure {
     /// The value for one list.
     pub fn of(self, list: &JudgedList) -> f64 {
-        match self {
+        let value = match self {
             Measure::Recall(k) => recall(list, k),
             Measure::Ndcg(k) => ndcg(list, k),
             Measure::HitRate(k) => hit_rate(list, k),
             Measure::Mrr(k) => reciprocal_rank(list, k),
             Measure::Map(k) => average_precision(list, k),
             Measure::Precision(k) => precision(list, k),
-        }
+        };
+        // The sum of no floats is -0.0, which would be printed so.
+        value + 0.0
     }
 }
 

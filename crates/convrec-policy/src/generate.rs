@@ -7,8 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::cache::LayerCache;
-use crate::decoder::{Mask, Pass, Policy};
 use crate::constraint::Constraint;
+use crate::decoder::{Mask, Pass, Policy};
 use crate::sampling::{Drawn, Sampling};
 
 /// What to generate.

@@ -96,8 +96,16 @@ impl TextTokenizer {
     /// # Errors
     /// When the file cannot be written; the former file is then still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TokenizerError> {
-        let text = self.0.marked.to_string(false).map_err(TokenizerError::Failed)?;
+        let text = self.to_json()?;
         Ok(files::write_atomic(path, |out| out.write_all(text.as_bytes()))?)
+    }
+
+    /// The content of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the tokenizer cannot be written down.
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.0.marked.to_string(false).map_err(TokenizerError::Failed)
     }
 
     pub(crate) fn new(mut tokenizer: Tokenizer) -> Result<Self, &'static str> {

@@ -65,7 +65,9 @@ pub enum TrieError {
     )]
     Ambiguous(Item, Item),
     /// More items are wanted than there are.
-    #[error("a list of {wanted} items cannot be made of the {left} that are left: {all} in the catalog, the others excluded")]
+    #[error(
+        "a list of {wanted} items cannot be made of the {left} that are left: {all} in the catalog, the others excluded"
+    )]
     TooFew {
         /// N.
         wanted: usize,
@@ -262,7 +264,9 @@ impl Trie {
             let mut next = vec![];
             for (node, mut range, depth) in level {
                 trie.first.push(trie.tokens.len() as u32);
-                if let [only] = order[range.clone()] && lines[only].len() == depth {
+                if let [only] = order[range.clone()]
+                    && lines[only].len() == depth
+                {
                     trie.items[node as usize] = only as u32;
                     trie.leaves[only] = node;
                     continue;

@@ -36,7 +36,13 @@ fn slow(
                 used.push(*id);
                 rest = &rest[line.len()..];
             }
-            None => return open.iter().filter(|(_, line)| line.starts_with(rest)).map(|(_, line)| line[rest.len()]).collect(),
+            None => {
+                return open
+                    .iter()
+                    .filter(|(_, line)| line.starts_with(rest))
+                    .map(|(_, line)| line[rest.len()])
+                    .collect();
+            }
         }
     }
     if rest.is_empty() { [end].into() } else { BTreeSet::new() }

@@ -187,7 +187,7 @@ fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
     }
     let changed = |(name, hash): &(&String, &String)| found.inputs.get(*name) != Some(hash);
     if let Some((name, _)) = expected.inputs.iter().find(changed) {
-        return Some(format!("the {name} is another"));
+        return Some(format!("{name} is not the one it was started with"));
     }
     first_difference("", &found.run, &expected.run)
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use convrec_core::ItemId;
 use convrec_metrics::{JudgedList, Measure, lists};
-use convrec_policy::{Generation, Policy, Sampling};
+use convrec_policy::{Completion, Generation, Policy, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::task::{Answer, Sample, Task};
@@ -97,7 +97,7 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
         max_rows: decoding.max_rows,
         seed: decoding.seed,
     };
-    let completions = policy.generate(&prompts, &generation);
+    let completions = generate(policy, task, |p| &samples[p], &prompts, &generation);
     let answers = completions.iter().map(|group| task.read(&group[0].tokens));
     let evaluated: Vec<Evaluated> =
         answers.zip(samples).map(|(answer, sample)| judge(answer, sample, task.n_ranks())).collect();
@@ -106,6 +106,22 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
         health: health(&evaluated, samples),
         hits_per_rank: lists::hits_per_rank(&judged, task.n_ranks()),
         samples: evaluated,
+    }
+}
+
+/// Completions under the task's constraint, where it has one.
+pub(crate) fn generate<'a>(
+    policy: &Policy,
+    task: &Task,
+    samples: impl Fn(usize) -> &'a Sample,
+    prompts: &[&[u32]],
+    generation: &Generation,
+) -> Vec<Vec<Completion>> {
+    if task.is_constrained() {
+        let begin = |p: usize| task.constraint(samples(p)).expect("the task is constrained");
+        policy.generate_within(prompts, generation, &begin)
+    } else {
+        policy.generate(prompts, generation)
     }
 }
 

@@ -44,7 +44,7 @@ mod task;
 pub use config::ConfigError;
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
 pub use rl::{RlConfig, train_rank_grpo};
-pub use rollout::Reward;
+pub use rollout::{ForcedTokens, Reward};
 pub use run::{Record, RunOptions, TrainError, Validation, evaluation_record};
 pub use schedule::Schedule;
 pub use sft::{SftConfig, train_sft};

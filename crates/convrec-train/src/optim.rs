@@ -54,7 +54,7 @@ impl OptimizerConfig {
             ("learning_rate", self.learning_rate > 0.0 && self.learning_rate < 1.0, "a number in (0, 1)"),
             ("beta_1", unit(self.beta_1), "a number in [0, 1)"),
             ("beta_2", unit(self.beta_2), "a number in [0, 1)"),
-            ("epsilon", self.epsilon > 0.0, "a positive number"),
+            ("epsilon", self.epsilon > 0.0 && self.epsilon.is_finite(), "a positive number"),
             ("weight_decay", self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "0 or a positive number"),
             ("max_grad_norm", self.max_grad_norm >= 0.0, "0 (never clip) or a positive number"),
         ];

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use convrec_policy::{Generation, Policy, Sampling, Sequence};
+use convrec_policy::{Allowed, Generation, Policy, Sampling, Sequence, TokenLogProbs};
 use rank_grpo::{BatchTotals, InputError, LengthShaping, Loss, LossConfig, LossInputs, Scale, to_host};
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ use crate::batches::{micro_batches, places};
 use crate::config::ConfigError;
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
 use crate::rl_log::{LOGP_DIFFERENCE, StepLog};
-use crate::rollout::{Collation, Reward, Row, advantages, roll_out, table};
+use crate::rollout::{Collation, ForcedTokens, Reward, Row, advantages, roll_out, table};
 use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
 use crate::task::{Sample, Task};
 
@@ -51,6 +51,8 @@ pub struct RlConfig {
     pub shaping: LengthShaping,
     /// Leave completions out that were cut.
     pub mask_truncated: bool,
+    /// What becomes of tokens that the task's constraint left no choice about.
+    pub forced_tokens: ForcedTokens,
     /// Of the order of the prompts and of sampling.
     pub seed: u64,
     /// The optimiser.
@@ -74,6 +76,7 @@ impl Default for RlConfig {
             loss: LossConfig::paper(),
             shaping: LengthShaping::default(),
             mask_truncated: false,
+            forced_tokens: ForcedTokens::LeaveOut,
             seed: 0,
             optimizer: OptimizerConfig { learning_rate: 1e-4, ..OptimizerConfig::default() },
         }
@@ -98,6 +101,11 @@ impl RlConfig {
             ("rollout_rows", self.rollout_rows >= self.group_size, "at least group_size"),
             ("temperature", self.temperature > 0.0 && self.temperature.is_finite(), "a positive number"),
             ("max_new_tokens", self.max_new_tokens > 0, "at least 1"),
+            (
+                "optimizer.warmup_steps",
+                self.optimizer.warmup_steps < (self.steps * self.updates_per_batch).max(1),
+                "fewer than `steps` times `updates_per_batch`",
+            ),
             ("reward.rank.exp_gamma.gamma", reward, "a number above 1"),
             ("shaping", self.reward.is_ranked() || !shaped, "zeros where lists as a whole are rewarded"),
         ];
@@ -156,7 +164,7 @@ pub fn train_rank_grpo(
         let done = step + 1;
         record.insert("step".into(), done.into());
         record.insert("epoch".into(), ((done * config.prompts_per_step) as f64 / samples.len() as f64).into());
-        record.extend(run.evaluate(done, &trainer.policy.valid(), validation));
+        record.extend(run.evaluate(done, config.steps, &trainer.policy.valid(), validation));
         run.record(&record)?;
         observe(&record);
         run.checkpoint(done, config.steps, &trainer.policy, &trainer.updates)?;
@@ -197,7 +205,7 @@ impl Trainer<'_> {
         for update in 0..config.updates_per_batch {
             let mut gradients = Accumulator::default();
             for part in &parts {
-                let output = self.policy.log_probs(&part.sequences(), config.temperature);
+                let output = part.log_probs(&self.policy, config.temperature);
                 if update == 0 {
                     log.compare(&part.rows, &to_host(&output.log_probs)?);
                 }
@@ -225,6 +233,7 @@ impl Trainer<'_> {
             reward: config.reward,
             shaping: config.shaping,
             mask_truncated: config.mask_truncated,
+            forced: config.forced_tokens,
         };
         let inputs = |indices: &[usize]| {
             let chosen: Vec<&Row<'_>> = indices.iter().map(|&row| &rows[row]).collect();
@@ -237,7 +246,8 @@ impl Trainer<'_> {
         let totals = BatchTotals::of([&whole]);
         let width = whole.shape[1];
         let acts = |row: &usize| {
-            config.loss.kl.is_some() || whole.advantages[row * width..(row + 1) * width].iter().any(|a| *a != 0.0)
+            let tokens = row * width..(row + 1) * width;
+            config.loss.kl.is_some() || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
         };
         let active: Vec<usize> = all.into_iter().filter(acts).collect();
         let length = |row: usize| rows[row].sample.prompt.len() + rows[row].completion.tokens.len();
@@ -251,7 +261,7 @@ impl Trainer<'_> {
             }
             let mut part = Part { rows, inputs };
             if config.loss.kl.is_some() {
-                let log_probs = self.reference.log_probs(&part.sequences(), config.temperature).log_probs;
+                let log_probs = part.log_probs(&self.reference, config.temperature).log_probs;
                 part.inputs.ref_log_probs = Some(to_host(&log_probs)?);
             }
             parts.push(part);
@@ -266,8 +276,14 @@ struct Part<'r> {
 }
 
 impl Part<'_> {
-    fn sequences(&self) -> Vec<Sequence<'_>> {
-        self.rows.iter().map(|row| row.sequence()).collect()
+    /// Under the constraint that the rows were sampled under, if any.
+    fn log_probs(&self, policy: &Policy, temperature: f32) -> TokenLogProbs {
+        let sequences: Vec<Sequence<'_>> = self.rows.iter().map(|row| row.sequence()).collect();
+        let allowed: Option<Vec<&Allowed>> = self.rows.iter().map(|row| row.allowed.as_ref()).collect();
+        match allowed {
+            Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
+            None => policy.log_probs(&sequences, temperature),
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Rollouts: what the policy wrote, what it is worth, and the tables that the loss reads.
 
 use convrec_catalog::rewards::{self, RankReward};
-use convrec_policy::{Completion, Generation, Policy, Sequence};
+use convrec_policy::{Allowed, Completion, Generation, Policy, Sequence};
 use convrec_text::segments::END;
 use rank_grpo::{
     AdvantageError, GroupAdvantages, LengthShaping, ListEnd, LossInputs, Scale, Segments, group_advantages, spread,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::generate;
 use crate::task::{Answer, Sample, Task};
 
 /// What is rewarded, and so at which level advantages are.
@@ -39,12 +40,25 @@ impl Reward {
     }
 }
 
+/// What becomes of tokens that a constraint left no choice about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForcedTokens {
+    /// They take no part: a rank's ratio is the geometric mean over its decisions.
+    #[default]
+    LeaveOut,
+    /// They count, with log-probability 0: the mean is over all tokens of the rank, as the paper defines it.
+    Count,
+}
+
 /// One completion of one prompt, read and rewarded.
 #[derive(Debug, Clone)]
 pub(crate) struct Row<'a> {
     pub(crate) sample: &'a Sample,
     pub(crate) completion: Completion,
     pub(crate) answer: Answer,
+    /// Under a constraint, what could have been written instead of each token.
+    pub(crate) allowed: Option<Allowed>,
     pub(crate) relevant: Vec<bool>,
     pub(crate) rewards: Vec<f64>,
 }
@@ -58,13 +72,14 @@ pub(crate) fn roll_out<'a>(
     reward: Reward,
 ) -> Vec<Row<'a>> {
     let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
-    let groups = policy.generate(&prompts, generation);
+    let groups = generate(policy, task, |p| samples[p], &prompts, generation);
     let rows = samples.iter().zip(groups).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
     rows.map(|(sample, completion)| {
         let answer = task.read(&completion.tokens);
         let relevant = task.relevance(&answer, sample);
         let rewards = reward.rewards(&relevant, sample.groundtruth.len());
-        Row { sample, completion, answer, relevant, rewards }
+        let allowed = task.allowed(sample, &completion.tokens);
+        Row { sample, completion, answer, allowed, relevant, rewards }
     })
     .collect()
 }
@@ -83,6 +98,11 @@ impl Row<'_> {
         self.completion.tokens.len()
     }
 
+    /// Whether token t was the only one that could be written: its log-probability is 0 under every policy.
+    fn is_forced(&self, t: usize) -> bool {
+        self.allowed.as_ref().is_some_and(|allowed| allowed.is_forced(t))
+    }
+
     /// The end token shares the ratio of the last item (quirk S3); its advantage is length shaping's to give.
     fn rank_ids(&self) -> impl Iterator<Item = i64> {
         let last = self.answer.segments.items as i64 - 1;
@@ -96,6 +116,7 @@ pub(crate) struct Collation {
     pub(crate) reward: Reward,
     pub(crate) shaping: LengthShaping,
     pub(crate) mask_truncated: bool,
+    pub(crate) forced: ForcedTokens,
 }
 
 impl Collation {
@@ -104,8 +125,9 @@ impl Collation {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let pad = |row: &&Row<'_>| width - row.len();
         let mask = rows.iter().flat_map(|row| {
-            let counts = row.completion.ended || !self.mask_truncated;
-            std::iter::repeat_n(counts, row.len()).chain(std::iter::repeat_n(false, pad(row)))
+            let row_counts = row.completion.ended || !self.mask_truncated;
+            let counts = move |t| row_counts && (self.forced == ForcedTokens::Count || !row.is_forced(t));
+            (0..row.len()).map(counts).chain(std::iter::repeat_n(false, pad(row)))
         });
         let advantages: Vec<Vec<f64>> = advantages.iter().map(|row| (*row).clone()).collect();
         let ids = rows.iter().flat_map(|row| row.rank_ids().chain(std::iter::repeat_n(-1, pad(row))));
@@ -149,12 +171,13 @@ mod tests {
         let segments = TokenRanks { ranks: ranks.to_vec(), items, ended };
         let answer =
             Answer { text: String::new(), names: vec![], items: vec![None; items], unparsed_lines: 0, segments };
-        Row { sample, completion, answer, relevant: vec![], rewards: vec![] }
+        Row { sample, completion, answer, allowed: None, relevant: vec![], rewards: vec![] }
     }
 
     fn collated(rows: &[Row<'_>], mask_truncated: bool) -> LossInputs {
         let reward = Reward::Rank(RankReward::ExpInf);
-        let collation = Collation { n_ranks: 2, reward, shaping: LengthShaping::default(), mask_truncated };
+        let (shaping, forced) = (LengthShaping::default(), ForcedTokens::LeaveOut);
+        let collation = Collation { n_ranks: 2, reward, shaping, mask_truncated, forced };
         let advantages = vec![vec![1.0, -1.0]; rows.len()];
         collation.inputs(&rows.iter().collect::<Vec<_>>(), &advantages.iter().collect::<Vec<_>>()).unwrap()
     }

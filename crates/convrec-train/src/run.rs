@@ -33,7 +33,7 @@ pub struct RunOptions {
     pub checkpoint_every: usize,
     /// Checkpoints kept, at least 1.
     pub keep_checkpoints: usize,
-    /// Steps between evaluations on the validation samples; 0 never evaluates.
+    /// Steps between evaluations on the validation samples, the last step always among them; 0 never evaluates.
     pub evaluate_every: usize,
 }
 
@@ -168,9 +168,10 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Evaluates after `done` steps, when it is due.
-    pub(crate) fn evaluate(&self, done: usize, policy: &Policy, validation: &Validation<'_>) -> Record {
-        if validation.samples.is_empty() || !due(done, self.options.evaluate_every) {
+    /// Evaluates after `done` of `total` steps, when it is due, and after the last.
+    pub(crate) fn evaluate(&self, done: usize, total: usize, policy: &Policy, validation: &Validation<'_>) -> Record {
+        let every = self.options.evaluate_every;
+        if validation.samples.is_empty() || !(due(done, every) || (every > 0 && done == total)) {
             return Record::new();
         }
         let Validation { task, samples, decoding } = validation;
@@ -192,7 +193,7 @@ pub struct Validation<'a> {
 /// An evaluation's means under their names, as `eval_NDCG@10`.
 pub fn evaluation_record(evaluation: &Evaluation, n_ranks: usize) -> Record {
     let mut record = Record::new();
-    for k in [5, 10, 20].into_iter().filter(|k| *k <= n_ranks) {
+    for k in [5, 10, 20].into_iter().filter(|k| *k < n_ranks).chain([n_ranks]) {
         for measure in [Measure::Recall(k), Measure::Ndcg(k)] {
             record.insert(format!("eval_{measure}"), json!(evaluation.mean(measure)));
         }

@@ -41,6 +41,7 @@ impl SftConfig {
             ("steps", self.steps > 0, "at least 1"),
             ("batch_size", self.batch_size > 0, "at least 1"),
             ("micro_batch", self.micro_batch > 0, "at least 1"),
+            ("optimizer.warmup_steps", self.optimizer.warmup_steps < self.steps.max(1), "fewer than `steps`"),
         ];
         ConfigError::first("", &rules)?;
         self.optimizer.check()
@@ -96,7 +97,7 @@ pub fn train_sft(
         record.insert("grad_norm".into(), json!(update.grad_norm));
         record.insert("learning_rate".into(), json!(update.learning_rate));
         record.insert("num_tokens".into(), json!(tokens));
-        record.extend(run.evaluate(done, &policy.valid(), validation));
+        record.extend(run.evaluate(done, config.steps, &policy.valid(), validation));
         run.record(&record)?;
         observe(&record);
         run.checkpoint(done, config.steps, &policy, &updates)?;

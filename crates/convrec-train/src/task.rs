@@ -2,14 +2,19 @@
 
 use convrec_catalog::{Catalog, relevance};
 use convrec_core::{Demonstration, Example, Item, ItemId};
-use convrec_text::{Prompter, TokenizerError, segments};
+use convrec_policy::{Allowed, Constraint};
+use convrec_text::{ListCursor, ListTrie, Prompter, TokenizerError, TrieError, segments};
 
-/// A catalog, a way to write prompts, and the length of the lists that are wanted.
+/// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or not.
+///
+/// Under a constraint ([`Task::constrained`]) every list, in rollouts and in evaluations, is one of exactly N different
+/// catalog items that were not seen, and log-probabilities are renormalised over what could be written instead.
 #[derive(Debug, Clone)]
 pub struct Task {
     catalog: Catalog,
     prompter: Prompter,
     n_ranks: usize,
+    trie: Option<ListTrie>,
 }
 
 /// An [`Example`] in ids.
@@ -52,15 +57,23 @@ pub struct Answer {
 /// An example does not fit the catalog, or the tokenizer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// A right answer that no list from the catalog can hold.
-    #[error(
-        "sample `{id}`, field `groundtruth`: \"{item}\" is not in the catalog; add it, or remove it from the sample"
-    )]
+    /// An item that no list from the catalog can hold.
+    #[error("sample `{id}`, field `{field}`: \"{item}\" is not in the catalog; add it, or remove it from the sample")]
     NotInCatalog {
         /// The sample.
         id: String,
+        /// `groundtruth`, or `list` of a demonstration.
+        field: &'static str,
         /// The item.
         item: Item,
+    },
+    /// Too few items are left for a constrained list.
+    #[error("sample `{id}`, field `seen`: {source}")]
+    NoList {
+        /// The sample.
+        id: String,
+        /// Why.
+        source: TrieError,
     },
     /// The tokenizer failed on a text of the sample.
     #[error("sample `{id}`: {source}")]
@@ -77,7 +90,40 @@ impl Task {
     /// When `n_ranks` is 0.
     pub fn new(catalog: Catalog, prompter: Prompter, n_ranks: usize) -> Self {
         assert!(n_ranks > 0, "a list has at least one rank");
-        Self { catalog, prompter, n_ranks }
+        Self { catalog, prompter, n_ranks, trie: None }
+    }
+
+    /// This task with lists that cannot leave the catalog.
+    ///
+    /// # Errors
+    /// When two items are written alike, or there are fewer than N.
+    pub fn constrained(self) -> Result<Self, TrieError> {
+        let items: Vec<Item> = self.catalog.iter().map(|(_, item)| item.item()).collect();
+        let format = self.prompter.format().list;
+        let trie = ListTrie::new(self.prompter.tokenizer(), format, self.prompter.end(), &items, self.n_ranks)?;
+        Ok(Self { trie: Some(trie), ..self })
+    }
+
+    /// This task with lists of whatever the policy writes.
+    pub fn unconstrained(self) -> Self {
+        Self { trie: None, ..self }
+    }
+
+    /// Whether lists are constrained.
+    pub fn is_constrained(&self) -> bool {
+        self.trie.is_some()
+    }
+
+    /// The constraint on lists for `sample`, where lists are constrained.
+    pub(crate) fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
+        let trie = self.trie.as_ref()?;
+        let cursor = trie.cursor(&sample.seen).expect("`sample` made sure that enough items are left");
+        Some(Box::new(InCatalog(cursor)))
+    }
+
+    /// What was allowed along a completion, recomputed from it alone.
+    pub(crate) fn allowed(&self, sample: &Sample, completion: &[u32]) -> Option<Allowed> {
+        Some(Allowed::along(self.constraint(sample)?.as_mut(), completion))
     }
 
     /// The catalog.
@@ -96,23 +142,29 @@ impl Task {
     }
 
     /// # Errors
-    /// When a ground-truth item is not in the catalog (by its exact title and year), or the tokenizer fails.
+    /// When a ground-truth item is not in the catalog (by its exact title and year), the tokenizer fails, or, under a
+    /// constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
-        let find = |item: &Item| {
-            let missing = || TaskError::NotInCatalog { id: example.id.clone(), item: item.clone() };
-            self.catalog.find(item).ok_or_else(missing)
-        };
+        let find =
+            |item: &Item| self.catalog.find(item).ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item));
+        let seen: Vec<ItemId> = example.seen.iter().filter_map(|item| self.catalog.find(item)).collect();
+        if let Some(trie) = &self.trie {
+            trie.cursor(&seen).map_err(|source| TaskError::NoList { id: example.id.clone(), source })?;
+        }
         Ok(Sample {
             id: example.id.clone(),
             prompt: self.prompt(example)?,
-            seen: example.seen.iter().filter_map(|item| self.catalog.find(item)).collect(),
+            seen,
             groundtruth: example.groundtruth.iter().map(find).collect::<Result<_, _>>()?,
         })
     }
 
     /// # Errors
-    /// When the tokenizer fails.
+    /// When an item of the list is not in the catalog (by its exact title and year), or the tokenizer fails.
     pub fn pair(&self, demonstration: &Demonstration) -> Result<TokenPair, TaskError> {
+        if let Some(item) = demonstration.list.iter().find(|item| self.catalog.find(item).is_none()) {
+            return Err(not_in_catalog(&demonstration.example.id, "list", item));
+        }
         let failed = |source| TaskError::Tokenizer { id: demonstration.example.id.clone(), source };
         let completion = self.prompter.completion(&demonstration.list).map_err(failed)?;
         Ok(TokenPair { prompt: self.prompt(&demonstration.example)?, completion })
@@ -143,5 +195,22 @@ impl Task {
         let mut list = answer.items.clone();
         list.resize(self.n_ranks, None);
         relevance(&list, &sample.groundtruth, &sample.seen)
+    }
+}
+
+fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
+    TaskError::NotInCatalog { id: id.into(), field, item: item.clone() }
+}
+
+/// A cursor in the catalog's trie is a constraint.
+struct InCatalog<'a>(ListCursor<'a>);
+
+impl Constraint for InCatalog<'_> {
+    fn allowed(&self) -> &[u32] {
+        self.0.allowed()
+    }
+
+    fn push(&mut self, token: u32) {
+        self.0.push(token);
     }
 }
