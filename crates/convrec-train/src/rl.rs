@@ -145,10 +145,12 @@ pub fn train_rank_grpo(
     validation: &Validation<'_>,
     config: &RlConfig,
     options: &RunOptions,
-    inputs: BTreeMap<String, String>,
+    mut inputs: BTreeMap<String, String>,
     observe: &mut dyn FnMut(&Record),
 ) -> Result<Policy, TrainError> {
     let loss = config.check()?;
+    let lists = format!("{} items, constrained: {}", task.n_ranks(), task.is_constrained());
+    inputs.insert("the kind of lists".into(), lists);
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
     let reference = policy.valid();
     let start =

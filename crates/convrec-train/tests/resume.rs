@@ -79,7 +79,11 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
         max_new_tokens: 24,
         ..RlConfig::default()
     };
-    train_rank_grpo(first, &world.task, &world.samples, &validation, &config, &options, inputs, &mut |_| {})
+    let task = match kind {
+        "constrained" => world.task.clone().constrained().unwrap(),
+        _ => world.task.clone(),
+    };
+    train_rank_grpo(first, &task, &world.samples, &validation, &config, &options, inputs, &mut |_| {})
 }
 
 fn bytes(policy: &Policy) -> Vec<u8> {
@@ -89,7 +93,7 @@ fn bytes(policy: &Policy) -> Vec<u8> {
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let world = world();
-    for kind in ["sft", "rank_grpo"] {
+    for kind in ["sft", "rank_grpo", "constrained"] {
         let folder = tempfile::tempdir().unwrap();
         let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
@@ -106,6 +110,23 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         assert!(bytes(&whole) == bytes(&resumed), "{kind}: the weights differ");
         assert!(log == fs::read(cut.join("log.jsonl")).unwrap(), "{kind}: the log differs");
     }
+}
+
+/// The policy has learned nothing, and still writes nothing but two different films.
+#[test]
+fn a_constrained_run_never_leaves_the_catalog() {
+    let (world, folder) = (world(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("run");
+    run(&world, "constrained", 4, &path, false).unwrap();
+    for line in fs::read_to_string(path.join("log.jsonl")).unwrap().lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let number = |name: &str| record[name].as_f64().unwrap();
+        assert_eq!((number("in_catalog"), number("duplicates"), number("items")), (1.0, 0.0, 2.0));
+        assert_eq!(number("complete_lists"), 1.0);
+        assert!(number("sampling/sampling_logp_difference/max") < 1e-5);
+    }
+    let other = run(&world, "rank_grpo", 4, &path, true).map(|_| ()).unwrap_err().to_string();
+    assert!(other.contains("the kind of lists is not the one it was started with"), "{other}");
 }
 
 #[test]
