@@ -12,7 +12,7 @@ use convrec_cloning::{LexicalEmbedder, Pipeline, PipelineConfig, ReplayTeacher, 
 use convrec_core::{Example, Turn, jsonl};
 use convrec_examples::judging::{mean, steps};
 use convrec_examples::training::read_examples;
-use convrec_examples::{Outcome, exit, settings, show};
+use convrec_examples::{Outcome, check_output, exit, settings, show};
 use convrec_metrics::Measure;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -59,6 +59,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
+    check_output(&options.out)?;
     let catalog = Catalog::read(&options.catalog)?;
     let mut examples = read_examples(&catalog, &options.conversations)?;
     let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;

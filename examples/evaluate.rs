@@ -9,7 +9,7 @@ use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
 use convrec_core::{Example, ItemId, files, jsonl};
 use convrec_examples::judging::{judge, mean};
 use convrec_examples::training::{at_least_one, read_examples, read_samples};
-use convrec_examples::{Outcome, device::device, exit, model_folder, show};
+use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
@@ -53,6 +53,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
+    options.run.as_deref().map_or(Ok(()), check_output)?;
     let catalog = Catalog::read(&options.catalog)?;
     let examples = read_examples(&catalog, &options.conversations)?;
     let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();

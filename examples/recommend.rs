@@ -38,7 +38,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
-    let turns = turns(&options)?;
+    let turns = turns(options)?;
     let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?)?;
     let catalog = Catalog::read(&options.catalog)?;
     let mut seen: Vec<Item> = named(&catalog, &turns);

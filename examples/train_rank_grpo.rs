@@ -68,6 +68,10 @@ fn run(options: &Options) -> Outcome {
     }
 
     config.check()?;
+    if training.print_config {
+        print!("{}", toml::to_string(&config)?);
+        return Ok(());
+    }
     let task = format.task(Catalog::read(&training.catalog)?, &tokenizer, training.free)?;
     let (_, train) = read_samples(&task, &options.conversations)?;
     let validation = training.validation(&task)?;

@@ -48,6 +48,10 @@ fn run(options: &Options) -> Outcome {
     settings::set(&mut config.optimizer.learning_rate, training.learning_rate);
     settings::set(&mut config.seed, training.seed);
     config.check()?;
+    if training.print_config {
+        print!("{}", toml::to_string(&config)?);
+        return Ok(());
+    }
 
     let catalog = Catalog::read(&training.catalog)?;
     let demonstrations: Vec<Demonstration> = jsonl::read_file(&options.demonstrations)?;

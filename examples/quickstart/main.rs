@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_examples::{Outcome, exit};
+use convrec_examples::{Outcome, check_output, exit};
 use convrec_world::World;
 
 use experiment::Plan;
@@ -61,6 +61,7 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let (plan, clock, world) = (options.plan(), Instant::now(), World::embedded());
     plan.check()?;
+    check_output(&options.report)?;
     let mut runs = Vec::new();
     for &seed in &plan.seeds {
         println!("seed {seed}: {}", plan.describe());

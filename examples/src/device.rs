@@ -16,7 +16,8 @@ pub fn device() -> Result<Device, String> {
         #[cfg(feature = "cuda")]
         "cuda" => Ok(Device::cuda(0)),
         _ => Err(format!(
-            "CONVREC_DEVICE={name}: expected flex, wgpu or cuda, compiled in by the feature of the same name"
+            "CONVREC_DEVICE={name}: expected flex, wgpu or cuda; all but flex must be compiled in, as by \
+             `cargo run -p convrec-examples --features cuda ...`"
         )),
     }
 }

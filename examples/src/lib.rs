@@ -11,6 +11,14 @@ pub mod training;
 /// What an example's work comes to.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
+/// Whether a file can come to stand at `path`, asked before the work is done whose outcome it shall hold.
+///
+/// # Errors
+/// When a folder is there.
+pub fn check_output(path: &std::path::Path) -> Result<(), String> {
+    if path.is_dir() { Err(format!("{} is a folder; expected the name of a file", path.display())) } else { Ok(()) }
+}
+
 /// What an example's `main` returns: an error is printed as it is written for people.
 pub fn exit(outcome: Outcome) -> std::process::ExitCode {
     match outcome {

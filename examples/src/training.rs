@@ -31,9 +31,12 @@ pub struct TrainingOptions {
     /// catalog items can be written.
     #[arg(long)]
     pub free: bool,
-    /// Settings of the training, TOML; a flag goes before it.
+    /// Settings of the training, TOML: what it leaves out keeps its default, and flags go before it.
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// Print all settings as TOML, with what the config file and the flags say, and do nothing else.
+    #[arg(long)]
+    pub print_config: bool,
     /// Steps: updates of SFT, batches of rollouts of RL.
     #[arg(long)]
     pub steps: Option<usize>,
