@@ -22,7 +22,7 @@ use rank_grpo::{Kl, LengthShaping, LossConfig};
 
 /// N, items in a list.
 pub const N: usize = 10;
-/// Cuts lists that do not end.
+/// Cuts free lists that do not end.
 const MAX_NEW_TOKENS: usize = 96;
 /// Lists side by side.
 const ROWS: usize = 128;

@@ -1,5 +1,5 @@
 //! Keys and values of earlier tokens: those of a prompt once for all of its completions, those of each completion in
-//! a buffer that is allocated once.
+//! a buffer that seldom grows.
 
 use burn::tensor::{Int, Tensor};
 use convrec_kernels::DecodeCache;
@@ -31,11 +31,21 @@ impl LayerCache {
     /// Appends one token a row: k, v `[B, Hk, 1, d]`.
     pub(crate) fn push(&mut self, k: Tensor<4>, v: Tensor<4>) {
         let [b, hk, _, d] = k.dims();
+        if self.len == self.capacity {
+            self.grow();
+        }
         // Taken out while written, so that the buffer is uniquely held and changed in place.
         let (own_k, own_v) = self.own.take().expect("a prompt was set before the first token");
         let place = [0..b, 0..hk, self.len..self.len + 1, 0..d];
         self.own = Some((own_k.slice_assign(place.clone(), k), own_v.slice_assign(place, v)));
         self.len += 1;
+    }
+
+    /// Doubles the buffers.
+    fn grow(&mut self) {
+        let longer = |x: Tensor<4>| Tensor::cat(vec![x.clone(), x.zeros_like()], 2);
+        self.own = self.own.take().map(|(k, v)| (longer(k), longer(v)));
+        self.capacity *= 2;
     }
 
     /// Attention of one new token a row: q `[B, H, 1, d]` over the prompt's keys and the row's own.

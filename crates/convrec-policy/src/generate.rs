@@ -1,4 +1,4 @@
-//! Sampling completions: one prefill per prompt, shared by its completions; a cache that is allocated once; prompts
+//! Sampling completions: one prefill per prompt, shared by its completions; a cache that seldom grows; prompts
 //! whose completions have all ended leave the batch.
 
 use burn::tensor::{Int, Tensor, TensorData};
@@ -94,6 +94,9 @@ impl Policy {
     }
 }
 
+/// Tokens a completion that caches have room for before they grow.
+const FIRST_CAPACITY: usize = 128;
+
 struct Batch<'a, 'c> {
     policy: &'a Policy,
     config: &'a Generation,
@@ -162,7 +165,7 @@ impl<'a, 'c> Batch<'a, 'c> {
             prompts: batch.iter().map(|&p| all[p]).collect(),
             rows: (0..batch.len() * g).map(row).collect(),
             active: (0..batch.len()).collect(),
-            caches: (0..layers).map(|_| LayerCache::new(g, config.max_new_tokens)).collect(),
+            caches: (0..layers).map(|_| LayerCache::new(g, config.max_new_tokens.min(FIRST_CAPACITY))).collect(),
         }
     }
 

@@ -82,7 +82,7 @@
 //! # How sampling is made fast, and kept equal
 //!
 //! - A prompt is run once for all of its completions; their queries meet its keys in one product.
-//! - Keys and values of the completions lie in a buffer that is allocated once.
+//! - Keys and values of the completions lie in a buffer that seldom grows.
 //! - Prompts whose completions have all ended leave the batch.
 //! - Each completion has its own stream of random numbers, named by seed, prompt and place in the group. How prompts are
 //!   batched changes no completion (save where two tokens tie to rounding).

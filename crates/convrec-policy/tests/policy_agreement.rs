@@ -188,3 +188,17 @@ proptest! {
         }
     }
 }
+
+/// Longer than the first capacity of the caches.
+#[test]
+fn growing_caches_change_no_number() {
+    let shape = &configs()[1];
+    let policy = sharp(&convrec_policy::ModelConfig { max_position_embeddings: 4096, ..shape.clone() }, 5);
+    let prompts = ragged(&policy, &[3, 7]);
+    let prompts = slices(&prompts);
+    let config = Generation { end_token: u32::MAX, ..generation(2, 300) };
+    let found = policy.generate(&prompts, &config);
+    assert!(found.iter().flatten().all(|completion| completion.tokens.len() == 300));
+    let difference = largest_difference(&policy, &prompts, &found, 1.0);
+    assert!(difference <= TOLERANCE, "{difference}");
+}

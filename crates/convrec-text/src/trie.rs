@@ -128,6 +128,21 @@ impl ListTrie {
         self.n_ranks
     }
 
+    /// No list has more tokens, the end token included.
+    pub fn longest_list(&self) -> usize {
+        let lengths = |trie: &Trie| (0..self.n_items).map(|item| trie.path(ItemId(item as u32)).count()).collect();
+        let of_lines: Vec<Vec<usize>> = self.tries.iter().map(lengths).collect();
+        let longest = |lengths: &Vec<usize>| lengths.iter().copied().max().unwrap_or(0);
+        match &of_lines[..] {
+            [one] => {
+                let mut lengths = one.clone();
+                lengths.sort_unstable_by(|a, b| b.cmp(a));
+                lengths[..self.n_ranks].iter().sum::<usize>() + 1
+            }
+            ranks => ranks.iter().map(longest).sum::<usize>() + 1,
+        }
+    }
+
     /// Nodes of all tries, the root included.
     pub fn nodes(&self) -> usize {
         self.tries.iter().map(|trie| trie.below.len()).sum()

@@ -112,6 +112,7 @@ proptest! {
             }
         }
         prop_assert!(cursor.allowed().is_empty());
+        prop_assert!(written.len() <= trie.longest_list());
         let list: Vec<Item> = cursor.items().iter().map(|id| items[id.index()].clone()).collect();
         prop_assert_eq!(list.len(), n);
         prop_assert_eq!(cursor.items().iter().collect::<BTreeSet<_>>().len(), n);
@@ -131,6 +132,8 @@ fn every_item_can_be_written() {
         assert_eq!(cursor.items(), [ItemId(place as u32)]);
         assert_eq!(cursor.allowed(), [0]);
     }
+    let longest = items.iter().map(|item| tokenizer.encode(&PLAIN.line(0, item)).unwrap().len()).max().unwrap();
+    assert_eq!(trie.longest_list(), longest + 1);
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Evaluation {
 pub struct Decoding {
     /// Greedy decoding is the paper's protocol; temperature 1 shows the distribution that reinforcement learning trains.
     pub sampling: Sampling,
-    /// Cuts lists that do not end.
+    /// Cuts lists that do not end; constrained lists all end.
     pub max_new_tokens: usize,
     /// Lists side by side; bounds memory, changes no result.
     pub max_rows: usize,
@@ -109,7 +109,7 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
     }
 }
 
-/// Completions under the task's constraint, where it has one.
+/// Completions under the task's constraint, where it has one: those are never cut.
 pub(crate) fn generate<'a>(
     policy: &Policy,
     task: &Task,
@@ -117,12 +117,9 @@ pub(crate) fn generate<'a>(
     prompts: &[&[u32]],
     generation: &Generation,
 ) -> Vec<Vec<Completion>> {
-    if task.is_constrained() {
-        let begin = |p: usize| task.constraint(samples(p)).expect("the task is constrained");
-        policy.generate_within(prompts, generation, &begin)
-    } else {
-        policy.generate(prompts, generation)
-    }
+    let Some(longest) = task.longest_list() else { return policy.generate(prompts, generation) };
+    let begin = |p: usize| task.constraint(samples(p)).expect("the task is constrained");
+    policy.generate_within(prompts, &Generation { max_new_tokens: longest, ..generation.clone() }, &begin)
 }
 
 /// Judges a ranking of catalog items, as from a baseline, by the same rules.

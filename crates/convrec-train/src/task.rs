@@ -14,7 +14,14 @@ pub struct Task {
     catalog: Catalog,
     prompter: Prompter,
     n_ranks: usize,
-    trie: Option<ListTrie>,
+    trie: Option<Constraining>,
+}
+
+#[derive(Debug, Clone)]
+struct Constraining {
+    trie: ListTrie,
+    /// [`ListTrie::longest_list`].
+    longest: usize,
 }
 
 /// An [`Example`] in ids.
@@ -101,7 +108,7 @@ impl Task {
         let items: Vec<Item> = self.catalog.iter().map(|(_, item)| item.item()).collect();
         let format = self.prompter.format().list;
         let trie = ListTrie::new(self.prompter.tokenizer(), format, self.prompter.end(), &items, self.n_ranks)?;
-        Ok(Self { trie: Some(trie), ..self })
+        Ok(Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self })
     }
 
     /// This task with lists of whatever the policy writes.
@@ -114,9 +121,14 @@ impl Task {
         self.trie.is_some()
     }
 
+    /// The tokens of the longest list that can be written, where lists are constrained: cut shorter, one might lack items.
+    pub(crate) fn longest_list(&self) -> Option<usize> {
+        self.trie.as_ref().map(|constraining| constraining.longest)
+    }
+
     /// The constraint on lists for `sample`, where lists are constrained.
     pub(crate) fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
-        let trie = self.trie.as_ref()?;
+        let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(&sample.seen).expect("`sample` made sure that enough items are left");
         Some(Box::new(InCatalog(cursor)))
     }
@@ -148,7 +160,7 @@ impl Task {
         let find =
             |item: &Item| self.catalog.find(item).ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item));
         let seen: Vec<ItemId> = example.seen.iter().filter_map(|item| self.catalog.find(item)).collect();
-        if let Some(trie) = &self.trie {
+        if let Some(Constraining { trie, .. }) = &self.trie {
             trie.cursor(&seen).map_err(|source| TaskError::NoList { id: example.id.clone(), source })?;
         }
         Ok(Sample {
