@@ -1,6 +1,7 @@
 //! Evaluates a policy, and baselines beside it: lists by greedy decoding or sampled, seen items removed, exact match.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use clap::Parser;
@@ -8,20 +9,21 @@ use convrec_catalog::{Catalog, top_k};
 use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
 use convrec_core::{Example, ItemId, files, jsonl};
 use convrec_examples::judging::{judge, mean};
-use convrec_examples::training::{at_least_one, read_examples, read_samples};
+use convrec_examples::training::{at_least_one, read_examples, samples};
 use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
-use convrec_metrics::stats::cluster_bootstrap;
+use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
-use convrec_train::evaluate::{Decoding, evaluate};
+use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
 
 /// Evaluates a policy on conversations.
 #[derive(Parser)]
 struct Options {
-    /// The model's folder; without one only the baselines are evaluated.
+    /// A model's folder; may be given often, and the first is compared with all else. Without one only the baselines are
+    /// evaluated.
     #[arg(long)]
-    model: Option<PathBuf>,
+    model: Vec<PathBuf>,
     /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
     #[arg(long)]
     free: bool,
@@ -34,7 +36,7 @@ struct Options {
     /// Training conversations: adds the baselines popularity, BM25 and co-occurrence.
     #[arg(long)]
     train: Option<PathBuf>,
-    /// Writes the policy's lists as a TREC run; document `r<n>` is item n of the catalog, from 0.
+    /// Writes the first model's lists as a TREC run; document `r<n>` is item n of the catalog, from 0.
     #[arg(long, requires = "model")]
     run: Option<PathBuf>,
     /// 0 is greedy decoding; 1 samples from the policy as it is.
@@ -57,26 +59,20 @@ fn run(options: &Options) -> Outcome {
     let catalog = Catalog::read(&options.catalog)?;
     let examples = read_examples(&catalog, &options.conversations)?;
     let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
-    let mut rows = Vec::new();
+    let mut systems: Vec<(String, Vec<JudgedList>)> = Vec::new();
     let mut n_ranks = 20;
-    let mut run = None;
-    if let Some(folder) = &options.model {
-        let (policy, tokenizer, format) = model_folder::load(folder, &device()?)?;
-        n_ranks = format.n_ranks;
-        let task = format.task(catalog.clone(), &tokenizer, options.free)?;
-        let (_, samples) = read_samples(&task, &options.conversations)?;
-        let sampling = Sampling { temperature: options.temperature, ..Sampling::default() };
-        sampling.check().map_err(|e| format!("--temperature: {e}"))?;
-        let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..format.greedy() };
-        let found = evaluate(&policy.valid(), &task, &samples, &decoding);
-        let judged: Vec<JudgedList> = found.samples.iter().map(|sample| sample.judged.clone()).collect();
-        rows.push((folder.display().to_string(), judged));
-        let health = found.health;
-        println!(
-            "valid lines {:.4}, in catalog {:.4}, duplicates {:.4}, seen {:.4}, items a list {:.2}, ended {:.4}",
-            health.valid_lines, health.in_catalog, health.duplicates, health.seen, health.length, health.ended
-        );
-        run = Some(found.samples.into_iter().map(|sample| sample.list).collect::<Vec<_>>());
+    for folder in &options.model {
+        let (found, n) = policy(options, folder, &catalog, &examples)?;
+        if systems.is_empty() {
+            n_ranks = n;
+            options.run.as_deref().map_or(Ok(()), |path| write_run(path, &examples, &found))?;
+        } else if n != n_ranks {
+            return Err(
+                format!("{}: lists of {n} items; those of the first model have {n_ranks}", folder.display()).into()
+            );
+        }
+        let judged = found.samples.into_iter().map(|sample| sample.judged).collect();
+        systems.push((folder.display().to_string(), judged));
     }
     if let Some(train) = &options.train {
         let train: Vec<Example> = jsonl::read_file(train)?;
@@ -86,24 +82,51 @@ fn run(options: &Options) -> Outcome {
         let baselines: [(&str, &dyn Scorer); 3] =
             [("popularity", &popularity), ("bm25", &bm25), ("cooccurrence", &cooccurrence)];
         for (name, scorer) in baselines {
-            let judged: Vec<JudgedList> =
-                examples.iter().map(|example| baseline(&catalog, scorer, example, n_ranks)).collect();
-            rows.push((name.to_string(), judged));
+            let judged = examples.iter().map(|example| baseline(&catalog, scorer, example, n_ranks)).collect();
+            systems.push((name.to_string(), judged));
         }
     }
-    if rows.is_empty() {
+    let Some((first, others)) = systems.split_first() else {
         return Err("nothing to evaluate: give --model, --train or both".into());
-    }
+    };
     let measures = measures(n_ranks);
-    let mut table = show::Table::new(std::iter::once(String::new()).chain(measures.iter().map(Measure::to_string)));
-    rows.iter().for_each(|(name, judged)| table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs))));
+    let heading = |corner: &str| std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string));
+    let mut table = show::Table::new(heading(""));
+    systems.iter().for_each(|(name, judged)| table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs))));
     println!("{}", table.print());
-    println!("{} samples of {} dialogs; 95% intervals by resampling dialogs", examples.len(), distinct(&dialogs));
-    if let (Some(path), Some(lists)) = (&options.run, run) {
-        write_run(path, &examples, &lists)?;
-        println!("the run is in {}", path.display());
+    println!("{} samples of {} dialogs; 95% intervals by resampling dialogs\n", examples.len(), distinct(&dialogs));
+    if !options.model.is_empty() && !others.is_empty() {
+        let mut table = show::Table::new(heading("first model less"));
+        others.iter().for_each(|(name, judged)| {
+            table.row(name, measures.iter().map(|m| difference(*m, &first.1, judged, &dialogs)));
+        });
+        println!("{}", table.print());
+        println!("p: paired permutation test over dialogs, not corrected for the number of comparisons");
     }
     Ok(())
+}
+
+/// A policy's lists, and N.
+fn policy(
+    options: &Options,
+    folder: &Path,
+    catalog: &Catalog,
+    examples: &[Example],
+) -> Result<(Evaluation, usize), Box<dyn Error>> {
+    let (policy, tokenizer, format) = model_folder::load(folder, &device()?)?;
+    let task = format.task(catalog.clone(), &tokenizer, options.free)?;
+    let samples = samples(&task, examples, &options.conversations)?;
+    let sampling = Sampling { temperature: options.temperature, ..Sampling::default() };
+    sampling.check().map_err(|e| format!("--temperature: {e}"))?;
+    let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..format.greedy() };
+    let found = evaluate(&policy.valid(), &task, &samples, &decoding);
+    let ListHealth { valid_lines, in_catalog, duplicates, seen, length, ended } = found.health;
+    println!(
+        "{}: valid lines {valid_lines:.4}, in catalog {in_catalog:.4}, duplicates {duplicates:.4}, seen {seen:.4}, \
+         items a list {length:.2}, ended {ended:.4}",
+        folder.display()
+    );
+    Ok((found, format.n_ranks))
 }
 
 fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: usize) -> JudgedList {
@@ -125,17 +148,28 @@ fn cell(measure: Measure, judged: &[JudgedList], dialogs: &[&str]) -> String {
     }
 }
 
+fn difference(measure: Measure, ours: &[JudgedList], theirs: &[JudgedList], dialogs: &[&str]) -> String {
+    let values = |judged: &[JudgedList]| judged.iter().map(|list| measure.of(list)).collect::<Vec<f64>>();
+    match paired_test(&values(ours), &values(theirs), dialogs, 1, 2000) {
+        Ok(PairedTest { difference: d, p_value }) => {
+            format!("{:+.4} ±{:.4} p {p_value:.3}", d.mean, (d.high - d.low) / 2.0)
+        }
+        Err(_) => format!("{:+.4}", mean(measure, ours) - mean(measure, theirs)),
+    }
+}
+
 fn distinct(dialogs: &[&str]) -> usize {
     dialogs.iter().collect::<std::collections::HashSet<_>>().len()
 }
 
-fn write_run(path: &std::path::Path, examples: &[Example], lists: &[Vec<ItemId>]) -> Outcome {
+fn write_run(path: &Path, examples: &[Example], found: &Evaluation) -> Outcome {
     let mut run = Run::new("convrec")?;
-    for (example, list) in examples.iter().zip(lists) {
-        let documents: Vec<String> = list.iter().map(|id| format!("r{}", id.0)).collect();
+    for (example, sample) in examples.iter().zip(&found.samples) {
+        let documents: Vec<String> = sample.list.iter().map(|id| format!("r{}", id.0)).collect();
         run.add(&example.id, documents.iter().map(String::as_str))?;
     }
     let mut text = Vec::new();
     run.write(&mut text)?;
+    println!("{}: the lists as a TREC run", path.display());
     Ok(files::write_atomic(path, |out| out.write_all(&text))?)
 }

@@ -55,25 +55,22 @@ fn run(options: &Options) -> Outcome {
     let training = &options.training;
     let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?.autodiff())?;
     let defaults = RlConfig { max_new_tokens: format.max_new_tokens, ..defaults(options.algorithm) };
-    let mut config = settings::read(training.config.as_deref(), defaults)?;
-    settings::set(&mut config.steps, training.steps);
-    settings::set(&mut config.optimizer.learning_rate, training.learning_rate);
-    settings::set(&mut config.seed, training.seed);
+    let mut config = training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
     settings::set(&mut config.prompts_per_step, options.prompts_per_step);
     settings::set(&mut config.group_size, options.group_size);
     settings::set(&mut config.updates_per_batch, options.updates_per_batch);
     if let Some(beta) = options.beta {
         let paper = LossConfig::paper().kl.expect("the paper has a KL penalty");
-        config.loss.kl = (beta != 0.0).then_some(rank_grpo::Kl { beta, ..config.loss.kl.unwrap_or(paper) });
+        config.loss.kl = Some(rank_grpo::Kl { beta, ..config.loss.kl.unwrap_or(paper) });
     }
 
     config.check()?;
     if training.print_config {
-        print!("{}", toml::to_string(&config)?);
+        print!("{}", toml::to_string(&config.printable())?);
         return Ok(());
     }
     let task = format.task(Catalog::read(&training.catalog)?, &tokenizer, training.free)?;
-    let (_, train) = read_samples(&task, &options.conversations)?;
+    let train = read_samples(&task, &options.conversations)?;
     let validation = training.validation(&task)?;
 
     let model = |file: &str| options.model.join(file);

@@ -9,7 +9,7 @@ use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, jsonl};
 use convrec_examples::model_folder::{self, TaskFormat};
 use convrec_examples::training::TrainingOptions;
-use convrec_examples::{Outcome, device::device, exit, settings, show};
+use convrec_examples::{Outcome, device::device, exit, show};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
 use convrec_train::checkpoint::sha256;
@@ -43,10 +43,10 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = settings::read(training.config.as_deref(), defaults(training.steps))?;
-    settings::set(&mut config.steps, training.steps);
-    settings::set(&mut config.optimizer.learning_rate, training.learning_rate);
-    settings::set(&mut config.seed, training.seed);
+    let mut config = training.settings(defaults(), |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
+    if config.optimizer.warmup_steps == UNSET {
+        config.optimizer.warmup_steps = 50.min(config.steps / 10);
+    }
     config.check()?;
     if training.print_config {
         print!("{}", toml::to_string(&config)?);
@@ -96,18 +96,20 @@ fn run(options: &Options) -> Outcome {
     Ok(())
 }
 
+/// A warm-up of a tenth of the steps, at most 50: nobody asked for another.
+const UNSET: usize = usize::MAX;
+
 /// What worked for a decoder of some millions of parameters.
-fn defaults(steps: Option<usize>) -> SftConfig {
-    let steps = steps.unwrap_or(2000);
+fn defaults() -> SftConfig {
     let optimizer = OptimizerConfig {
         learning_rate: 2e-3,
         beta_2: 0.98,
         weight_decay: 0.05,
         schedule: Schedule::Linear,
-        warmup_steps: 50.min(steps / 10),
+        warmup_steps: UNSET,
         ..OptimizerConfig::default()
     };
-    SftConfig { steps, optimizer, ..SftConfig::default() }
+    SftConfig { steps: 3000, optimizer, ..SftConfig::default() }
 }
 
 /// On catalog lines, on items as conversations name them, and on what people wrote.

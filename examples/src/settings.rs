@@ -6,7 +6,7 @@ use std::path::Path;
 use convrec_core::files;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// `defaults`, and over them what the TOML file at `path` says; tables are merged field by field, so that a file may set
 /// one field of a nested table. Unknown fields are refused.
@@ -24,11 +24,19 @@ pub fn read<T: DeserializeOwned + Serialize>(path: Option<&Path>, defaults: T) -
 
 fn merge(settings: &mut Value, over: Value) {
     match (settings, over) {
+        // Another variant of a choice, as `{ cispo = ... }` over `{ ppo = ... }`, replaces it.
+        (settings @ Value::Object(_), Value::Object(over)) if is_choice(settings, &over) => *settings = over.into(),
         (Value::Object(settings), Value::Object(over)) => {
             over.into_iter().for_each(|(field, value)| merge(settings.entry(field).or_insert(Value::Null), value));
         }
         (settings, over) => *settings = over,
     }
+}
+
+/// Whether both name one variant, and different ones.
+fn is_choice(settings: &Value, over: &Map<String, Value>) -> bool {
+    let one = |map: &Map<String, Value>| map.keys().next().filter(|_| map.len() == 1).cloned();
+    settings.as_object().and_then(one).zip(one(over)).is_some_and(|(old, new)| old != new)
 }
 
 /// Replaces `field` where a flag was given.
@@ -41,6 +49,7 @@ pub fn set<T: Copy>(field: &mut T, flag: Option<T>) {
 #[cfg(test)]
 mod tests {
     use convrec_train::{RlConfig, SftConfig};
+    use rank_grpo::LossConfig;
 
     use super::*;
 
@@ -59,6 +68,27 @@ mod tests {
         expected.loss.kl.as_mut().unwrap().beta = 0.25;
         expected.optimizer.learning_rate = 1e-3;
         assert_eq!(read, expected);
+    }
+
+    /// What is printed is what is read back, and every member of the family can be written in a file.
+    #[test]
+    fn every_preset_goes_through_a_file() {
+        let presets = [
+            LossConfig::paper(),
+            LossConfig::authors(),
+            LossConfig::grpo(),
+            LossConfig::gspo(),
+            LossConfig::dapo(),
+            LossConfig::dr_grpo(256),
+            LossConfig::cispo(),
+            LossConfig::bnpo(),
+        ];
+        for loss in presets {
+            let config = RlConfig { loss, ..RlConfig::default() };
+            let text = toml::to_string(&config.clone().printable()).unwrap();
+            let read = read(Some(file(&text).path()), RlConfig::default()).unwrap();
+            assert_eq!(read, config.printable());
+        }
     }
 
     #[test]

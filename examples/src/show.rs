@@ -23,11 +23,16 @@ pub fn bar(name: &str, total: usize) -> ProgressBar {
     ProgressBar::new(total as u64).with_style(style).with_prefix(name.to_string())
 }
 
-/// Moves a bar by one step and shows some numbers of its record.
+/// Moves a bar to a record's step and shows some numbers of its record.
 pub fn step(bar: &ProgressBar, record: &Record, names: &[&str]) {
     let number = |name: &&str| record.get(*name).and_then(|value| value.as_f64()).map(|x| format!("{name} {x:.3}"));
     bar.set_message(names.iter().filter_map(number).collect::<Vec<_>>().join("  "));
-    bar.inc(1);
+    let done = record.get("step").and_then(|step| step.as_u64()).unwrap_or(bar.position() + 1);
+    let resumed = done > bar.position() + 1;
+    bar.set_position(done);
+    if resumed {
+        bar.reset_eta();
+    }
 }
 
 /// Prints a record's evaluation above the bar, where it has one.

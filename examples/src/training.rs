@@ -8,6 +8,10 @@ use clap::Args;
 use convrec_catalog::Catalog;
 use convrec_core::{Example, jsonl};
 use convrec_train::{RunOptions, Sample, Task};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::settings;
 
 /// Options of every training run.
 #[derive(Debug, Args)]
@@ -55,6 +59,23 @@ pub struct TrainingOptions {
 }
 
 impl TrainingOptions {
+    /// The settings: `defaults`, what the config file says, what the flags say. `common` names the fields of the flags.
+    ///
+    /// # Errors
+    /// When the config file cannot be read or a field is wrong.
+    pub fn settings<T: DeserializeOwned + Serialize>(
+        &self,
+        defaults: T,
+        common: impl FnOnce(&mut T) -> (&mut usize, &mut f64, &mut u64),
+    ) -> Result<T, Box<dyn Error>> {
+        let mut config = settings::read(self.config.as_deref(), defaults)?;
+        let (steps, learning_rate, seed) = common(&mut config);
+        settings::set(steps, self.steps);
+        settings::set(learning_rate, self.learning_rate);
+        settings::set(seed, self.seed);
+        Ok(config)
+    }
+
     /// Where and how often the run writes. Two checkpoints are kept.
     pub fn run(&self) -> RunOptions {
         RunOptions {
@@ -72,7 +93,7 @@ impl TrainingOptions {
     /// When the file cannot be read or a sample does not fit the task.
     pub fn validation(&self, task: &Task) -> Result<Vec<Sample>, Box<dyn Error>> {
         let Some(path) = &self.validation else { return Ok(vec![]) };
-        let (_, samples) = read_samples(task, path)?;
+        let samples = read_samples(task, path)?;
         let stride = samples.len().div_ceil(self.validation_samples).max(1);
         Ok(samples.into_iter().step_by(stride).collect())
     }
@@ -105,14 +126,21 @@ pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box
     Ok(examples)
 }
 
-/// As [`read_examples`], and the same in ids.
+/// The examples of the file at `path` in ids.
 ///
 /// # Errors
-/// As [`read_examples`], or when a sample does not fit the task.
-pub fn read_samples(task: &Task, path: &Path) -> Result<(Vec<Example>, Vec<Sample>), Box<dyn Error>> {
-    let examples = read_examples(task.catalog(), path)?;
+/// When an example does not fit the task; the error names the file.
+pub fn samples(task: &Task, examples: &[Example], path: &Path) -> Result<Vec<Sample>, Box<dyn Error>> {
     let samples = examples.iter().map(|example| task.sample(example)).collect::<Result<_, _>>();
-    Ok((examples, samples.map_err(|e| format!("{}: {e}", path.display()))?))
+    samples.map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// [`read_examples`] and [`samples`] in one.
+///
+/// # Errors
+/// Theirs.
+pub fn read_samples(task: &Task, path: &Path) -> Result<Vec<Sample>, Box<dyn Error>> {
+    samples(task, &read_examples(task.catalog(), path)?, path)
 }
 
 /// A count that may not be 0.

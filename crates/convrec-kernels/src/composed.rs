@@ -96,7 +96,11 @@ pub fn token_log_probs_within(
     for (row, tokens) in allowed.iter().enumerate() {
         tokens.iter().for_each(|token| scores[row * u + place(*token)] = 0.0);
     }
-    let targets = targets.into_data().iter::<i64>().map(|token| place(token as u32) as i64).collect::<Vec<_>>();
+    let target = |(row, token): (usize, i64)| {
+        assert!(allowed[row].contains(&(token as u32)), "target {token} of row {row} is not allowed there");
+        place(token as u32) as i64
+    };
+    let targets = targets.into_data().iter::<i64>().enumerate().map(target).collect::<Vec<_>>();
     let targets = Tensor::from_data(TensorData::new(targets, [m]), &device);
     let columns: Vec<i64> = union.into_iter().map(i64::from).collect();
     let columns = Tensor::<1, Int>::from_data(TensorData::new(columns, [u]), &device);

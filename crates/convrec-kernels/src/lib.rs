@@ -2,7 +2,7 @@
 //!
 //! Composed from burn's own operations, these parts of a small decoder are slow on a CPU: each elementary step walks
 //! over memory again, `exp` is scalar, and the logits of a training batch (tokens times vocabulary) fill memory only to
-//! be reduced to one number a token. So every operation here has two bodies:
+//! be reduced to one number a token. So every operation here (but the newest, [`token_log_probs_within`]) has two bodies:
 //!
 //! - a **composed** one, in module [`composed`]: a few lines of burn, for every device, with burn's own gradients. It
 //!   says what the operation computes.
@@ -244,7 +244,7 @@ pub fn token_log_probs(
 /// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V; to `([M], [M])`.
 ///
 /// # Panics
-/// When the shapes do not agree, the temperature is not positive, or a target is in no set.
+/// When the shapes do not agree, the temperature is not positive, or a target is not in its row's set.
 pub fn token_log_probs_within(
     hidden: Tensor<2>,
     weight: Tensor<2>,

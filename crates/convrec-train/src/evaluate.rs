@@ -85,7 +85,7 @@ impl Decoding {
 /// leave the list first, and each ground-truth item counts once.
 ///
 /// # Panics
-/// When there are no samples, or [`Sampling::check`] fails.
+/// When there are no samples, [`Sampling::check`] fails, or a constrained task did not make the samples itself.
 pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Decoding) -> Evaluation {
     assert!(!samples.is_empty(), "nothing to evaluate");
     let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
@@ -98,9 +98,8 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
         seed: decoding.seed,
     };
     let completions = generate(policy, task, |p| &samples[p], &prompts, &generation);
-    let answers = completions.iter().map(|group| task.read(&group[0].tokens));
-    let evaluated: Vec<Evaluated> =
-        answers.zip(samples).map(|(answer, sample)| judge(answer, sample, task.n_ranks())).collect();
+    let answered = completions.iter().zip(samples).map(|(group, x)| (task.answer(x, &group[0].tokens), x));
+    let evaluated: Vec<Evaluated> = answered.map(|(answer, x)| judge(answer, x, task.n_ranks())).collect();
     let judged: Vec<JudgedList> = evaluated.iter().map(|sample| sample.judged.clone()).collect();
     Evaluation {
         health: health(&evaluated, samples),

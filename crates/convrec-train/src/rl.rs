@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use convrec_policy::{Allowed, Generation, Policy, Sampling, Sequence, TokenLogProbs};
-use rank_grpo::{BatchTotals, InputError, LengthShaping, Loss, LossConfig, LossInputs, Scale, to_host};
+use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Scale, to_host};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{micro_batches, places};
@@ -33,13 +33,14 @@ pub struct RlConfig {
     pub group_size: usize,
     /// mu, updates on each batch of rollouts.
     pub updates_per_batch: usize,
-    /// Completions side by side in training; changes memory and speed, and results only by rounding.
+    /// Completions side by side in training; changes memory and speed, and results only by rounding (but for
+    /// `loss.top_entropy` below 1, whose threshold is each part's own).
     pub micro_batch: usize,
     /// Completions side by side in sampling; likewise.
     pub rollout_rows: usize,
     /// Of sampling and training alike.
     pub temperature: f32,
-    /// Cuts completions that do not end.
+    /// Cuts completions that do not end; constrained ones all end.
     pub max_new_tokens: usize,
     /// What is rewarded.
     pub reward: Reward,
@@ -47,7 +48,7 @@ pub struct RlConfig {
     pub scale: Scale,
     /// The loss.
     pub loss: LossConfig,
-    /// Advantages that teach the list's length; only where ranks are rewarded.
+    /// Advantages that teach the list's length; only where ranks are rewarded and lists are not constrained.
     pub shaping: LengthShaping,
     /// Leave completions out that were cut.
     pub mask_truncated: bool,
@@ -115,7 +116,18 @@ impl RlConfig {
             field: format!("loss.{}", e.field),
             problem: format!("{}; expected {}", e.value, e.expected),
         };
-        self.loss.clone().check().map_err(bad)
+        LossConfig { kl: self.kl(), ..self.loss.clone() }.check().map_err(bad)
+    }
+
+    /// The KL penalty; one with a weight of 0 is none, and needs no reference.
+    fn kl(&self) -> Option<Kl> {
+        self.loss.kl.clone().filter(|kl| kl.beta != 0.0)
+    }
+
+    /// The same settings with nothing left out: in formats without a null, no KL penalty is one of weight 0.
+    pub fn printable(mut self) -> Self {
+        self.loss.kl.get_or_insert(Kl { beta: 0.0, ..LossConfig::paper().kl.expect("the paper has a KL penalty") });
+        self
     }
 
     fn generation(&self, task: &Task, step: usize) -> Generation {
@@ -180,8 +192,9 @@ const LARGEST_DIFFERENCE: f64 = 0.01;
 
 /// Ratios mean nothing where the sampler's log-probabilities are not the trainer's.
 fn agree(step: usize, record: &Record) -> Result<(), TrainError> {
-    let difference = record.get(LOGP_DIFFERENCE).and_then(|value| value.as_f64()).unwrap_or(0.0);
-    if difference > LARGEST_DIFFERENCE { Err(TrainError::Disagree { step, difference }) } else { Ok(()) }
+    // JSON has no NaN: it is null there.
+    let difference = record.get(LOGP_DIFFERENCE).map_or(0.0, |value| value.as_f64().unwrap_or(f64::NAN));
+    if difference <= LARGEST_DIFFERENCE { Ok(()) } else { Err(TrainError::Disagree { step, difference }) }
 }
 
 struct Trainer<'a> {
@@ -233,7 +246,8 @@ impl Trainer<'_> {
         let collation = Collation {
             n_ranks: self.task.n_ranks(),
             reward: config.reward,
-            shaping: config.shaping,
+            // Nothing about the length of a constrained list was the policy's choice.
+            shaping: if self.task.is_constrained() { LengthShaping::OFF } else { config.shaping },
             mask_truncated: config.mask_truncated,
             forced: config.forced_tokens,
         };
@@ -249,7 +263,7 @@ impl Trainer<'_> {
         let width = whole.shape[1];
         let acts = |row: &usize| {
             let tokens = row * width..(row + 1) * width;
-            config.loss.kl.is_some() || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
+            config.kl().is_some() || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
         };
         let active: Vec<usize> = all.into_iter().filter(acts).collect();
         let length = |row: usize| rows[row].sample.prompt.len() + rows[row].completion.tokens.len();
@@ -262,7 +276,7 @@ impl Trainer<'_> {
                 inputs.old_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
             }
             let mut part = Part { rows, inputs };
-            if config.loss.kl.is_some() {
+            if config.kl().is_some() {
                 let log_probs = part.log_probs(&self.reference, config.temperature).log_probs;
                 part.inputs.ref_log_probs = Some(to_host(&log_probs)?);
             }
@@ -297,6 +311,7 @@ mod tests {
     fn a_sampler_that_is_not_the_trainer_stops_the_run() {
         let record = |difference: f64| Record::from_iter([(LOGP_DIFFERENCE.to_string(), difference.into())]);
         assert!(agree(3, &record(1e-5)).is_ok());
+        assert!(agree(3, &record(f64::NAN)).is_err());
         let error = agree(3, &record(0.3)).unwrap_err().to_string();
         assert!(error.contains("step 3") && error.contains("0.3"), "{error}");
     }

@@ -35,7 +35,7 @@ impl StepLog {
         set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
         set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
         set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));
-        set("entropy", mean_f32(rows.iter().flat_map(|row| &row.completion.entropies)));
+        set("entropy", mean_f32(rows.iter().flat_map(chosen_entropies)));
         set("dcg", mean_of(rows, |row| dcg(&row.relevant, n_ranks)));
         set("ndcg", mean_of(rows, |row| ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)));
         set("items", mean_of(rows, |row| row.answer.names.len() as f64));
@@ -58,7 +58,10 @@ impl StepLog {
     pub(crate) fn compare(&mut self, rows: &[&Row<'_>], trainer: &[f64]) {
         let width = trainer.len() / rows.len().max(1);
         for (row, trainer) in rows.iter().zip(trainer.chunks(width.max(1))) {
-            for (sampler, trainer) in row.completion.log_probs.iter().zip(trainer) {
+            for (t, (sampler, trainer)) in row.completion.log_probs.iter().zip(trainer).enumerate() {
+                if row.is_forced(t) {
+                    continue; // 0 on both sides, whatever the weights
+                }
                 let difference = (f64::from(*sampler) - trainer).abs();
                 self.difference.0 += difference;
                 self.difference.1 = self.difference.1.max(difference);
@@ -105,6 +108,11 @@ impl StepLog {
         self.record.insert("sampling/sampling_logp_difference/max".into(), json!(largest));
         (self.record, self.grad_norm)
     }
+}
+
+/// Of the tokens that were chosen: forced ones have no entropy.
+fn chosen_entropies<'a>(row: &'a Row<'_>) -> impl Iterator<Item = &'a f32> {
+    row.completion.entropies.iter().enumerate().filter(|(t, _)| !row.is_forced(*t)).map(|(_, entropy)| entropy)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -2,7 +2,7 @@
 
 use convrec_catalog::rewards::{self, RankReward};
 use convrec_policy::{Allowed, Completion, Generation, Policy, Sequence};
-use convrec_text::segments::END;
+use convrec_text::segments::{END, NO_RANK};
 use rank_grpo::{
     AdvantageError, GroupAdvantages, LengthShaping, ListEnd, LossInputs, Scale, Segments, group_advantages, spread,
 };
@@ -75,7 +75,7 @@ pub(crate) fn roll_out<'a>(
     let groups = generate(policy, task, |p| samples[p], &prompts, generation);
     let rows = samples.iter().zip(groups).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
     rows.map(|(sample, completion)| {
-        let answer = task.read(&completion.tokens);
+        let answer = task.answer(sample, &completion.tokens);
         let relevant = task.relevance(&answer, sample);
         let rewards = reward.rewards(&relevant, sample.groundtruth.len());
         let allowed = task.allowed(sample, &completion.tokens);
@@ -99,7 +99,7 @@ impl Row<'_> {
     }
 
     /// Whether token t was the only one that could be written: its log-probability is 0 under every policy.
-    fn is_forced(&self, t: usize) -> bool {
+    pub(crate) fn is_forced(&self, t: usize) -> bool {
         self.allowed.as_ref().is_some_and(|allowed| allowed.is_forced(t))
     }
 
@@ -126,7 +126,11 @@ impl Collation {
         let pad = |row: &&Row<'_>| width - row.len();
         let mask = rows.iter().flat_map(|row| {
             let row_counts = row.completion.ended || !self.mask_truncated;
-            let counts = move |t| row_counts && (self.forced == ForcedTokens::Count || !row.is_forced(t));
+            let ranks = &row.answer.segments.ranks;
+            // Where ranks are rewarded, a remark takes no part, not even in the number of tokens.
+            let has_rank = move |t: usize| !self.reward.is_ranked() || ranks[t] != NO_RANK;
+            let counts =
+                move |t| row_counts && has_rank(t) && (self.forced == ForcedTokens::Count || !row.is_forced(t));
             (0..row.len()).map(counts).chain(std::iter::repeat_n(false, pad(row)))
         });
         let advantages: Vec<Vec<f64>> = advantages.iter().map(|row| (*row).clone()).collect();
@@ -160,7 +164,8 @@ pub(crate) fn table<'r>(rows: &[&'r Row<'_>], values: impl Fn(&'r Row<'_>) -> &'
 
 #[cfg(test)]
 mod tests {
-    use convrec_text::segments::{NO_RANK, Segments as TokenRanks};
+    use convrec_policy::Constraint;
+    use convrec_text::segments::Segments as TokenRanks;
 
     use super::*;
 
@@ -209,6 +214,37 @@ mod tests {
         let inputs = collated(&[row(&sample, &[NO_RANK, 0, 1, 2, 3, END], 4, true)], false);
         assert_eq!(segments(&inputs), [None, Some(0), Some(1), Some(2), Some(2), Some(2)]);
         assert_eq!(inputs.advantages, [0.0, 1.0, -1.0, -0.1, -0.1, -0.1]);
+        assert_eq!(inputs.mask, [false, true, true, true, true, true]);
+    }
+
+    /// Token 7 and another one, then only token 7.
+    struct OneChoice(Vec<u32>);
+
+    impl Constraint for OneChoice {
+        fn allowed(&self) -> &[u32] {
+            &self.0
+        }
+
+        fn push(&mut self, _: u32) {
+            self.0 = vec![7];
+        }
+    }
+
+    #[test]
+    fn forced_tokens_are_left_out_or_counted() {
+        let sample = sample();
+        let constrained = Row {
+            allowed: Some(Allowed::along(&mut OneChoice(vec![7, 9]), &[7, 7, 7])),
+            ..row(&sample, &[0, 0, END], 1, true)
+        };
+        let mask = |forced| {
+            let reward = Reward::Rank(RankReward::ExpInf);
+            let collation =
+                Collation { n_ranks: 1, reward, shaping: LengthShaping::OFF, mask_truncated: false, forced };
+            collation.inputs(&[&constrained], &[&vec![1.0]]).unwrap().mask
+        };
+        assert_eq!(mask(ForcedTokens::LeaveOut), [true, false, false]);
+        assert_eq!(mask(ForcedTokens::Count), [true, true, true]);
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub fn train_sft(
         record.insert("loss".into(), json!(loss));
         record.insert("grad_norm".into(), json!(update.grad_norm));
         record.insert("learning_rate".into(), json!(update.learning_rate));
-        record.insert("num_tokens".into(), json!(tokens));
+        record.insert("completion_tokens".into(), json!(tokens));
         record.extend(run.evaluate(done, config.steps, &policy.valid(), validation));
         run.record(&record)?;
         observe(&record);

@@ -33,7 +33,7 @@ pub struct Sample {
     pub prompt: Vec<u32>,
     /// Catalog items already seen. Seen items outside the catalog need no id: they cannot be recommended.
     pub seen: Vec<ItemId>,
-    /// Catalog items that are right.
+    /// Catalog items that are right, each once, without those seen: no list can be right about these.
     pub groundtruth: Vec<ItemId>,
 }
 
@@ -129,8 +129,33 @@ impl Task {
     /// The constraint on lists for `sample`, where lists are constrained.
     pub(crate) fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
-        let cursor = trie.cursor(&sample.seen).expect("`sample` made sure that enough items are left");
+        let cursor = trie.cursor(&sample.seen).expect(ENOUGH);
         Some(Box::new(InCatalog(cursor)))
+    }
+
+    /// Reads a completion for `sample`. A constrained one is walked again, which gives its items and ranks as they were
+    /// chosen; others are [`read`](Self::read) as text.
+    ///
+    /// # Panics
+    /// When the task is constrained and the completion is not.
+    pub(crate) fn answer(&self, sample: &Sample, completion: &[u32]) -> Answer {
+        let Some(Constraining { trie, .. }) = &self.trie else { return self.read(completion) };
+        let mut cursor = trie.cursor(&sample.seen).expect(ENOUGH);
+        let mut ranks = Vec::with_capacity(completion.len());
+        for token in completion {
+            let rank = cursor.items().len();
+            ranks.push(if rank == self.n_ranks { segments::END } else { rank as i32 });
+            cursor.push(*token);
+        }
+        let (text, ended) = segments::until_end(completion, self.prompter.end());
+        let items = cursor.items();
+        Answer {
+            text: self.prompter.tokenizer().decode(text),
+            names: items.iter().map(|id| self.catalog[*id].item()).collect(),
+            items: items.iter().copied().map(Some).collect(),
+            unparsed_lines: 0,
+            segments: segments::Segments { ranks, items: items.len(), ended },
+        }
     }
 
     /// What was allowed along a completion, recomputed from it alone.
@@ -160,15 +185,17 @@ impl Task {
         let find =
             |item: &Item| self.catalog.find(item).ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item));
         let seen: Vec<ItemId> = example.seen.iter().filter_map(|item| self.catalog.find(item)).collect();
+        let mut groundtruth = Vec::new();
+        for item in &example.groundtruth {
+            let id = find(item)?;
+            if !seen.contains(&id) && !groundtruth.contains(&id) {
+                groundtruth.push(id);
+            }
+        }
         if let Some(Constraining { trie, .. }) = &self.trie {
             trie.cursor(&seen).map_err(|source| TaskError::NoList { id: example.id.clone(), source })?;
         }
-        Ok(Sample {
-            id: example.id.clone(),
-            prompt: self.prompt(example)?,
-            seen,
-            groundtruth: example.groundtruth.iter().map(find).collect::<Result<_, _>>()?,
-        })
+        Ok(Sample { id: example.id.clone(), prompt: self.prompt(example)?, seen, groundtruth })
     }
 
     /// # Errors
@@ -213,6 +240,9 @@ impl Task {
 fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
     TaskError::NotInCatalog { id: id.into(), field, item: item.clone() }
 }
+
+const ENOUGH: &str =
+    "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
 /// A cursor in the catalog's trie is a constraint.
 struct InCatalog<'a>(ListCursor<'a>);
