@@ -114,6 +114,7 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
 
     let shape = ModelConfig::small(task.prompter().tokenizer().vocab_size(), 128, 2, 4);
     let policy = Policy::new(&shape, seed, &device()?.autodiff())?;
+    println!("a decoder of {} parameters, {} tokens", policy.num_params(), shape.vocab_size);
     let arm = |name, policy: &Policy, log| {
         let [constrained, free] = [&task, &free].map(|task| {
             let decoding = Decoding::greedy(MAX_NEW_TOKENS, ROWS);

@@ -2,8 +2,8 @@
 //! possible score is known: a teacher that errs, Remap-Reflect-Adjust, supervised fine-tuning (SFT) of a small decoder
 //! from scratch, then Rank-GRPO, GRPO and GSPO from the same checkpoint with the same number of rollouts and updates.
 //!
-//! `cargo run --release --example quickstart` prints tables and writes an HTML report. `--full` takes longer: more data,
-//! more steps, three seeds.
+//! `cargo run --release --example quickstart` prints tables and writes an HTML report. `--full` takes longer: three
+//! seeds, more steps of reinforcement learning, more conversations to test on.
 
 mod experiment;
 mod figures;
@@ -22,7 +22,7 @@ use figures::Lists;
 /// Trains and compares policies on an embedded world of films.
 #[derive(Parser)]
 struct Options {
-    /// Longer, over three seeds.
+    /// Three seeds, more steps of reinforcement learning, more conversations to test on.
     #[arg(long)]
     full: bool,
     /// Of everything random; with --full the first of three.
