@@ -152,7 +152,8 @@ fn difference(measure: Measure, ours: &[JudgedList], theirs: &[JudgedList], dial
     let values = |judged: &[JudgedList]| judged.iter().map(|list| measure.of(list)).collect::<Vec<f64>>();
     match paired_test(&values(ours), &values(theirs), dialogs, 1, 2000) {
         Ok(PairedTest { difference: d, p_value }) => {
-            format!("{:+.4} ±{:.4} p {p_value:.3}", d.mean, (d.high - d.low) / 2.0)
+            let p = if p_value < 0.001 { "p < .001".to_string() } else { format!("p {p_value:.3}") };
+            format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
         }
         Err(_) => format!("{:+.4}", mean(measure, ours) - mean(measure, theirs)),
     }
