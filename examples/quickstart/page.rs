@@ -66,7 +66,7 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         ("reward: DCG@10 of the rollouts", "dcg"),
         ("KL against the SFT policy", "kl"),
         ("entropy per token, nats", "entropy"),
-        ("items a list", "items"),
+        ("list length, tokens (always 10 items)", "completions/mean_length"),
         ("share of (prompt, rank) groups without a difference", "frac_reward_zero_std"),
         ("gradient norm", "grad_norm"),
     ];
