@@ -123,11 +123,6 @@ impl ListTrie {
         Ok(cursor)
     }
 
-    /// N, the items of a list.
-    pub fn n_ranks(&self) -> usize {
-        self.n_ranks
-    }
-
     /// No list has more tokens, the end token included.
     pub fn longest_list(&self) -> usize {
         let lengths = |trie: &Trie| (0..self.n_items).map(|item| trie.path(ItemId(item as u32)).count()).collect();
@@ -141,11 +136,6 @@ impl ListTrie {
             }
             ranks => ranks.iter().map(longest).sum::<usize>() + 1,
         }
-    }
-
-    /// Nodes of all tries, the root included.
-    pub fn nodes(&self) -> usize {
-        self.tries.iter().map(|trie| trie.below.len()).sum()
     }
 
     /// Tokens that a list can begin with, when nothing is excluded.

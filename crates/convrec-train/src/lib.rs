@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length of the lists that
-//! are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples G completions of each prompt, reads
-//! each **once** ([`Task::read`]) for both its items, which earn a reward per rank, and the rank of every token, which
-//! is held to account for that reward; then it takes mu updates with a loss of [`rank_grpo`].
+//! are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples G completions of each prompt and reads
+//! each **once** (free lists by [`Task::read`], constrained ones by walking the catalog's trie again) for both its items,
+//! which earn a reward per rank, and the rank of every token, which is held to account for that reward; then it takes mu
+//! updates with a loss of [`rank_grpo`].
 //!
 //! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL has one) and
 //! checkpoints, and can be resumed: data order, sampling and schedules are functions of the seed and the step, so the

@@ -111,11 +111,6 @@ impl Task {
         Ok(Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self })
     }
 
-    /// This task with lists of whatever the policy writes.
-    pub fn unconstrained(self) -> Self {
-        Self { trie: None, ..self }
-    }
-
     /// Whether lists are constrained.
     pub fn is_constrained(&self) -> bool {
         self.trie.is_some()
