@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Int, Tensor};
-use convrec_kernels::{DecodeCache, composed};
+use convrec_kernels::{DecodeCache, DecodeRow, Packing, composed};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
 /// As in the programs that train: with glibc's allocator, page faults of large buffers hide the kernels.
@@ -69,8 +69,9 @@ fn training(c: &mut Criterion) {
         let x = tracked([m, d]);
         let (up, norm, head) = (tracked([inner, d]), tracked([d]), tracked([v, d]));
         let wide = [tracked([m, inner]), tracked([m, inner])];
-        let [q, k, w] = [(); 3].map(|()| tracked([b, t, h, d / h]));
-        let angles = random([1, 1, t, d / h / 2], &Device::flex().autodiff());
+        let [q, k, w] = [(); 3].map(|()| tracked([m, h, d / h]));
+        let angles = random([m, d / h / 2], &Device::flex().autodiff());
+        let packing = Packing::rectangle(b, t);
         let targets = Tensor::<1, Int>::from_data(
             (0..m).map(|n| (n * 37 % v) as i64).collect::<Vec<_>>().as_slice(),
             &Device::flex().autodiff(),
@@ -86,12 +87,11 @@ fn training(c: &mut Criterion) {
                 )
             };
         }
-        let heads = |x: &Tensor<4>| x.clone().swap_dims(1, 2);
         bench!(linear, x.clone(), up.clone());
         bench!(rms_norm, x.clone(), norm.clone(), 1e-6);
         bench!(swiglu, wide[0].clone(), wide[1].clone());
-        bench!(rotate, heads(&q), angles.clone(), angles.clone());
-        bench!(causal_attention, heads(&q), heads(&k), heads(&w));
+        bench!(rotate, q.clone(), angles.clone(), angles.clone());
+        bench!(attention, q.clone(), k.clone(), w.clone(), &packing);
         let hidden = Tensor::random([m, d], Distribution::Normal(0.0, 0.05), &Device::flex().autodiff()).require_grad();
         let fused = || convrec_kernels::token_log_probs(hidden.clone(), head.clone(), targets.clone(), 1.0).0;
         let plain = || composed::token_log_probs(hidden.clone(), head.clone(), targets.clone(), 1.0).0;
@@ -111,15 +111,15 @@ fn decoding(c: &mut Criterion) {
             let (fused, plain) =
                 (|| convrec_kernels::linear(x.clone(), weight.clone()), || composed::linear(x.clone(), weight.clone()));
             pair(c, "linear, decoding", &model, fused, plain);
-            let lengths = vec![t / 2; prompts];
-            let prompt = || random([prompts, h, t / 2, d / h], &device);
-            let own = || random([rows, h, t / 2, d / h], &device);
-            let q = random([rows, h, 1, d / h], &device);
-            let (prompt_k, prompt_v, own_k, own_v) = (prompt(), prompt(), own(), own());
-            let cache = DecodeCache { prompt_k, prompt_v, prompt_lengths: &lengths, own_k, own_v, filled: t / 4 };
+            let prompt = || random([prompts, t / 2, h, d / h], &device);
+            let own = || random([rows, t / 2, h, d / h], &device);
+            let q = random([rows, h, d / h], &device);
+            let cache = DecodeCache { prompt_k: prompt(), prompt_v: prompt(), own_k: own(), own_v: own() };
+            let of_row = |row| DecodeRow { row, prompt: row / group, prompt_length: t / 2, filled: t / 4, new: 1 };
+            let rows: Vec<DecodeRow> = (0..rows).map(of_row).collect();
             let (fused, plain) = (
-                || convrec_kernels::decode_attention(q.clone(), cache.clone()),
-                || composed::decode_attention(q.clone(), cache.clone()),
+                || convrec_kernels::decode_attention(q.clone(), &cache, &rows),
+                || composed::decode_attention(q.clone(), &cache, &rows),
             );
             pair(c, "decode_attention", &model, fused, plain);
         }

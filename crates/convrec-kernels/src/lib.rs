@@ -2,7 +2,7 @@
 //!
 //! Composed from burn's own operations, these parts of a small decoder are slow on a CPU: each elementary step walks
 //! over memory again, `exp` is scalar, and the logits of a training batch (tokens times vocabulary) fill memory only to
-//! be reduced to one number a token. So every operation here (but the newest, [`token_log_probs_within`]) has two bodies:
+//! be reduced to one number a token. So every operation here has two bodies:
 //!
 //! - a **composed** one, in module [`composed`]: a few lines of burn, for every device, with burn's own gradients. It
 //!   says what the operation computes.
@@ -15,9 +15,10 @@
 //! |---|---|
 //! | [`linear`] | packing transposed weights column by column; repeated reads of the weights when rows are few |
 //! | [`rms_norm`], [`swiglu`], [`rotate`] | intermediate tensors, scalar `exp` |
-//! | [`causal_attention`] | score matrices: scores live in blocks of 64 queries, later keys are skipped (Dao et al., [arXiv 2205.14135]) |
+//! | [`attention`] | padding; score matrices: scores live in blocks of 64 queries, later keys are skipped (Dao et al., [arXiv 2205.14135]) |
 //! | [`token_log_probs`] | logits: they live in blocks and are computed once more for the gradients |
 //! | [`decode_attention`] | slices and copies of the cache; a prompt is read once for all of its completions |
+//! | [`logits_within`], [`token_log_probs_within`] | rows of the output matrix that no row asks for |
 //!
 //! [arXiv 2205.14135]: https://arxiv.org/abs/2205.14135
 //!
@@ -48,8 +49,11 @@ pub mod composed;
 mod cpu;
 #[cfg(feature = "flex")]
 mod flex;
+mod packing;
 
 use burn::tensor::{Int, Tensor};
+
+pub use packing::{Packing, SegmentId};
 
 #[cfg(feature = "flex")]
 #[doc(hidden)]
@@ -114,16 +118,15 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 /// The angles are constants: cos and sin get no gradients.
 ///
 /// # Shapes
-/// x `[B, H, T, d]`; cos and sin `[B, 1, T, d/2]`, or `[1, 1, T, d/2]` for all of the batch; to `[B, H, T, d]`.
+/// x `[M, H, d]`; cos and sin `[M, d/2]`; to `[M, H, d]`.
 ///
 /// # Panics
 /// When the shapes do not agree.
 ///
 /// [arXiv 2104.09864]: https://arxiv.org/abs/2104.09864
-pub fn rotate(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
-    let [b, _, t, d] = x.dims();
-    let [rows, heads, positions, half] = cos.dims();
-    let agree = (rows == b || rows == 1) && heads == 1 && positions == t && 2 * half == d && cos.dims() == sin.dims();
+pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
+    let ([m, _, d], [tokens, half]) = (x.dims(), cos.dims());
+    let agree = tokens == m && 2 * half == d && cos.dims() == sin.dims();
     assert!(agree, "angles {:?} and {:?} do not fit x {:?}", cos.dims(), sin.dims(), x.dims());
     #[cfg(feature = "flex")]
     if flex::takes(&x) {
@@ -132,82 +135,90 @@ pub fn rotate(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
     composed::rotate(x, cos, sin)
 }
 
-/// Causal self-attention with grouped heads: `softmax(q k^T / sqrt(d)) v`, where a position sees itself and what comes
-/// before it.
-///
-/// Sequences that are padded on the right need nothing more: no real position sees the padding. Views are welcome:
-/// `[B, T, H, d]` with two dimensions swapped is read as it is, and the output is such a view, so that
-/// `out.swap_dims(1, 2).reshape([B, T, H * d])` copies nothing.
+/// Self-attention of a packed batch with grouped heads: `softmax(q k^T / sqrt(d)) v`, where a token sees what its
+/// [`Packing`] says.
 ///
 /// # Shapes
-/// q `[B, H, T, d]`; k and v `[B, Hk, T, d]`, where Hk divides H and key/value head i serves the query heads from
-/// i H / Hk on; to `[B, H, T, d]`.
+/// q `[M, H, d]`; k and v `[M, Hk, d]`, where Hk divides H and key/value head i serves the query heads from i H / Hk on;
+/// M tokens as in the packing; to `[M, H, d]`.
 ///
 /// # Panics
 /// When the shapes do not agree.
-pub fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    let [b, h, t, d] = q.dims();
-    let hk = k.dims()[1];
-    let agree = k.dims() == [b, hk, t, d] && v.dims() == k.dims() && hk > 0 && h % hk == 0;
+pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) -> Tensor<3> {
+    let ([m, h, d], hk) = (q.dims(), k.dims()[1]);
+    let agree = k.dims() == [m, hk, d] && v.dims() == k.dims() && hk > 0 && h % hk == 0;
     assert!(agree, "queries {:?} do not fit keys {:?} and values {:?}", q.dims(), k.dims(), v.dims());
+    assert_eq!(m, packing.tokens(), "tokens in the batch and in its packing");
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
-        return flex::causal_attention(q, k, v);
+        return flex::attention(q, k, v, packing);
     }
-    composed::causal_attention(q, k, v)
+    composed::attention(q, k, v, packing)
 }
 
-/// What one new token of each row attends to: the row's prompt and the row's own earlier tokens.
-///
-/// P prompts have B / P rows each; the rows of a prompt are adjacent.
+/// Keys and values of what was decoded so far: those of P prompts, which rows share, and those of R rows.
 #[derive(Debug, Clone)]
-pub struct DecodeCache<'a> {
-    /// Keys of the prompts, `[P, Hk, Tp, d]`, padded on the right.
+pub struct DecodeCache {
+    /// Keys of the prompts, `[P, Tp, Hk, d]`, padded on the right.
     pub prompt_k: Tensor<4>,
-    /// Values of the prompts, `[P, Hk, Tp, d]`.
+    /// Values of the prompts, `[P, Tp, Hk, d]`.
     pub prompt_v: Tensor<4>,
-    /// Tokens of each prompt, `[P]`.
-    pub prompt_lengths: &'a [usize],
-    /// Keys of the rows' own tokens, `[B, Hk, capacity, d]`.
+    /// Keys of the rows' own tokens, `[R, capacity, Hk, d]`.
     pub own_k: Tensor<4>,
-    /// Values of the rows' own tokens, `[B, Hk, capacity, d]`.
+    /// Values of the rows' own tokens, `[R, capacity, Hk, d]`.
     pub own_v: Tensor<4>,
-    /// How many own tokens there are: what lies behind them in the buffers is not read.
-    pub filled: usize,
 }
 
-/// Attention of one new token a row over a [`DecodeCache`], which holds the new token's key and value already.
+/// What the new tokens of one row attend to, in a [`DecodeCache`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DecodeRow {
+    /// The row, below R.
+    pub row: usize,
+    /// Its prompt, below P.
+    pub prompt: usize,
+    /// Tokens of that prompt, at most Tp.
+    pub prompt_length: usize,
+    /// Own tokens in the cache, the new ones included; at most the capacity.
+    pub filled: usize,
+    /// How many of them are new, at least one. They see the prompt and all own tokens up to themselves.
+    pub new: usize,
+}
+
+/// Attention of the new tokens of some rows over a [`DecodeCache`], which holds the new tokens' keys and values already.
+/// Rows of a prompt should be adjacent: they then read its keys together.
 ///
 /// For sampling: there are no gradients.
 ///
 /// # Shapes
-/// q `[B, H, 1, d]` to `[B, H, 1, d]`; Hk divides H.
+/// q `[M, H, d]`, the new tokens of all `rows` one row after the other, to `[M, H, d]`; Hk divides H.
 ///
 /// # Panics
-/// When the shapes do not agree, or lengths exceed the buffers.
-pub fn decode_attention(q: Tensor<4>, cache: DecodeCache<'_>) -> Tensor<4> {
-    check_cache(q.dims(), &cache);
+/// When the shapes do not agree, or a row lies outside of the cache.
+pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
+    check_cache(q.dims(), cache, rows);
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
-        return flex::decode_attention(q, cache);
+        return flex::decode_attention(q, cache, rows);
     }
-    composed::decode_attention(q, cache)
+    composed::decode_attention(q, cache, rows)
 }
 
-fn check_cache([b, h, t, d]: [usize; 4], cache: &DecodeCache<'_>) {
-    let ([p, hk, tp, _], [_, _, capacity, _]) = (cache.prompt_k.dims(), cache.own_k.dims());
-    assert!(t == 1 && p > 0 && b % p == 0 && hk > 0 && h % hk == 0, "{b} rows of {t} queries for {p} prompts");
+fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
+    let ([p, tp, hk, _], [r, capacity, ..]) = (cache.prompt_k.dims(), cache.own_k.dims());
+    assert!(hk > 0 && h % hk == 0, "{h} query heads for {hk} key/value heads");
+    assert_eq!(rows.iter().map(|row| row.new).sum::<usize>(), m, "new tokens of the rows, and queries");
     for (name, dims, expected) in [
-        ("prompt_k", cache.prompt_k.dims(), [p, hk, tp, d]),
-        ("prompt_v", cache.prompt_v.dims(), [p, hk, tp, d]),
-        ("own_k", cache.own_k.dims(), [b, hk, capacity, d]),
-        ("own_v", cache.own_v.dims(), [b, hk, capacity, d]),
+        ("prompt_k", cache.prompt_k.dims(), [p, tp, hk, d]),
+        ("prompt_v", cache.prompt_v.dims(), [p, tp, hk, d]),
+        ("own_k", cache.own_k.dims(), [r, capacity, hk, d]),
+        ("own_v", cache.own_v.dims(), [r, capacity, hk, d]),
     ] {
         assert_eq!(dims, expected, "the shape of {name}");
     }
-    assert_eq!(cache.prompt_lengths.len(), p, "one length for every prompt");
-    assert!(cache.prompt_lengths.iter().all(|length| *length <= tp), "prompts are at most {tp} tokens long");
-    assert!(0 < cache.filled && cache.filled <= capacity, "{} tokens in a buffer for {capacity}", cache.filled);
+    for row in rows {
+        let fits = row.row < r && row.prompt < p && row.prompt_length <= tp && row.filled <= capacity;
+        assert!(fits && 0 < row.new && row.new <= row.filled, "{row:?} in a cache of {p} x {tp} and {r} x {capacity}");
+    }
 }
 
 /// Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, and the entropies of these
@@ -236,9 +247,28 @@ pub fn token_log_probs(
     composed::token_log_probs(hidden, weight, targets, temperature)
 }
 
+/// Logits of part of the vocabulary: of `allowed[m]` for row m, one row after the other.
+///
+/// For sampling: there are no gradients on the CPU.
+///
+/// # Shapes
+/// hidden `[M, D]`, weight `[V, D]`, allowed `[M]` sets of tokens below V, A tokens in all; to `[A]`.
+///
+/// # Panics
+/// When the shapes do not agree, or a token is not below V.
+pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
+    check_allowed(&hidden, &weight, allowed);
+    #[cfg(feature = "flex")]
+    if flex::takes(&hidden) {
+        return flex::logits_within(hidden, weight, allowed);
+    }
+    composed::logits_within(hidden, weight, allowed)
+}
+
 /// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m, among them its target.
 ///
-/// Only the rows of `weight` that some `allowed[m]` names take part, U of them in all; `[M, U]` logits are made.
+/// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M, U]` logits, U the
+/// number of these rows; the fused one as many as there are allowed tokens.
 ///
 /// # Shapes
 /// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V; to `([M], [M])`.
@@ -252,11 +282,32 @@ pub fn token_log_probs_within(
     allowed: &[&[u32]],
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
-    let ([m, d], [_, width], [n]) = (hidden.dims(), weight.dims(), targets.dims());
-    let fits = m == n && m == allowed.len() && d == width;
-    assert!(fits, "hidden [{m}, {d}], {width} columns, {n} targets and {} sets do not fit", allowed.len());
+    check_allowed(&hidden, &weight, allowed);
+    assert_eq!(targets.dims(), [allowed.len()], "one target for every row");
     assert!(temperature > 0.0, "the temperature must be positive, not {temperature}");
+    #[cfg(feature = "flex")]
+    if flex::takes(&hidden) {
+        let targets = target_places(targets, allowed);
+        return flex::token_log_probs_within(hidden, weight, targets, allowed, temperature);
+    }
     composed::token_log_probs_within(hidden, weight, targets, allowed, temperature)
+}
+
+fn check_allowed(hidden: &Tensor<2>, weight: &Tensor<2>, allowed: &[&[u32]]) {
+    let ([m, d], [v, width]) = (hidden.dims(), weight.dims());
+    let fits = m == allowed.len() && d == width;
+    assert!(fits, "hidden [{m}, {d}], weight [{v}, {width}] and {} sets do not fit", allowed.len());
+    let known = allowed.iter().all(|tokens| tokens.iter().all(|token| (*token as usize) < v));
+    assert!(known, "an allowed token is outside of the vocabulary of {v}");
+}
+
+/// The place of each target in its row's set.
+fn target_places(targets: Tensor<1, Int>, allowed: &[&[u32]]) -> Vec<usize> {
+    let place = |(row, target): (usize, i64)| {
+        let place = allowed[row].iter().position(|token| i64::from(*token) == target);
+        place.unwrap_or_else(|| panic!("target {target} of row {row} is not allowed there"))
+    };
+    targets.into_data().iter::<i64>().enumerate().map(place).collect()
 }
 
 /// Applies `f` to the rows of x along its last dimension, all in one matrix; `f` makes rows of `width` elements.

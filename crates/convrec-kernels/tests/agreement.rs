@@ -30,8 +30,24 @@ mod at_fixed_shapes {
     agree!(linear: (1, 1, 1), (1, 300, 64), (5, 67, 33), (16, 130, 96), (17, 64, 64), (100, 31, 7), (700, 200, 96));
     agree!(rms_norm: (1, 5), (3, 64), (7, 33), (1000, 100));
     agree!(swiglu: (1), (15), (16), (40_003));
-    agree!(rotate: (1, 1, 1, 2, 1), (2, 3, 5, 6, 1), (3, 2, 40, 64, 3), (2, 4, 1, 32, 2));
-    agree!(causal_attention: (1, 1, 1, 1, 4), (2, 2, 1, 63, 8), (1, 4, 4, 64, 16), (2, 6, 2, 65, 24), (3, 4, 2, 200, 32));
+    agree!(rotate: (1, 1, 2), (10, 3, 6), (120, 2, 64), (2, 4, 32));
+    type Trees = &'static [(usize, &'static [usize])];
+
+    const ONE: Trees = &[(1, &[])];
+    const TWO: Trees = &[(63, &[]), (63, &[])];
+    const BLOCK: Trees = &[(64, &[])];
+    const RAGGED: Trees = &[(65, &[]), (3, &[]), (130, &[])];
+    const LONG: Trees = &[(200, &[]), (0, &[]), (199, &[])];
+    const STUMP: Trees = &[(1, &[1])];
+    const TREE: Trees = &[(5, &[3, 7, 1])];
+    const FOREST: Trees = &[(70, &[66, 0, 64, 1]), (9, &[]), (64, &[130])];
+    const NO_TRUNK: Trees = &[(0, &[3, 2])];
+
+    agree!(attention:
+        (ONE, 1, 1, 4), (TWO, 2, 1, 8), (BLOCK, 4, 4, 16), (RAGGED, 6, 2, 24), (LONG, 4, 2, 32),
+        (STUMP, 1, 1, 4), (TREE, 2, 1, 8), (FOREST, 4, 2, 16), (NO_TRUNK, 2, 2, 6),
+    );
+    agree!(token_log_probs_within: (1, 1, 1), (2, 700, 16), (30, 90, 7), (90, 513, 32));
     agree!(token_log_probs: (1, 1, 1), (1, 700, 16), (3, 512, 8), (130, 513, 32), (300, 2000, 48));
 }
 
@@ -44,13 +60,14 @@ proptest! {
         assert_agree("rms_norm", &fused::rms_norm(m, k + 3).outcome(), &composed::rms_norm(m, k + 3).outcome(), TOLERANCE);
         assert_agree("swiglu", &fused::swiglu(m * n).outcome(), &composed::swiglu(m * n).outcome(), TOLERANCE);
         // From two tokens on: with one, the queries' gradient is exactly 0 and rounding has nothing to be relative to.
-        let attention = (1 + m % 3, 2 * (1 + m % 2), 1 + m % 2, n + 1, 2 * (1 + k % 20));
-        let (b, h, hk, t, d) = attention;
-        let name = format!("causal_attention {attention:?}");
-        let (got, expected) = (fused::causal_attention(b, h, hk, t, d).outcome(), composed::causal_attention(b, h, hk, t, d).outcome());
+        let trees: &[(usize, &[usize])] = &[(n + 1, &[m, k, n % 7]), (k + 1, &[]), (m, &[n % 5, 64])];
+        let (h, hk, d) = (2 * (1 + m % 2), 1 + m % 2, 2 * (1 + k % 20));
+        let name = format!("attention {trees:?} {h} {hk} {d}");
+        let (got, expected) = (fused::attention(trees, h, hk, d).outcome(), composed::attention(trees, h, hk, d).outcome());
         assert_agree(&name, &got, &expected, TOLERANCE);
-        let (got, expected) = (fused::rotate(b, h, t, d, b).outcome(), composed::rotate(b, h, t, d, b).outcome());
-        assert_agree("rotate", &got, &expected, TOLERANCE);
+        assert_agree("rotate", &fused::rotate(m, h, d).outcome(), &composed::rotate(m, h, d).outcome(), TOLERANCE);
+        let within = (fused::token_log_probs_within(m, n * 3, k).outcome(), composed::token_log_probs_within(m, n * 3, k).outcome());
+        assert_agree("token_log_probs_within", &within.0, &within.1, TOLERANCE);
         let v = n * 12;
         let (got, expected) = (fused::token_log_probs(m, v, k).outcome(), composed::token_log_probs(m, v, k).outcome());
         assert_agree("token_log_probs", &got, &expected, TOLERANCE);
@@ -64,8 +81,10 @@ fn gradients_are_finite_differences() {
         ("linear", fused::linear(20, 9, 12).slopes(0.05)),
         ("rms_norm", fused::rms_norm(6, 20).slopes(0.01)),
         ("swiglu", fused::swiglu(50).slopes(0.01)),
-        ("rotate", fused::rotate(1, 2, 5, 8, 1).slopes(0.05)),
-        ("causal_attention", fused::causal_attention(1, 2, 1, 9, 6).slopes(0.01)),
+        ("rotate", fused::rotate(5, 2, 8).slopes(0.05)),
+        ("attention", fused::attention(&[(9, &[])], 2, 1, 6).slopes(0.01)),
+        ("attention with branches", fused::attention(&[(5, &[3, 4])], 2, 1, 6).slopes(0.01)),
+        ("token_log_probs_within", fused::token_log_probs_within(5, 40, 6).slopes(0.01)),
         ("token_log_probs", fused::token_log_probs(5, 40, 6).slopes(0.01)),
     ];
     for (name, [analytic, numeric]) in slopes {
@@ -81,8 +100,10 @@ fn runs_repeat_exactly() {
     assert_eq!(fused::linear(9, 500, 300).outcome(), fused::linear(9, 500, 300).outcome());
     assert_eq!(fused::rms_norm(900, 100).outcome(), fused::rms_norm(900, 100).outcome());
     assert_eq!(fused::swiglu(50_000).outcome(), fused::swiglu(50_000).outcome());
-    let attention = || fused::causal_attention(4, 4, 2, 150, 32).outcome();
+    let attention = || fused::attention(&[(150, &[70, 90]), (150, &[])], 4, 2, 32).outcome();
     assert_eq!(attention(), attention());
+    let within = || fused::token_log_probs_within(200, 900, 32).outcome();
+    assert_eq!(within(), within());
     assert_eq!(fused::token_log_probs(200, 3000, 32).outcome(), fused::token_log_probs(200, 3000, 32).outcome());
 }
 
@@ -97,34 +118,72 @@ fn entropies_agree() {
     assert_close("entropy", &host(got), &host(expected), TOLERANCE);
 }
 
-/// One new token a row, over prompts of different lengths with several rows each.
+/// New tokens of rows that are of different ages, over prompts of different lengths; some rows sit idle.
 #[test]
 fn decode_attention() {
     use burn::tensor::{Device, Tensor};
-    use convrec_kernels::DecodeCache;
+    use convrec_kernels::{DecodeCache, DecodeRow};
     let device = Device::flex();
-    for (p, group, h, hk, tp, capacity, filled, d) in
-        [(1, 1, 1, 1, 1, 1, 1, 2), (3, 2, 4, 2, 17, 9, 5, 20), (2, 5, 4, 4, 40, 30, 30, 64), (1, 8, 6, 1, 33, 4, 1, 32)]
+    for (p, group, h, hk, tp, capacity, d) in
+        [(1, 1, 1, 1, 1, 1, 2), (3, 2, 4, 2, 17, 9, 20), (2, 5, 4, 4, 40, 30, 64), (1, 8, 6, 1, 33, 12, 32)]
     {
-        let b = p * group;
         let tensor = |shape: [usize; 4], seed| -> Tensor<4> {
             common::flat(common::random(shape.iter().product(), seed), &device).reshape(shape)
         };
-        let lengths: Vec<usize> = (0..p).map(|n| tp - n * 5).collect();
+        let rows = (0..p * group).filter(|row| *row == 0 || row % 4 != 3).map(|row| {
+            let filled = 1 + row * 3 % capacity;
+            DecodeRow { row, prompt: row / group, prompt_length: tp - row / group * 5, filled, new: 1 + row % filled }
+        });
+        let rows: Vec<DecodeRow> = rows.collect();
         let cache = DecodeCache {
-            // As prefill leaves them: views of `[P, Tp, Hk, d]`.
-            prompt_k: tensor([p, tp, hk, d], 1).swap_dims(1, 2),
-            prompt_v: tensor([p, tp, hk, d], 2).swap_dims(1, 2),
-            prompt_lengths: &lengths,
-            own_k: tensor([b, hk, capacity, d], 3),
-            own_v: tensor([b, hk, capacity, d], 4),
-            filled,
+            prompt_k: tensor([p, tp, hk, d], 1),
+            prompt_v: tensor([p, tp, hk, d], 2),
+            own_k: tensor([p * group, capacity, hk, d], 3),
+            own_v: tensor([p * group, capacity, hk, d], 4),
         };
-        let q = tensor([b, h, 1, d], 5);
-        let got = convrec_kernels::decode_attention(q.clone(), cache.clone());
-        let expected = convrec_kernels::composed::decode_attention(q, cache);
+        let m = rows.iter().map(|row| row.new).sum();
+        let q: Tensor<3> = tensor([1, m, h, d], 5).squeeze_dim(0);
+        let got = convrec_kernels::decode_attention(q.clone(), &cache, &rows);
+        let expected = convrec_kernels::composed::decode_attention(q.clone(), &cache, &rows);
         assert_eq!(got.dims(), expected.dims());
-        assert_close("decode_attention", &host(got.flatten(0, 3)), &host(expected.flatten(0, 3)), TOLERANCE);
+        assert_close("decode_attention", &host(got.clone().flatten(0, 2)), &host(expected.flatten(0, 2)), TOLERANCE);
+        // The same as one sequence, for the row that is the longest.
+        let (mut first, mut longest) = (0, (0, &rows[0]));
+        for row in &rows {
+            longest = if row.filled > longest.1.filled { (first, row) } else { longest };
+            first += row.new;
+        }
+        let (first, row) = longest;
+        let whole = |prompt: &Tensor<4>, own: &Tensor<4>| -> Tensor<3> {
+            let part = |x: &Tensor<4>, n, length| x.clone().narrow(0, n, 1).narrow(1, 0, length).squeeze_dim::<3>(0);
+            Tensor::cat(vec![part(prompt, row.prompt, row.prompt_length), part(own, row.row, row.filled)], 0)
+        };
+        let (k, v) = (whole(&cache.prompt_k, &cache.own_k), whole(&cache.prompt_v, &cache.own_v));
+        let t = k.dims()[0];
+        let all = Tensor::cat(vec![Tensor::zeros([t - row.new, h, d], &device), q.narrow(0, first, row.new)], 0);
+        let expected = convrec_kernels::composed::attention(all, k, v, &convrec_kernels::Packing::rectangle(1, t));
+        let got = host(got.narrow(0, first, row.new).flatten(0, 2));
+        assert_close("as a whole", &got, &host(expected.narrow(0, t - row.new, row.new).flatten(0, 2)), TOLERANCE);
+    }
+}
+
+/// Logits of part of the vocabulary are those of all of it.
+#[test]
+fn logits_within() {
+    let (m, v, d) = (30, 200, 23);
+    let tensor = |size, seed| common::flat(common::random(size, seed), &burn::tensor::Device::flex());
+    let (hidden, weight) = (tensor(m * d, 1).reshape([m, d]), tensor(v * d, 2).reshape([v, d]));
+    let (_, sets) = common::allowed(m, v);
+    let allowed: Vec<&[u32]> = sets.iter().map(Vec::as_slice).collect();
+    let all = host(convrec_kernels::composed::linear(hidden.clone(), weight.clone()).flatten(0, 1));
+    let of_row =
+        |(row, set): (usize, &Vec<u32>)| set.iter().map(|token| all[row * v + *token as usize]).collect::<Vec<_>>();
+    let expected: Vec<f32> = sets.iter().enumerate().flat_map(of_row).collect();
+    for got in [
+        convrec_kernels::logits_within(hidden.clone(), weight.clone(), &allowed),
+        convrec_kernels::composed::logits_within(hidden, weight, &allowed),
+    ] {
+        assert_close("logits_within", &host(got), &expected, TOLERANCE);
     }
 }
 

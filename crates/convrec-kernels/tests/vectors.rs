@@ -17,8 +17,9 @@ fn all_vector_widths_agree() {
             ("linear of few rows", fused::linear(6, 50, 205).outcome()),
             ("rms_norm", fused::rms_norm(30, 70).outcome()),
             ("swiglu", fused::swiglu(1003).outcome()),
-            ("rotate", fused::rotate(2, 3, 11, 20, 1).outcome()),
-            ("causal_attention", fused::causal_attention(2, 4, 2, 90, 20).outcome()),
+            ("rotate", fused::rotate(22, 3, 20).outcome()),
+            ("attention", fused::attention(&[(90, &[30, 70]), (90, &[])], 4, 2, 20).outcome()),
+            ("token_log_probs_within", fused::token_log_probs_within(40, 300, 27).outcome()),
             ("token_log_probs", fused::token_log_probs(150, 700, 24).outcome()),
         ]
     };

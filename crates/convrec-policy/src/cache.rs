@@ -1,67 +1,76 @@
 //! Keys and values of earlier tokens: those of a prompt once for all of its completions, those of each completion in
 //! a buffer that seldom grows.
 
-use burn::tensor::{Int, Tensor};
-use convrec_kernels::DecodeCache;
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
+use convrec_kernels::{DecodeCache, DecodeRow};
 
-/// One layer's cache. P prompts with G completions each; B = P G; completions of a prompt are adjacent.
+use crate::config::ModelConfig;
+
+/// One layer's cache: slots for prompts and for the rows that write completions.
 pub(crate) struct LayerCache {
-    /// `[P, Hk, Tp, d]`
-    prompt: Option<(Tensor<4>, Tensor<4>)>,
-    /// `[B, Hk, capacity, d]`, of which `len` are filled.
-    own: Option<(Tensor<4>, Tensor<4>)>,
-    len: usize,
-    group: usize,
-    capacity: usize,
+    /// Taken out while it is written, so that the buffers are uniquely held and changed in place.
+    buffers: Option<DecodeCache>,
+}
+
+/// How many slots there are, and how long they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slots {
+    /// P
+    pub(crate) prompts: usize,
+    /// Tp, tokens of the longest prompt.
+    pub(crate) prompt_length: usize,
+    /// R
+    pub(crate) rows: usize,
+    /// Tokens a row that the buffers have room for.
+    pub(crate) capacity: usize,
 }
 
 impl LayerCache {
-    pub(crate) fn new(group: usize, capacity: usize) -> Self {
-        Self { prompt: None, own: None, len: 0, group, capacity }
+    pub(crate) fn new(slots: Slots, config: &ModelConfig, device: &Device) -> Self {
+        let (hk, d) = (config.num_key_value_heads, config.head_dim);
+        let prompts = || Tensor::zeros([slots.prompts, slots.prompt_length, hk, d], device);
+        let own = || Tensor::zeros([slots.rows, slots.capacity, hk, d], device);
+        let buffers = DecodeCache { prompt_k: prompts(), prompt_v: prompts(), own_k: own(), own_v: own() };
+        Self { buffers: Some(buffers) }
     }
 
-    pub(crate) fn set_prompt(&mut self, k: Tensor<4>, v: Tensor<4>) {
-        let [p, hk, _, d] = k.dims();
-        let empty = || Tensor::zeros([p * self.group, hk, self.capacity, d], &k.device());
-        self.own = Some((empty(), empty()));
-        self.prompt = Some((k, v));
-        self.len = 0;
+    fn change(&mut self, f: impl FnOnce(DecodeCache) -> DecodeCache) {
+        self.buffers = self.buffers.take().map(f);
     }
 
-    /// Appends one token a row: k, v `[B, Hk, 1, d]`.
-    pub(crate) fn push(&mut self, k: Tensor<4>, v: Tensor<4>) {
-        let [b, hk, _, d] = k.dims();
-        if self.len == self.capacity {
-            self.grow();
-        }
-        // Taken out while written, so that the buffer is uniquely held and changed in place.
-        let (own_k, own_v) = self.own.take().expect("a prompt was set before the first token");
-        let place = [0..b, 0..hk, self.len..self.len + 1, 0..d];
-        self.own = Some((own_k.slice_assign(place.clone(), k), own_v.slice_assign(place, v)));
-        self.len += 1;
+    /// Writes keys and values `[M, Hk, d]` to the places `[M]` of the prompts' slots: token t of slot p is at p Tp + t.
+    pub(crate) fn write_prompts(&mut self, places: &Tensor<1, Int>, k: Tensor<3>, v: Tensor<3>) {
+        self.change(|cache| DecodeCache {
+            prompt_k: write(cache.prompt_k, places, k),
+            prompt_v: write(cache.prompt_v, places, v),
+            ..cache
+        });
     }
 
-    /// Doubles the buffers.
-    fn grow(&mut self) {
-        let longer = |x: Tensor<4>| Tensor::cat(vec![x.clone(), x.zeros_like()], 2);
-        self.own = self.own.take().map(|(k, v)| (longer(k), longer(v)));
-        self.capacity *= 2;
+    /// As [`write_prompts`](Self::write_prompts), to the rows' slots: token t of row r is at r capacity + t.
+    pub(crate) fn write_rows(&mut self, places: &Tensor<1, Int>, k: Tensor<3>, v: Tensor<3>) {
+        self.change(|cache| DecodeCache {
+            own_k: write(cache.own_k, places, k),
+            own_v: write(cache.own_v, places, v),
+            ..cache
+        });
     }
 
-    /// Attention of one new token a row: q `[B, H, 1, d]` over the prompt's keys and the row's own.
-    pub(crate) fn attend(&self, q: Tensor<4>, prompt_lengths: &[usize]) -> Tensor<4> {
-        let (prompt_k, prompt_v) = self.prompt.clone().expect("a prompt was set before the first token");
-        let (own_k, own_v) = self.own.clone().expect("a prompt was set before the first token");
-        let cache = DecodeCache { prompt_k, prompt_v, prompt_lengths, own_k, own_v, filled: self.len };
-        convrec_kernels::decode_attention(q, cache)
+    /// Doubles the rows' capacity.
+    pub(crate) fn grow(&mut self) {
+        let longer = |x: Tensor<4>| Tensor::cat(vec![x.clone(), x.zeros_like()], 1);
+        self.change(|cache| DecodeCache { own_k: longer(cache.own_k), own_v: longer(cache.own_v), ..cache });
     }
 
-    /// Keeps the prompts at `keep`, each with all of its completions (`rows`).
-    pub(crate) fn select(&mut self, keep: &Tensor<1, Int>, rows: &Tensor<1, Int>) {
-        let pick = |pair: Option<(Tensor<4>, Tensor<4>)>, index: &Tensor<1, Int>| {
-            pair.map(|(k, v)| (k.select(0, index.clone()), v.select(0, index.clone())))
-        };
-        self.prompt = pick(self.prompt.take(), keep);
-        self.own = pick(self.own.take(), rows);
+    /// Attention of the rows' new tokens, q `[M, H, d]` to `[M, H, d]`.
+    pub(crate) fn attend(&self, q: Tensor<3>, rows: &[DecodeRow]) -> Tensor<3> {
+        convrec_kernels::decode_attention(q, self.buffers.as_ref().expect("only taken out within a change"), rows)
     }
+}
+
+fn write(buffer: Tensor<4>, places: &Tensor<1, Int>, values: Tensor<3>) -> Tensor<4> {
+    let ([slots, length, hk, d], [m, ..]) = (buffer.dims(), values.dims());
+    let flat = buffer.reshape([slots * length, hk * d]);
+    let flat = flat.select_assign(0, places.clone(), values.reshape([m, hk * d]), IndexingUpdateOp::Assign);
+    flat.reshape([slots, length, hk, d])
 }

@@ -2,7 +2,8 @@
 //! out without renaming.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation, module::embedding};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, module::embedding};
+use convrec_kernels::{DecodeRow, Packing};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -78,20 +79,20 @@ struct RmsNorm {
     epsilon: f64,
 }
 
-/// What all blocks of one forward pass share.
-pub(crate) struct Pass {
+/// What all blocks of one forward pass over M tokens share.
+pub(crate) struct Pass<'a> {
     pub(crate) rotation: Rotation,
-    pub(crate) mask: Mask,
+    pub(crate) sight: Sight<'a>,
 }
 
-/// Which earlier positions a position sees.
-pub(crate) enum Mask {
-    /// All of them.
-    Causal,
-    /// `[B, 1, T, T]`, true where a key is hidden.
-    Within(Box<Tensor<4, Bool>>),
-    /// One new token a row: all of its own past, and of its prompt as many as `prompt_lengths` (`[P]`) says.
-    Cached { prompt_lengths: Vec<usize> },
+/// Which tokens a token sees.
+pub(crate) enum Sight<'a> {
+    /// Those of its sequence.
+    Packed(&'a Packing),
+    /// The same; keys and values are kept, at the places `[M]` of the caches' prompts.
+    Prompts { packing: &'a Packing, places: Tensor<1, Int>, caches: &'a mut [LayerCache] },
+    /// Those in the caches, where the new ones are kept at the places `[M]` of the caches' rows.
+    Rows { rows: &'a [DecodeRow], places: Tensor<1, Int>, caches: &'a mut [LayerCache] },
 }
 
 impl Policy {
@@ -153,47 +154,41 @@ impl Policy {
     /// Rows that are shorter than T are padded on the right with any known id: no real position sees the padding. The
     /// final norm is applied; [`Policy::logits`] goes on from here.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        let pass = self.causal_pass(&ids);
-        self.run(ids, &pass, None)
+        let [b, t] = ids.dims();
+        self.hidden_packed(ids.reshape([b * t]), &Packing::rectangle(b, t)).reshape([b, t, self.config.hidden_size])
     }
 
-    /// As [`Policy::hidden`], keeping keys and values of the prompts.
-    pub(crate) fn prefill(&self, ids: Tensor<2, Int>, caches: &mut [LayerCache]) -> Tensor<3> {
-        let pass = self.causal_pass(&ids);
-        self.run(ids, &pass, Some(caches))
-    }
-
-    fn causal_pass(&self, ids: &Tensor<2, Int>) -> Pass {
-        let (t, device) = (ids.dims()[1], ids.device());
-        Pass { rotation: self.frequencies.rotation(&[(0..t).collect()], &device), mask: Mask::Causal }
+    /// As [`Policy::hidden`], for sequences end to end in one batch, some going on where another ended: ids `[M]` to
+    /// `[M, D]`. There is no padding, and a prompt is computed once for all of its completions.
+    ///
+    /// # Panics
+    /// When there are not as many ids as tokens in the packing.
+    pub fn hidden_packed(&self, ids: Tensor<1, Int>, packing: &Packing) -> Tensor<2> {
+        let rotation = self.frequencies.rotation(&packing.positions(), &ids.device());
+        self.run(ids, Pass { rotation, sight: Sight::Packed(packing) })
     }
 
     /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which positions are real; padding
-    /// is seen by nobody and positions are counted over real tokens only. What comes out at padding has no meaning.
-    ///
-    /// Slower than [`Policy::hidden`]: a `[B, 1, T, T]` mask is made on the host. For checking against other programs.
+    /// is seen by nobody and positions are counted over real tokens only. The result is 0 at padding.
     ///
     /// # Panics
     /// When `present` has another shape than `ids`.
     pub fn hidden_masked(&self, ids: Tensor<2, Int>, present: &[Vec<bool>]) -> Tensor<3> {
-        let [b, t] = ids.dims();
+        let ([b, t], device) = (ids.dims(), ids.device());
         assert!(
             present.len() == b && present.iter().all(|row| row.len() == t),
             "`present` must be [{b}][{t}], as the ids"
         );
-        let device = ids.device();
-        let positions: Vec<Vec<usize>> = present.iter().map(|row| count_before(row)).collect();
-        // A padding row still sees itself: an empty softmax has no value.
-        let hidden = (0..b * t * t).map(|n| {
-            let (row, query, key) = (n / (t * t), n / t % t, n % t);
-            key > query || (!present[row][key] && key != query)
+        let mut packing = Packing::default();
+        present.iter().for_each(|row| {
+            packing.add(row.iter().filter(|real| **real).count());
         });
-        let hidden = TensorData::new(hidden.collect::<Vec<bool>>(), [b, 1, t, t]);
-        let pass = Pass {
-            rotation: self.frequencies.rotation(&positions, &device),
-            mask: Mask::Within(Box::new(Tensor::from_data(hidden, &device))),
-        };
-        self.run(ids, &pass, None)
+        let real = present.iter().flatten().enumerate().filter(|(_, real)| **real).map(|(place, _)| place);
+        let real = indices(real, &device);
+        let hidden = self.hidden_packed(ids.reshape([b * t]).select(0, real.clone()), &packing);
+        let d = self.config.hidden_size;
+        let zeros = Tensor::<2>::zeros([b * t, d], &device);
+        zeros.select_assign(0, real, hidden, IndexingUpdateOp::Add).reshape([b, t, d])
     }
 
     /// Logits of hidden states: `[M, D]` to `[M, V]`, before any temperature.
@@ -218,12 +213,11 @@ impl Policy {
         &self.frequencies
     }
 
-    /// ids `[B, T]` to `[B, T, D]`, through the caches where given.
-    pub(crate) fn run(&self, ids: Tensor<2, Int>, pass: &Pass, mut caches: Option<&mut [LayerCache]>) -> Tensor<3> {
-        let mut x = embedding(self.model.embed_tokens.weight.val(), ids); // [B, T, D]
-        for (index, block) in self.model.layers.iter().enumerate() {
-            let cache = caches.as_deref_mut().map(|caches| &mut caches[index]);
-            x = x.clone() + block.self_attn.forward(block.input_layernorm.forward(x), pass, cache);
+    /// ids `[M]` to `[M, D]`.
+    pub(crate) fn run(&self, ids: Tensor<1, Int>, mut pass: Pass<'_>) -> Tensor<2> {
+        let mut x = embedding(self.model.embed_tokens.weight.val(), ids.unsqueeze()).squeeze_dim(0); // [M, D]
+        for (layer, block) in self.model.layers.iter().enumerate() {
+            x = x.clone() + block.self_attn.forward(block.input_layernorm.forward(x), &mut pass, layer);
             x = x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x));
         }
         self.model.norm.forward(x)
@@ -231,44 +225,32 @@ impl Policy {
 }
 
 impl Attention {
-    /// x `[B, T, D]` to `[B, T, D]`. Grouped queries: the queries that share a key/value head lie along one axis.
-    fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<&mut LayerCache>) -> Tensor<3> {
-        let [b, t, _] = x.dims();
+    /// x `[M, D]` to `[M, D]`.
+    fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>, layer: usize) -> Tensor<2> {
+        let [m, _] = x.dims();
         let (h, hk, d) = (self.heads, self.kv_heads, self.head_dim);
-        let split = |linear: &Linear, heads| linear.forward(x.clone()).reshape([b, t, heads, d]);
-        let norm = |norm: &Option<RmsNorm>, x: Tensor<4>| norm.as_ref().map_or(x.clone(), |norm| norm.forward(x));
-        let q = norm(&self.q_norm, split(&self.q_proj, h)).swap_dims(1, 2); // [B, H, T, d]
-        let k = norm(&self.k_norm, split(&self.k_proj, hk)).swap_dims(1, 2); // [B, Hk, T, d]
-        let v = split(&self.v_proj, hk).swap_dims(1, 2); // [B, Hk, T, d]
-        let (q, k) = (pass.rotation.apply(q), pass.rotation.apply(k));
-        let mixed = match (&pass.mask, cache) {
-            (Mask::Cached { prompt_lengths }, Some(cache)) => {
-                cache.push(k, v);
-                cache.attend(q, prompt_lengths)
+        let split = |linear: &Linear, heads| linear.forward(x.clone()).reshape([m, heads, d]);
+        let norm = |norm: &Option<RmsNorm>, x: Tensor<3>| norm.as_ref().map_or(x.clone(), |norm| norm.forward(x));
+        let q = pass.rotation.apply(norm(&self.q_norm, split(&self.q_proj, h))); // [M, H, d]
+        let k = pass.rotation.apply(norm(&self.k_norm, split(&self.k_proj, hk))); // [M, Hk, d]
+        let v = split(&self.v_proj, hk); // [M, Hk, d]
+        let mixed = match &mut pass.sight {
+            Sight::Packed(packing) => convrec_kernels::attention(q, k, v, packing),
+            Sight::Prompts { packing, places, caches } => {
+                caches[layer].write_prompts(places, k.clone(), v.clone());
+                convrec_kernels::attention(q, k, v, packing)
             }
-            (Mask::Causal, cache) => {
-                if let Some(cache) = cache {
-                    cache.set_prompt(k.clone(), v.clone());
-                }
-                convrec_kernels::causal_attention(q, k, v)
+            Sight::Rows { rows, places, caches } => {
+                caches[layer].write_rows(places, k, v);
+                caches[layer].attend(q, rows)
             }
-            (Mask::Within(hidden), _) => {
-                let q = q.mul_scalar(1.0 / (d as f64).sqrt()).reshape([b, hk, h / hk * t, d]);
-                let scores = q.matmul(k.swap_dims(2, 3)).reshape([b, h, t, t]);
-                let scores = scores.mask_fill(hidden.as_ref().clone().expand([b, h, t, t]), HIDDEN);
-                activation::softmax(scores, 3).reshape([b, hk, h / hk * t, t]).matmul(v).reshape([b, h, t, d])
-            }
-            (Mask::Cached { .. }, None) => unreachable!("a cached pass is only built together with its caches"),
-        }; // [B, H, T, d]
-        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([b, t, h * d]))
+        }; // [M, H, d]
+        self.o_proj.forward(mixed.reshape([m, h * d]))
     }
 }
 
-/// A score that softmax turns into exactly 0 without making NaN of rows in which all is hidden.
-const HIDDEN: f32 = -1e30;
-
 impl Mlp {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         self.down_proj.forward(convrec_kernels::swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
     }
 }
@@ -289,17 +271,10 @@ impl RmsNorm {
     }
 }
 
-/// For each position the number of real tokens before it.
-fn count_before(present: &[bool]) -> Vec<usize> {
-    let mut count = 0;
-    present
-        .iter()
-        .map(|&real| {
-            let before = count;
-            count += usize::from(real);
-            before
-        })
-        .collect()
+pub(crate) fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.map(|value| value as i64).collect();
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
 /// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter after a restart.

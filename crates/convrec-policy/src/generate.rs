@@ -1,15 +1,14 @@
-//! Sampling completions: one prefill per prompt, shared by its completions; a cache that seldom grows; prompts
-//! whose completions have all ended leave the batch.
+//! Sampling completions: [`Batch`] keeps the device busy, [`Row`](crate::row::Row) writes one completion.
 
-use burn::tensor::{Int, Tensor, TensorData};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
+use burn::tensor::Tensor;
+use convrec_kernels::{DecodeRow, Packing};
 use rayon::prelude::*;
 
-use crate::cache::LayerCache;
+use crate::cache::{LayerCache, Slots};
 use crate::constraint::Constraint;
-use crate::decoder::{Mask, Pass, Policy};
-use crate::sampling::{Drawn, Sampling};
+use crate::decoder::{Pass, Policy, Sight, indices};
+use crate::row::Row;
+use crate::sampling::Sampling;
 
 /// What to generate.
 #[derive(Debug, Clone)]
@@ -40,12 +39,16 @@ pub struct Completion {
     pub entropies: Vec<f32>,
     /// Whether the end token was drawn; otherwise the completion was cut.
     pub ended: bool,
+    /// Forward passes that it took part in, that of its prompt included: as many as tokens, or, under a constraint, as
+    /// choices.
+    pub passes: usize,
 }
 
 impl Policy {
     /// Samples `group_size` completions of each prompt: `[P][G]`, in the order of the prompts.
     ///
-    /// Prompts of similar lengths are batched together. Use a policy without autodiff (`policy.valid()`): with it, every
+    /// A prompt is run once for all of its completions. Completions that have ended leave the batch, and further prompts
+    /// take their place. Use a policy without autodiff (`policy.valid()`): with it, every
     /// step is kept for a backward pass that never comes. Logits that are NaN (weights that have diverged) give
     /// log-probabilities that are NaN.
     ///
@@ -61,6 +64,9 @@ impl Policy {
     /// Tokens are drawn from the distribution renormalised over the allowed tokens; log-probabilities and entropies are
     /// of that distribution, and 0 where there is no choice. [`Policy::log_probs_within`] computes the same numbers.
     /// A completion also ends where nothing is allowed any more.
+    ///
+    /// Tokens without a choice cost no forward pass of their own: they are fed together with the next choice. Logits are
+    /// computed of the allowed tokens only.
     ///
     /// # Panics
     /// As [`Policy::generate`], and when a constraint allows nothing to begin with.
@@ -82,13 +88,12 @@ impl Policy {
         assert!(config.group_size > 0 && config.max_new_tokens > 0, "group_size and max_new_tokens must be positive");
         config.sampling.check().unwrap_or_else(|e| panic!("sampling, {e}"));
         prompts.iter().for_each(|prompt| self.assert_known(prompt));
-        let mut order: Vec<usize> = (0..prompts.len()).collect();
-        order.sort_by_key(|&p| prompts[p].len());
+        assert!(prompts.iter().all(|prompt| !prompt.is_empty()), "a prompt is empty");
         let mut results: Vec<Vec<Completion>> = vec![vec![]; prompts.len()];
-        for batch in order.chunks((config.max_rows / config.group_size).max(1)) {
-            for (p, completions) in batch.iter().zip(Batch::new(self, prompts, batch, config, begin).run()) {
-                results[*p] = completions;
-            }
+        let mut batch = Batch::new(self, prompts, config, begin);
+        while !batch.is_done() {
+            batch.step();
+            batch.leave(|p, completions| results[p] = completions);
         }
         results
     }
@@ -97,173 +102,160 @@ impl Policy {
 /// Tokens a completion that caches have room for before they grow.
 const FIRST_CAPACITY: usize = 128;
 
+/// A new batch of prompts enters when so large a part of the slots is free: the more at once, the faster.
+const FREE_SHARE: usize = 4;
+
 struct Batch<'a, 'c> {
     policy: &'a Policy,
     config: &'a Generation,
-    prompts: Vec<&'a [u32]>,
-    rows: Vec<Row<'c>>,
-    /// The prompts still in the batch, by their place in `prompts`.
-    active: Vec<usize>,
+    prompts: &'a [&'a [u32]],
+    begin: Begin<'a, 'c>,
+    /// Prompts still to come, the shortest first: taken from the end.
+    waiting: Vec<usize>,
+    /// Room for a prompt and its completions each.
+    slots: Vec<Option<Group<'c>>>,
+    /// Tokens a row that the caches have room for.
+    capacity: usize,
     caches: Vec<LayerCache>,
 }
 
-struct Row<'c> {
-    completion: Completion,
-    rng: ChaCha8Rng,
-    constraint: Option<Box<dyn Constraint + 'c>>,
-}
+/// Makes the constraint of prompt p.
+type Begin<'a, 'c> = &'a dyn Fn(usize) -> Option<Box<dyn Constraint + 'c>>;
 
-impl Row<'_> {
-    /// Draws the next token; `logits` are `[V]`.
-    fn draw(&mut self, logits: &[f32], prompt: &[u32], config: &Generation) {
-        let sampling = &config.sampling;
-        let history = || [prompt, &self.completion.tokens].concat();
-        let mut history = if sampling.repetition_penalty == 1.0 { vec![] } else { history() };
-        let drawn = match &self.constraint {
-            None => sampling.draw(logits, &history, &mut self.rng),
-            Some(constraint) => match constraint.allowed() {
-                [only] => Drawn { token: *only, log_prob: 0.0, entropy: 0.0 },
-                allowed => {
-                    let place = |token: &u32| allowed.binary_search(token).ok().map(|place| place as u32);
-                    history = history.iter().filter_map(place).collect();
-                    let logits: Vec<f32> = allowed.iter().map(|token| logits[*token as usize]).collect();
-                    let drawn = sampling.draw(&logits, &history, &mut self.rng);
-                    Drawn { token: allowed[drawn.token as usize], ..drawn }
-                }
-            },
-        };
-        self.completion.tokens.push(drawn.token);
-        self.completion.log_probs.push(drawn.log_prob);
-        self.completion.entropies.push(drawn.entropy);
-        self.completion.ended = drawn.token == config.end_token;
-        if let Some(constraint) = &mut self.constraint {
-            constraint.push(drawn.token);
-            self.completion.ended |= constraint.allowed().is_empty();
-        }
-    }
+/// A prompt and its completions.
+struct Group<'c> {
+    prompt: usize,
+    rows: Vec<Row<'c>>,
 }
 
 impl<'a, 'c> Batch<'a, 'c> {
-    fn new(
-        policy: &'a Policy,
-        all: &[&'a [u32]],
-        batch: &[usize],
-        config: &'a Generation,
-        begin: &dyn Fn(usize) -> Option<Box<dyn Constraint + 'c>>,
-    ) -> Self {
-        let g = config.group_size;
-        let row = |n: usize| {
-            let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-            rng.set_stream((batch[n / g] * g + n % g) as u64);
-            let completion = Completion { tokens: vec![], log_probs: vec![], entropies: vec![], ended: false };
-            Row { completion, rng, constraint: begin(batch[n / g]) }
+    fn new(policy: &'a Policy, prompts: &'a [&'a [u32]], config: &'a Generation, begin: Begin<'a, 'c>) -> Self {
+        let mut waiting: Vec<usize> = (0..prompts.len()).collect();
+        waiting.sort_by_key(|&p| prompts[p].len());
+        let slots = (config.max_rows / config.group_size).clamp(1, prompts.len().max(1));
+        let capacity = config.max_new_tokens.min(FIRST_CAPACITY);
+        let size = Slots {
+            prompts: slots,
+            prompt_length: prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0),
+            rows: slots * config.group_size,
+            capacity,
         };
-        let layers = policy.config().num_hidden_layers;
-        Self {
-            policy,
-            config,
-            prompts: batch.iter().map(|&p| all[p]).collect(),
-            rows: (0..batch.len() * g).map(row).collect(),
-            active: (0..batch.len()).collect(),
-            caches: (0..layers).map(|_| LayerCache::new(g, config.max_new_tokens.min(FIRST_CAPACITY))).collect(),
+        let (shape, device) = (policy.config(), policy.device());
+        let caches = (0..shape.num_hidden_layers).map(|_| LayerCache::new(size, shape, &device)).collect();
+        Self { policy, config, prompts, begin, waiting, slots: (0..slots).map(|_| None).collect(), capacity, caches }
+    }
+
+    fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.slots.iter().all(Option::is_none)
+    }
+
+    /// Lets prompts in where there is room, or else takes all completions on by a choice.
+    fn step(&mut self) {
+        let free: Vec<usize> = (0..self.slots.len()).filter(|&slot| self.slots[slot].is_none()).collect();
+        let enough = free.len() * FREE_SHARE >= self.slots.len() || free.len() >= self.waiting.len();
+        if !self.waiting.is_empty() && !free.is_empty() && enough { self.admit(&free) } else { self.go_on() }
+    }
+
+    /// Runs prompts and draws the first tokens of their completions.
+    fn admit(&mut self, free: &[usize]) {
+        let n = free.len().min(self.waiting.len());
+        let entering = self.waiting.split_off(self.waiting.len() - n);
+        let (device, config) = (self.policy.device(), self.config);
+        let longest = self.prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let mut packing = Packing::default();
+        let ranges: Vec<_> = entering.iter().map(|&p| packing.add(self.prompts[p].len())).collect();
+        let ids = indices(entering.iter().flat_map(|&p| self.prompts[p]).map(|token| *token as usize), &device);
+        let of_slot = |slot: usize, p: usize| (0..self.prompts[p].len()).map(move |t| slot * longest + t);
+        let places: Vec<usize> = free.iter().zip(&entering).flat_map(|(slot, p)| of_slot(*slot, *p)).collect();
+        let rotation = self.policy.frequencies().rotation(&packing.positions(), &device);
+        let places = indices(places.into_iter(), &device);
+        let sight = Sight::Prompts { packing: &packing, places, caches: &mut self.caches };
+        let hidden = self.policy.run(ids, Pass { rotation, sight }); // [M, D]
+        let last = indices(ranges.iter().map(|id| packing.range(*id).end - 1), &device);
+        let row = |p: usize, g| Row::new(config.seed, (p * config.group_size + g) as u64, (self.begin)(p));
+        let group = |p: usize| Group { prompt: p, rows: (0..config.group_size).map(|g| row(p, g)).collect() };
+        let mut groups: Vec<Group<'c>> = entering.into_iter().map(group).collect();
+        let sites = groups.iter_mut().map(|group| (self.prompts[group.prompt], group.rows.iter_mut().collect()));
+        draw(self.policy, config, hidden.select(0, last), sites.collect());
+        for (slot, group) in free.iter().zip(groups) {
+            self.slots[*slot] = Some(group);
         }
     }
 
-    fn run(mut self) -> Vec<Vec<Completion>> {
-        let g = self.config.group_size;
-        let logits = self.prefill();
-        let vocabulary = self.policy.config().vocab_size;
-        self.draw(|row| &logits[row / g * vocabulary..][..vocabulary]);
-        for step in 1..self.config.max_new_tokens {
-            self.leave();
-            if self.active.is_empty() {
-                break;
-            }
-            let logits = self.step(step);
-            let place: Vec<usize> = self.places();
-            self.draw(|row| &logits[place[row] * vocabulary..][..vocabulary]);
-        }
-        let mut rows = self.rows.into_iter().map(|row| row.completion);
-        (0..self.prompts.len()).map(|_| rows.by_ref().take(g).collect()).collect()
-    }
-
-    /// The logits after each prompt, `[P V]`.
-    fn prefill(&mut self) -> Vec<f32> {
-        let device = self.policy.device();
-        let width = self.prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let p = self.prompts.len();
-        let mut ids = vec![0i64; p * width];
-        for (row, prompt) in self.prompts.iter().enumerate() {
-            assert!(!prompt.is_empty(), "a prompt is empty");
-            ids[row * width..][..prompt.len()].iter_mut().zip(*prompt).for_each(|(id, token)| *id = i64::from(*token));
-        }
-        let hidden = self.policy.prefill(tensor(ids, [p, width], &device), &mut self.caches); // [P, Tp, D]
-        let d = hidden.dims()[2];
-        let last = self.prompts.iter().enumerate().map(|(row, prompt)| (row * width + prompt.len() - 1) as i64);
-        let last = Tensor::<1, Int>::from_data(TensorData::new(last.collect::<Vec<_>>(), [p]), &device);
-        to_host(self.policy.logits(hidden.reshape([p * width, d]).select(0, last)))
-    }
-
-    /// The logits after the newest token of each row in the batch.
-    fn step(&mut self, step: usize) -> Vec<f32> {
+    /// Feeds what was written since the last pass, and draws what comes next.
+    fn go_on(&mut self) {
         let (g, device) = (self.config.group_size, self.policy.device());
-        let rows: Vec<usize> = self.active.iter().flat_map(|p| p * g..(p + 1) * g).collect();
-        // Rows that have ended go on with their end token until their prompt leaves; nothing reads what they draw.
-        let newest = rows.iter().map(|&row| i64::from(*self.rows[row].completion.tokens.last().expect("drawn before")));
-        let positions = rows.iter().map(|row| vec![self.prompts[row / g].len() + step - 1]).collect::<Vec<_>>();
-        let prompt_lengths = self.active.iter().map(|&p| self.prompts[p].len()).collect();
+        let (mut rows, mut ids, mut places, mut positions) = (vec![], vec![], vec![], vec![]);
+        let most = self.active().map(|(.., row)| row.completion.tokens.len()).max().unwrap_or(0);
+        while self.capacity < most {
+            self.caches.iter_mut().for_each(LayerCache::grow);
+            self.capacity *= 2;
+        }
+        for (slot, place, prompt, row) in self.active() {
+            let (filled, new) = (row.completion.tokens.len(), row.unfed());
+            let place = slot * g + place;
+            rows.push(DecodeRow { row: place, prompt: slot, prompt_length: prompt.len(), filled, new });
+            ids.extend(row.completion.tokens[filled - new..].iter().map(|token| *token as usize));
+            places.extend((filled - new..filled).map(|t| place * self.capacity + t));
+            positions.extend((filled - new..filled).map(|t| prompt.len() + t));
+        }
         let rotation = self.policy.frequencies().rotation(&positions, &device);
-        let pass = Pass { rotation, mask: Mask::Cached { prompt_lengths } };
-        let ids = tensor(newest.collect(), [rows.len(), 1], &device);
-        let hidden = self.policy.run(ids, &pass, Some(&mut self.caches)); // [B, 1, D]
-        let [b, _, d] = hidden.dims();
-        to_host(self.policy.logits(hidden.reshape([b, d])))
-    }
-
-    /// For each row its place among the rows in the batch.
-    fn places(&self) -> Vec<usize> {
-        let g = self.config.group_size;
-        let mut places = vec![0; self.rows.len()];
-        for (place, row) in self.active.iter().flat_map(|p| p * g..(p + 1) * g).enumerate() {
-            places[row] = place;
-        }
-        places
-    }
-
-    fn draw<'l>(&mut self, logits: impl Fn(usize) -> &'l [f32] + Sync) {
-        let (g, config, prompts) = (self.config.group_size, self.config, &self.prompts);
-        self.rows.par_iter_mut().enumerate().filter(|(_, row)| !row.completion.ended).for_each(|(index, row)| {
-            row.draw(logits(index), prompts[index / g], config);
+        let places = indices(places.into_iter(), &device);
+        let sight = Sight::Rows { rows: &rows, places, caches: &mut self.caches };
+        let hidden = self.policy.run(indices(ids.into_iter(), &device), Pass { rotation, sight }); // [M, D]
+        let ends = rows.iter().scan(0, |end, row| {
+            *end += row.new;
+            Some(*end - 1)
         });
+        let hidden = hidden.select(0, indices(ends, &device)); // [rows, D]
+        let prompts = self.prompts;
+        let groups = self.slots.iter_mut().flatten();
+        let active = groups.flat_map(|group| {
+            let prompt = prompts[group.prompt];
+            group.rows.iter_mut().filter(|row| !row.is_done(self.config)).map(move |row| (prompt, vec![row]))
+        });
+        draw(self.policy, self.config, hidden, active.collect());
     }
 
-    /// Prompts whose completions have all ended leave.
-    fn leave(&mut self) {
-        let g = self.config.group_size;
-        let goes_on = |p: &usize| self.rows[p * g..(p + 1) * g].iter().any(|row| !row.completion.ended);
-        let keep: Vec<usize> = (0..self.active.len()).filter(|&n| goes_on(&self.active[n])).collect();
-        if keep.len() == self.active.len() {
-            return;
+    /// The rows that go on: slot, place in the group, prompt.
+    fn active(&self) -> impl Iterator<Item = (usize, usize, &'a [u32], &Row<'c>)> {
+        let groups = self.slots.iter().enumerate().filter_map(|(slot, group)| Some((slot, group.as_ref()?)));
+        groups.flat_map(|(slot, group)| {
+            let prompt = self.prompts[group.prompt];
+            let rows = group.rows.iter().enumerate().filter(|(_, row)| !row.is_done(self.config));
+            rows.map(move |(place, row)| (slot, place, prompt, row))
+        })
+    }
+
+    /// Takes out the prompts whose completions are all there.
+    fn leave(&mut self, mut found: impl FnMut(usize, Vec<Completion>)) {
+        let config = self.config;
+        for slot in &mut self.slots {
+            if let Some(group) = slot.take_if(|group| group.rows.iter().all(|row| row.is_done(config))) {
+                found(group.prompt, group.rows.into_iter().map(|row| row.completion).collect());
+            }
         }
-        self.active = keep.iter().map(|&n| self.active[n]).collect();
-        if keep.is_empty() {
-            return;
-        }
-        let device = self.policy.device();
-        let index = |values: Vec<i64>| {
-            let n = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
-        };
-        let rows = index(keep.iter().flat_map(|n| n * g..(n + 1) * g).map(|row| row as i64).collect());
-        let keep = index(keep.iter().map(|n| *n as i64).collect());
-        self.caches.iter_mut().for_each(|cache| cache.select(&keep, &rows));
     }
 }
 
-fn tensor(ids: Vec<i64>, shape: [usize; 2], device: &burn::tensor::Device) -> Tensor<2, Int> {
-    Tensor::from_data(TensorData::new(ids, shape), device)
-}
-
-fn to_host(logits: Tensor<2>) -> Vec<f32> {
-    logits.into_data().try_into_vec_as::<f32>().expect("logits are floats")
+/// Draws for rows that go on from the same hidden state, `[sites, D]`, with their prompt.
+fn draw(policy: &Policy, config: &Generation, hidden: Tensor<2>, sites: Vec<(&[u32], Vec<&mut Row<'_>>)>) {
+    // Rows of one site begin together, so that what is allowed is the same for all of them.
+    let allowed: Option<Vec<&[u32]>> = sites.iter().map(|(_, rows)| rows[0].allowed()).collect();
+    let (sizes, logits): (Vec<usize>, Tensor<1>) = match allowed {
+        Some(allowed) => {
+            let sizes = allowed.iter().map(|tokens| tokens.len()).collect();
+            (sizes, convrec_kernels::logits_within(hidden, policy.output_matrix(), &allowed))
+        }
+        None => (vec![policy.config().vocab_size; sites.len()], policy.logits(hidden).flatten(0, 1)),
+    };
+    let logits = logits.into_data().try_into_vec_as::<f32>().expect("logits are floats");
+    let mut rest = logits.as_slice();
+    let work = sites.into_iter().zip(sizes).flat_map(|((prompt, rows), size)| {
+        let (logits, behind) = rest.split_at(size);
+        rest = behind;
+        rows.into_iter().map(move |row| (row, prompt, logits))
+    });
+    let work: Vec<_> = work.collect();
+    work.into_par_iter().for_each(|(row, prompt, logits)| row.go_on(logits, prompt, config));
 }

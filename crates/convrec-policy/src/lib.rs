@@ -81,9 +81,12 @@
 //!
 //! # How sampling is made fast, and kept equal
 //!
-//! - A prompt is run once for all of its completions; their queries meet its keys in one product.
+//! - A prompt is run once for all of its completions, in sampling and in training; their queries meet its keys in one
+//!   product. Sequences lie end to end ([`convrec_kernels::Packing`]): nothing is computed for padding.
 //! - Keys and values of the completions lie in a buffer that seldom grows.
-//! - Prompts whose completions have all ended leave the batch.
+//! - Completions that have ended leave the batch, and further prompts take the place of those that are done.
+//! - Under a [`Constraint`] only choices cost a forward pass: tokens without a choice are fed together with the next one,
+//!   and logits are made of the allowed tokens only.
 //! - Each completion has its own stream of random numbers, named by seed, prompt and place in the group. How prompts are
 //!   batched changes no completion (save where two tokens tie to rounding).
 //!
@@ -99,6 +102,7 @@ mod generate;
 mod hugging_face;
 mod log_probs;
 mod rope;
+mod row;
 mod sampling;
 mod weights;
 

@@ -1,9 +1,10 @@
 //! What a trainer needs of a policy: the log-probability of every completion token, with gradients.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use convrec_kernels::Packing;
 
 use crate::constraint::Allowed;
-use crate::decoder::Policy;
+use crate::decoder::{Policy, indices};
 
 /// A prompt and what was written after it, as token ids.
 #[derive(Debug, Clone, Copy)]
@@ -25,14 +26,15 @@ pub struct TokenLogProbs {
 impl Policy {
     /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given all before it.
     ///
-    /// One forward pass over `[B, L]` ids, L the longest prompt and completion together; logits are made of the M
-    /// completion places only (on the CPU in chunks, so that `[M, V]` never exists at once).
+    /// One forward pass over all tokens, without padding. Adjacent sequences with the same prompt share it: it is
+    /// computed once, and the completions branch from it. Logits are made of the M completion places only (on the CPU in
+    /// chunks, so that `[M, V]` never exists at once).
     ///
     /// # Panics
     /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], temperature: f32) -> TokenLogProbs {
-        let places = Places::of(sequences, |_, _| true);
-        self.at(sequences, &places, temperature, |hidden, targets| {
+        let all: Vec<(usize, usize)> = places(sequences).collect();
+        self.at(sequences, &all, temperature, |hidden, targets| {
             convrec_kernels::token_log_probs(hidden, self.output_matrix(), targets, temperature)
         })
     }
@@ -53,41 +55,41 @@ impl Policy {
     ) -> TokenLogProbs {
         let fits = sequences.iter().zip(allowed).all(|(s, allowed)| s.completion.len() == allowed.len());
         assert!(fits && sequences.len() == allowed.len(), "one entry of `allowed` for every token of every sequence");
-        let places = Places::of(sequences, |row, t| !allowed[row].is_forced(t));
-        let sets: Vec<&[u32]> = places.tokens.iter().map(|&(row, t)| allowed[row].at(t)).collect();
-        self.at(sequences, &places, temperature, |hidden, targets| {
+        let chosen: Vec<(usize, usize)> = places(sequences).filter(|&(row, t)| !allowed[row].is_forced(t)).collect();
+        let sets: Vec<&[u32]> = chosen.iter().map(|&(row, t)| allowed[row].at(t)).collect();
+        self.at(sequences, &chosen, temperature, |hidden, targets| {
             convrec_kernels::token_log_probs_within(hidden, self.output_matrix(), targets, &sets, temperature)
         })
     }
 
-    /// `compute` is given the hidden states `[M, D]` that the M places are read from, and their tokens `[M]`.
+    /// `compute` is given the hidden states `[M, D]` that the M places are read from, and their tokens `[M]`. A place
+    /// is a row and a token of its completion.
     fn at(
         &self,
         sequences: &[Sequence<'_>],
-        places: &Places,
+        places: &[(usize, usize)],
         temperature: f32,
         compute: impl FnOnce(Tensor<2>, Tensor<1, Int>) -> (Tensor<1>, Tensor<1>),
     ) -> TokenLogProbs {
         assert!(temperature > 0.0, "temperature must be positive");
         assert!(!sequences.is_empty(), "at least one sequence");
         sequences.iter().flat_map(|s| [s.prompt, s.completion]).for_each(|tokens| self.assert_known(tokens));
-        let (b, width, device) = (sequences.len(), places.width, self.device());
-        if places.tokens.is_empty() {
+        if let Some(row) = sequences.iter().position(|s| s.prompt.is_empty()) {
+            panic!("the prompt of row {row} is empty");
+        }
+        let width = sequences.iter().map(|s| s.completion.len()).max().unwrap_or(0);
+        let (b, device) = (sequences.len(), self.device());
+        if places.is_empty() {
             let zeros = Tensor::zeros([b, width], &device);
             return TokenLogProbs { log_probs: zeros.clone(), entropies: zeros };
         }
-        let hidden = self.hidden(places.ids(sequences, &device)); // [B, L, D]
-        let [_, l, d] = hidden.dims();
-        let index = |of: &dyn Fn(usize, usize) -> usize| {
-            let values: Vec<i64> = places.tokens.iter().map(|&(row, t)| of(row, t) as i64).collect();
-            let n = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device)
-        };
-        // A token is predicted where the one before it stands.
-        let read = index(&|row, t| row * l + sequences[row].prompt.len() - 1 + t);
-        let targets = index(&|row, t| sequences[row].completion[t] as usize);
-        let write = index(&|row, t| row * width + t);
-        let (log_probs, entropies) = compute(hidden.reshape([b * l, d]).select(0, read), targets); // [M] each
+        let packed = Packed::new(sequences);
+        let ids = indices(packed.tokens.iter().map(|token| *token as usize), &device);
+        let hidden = self.hidden_packed(ids, &packed.packing); // [tokens, D]
+        let read = indices(places.iter().map(|&(row, t)| packed.before(row, t)), &device);
+        let targets = indices(places.iter().map(|&(row, t)| sequences[row].completion[t] as usize), &device);
+        let write = indices(places.iter().map(|&(row, t)| row * width + t), &device);
+        let (log_probs, entropies) = compute(hidden.select(0, read), targets); // [M] each
         let spread = |values: Tensor<1>| {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
             zeros.select_assign(0, write.clone(), values, IndexingUpdateOp::Add).reshape([b, width])
@@ -96,38 +98,51 @@ impl Policy {
     }
 }
 
-/// The completion tokens whose log-probabilities are computed.
-struct Places {
-    /// The row and the place in its completion of each of the M tokens.
-    tokens: Vec<(usize, usize)>,
-    /// T, the longest completion.
-    width: usize,
-    /// L, the longest prompt and completion together.
-    length: usize,
+/// Every completion token, as a row and its place there.
+fn places(sequences: &[Sequence<'_>]) -> impl Iterator<Item = (usize, usize)> {
+    let of_row = |(row, sequence): (usize, &Sequence<'_>)| (0..sequence.completion.len()).map(move |t| (row, t));
+    sequences.iter().enumerate().flat_map(of_row)
 }
 
-impl Places {
-    fn of(sequences: &[Sequence<'_>], counts: impl Fn(usize, usize) -> bool) -> Self {
-        for (row, sequence) in sequences.iter().enumerate() {
-            assert!(!sequence.prompt.is_empty(), "the prompt of row {row} is empty");
+/// Sequences end to end, a prompt once for all that follow each other with it. The last token of a completion is left
+/// out: it is only ever a target.
+struct Packed {
+    packing: Packing,
+    tokens: Vec<u32>,
+    /// Of each row, where the last token of its prompt is, and where its completion begins.
+    rows: Vec<(usize, usize)>,
+}
+
+impl Packed {
+    fn new(sequences: &[Sequence<'_>]) -> Self {
+        let mut packed = Self { packing: Packing::default(), tokens: vec![], rows: vec![] };
+        for group in sequences.chunk_by(|a, b| a.prompt == b.prompt) {
+            let prompt = group[0].prompt;
+            let inner = |sequence: &Sequence<'_>| sequence.completion.len().saturating_sub(1);
+            let last = packed.tokens.len() + prompt.len() - 1;
+            packed.tokens.extend(prompt);
+            if let [only] = group {
+                packed.packing.add(prompt.len() + inner(only));
+                packed.push(last, &only.completion[..inner(only)]);
+                continue;
+            }
+            let trunk = packed.packing.add(prompt.len());
+            for sequence in group {
+                packed.packing.branch(trunk, inner(sequence));
+                packed.push(last, &sequence.completion[..inner(sequence)]);
+            }
         }
-        let of_row = |row: usize| (0..sequences[row].completion.len()).map(move |t| (row, t));
-        Self {
-            tokens: (0..sequences.len()).flat_map(of_row).filter(|&(row, t)| counts(row, t)).collect(),
-            width: sequences.iter().map(|s| s.completion.len()).max().unwrap_or(0),
-            // The last token is only ever a target.
-            length: sequences.iter().map(|s| s.prompt.len() + s.completion.len() - 1).max().unwrap_or(0),
-        }
+        packed
     }
 
-    /// `[B, L]`, padded on the right with token 0, which nothing real sees.
-    fn ids(&self, sequences: &[Sequence<'_>], device: &burn::tensor::Device) -> Tensor<2, Int> {
-        let mut ids = Vec::with_capacity(sequences.len() * self.length);
-        for sequence in sequences {
-            let tokens = sequence.prompt.iter().chain(sequence.completion).map(|token| i64::from(*token));
-            let padding = std::iter::repeat(0);
-            ids.extend(tokens.chain(padding).take(self.length));
-        }
-        Tensor::from_data(TensorData::new(ids, [sequences.len(), self.length]), device)
+    fn push(&mut self, last_of_prompt: usize, completion: &[u32]) {
+        self.rows.push((last_of_prompt, self.tokens.len()));
+        self.tokens.extend(completion);
+    }
+
+    /// A token is predicted where the one before it stands.
+    fn before(&self, row: usize, t: usize) -> usize {
+        let (last_of_prompt, completion) = self.rows[row];
+        if t == 0 { last_of_prompt } else { completion + t - 1 }
     }
 }

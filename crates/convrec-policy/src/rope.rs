@@ -9,11 +9,11 @@ use crate::config::{Llama3Scaling, ModelConfig};
 #[derive(Debug, Clone)]
 pub(crate) struct RotaryFrequencies(Vec<f32>);
 
-/// Cosines and sines for the positions of one forward pass, each `[B or 1, 1, T, head_dim / 2]`.
+/// Cosines and sines for the positions of one forward pass, each `[M, head_dim / 2]`.
 #[derive(Debug, Clone)]
 pub(crate) struct Rotation {
-    cos: Tensor<4>,
-    sin: Tensor<4>,
+    cos: Tensor<2>,
+    sin: Tensor<2>,
 }
 
 impl RotaryFrequencies {
@@ -23,18 +23,18 @@ impl RotaryFrequencies {
         Self(plain.map(|f| config.rope_scaling.as_ref().map_or(f, |scaling| stretch(f, scaling))).collect())
     }
 
-    /// `positions` holds B rows of T positions (one row serves all rows of a batch).
-    pub(crate) fn rotation(&self, positions: &[Vec<usize>], device: &Device) -> Rotation {
-        let (rows, t) = (positions.len(), positions.first().map_or(0, Vec::len));
-        let angles = || positions.iter().flatten().flat_map(|&p| self.0.iter().map(move |f| p as f32 * f));
-        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [rows, 1, t, self.0.len()]), device);
+    /// For M tokens at these positions.
+    pub(crate) fn rotation(&self, positions: &[usize], device: &Device) -> Rotation {
+        let angles = || positions.iter().flat_map(|&p| self.0.iter().map(move |f| p as f32 * f));
+        let shape = [positions.len(), self.0.len()];
+        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), device);
         Rotation { cos: table(angles().map(f32::cos).collect()), sin: table(angles().map(f32::sin).collect()) }
     }
 }
 
 impl Rotation {
-    /// Turns `x` `[B, H, T, head_dim]`.
-    pub(crate) fn apply(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Turns `x` `[M, H, head_dim]`.
+    pub(crate) fn apply(&self, x: Tensor<3>) -> Tensor<3> {
         convrec_kernels::rotate(x, self.cos.clone(), self.sin.clone())
     }
 }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients, Tensor, TensorData};
 use common::{configs, device, generation, recompute, sequences, sharp, tokens};
 use convrec_policy::{Completion, Generation, Policy, Sampling, Sequence};
 use proptest::prelude::*;
@@ -108,7 +110,6 @@ fn batching_changes_no_token() {
 /// A policy made without autodiff can be trained all the same, and numbering survives: an optimiser finds its state.
 #[test]
 fn parameters_are_numbered_and_trainable() {
-    use burn::module::Module;
     for config in configs() {
         let plain = Policy::new(&config, 3, &device()).unwrap();
         let ids = burn::module::list_param_ids(&plain);
@@ -140,6 +141,68 @@ fn autodiff_changes_nothing() {
             pairs.for_each(|(x, y)| assert!((x - y).abs() <= TOLERANCE, "{x} and {y}"));
         }
     }
+}
+
+/// A prompt that is computed once for its completions gives the numbers, and the gradients, of one computed for each.
+#[test]
+fn shared_prompts_change_no_number() {
+    for config in configs() {
+        let policy = sharp(&config, 3).train();
+        let v = config.vocab_size;
+        let prompts = [tokens(70, v, 1), tokens(5, v, 2)];
+        // Completions of different lengths, one of a single token; the first prompt comes back at the end.
+        let rows: Vec<(usize, Vec<u32>)> = [(0, 9), (0, 1), (0, 66), (1, 4), (1, 12), (0, 3)]
+            .iter()
+            .enumerate()
+            .map(|(n, &(p, length))| (p, tokens(length, v, 10 + n as u64)))
+            .collect();
+        let sequences: Vec<Sequence<'_>> =
+            rows.iter().map(|(p, completion)| Sequence { prompt: &prompts[*p], completion }).collect();
+        let run = |rows: &[Sequence<'_>]| {
+            let found = policy.log_probs(rows, 0.8).log_probs;
+            let width = found.dims()[1];
+            let weights =
+                TensorData::new((0..rows.len() * width).map(|n| (n % width) as f32).collect(), [rows.len(), width]);
+            let gradients = (found.clone() * Tensor::from_data(weights, &found.device())).sum().backward();
+            let gradients = gradients_by_name(&policy, &gradients);
+            (found.into_data().try_into_vec_as::<f32>().unwrap(), gradients)
+        };
+        let (packed, of_packed) = run(&sequences);
+        let width = packed.len() / rows.len();
+        let mut replicated = vec![];
+        let mut of_replicated: Vec<Vec<f32>> = of_packed.iter().map(|gradient| vec![0.0; gradient.len()]).collect();
+        for sequence in &sequences {
+            let (mut row, gradients) = run(&[*sequence]);
+            row.resize(width, 0.0);
+            replicated.extend(row);
+            for (sum, part) in of_replicated.iter_mut().zip(gradients) {
+                sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        for (x, y) in packed.iter().zip(&replicated) {
+            assert!((x - y).abs() <= TOLERANCE, "{x} and {y}");
+        }
+        for (packed, replicated) in of_packed.iter().zip(&of_replicated) {
+            let largest = replicated.iter().fold(1e-3f32, |max, x| max.max(x.abs()));
+            for (x, y) in packed.iter().zip(replicated) {
+                assert!((x - y).abs() <= 2e-5 * largest, "gradients {x} and {y}, the largest is {largest}");
+            }
+        }
+    }
+}
+
+/// In the order of the module.
+fn gradients_by_name(policy: &Policy, gradients: &Gradients) -> Vec<Vec<f32>> {
+    struct Collect<'a>(&'a Gradients, Vec<Vec<f32>>);
+    impl ModuleVisitor for Collect<'_> {
+        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<N>>) {
+            let gradient = param.val().grad(self.0).expect("every parameter matters");
+            self.1.push(gradient.into_data().try_into_vec_as::<f32>().unwrap());
+        }
+    }
+    let mut collect = Collect(gradients, vec![]);
+    policy.visit(&mut collect);
+    collect.1
 }
 
 #[test]

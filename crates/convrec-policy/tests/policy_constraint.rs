@@ -89,6 +89,12 @@ fn sampling_and_training_give_the_same_numbers_under_a_constraint() {
             let [log_probs, entropies] = [output.log_probs, output.entropies].map(host);
             for (row, (p, completion)) in rows.iter().enumerate() {
                 assert!(completion.ended && completion.tokens.len() == 5 + 4 * p, "ends where nothing is allowed");
+                let choices = (1..completion.tokens.len()).filter(|&t| !allowed[row].is_forced(t)).count();
+                assert_eq!(
+                    completion.passes,
+                    1 + choices,
+                    "one for the prompt, and one for every choice after the first"
+                );
                 for t in 0..completion.tokens.len() {
                     let differences =
                         [completion.log_probs[t] - log_probs[row][t], completion.entropies[t] - entropies[row][t]];

@@ -27,12 +27,17 @@ pub(crate) fn shuffled(n: usize, seed: u64, stream: u64) -> Vec<usize> {
     order
 }
 
-/// Splits `rows` into micro-batches of at most `size` rows of similar `length`, longest first, so that a run that has
-/// not enough memory says so at once.
-pub(crate) fn micro_batches(rows: &[usize], size: usize, length: impl Fn(usize) -> usize) -> Vec<Vec<usize>> {
-    let mut sorted = rows.to_vec();
-    sorted.sort_by_key(|&row| std::cmp::Reverse(length(row)));
-    sorted.chunks(size.max(1)).map(<[usize]>::to_vec).collect()
+/// Splits ascending `rows` into micro-batches of at most `size` rows. Rows of one group, which share their prompt, stay
+/// together where they fit.
+pub(crate) fn micro_batches(rows: &[usize], size: usize, group_size: usize) -> Vec<Vec<usize>> {
+    let mut batches: Vec<Vec<usize>> = vec![];
+    for group in rows.chunk_by(|a, b| a / group_size == b / group_size).flat_map(|group| group.chunks(size)) {
+        match batches.last_mut() {
+            Some(batch) if batch.len() + group.len() <= size => batch.extend(group),
+            _ => batches.push(group.to_vec()),
+        }
+    }
+    batches
 }
 
 #[cfg(test)]
@@ -50,5 +55,12 @@ mod tests {
         assert_ne!(visited[..10], visited[10..20]);
         assert_eq!(places(10, 4, 6, 7), visited[24..28]);
         assert_eq!(places(3, 8, 0, 1).len(), 8);
+    }
+
+    #[test]
+    fn groups_stay_together_where_they_fit() {
+        assert_eq!(micro_batches(&[0, 1, 2, 4, 5, 7, 8], 4, 3), [vec![0, 1, 2], vec![4, 5, 7, 8]]);
+        assert_eq!(micro_batches(&[0, 1, 2, 3, 4, 5], 2, 3), [vec![0, 1], vec![2], vec![3, 4], vec![5]]);
+        assert_eq!(micro_batches(&[3, 4, 9], 2, 1), [vec![3, 4], vec![9]]);
     }
 }

@@ -266,9 +266,8 @@ impl Trainer<'_> {
             config.kl().is_some() || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
         };
         let active: Vec<usize> = all.into_iter().filter(acts).collect();
-        let length = |row: usize| rows[row].sample.prompt.len() + rows[row].completion.tokens.len();
         let mut parts = Vec::new();
-        for indices in micro_batches(&active, config.micro_batch, length) {
+        for indices in micro_batches(&active, config.micro_batch, config.group_size) {
             let (rows, mut inputs) = inputs(&indices);
             inputs.whole_batch = Some(totals);
             inputs.entropies = Some(table(&rows, |row| &row.completion.entropies));

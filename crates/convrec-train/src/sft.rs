@@ -5,7 +5,7 @@ use convrec_policy::{Policy, Sequence};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::batches::{micro_batches, places};
+use crate::batches::places;
 use crate::config::ConfigError;
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
 use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
@@ -75,8 +75,7 @@ pub fn train_sft(
         let tokens: usize = batch.iter().map(|&row| data[row].completion.len()).sum();
         let mut gradients = Accumulator::default();
         let mut loss = 0.0;
-        for rows in micro_batches(&batch, config.micro_batch, |row| data[row].prompt.len() + data[row].completion.len())
-        {
+        for rows in batch.chunks(config.micro_batch) {
             let sequences: Vec<Sequence<'_>> = rows
                 .iter()
                 .map(|&row| Sequence { prompt: &data[row].prompt, completion: &data[row].completion })

@@ -1,5 +1,5 @@
-//! Causal attention of grouped heads, block by block, and its gradients. No score matrix outlives its block: the
-//! backward pass computes the probabilities again from the log-sum-exps (Dao et al., arXiv 2205.14135).
+//! Attention of grouped heads over a packed batch, block by block, and its gradients. No score matrix outlives its
+//! block: the backward pass computes the probabilities again from the log-sum-exps (Dao et al., arXiv 2205.14135).
 
 use std::ops::Range;
 
@@ -9,26 +9,53 @@ use super::columns::{exponentials, per_column, softmax, softmax_backward};
 use super::elementwise::{Product, sum};
 use super::heads::{Heads, HeadsMut};
 use super::matrix::{Matrix, MatrixMut, Write, multiply};
+use crate::packing::{Packing, Segment};
 
 /// Queries side by side in a block; narrow, as half of the last keys of a block are hidden from its queries.
 const COLUMNS: usize = 64;
 
-/// Queries `[B, H, T, d]`, keys and values `[B, Hk, T, d]`.
+/// Queries `[M, H, d]`, keys and values `[M, Hk, d]` of a packed batch of M tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct Attention<'a> {
     pub(crate) q: Heads<'a>,
     pub(crate) k: Heads<'a>,
     pub(crate) v: Heads<'a>,
+    pub(crate) packing: &'a Packing,
 }
 
-/// Gradients, each in the memory order `[B, T, heads, d]`.
+/// Gradients, in the shapes of what they are gradients of.
 pub(crate) struct Gradients {
     pub(crate) q: Vec<f32>,
     pub(crate) k: Vec<f32>,
     pub(crate) v: Vec<f32>,
 }
 
-/// Scratch of one task, `[T, COLUMNS]` each.
+/// Some adjacent queries of a segment and the keys that they see: all of the trunk's, and their own segment's up to
+/// the last query.
+struct Block {
+    queries: Range<usize>,
+    trunk: Range<usize>,
+    own: Range<usize>,
+}
+
+impl Block {
+    fn keys(&self) -> usize {
+        self.trunk.len() + self.own.len()
+    }
+
+    /// Queries that stand before this many rows of scores see none of them.
+    fn first_hidden(&self) -> usize {
+        self.keys() - self.queries.len()
+    }
+
+    /// The log-sum-exps of these queries among those of their segment.
+    fn place(&self) -> Range<usize> {
+        let first = self.queries.start - self.own.start;
+        first..first + self.queries.len()
+    }
+}
+
+/// Scratch of one task, `[keys, COLUMNS]` each.
 struct Scratch {
     probabilities: Vec<f32>,
     gradients: Vec<f32>,
@@ -44,106 +71,147 @@ impl Attention<'_> {
         self.q.heads / self.k.heads
     }
 
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let length = self.q.length;
-        (0..length).step_by(COLUMNS).map(move |first| first..(first + COLUMNS).min(length))
+    fn blocks(&self, segment: &Segment) -> impl Iterator<Item = Block> + use<> {
+        let (trunk, own) = (self.packing.before(segment), segment.tokens.clone());
+        own.clone().step_by(COLUMNS).map(move |first| {
+            let queries = first..(first + COLUMNS).min(own.end);
+            Block { trunk: trunk.clone(), own: own.start..queries.end, queries }
+        })
     }
 
-    /// The output in the memory order `[B, T, H, d]` and the log-sum-exps of the scaled scores `[B, H, T]`.
-    pub(crate) fn forward(&self) -> (Vec<f32>, Vec<f32>) {
-        let Heads { batch, heads, length, width, .. } = self.q;
-        let mut out = vec![0.0; batch * length * heads * width];
-        let mut log_sum_exps = vec![0.0; batch * heads * length];
-        let parts = HeadsMut::new(&mut out, heads, length, width);
-        log_sum_exps.par_chunks_mut(length.max(1)).enumerate().for_each_init(
-            || vec![0.0; length * COLUMNS],
-            |scores, (n, log_sum_exps)| {
-                let (b, h) = (n / heads, n % heads);
-                // SAFETY: every (b, h) is one task, and there is one view of it.
-                let mut out = unsafe { parts.head(b, h) };
-                let [q, k, v] = [self.q.head(b, h), self.k.head(b, h / self.group()), self.v.head(b, h / self.group())];
-                for rows in self.blocks() {
-                    let scores = &mut scores[..rows.end * COLUMNS];
-                    multiply_queries(k, q, &rows, scores);
-                    hide(scores, rows.start, f32::NEG_INFINITY);
-                    softmax(scores, COLUMNS, self.scale(), &mut log_sum_exps[rows.clone()]);
-                    hide(scores, rows.start, 0.0);
-                    let probabilities = Matrix::strided(scores, rows.end, rows.len(), COLUMNS).transposed();
-                    multiply(probabilities, v.slice_rows(0..rows.end), out.slice_rows(rows), Write::Replace);
+    /// Room for the scores of any block.
+    fn scratch(&self) -> Vec<f32> {
+        let keys = |segment: &Segment| self.packing.before(segment).len() + segment.tokens.len();
+        vec![0.0; self.packing.segments().iter().map(keys).max().unwrap_or(0) * COLUMNS]
+    }
+
+    /// The output `[M, H, d]` and, of each segment and head, the log-sum-exps of the scaled scores.
+    pub(crate) fn forward(&self) -> (Vec<f32>, Vec<Vec<f32>>) {
+        let (segments, Heads { heads, width, .. }) = (self.packing.segments(), self.q);
+        let mut out = vec![0.0; self.q.data.len()];
+        let parts = HeadsMut::new(&mut out, heads, width);
+        let tasks = (0..segments.len() * heads).into_par_iter();
+        let log_sum_exps = tasks.map_init(
+            || self.scratch(),
+            |scores, n| {
+                let (segment, h) = (&segments[n / heads], n % heads);
+                let mut log_sum_exps = vec![0.0; segment.tokens.len()];
+                let (kv, v) = (h / self.group(), self.v);
+                for block in self.blocks(segment) {
+                    let scores = &mut scores[..block.keys() * COLUMNS];
+                    products(self.k, kv, self.q.head(h, block.queries.clone()), &block, scores);
+                    hide(scores, block.first_hidden(), f32::NEG_INFINITY);
+                    softmax(scores, COLUMNS, self.scale(), &mut log_sum_exps[block.place()]);
+                    hide(scores, block.first_hidden(), 0.0);
+                    // SAFETY: every head of every segment is one task, whose blocks come one after the other.
+                    let mut out = unsafe { parts.head(h, block.queries.clone()) };
+                    let [of_trunk, of_own] = by_part(scores, &block).map(Matrix::transposed);
+                    let n = block.queries.len();
+                    multiply(of_own, v.head(kv, block.own.clone()), out.slice_rows(0..n), Write::Replace);
+                    if !block.trunk.is_empty() {
+                        multiply(of_trunk, v.head(kv, block.trunk.clone()), out, Write::Add);
+                    }
                 }
+                log_sum_exps
             },
         );
+        let log_sum_exps = log_sum_exps.collect();
         (out, log_sum_exps)
     }
 
     /// From the gradient of the output `dy`, the output `y` and the log-sum-exps.
-    pub(crate) fn backward(&self, dy: Heads<'_>, y: Heads<'_>, log_sum_exps: &[f32]) -> Gradients {
-        let Heads { batch, heads, length, width, .. } = self.q;
-        let zeros = |heads| vec![0.0; batch * length * heads * width];
-        let mut gradients = Gradients { q: zeros(heads), k: zeros(self.k.heads), v: zeros(self.k.heads) };
-        let dq = HeadsMut::new(&mut gradients.q, heads, length, width);
-        let dk = HeadsMut::new(&mut gradients.k, self.k.heads, length, width);
-        let dv = HeadsMut::new(&mut gradients.v, self.k.heads, length, width);
-        let scratch = || Scratch { probabilities: vec![0.0; length * COLUMNS], gradients: vec![0.0; length * COLUMNS] };
-        (0..batch * self.k.heads).into_par_iter().for_each_init(scratch, |scratch, n| {
-            let (b, kv) = (n / self.k.heads, n % self.k.heads);
-            // SAFETY: every (b, key/value head) is one task, and there is one view of it.
-            let (mut dk, mut dv) = unsafe { (dk.head(b, kv), dv.head(b, kv)) };
-            for h in kv * self.group()..(kv + 1) * self.group() {
-                // SAFETY: a query head belongs to one key/value head, hence to one task.
-                let mut dq = unsafe { dq.head(b, h) };
-                let log_sum_exps = &log_sum_exps[(b * heads + h) * length..][..length];
-                for rows in self.blocks() {
-                    self.block_backward(b, h, rows.clone(), dy, y, &log_sum_exps[rows.clone()], scratch);
-                    let part = |values| Matrix::strided(values, rows.end, rows.len(), COLUMNS);
-                    let (p, ds) = (part(&scratch.probabilities), part(&scratch.gradients));
-                    let (q, k) = (self.q.head(b, h), self.k.head(b, kv));
-                    let dy = dy.head(b, h).slice_rows(rows.clone());
-                    multiply(p, dy, dv.slice_rows(0..rows.end), Write::Add);
-                    multiply(ds, q.slice_rows(rows.clone()), dk.slice_rows(0..rows.end), Write::Add);
-                    multiply(ds.transposed(), k.slice_rows(0..rows.end), dq.slice_rows(rows), Write::Replace);
+    pub(crate) fn backward(&self, dy: Heads<'_>, y: Heads<'_>, log_sum_exps: &[Vec<f32>]) -> Gradients {
+        let Heads { heads, width, .. } = self.q;
+        let zeros = |heads: Heads<'_>| vec![0.0; heads.data.len()];
+        let mut gradients = Gradients { q: zeros(self.q), k: zeros(self.k), v: zeros(self.v) };
+        let dq = HeadsMut::new(&mut gradients.q, heads, width);
+        let dk = HeadsMut::new(&mut gradients.k, self.k.heads, width);
+        let dv = HeadsMut::new(&mut gradients.v, self.k.heads, width);
+        let scratch = || Scratch { probabilities: self.scratch(), gradients: self.scratch() };
+        // A task writes the key and value gradients of a whole tree: those of the trunk come from all branches.
+        let trees = self.trees();
+        let tasks = (0..trees.len() * self.k.heads).into_par_iter();
+        tasks.for_each_init(scratch, |scratch, n| {
+            let (tree, kv) = (&trees[n / self.k.heads], n % self.k.heads);
+            for &place in tree {
+                for h in kv * self.group()..(kv + 1) * self.group() {
+                    let log_sum_exps = &log_sum_exps[place * heads + h];
+                    for block in self.blocks(&self.packing.segments()[place]) {
+                        self.block_backward(&block, h, dy, y, &log_sum_exps[block.place()], scratch);
+                        let queries = block.queries.clone();
+                        let p = by_part(&scratch.probabilities[..block.keys() * COLUMNS], &block);
+                        let ds = by_part(&scratch.gradients[..block.keys() * COLUMNS], &block);
+                        for (part, keys) in [block.trunk, block.own].into_iter().enumerate() {
+                            if keys.is_empty() {
+                                continue;
+                            }
+                            // SAFETY: a key/value head of a tree is one task, and with it its query heads.
+                            let [dq, dk, dv] = unsafe {
+                                [dq.head(h, queries.clone()), dk.head(kv, keys.clone()), dv.head(kv, keys.clone())]
+                            };
+                            multiply(p[part], dy.head(h, queries.clone()), dv, Write::Add);
+                            multiply(ds[part], self.q.head(h, queries.clone()), dk, Write::Add);
+                            multiply(ds[part].transposed(), self.k.head(kv, keys), dq, Write::Add);
+                        }
+                    }
                 }
             }
         });
         gradients
     }
 
-    /// Fills scratch with the probabilities of the queries `rows` and the gradients of their scores.
-    #[expect(clippy::too_many_arguments, reason = "one block is named by (b, h, rows); the rest is what it needs")]
+    /// The places of the segments of each tree, the trunk first; those without tokens are left out.
+    fn trees(&self) -> Vec<Vec<usize>> {
+        let segments = self.packing.segments();
+        let mut trees = vec![vec![]; segments.len()];
+        for (place, segment) in segments.iter().enumerate().filter(|(_, segment)| !segment.tokens.is_empty()) {
+            trees[segment.after.unwrap_or(place)].push(place);
+        }
+        trees.retain(|tree| !tree.is_empty());
+        trees
+    }
+
+    /// Fills scratch with the probabilities of a block's queries and the gradients of their scores.
     fn block_backward(
         &self,
-        b: usize,
+        block: &Block,
         h: usize,
-        rows: Range<usize>,
         dy: Heads<'_>,
         y: Heads<'_>,
         log_sum_exps: &[f32],
         scratch: &mut Scratch,
     ) {
-        let kv = h / self.group();
-        let p = &mut scratch.probabilities[..rows.end * COLUMNS];
-        let ds = &mut scratch.gradients[..rows.end * COLUMNS];
-        multiply_queries(self.k.head(b, kv), self.q.head(b, h), &rows, p);
+        let (kv, queries) = (h / self.group(), block.queries.clone());
+        let p = &mut scratch.probabilities[..block.keys() * COLUMNS];
+        let ds = &mut scratch.gradients[..block.keys() * COLUMNS];
+        products(self.k, kv, self.q.head(h, queries.clone()), block, p);
         exponentials(p, COLUMNS, self.scale(), &per_column(log_sum_exps.iter().copied()), &[1.0; COLUMNS]);
-        hide(p, rows.start, 0.0);
-        multiply_queries(self.v.head(b, kv), dy.head(b, h), &rows, ds);
-        let deltas = per_column(rows.map(|t| sum(Product, [dy.row(b, h, t), y.row(b, h, t)])));
+        hide(p, block.first_hidden(), 0.0);
+        products(self.v, kv, dy.head(h, queries.clone()), block, ds);
+        let deltas = per_column(queries.map(|t| sum(Product, [dy.row(t, h), y.row(t, h)])));
         softmax_backward(p, ds, COLUMNS, self.scale(), &deltas);
     }
 }
 
-/// The products of the first `rows.end` rows of `keys` with the given rows of `queries`: out `[rows.end, COLUMNS]`.
-fn multiply_queries(keys: Matrix<'_>, queries: Matrix<'_>, rows: &Range<usize>, out: &mut [f32]) {
-    let queries = queries.slice_rows(rows.clone());
-    multiply(
-        keys.slice_rows(0..rows.end),
-        queries.transposed(),
-        MatrixMut::strided(out, rows.len(), COLUMNS),
-        Write::Replace,
-    );
+/// The products of all keys of a block with its queries: out `[keys, COLUMNS]`.
+fn products(keys: Heads<'_>, kv: usize, queries: Matrix<'_>, block: &Block, out: &mut [f32]) {
+    let (trunk, own) = out.split_at_mut(block.trunk.len() * COLUMNS);
+    let queries = queries.transposed();
+    for (keys, out) in [(keys.head(kv, block.trunk.clone()), trunk), (keys.head(kv, block.own.clone()), own)] {
+        if !out.is_empty() {
+            multiply(keys, queries, MatrixMut::strided(out, block.queries.len(), COLUMNS), Write::Replace);
+        }
+    }
 }
 
-/// Sets what the queries from `first` on must not see: their later keys.
+/// The rows `[keys, queries]` of the trunk's keys and of the own ones.
+fn by_part<'a>(scores: &'a [f32], block: &Block) -> [Matrix<'a>; 2] {
+    let (trunk, own) = scores.split_at(block.trunk.len() * COLUMNS);
+    [(trunk, block.trunk.len()), (own, block.own.len())]
+        .map(|(scores, keys)| Matrix::strided(scores, keys, block.queries.len(), COLUMNS))
+}
+
+/// Sets what the queries must not see: from the given row on, their later keys.
 fn hide(scores: &mut [f32], first: usize, value: f32) {
     for (ahead, row) in scores.chunks_exact_mut(COLUMNS).skip(first).enumerate() {
         row[..ahead].fill(value);

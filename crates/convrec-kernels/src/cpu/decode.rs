@@ -1,4 +1,4 @@
-//! Attention of one new token a row over a prompt that several rows share and over the row's own earlier tokens.
+//! Attention of the new tokens of some rows over a prompt that several rows share and over each row's own tokens.
 
 use std::ops::Range;
 
@@ -7,54 +7,56 @@ use rayon::prelude::*;
 use super::columns::softmax;
 use super::heads::Heads;
 use super::matrix::{Matrix, MatrixMut, PARALLEL_WORK, Write, multiply};
+use crate::DecodeRow;
 
 /// Queries of a task: as many as the widest vector holds, which meet the prompt's keys together.
 const QUERIES: usize = 16;
 
-/// P prompts with G rows each, B = P G; rows of a prompt are adjacent.
 #[derive(Clone, Copy)]
 pub(crate) struct Cached<'a> {
-    /// `[P, Hk, Tp, d]`
+    /// `[P Tp, Hk, d]`
     pub(crate) prompt_k: Heads<'a>,
     pub(crate) prompt_v: Heads<'a>,
-    /// Of each prompt, at most Tp.
-    pub(crate) lengths: &'a [usize],
-    /// `[B, Hk, capacity, d]`
+    /// Tp
+    pub(crate) prompt_capacity: usize,
+    /// `[R capacity, Hk, d]`
     pub(crate) own_k: Heads<'a>,
     pub(crate) own_v: Heads<'a>,
-    /// How many of the own tokens are there.
-    pub(crate) filled: usize,
+    pub(crate) own_capacity: usize,
+    pub(crate) rows: &'a [DecodeRow],
 }
 
-/// The new tokens' queries of one key/value head for some rows of one prompt.
+/// Adjacent rows of one prompt.
 struct Task {
-    prompt: usize,
     rows: Range<usize>,
-    head: usize,
+    /// Their queries' tokens.
+    tokens: Range<usize>,
 }
 
 impl Cached<'_> {
-    /// q `[B, H, d]` to `[B, H, d]`.
-    pub(crate) fn attend(&self, q: &[f32]) -> Vec<f32> {
-        let (batch, kv_heads) = (self.own_k.batch, self.own_k.heads);
-        // Elements of a row's queries that share a key/value head.
-        let part = q.len() / (batch * kv_heads);
-        let tasks = self.tasks(part / self.own_k.width);
-        let work = q.len() * (self.prompt_k.length + self.filled) / tasks.len();
-        let mixed: Vec<(Task, Vec<f32>)> = tasks
+    /// q `[M, H, d]` to `[M, H, d]`.
+    pub(crate) fn attend(&self, q: Heads<'_>) -> Vec<f32> {
+        let (kv_heads, group) = (self.own_k.heads, q.heads / self.own_k.heads);
+        let tasks = self.tasks(group);
+        // Elements of a token's queries that share a key/value head.
+        let part = group * q.width;
+        let keys = |row: &DecodeRow| row.prompt_length + row.filled;
+        let work = q.data.len() * self.rows.iter().map(keys).max().unwrap_or(0) / (tasks.len() * kv_heads).max(1);
+        let mixed: Vec<Vec<f32>> = (0..tasks.len() * kv_heads)
             .into_par_iter()
-            .with_min_len((PARALLEL_WORK / work).max(1))
-            .map(|task| {
-                let row = |row: usize| &q[(row * kv_heads + task.head) * part..][..part];
-                let queries = task.rows.clone().flat_map(row).copied().collect::<Vec<f32>>();
-                let mixed = self.attend_together(&task, &queries);
-                (task, mixed)
+            .with_min_len((PARALLEL_WORK / work.max(1)).max(1))
+            .map(|n| {
+                let (task, kv) = (&tasks[n / kv_heads], n % kv_heads);
+                let of_token = |t: usize| &q.data[(t * kv_heads + kv) * part..][..part];
+                let queries = task.tokens.clone().flat_map(of_token).copied().collect::<Vec<f32>>();
+                self.attend_together(task, kv, group, &queries)
             })
             .collect();
-        let mut out = vec![0.0; q.len()];
-        for (task, mixed) in mixed {
-            for (row, mixed) in task.rows.zip(mixed.chunks_exact(part)) {
-                out[(row * kv_heads + task.head) * part..][..part].copy_from_slice(mixed);
+        let mut out = vec![0.0; q.data.len()];
+        for (n, mixed) in mixed.into_iter().enumerate() {
+            let (task, kv) = (&tasks[n / kv_heads], n % kv_heads);
+            for (t, mixed) in task.tokens.clone().zip(mixed.chunks_exact(part)) {
+                out[(t * kv_heads + kv) * part..][..part].copy_from_slice(mixed);
             }
         }
         out
@@ -62,46 +64,82 @@ impl Cached<'_> {
 
     /// `group`: query heads per key/value head.
     fn tasks(&self, group: usize) -> Vec<Task> {
-        let rows = self.own_k.batch / self.prompt_k.batch;
-        let together = (QUERIES / group).max(1);
-        let mut tasks = vec![];
-        for prompt in 0..self.prompt_k.batch {
-            for first in (prompt * rows..(prompt + 1) * rows).step_by(together) {
-                let rows = first..(first + together).min((prompt + 1) * rows);
-                tasks.extend((0..self.own_k.heads).map(|head| Task { prompt, rows: rows.clone(), head }));
+        let mut tasks: Vec<Task> = vec![];
+        let mut start = 0;
+        for (n, row) in self.rows.iter().enumerate() {
+            let tokens = start..start + row.new;
+            start = tokens.end;
+            match tasks.last_mut() {
+                Some(task)
+                    if self.rows[task.rows.start].prompt == row.prompt
+                        && (tokens.end - task.tokens.start) * group <= QUERIES =>
+                {
+                    task.rows.end = n + 1;
+                    task.tokens.end = tokens.end;
+                }
+                _ => tasks.push(Task { rows: n..n + 1, tokens }),
             }
         }
         tasks
     }
 
-    /// queries `[rows group, d]` to the same shape.
-    fn attend_together(&self, task: &Task, queries: &[f32]) -> Vec<f32> {
+    /// queries `[tokens group, d]` to the same shape.
+    fn attend_together(&self, task: &Task, kv: usize, group: usize, queries: &[f32]) -> Vec<f32> {
         let d = self.own_k.width;
-        let (n, group) = (queries.len() / d, queries.len() / d / task.rows.len());
-        let (length, width) = (self.lengths[task.prompt], n.next_multiple_of(QUERIES));
+        let (n, rows) = (queries.len() / d, &self.rows[task.rows.clone()]);
+        let (first, width) = (&rows[0], n.next_multiple_of(QUERIES));
         let view = Matrix::dense(queries, d);
-        // A row of scores for every key, a column for every query.
-        let mut scores = vec![0.0; (length + self.filled) * width];
-        let (prompt, own) = scores.split_at_mut(length * width);
-        let keys = self.prompt_k.first_rows(task.prompt, task.head, length);
-        multiply(keys, view.transposed(), MatrixMut::strided(prompt, n, width), Write::Replace);
-        for (m, row) in task.rows.clone().enumerate() {
-            let keys = self.own_k.first_rows(row, task.head, self.filled);
-            let queries = view.slice_rows(m * group..(m + 1) * group);
-            let own = MatrixMut::strided(&mut own[m * group..], group, width);
-            multiply(keys, queries.transposed(), own, Write::Replace);
+        let prompt = first.prompt * self.prompt_capacity..first.prompt * self.prompt_capacity + first.prompt_length;
+        // A row of scores for every key, a column for every query; a row's own keys begin behind the prompt's.
+        let filled = rows.iter().map(|row| row.filled).max().unwrap_or(0);
+        let mut scores = vec![f32::NEG_INFINITY; (prompt.len() + filled) * width];
+        let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
+        if !prompt.is_empty() {
+            let keys = self.prompt_k.head(kv, prompt.clone());
+            multiply(keys, view.transposed(), MatrixMut::strided(of_prompt, n, width), Write::Replace);
+        }
+        for (row, columns) in rows.iter().zip(columns_of(rows, group)) {
+            let keys = self.own_k.head(kv, self.own(row));
+            let own = &mut of_own[..row.filled * width];
+            let out = MatrixMut::strided(&mut own[columns.start..], columns.len(), width);
+            multiply(keys, view.slice_rows(columns.clone()).transposed(), out, Write::Replace);
+            hide(own, row, group, &columns, width, f32::NEG_INFINITY);
         }
         softmax(&mut scores, width, 1.0 / (d as f32).sqrt(), &mut vec![0.0; n]);
-        let (prompt, own) = scores.split_at(length * width);
+        let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
         let mut out = vec![0.0; queries.len()];
-        let weights = Matrix::strided(prompt, length, n, width);
-        let values = self.prompt_v.first_rows(task.prompt, task.head, length);
-        multiply(weights.transposed(), values, MatrixMut::dense(&mut out, d), Write::Replace);
-        for ((m, row), out) in task.rows.clone().enumerate().zip(out.chunks_exact_mut(group * d)) {
-            let weights = Matrix::strided(&own[m * group..], self.filled, group, width);
-            let values = self.own_v.first_rows(row, task.head, self.filled);
-            multiply(weights.transposed(), values, MatrixMut::dense(out, d), Write::Add);
+        if !prompt.is_empty() {
+            let weights = Matrix::strided(of_prompt, prompt.len(), n, width).transposed();
+            multiply(weights, self.prompt_v.head(kv, prompt), MatrixMut::dense(&mut out, d), Write::Replace);
+        }
+        for (row, columns) in rows.iter().zip(columns_of(rows, group)) {
+            let own = &mut of_own[..row.filled * width];
+            hide(own, row, group, &columns, width, 0.0);
+            let weights = Matrix::strided(&own[columns.start..], row.filled, columns.len(), width).transposed();
+            let out = MatrixMut::dense(&mut out[columns.start * d..columns.end * d], d);
+            multiply(weights, self.own_v.head(kv, self.own(row)), out, Write::Add);
         }
         out
+    }
+
+    fn own(&self, row: &DecodeRow) -> Range<usize> {
+        row.row * self.own_capacity..row.row * self.own_capacity + row.filled
+    }
+}
+
+/// The queries of each row, among those of their task.
+fn columns_of(rows: &[DecodeRow], group: usize) -> impl Iterator<Item = Range<usize>> {
+    rows.iter().scan(0, move |start, row| {
+        let columns = *start..*start + row.new * group;
+        *start = columns.end;
+        Some(columns)
+    })
+}
+
+/// Sets what a row's new tokens must not see: those of them that come later.
+fn hide(own: &mut [f32], row: &DecodeRow, group: usize, columns: &Range<usize>, width: usize, value: f32) {
+    let first = row.filled - row.new;
+    for (ahead, scores) in own.chunks_exact_mut(width).skip(first).enumerate() {
+        scores[columns.start..columns.start + ahead * group].fill(value);
     }
 }

@@ -89,6 +89,15 @@ simd_fn! {
     }
 }
 
+simd_fn! {
+    /// The dot products of x with four vectors of its length.
+    pub(crate) fn four_dots(simd: S, x: &[f32], weights: [&[f32]; 4], out: &mut [f32; 4]) {
+        let mut sums = [[0.0; 4]; 4];
+        block(simd, [x], weights, &mut sums);
+        *out = sums.map(|of_weight| of_weight[0]);
+    }
+}
+
 /// `sums[j][i] = w[j] x[i]`, each pair of vectors loaded once for all products that it is part of.
 #[inline(always)]
 fn block<S: Simd, const R: usize>(simd: S, x: [&[f32]; R], w: [&[f32]; 4], sums: &mut [[f32; 4]; 4]) {

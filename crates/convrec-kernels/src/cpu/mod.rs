@@ -13,6 +13,7 @@ mod matrix;
 mod norm;
 mod rotate;
 mod simd;
+mod sparse_head;
 mod swiglu;
 
 pub(crate) use attention::Attention;
@@ -23,6 +24,7 @@ pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub(crate) use norm::{rms_norm, rms_norm_backward};
 pub(crate) use rotate::{Direction, rotate};
 pub use simd::{Vectors, limit_vectors};
+pub(crate) use sparse_head::SparseHead;
 pub(crate) use swiglu::{swiglu, swiglu_backward};
 
 /// Elements per task of elementwise work.

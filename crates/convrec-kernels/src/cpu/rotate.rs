@@ -15,21 +15,18 @@ pub(crate) enum Direction {
     Back,
 }
 
-/// Turns the pair (i, i + d/2) of every row by its position's angle; cos and sin are `[B or 1, T, d/2]`. The result is
-/// in the memory order `[B, T, heads, d]`.
+/// Turns the pair (i, i + d/2) of every head by its token's angle; cos and sin are `[M, d/2]`.
 pub(crate) fn rotate(x: Heads<'_>, cos: &[f32], sin: &[f32], direction: Direction) -> Vec<f32> {
     let half = x.width / 2;
     let token = x.heads * x.width;
-    let mut out = vec![0.0; x.batch * x.length * token];
+    let mut out = vec![0.0; x.data.len()];
     let tokens = rows_per_chunk(token);
     out.par_chunks_mut(tokens * token).enumerate().for_each(|(n, out)| {
         for (m, out) in out.chunks_exact_mut(token).enumerate() {
-            let position = n * tokens + m;
-            // One table of angles may serve all rows of the batch.
-            let angle = position * half % cos.len();
-            let (cos, sin) = (&cos[angle..][..half], &sin[angle..][..half]);
+            let t = n * tokens + m;
+            let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
             for (h, out) in out.chunks_exact_mut(x.width).enumerate() {
-                let (first, second) = x.row(position / x.length, h, position % x.length).split_at(half);
+                let (first, second) = x.row(t, h).split_at(half);
                 let (out_first, out_second) = out.split_at_mut(half);
                 apply(Turn(direction), [first, second, cos, sin], [out_first, out_second], Write::Replace);
             }

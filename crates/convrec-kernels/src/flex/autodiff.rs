@@ -1,5 +1,7 @@
 //! The kernels under autodiff: each forward pass keeps what its hand-written backward pass needs.
 
+use std::sync::Arc;
+
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -7,9 +9,10 @@ use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Flex};
 
-use super::Kernels;
-use super::tensors::{adjacent_rows, dense, from_tokens, head, heads, indices, shape, tensor, values};
+use super::tensors::{dense, head, heads, indices, shape, tensor, values};
+use super::{Kernels, sparse_head};
 use crate::cpu::{self, Attention, Direction};
+use crate::{DecodeRow, Packing};
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
@@ -73,12 +76,17 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         })
     }
 
-    fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
-        run::<C, _, 3>(CausalAttention, [&q, &k, &v], || {
-            let inputs = [&q, &k, &v].map(|input| adjacent_rows(input.primitive().clone()));
-            let (output, log_sum_exps) = attention(&inputs).forward();
-            let output = from_tokens(output, &shape(&inputs[0]));
-            (output.clone(), AttentionState { inputs, output, log_sum_exps })
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        packing: &Packing,
+    ) -> FloatTensor<Self> {
+        run::<C, _, 3>(PackedAttention, [&q, &k, &v], || {
+            let inputs = [&q, &k, &v].map(|input| dense(input.primitive().clone()));
+            let (output, log_sum_exps) = attention(&inputs, packing).forward();
+            let output = tensor(output, shape(&inputs[0]));
+            (output.clone(), AttentionState { inputs, output, log_sum_exps, packing: packing.clone() })
         })
     }
 
@@ -87,14 +95,13 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         q: FloatTensor<Self>,
         prompt_k: FloatTensor<Self>,
         prompt_v: FloatTensor<Self>,
-        prompt_lengths: &[usize],
         own_k: FloatTensor<Self>,
         own_v: FloatTensor<Self>,
-        filled: usize,
+        rows: &[DecodeRow],
     ) -> FloatTensor<Self> {
         let [q, prompt_k, prompt_v, own_k, own_v] =
             [q, prompt_k, prompt_v, own_k, own_v].map(|tensor| tensor.primitive().clone());
-        Tracked::new(Flex::decode_attention(q, prompt_k, prompt_v, prompt_lengths, own_k, own_v, filled))
+        Tracked::new(Flex::decode_attention(q, prompt_k, prompt_v, own_k, own_v, rows))
     }
 
     fn token_log_probs(
@@ -112,6 +119,35 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
             entropies = Some(tensor(result.entropies, rows));
             let log_sum_exps = tensor(result.log_sum_exps, rows);
             (tensor(result.log_probs, rows), HeadState { hidden, weight, targets, temperature, log_sum_exps })
+        });
+        (log_probs, Tracked::new(entropies.expect("the forward pass has run")))
+    }
+
+    /// Without gradients, likewise.
+    fn logits_within(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        allowed: Arc<Vec<Vec<u32>>>,
+    ) -> FloatTensor<Self> {
+        Tracked::new(Flex::logits_within(hidden.primitive().clone(), weight.primitive().clone(), allowed))
+    }
+
+    fn token_log_probs_within(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: Arc<Vec<usize>>,
+        allowed: Arc<Vec<Vec<u32>>>,
+        temperature: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let mut entropies = None;
+        let log_probs = run::<C, _, 2>(TokenLogProbsWithin, [&hidden, &weight], || {
+            let (hidden, weight) = (dense(hidden.primitive().clone()), dense(weight.primitive().clone()));
+            let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
+            let rows = [targets.len()];
+            entropies = Some(tensor(result.entropies, rows));
+            let probabilities = Arc::new(result.probabilities);
+            let state = SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities };
+            (tensor(result.log_probs, rows), state)
         });
         (log_probs, Tracked::new(entropies.expect("the forward pass has run")))
     }
@@ -175,36 +211,37 @@ impl Backward<Flex, 1> for Rotate {
     type State = (FlexTensor, FlexTensor);
 
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let dy = adjacent_rows(gradients.consume::<Flex>(&ops.node));
+        let dy = output_gradient(&ops, gradients);
         let (cos, sin) = &ops.state;
-        let dx = from_tokens(cpu::rotate(heads(&dy), values(cos), values(sin), Direction::Back), &shape(&dy));
+        let dx = tensor(cpu::rotate(heads(&dy), values(cos), values(sin), Direction::Back), shape(&dy));
         pass_on(ops, gradients, [dx]);
     }
 }
 
 #[derive(Debug)]
-struct CausalAttention;
+struct PackedAttention;
 
 #[derive(Debug, Clone)]
 struct AttentionState {
     inputs: [FlexTensor; 3],
     output: FlexTensor,
-    log_sum_exps: Vec<f32>,
+    log_sum_exps: Vec<Vec<f32>>,
+    packing: Packing,
 }
 
-fn attention([q, k, v]: &[FlexTensor; 3]) -> Attention<'_> {
-    Attention { q: heads(q), k: heads(k), v: heads(v) }
+fn attention<'a>([q, k, v]: &'a [FlexTensor; 3], packing: &'a Packing) -> Attention<'a> {
+    Attention { q: heads(q), k: heads(k), v: heads(v), packing }
 }
 
-impl Backward<Flex, 3> for CausalAttention {
+impl Backward<Flex, 3> for PackedAttention {
     type State = AttentionState;
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let dy = adjacent_rows(gradients.consume::<Flex>(&ops.node));
-        let AttentionState { inputs, output, log_sum_exps } = &ops.state;
-        let of_inputs = attention(inputs).backward(heads(&dy), heads(output), log_sum_exps);
+        let dy = output_gradient(&ops, gradients);
+        let AttentionState { inputs, output, log_sum_exps, packing } = &ops.state;
+        let of_inputs = attention(inputs, packing).backward(heads(&dy), heads(output), log_sum_exps);
         let [q, k, v] = inputs.each_ref().map(shape);
-        let of_inputs = [from_tokens(of_inputs.q, &q), from_tokens(of_inputs.k, &k), from_tokens(of_inputs.v, &v)];
+        let of_inputs = [tensor(of_inputs.q, q), tensor(of_inputs.k, k), tensor(of_inputs.v, v)];
         pass_on(ops, gradients, of_inputs);
     }
 }
@@ -229,6 +266,32 @@ impl Backward<Flex, 2> for TokenLogProbs {
         let HeadState { hidden, weight, targets, temperature, log_sum_exps } = &ops.state;
         let head = head(hidden, weight, targets, *temperature);
         let (d_hidden, d_weight) = head.backward(values(log_sum_exps), values(&dy));
+        let of_inputs = [tensor(d_hidden, shape(hidden)), tensor(d_weight, shape(weight))];
+        pass_on(ops, gradients, of_inputs);
+    }
+}
+
+#[derive(Debug)]
+struct TokenLogProbsWithin;
+
+#[derive(Debug, Clone)]
+struct SparseHeadState {
+    hidden: FlexTensor,
+    weight: FlexTensor,
+    targets: Arc<Vec<usize>>,
+    allowed: Arc<Vec<Vec<u32>>>,
+    temperature: f32,
+    probabilities: Arc<Vec<Vec<f32>>>,
+}
+
+impl Backward<Flex, 2> for TokenLogProbsWithin {
+    type State = SparseHeadState;
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let dy = output_gradient(&ops, gradients);
+        let SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities } = &ops.state;
+        let head = sparse_head(hidden, weight, allowed, *temperature);
+        let (d_hidden, d_weight) = head.backward(targets, probabilities, values(&dy));
         let of_inputs = [tensor(d_hidden, shape(hidden)), tensor(d_weight, shape(weight))];
         pass_on(ops, gradients, of_inputs);
     }

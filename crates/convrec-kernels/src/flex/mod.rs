@@ -4,13 +4,16 @@
 mod autodiff;
 mod tensors;
 
+use std::sync::Arc;
+
+use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
-use crate::DecodeCache;
-use crate::cpu::{self, Attention, Cached, Direction};
-use tensors::{adjacent_rows, dense, from_tokens, head, heads, shape, tensor, values};
+use crate::cpu::{self, Attention, Cached, Direction, SparseHead};
+use crate::{DecodeCache, DecodeRow, Packing};
+use tensors::{dense, head, heads, shape, tensor, values};
 
 /// Whether the kernels of this module can take such a tensor.
 pub(crate) fn takes<const N: usize>(tensor: &Tensor<N>) -> bool {
@@ -37,24 +40,23 @@ pub(crate) fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N
     Tensor::from_dispatch(Dispatch::swiglu(gate.into_dispatch(), up.into_dispatch()))
 }
 
-pub(crate) fn rotate(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
+pub(crate) fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     Tensor::from_dispatch(Dispatch::rotate(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
 }
 
-pub(crate) fn causal_attention(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    Tensor::from_dispatch(Dispatch::causal_attention(q.into_dispatch(), k.into_dispatch(), v.into_dispatch()))
+pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) -> Tensor<3> {
+    Tensor::from_dispatch(Dispatch::attention(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), packing))
 }
 
-pub(crate) fn decode_attention(q: Tensor<4>, cache: DecodeCache<'_>) -> Tensor<4> {
-    let DecodeCache { prompt_k, prompt_v, prompt_lengths, own_k, own_v, filled } = cache;
+pub(crate) fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
+    let DecodeCache { prompt_k, prompt_v, own_k, own_v } = cache.clone();
     Tensor::from_dispatch(Dispatch::decode_attention(
         q.into_dispatch(),
         prompt_k.into_dispatch(),
         prompt_v.into_dispatch(),
-        prompt_lengths,
         own_k.into_dispatch(),
         own_v.into_dispatch(),
-        filled,
+        rows,
     ))
 }
 
@@ -69,6 +71,29 @@ pub(crate) fn token_log_probs(
     (Tensor::from_dispatch(log_probs), Tensor::from_dispatch(entropies))
 }
 
+pub(crate) fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
+    let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::logits_within(hidden, weight, owned(allowed)))
+}
+
+fn owned(allowed: &[&[u32]]) -> Arc<Vec<Vec<u32>>> {
+    Arc::new(allowed.iter().map(|tokens| tokens.to_vec()).collect())
+}
+
+/// `targets` are places in the allowed tokens of their rows.
+pub(crate) fn token_log_probs_within(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Vec<usize>,
+    allowed: &[&[u32]],
+    temperature: f32,
+) -> (Tensor<1>, Tensor<1>) {
+    let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
+    let (log_probs, entropies) =
+        Dispatch::token_log_probs_within(hidden, weight, Arc::new(targets), owned(allowed), temperature);
+    (Tensor::from_dispatch(log_probs), Tensor::from_dispatch(entropies))
+}
+
 /// What the crate's public functions do, on a backend's own tensors.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Kernels: Backend {
@@ -80,22 +105,40 @@ pub(crate) trait Kernels: Backend {
 
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        packing: &Packing,
+    ) -> FloatTensor<Self>;
 
     fn decode_attention(
         q: FloatTensor<Self>,
         prompt_k: FloatTensor<Self>,
         prompt_v: FloatTensor<Self>,
-        prompt_lengths: &[usize],
         own_k: FloatTensor<Self>,
         own_v: FloatTensor<Self>,
-        filled: usize,
+        rows: &[DecodeRow],
     ) -> FloatTensor<Self>;
 
     fn token_log_probs(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        temperature: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    fn logits_within(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        allowed: Arc<Vec<Vec<u32>>>,
+    ) -> FloatTensor<Self>;
+
+    fn token_log_probs_within(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: Arc<Vec<usize>>,
+        allowed: Arc<Vec<Vec<u32>>>,
         temperature: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
@@ -118,31 +161,40 @@ impl Kernels for Flex {
     }
 
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (x, cos, sin) = (adjacent_rows(x), dense(cos), dense(sin));
-        from_tokens(cpu::rotate(heads(&x), values(&cos), values(&sin), Direction::Forth), &shape(&x))
+        let (x, cos, sin) = (dense(x), dense(cos), dense(sin));
+        tensor(cpu::rotate(heads(&x), values(&cos), values(&sin), Direction::Forth), shape(&x))
     }
 
-    fn causal_attention(q: FloatTensor<Self>, k: FloatTensor<Self>, v: FloatTensor<Self>) -> FloatTensor<Self> {
-        let [q, k, v] = [q, k, v].map(adjacent_rows);
-        let (out, _) = Attention { q: heads(&q), k: heads(&k), v: heads(&v) }.forward();
-        from_tokens(out, &shape(&q))
+    fn attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        packing: &Packing,
+    ) -> FloatTensor<Self> {
+        let [q, k, v] = [q, k, v].map(dense);
+        let (out, _) = Attention { q: heads(&q), k: heads(&k), v: heads(&v), packing }.forward();
+        tensor(out, shape(&q))
     }
 
     fn decode_attention(
         q: FloatTensor<Self>,
         prompt_k: FloatTensor<Self>,
         prompt_v: FloatTensor<Self>,
-        prompt_lengths: &[usize],
         own_k: FloatTensor<Self>,
         own_v: FloatTensor<Self>,
-        filled: usize,
+        rows: &[DecodeRow],
     ) -> FloatTensor<Self> {
-        let q = dense(q);
-        let [prompt_k, prompt_v, own_k, own_v] = [prompt_k, prompt_v, own_k, own_v].map(adjacent_rows);
-        let (prompt_k, prompt_v) = (heads(&prompt_k), heads(&prompt_v));
-        let (own_k, own_v) = (heads(&own_k), heads(&own_v));
-        let cached = Cached { prompt_k, prompt_v, lengths: prompt_lengths, own_k, own_v, filled };
-        tensor(cached.attend(values(&q)), shape(&q))
+        let [q, prompt_k, prompt_v, own_k, own_v] = [q, prompt_k, prompt_v, own_k, own_v].map(dense);
+        let cached = Cached {
+            prompt_k: heads(&prompt_k),
+            prompt_v: heads(&prompt_v),
+            prompt_capacity: shape(&prompt_k)[1],
+            own_k: heads(&own_k),
+            own_v: heads(&own_v),
+            own_capacity: shape(&own_k)[1],
+            rows,
+        };
+        tensor(cached.attend(heads(&q)), shape(&q))
     }
 
     fn token_log_probs(
@@ -156,4 +208,37 @@ impl Kernels for Flex {
         let result = head(&hidden, &weight, &targets, temperature).log_probs();
         (tensor(result.log_probs, [targets.len()]), tensor(result.entropies, [targets.len()]))
     }
+
+    fn logits_within(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        allowed: Arc<Vec<Vec<u32>>>,
+    ) -> FloatTensor<Self> {
+        let (hidden, weight) = (dense(hidden), dense(weight));
+        let logits = sparse_head(&hidden, &weight, &allowed, 1.0).logits().concat();
+        let n = logits.len();
+        tensor(logits, [n])
+    }
+
+    fn token_log_probs_within(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: Arc<Vec<usize>>,
+        allowed: Arc<Vec<Vec<u32>>>,
+        temperature: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (hidden, weight) = (dense(hidden), dense(weight));
+        let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
+        (tensor(result.log_probs, [targets.len()]), tensor(result.entropies, [targets.len()]))
+    }
+}
+
+/// Both dense.
+fn sparse_head<'a>(
+    hidden: &'a FlexTensor,
+    weight: &'a FlexTensor,
+    allowed: &'a [Vec<u32>],
+    temperature: f32,
+) -> SparseHead<'a> {
+    SparseHead { hidden: values(hidden), weight: values(weight), width: shape(weight)[1], allowed, temperature }
 }

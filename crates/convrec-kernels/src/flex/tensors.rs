@@ -23,26 +23,11 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
-/// The tensor in any memory order in which the elements of its last dimension are adjacent; a copy only where needed.
-pub(super) fn adjacent_rows(tensor: FlexTensor) -> FlexTensor {
-    let strides = tensor.layout().strides();
-    let as_it_is = strides.iter().all(|stride| *stride >= 0) && strides.last() == Some(&1);
-    if as_it_is { tensor } else { dense(tensor) }
-}
-
-/// `[B, heads, T, d]` with adjacent rows.
+/// A dense `[.., heads, d]`.
 pub(super) fn heads(tensor: &FlexTensor) -> Heads<'_> {
-    let (layout, shape) = (tensor.layout(), tensor.layout().shape());
-    let strides = [0, 1, 2].map(|n| layout.strides()[n] as usize);
-    let data = &tensor.storage()[layout.start_offset()..];
-    Heads { data, batch: shape[0], heads: shape[1], length: shape[2], width: shape[3], strides }
-}
-
-/// `[B, heads, T, d]` from the memory order `[B, T, heads, d]`.
-pub(super) fn from_tokens(values: Vec<f32>, shape: &Shape) -> FlexTensor {
-    let tensor = tensor(values, [shape[0], shape[2], shape[1], shape[3]]);
-    let layout = tensor.layout().transpose(1, 2);
-    tensor.with_layout(layout)
+    let shape = tensor.layout().shape();
+    let [heads, width] = [shape[shape.num_dims() - 2], shape[shape.num_dims() - 1]];
+    Heads { data: values(tensor), heads, width }
 }
 
 /// The elements of a tensor of indices.

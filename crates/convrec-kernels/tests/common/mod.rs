@@ -44,6 +44,31 @@ pub fn targets(m: usize, v: usize) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(targets, [m]), &device())
 }
 
+/// One segment for each trunk and for each of its branches.
+pub fn packing(trees: &[(usize, &[usize])]) -> convrec_kernels::Packing {
+    let mut packing = convrec_kernels::Packing::default();
+    for (trunk, branches) in trees {
+        let trunk = packing.add(*trunk);
+        for length in *branches {
+            packing.branch(trunk, *length);
+        }
+    }
+    packing
+}
+
+/// M rows of allowed tokens, ascending, of one to a dozen, the last of all V; and a target in each.
+pub fn allowed(m: usize, v: usize) -> (Tensor<1, Int>, Vec<Vec<u32>>) {
+    let set = |row: usize| {
+        let size = if row == m - 1 { v } else { (1 + row * 5 % 12).min(v) };
+        let tokens: std::collections::BTreeSet<u32> =
+            (0..size).map(|n| ((row * 31 + n * n * 7 + n) % v) as u32).collect();
+        if row == m - 1 { (0..v as u32).collect() } else { tokens.into_iter().collect::<Vec<_>>() }
+    };
+    let sets: Vec<Vec<u32>> = (0..m).map(set).collect();
+    let targets: Vec<i64> = sets.iter().enumerate().map(|(row, set)| i64::from(set[row * 3 % set.len()])).collect();
+    (Tensor::from_data(TensorData::new(targets, [m]), &device()), sets)
+}
+
 pub fn host(tensor: Tensor<1>) -> Vec<f32> {
     tensor.into_data().try_into_vec_as::<f32>().expect("floats")
 }
@@ -134,35 +159,40 @@ macro_rules! cases {
                 Case { sizes: vec![size; 2], run }
             }
 
-            /// As the decoder calls it: heads are a swapped view of projections `[b, t, heads d]`.
-            pub fn causal_attention(
-                b: usize,
+            /// `trees`: of each one the tokens of its trunk and of its branches.
+            pub fn attention(
+                trees: &[(usize, &[usize])],
                 h: usize,
                 hk: usize,
-                t: usize,
                 d: usize,
             ) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+                let packing = super::common::packing(trees);
+                let m = packing.tokens();
                 let run = move |x: &[Tensor<1>]| {
-                    let heads = |n: usize, heads| x[n].clone().reshape([b, t, heads, d]).swap_dims(1, 2);
-                    let out = kernels::causal_attention(heads(0, h), heads(1, hk), heads(2, hk));
-                    out.swap_dims(1, 2).reshape([b * t * h * d])
+                    let heads = |n: usize, heads| x[n].clone().reshape([m, heads, d]);
+                    kernels::attention(heads(0, h), heads(1, hk), heads(2, hk), &packing).reshape([m * h * d])
                 };
-                Case { sizes: vec![b * t * h * d, b * t * hk * d, b * t * hk * d], run }
+                Case { sizes: vec![m * h * d, m * hk * d, m * hk * d], run }
             }
 
-            pub fn rotate(
-                b: usize,
-                h: usize,
-                t: usize,
-                d: usize,
-                angles: usize,
-            ) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+            pub fn rotate(m: usize, h: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
                 let run = move |x: &[Tensor<1>]| {
-                    let angle = flat(random(angles * t * d / 2, 7), &device()).reshape([angles, 1, t, d / 2]);
-                    let x = x[0].clone().reshape([b, t, h, d]).swap_dims(1, 2);
-                    kernels::rotate(x, angle.clone().cos(), angle.sin()).reshape([b * h * t * d])
+                    let angle = flat(random(m * d / 2, 7), &device()).reshape([m, d / 2]);
+                    let x = x[0].clone().reshape([m, h, d]);
+                    kernels::rotate(x, angle.clone().cos(), angle.sin()).reshape([m * h * d])
                 };
-                Case { sizes: vec![b * h * t * d], run }
+                Case { sizes: vec![m * h * d], run }
+            }
+
+            /// Sets of one to a dozen tokens, and one of all.
+            pub fn token_log_probs_within(m: usize, v: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+                let run = move |x: &[Tensor<1>]| {
+                    let (hidden, weight) = (x[0].clone().reshape([m, d]), x[1].clone().reshape([v, d]));
+                    let (targets, allowed) = super::common::allowed(m, v);
+                    let allowed: Vec<&[u32]> = allowed.iter().map(Vec::as_slice).collect();
+                    kernels::token_log_probs_within(hidden, weight, targets, &allowed, 1.7).0
+                };
+                Case { sizes: vec![m * d, v * d], run }
             }
 
             pub fn token_log_probs(m: usize, v: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {

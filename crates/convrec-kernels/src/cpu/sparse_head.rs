@@ -1,0 +1,145 @@
+//! Logits of a few tokens a row: only the rows of the output matrix that are asked for are read.
+
+use rayon::prelude::*;
+
+use super::linear::four_dots;
+use super::simd::simd_fn;
+
+/// What goes in: hidden `[M, D]`, weight `[V, D]`, the allowed tokens of each row, a positive temperature.
+#[derive(Clone, Copy)]
+pub(crate) struct SparseHead<'a> {
+    pub(crate) hidden: &'a [f32],
+    pub(crate) weight: &'a [f32],
+    pub(crate) width: usize,
+    pub(crate) allowed: &'a [Vec<u32>],
+    pub(crate) temperature: f32,
+}
+
+/// What the forward pass finds: `[M]` each, and the probabilities of the allowed tokens of each row.
+pub(crate) struct SparseLogProbs {
+    pub(crate) log_probs: Vec<f32>,
+    pub(crate) entropies: Vec<f32>,
+    pub(crate) probabilities: Vec<Vec<f32>>,
+}
+
+impl SparseHead<'_> {
+    fn hidden(&self, row: usize) -> &[f32] {
+        &self.hidden[row * self.width..][..self.width]
+    }
+
+    fn weight(&self, token: u32) -> &[f32] {
+        &self.weight[token as usize * self.width..][..self.width]
+    }
+
+    /// The logits of each row's allowed tokens, not divided by the temperature.
+    pub(crate) fn logits(&self) -> Vec<Vec<f32>> {
+        self.allowed.par_iter().enumerate().map(|(row, tokens)| self.logits_of(row, tokens)).collect()
+    }
+
+    fn logits_of(&self, row: usize, tokens: &[u32]) -> Vec<f32> {
+        let mut logits = vec![0.0; tokens.len()];
+        for (tokens, logits) in tokens.chunks(4).zip(logits.chunks_mut(4)) {
+            // Tokens beyond the last are computed again rather than treated apart.
+            let weights = [0, 1, 2, 3].map(|n| self.weight(tokens[n.min(tokens.len() - 1)]));
+            let mut four = [0.0; 4];
+            four_dots(self.hidden(row), weights, &mut four);
+            logits.iter_mut().zip(four).for_each(|(logit, dot)| *logit = dot);
+        }
+        logits
+    }
+
+    /// `targets` are places in each row's allowed tokens.
+    pub(crate) fn log_probs(&self, targets: &[usize]) -> SparseLogProbs {
+        let rows = self.allowed.par_iter().zip(targets).enumerate().map(|(row, (tokens, target))| {
+            let mut scores = self.logits_of(row, tokens);
+            scores.iter_mut().for_each(|score| *score /= self.temperature);
+            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let exponentials: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
+            let sum: f64 = exponentials.iter().map(|e| f64::from(*e)).sum();
+            let log_sum = sum.ln();
+            let weighted: f64 =
+                exponentials.iter().zip(&scores).map(|(e, score)| f64::from(*e) * f64::from(score - max)).sum();
+            let log_prob = (f64::from(scores[*target] - max) - log_sum) as f32;
+            let probabilities = exponentials.iter().map(|e| (f64::from(*e) / sum) as f32).collect();
+            (log_prob, (log_sum - weighted / sum) as f32, probabilities)
+        });
+        let rows: Vec<(f32, f32, Vec<f32>)> = rows.collect();
+        let mut result = SparseLogProbs { log_probs: vec![], entropies: vec![], probabilities: vec![] };
+        for (log_prob, entropy, probabilities) in rows {
+            result.log_probs.push(log_prob);
+            result.entropies.push(entropy);
+            result.probabilities.push(probabilities);
+        }
+        result
+    }
+
+    /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`).
+    pub(crate) fn backward(&self, targets: &[usize], probabilities: &[Vec<f32>], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let slope = |row: usize, n: usize| {
+            let hit = if targets[row] == n { 1.0 } else { 0.0 };
+            (hit - probabilities[row][n]) * dy[row] / self.temperature
+        };
+        let mut d_hidden = vec![0.0; self.hidden.len()];
+        d_hidden.par_chunks_mut(self.width).enumerate().for_each(|(row, d_hidden)| {
+            let terms = self.allowed[row].iter().enumerate();
+            add_scaled(d_hidden, terms.map(|(n, token)| (slope(row, n), self.weight(*token))));
+        });
+        // The other way round: the rows that allow each token.
+        let mut uses: Vec<(u32, u32, u32)> = Vec::with_capacity(self.allowed.iter().map(Vec::len).sum());
+        for (row, tokens) in self.allowed.iter().enumerate() {
+            uses.extend(tokens.iter().enumerate().map(|(n, token)| (*token, row as u32, n as u32)));
+        }
+        uses.par_sort_unstable();
+        let mut d_weight = vec![0.0; self.weight.len()];
+        let mut rest = d_weight.as_mut_slice();
+        let mut passed = 0;
+        let mut tasks = vec![];
+        for uses in uses.chunk_by(|a, b| a.0 == b.0) {
+            let token = uses[0].0 as usize;
+            let (row, behind) = rest.split_at_mut((token + 1 - passed) * self.width);
+            rest = behind;
+            tasks.push((&mut row[(token - passed) * self.width..], uses));
+            passed = token + 1;
+        }
+        tasks.into_par_iter().for_each(|(d_weight, uses)| {
+            let term = |(_, row, n): &(u32, u32, u32)| (slope(*row as usize, *n as usize), self.hidden(*row as usize));
+            add_scaled(d_weight, uses.iter().map(term));
+        });
+        (d_hidden, d_weight)
+    }
+}
+
+/// Adds each vector times its factor to `out`, four at a time so that `out` is read and written a quarter as often.
+fn add_scaled<'a>(out: &mut [f32], terms: impl Iterator<Item = (f32, &'a [f32])>) {
+    let mut four = [(0.0, &[][..]); 4];
+    let mut n = 0;
+    for term in terms {
+        four[n] = term;
+        n += 1;
+        if n == 4 {
+            add_four(out, four.map(|(_, vector)| vector), four.map(|(factor, _)| factor));
+            n = 0;
+        }
+    }
+    for (factor, vector) in four.into_iter().take(n) {
+        add_four(out, [vector; 4], [factor, 0.0, 0.0, 0.0]);
+    }
+}
+
+simd_fn! {
+    fn add_four(simd: S, out: &mut [f32], vectors: [&[f32]; 4], factors: [f32; 4]) {
+        let (whole, rest) = S::as_mut_simd_f32s(out);
+        let vectors = [0, 1, 2, 3].map(|n| S::as_simd_f32s(vectors[n]));
+        let factors = [0, 1, 2, 3].map(|n| simd.splat_f32s(factors[n]));
+        for (n, out) in whole.iter_mut().enumerate() {
+            for (vector, factor) in vectors.iter().zip(&factors) {
+                *out = simd.mul_add_e_f32s(vector.0[n], *factor, *out);
+            }
+        }
+        let mut last = simd.partial_load_f32s(rest);
+        for (vector, factor) in vectors.iter().zip(&factors) {
+            last = simd.mul_add_e_f32s(simd.partial_load_f32s(vector.1), *factor, last);
+        }
+        simd.partial_store_f32s(rest, last);
+    }
+}

@@ -1,0 +1,94 @@
+//! Sequences of different lengths, end to end in one batch, some going on where another ended.
+
+use std::ops::Range;
+
+/// Which tokens of a packed batch see which: a flat batch of M tokens is cut into segments of adjacent tokens.
+///
+/// A token sees itself, what comes before it in its own segment, and, where its segment *branches* from another one,
+/// all of that one. So G completions of a prompt need their prompt once:
+///
+/// ```
+/// use convrec_kernels::Packing;
+///
+/// let mut packing = Packing::default();
+/// let prompt = packing.add(3); // tokens 0, 1, 2
+/// packing.branch(prompt, 2); // tokens 3, 4
+/// packing.branch(prompt, 1); // token 5, which sees 0, 1, 2 and itself
+/// packing.add(2); // tokens 6, 7, alone
+/// assert_eq!(packing.tokens(), 8);
+/// assert_eq!(packing.positions(), [0, 1, 2, 3, 4, 3, 0, 1]);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packing {
+    segments: Vec<Segment>,
+}
+
+/// A segment of a [`Packing`], by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentId(usize);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) tokens: Range<usize>,
+    /// The place of the segment that this one branches from.
+    pub(crate) after: Option<usize>,
+}
+
+impl Packing {
+    /// B segments of T tokens each.
+    pub fn rectangle(b: usize, t: usize) -> Self {
+        let mut packing = Self::default();
+        (0..b).for_each(|_| {
+            packing.add(t);
+        });
+        packing
+    }
+
+    /// Adds a segment of `length` tokens that stands alone.
+    pub fn add(&mut self, length: usize) -> SegmentId {
+        self.push(length, None)
+    }
+
+    /// Adds a segment of `length` tokens that goes on where `trunk` ends.
+    ///
+    /// # Panics
+    /// When the trunk is itself a branch, or of another packing.
+    pub fn branch(&mut self, trunk: SegmentId, length: usize) -> SegmentId {
+        assert!(self.segments[trunk.0].after.is_none(), "a branch cannot branch");
+        self.push(length, Some(trunk.0))
+    }
+
+    fn push(&mut self, length: usize, after: Option<usize>) -> SegmentId {
+        let start = self.tokens();
+        self.segments.push(Segment { tokens: start..start + length, after });
+        SegmentId(self.segments.len() - 1)
+    }
+
+    /// M, the tokens of all segments.
+    pub fn tokens(&self) -> usize {
+        self.segments.last().map_or(0, |segment| segment.tokens.end)
+    }
+
+    /// The tokens of a segment.
+    pub fn range(&self, segment: SegmentId) -> Range<usize> {
+        self.segments[segment.0].tokens.clone()
+    }
+
+    /// Of each token, how many tokens come before it in its sequence: `[M]`.
+    pub fn positions(&self) -> Vec<usize> {
+        let of = |segment: &Segment| {
+            let first = self.before(segment).len();
+            first..first + segment.tokens.len()
+        };
+        self.segments.iter().flat_map(of).collect()
+    }
+
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The tokens of the segment that this one branches from.
+    pub(crate) fn before(&self, segment: &Segment) -> Range<usize> {
+        segment.after.map_or(0..0, |trunk| self.segments[trunk].tokens.clone())
+    }
+}
