@@ -19,7 +19,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
-        &["convrec-catalog", "convrec-core", "convrec-metrics", "convrec-policy", "convrec-text", "rank-grpo"],
+        &[
+            "convrec-catalog",
+            "convrec-core",
+            "convrec-kernels",
+            "convrec-metrics",
+            "convrec-policy",
+            "convrec-text",
+            "rank-grpo",
+        ],
     ),
 ];
 

@@ -4,7 +4,7 @@
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
 use crate::packing::{Packing, Segment};
-use crate::{DecodeCache, DecodeRow};
+use crate::{AdamW, DecodeCache, DecodeRow};
 
 /// See [`crate::linear`].
 pub fn linear<const N: usize>(x: Tensor<N>, weight: Tensor<2>) -> Tensor<N> {
@@ -140,6 +140,21 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         + weights.narrow(3, tp, filled).matmul(of_row(&cache.own_v));
     let mixed = mixed.reshape([p * r, h, new, d]).swap_dims(1, 2).reshape([p * r * new, h, d]);
     mixed.select(0, indices(real, &device))
+}
+
+/// See [`AdamW::update`].
+pub fn adamw<const N: usize>(
+    weight: Tensor<N>,
+    gradient: Tensor<N>,
+    [first, second]: [Tensor<N>; 2],
+    config: &AdamW,
+) -> (Tensor<N>, [Tensor<N>; 2]) {
+    let [beta_1, new_1, beta_2, new_2, inverse_1, inverse_2, epsilon, rate, keep] = config.constants();
+    let first = first.mul_scalar(beta_1) + gradient.clone().mul_scalar(new_1);
+    let second = second.mul_scalar(beta_2) + gradient.square().mul_scalar(new_2);
+    let root = second.clone().mul_scalar(inverse_2).sqrt().add_scalar(epsilon);
+    let step = first.clone().mul_scalar(inverse_1) / root;
+    (weight.mul_scalar(keep) - step.mul_scalar(rate), [first, second])
 }
 
 /// See [`crate::token_log_probs`].

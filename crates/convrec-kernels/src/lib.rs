@@ -18,6 +18,7 @@
 //! | [`attention`] | padding; score matrices: scores live in blocks of 64 queries, later keys are skipped (Dao et al., [arXiv 2205.14135]) |
 //! | [`token_log_probs`] | logits: they live in blocks and are computed once more for the gradients |
 //! | [`decode_attention`] | slices and copies of the cache; a prompt is read once for all of its completions |
+//! | [`AdamW::update`], [`sum_of_squares`] | a walk over memory for every term of the formula |
 //! | [`logits_within`], [`token_log_probs_within`] | rows of the output matrix that no row asks for |
 //!
 //! [arXiv 2205.14135]: https://arxiv.org/abs/2205.14135
@@ -44,6 +45,7 @@
 //! the same machine with the same number of threads; other machines may have other vector widths, which add in another
 //! order. AVX-512 and AVX2 are used where the machine has them, found out at run time.
 
+mod adamw;
 pub mod composed;
 #[cfg(feature = "flex")]
 mod cpu;
@@ -53,6 +55,7 @@ mod packing;
 
 use burn::tensor::{Int, Tensor};
 
+pub use adamw::{AdamW, sum_of_squares};
 pub use packing::{Packing, SegmentId};
 
 #[cfg(feature = "flex")]

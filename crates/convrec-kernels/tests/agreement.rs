@@ -187,6 +187,35 @@ fn logits_within() {
     }
 }
 
+/// Several updates, in place and on copies of tensors that somebody else holds.
+#[test]
+fn adamw() {
+    use burn::tensor::{Device, Tensor};
+    use convrec_kernels::AdamW;
+    for size in [1, 17, 40_003] {
+        let tensor = |seed| -> Tensor<1> { common::flat(common::random(size, seed), &Device::flex()) };
+        let start = || (tensor(1), [tensor(1).zeros_like(), tensor(1).zeros_like()]);
+        let (mut fused, mut composed, held) = (start(), start(), start());
+        for time in 1..5 {
+            let config =
+                AdamW { learning_rate: 0.1, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time };
+            let gradient = tensor(7 + time as u64);
+            let kept = fused.clone();
+            let before = host(kept.0.clone());
+            fused = config.update(fused.0, gradient.clone(), fused.1);
+            assert_eq!(host(kept.0), before, "a tensor that is held elsewhere stays as it is");
+            composed = convrec_kernels::composed::adamw(composed.0, gradient, composed.1, &config);
+        }
+        assert_close("weight", &host(fused.0), &host(composed.0), TOLERANCE);
+        for (n, (fused, composed)) in fused.1.into_iter().zip(composed.1).enumerate() {
+            assert_close(&format!("moment {n}"), &host(fused), &host(composed), TOLERANCE);
+        }
+        let squares: f64 = host(held.0.clone()).iter().map(|x| f64::from(*x).powi(2)).sum();
+        let found = convrec_kernels::sum_of_squares(held.0);
+        assert!((found - squares).abs() < 1e-6 * squares, "{found} and {squares}");
+    }
+}
+
 /// Frozen weights, tensors without autodiff, checkpointing devices and other element types.
 #[test]
 fn devices_and_types() {

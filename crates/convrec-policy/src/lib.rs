@@ -45,8 +45,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! To train, make the policy on an autodiff device (`Device::flex().autodiff()`), call `backward` on a loss of
-//! [`TokenLogProbs::log_probs`], and sample from `policy.valid()`.
+//! To train, make the policy on an autodiff device (`Device::flex().autodiff()`), make a loss of
+//! [`TokenLogProbs::log_probs`], get its gradients by [`Tape::backward`], and sample from `policy.valid()`. Where memory is
+//! short, [`Policy::with_gradient_checkpointing`] halves it or better.
 //!
 //! # Shapes
 //!
@@ -101,6 +102,7 @@ mod decoder;
 mod generate;
 mod hugging_face;
 mod log_probs;
+mod recompute;
 mod rope;
 mod row;
 mod sampling;
@@ -111,5 +113,6 @@ pub use constraint::{Allowed, Constraint};
 pub use decoder::Policy;
 pub use generate::{Completion, Generation};
 pub use log_probs::{Sequence, TokenLogProbs};
+pub use recompute::Tape;
 pub use sampling::Sampling;
 pub use weights::WeightsError;

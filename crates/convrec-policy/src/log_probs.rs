@@ -5,6 +5,7 @@ use convrec_kernels::Packing;
 
 use crate::constraint::Allowed;
 use crate::decoder::{Policy, indices};
+use crate::recompute::Tape;
 
 /// A prompt and what was written after it, as token ids.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,8 @@ pub struct TokenLogProbs {
     pub log_probs: Tensor<2>,
     /// Entropy of the distribution that each token was drawn from, in nats, without gradients.
     pub entropies: Tensor<2>,
+    /// The way from a loss back to the weights.
+    pub tape: Tape,
 }
 
 impl Policy {
@@ -81,11 +84,11 @@ impl Policy {
         let (b, device) = (sequences.len(), self.device());
         if places.is_empty() {
             let zeros = Tensor::zeros([b, width], &device);
-            return TokenLogProbs { log_probs: zeros.clone(), entropies: zeros };
+            return TokenLogProbs { log_probs: zeros.clone(), entropies: zeros, tape: Tape::empty() };
         }
         let packed = Packed::new(sequences);
         let ids = indices(packed.tokens.iter().map(|token| *token as usize), &device);
-        let hidden = self.hidden_packed(ids, &packed.packing); // [tokens, D]
+        let (hidden, tape) = self.hidden_taped(ids, &packed.packing); // [tokens, D]
         let read = indices(places.iter().map(|&(row, t)| packed.before(row, t)), &device);
         let targets = indices(places.iter().map(|&(row, t)| sequences[row].completion[t] as usize), &device);
         let write = indices(places.iter().map(|&(row, t)| row * width + t), &device);
@@ -94,7 +97,7 @@ impl Policy {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
             zeros.select_assign(0, write.clone(), values, IndexingUpdateOp::Add).reshape([b, width])
         };
-        TokenLogProbs { log_probs: spread(log_probs), entropies: spread(entropies) }
+        TokenLogProbs { log_probs: spread(log_probs), entropies: spread(entropies), tape }
     }
 }
 

@@ -3,9 +3,10 @@
 mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
 use common::{configs, device, generation, recompute, sequences, sharp, tokens};
-use convrec_policy::{Completion, Generation, Policy, Sampling, Sequence};
+use convrec_policy::{Completion, Generation, Policy, Sampling, Sequence, TokenLogProbs};
 use proptest::prelude::*;
 
 /// Rounding of different orders of summation; measured 1e-6.
@@ -159,12 +160,12 @@ fn shared_prompts_change_no_number() {
         let sequences: Vec<Sequence<'_>> =
             rows.iter().map(|(p, completion)| Sequence { prompt: &prompts[*p], completion }).collect();
         let run = |rows: &[Sequence<'_>]| {
-            let found = policy.log_probs(rows, 0.8).log_probs;
+            let TokenLogProbs { log_probs: found, tape, .. } = policy.log_probs(rows, 0.8);
             let width = found.dims()[1];
             let weights =
                 TensorData::new((0..rows.len() * width).map(|n| (n % width) as f32).collect(), [rows.len(), width]);
-            let gradients = (found.clone() * Tensor::from_data(weights, &found.device())).sum().backward();
-            let gradients = gradients_by_name(&policy, &gradients);
+            let loss = (found.clone() * Tensor::from_data(weights, &found.device())).sum();
+            let gradients = of_params(&policy, &tape.backward(loss, &policy));
             (found.into_data().try_into_vec_as::<f32>().unwrap(), gradients)
         };
         let (packed, of_packed) = run(&sequences);
@@ -191,12 +192,38 @@ fn shared_prompts_change_no_number() {
     }
 }
 
+/// Blocks that are computed once more on the way back give the same gradients.
+#[test]
+fn gradient_checkpointing_changes_no_number() {
+    for config in configs() {
+        let plain = sharp(&config, 5).train();
+        let v = config.vocab_size;
+        let (prompts, rows) =
+            ([tokens(30, v, 1), tokens(4, v, 2)], [tokens(7, v, 3), tokens(12, v, 4), tokens(2, v, 5)]);
+        let sequences: Vec<Sequence<'_>> =
+            rows.iter().enumerate().map(|(n, completion)| Sequence { prompt: &prompts[n / 2], completion }).collect();
+        let run = |policy: &Policy| {
+            let TokenLogProbs { log_probs, tape, .. } = policy.log_probs(&sequences, 0.9);
+            let values = log_probs.clone().into_data().try_into_vec_as::<f32>().unwrap();
+            let gradients = tape.backward((log_probs.clone() * log_probs).sum(), policy);
+            (values, of_params(policy, &gradients))
+        };
+        let (values, gradients) = run(&plain);
+        let (same_values, same_gradients) = run(&plain.clone().with_gradient_checkpointing(true));
+        assert_eq!(values, same_values);
+        for (x, y) in gradients.iter().zip(&same_gradients) {
+            let largest = x.iter().fold(1e-3f32, |max, x| max.max(x.abs()));
+            assert!(x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-6 * largest));
+        }
+    }
+}
+
 /// In the order of the module.
-fn gradients_by_name(policy: &Policy, gradients: &Gradients) -> Vec<Vec<f32>> {
-    struct Collect<'a>(&'a Gradients, Vec<Vec<f32>>);
+fn of_params(policy: &Policy, gradients: &GradientsParams) -> Vec<Vec<f32>> {
+    struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<N>>) {
-            let gradient = param.val().grad(self.0).expect("every parameter matters");
+            let gradient = self.0.get::<N>(param.id).expect("every parameter matters");
             self.1.push(gradient.into_data().try_into_vec_as::<f32>().unwrap());
         }
     }

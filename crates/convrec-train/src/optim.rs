@@ -1,8 +1,11 @@
 //! AdamW over all weights of a policy, with gradients clipped by their global norm.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Bytes, Tensor};
+use burn::optim::{
+    AdamWState, AdaptiveMomentumState, GradientsAccumulator, GradientsParams, ModuleOptimizer, Optimizer,
+};
+use burn::tensor::{Bytes, Device, Tensor};
+use convrec_kernels::sum_of_squares;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
@@ -62,6 +65,39 @@ impl OptimizerConfig {
     }
 }
 
+/// burn's AdamW with its state, computed by one walk over memory ([`convrec_kernels::AdamW`]).
+#[derive(Clone)]
+struct FusedAdamW {
+    config: OptimizerConfig,
+}
+
+impl Optimizer for FusedAdamW {
+    type State<const D: usize> = AdamWState<D>;
+
+    fn step<const D: usize>(
+        &self,
+        learning_rate: f64,
+        weight: Tensor<D>,
+        gradient: Tensor<D>,
+        state: Option<AdamWState<D>>,
+    ) -> (Tensor<D>, Option<AdamWState<D>>) {
+        let (time, moments) = match state {
+            Some(AdamWState { momentum }) => (momentum.time + 1, [momentum.moment_1, momentum.moment_2]),
+            None => (1, [gradient.zeros_like(), gradient.zeros_like()]),
+        };
+        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
+        let adamw = convrec_kernels::AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay, time };
+        let (weight, [moment_1, moment_2]) = adamw.update(weight, gradient, moments);
+        let momentum = AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2: None };
+        (weight, Some(AdamWState { momentum }))
+    }
+
+    fn to_device<const D: usize>(mut state: AdamWState<D>, device: &Device) -> AdamWState<D> {
+        state.momentum = state.momentum.to_device(device);
+        state
+    }
+}
+
 /// An optimiser in the middle of a run.
 pub struct Updates {
     config: OptimizerConfig,
@@ -81,13 +117,10 @@ pub struct Update {
 impl Updates {
     /// An optimiser for a run of `total_steps`, without memory of earlier steps.
     pub fn new(config: &OptimizerConfig, total_steps: usize) -> Self {
-        let adamw = AdamWConfig::new()
-            .with_beta_1(config.beta_1)
-            .with_beta_2(config.beta_2)
-            .with_epsilon(config.epsilon)
-            .with_weight_decay(config.weight_decay);
+        let adamw = FusedAdamW { config: config.clone() };
+        let without_decay = FusedAdamW { config: OptimizerConfig { weight_decay: 0.0, ..config.clone() } };
         let undecayed = ParamGroup::from_any_predicates(vec!["norm", "bias"]);
-        let optimizer = adamw.init().with_group(undecayed, adamw.clone().with_weight_decay(0.0).build(), None);
+        let optimizer = ModuleOptimizer::from(adamw).with_group(undecayed, without_decay, None);
         Self { config: config.clone(), optimizer, total_steps }
     }
 
@@ -138,9 +171,9 @@ impl<M: Module> Default for Accumulator<M> {
 }
 
 impl<M: Module> Accumulator<M> {
-    /// Adds the gradients of `loss`.
-    pub fn add(&mut self, loss: Tensor<1>, module: &M) {
-        self.0.accumulate(module, GradientsParams::from_grads(loss.backward(), module));
+    /// Adds the gradients of a micro-batch.
+    pub fn add(&mut self, gradients: GradientsParams, module: &M) {
+        self.0.accumulate(module, gradients);
     }
 
     /// The sum; the accumulator is empty afterwards.
@@ -155,7 +188,7 @@ fn global_norm<M: Module>(module: &M, grads: &GradientsParams) -> f64 {
     impl ModuleVisitor for Squares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(grad) = self.0.get::<D>(param.id) {
-                self.1 += f64::from(grad.square().sum().into_scalar::<f32>());
+                self.1 += sum_of_squares(grad);
             }
         }
     }

@@ -220,13 +220,13 @@ impl Trainer<'_> {
         for update in 0..config.updates_per_batch {
             let mut gradients = Accumulator::default();
             for part in &parts {
-                let output = part.log_probs(&self.policy, config.temperature);
+                let TokenLogProbs { log_probs, tape, .. } = part.log_probs(&self.policy, config.temperature);
                 if update == 0 {
-                    log.compare(&part.rows, &to_host(&output.log_probs)?);
+                    log.compare(&part.rows, &to_host(&log_probs)?);
                 }
-                let computed = self.loss.forward(output.log_probs, &part.inputs)?;
+                let computed = self.loss.forward(log_probs, &part.inputs)?;
                 log.part(&computed.metrics, f64::from(computed.loss.clone().into_scalar::<f32>()));
-                gradients.add(computed.loss, &self.policy);
+                gradients.add(tape.backward(computed.loss, &self.policy), &self.policy);
             }
             if parts.is_empty() {
                 log.update(0.0, 0.0);

@@ -172,7 +172,8 @@ mod tests {
     /// A row whose tokens have these ranks.
     fn row<'a>(sample: &'a Sample, ranks: &[i32], items: usize, ended: bool) -> Row<'a> {
         let n = ranks.len();
-        let completion = Completion { tokens: vec![7; n], log_probs: vec![-1.0; n], entropies: vec![0.5; n], ended, passes: n };
+        let completion =
+            Completion { tokens: vec![7; n], log_probs: vec![-1.0; n], entropies: vec![0.5; n], ended, passes: n };
         let segments = TokenRanks { ranks: ranks.to_vec(), items, ended };
         let answer =
             Answer { text: String::new(), names: vec![], items: vec![None; items], unparsed_lines: 0, segments };

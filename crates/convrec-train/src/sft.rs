@@ -81,9 +81,10 @@ pub fn train_sft(
                 .map(|&row| Sequence { prompt: &data[row].prompt, completion: &data[row].completion })
                 .collect();
             // Divided by the tokens of the whole batch: micro-batches must not weigh by their number.
-            let part = policy.log_probs(&sequences, 1.0).log_probs.sum().div_scalar(-(tokens as f64));
+            let output = policy.log_probs(&sequences, 1.0);
+            let part = output.log_probs.sum().div_scalar(-(tokens as f64));
             loss += f64::from(part.clone().into_scalar::<f32>());
-            gradients.add(part, &policy);
+            gradients.add(output.tape.backward(part, &policy), &policy);
         }
         let update;
         (policy, update) = updates.step(step, policy, gradients.take());

@@ -114,6 +114,12 @@ pub(crate) fn apply_in_parallel<K: Elementwise<I, O>, const I: usize, const O: u
     outputs
 }
 
+/// In f64 over chunks, whatever the number of threads.
+pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
+    let sums: Vec<f64> = values.par_chunks(CHUNK).map(|chunk| f64::from(sum(Product, [chunk, chunk]))).collect();
+    sums.into_iter().sum()
+}
+
 /// The product of two numbers; its [`sum`] is a dot product.
 #[derive(Clone, Copy)]
 pub(crate) struct Product;

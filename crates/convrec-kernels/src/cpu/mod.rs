@@ -2,6 +2,7 @@
 //! shapes and at most on the number of threads, and partial sums are added in a fixed order: the same input gives the
 //! same bits.
 
+mod adamw;
 mod attention;
 mod columns;
 mod decode;
@@ -16,8 +17,10 @@ mod simd;
 mod sparse_head;
 mod swiglu;
 
+pub(crate) use adamw::adamw;
 pub(crate) use attention::Attention;
 pub(crate) use decode::Cached;
+pub(crate) use elementwise::sum_of_squares;
 pub(crate) use head::Head;
 pub(crate) use heads::Heads;
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};

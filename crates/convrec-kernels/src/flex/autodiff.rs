@@ -12,7 +12,7 @@ use burn::backend::{Autodiff, Flex};
 use super::tensors::{dense, head, heads, indices, shape, tensor, values};
 use super::{Kernels, sparse_head};
 use crate::cpu::{self, Attention, Direction};
-use crate::{DecodeRow, Packing};
+use crate::{AdamW, DecodeRow, Packing};
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
 
@@ -121,6 +121,25 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
             (tensor(result.log_probs, rows), HeadState { hidden, weight, targets, temperature, log_sum_exps })
         });
         (log_probs, Tracked::new(entropies.expect("the forward pass has run")))
+    }
+
+    /// Without gradients: an optimiser's work.
+    fn adamw(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        config: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [weight, gradient, first, second] =
+            [weight, gradient, first, second].map(|tensor| tensor.primitive().clone());
+        let (weight, first, second) = Flex::adamw(weight, gradient, first, second, config);
+        (Tracked::new(weight), Tracked::new(first), Tracked::new(second))
+    }
+
+    /// Without gradients, likewise.
+    fn sum_of_squares(x: FloatTensor<Self>) -> f64 {
+        Flex::sum_of_squares(x.primitive().clone())
     }
 
     /// Without gradients, likewise.

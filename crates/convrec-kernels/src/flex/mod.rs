@@ -12,7 +12,7 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, Flex, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
 use crate::cpu::{self, Attention, Cached, Direction, SparseHead};
-use crate::{DecodeCache, DecodeRow, Packing};
+use crate::{AdamW, DecodeCache, DecodeRow, Packing};
 use tensors::{dense, head, heads, shape, tensor, values};
 
 /// Whether the kernels of this module can take such a tensor.
@@ -94,6 +94,26 @@ pub(crate) fn token_log_probs_within(
     (Tensor::from_dispatch(log_probs), Tensor::from_dispatch(entropies))
 }
 
+pub(crate) fn adamw<const N: usize>(
+    weight: Tensor<N>,
+    gradient: Tensor<N>,
+    [first, second]: [Tensor<N>; 2],
+    config: AdamW,
+) -> (Tensor<N>, [Tensor<N>; 2]) {
+    let (weight, first, second) = Dispatch::adamw(
+        weight.into_dispatch(),
+        gradient.into_dispatch(),
+        first.into_dispatch(),
+        second.into_dispatch(),
+        config,
+    );
+    (Tensor::from_dispatch(weight), [Tensor::from_dispatch(first), Tensor::from_dispatch(second)])
+}
+
+pub(crate) fn sum_of_squares<const N: usize>(x: Tensor<N>) -> f64 {
+    Dispatch::sum_of_squares(x.into_dispatch())
+}
+
 /// What the crate's public functions do, on a backend's own tensors.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Kernels: Backend {
@@ -127,6 +147,16 @@ pub(crate) trait Kernels: Backend {
         targets: IntTensor<Self>,
         temperature: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    fn adamw(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        config: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    fn sum_of_squares(x: FloatTensor<Self>) -> f64;
 
     fn logits_within(
         hidden: FloatTensor<Self>,
@@ -207,6 +237,24 @@ impl Kernels for Flex {
         let targets = tensors::indices(targets);
         let result = head(&hidden, &weight, &targets, temperature).log_probs();
         (tensor(result.log_probs, [targets.len()]), tensor(result.entropies, [targets.len()]))
+    }
+
+    fn adamw(
+        weight: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        config: AdamW,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let gradient = dense(gradient);
+        let [mut weight, mut first, mut second] = [weight, first, second].map(dense);
+        let moments = [tensors::values_mut(&mut first), tensors::values_mut(&mut second)];
+        cpu::adamw(tensors::values_mut(&mut weight), values(&gradient), moments, &config);
+        (weight, first, second)
+    }
+
+    fn sum_of_squares(x: FloatTensor<Self>) -> f64 {
+        cpu::sum_of_squares(values(&dense(x)))
     }
 
     fn logits_within(

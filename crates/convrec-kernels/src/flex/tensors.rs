@@ -15,6 +15,12 @@ pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("only dense f32 tensors get here")
 }
 
+/// The same, to be changed: in place where nobody else holds the tensor, else in a copy.
+pub(super) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+    let (start, length) = (tensor.layout().start_offset(), tensor.layout().num_elements());
+    &mut tensor.storage_mut()[start..start + length]
+}
+
 pub(super) fn shape(tensor: &FlexTensor) -> Shape {
     tensor.layout().shape().clone()
 }
