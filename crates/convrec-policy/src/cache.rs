@@ -62,6 +62,12 @@ impl LayerCache {
         self.change(|cache| DecodeCache { own_k: longer(cache.own_k), own_v: longer(cache.own_v), ..cache });
     }
 
+    /// Row r takes over what row `from[r]` holds.
+    pub(crate) fn copy_rows(&mut self, from: &Tensor<1, Int>) {
+        let pick = |x: Tensor<4>| x.select(0, from.clone());
+        self.change(|cache| DecodeCache { own_k: pick(cache.own_k), own_v: pick(cache.own_v), ..cache });
+    }
+
     /// Attention of the rows' new tokens, q `[M, H, d]` to `[M, H, d]`.
     pub(crate) fn attend(&self, q: Tensor<3>, rows: &[DecodeRow]) -> Tensor<3> {
         convrec_kernels::decode_attention(q, self.buffers.as_ref().expect("only taken out within a change"), rows)

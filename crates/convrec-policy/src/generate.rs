@@ -1,14 +1,13 @@
 //! Sampling completions: [`Batch`] keeps the device busy, [`Row`](crate::row::Row) writes one completion.
 
 use burn::tensor::Tensor;
-use convrec_kernels::{DecodeRow, Packing};
 use rayon::prelude::*;
 
-use crate::cache::{LayerCache, Slots};
 use crate::constraint::Constraint;
-use crate::decoder::{Pass, Policy, Sight, indices};
+use crate::decoder::Policy;
 use crate::row::Row;
 use crate::sampling::Sampling;
+use crate::session::{Going, Session};
 
 /// What to generate.
 #[derive(Debug, Clone)]
@@ -99,14 +98,11 @@ impl Policy {
     }
 }
 
-/// Tokens a completion that caches have room for before they grow.
-const FIRST_CAPACITY: usize = 128;
-
 /// A new batch of prompts enters when so large a part of the slots is free: the more at once, the faster.
 const FREE_SHARE: usize = 4;
 
 struct Batch<'a, 'c> {
-    policy: &'a Policy,
+    session: Session<'a>,
     config: &'a Generation,
     prompts: &'a [&'a [u32]],
     begin: Begin<'a, 'c>,
@@ -114,9 +110,6 @@ struct Batch<'a, 'c> {
     waiting: Vec<usize>,
     /// Room for a prompt and its completions each.
     slots: Vec<Option<Group<'c>>>,
-    /// Tokens a row that the caches have room for.
-    capacity: usize,
-    caches: Vec<LayerCache>,
 }
 
 /// Makes the constraint of prompt p.
@@ -133,16 +126,9 @@ impl<'a, 'c> Batch<'a, 'c> {
         let mut waiting: Vec<usize> = (0..prompts.len()).collect();
         waiting.sort_by_key(|&p| prompts[p].len());
         let slots = (config.max_rows / config.group_size).clamp(1, prompts.len().max(1));
-        let capacity = config.max_new_tokens.min(FIRST_CAPACITY);
-        let size = Slots {
-            prompts: slots,
-            prompt_length: prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0),
-            rows: slots * config.group_size,
-            capacity,
-        };
-        let (shape, device) = (policy.config(), policy.device());
-        let caches = (0..shape.num_hidden_layers).map(|_| LayerCache::new(size, shape, &device)).collect();
-        Self { policy, config, prompts, begin, waiting, slots: (0..slots).map(|_| None).collect(), capacity, caches }
+        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+        let session = Session::new(policy, slots, longest, slots * config.group_size, config.max_new_tokens);
+        Self { session, config, prompts, begin, waiting, slots: (0..slots).map(|_| None).collect() }
     }
 
     fn is_done(&self) -> bool {
@@ -160,23 +146,14 @@ impl<'a, 'c> Batch<'a, 'c> {
     fn admit(&mut self, free: &[usize]) {
         let n = free.len().min(self.waiting.len());
         let entering = self.waiting.split_off(self.waiting.len() - n);
-        let (device, config) = (self.policy.device(), self.config);
-        let longest = self.prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let mut packing = Packing::default();
-        let ranges: Vec<_> = entering.iter().map(|&p| packing.add(self.prompts[p].len())).collect();
-        let ids = indices(entering.iter().flat_map(|&p| self.prompts[p]).map(|token| *token as usize), &device);
-        let of_slot = |slot: usize, p: usize| (0..self.prompts[p].len()).map(move |t| slot * longest + t);
-        let places: Vec<usize> = free.iter().zip(&entering).flat_map(|(slot, p)| of_slot(*slot, *p)).collect();
-        let rotation = self.policy.frequencies().rotation(&packing.positions(), &device);
-        let places = indices(places.into_iter(), &device);
-        let sight = Sight::Prompts { packing: &packing, places, caches: &mut self.caches };
-        let hidden = self.policy.run(ids, Pass { rotation, sight }); // [M, D]
-        let last = indices(ranges.iter().map(|id| packing.range(*id).end - 1), &device);
+        let reading: Vec<(usize, &[u32])> = free.iter().zip(&entering).map(|(s, p)| (*s, self.prompts[*p])).collect();
+        let hidden = self.session.read(&reading);
+        let config = self.config;
         let row = |p: usize, g| Row::new(config.seed, (p * config.group_size + g) as u64, (self.begin)(p));
         let group = |p: usize| Group { prompt: p, rows: (0..config.group_size).map(|g| row(p, g)).collect() };
         let mut groups: Vec<Group<'c>> = entering.into_iter().map(group).collect();
         let sites = groups.iter_mut().map(|group| (self.prompts[group.prompt], group.rows.iter_mut().collect()));
-        draw(self.policy, config, hidden.select(0, last), sites.collect());
+        draw(self.session.policy, config, hidden, sites.collect());
         for (slot, group) in free.iter().zip(groups) {
             self.slots[*slot] = Some(group);
         }
@@ -184,47 +161,27 @@ impl<'a, 'c> Batch<'a, 'c> {
 
     /// Feeds what was written since the last pass, and draws what comes next.
     fn go_on(&mut self) {
-        let (g, device) = (self.config.group_size, self.policy.device());
-        let (mut rows, mut ids, mut places, mut positions) = (vec![], vec![], vec![], vec![]);
-        let most = self.active().map(|(.., row)| row.completion.tokens.len()).max().unwrap_or(0);
-        while self.capacity < most {
-            self.caches.iter_mut().for_each(LayerCache::grow);
-            self.capacity *= 2;
+        let g = self.config.group_size;
+        let mut going = vec![];
+        for (slot, group) in self.slots.iter().enumerate() {
+            let Some(Group { prompt, rows }) = group else { continue };
+            let active = rows.iter().enumerate().filter(|(_, row)| !row.is_done(self.config));
+            going.extend(active.map(|(place, row)| Going {
+                row: slot * g + place,
+                prompt: slot,
+                prompt_length: self.prompts[*prompt].len(),
+                tokens: &row.completion.tokens,
+                unfed: row.unfed(),
+            }));
         }
-        for (slot, place, prompt, row) in self.active() {
-            let (filled, new) = (row.completion.tokens.len(), row.unfed());
-            let place = slot * g + place;
-            rows.push(DecodeRow { row: place, prompt: slot, prompt_length: prompt.len(), filled, new });
-            ids.extend(row.completion.tokens[filled - new..].iter().map(|token| *token as usize));
-            places.extend((filled - new..filled).map(|t| place * self.capacity + t));
-            positions.extend((filled - new..filled).map(|t| prompt.len() + t));
-        }
-        let rotation = self.policy.frequencies().rotation(&positions, &device);
-        let places = indices(places.into_iter(), &device);
-        let sight = Sight::Rows { rows: &rows, places, caches: &mut self.caches };
-        let hidden = self.policy.run(indices(ids.into_iter(), &device), Pass { rotation, sight }); // [M, D]
-        let ends = rows.iter().scan(0, |end, row| {
-            *end += row.new;
-            Some(*end - 1)
-        });
-        let hidden = hidden.select(0, indices(ends, &device)); // [rows, D]
+        let hidden = self.session.feed(&going);
         let prompts = self.prompts;
         let groups = self.slots.iter_mut().flatten();
         let active = groups.flat_map(|group| {
             let prompt = prompts[group.prompt];
             group.rows.iter_mut().filter(|row| !row.is_done(self.config)).map(move |row| (prompt, vec![row]))
         });
-        draw(self.policy, self.config, hidden, active.collect());
-    }
-
-    /// The rows that go on: slot, place in the group, prompt.
-    fn active(&self) -> impl Iterator<Item = (usize, usize, &'a [u32], &Row<'c>)> {
-        let groups = self.slots.iter().enumerate().filter_map(|(slot, group)| Some((slot, group.as_ref()?)));
-        groups.flat_map(|(slot, group)| {
-            let prompt = self.prompts[group.prompt];
-            let rows = group.rows.iter().enumerate().filter(|(_, row)| !row.is_done(self.config));
-            rows.map(move |(place, row)| (slot, place, prompt, row))
-        })
+        draw(self.session.policy, self.config, hidden, active.collect());
     }
 
     /// Takes out the prompts whose completions are all there.

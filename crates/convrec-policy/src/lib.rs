@@ -95,6 +95,7 @@
 //!
 //! One `model.safetensors` per model, no quantised weights, no sliding windows, no rotary scaling but Llama 3's.
 
+mod beam;
 mod cache;
 mod config;
 mod constraint;
@@ -106,8 +107,10 @@ mod recompute;
 mod rope;
 mod row;
 mod sampling;
+mod session;
 mod weights;
 
+pub use beam::Beam;
 pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig};
 pub use constraint::{Allowed, Constraint};
 pub use decoder::Policy;

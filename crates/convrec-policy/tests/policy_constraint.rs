@@ -162,6 +162,65 @@ impl Constraint for Given {
     }
 }
 
+/// Every completion that a constraint allows, with its log-probability.
+fn all_completions(policy: &Policy, prompt: &[u32], begin: &Hashed) -> Vec<(Vec<u32>, f64)> {
+    let mut found = vec![];
+    let mut open = vec![(vec![], begin.clone())];
+    while let Some((tokens, constraint)) = open.pop() {
+        if constraint.allowed().is_empty() {
+            let allowed = Allowed::along(&mut begin.clone(), &tokens);
+            let sequence = Sequence { prompt, completion: &tokens };
+            let log_probs = host(policy.log_probs_within(&[sequence], &[&allowed], 1.0).log_probs);
+            found.push((tokens, log_probs[0].iter().map(|x| f64::from(*x)).sum::<f64>()));
+            continue;
+        }
+        for token in constraint.allowed() {
+            let mut next = constraint.clone();
+            next.push(*token);
+            open.push(([&tokens[..], &[*token]].concat(), next));
+        }
+    }
+    found.sort_by(|a, b| b.1.total_cmp(&a.1));
+    found
+}
+
+#[test]
+fn beam_search_finds_the_most_likely() {
+    let mut narrow = 0;
+    for (n, shape) in configs().iter().enumerate() {
+        let policy = sharp(shape, 20 + n as u64);
+        let prompt = tokens(7, shape.vocab_size, 3);
+        for (seed, left) in [(77, 3), (78, 4), (80, 1), (3, 5)] {
+            let begin = Hashed::new(shape.vocab_size, seed, left);
+            let all = all_completions(&policy, &prompt, &begin);
+            if all.len() > 2000 {
+                continue;
+            }
+            // Wide enough to hold everything, it is exact.
+            let found = policy.beam_search(&prompt, begin.clone(), all.len());
+            assert_eq!(found.len(), all.len());
+            for (beam, (_, log_prob)) in found.iter().zip(&all) {
+                assert!((beam.log_prob - log_prob).abs() < 1e-4, "{} and {log_prob}", beam.log_prob);
+            }
+            assert_eq!(found[0].tokens, all[0].0);
+            // With a width of 1 it is greedy decoding.
+            let greedy = Generation { sampling: Sampling::greedy(), ..config(1, 1.0) };
+            let greedy = policy.generate_within(&[&prompt], &greedy, &|_| Box::new(begin.clone()));
+            let one = policy.beam_search(&prompt, begin.clone(), 1);
+            assert_eq!(one[0].tokens, greedy[0][0].tokens);
+            // In between, what is found is a completion with its probability, best first.
+            let some = policy.beam_search(&prompt, begin, 3);
+            assert!(some.len() <= 3 && some.windows(2).all(|pair| pair[0].log_prob >= pair[1].log_prob));
+            for beam in &some {
+                let (_, log_prob) = all.iter().find(|(tokens, _)| *tokens == beam.tokens).unwrap();
+                assert!((beam.log_prob - log_prob).abs() < 1e-4);
+            }
+            narrow += usize::from(all.len() > 10);
+        }
+    }
+    assert!(narrow > 5, "too little to search in");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

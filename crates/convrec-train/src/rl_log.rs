@@ -32,6 +32,7 @@ impl StepLog {
         set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
         set("frac_reward_zero_std", zero_variance);
         set("completions/mean_length", mean(&lengths));
+        set("completions/mean_passes", mean_of(rows, |row| row.completion.passes as f64));
         set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
         set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
         set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));

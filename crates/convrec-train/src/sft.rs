@@ -21,6 +21,9 @@ pub struct SftConfig {
     pub batch_size: usize,
     /// Demonstrations side by side on the device; changes memory and speed, and results only by rounding.
     pub micro_batch: usize,
+    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the gradients: less memory, about
+    /// a third more time.
+    pub gradient_checkpointing: bool,
     /// Of the order of the data.
     pub seed: u64,
     /// The optimiser.
@@ -29,7 +32,14 @@ pub struct SftConfig {
 
 impl Default for SftConfig {
     fn default() -> Self {
-        Self { steps: 1000, batch_size: 16, micro_batch: 16, seed: 0, optimizer: OptimizerConfig::default() }
+        Self {
+            steps: 1000,
+            batch_size: 16,
+            micro_batch: 16,
+            gradient_checkpointing: false,
+            seed: 0,
+            optimizer: OptimizerConfig::default(),
+        }
     }
 }
 
@@ -67,6 +77,7 @@ pub fn train_sft(
     observe: &mut dyn FnMut(&Record),
 ) -> Result<Policy, TrainError> {
     config.check()?;
+    let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing);
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
     let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps) };
     let (mut run, Start { step: first, mut policy, mut updates }) = Run::open(options, "sft", config, inputs, start)?;
