@@ -1,5 +1,7 @@
 //! Between the world of conversations and that of token ids: what a policy is asked, and what its answer means.
 
+use std::path::Path;
+
 use convrec_catalog::{Catalog, relevance};
 use convrec_core::{Demonstration, Example, Item, ItemId};
 use convrec_policy::{Allowed, Constraint};
@@ -105,10 +107,41 @@ impl Task {
     /// # Errors
     /// When two items are written alike, or there are fewer than N.
     pub fn constrained(self) -> Result<Self, TrieError> {
-        let items: Vec<Item> = self.catalog.iter().map(|(_, item)| item.item()).collect();
-        let format = self.prompter.list();
-        let trie = ListTrie::new(self.prompter.tokenizer(), format, self.prompter.end(), &items, self.n_ranks)?;
-        Ok(Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self })
+        let trie = ListTrie::new(
+            self.prompter.tokenizer(),
+            self.prompter.list(),
+            self.prompter.end(),
+            &self.items(),
+            self.n_ranks,
+        )?;
+        Ok(self.within(trie))
+    }
+
+    /// [`constrained`](Self::constrained) with the trie kept in the file at `path`, for catalogs so large that making it
+    /// takes long: it is opened if it is this task's, else made and put there.
+    ///
+    /// # Errors
+    /// As [`constrained`](Self::constrained), and when the file cannot be written.
+    pub fn constrained_by_file(self, path: impl AsRef<Path>) -> Result<Self, TrieError> {
+        let (path, items, prompter) = (path.as_ref(), self.items(), &self.prompter);
+        let (tokenizer, list, end) = (prompter.tokenizer(), prompter.list(), prompter.end());
+        let trie = match ListTrie::open(path, tokenizer, list, end, &items, self.n_ranks) {
+            Err(TrieError::File(_) | TrieError::Damaged { .. } | TrieError::Differs { .. }) => {
+                let trie = ListTrie::new(tokenizer, list, end, &items, self.n_ranks)?;
+                trie.save(path)?;
+                trie
+            }
+            opened => opened?,
+        };
+        Ok(self.within(trie))
+    }
+
+    fn items(&self) -> Vec<Item> {
+        self.catalog.iter().map(|(_, item)| item.item()).collect()
+    }
+
+    fn within(self, trie: ListTrie) -> Self {
+        Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self }
     }
 
     /// Whether lists are constrained.
