@@ -113,12 +113,12 @@ fn policy(
     catalog: &Catalog,
     examples: &[Example],
 ) -> Result<(Evaluation, usize), Box<dyn Error>> {
-    let (policy, tokenizer, format) = model_folder::load(folder, &device()?)?;
-    let task = format.task(catalog.clone(), &tokenizer, options.free)?;
+    let (policy, language) = model_folder::load(folder, &device()?)?;
+    let task = language.task(catalog.clone(), options.free)?;
     let samples = samples(&task, examples, &options.conversations)?;
     let sampling = Sampling { temperature: options.temperature, ..Sampling::default() };
     sampling.check().map_err(|e| format!("--temperature: {e}"))?;
-    let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..format.greedy() };
+    let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..language.format.greedy() };
     let found = evaluate(&policy.valid(), &task, &samples, &decoding);
     let ListHealth { valid_lines, in_catalog, duplicates, seen, length, ended } = found.health;
     println!(
@@ -126,7 +126,7 @@ fn policy(
          items a list {length:.2}, ended {ended:.4}",
         folder.display()
     );
-    Ok((found, format.n_ranks))
+    Ok((found, language.format.n_ranks))
 }
 
 fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: usize) -> JudgedList {

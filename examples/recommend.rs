@@ -39,7 +39,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let turns = turns(options)?;
-    let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?)?;
+    let (policy, language) = model_folder::load(&options.model, &device()?)?;
     let catalog = Catalog::read(&options.catalog)?;
     let mut seen: Vec<Item> = named(&catalog, &turns);
     for name in &options.seen {
@@ -51,9 +51,9 @@ fn run(options: &Options) -> Outcome {
         }
     }
     let example = Example { id: "typed-1".into(), dialog: turns, seen, groundtruth: vec![] };
-    let task = format.task(catalog, &tokenizer, options.free)?;
+    let task = language.task(catalog, options.free)?;
     let sample = task.sample(&example)?;
-    let found = evaluate(&policy.valid(), &task, &[sample], &format.greedy());
+    let found = evaluate(&policy.valid(), &task, &[sample], &language.format.greedy());
     let names = example.seen.iter().map(Item::to_string).collect::<Vec<_>>().join("; ");
     if !names.is_empty() {
         println!("seen: {names}\n");

@@ -14,7 +14,7 @@ use rank_grpo::{LengthShaping, LossConfig};
 struct Options {
     #[command(flatten)]
     training: TrainingOptions,
-    /// The model's folder, as `train_sft` leaves it.
+    /// The model's folder: as `train_sft` leaves it, or a chat model's as it is published.
     #[arg(long)]
     model: PathBuf,
     /// Training conversations, JSON lines.
@@ -53,8 +53,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?.autodiff())?;
-    let defaults = RlConfig { max_new_tokens: format.max_new_tokens, ..defaults(options.algorithm) };
+    let (policy, language) = model_folder::load(&options.model, &device()?.autodiff())?;
+    let defaults = RlConfig { max_new_tokens: language.format.max_new_tokens, ..defaults(options.algorithm) };
     let mut config = training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
     settings::set(&mut config.prompts_per_step, options.prompts_per_step);
     settings::set(&mut config.group_size, options.group_size);
@@ -69,19 +69,17 @@ fn run(options: &Options) -> Outcome {
         print!("{}", toml::to_string(&config.printable())?);
         return Ok(());
     }
-    let task = format.task(Catalog::read(&training.catalog)?, &tokenizer, training.free)?;
+    let task = language.task(Catalog::read(&training.catalog)?, training.free)?;
     let train = read_samples(&task, &options.conversations)?;
     let validation = training.validation(&task)?;
 
-    let model = |file: &str| options.model.join(file);
-    let inputs = model_folder::hashes(&[
+    let mut inputs = model_folder::hashes(&[
         ("the catalog", &training.catalog),
         ("the conversations file", &options.conversations),
-        ("the model's file of weights", &model("model.safetensors")),
-        ("the model's tokenizer", &model("tokenizer.json")),
-        ("the model's task.json", &model("task.json")),
+        ("the model's file of weights", &options.model.join("model.safetensors")),
     ])?;
-    let validation = Validation { task: &task, samples: &validation, decoding: format.greedy() };
+    inputs.extend(language.hashes()?);
+    let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
     let bar = show::bar("RL", config.steps);
     let policy =
         train_rank_grpo(policy, &task, &train, &validation, &config, &training.run(), inputs, &mut |record| {
@@ -89,7 +87,7 @@ fn run(options: &Options) -> Outcome {
             show::evaluation(&bar, record);
         })?;
     bar.finish();
-    model_folder::save(&training.out, &policy, &tokenizer, &format)?;
+    model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());
     Ok(())
 }

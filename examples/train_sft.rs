@@ -1,5 +1,5 @@
-//! Supervised fine-tuning of a small decoder from scratch: a tokenizer is trained on the corpus, then the policy on
-//! demonstrations.
+//! Supervised fine-tuning on demonstrations: of a chat model, or of a small decoder from scratch, with a tokenizer trained
+//! on the corpus.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,15 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, jsonl};
-use convrec_examples::model_folder::{self, TaskFormat};
+use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, exit, show};
 use convrec_policy::{ModelConfig, Policy};
-use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
+use convrec_text::{PromptFormat, TextTokenizer, TrainConfig, Years};
 use convrec_train::checkpoint::sha256;
 use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
 
-/// Trains a small decoder on demonstrations.
+/// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
@@ -23,6 +23,10 @@ struct Options {
     /// Demonstrations, JSON lines.
     #[arg(long)]
     demonstrations: PathBuf,
+    /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
+    /// of the shape below is trained from nothing.
+    #[arg(long, conflicts_with_all = ["vocabulary", "width", "layers", "heads"])]
+    model: Option<PathBuf>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
     vocabulary: usize,
@@ -43,7 +47,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = training.settings(defaults(), |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
+    let mut config = training
+        .settings(defaults(options.model.is_some()), |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }
@@ -55,43 +60,60 @@ fn run(options: &Options) -> Outcome {
 
     let catalog = Catalog::read(&training.catalog)?;
     let demonstrations: Vec<Demonstration> = jsonl::read_file(&options.demonstrations)?;
-    let tokenizer = train_tokenizer(&catalog, &demonstrations, options.vocabulary)?;
-    let years = if catalog.iter().any(|(_, item)| item.year.is_none()) { Years::Optional } else { Years::Required };
-    let list = ListFormat { years, ..ListFormat::default() };
-    let n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
-    let mut format =
-        TaskFormat { prompt: PromptFormat { list, ..PromptFormat::default() }, n_ranks, max_new_tokens: 0 };
-    let task = format.task(catalog, &tokenizer, training.free)?;
+    let device = device()?.autodiff();
+    let (start, mut language) = match &options.model {
+        Some(folder) => {
+            let (policy, language) = model_folder::load(folder, &device)?;
+            (Some(policy), language)
+        }
+        None => {
+            let tokenizer = train_tokenizer(&catalog, &demonstrations, options.vocabulary)?;
+            let prompts = Prompts::Marked(PromptFormat::default());
+            (None, Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
+        }
+    };
+    if catalog.iter().any(|(_, item)| item.year.is_none()) {
+        language.format.list().years = Years::Optional;
+    }
+    language.format.n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
+    let task = language.task(catalog, training.free)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
-    format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
+    language.format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
     let samples = training.validation(&task)?;
 
-    let shape = ModelConfig {
-        end_tokens: vec![task.prompter().end()],
-        ..ModelConfig::small(tokenizer.vocab_size(), options.width, options.layers, options.heads)
+    let policy = match start {
+        Some(policy) => policy,
+        None => {
+            let vocabulary = language.tokenizer.vocab_size();
+            let shape = ModelConfig::small(vocabulary, options.width, options.layers, options.heads);
+            let shape = ModelConfig { end_tokens: vec![task.prompter().end()], ..shape };
+            Policy::new(&shape, config.seed, &device)?
+        }
     };
-    let policy = Policy::new(&shape, config.seed, &device()?.autodiff())?;
     println!(
         "{} parameters, {} demonstrations, {} tokens in the vocabulary",
         policy.num_params(),
         pairs.len(),
-        tokenizer.vocab_size()
+        language.tokenizer.vocab_size()
     );
     let mut inputs = model_folder::hashes(&[
         ("the catalog", &training.catalog),
         ("the demonstrations file", &options.demonstrations),
     ])?;
     // What else a checkpoint depends on: with other flags these are others.
-    inputs.insert("the policy's shape".into(), sha256(shape.to_hugging_face().as_bytes()));
-    inputs.insert("the tokenizer".into(), sha256(tokenizer.to_json()?.as_bytes()));
-    let validation = Validation { task: &task, samples: &samples, decoding: format.greedy() };
+    inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
+    inputs.extend(language.hashes()?);
+    if let Some(folder) = &options.model {
+        inputs.extend(model_folder::hashes(&[("the model's file of weights", &folder.join("model.safetensors"))])?);
+    }
+    let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
     let bar = show::bar("SFT", config.steps);
     let policy = train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |record| {
         show::step(&bar, record, &["loss", "grad_norm"]);
         show::evaluation(&bar, record);
     })?;
     bar.finish();
-    model_folder::save(&training.out, &policy, &tokenizer, &format)?;
+    model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());
     Ok(())
 }
@@ -99,8 +121,8 @@ fn run(options: &Options) -> Outcome {
 /// A warm-up of a tenth of the steps, at most 50: nobody asked for another.
 const UNSET: usize = usize::MAX;
 
-/// What worked for a decoder of some millions of parameters.
-fn defaults() -> SftConfig {
+/// What worked for a decoder of some millions of parameters, or what the paper has for a pretrained one.
+fn defaults(pretrained: bool) -> SftConfig {
     let optimizer = OptimizerConfig {
         learning_rate: 2e-3,
         beta_2: 0.98,
@@ -108,6 +130,15 @@ fn defaults() -> SftConfig {
         schedule: Schedule::Linear,
         warmup_steps: UNSET,
         ..OptimizerConfig::default()
+    };
+    let optimizer = match pretrained {
+        false => optimizer,
+        true => OptimizerConfig {
+            learning_rate: 5e-5,
+            schedule: Schedule::Cosine,
+            warmup_steps: UNSET,
+            ..OptimizerConfig::default()
+        },
     };
     SftConfig { steps: 3000, optimizer, ..SftConfig::default() }
 }

@@ -48,6 +48,18 @@ pub enum ChatError {
     /// The template is wrong, or refuses the conversation.
     #[error("chat template: {0:#}")]
     Template(#[from] minijinja::Error),
+    /// The template ends a turn with no special token of the tokenizer.
+    #[error(
+        "chat template: behind an answer it writes {0:?}, which does not begin with a special token of the tokenizer, and \
+         there is no `eos_token`; expected the token that ends a turn"
+    )]
+    NoEndOfTurn(String),
+    /// The instruction of a [`ChatFormat`](crate::ChatFormat) is wrong.
+    #[error("chat format, field `instruction`: {0:#}; it may use `dialog`, `n` and `seen`")]
+    Instruction(minijinja::Error),
+    /// The instruction of a [`ChatFormat`](crate::ChatFormat) does not hold the dialog.
+    #[error("chat format, field `instruction`: it leaves the conversation out; expected `{{{{ dialog }}}}` in it")]
+    NoDialog,
     /// The text could not be encoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -130,6 +142,21 @@ impl ChatTemplate {
             ("add_generation_prompt", add_generation_prompt.into()),
         ];
         Ok(template.render(Value::from_pairs(variables.chain(own)))?)
+    }
+
+    /// The token that ends the assistant's turn: the special token that the template writes behind an answer, or else the
+    /// variable `eos_token`.
+    ///
+    /// # Errors
+    /// When neither is a special token of the tokenizer, or the template refuses a question with an answer.
+    pub fn end_of_turn(&self, tokenizer: &TextTokenizer) -> Result<u32, ChatError> {
+        const ANSWER: &str = "what is answered here";
+        let text = self.render(&[Turn::user("?"), Turn::assistant(ANSWER)], false)?;
+        let behind = text.rsplit_once(ANSWER).map_or("", |(_, behind)| behind);
+        let written = tokenizer.specials().find(|special| behind.trim_start().starts_with(special));
+        let end = written.or(self.variables.get("eos_token").map(String::as_str));
+        let end = end.and_then(|end| tokenizer.special_id(end).ok());
+        end.ok_or_else(|| ChatError::NoEndOfTurn(behind.into()))
     }
 
     /// The tokens of [`render`](Self::render): special tokens where the template writes them, and nowhere else.

@@ -33,17 +33,20 @@
 //! | [`segments`] | which rank each token belongs to |
 //! | [`ListTrie`] | what may be written next so that a list cannot leave the catalog |
 //! | [`TextTokenizer`] | byte-level BPE: trained, loaded, saved; the bytes of each token |
-//! | [`PromptFormat`], [`Prompter`] | conversations as prompts of small policies trained from nothing |
-//! | [`ChatTemplate`] | conversations as prompts of pretrained chat models |
+//! | [`PromptFormat`] | conversations as prompts of small policies trained from nothing |
+//! | [`ChatFormat`], [`ChatTemplate`] | conversations as prompts of pretrained chat models |
+//! | [`Prompter`] | prompts and completions as token ids, of either kind |
 //! | [`parse`] | the reference's reading of a list, for parity |
 //!
 //! Nothing here fails on what a model wrote. Rewards, weights and tensors are not known here.
 
 mod chat;
+mod chat_format;
 mod line;
 mod list;
 pub mod parse;
 mod prompt;
+mod prompter;
 pub mod segments;
 mod tokenizer;
 mod train;
@@ -51,8 +54,10 @@ mod trie;
 mod white;
 
 pub use chat::{ChatError, ChatTemplate};
+pub use chat_format::ChatFormat;
 pub use list::{ListFormat, ParsedEntry, ParsedList, Reason, Style, UnparsedLine, Years};
-pub use prompt::{PromptFormat, Prompter};
+pub use prompt::PromptFormat;
+pub use prompter::Prompter;
 pub use tokenizer::{TextTokenizer, TokenizerError};
 pub use train::TrainConfig;
 pub use trie::{ListCursor, ListTrie, TrieError};

@@ -4,6 +4,7 @@ use convrec_core::{Item, Role, Turn};
 use serde::{Deserialize, Serialize};
 
 use crate::list::ListFormat;
+use crate::prompter::{Prompter, Prompts, lines};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
 /// How a conversation becomes the prompt of a policy without a chat template:
@@ -30,7 +31,7 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 ///
 /// let completion = prompter.completion(&[Item::new("Alien", 1979)])?;
 /// assert_eq!(tokenizer.decode_with_specials(&completion), "Alien (1979)\n<eos>");
-/// # Ok::<(), convrec_text::TokenizerError>(())
+/// # Ok::<(), convrec_text::ChatError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,74 +58,47 @@ impl PromptFormat {
     /// When the tokenizer lacks one of `<bos> <user> <assistant> <seen> <rec> <eos>`.
     pub fn prompter(&self, tokenizer: &TextTokenizer) -> Result<Prompter, TokenizerError> {
         let id = |token| tokenizer.special_id(token);
-        Ok(Prompter {
+        let prompts = MarkedPrompts {
             format: self.clone(),
             bos: id("<bos>")?,
             user: id("<user>")?,
             assistant: id("<assistant>")?,
             seen: id("<seen>")?,
             rec: id("<rec>")?,
-            end: id("<eos>")?,
-            tokenizer: tokenizer.clone(),
-        })
+        };
+        Ok(Prompter::new(tokenizer, self.list, id("<eos>")?, Prompts::Marked(prompts)))
     }
 }
 
-/// Writes prompts and completions as token ids: [`PromptFormat::prompter`].
-#[derive(Debug, Clone)]
-pub struct Prompter {
+/// Writes the prompts of a [`PromptFormat`].
+#[derive(Debug)]
+pub(crate) struct MarkedPrompts {
     format: PromptFormat,
-    tokenizer: TextTokenizer,
     bos: u32,
     user: u32,
     assistant: u32,
     seen: u32,
     rec: u32,
-    end: u32,
 }
 
-impl Prompter {
-    /// The prompt of a conversation in which `seen` was mentioned.
-    ///
-    /// # Errors
-    /// When the tokenizer fails on a text.
-    pub fn prompt(&self, dialog: &[Turn], seen: &[Item]) -> Result<Vec<u32>, TokenizerError> {
-        let dialog = self.dialog(dialog)?;
+impl MarkedPrompts {
+    pub(crate) fn prompt(
+        &self,
+        tokenizer: &TextTokenizer,
+        dialog: &[Turn],
+        seen: &[Item],
+    ) -> Result<Vec<u32>, TokenizerError> {
+        let dialog = self.dialog(tokenizer, dialog)?;
         let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
         let mut ids = vec![self.bos];
         ids.extend_from_slice(&dialog[dialog.len().saturating_sub(self.format.max_dialog_tokens)..]);
         ids.push(self.seen);
-        ids.extend(self.lines(seen)?);
+        ids.extend(lines(tokenizer, self.format.list, seen)?);
         ids.push(self.rec);
         Ok(ids)
     }
 
-    /// The completion that answers with `list`.
-    ///
-    /// # Errors
-    /// When the tokenizer fails on a text.
-    pub fn completion(&self, list: &[Item]) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = self.lines(list)?;
-        ids.push(self.end);
-        Ok(ids)
-    }
-
-    /// The token that ends a completion.
-    pub fn end(&self) -> u32 {
-        self.end
-    }
-
-    /// How prompts and lists are written.
-    pub fn format(&self) -> &PromptFormat {
-        &self.format
-    }
-
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &TextTokenizer {
-        &self.tokenizer
-    }
-
-    fn dialog(&self, turns: &[Turn]) -> Result<Vec<u32>, TokenizerError> {
+    fn dialog(&self, tokenizer: &TextTokenizer, turns: &[Turn]) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::new();
         for turn in turns {
             ids.push(match turn.role {
@@ -132,16 +106,7 @@ impl Prompter {
                 Role::User => self.user,
                 Role::Assistant => self.assistant,
             });
-            ids.extend(self.tokenizer.encode(&turn.content)?);
-        }
-        Ok(ids)
-    }
-
-    /// Line by line, so that an item is the same tokens wherever it stands.
-    fn lines(&self, items: &[Item]) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = Vec::new();
-        for (rank, item) in items.iter().enumerate() {
-            ids.extend(self.tokenizer.encode(&self.format.list.line(rank, item))?);
+            ids.extend(tokenizer.encode(&turn.content)?);
         }
         Ok(ids)
     }

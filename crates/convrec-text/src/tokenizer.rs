@@ -1,9 +1,10 @@
 //! Text to token ids and back.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use convrec_core::files;
+use sha2::{Digest, Sha256};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{DecoderWrapper, ModelWrapper, Tokenizer};
 
@@ -39,6 +40,8 @@ struct Inner {
     tokens: Vec<Token>,
     /// Longest first.
     specials: Vec<String>,
+    /// Made when it is first asked for.
+    sha256: OnceLock<[u8; 32]>,
 }
 
 #[derive(Clone, Default)]
@@ -108,6 +111,15 @@ impl TextTokenizer {
         self.0.marked.to_string(false).map_err(TokenizerError::Failed)
     }
 
+    /// SHA-256 of [`to_json`](Self::to_json).
+    pub(crate) fn sha256(&self) -> Result<[u8; 32], TokenizerError> {
+        if let Some(hash) = self.0.sha256.get() {
+            return Ok(*hash);
+        }
+        let hash = Sha256::digest(self.to_json()?).into();
+        Ok(*self.0.sha256.get_or_init(|| hash))
+    }
+
     pub(crate) fn new(mut tokenizer: Tokenizer) -> Result<Self, &'static str> {
         if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
             return Err("the model is not BPE; expected a byte-level BPE");
@@ -124,7 +136,7 @@ impl TextTokenizer {
         specials.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let mut plain = tokenizer.clone();
         plain.set_encode_special_tokens(true);
-        Ok(Self(Arc::new(Inner { plain, marked: tokenizer, tokens, specials })))
+        Ok(Self(Arc::new(Inner { plain, marked: tokenizer, tokens, specials, sha256: OnceLock::new() })))
     }
 
     /// The tokens of a text. A special token spelled in the text is text like any other, so that nobody can end a

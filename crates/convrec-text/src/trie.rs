@@ -1,9 +1,19 @@
 //! What may be written next so that a list cannot leave the catalog.
 
-use std::collections::HashMap;
+mod arrays;
+mod cursor;
+mod file;
+mod lines;
+mod source;
 
-use convrec_core::{Item, ItemId};
+use std::sync::Arc;
 
+use convrec_core::{Item, ItemId, files};
+
+use self::arrays::Arrays;
+pub use self::cursor::ListCursor;
+use self::lines::{Lines, line_arrays};
+use self::source::Source;
 use crate::list::{ListFormat, Style};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
@@ -39,31 +49,52 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The trie is stored as flat arrays (compressed sparse rows), shared by all cursors. A list format that numbers its
-/// lines has one trie for each rank.
+/// The trie is stored as flat arrays (compressed sparse rows), shared by all cursors and clones. A list format that numbers
+/// its lines has one trie for each rank.
+///
+/// It can be kept in a file, which is mapped into memory rather than read. A file made from something else is refused,
+/// so this loads what fits and makes it anew otherwise:
+///
+/// ```
+/// # use convrec_core::Item;
+/// # use convrec_text::{ListFormat, ListTrie, TextTokenizer, TrainConfig, TrieError};
+/// fn trie(path: &str, tokenizer: &TextTokenizer, end: u32, items: &[Item]) -> Result<ListTrie, TrieError> {
+///     let format = ListFormat::default();
+///     ListTrie::open(path, tokenizer, format, end, items, 20).or_else(|problem| {
+///         eprintln!("making the trie: {problem}");
+///         let trie = ListTrie::new(tokenizer, format, end, items, 20)?;
+///         trie.save(path)?;
+///         Ok(trie)
+///     })
+/// }
+/// ```
 ///
 /// De Cao, Izacard, Riedel, Petroni, "Autoregressive entity retrieval", ICLR 2021 (arXiv 2010.00904).
 #[derive(Debug, Clone)]
 pub struct ListTrie {
-    /// One, or one for each rank.
-    tries: Vec<Trie>,
-    n_items: usize,
-    n_ranks: usize,
-    end: u32,
+    /// Of one rank, or of each.
+    arrays: Arc<Arrays>,
+    source: Source,
 }
 
-/// No list can be written as asked.
+/// No list can be written as asked, or the trie cannot be had from its file.
 #[derive(Debug, thiserror::Error)]
 pub enum TrieError {
     /// The tokenizer failed on an item's line.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// N is 0.
+    #[error("`n_ranks` is 0; expected lists of at least one item")]
+    NoRanks,
     /// The same line, or one that goes on where another ends.
     #[error(
         "the lines of \"{0}\" and \"{1}\" cannot be told apart: the tokens of one begin those of the other; \
          remove one of them from the catalog, or name it differently"
     )]
     Ambiguous(Item, Item),
+    /// The tokenizer drops the item's whole line.
+    #[error("the line of \"{0}\" has no tokens; remove it from the catalog, or name it differently")]
+    NoTokens(Item),
     /// More items are wanted than there are.
     #[error(
         "a list of {wanted} items cannot be made of the {left} that are left: {all} in the catalog, the others excluded"
@@ -76,6 +107,28 @@ pub enum TrieError {
         /// Items in the catalog.
         all: usize,
     },
+    /// The arrays count in 32 bits.
+    #[error("the lines of {0} items have more than four billion tokens; expected a smaller catalog")]
+    TooLarge(usize),
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// The file holds no trie, or a damaged one.
+    #[error("{file}: {problem}; make it anew")]
+    Damaged {
+        /// The file, as the caller named it.
+        file: String,
+        /// What was found and expected.
+        problem: String,
+    },
+    /// The file's trie was made from something else.
+    #[error("{file} was made from something else: {problem}; make it anew, or give what it was made from")]
+    Differs {
+        /// The file, as the caller named it.
+        file: String,
+        /// All that differs.
+        problem: String,
+    },
 }
 
 impl ListTrie {
@@ -83,7 +136,8 @@ impl ListTrie {
     /// `end`.
     ///
     /// # Errors
-    /// When two lines cannot be told apart, there are fewer than `n_ranks` items, or the tokenizer fails.
+    /// When two lines cannot be told apart or one has no tokens, there are fewer than `n_ranks` items or `n_ranks` is 0,
+    /// or the tokenizer fails.
     pub fn new(
         tokenizer: &TextTokenizer,
         format: ListFormat,
@@ -91,17 +145,15 @@ impl ListTrie {
         items: &[Item],
         n_ranks: usize,
     ) -> Result<Self, TrieError> {
-        if items.len() < n_ranks {
-            return Err(TrieError::TooFew { wanted: n_ranks, left: items.len(), all: items.len() });
-        }
-        let ranks = if format.style == Style::Numbered { n_ranks } else { 1 };
-        let tries = (0..ranks).map(|rank| {
+        check_count(items.len(), n_ranks)?;
+        let (mut words, mut nodes) = (vec![], vec![]);
+        for rank in 0..ranks_apart(format, n_ranks) {
             let line = |item| tokenizer.encode(&format.line(rank, item));
             let lines = items.iter().map(line).collect::<Result<Vec<_>, _>>()?;
-            Trie::new(&lines).map_err(|[a, b]| TrieError::Ambiguous(items[a].clone(), items[b].clone()))
-        });
-        let tries = tries.collect::<Result<_, TrieError>>()?;
-        Ok(Self { tries, n_items: items.len(), n_ranks, end })
+            nodes.push(line_arrays(&lines, items, &mut words)?);
+        }
+        let arrays = Arc::new(Arrays::new(words, &nodes, items.len()));
+        Ok(Self { arrays, source: Source::new(tokenizer, format, end, items, n_ranks)? })
     }
 
     /// Begins a list without the items of `excluded`; ids that are not in the catalog exclude nothing.
@@ -109,214 +161,53 @@ impl ListTrie {
     /// # Errors
     /// When fewer than N items are left.
     pub fn cursor(&self, excluded: &[ItemId]) -> Result<ListCursor<'_>, TrieError> {
-        let mut used: Vec<ItemId> = excluded.iter().copied().filter(|id| id.index() < self.n_items).collect();
+        let all = self.arrays.n_items();
+        let mut used: Vec<ItemId> = excluded.iter().copied().filter(|id| id.index() < all).collect();
         used.sort_unstable();
         used.dedup();
-        let left = self.n_items - used.len();
-        if left < self.n_ranks {
-            return Err(TrieError::TooFew { wanted: self.n_ranks, left, all: self.n_items });
+        let left = all - used.len();
+        if left < self.n_ranks() {
+            return Err(TrieError::TooFew { wanted: self.n_ranks(), left, all });
         }
-        let excluded = used.len();
-        let mut cursor =
-            ListCursor { trie: self, used, excluded, node: ROOT, taken: HashMap::new(), allowed: vec![], ended: false };
-        cursor.begin_line();
-        Ok(cursor)
+        Ok(ListCursor::new(self, used))
     }
 
     /// No list has more tokens, the end token included.
     pub fn longest_list(&self) -> usize {
-        let lengths = |trie: &Trie| (0..self.n_items).map(|item| trie.path(ItemId(item as u32)).count()).collect();
-        let of_lines: Vec<Vec<usize>> = self.tries.iter().map(lengths).collect();
-        let longest = |lengths: &Vec<usize>| lengths.iter().copied().max().unwrap_or(0);
-        match &of_lines[..] {
-            [one] => {
-                let mut lengths = one.clone();
-                lengths.sort_unstable_by(|a, b| b.cmp(a));
-                lengths[..self.n_ranks].iter().sum::<usize>() + 1
-            }
-            ranks => ranks.iter().map(longest).sum::<usize>() + 1,
-        }
+        let ranks = self.arrays.ranks();
+        let longest = |rank, count| self.arrays.lines(rank).longest(count).sum::<usize>();
+        let lines: usize =
+            if ranks == 1 { longest(0, self.n_ranks()) } else { (0..ranks).map(|k| longest(k, 1)).sum() };
+        lines + 1
     }
 
     /// Tokens that a list can begin with, when nothing is excluded.
     pub fn first_tokens(&self) -> &[u32] {
-        let edges = self.tries[0].edges(ROOT);
-        &self.tries[0].tokens[edges]
+        let lines = self.arrays.lines(0);
+        &lines.tokens[lines.root().edges(&lines)]
+    }
+
+    /// N.
+    fn n_ranks(&self) -> usize {
+        self.source.n_ranks as usize
+    }
+
+    /// The lines that can stand at a rank.
+    fn lines(&self, rank: usize) -> Lines<'_> {
+        self.arrays.lines(rank.min(self.arrays.ranks() - 1))
     }
 }
 
-/// Where one list stands in a [`ListTrie`].
-#[derive(Debug, Clone)]
-pub struct ListCursor<'a> {
-    trie: &'a ListTrie,
-    /// What may not be written (any more): the excluded items, then those written, in order.
-    used: Vec<ItemId>,
-    excluded: usize,
-    node: u32,
-    /// For each node of this rank's trie that has used items below it, how many.
-    taken: HashMap<u32, u32>,
-    allowed: Vec<u32>,
-    ended: bool,
-}
-
-impl ListCursor<'_> {
-    /// The tokens that may come next, ascending. Empty after the end token; one where there is no choice.
-    pub fn allowed(&self) -> &[u32] {
-        &self.allowed
-    }
-
-    /// The items written so far, best first.
-    pub fn items(&self) -> &[ItemId] {
-        &self.used[self.excluded..]
-    }
-
-    /// Goes on with a token.
-    ///
-    /// # Panics
-    /// When the token is not one of [`allowed`](Self::allowed).
-    pub fn push(&mut self, token: u32) {
-        assert!(self.allowed.binary_search(&token).is_ok(), "token {token} cannot come here");
-        if self.items().len() == self.trie.n_ranks {
-            self.ended = true;
-            return self.allowed.clear();
-        }
-        let trie = self.trie_of_rank();
-        let node = trie.child(self.node, token).expect("allowed tokens have an edge");
-        let item = trie.item(node);
-        self.node = node;
-        match item {
-            Some(item) => {
-                self.used.push(item);
-                self.begin_line();
-            }
-            None => self.look_ahead(),
-        }
-    }
-
-    fn trie_of_rank(&self) -> &Trie {
-        let tries = &self.trie.tries;
-        &tries[self.items().len().min(tries.len() - 1)]
-    }
-
-    fn begin_line(&mut self) {
-        if self.items().len() == self.trie.n_ranks {
-            self.allowed = vec![self.trie.end];
-            return;
-        }
-        self.node = ROOT;
-        let mut taken = HashMap::new();
-        let trie = self.trie_of_rank();
-        for item in &self.used {
-            trie.path(*item).for_each(|node| *taken.entry(node).or_insert(0) += 1);
-        }
-        self.taken = taken;
-        self.look_ahead();
-    }
-
-    fn look_ahead(&mut self) {
-        let trie = self.trie_of_rank();
-        let left = |edge: &usize| {
-            let child = trie.children[*edge];
-            trie.below[child as usize] > self.taken.get(&child).copied().unwrap_or(0)
-        };
-        self.allowed = trie.edges(self.node).filter(left).map(|edge| trie.tokens[edge]).collect();
+fn check_count(n_items: usize, n_ranks: usize) -> Result<(), TrieError> {
+    match n_ranks {
+        0 => Err(TrieError::NoRanks),
+        _ if n_items < n_ranks => Err(TrieError::TooFew { wanted: n_ranks, left: n_items, all: n_items }),
+        _ if u32::try_from(n_items).is_err() => Err(TrieError::TooLarge(n_items)),
+        _ => Ok(()),
     }
 }
 
-const ROOT: u32 = 0;
-const NO_ITEM: u32 = u32::MAX;
-
-/// The lines of one rank. Nodes are numbered breadth first, so that the edges of a node, and its children, are adjacent.
-#[derive(Debug, Clone)]
-struct Trie {
-    /// Of each node, its first edge; one more for the end.
-    first: Vec<u32>,
-    /// Of each edge, ascending within a node.
-    tokens: Vec<u32>,
-    /// Of each edge.
-    children: Vec<u32>,
-    /// Of each node, [`NO_ITEM`] unless a line ends there.
-    items: Vec<u32>,
-    /// Of each node, how many items end at or below it.
-    below: Vec<u32>,
-    /// Of each node.
-    parents: Vec<u32>,
-    /// Of each item, where its line ends.
-    leaves: Vec<u32>,
-}
-
-impl Trie {
-    /// The two lines that cannot be told apart are the error.
-    fn new(lines: &[Vec<u32>]) -> Result<Self, [usize; 2]> {
-        let mut order: Vec<usize> = (0..lines.len()).collect();
-        order.sort_by(|a, b| lines[*a].cmp(&lines[*b]));
-        // A line sorts right before those that it begins.
-        if let Some(pair) = order.windows(2).find(|pair| lines[pair[1]].starts_with(&lines[pair[0]])) {
-            return Err([pair[0], pair[1]]);
-        }
-        let mut trie = Self {
-            first: vec![],
-            tokens: vec![],
-            children: vec![],
-            items: vec![NO_ITEM],
-            below: vec![lines.len() as u32],
-            parents: vec![ROOT],
-            leaves: vec![0; lines.len()],
-        };
-        // Of each node that has no edges yet: the lines below it and how many of their tokens lead to it.
-        let mut level = vec![(ROOT, 0..lines.len(), 0)];
-        while !level.is_empty() {
-            let mut next = vec![];
-            for (node, mut range, depth) in level {
-                trie.first.push(trie.tokens.len() as u32);
-                if let [only] = order[range.clone()]
-                    && lines[only].len() == depth
-                {
-                    trie.items[node as usize] = only as u32;
-                    trie.leaves[only] = node;
-                    continue;
-                }
-                while !range.is_empty() {
-                    let token = lines[order[range.start]][depth];
-                    let same = order[range.clone()].partition_point(|line| lines[*line][depth] == token);
-                    let child = trie.below.len() as u32;
-                    trie.tokens.push(token);
-                    trie.children.push(child);
-                    trie.items.push(NO_ITEM);
-                    trie.below.push(same as u32);
-                    trie.parents.push(node);
-                    next.push((child, range.start..range.start + same, depth + 1));
-                    range.start += same;
-                }
-            }
-            level = next;
-        }
-        trie.first.push(trie.tokens.len() as u32);
-        Ok(trie)
-    }
-
-    fn edges(&self, node: u32) -> std::ops::Range<usize> {
-        self.first[node as usize] as usize..self.first[node as usize + 1] as usize
-    }
-
-    fn child(&self, node: u32, token: u32) -> Option<u32> {
-        let edges = self.edges(node);
-        let edge = self.tokens[edges.clone()].binary_search(&token).ok()?;
-        Some(self.children[edges.start + edge])
-    }
-
-    fn item(&self, node: u32) -> Option<ItemId> {
-        let item = self.items[node as usize];
-        (item != NO_ITEM).then_some(ItemId(item))
-    }
-
-    /// The nodes of an item's line, from its end up to the root's child.
-    fn path(&self, item: ItemId) -> impl Iterator<Item = u32> {
-        let mut node = self.leaves[item.index()];
-        std::iter::from_fn(move || {
-            let here = node;
-            node = self.parents[here as usize];
-            (here != ROOT).then_some(here)
-        })
-    }
+/// The number of ranks whose lines have tokens of their own.
+fn ranks_apart(format: ListFormat, n_ranks: usize) -> usize {
+    if format.style == Style::Numbered { n_ranks } else { 1 }
 }

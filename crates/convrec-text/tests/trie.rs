@@ -6,6 +6,7 @@ use convrec_core::{Item, ItemId};
 use convrec_text::{ListFormat, ListTrie, Style, TextTokenizer, TrainConfig, TrieError, Years};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
+use sha2::{Digest, Sha256};
 
 const PLAIN: ListFormat = ListFormat { style: Style::Plain, years: Years::Required };
 const NUMBERED: ListFormat = ListFormat { style: Style::Numbered, years: Years::Required };
@@ -98,20 +99,35 @@ proptest! {
             }
         };
         prop_assert!(left >= n);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        trie.save(file.path()).unwrap();
+        let opened = ListTrie::open(file.path(), &tokenizer, format, end, &items, n).unwrap();
+        let mut same = opened.cursor(&excluded).unwrap();
+        prop_assert_eq!(opened.first_tokens(), trie.first_tokens());
+        prop_assert_eq!(opened.longest_list(), trie.longest_list());
         let mut written = vec![];
         for choice in seed.iter().cycle() {
             let allowed: BTreeSet<u32> = cursor.allowed().iter().copied().collect();
             prop_assert_eq!(allowed.len(), cursor.allowed().len());
             let expected = slow(&tokenizer, format, end, &items, n, &excluded, &written);
             prop_assert_eq!(&allowed, &expected, "after {:?}", tokenizer.decode(&written));
+            prop_assert_eq!(same.allowed(), cursor.allowed());
+            prop_assert!(cursor.allowed().is_sorted());
+            prop_assert_eq!(cursor.forced(), expected.first().copied().filter(|_| expected.len() == 1));
             let token = *choice.get(cursor.allowed());
+            // A clone goes its own way.
+            let mut clone = cursor.clone();
+            clone.push(*cursor.allowed().last().unwrap());
+            drop(clone);
             cursor.push(token);
+            same.push(token);
             written.push(token);
             if token == end {
                 break;
             }
         }
-        prop_assert!(cursor.allowed().is_empty());
+        prop_assert!(cursor.allowed().is_empty() && same.allowed().is_empty());
+        prop_assert_eq!(same.items(), cursor.items());
         prop_assert!(written.len() <= trie.longest_list());
         let list: Vec<Item> = cursor.items().iter().map(|id| items[id.index()].clone()).collect();
         prop_assert_eq!(list.len(), n);
@@ -156,6 +172,118 @@ fn other_tokens_are_refused() {
     let tokenizer = tokenizer(&items, 300);
     let end = tokenizer.special_id("<eos>").unwrap();
     ListTrie::new(&tokenizer, PLAIN, end, &items, 1).unwrap().cursor(&[]).unwrap().push(end);
+}
+
+/// The same, but for what the caller changes: for damaged files whose checksum is right.
+fn with_checksum(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = bytes[..bytes.len() - 32].to_vec();
+    change(&mut bytes);
+    bytes.extend(Sha256::digest(&bytes));
+    bytes
+}
+
+#[test]
+fn damaged_files_are_refused_and_never_walked_out_of() {
+    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "Up"].map(|title| Item::new(title, 1995)).to_vec();
+    let tokenizer = tokenizer(&items, 300);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for format in [PLAIN, NUMBERED] {
+        let trie = ListTrie::new(&tokenizer, format, 6, &items, 2).unwrap();
+        trie.save(file.path()).unwrap();
+        let good = std::fs::read(file.path()).unwrap();
+        let path = file.path().with_extension("damaged");
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            let opened = ListTrie::open(&path, &tokenizer, format, 6, &items, 2);
+            // Some file systems wait for the disk when a file is overwritten.
+            std::fs::remove_file(&path).unwrap();
+            opened
+        };
+        assert!(open(&good).is_ok());
+        for length in 0..good.len() {
+            let error = open(&good[..length]).unwrap_err();
+            assert!(matches!(error, TrieError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            if length >= 32 {
+                assert!(open(&with_checksum(&good, |bytes| bytes.truncate(length - 32))).is_err());
+            }
+        }
+        assert!(open(&[&good[..], &[0; 4]].concat()).is_err());
+        assert!(open(&with_checksum(&good, |bytes| bytes.extend([0; 4]))).is_err());
+        for at in 0..good.len() {
+            for flip in [0x01, 0x02, 0x08, 0x80] {
+                if at + 32 >= good.len() || flip == 0x80 {
+                    let mut bytes = good.clone();
+                    bytes[at] ^= flip;
+                    assert!(open(&bytes).is_err());
+                    continue;
+                }
+                // Where the arrays still make a trie, some other one, it can be walked.
+                let Ok(trie) = open(&with_checksum(&good, |bytes| bytes[at] ^= flip)) else { continue };
+                assert!(trie.longest_list() < 100);
+                for choice in 0..4 {
+                    let mut cursor = trie.cursor(&[ItemId(choice)]).unwrap();
+                    while !cursor.allowed().is_empty() {
+                        let token = cursor.allowed()[choice as usize % cursor.allowed().len()];
+                        cursor.push(token);
+                    }
+                    assert!(cursor.items().len() == 2 && cursor.items()[0] != cursor.items()[1]);
+                    assert!(!cursor.items().contains(&ItemId(choice)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_made_from_something_else_is_refused() {
+    let items = ["Heat", "Alien", "Up"].map(|title| Item::new(title, 1995));
+    let (tokenizer, other) = (tokenizer(&items, 300), tokenizer(&items, 264));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deeper/trie");
+    let trie = ListTrie::new(&tokenizer, PLAIN, 6, &items, 2).unwrap();
+    trie.save(&path).unwrap();
+    let open = |tokenizer, format, end, items, n| ListTrie::open(&path, tokenizer, format, end, items, n);
+    let differs = |opened: Result<ListTrie, TrieError>, says: &str| {
+        let error = opened.unwrap_err();
+        assert!(matches!(error, TrieError::Differs { .. }), "{error}");
+        assert!(error.to_string().contains("deeper/trie") && error.to_string().contains(says), "{error}");
+    };
+    assert!(open(&tokenizer, PLAIN, 6, &items, 2).is_ok());
+    // Years are a matter of reading.
+    assert!(open(&tokenizer, ListFormat { years: Years::Optional, ..PLAIN }, 6, &items, 2).is_ok());
+    differs(open(&tokenizer, NUMBERED, 6, &items, 2), "the list style is another");
+    differs(open(&tokenizer, PLAIN, 5, &items, 2), "the end token: 6 in the file, 5 asked for");
+    differs(open(&tokenizer, PLAIN, 6, &items, 3), "items in a list: 2 in the file, 3 asked for");
+    differs(open(&tokenizer, PLAIN, 6, &items[..2], 2), "items in the catalog: 3 in the file, 2 asked for");
+    let reversed = [items[2].clone(), items[1].clone(), items[0].clone()];
+    differs(open(&tokenizer, PLAIN, 6, &reversed, 2), "names, or their order, are others");
+    differs(open(&other, PLAIN, 6, &items, 2), "the tokenizer is another");
+    assert!(matches!(open(&tokenizer, PLAIN, 6, &items, 4), Err(TrieError::TooFew { .. })));
+
+    // The same tokenizer from its file is the same.
+    let saved = folder.path().join("tokenizer.json");
+    tokenizer.save(&saved).unwrap();
+    let loaded = TextTokenizer::load(&saved).unwrap();
+    let opened = open(&loaded, PLAIN, 6, &items, 2).unwrap();
+    // Who has a file open still has it when another takes its place.
+    ListTrie::new(&other, NUMBERED, 6, &items, 3).unwrap().save(&path).unwrap();
+    assert_eq!(opened.clone().first_tokens(), trie.first_tokens());
+
+    std::fs::write(&path, "no trie").unwrap();
+    assert!(open(&tokenizer, PLAIN, 6, &items, 2).unwrap_err().to_string().contains("is no token trie"));
+    std::fs::remove_file(&path).unwrap();
+    assert!(open(&tokenizer, PLAIN, 6, &items, 2).unwrap_err().to_string().contains("cannot read"));
+}
+
+#[test]
+fn no_ranks_are_refused() {
+    let items = [Item::new("Heat", 1995)];
+    let tokenizer = tokenizer(&items, 300);
+    for items in [&items[..], &[]] {
+        let error = ListTrie::new(&tokenizer, NUMBERED, 0, items, 0).unwrap_err().to_string();
+        assert!(error.contains("`n_ranks` is 0"), "{error}");
+    }
 }
 
 /// The catalog of the paper's data with a real model's tokenizer: how much of a list is decided.

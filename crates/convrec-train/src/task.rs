@@ -1,9 +1,11 @@
 //! Between the world of conversations and that of token ids: what a policy is asked, and what its answer means.
 
+use std::path::Path;
+
 use convrec_catalog::{Catalog, relevance};
 use convrec_core::{Demonstration, Example, Item, ItemId};
 use convrec_policy::{Allowed, Constraint};
-use convrec_text::{ListCursor, ListTrie, Prompter, TokenizerError, TrieError, segments};
+use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError, segments};
 
 /// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or not.
 ///
@@ -61,7 +63,7 @@ pub struct Answer {
     pub segments: segments::Segments,
 }
 
-/// An example does not fit the catalog, or the tokenizer failed.
+/// An example does not fit the catalog, or its prompt cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// An item that no list from the catalog can hold.
@@ -82,13 +84,13 @@ pub enum TaskError {
         /// Why.
         source: TrieError,
     },
-    /// The tokenizer failed on a text of the sample.
+    /// The tokenizer failed on a text of the sample, or the chat template refused it.
     #[error("sample `{id}`: {source}")]
-    Tokenizer {
+    Prompt {
         /// The sample.
         id: String,
         /// Why.
-        source: TokenizerError,
+        source: ChatError,
     },
 }
 
@@ -105,10 +107,41 @@ impl Task {
     /// # Errors
     /// When two items are written alike, or there are fewer than N.
     pub fn constrained(self) -> Result<Self, TrieError> {
-        let items: Vec<Item> = self.catalog.iter().map(|(_, item)| item.item()).collect();
-        let format = self.prompter.format().list;
-        let trie = ListTrie::new(self.prompter.tokenizer(), format, self.prompter.end(), &items, self.n_ranks)?;
-        Ok(Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self })
+        let trie = ListTrie::new(
+            self.prompter.tokenizer(),
+            self.prompter.list(),
+            self.prompter.end(),
+            &self.items(),
+            self.n_ranks,
+        )?;
+        Ok(self.within(trie))
+    }
+
+    /// [`constrained`](Self::constrained) with the trie kept in the file at `path`, for catalogs so large that making it
+    /// takes long: it is opened if it is this task's, else made and put there.
+    ///
+    /// # Errors
+    /// As [`constrained`](Self::constrained), and when the file cannot be written.
+    pub fn constrained_by_file(self, path: impl AsRef<Path>) -> Result<Self, TrieError> {
+        let (path, items, prompter) = (path.as_ref(), self.items(), &self.prompter);
+        let (tokenizer, list, end) = (prompter.tokenizer(), prompter.list(), prompter.end());
+        let trie = match ListTrie::open(path, tokenizer, list, end, &items, self.n_ranks) {
+            Err(TrieError::File(_) | TrieError::Damaged { .. } | TrieError::Differs { .. }) => {
+                let trie = ListTrie::new(tokenizer, list, end, &items, self.n_ranks)?;
+                trie.save(path)?;
+                trie
+            }
+            opened => opened?,
+        };
+        Ok(self.within(trie))
+    }
+
+    fn items(&self) -> Vec<Item> {
+        self.catalog.iter().map(|(_, item)| item.item()).collect()
+    }
+
+    fn within(self, trie: ListTrie) -> Self {
+        Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self }
     }
 
     /// Whether lists are constrained.
@@ -174,7 +207,7 @@ impl Task {
     }
 
     /// # Errors
-    /// When a ground-truth item is not in the catalog (by its exact title and year), the tokenizer fails, or, under a
+    /// When a ground-truth item is not in the catalog (by its exact title and year), the prompt cannot be written, or, under a
     /// constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
         let find =
@@ -194,18 +227,18 @@ impl Task {
     }
 
     /// # Errors
-    /// When an item of the list is not in the catalog (by its exact title and year), or the tokenizer fails.
+    /// When an item of the list is not in the catalog (by its exact title and year), or the prompt cannot be written.
     pub fn pair(&self, demonstration: &Demonstration) -> Result<TokenPair, TaskError> {
         if let Some(item) = demonstration.list.iter().find(|item| self.catalog.find(item).is_none()) {
             return Err(not_in_catalog(&demonstration.example.id, "list", item));
         }
-        let failed = |source| TaskError::Tokenizer { id: demonstration.example.id.clone(), source };
-        let completion = self.prompter.completion(&demonstration.list).map_err(failed)?;
+        let failed = |source| TaskError::Prompt { id: demonstration.example.id.clone(), source };
+        let completion = self.prompter.completion(&demonstration.list).map_err(|e| failed(e.into()))?;
         Ok(TokenPair { prompt: self.prompt(&demonstration.example)?, completion })
     }
 
     fn prompt(&self, example: &Example) -> Result<Vec<u32>, TaskError> {
-        let failed = |source| TaskError::Tokenizer { id: example.id.clone(), source };
+        let failed = |source| TaskError::Prompt { id: example.id.clone(), source };
         self.prompter.prompt(&example.dialog, &example.seen).map_err(failed)
     }
 
@@ -216,7 +249,7 @@ impl Task {
         let (tokens, ended) = segments::until_end(completion, self.prompter.end());
         let tokenizer = self.prompter.tokenizer();
         let text = tokenizer.decode(tokens);
-        let parsed = self.prompter.format().list.parse(&text);
+        let parsed = self.prompter.list().parse(&text);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));
         let segments = segments::Segmentation::OneParse.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();

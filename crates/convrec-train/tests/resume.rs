@@ -145,3 +145,23 @@ fn what_does_not_fit_is_refused_and_named() {
     fs::write(&weights, damaged).unwrap();
     assert!(message(run(&world, "sft", 2, &path, true)).contains("model.safetensors: SHA-256"));
 }
+
+#[test]
+fn the_constraint_comes_from_its_file_where_it_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trie");
+    let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    let task = world().task;
+    assert!(task.clone().constrained_by_file(&path).unwrap().is_constrained());
+    let first = changed();
+    task.clone().constrained_by_file(&path).unwrap();
+    assert_eq!(changed(), first);
+    // That of another task is replaced, and so is a damaged one.
+    let other = Task::new(task.catalog().clone(), task.prompter().clone(), 3);
+    other.constrained_by_file(&path).unwrap();
+    assert_ne!(changed(), first);
+    std::fs::write(&path, "listtrie").unwrap();
+    task.constrained_by_file(&path).unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() > 100);
+    assert!(world().task.constrained_by_file(folder.path()).is_err());
+}
