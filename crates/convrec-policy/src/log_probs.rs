@@ -1,11 +1,11 @@
 //! What a trainer needs of a policy: the log-probability of every completion token, with gradients.
 
-use burn::tensor::{IndexingUpdateOp, Int, Tensor};
+use burn::tensor::{IndexingUpdateOp, Tensor};
 use convrec_kernels::Packing;
 
 use crate::constraint::Allowed;
 use crate::decoder::{Policy, indices};
-use crate::recompute::Tape;
+use crate::recompute::{Head, Tape};
 
 /// A prompt and what was written after it, as token ids.
 #[derive(Debug, Clone, Copy)]
@@ -37,9 +37,7 @@ impl Policy {
     /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], temperature: f32) -> TokenLogProbs {
         let all: Vec<(usize, usize)> = places(sequences).collect();
-        self.at(sequences, &all, temperature, |hidden, targets| {
-            convrec_kernels::token_log_probs(hidden, self.output_matrix(), targets, temperature)
-        })
+        self.at(sequences, &all, None, temperature)
     }
 
     /// As [`Policy::log_probs`], under `softmax(logits / temperature)` renormalised over the tokens that were allowed:
@@ -59,20 +57,17 @@ impl Policy {
         let fits = sequences.iter().zip(allowed).all(|(s, allowed)| s.completion.len() == allowed.len());
         assert!(fits && sequences.len() == allowed.len(), "one entry of `allowed` for every token of every sequence");
         let chosen: Vec<(usize, usize)> = places(sequences).filter(|&(row, t)| !allowed[row].is_forced(t)).collect();
-        let sets: Vec<&[u32]> = chosen.iter().map(|&(row, t)| allowed[row].at(t)).collect();
-        self.at(sequences, &chosen, temperature, |hidden, targets| {
-            convrec_kernels::token_log_probs_within(hidden, self.output_matrix(), targets, &sets, temperature)
-        })
+        let sets = chosen.iter().map(|&(row, t)| allowed[row].at(t).to_vec()).collect();
+        self.at(sequences, &chosen, Some(sets), temperature)
     }
 
-    /// `compute` is given the hidden states `[M, D]` that the M places are read from, and their tokens `[M]`. A place
-    /// is a row and a token of its completion.
+    /// Of the M `places`, each a row and a token of its completion, with the tokens allowed there.
     fn at(
         &self,
         sequences: &[Sequence<'_>],
         places: &[(usize, usize)],
+        allowed: Option<Vec<Vec<u32>>>,
         temperature: f32,
-        compute: impl FnOnce(Tensor<2>, Tensor<1, Int>) -> (Tensor<1>, Tensor<1>),
     ) -> TokenLogProbs {
         assert!(temperature > 0.0, "temperature must be positive");
         assert!(!sequences.is_empty(), "at least one sequence");
@@ -88,11 +83,14 @@ impl Policy {
         }
         let packed = Packed::new(sequences);
         let ids = indices(packed.tokens.iter().map(|token| *token as usize), &device);
-        let (hidden, tape) = self.hidden_taped(ids, &packed.packing); // [tokens, D]
-        let read = indices(places.iter().map(|&(row, t)| packed.before(row, t)), &device);
-        let targets = indices(places.iter().map(|&(row, t)| sequences[row].completion[t] as usize), &device);
+        let head = Head {
+            read: places.iter().map(|&(row, t)| packed.before(row, t)).collect(),
+            targets: places.iter().map(|&(row, t)| sequences[row].completion[t] as usize).collect(),
+            allowed,
+            temperature,
+        };
         let write = indices(places.iter().map(|&(row, t)| row * width + t), &device);
-        let (log_probs, entropies) = compute(hidden.select(0, read), targets); // [M] each
+        let (log_probs, entropies, tape) = self.compute(ids, packed.packing, head);
         let spread = |values: Tensor<1>| {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
             zeros.select_assign(0, write.clone(), values, IndexingUpdateOp::Add).reshape([b, width])
