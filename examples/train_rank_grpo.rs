@@ -74,13 +74,13 @@ fn run(options: &Options) -> Outcome {
     let validation = training.validation(&task)?;
 
     let model = |file: &str| options.model.join(file);
-    let inputs = model_folder::hashes(&[
+    let mut inputs = model_folder::hashes(&[
         ("the catalog", &training.catalog),
         ("the conversations file", &options.conversations),
-        ("the model's file of weights", &model("model.safetensors")),
         ("the model's tokenizer", &model("tokenizer.json")),
         ("the model's task.json", &model("task.json")),
     ])?;
+    inputs.insert("the model's weights".into(), model_folder::weights_hash(&options.model)?);
     let validation = Validation { task: &task, samples: &validation, decoding: format.greedy() };
     let bar = show::bar("RL", config.steps);
     let policy =

@@ -8,10 +8,10 @@ use std::path::Path;
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::files::{self, write_atomic};
-use convrec_policy::Policy;
+use convrec_policy::{Policy, SaveOptions};
 use convrec_text::{PromptFormat, TextTokenizer};
 use convrec_train::Task;
-use convrec_train::checkpoint::{load_policy, save_policy, sha256};
+use convrec_train::checkpoint::{sha256, sha256_file};
 use convrec_train::evaluate::Decoding;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ pub fn save(
     tokenizer.save(folder.join(TOKENIZER))?;
     let text = serde_json::to_string_pretty(format)? + "\n";
     write_atomic(folder.join(TASK), |out| out.write_all(text.as_bytes()))?;
-    Ok(save_policy(policy, folder)?)
+    Ok(policy.save_folder(folder, &SaveOptions::default())?)
 }
 
 /// Reads a model folder.
@@ -75,7 +75,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Policy, TextTokenizer, Ta
     if format.n_ranks == 0 || format.max_new_tokens == 0 {
         return Err(bad("fields `n_ranks` and `max_new_tokens`: expected at least 1".into()).into());
     }
-    let (policy, tokenizer) = (load_policy(folder, device)?, TextTokenizer::load(folder.join(TOKENIZER))?);
+    let (policy, tokenizer) = (Policy::load_folder(folder, device)?, TextTokenizer::load(folder.join(TOKENIZER))?);
     let (tokens, known) = (tokenizer.vocab_size(), policy.config().vocab_size);
     if tokens > known {
         let problem = "expected at most as many: the tokenizer is of another model";
@@ -91,9 +91,23 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Policy, TextTokenizer, Ta
 /// # Errors
 /// When a file cannot be read.
 pub fn hashes(named: &[(&str, &Path)]) -> Result<BTreeMap<String, String>, files::Error> {
-    let hash = |(name, path): &(&str, &Path)| {
-        let bytes = std::fs::read(path).map_err(|e| files::Error::new("read", *path, e))?;
-        Ok(((*name).to_string(), sha256(&bytes)))
-    };
-    named.iter().map(hash).collect()
+    named.iter().map(|(name, path)| Ok(((*name).to_string(), sha256_file(path)?))).collect()
+}
+
+/// SHA-256 of the config and the weights of a model's folder, in however many files they are.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn weights_hash(folder: &Path) -> Result<String, files::Error> {
+    let read = |e| files::Error::new("read", folder, e);
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name == "config.json" || (name.starts_with("model") && name.contains(".safetensors")) {
+            lines.push(format!("{} {name}\n", sha256_file(&path)?));
+        }
+    }
+    lines.sort();
+    Ok(sha256(lines.concat().as_bytes()))
 }

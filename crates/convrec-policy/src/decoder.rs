@@ -102,8 +102,16 @@ impl Policy {
     /// # Errors
     /// When `config` makes no sense.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        Self::build(config, Init { rng: Some(ChaCha8Rng::seed_from_u64(seed)), next_id: 0, device })
+    }
+
+    /// A policy whose matrices take no memory until they are set, or read as zeros.
+    pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
+        Self::build(config, Init { rng: None, next_id: 0, device })
+    }
+
+    fn build(config: &ModelConfig, mut init: Init<'_>) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut init = Init { rng: ChaCha8Rng::seed_from_u64(seed), next_id: 0, device };
         let c = config;
         let (d, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
         let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
@@ -304,7 +312,8 @@ fn count_before(present: &[bool]) -> Vec<usize> {
 
 /// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter after a restart.
 struct Init<'a> {
-    rng: ChaCha8Rng,
+    /// `None` draws nothing: the weights will be read from a file.
+    rng: Option<ChaCha8Rng>,
     next_id: u64,
     device: &'a Device,
 }
@@ -318,7 +327,12 @@ impl Init<'_> {
     }
 
     fn matrix(&mut self, shape: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
-        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (self.normal() * deviation) as f32).collect();
+        let Some(rng) = &mut self.rng else {
+            self.next_id += 1;
+            let zeros = move |device: &Device, grad| Tensor::zeros(shape, device).set_require_grad(grad);
+            return Param::uninitialized(self.next_id.into(), zeros, self.device.clone(), true, shape.into());
+        };
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (normal(rng) * deviation) as f32).collect();
         self.param(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
 
@@ -331,11 +345,11 @@ impl Init<'_> {
     fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {
         RmsNorm { weight: self.param(Tensor::ones([width], self.device)), epsilon: config.rms_norm_eps }
     }
+}
 
-    /// Box and Muller's transform.
-    fn normal(&mut self) -> f64 {
-        use rand::RngExt;
-        let (u, v): (f64, f64) = (self.rng.random(), self.rng.random());
-        (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
-    }
+/// Box and Muller's transform.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    use rand::RngExt;
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
 }
