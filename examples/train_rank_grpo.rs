@@ -55,7 +55,8 @@ fn run(options: &Options) -> Outcome {
     let training = &options.training;
     let (policy, tokenizer, format) = model_folder::load(&options.model, &device()?.autodiff())?;
     let defaults = RlConfig { max_new_tokens: format.max_new_tokens, ..defaults(options.algorithm) };
-    let mut config = training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
+    let mut config =
+        training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora))?;
     settings::set(&mut config.prompts_per_step, options.prompts_per_step);
     settings::set(&mut config.group_size, options.group_size);
     settings::set(&mut config.updates_per_batch, options.updates_per_batch);

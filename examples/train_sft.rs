@@ -43,7 +43,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = training.settings(defaults(), |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
+    let mut config =
+        training.settings(defaults(), |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora))?;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }

@@ -173,7 +173,7 @@ fn supervise(
         warmup_steps: 30.min(plan.sft_steps / 4),
         ..Default::default()
     };
-    let config = SftConfig { steps: plan.sft_steps, batch_size: 16, micro_batch: 16, seed, optimizer };
+    let config = SftConfig { steps: plan.sft_steps, batch_size: 16, micro_batch: 16, seed, optimizer, lora: None };
     let bar = show::bar("SFT", config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
     let policy = train_sft(policy, pairs, &unwatched(task), &config, &run, BTreeMap::new(), &mut |record| {

@@ -48,7 +48,7 @@ impl TaskFormat {
     }
 }
 
-/// Writes a model folder.
+/// Writes a model folder. A policy with an adapter is written merged, and the adapter alone into the folder `adapter` in it.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -61,7 +61,10 @@ pub fn save(
     tokenizer.save(folder.join(TOKENIZER))?;
     let text = serde_json::to_string_pretty(format)? + "\n";
     write_atomic(folder.join(TASK), |out| out.write_all(text.as_bytes()))?;
-    Ok(policy.save_folder(folder, &SaveOptions::default())?)
+    if policy.lora().is_some() {
+        policy.save_lora(folder.join("adapter"))?;
+    }
+    Ok(policy.merged().save_folder(folder, &SaveOptions::default())?)
 }
 
 /// Reads a model folder.

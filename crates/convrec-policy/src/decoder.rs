@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::cache::LayerCache;
 use crate::config::{ConfigError, Family, ModelConfig};
+use crate::lora::{Lora, LoraConfig};
 use crate::rope::{RotaryFrequencies, Rotation};
 
 /// A decoder-only language model: the weights, their shape, and where they are.
@@ -18,6 +19,9 @@ use crate::rope::{RotaryFrequencies, Rotation};
 pub struct Policy {
     pub(crate) model: Decoder,
     pub(crate) lm_head: Option<Linear>,
+    /// The shape of the adapters in the blocks, where there are any.
+    #[module(skip)]
+    pub(crate) lora: Option<LoraConfig>,
     #[module(skip)]
     config: ModelConfig,
     #[module(skip)]
@@ -62,8 +66,9 @@ struct Mlp {
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
     /// `[out, in]`
-    weight: Param<Tensor<2>>,
+    pub(crate) weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
+    pub(crate) lora: Option<Lora>,
 }
 
 #[derive(Module, Debug)]
@@ -143,7 +148,8 @@ impl Policy {
             norm: init.norm(d, c),
         };
         let lm_head = (!c.tie_word_embeddings).then(|| init.linear(c.vocab_size, d, 1.0, false));
-        Ok(Self { model, lm_head, frequencies: RotaryFrequencies::new(config), config: config.clone() })
+        let frequencies = RotaryFrequencies::new(config);
+        Ok(Self { model, lm_head, lora: None, frequencies, config: config.clone() })
     }
 
     /// The shape of this policy.
@@ -238,6 +244,16 @@ impl Policy {
     }
 }
 
+impl Decoder {
+    /// The projections of each block, in the order of [`Projection::ALL`](crate::lora::Projection::ALL).
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = [&mut Linear; 7]> {
+        self.layers.iter_mut().map(|Block { self_attn: a, mlp: m, .. }| {
+            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = a;
+            [q_proj, k_proj, v_proj, o_proj, &mut m.gate_proj, &mut m.up_proj, &mut m.down_proj]
+        })
+    }
+}
+
 impl Attention {
     /// x `[B, T, D]` to `[B, T, D]`. Grouped queries: the queries that share a key/value head lie along one axis.
     fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<&mut LayerCache>) -> Tensor<3> {
@@ -283,7 +299,12 @@ impl Mlp {
 
 impl Linear {
     fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
+        let added = self.lora.as_ref().map(|lora| lora.forward(x.clone()));
         let y = convrec_kernels::linear(x, self.weight.val());
+        let y = match added {
+            Some(added) => y + added,
+            None => y,
+        };
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
@@ -339,7 +360,7 @@ impl Init<'_> {
     fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
         let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
         let bias = bias.then(|| self.param(Tensor::zeros([out], self.device)));
-        Linear { weight, bias }
+        Linear { weight, bias, lora: None }
     }
 
     fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {

@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::decoder::Policy;
 use crate::error::WeightsError;
 use crate::safetensors_file::{Named, SafetensorsFile, WeightType, write};
-use crate::weights::{Source, load, weights};
+use crate::weights::{Source, load, model_name, refuse_adapter, weights};
 
 const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";
@@ -66,7 +66,7 @@ impl Policy {
         let folder = folder.as_ref();
         let config = ModelConfig::load_folder(folder)?;
         let policy = Self::blank(&config, device).map_err(WeightsError::config(&folder.join(CONFIG)))?;
-        load(policy, source(folder)?)
+        load(policy, source(folder)?, model_name)
     }
 
     /// Writes a model folder that transformers and [`Policy::load_folder`] read: `config.json` and the weights, of which
@@ -76,12 +76,14 @@ impl Policy {
     /// next load that says what is missing; never a mixture of the two.
     ///
     /// # Errors
-    /// When a file cannot be written, or a number does not fit `dtype`.
+    /// When a file cannot be written, a number does not fit `dtype`, or the policy has an adapter (save what
+    /// [`Policy::merged`] gives, or the adapter alone by [`Policy::save_lora`]).
     pub fn save_folder(&self, folder: impl AsRef<Path>, options: &SaveOptions) -> Result<(), WeightsError> {
         let folder = folder.as_ref();
+        refuse_adapter(self, folder)?;
         fs::create_dir_all(folder).map_err(WeightsError::file("write", folder))?;
         let kind = options.dtype;
-        let shards = split(weights(self), kind, options.max_shard_bytes);
+        let shards = split(weights(self, model_name), kind, options.max_shard_bytes);
         let names: Vec<String> = match shards.len() {
             1 => vec![SINGLE.into()],
             n => (1..=n).map(|shard| format!("model-{shard:05}-of-{n:05}.safetensors")).collect(),

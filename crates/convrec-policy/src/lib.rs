@@ -84,6 +84,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Adapters
+//!
+//! [`Policy::with_lora`] freezes the weights and puts low-rank matrices beside those of a [`LoraConfig`]'s projections; an
+//! optimiser then steps these alone. [`Policy::without_lora`] is the policy before, sharing its weights: the reference of
+//! a KL penalty costs no memory. [`Policy::merged`] is a plain policy to be saved as a model; [`Policy::save_lora`] and
+//! [`Policy::load_lora`] write and read the adapter alone, in the layout of the PEFT library.
+//!
 //! # How sampling is made fast, and kept equal
 //!
 //! - A prompt is run once for all of its completions; their queries meet its keys in one product.
@@ -95,7 +102,7 @@
 //! # Limits
 //!
 //! No quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no sliding windows, no rotary scaling
-//! but Llama 3's.
+//! but Llama 3's. Adapters sit on the seven projections of all blocks, without dropout.
 
 mod aside;
 mod cache;
@@ -108,6 +115,8 @@ mod generate;
 mod generation_config;
 mod hugging_face;
 mod log_probs;
+mod lora;
+mod peft;
 mod rope;
 mod safetensors_file;
 mod sampling;
@@ -121,5 +130,6 @@ pub use folder::SaveOptions;
 pub use generate::{Completion, Generation};
 pub use generation_config::GenerationDefaults;
 pub use log_probs::{Sequence, TokenLogProbs};
+pub use lora::{LoraConfig, Projection};
 pub use safetensors_file::WeightType;
 pub use sampling::Sampling;

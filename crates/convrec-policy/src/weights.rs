@@ -17,25 +17,46 @@ impl Policy {
     /// For weights that go into a folder there is [`Policy::save_folder`]. Tied embeddings are written once.
     ///
     /// # Errors
-    /// When the device cannot give the weights.
+    /// When the policy has an adapter, which such a file cannot hold.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, WeightsError> {
         let mut bytes = Vec::new();
-        write(&mut bytes, &weights(self), WeightType::F32).map_err(WeightsError::file("write", Path::new(BYTES)))?;
+        refuse_adapter(self, Path::new(BYTES))?;
+        write(&mut bytes, &weights(self, model_name), WeightType::F32)
+            .map_err(WeightsError::file("write", Path::new(BYTES)))?;
         Ok(bytes)
     }
 
-    /// Replaces all weights by those in the bytes of a `model.safetensors` file, as [`Policy::load_folder`] reads them.
+    /// Replaces all weights by those in the bytes of a `model.safetensors` file, as [`Policy::load_folder`] reads them. An
+    /// adapter stays.
     ///
     /// # Errors
     /// When the bytes are no safetensors file, or a tensor is missing, unknown or of another shape: the error names it.
     pub fn load_safetensors(self, bytes: &[u8]) -> Result<Self, WeightsError> {
         let file = SafetensorsFile::open(Path::new(BYTES), Cursor::new(bytes))?;
-        load(self, Source::of_one(file))
+        load(self, Source::of_one(file), model_name)
     }
 }
 
 /// Where the weights come from, when they are in no file.
 const BYTES: &str = "(bytes)";
+
+/// The name in a file of the parameter at a path in the policy; `None` for those that the file has not.
+pub(crate) type Naming = fn(&str) -> Option<String>;
+
+/// Of a model's own weights, without adapters.
+pub(crate) fn model_name(path: &str) -> Option<String> {
+    (!path.contains(".lora.")).then(|| path.to_string())
+}
+
+/// A model's files hold no adapter, and nobody should lose one without a word.
+pub(crate) fn refuse_adapter(policy: &Policy, path: &Path) -> Result<(), WeightsError> {
+    match policy.lora() {
+        Some(_) => {
+            Err(WeightsError::format(path, "the policy has an adapter; save what `merged` gives, or `save_lora`"))
+        }
+        None => Ok(()),
+    }
+}
 
 /// Files of weights, and which tensor is in which.
 pub(crate) struct Source<R> {
@@ -70,16 +91,17 @@ impl<R: Read + Seek> Source<R> {
     }
 }
 
-/// Replaces all weights of `policy`, one after the other.
-pub(crate) fn load<R: Read + Seek>(policy: Policy, source: Source<R>) -> Result<Policy, WeightsError> {
-    source.check(&shapes(&policy), policy.lm_head.is_none())?;
-    let mut load = Load { path: vec![], source, failed: None };
+/// Replaces all weights of `policy` that have a name, one after the other.
+pub(crate) fn load<R: Read + Seek>(policy: Policy, source: Source<R>, name: Naming) -> Result<Policy, WeightsError> {
+    source.check(&shapes(&policy, name), policy.lm_head.is_none())?;
+    let mut load = Load { path: vec![], name, source, failed: None };
     let policy = policy.map(&mut load);
     load.failed.map_or(Ok(policy), Err)
 }
 
 struct Load<R> {
     path: Vec<String>,
+    name: Naming,
     source: Source<R>,
     failed: Option<WeightsError>,
 }
@@ -94,10 +116,7 @@ impl<R: Read + Seek> ModuleMapper for Load<R> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.failed.is_some() {
-            return param;
-        }
-        let name = self.path.join(".");
+        let Some(name) = (self.name)(&self.path.join(".")).filter(|_| self.failed.is_none()) else { return param };
         match self.source.files[self.source.places[&name]].read(&name) {
             Ok(numbers) => {
                 let data = TensorData::new(numbers, param.lazy_shape());
@@ -115,36 +134,37 @@ impl<R: Read + Seek> ModuleMapper for Load<R> {
 /// Visits the weights with their names.
 struct Visit<T, F> {
     path: Vec<String>,
+    name: Naming,
     found: Vec<Named<T>>,
     values: F,
 }
 
 /// Names and shapes, in the order of the file.
-fn shapes(policy: &Policy) -> Vec<Named<()>> {
+fn shapes(policy: &Policy, name: Naming) -> Vec<Named<()>> {
     struct Shapes;
     impl Values<()> for Shapes {
         fn of<const D: usize>(&self, _: &Param<Tensor<D>>) {}
     }
-    visit(policy, Shapes)
+    visit(policy, name, Shapes)
 }
 
 /// The weights, in the order of the file; nothing is copied.
-pub(crate) fn weights(policy: &Policy) -> Vec<Named<Tensor<1>>> {
+pub(crate) fn weights(policy: &Policy, name: Naming) -> Vec<Named<Tensor<1>>> {
     struct Flat;
     impl Values<Tensor<1>> for Flat {
         fn of<const D: usize>(&self, param: &Param<Tensor<D>>) -> Tensor<1> {
             param.val().flatten(0, D - 1)
         }
     }
-    visit(policy, Flat)
+    visit(policy, name, Flat)
 }
 
 trait Values<T> {
     fn of<const D: usize>(&self, param: &Param<Tensor<D>>) -> T;
 }
 
-fn visit<T>(policy: &Policy, values: impl Values<T>) -> Vec<Named<T>> {
-    let mut visit = Visit { path: vec![], found: vec![], values };
+fn visit<T>(policy: &Policy, name: Naming, values: impl Values<T>) -> Vec<Named<T>> {
+    let mut visit = Visit { path: vec![], name, found: vec![], values };
     policy.visit(&mut visit);
     visit.found
 }
@@ -159,7 +179,8 @@ impl<T, F: Values<T>> ModuleVisitor for Visit<T, F> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let shape = param.lazy_shape().to_vec();
-        self.found.push(Named { name: self.path.join("."), shape, values: self.values.of(param) });
+        if let Some(name) = (self.name)(&self.path.join(".")) {
+            self.found.push(Named { name, shape: param.lazy_shape().to_vec(), values: self.values.of(param) });
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use convrec_core::files::{self, write_atomic};
 use convrec_policy::{Policy, SaveOptions, WeightsError};
 use serde::{Deserialize, Serialize};
@@ -130,7 +129,11 @@ pub fn save(
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(io(&aside, "remove"))?;
     }
-    policy.save_folder(&aside, &SaveOptions::default())?;
+    match policy.lora() {
+        // The rest of the policy does not change, and is what the run was started with.
+        Some(_) => policy.save_lora(&aside)?,
+        None => policy.save_folder(&aside, &SaveOptions::default())?,
+    }
     write(&aside.join(OPTIMIZER), &optimizer)?;
     manifest.files = hashes(&aside)?;
     write(&aside.join(MANIFEST), &pretty(&manifest))?;
@@ -147,12 +150,14 @@ pub fn save(
 
 /// Reads a checkpoint of the run that `expected` describes (`step` and `files` aside): its step, policy and optimiser.
 ///
+/// `first` is the policy that the run was started with. If that has an adapter, the checkpoint holds the adapter alone.
+///
 /// # Errors
 /// When a file is missing or damaged, or the checkpoint is of another run; the error names the first difference.
 pub fn load(
     checkpoint: &Path,
     expected: &Manifest,
-    device: &Device,
+    first: Policy,
 ) -> Result<(usize, Policy, Vec<u8>), CheckpointError> {
     let path = checkpoint.join(MANIFEST);
     let manifest: Manifest = serde_json::from_str(&files::read_text(&path)?)
@@ -167,7 +172,11 @@ pub fn load(
             return Err(CheckpointError::Damaged { path, problem: format!("SHA-256 {found}, expected {hash}") });
         }
     }
-    Ok((manifest.step, Policy::load_folder(checkpoint, device)?, read(&checkpoint.join(OPTIMIZER))?))
+    let policy = match first.lora() {
+        Some(_) => first.load_lora(checkpoint)?,
+        None => Policy::load_folder(checkpoint, &first.device())?,
+    };
+    Ok((manifest.step, policy, read(&checkpoint.join(OPTIMIZER))?))
 }
 
 fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
