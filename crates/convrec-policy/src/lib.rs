@@ -66,6 +66,9 @@
 //! | `model.safetensors` as bytes | [`Policy::load_safetensors`] | [`Policy::to_safetensors`] |
 //! | `generation_config.json` | [`GenerationDefaults::load_folder`] | |
 //!
+//! With the feature `hub`, `Policy::load_hub` fetches the folder by a model's name. (No hub is within reach of this
+//! project's tests: that part is compiled, and otherwise untested.)
+//!
 //! Matrices are `[out, in]`; `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the output matrix; rotary
 //! positions turn dimension i together with i + head_dim / 2. Files hold f32, f16 or bf16 ([`WeightType`]). Weights are
 //! held in f32 whatever the file has: at the learning rates of reinforcement learning a bf16 weight does not move.
@@ -113,6 +116,8 @@ mod error;
 mod folder;
 mod generate;
 mod generation_config;
+#[cfg(feature = "hub")]
+mod hub;
 mod hugging_face;
 mod log_probs;
 mod lora;
@@ -129,6 +134,8 @@ pub use error::WeightsError;
 pub use folder::SaveOptions;
 pub use generate::{Completion, Generation};
 pub use generation_config::GenerationDefaults;
+#[cfg(feature = "hub")]
+pub use hub::{HubError, fetch_model};
 pub use log_probs::{Sequence, TokenLogProbs};
 pub use lora::{LoraConfig, Projection};
 pub use safetensors_file::WeightType;
