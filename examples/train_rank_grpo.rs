@@ -55,7 +55,8 @@ fn run(options: &Options) -> Outcome {
     let training = &options.training;
     let (policy, language) = model_folder::load(&options.model, &device()?.autodiff())?;
     let defaults = RlConfig { max_new_tokens: language.format.max_new_tokens, ..defaults(options.algorithm) };
-    let mut config = training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
+    let mut config =
+        training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora))?;
     settings::set(&mut config.prompts_per_step, options.prompts_per_step);
     settings::set(&mut config.group_size, options.group_size);
     settings::set(&mut config.updates_per_batch, options.updates_per_batch);
@@ -76,8 +77,8 @@ fn run(options: &Options) -> Outcome {
     let mut inputs = model_folder::hashes(&[
         ("the catalog", &training.catalog),
         ("the conversations file", &options.conversations),
-        ("the model's file of weights", &options.model.join("model.safetensors")),
     ])?;
+    inputs.insert("the model's weights".into(), model_folder::weights_hash(&options.model)?);
     inputs.extend(language.hashes()?);
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
     let bar = show::bar("RL", config.steps);

@@ -47,8 +47,9 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = training
-        .settings(defaults(options.model.is_some()), |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed))?;
+    let mut config = training.settings(defaults(options.model.is_some()), |c| {
+        (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
+    })?;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }

@@ -8,9 +8,7 @@ use clap::ValueEnum;
 use convrec_catalog::Catalog;
 use convrec_core::Item;
 use convrec_examples::device::device;
-use convrec_policy::{
-    Allowed, Completion, Constraint, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs,
-};
+use convrec_policy::{Allowed, Completion, Constraint, Generation, Policy, Sampling, Sequence, TokenLogProbs};
 use convrec_text::{ListCursor, ListFormat, ListTrie, TextTokenizer};
 use convrec_train::{Accumulator, OptimizerConfig, Updates};
 use convrec_world::World;
@@ -86,9 +84,7 @@ pub fn prepare(options: &Options) -> Result<Repetition, Error> {
 
 /// On an autodiff device.
 fn load(options: &Options) -> Result<Policy, Error> {
-    let config = ModelConfig::from_hugging_face(&std::fs::read_to_string(options.model.join("config.json"))?)?;
-    let weights = std::fs::read(options.model.join("model.safetensors"))?;
-    let policy = Policy::new(&config, 0, &device()?.autodiff())?.load_safetensors(weights)?;
+    let policy = Policy::load_folder(&options.model, &device()?.autodiff())?;
     Ok(policy.with_gradient_checkpointing(options.gradient_checkpointing))
 }
 

@@ -8,10 +8,10 @@ use std::path::Path;
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::files::{self, write_atomic};
-use convrec_policy::Policy;
+use convrec_policy::{Policy, SaveOptions};
 use convrec_text::{ChatFormat, ChatTemplate, ListFormat, PromptFormat, TextTokenizer};
 use convrec_train::Task;
-use convrec_train::checkpoint::{load_policy, save_policy, sha256};
+use convrec_train::checkpoint::{sha256, sha256_file};
 use convrec_train::evaluate::Decoding;
 use serde::{Deserialize, Serialize};
 
@@ -152,13 +152,16 @@ impl Language {
     }
 }
 
-/// Writes a model folder.
+/// Writes a model folder. A policy with an adapter is written merged, and the adapter alone into the folder `adapter` in it.
 ///
 /// # Errors
 /// When a file cannot be written.
 pub fn save(folder: &Path, policy: &Policy, language: &Language) -> Result<(), Box<dyn Error>> {
     language.save(folder)?;
-    Ok(save_policy(policy, folder)?)
+    if policy.lora().is_some() {
+        policy.save_lora(folder.join("adapter"))?;
+    }
+    Ok(policy.merged().save_folder(folder, &SaveOptions::default())?)
 }
 
 /// Reads a model folder: one that [`save`] wrote, or a chat model's as it is published.
@@ -168,7 +171,7 @@ pub fn save(folder: &Path, policy: &Policy, language: &Language) -> Result<(), B
 pub fn load(folder: &Path, device: &Device) -> Result<(Policy, Language), Box<dyn Error>> {
     // First what is read in no time.
     let language = Language::load(folder)?;
-    let policy = load_policy(folder, device)?;
+    let policy = Policy::load_folder(folder, device)?;
     let (tokens, known) = (language.tokenizer.vocab_size(), policy.config().vocab_size);
     if tokens > known {
         let problem = "expected at most as many: the tokenizer is of another model";
@@ -184,11 +187,25 @@ pub fn load(folder: &Path, device: &Device) -> Result<(Policy, Language), Box<dy
 /// # Errors
 /// When a file cannot be read.
 pub fn hashes(named: &[(&str, &Path)]) -> Result<BTreeMap<String, String>, files::Error> {
-    let hash = |(name, path): &(&str, &Path)| {
-        let bytes = std::fs::read(path).map_err(|e| files::Error::new("read", *path, e))?;
-        Ok(((*name).to_string(), sha256(&bytes)))
-    };
-    named.iter().map(hash).collect()
+    named.iter().map(|(name, path)| Ok(((*name).to_string(), sha256_file(path)?))).collect()
+}
+
+/// SHA-256 of the config and the weights of a model's folder, in however many files they are.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn weights_hash(folder: &Path) -> Result<String, files::Error> {
+    let read = |e| files::Error::new("read", folder, e);
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name == "config.json" || (name.starts_with("model") && name.contains(".safetensors")) {
+            lines.push(format!("{} {name}\n", sha256_file(&path)?));
+        }
+    }
+    lines.sort();
+    Ok(sha256(lines.concat().as_bytes()))
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn is_choice(settings: &Value, over: &Map<String, Value>) -> bool {
 }
 
 /// Replaces `field` where a flag was given.
-pub fn set<T: Copy>(field: &mut T, flag: Option<T>) {
+pub fn set<T>(field: &mut T, flag: Option<T>) {
     if let Some(value) = flag {
         *field = value;
     }
@@ -48,6 +48,7 @@ pub fn set<T: Copy>(field: &mut T, flag: Option<T>) {
 
 #[cfg(test)]
 mod tests {
+    use convrec_policy::{LoraConfig, Projection};
     use convrec_train::{RlConfig, SftConfig};
     use rank_grpo::LossConfig;
 
@@ -89,6 +90,16 @@ mod tests {
             let read = read(Some(file(&text).path()), RlConfig::default()).unwrap();
             assert_eq!(read, config.printable());
         }
+    }
+
+    #[test]
+    fn an_adapter_goes_through_a_file() {
+        let read = |text: &str| read(Some(file(text).path()), SftConfig::default()).unwrap();
+        assert_eq!(read("steps = 3").lora, None);
+        let config = read("[lora]\nrank = 4\ntargets = [\"q_proj\"]\n");
+        let lora = LoraConfig { rank: 4, targets: vec![Projection::QProj], ..LoraConfig::default() };
+        assert_eq!(config.lora, Some(lora));
+        assert_eq!(read(&toml::to_string(&config).unwrap()), config);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use convrec_catalog::Catalog;
 use convrec_core::{Example, jsonl};
+use convrec_policy::{LoraConfig, Projection};
 use convrec_train::{RunOptions, Sample, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -50,6 +51,16 @@ pub struct TrainingOptions {
     /// Of everything random.
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Train low-rank adapters of this rank, and leave the weights as they are. The trained model has them merged; they
+    /// alone lie in its folder `adapter`.
+    #[arg(long)]
+    pub lora_rank: Option<usize>,
+    /// What adapters add is scaled by alpha / rank.
+    #[arg(long)]
+    pub lora_alpha: Option<f64>,
+    /// The projections with an adapter: some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.
+    #[arg(long, value_delimiter = ',')]
+    pub lora_targets: Option<Vec<Projection>>,
     /// Steps between evaluations; 0 is never.
     #[arg(long, default_value_t = 100)]
     pub evaluate_every: usize,
@@ -66,13 +77,19 @@ impl TrainingOptions {
     pub fn settings<T: DeserializeOwned + Serialize>(
         &self,
         defaults: T,
-        common: impl FnOnce(&mut T) -> (&mut usize, &mut f64, &mut u64),
+        common: impl FnOnce(&mut T) -> (&mut usize, &mut f64, &mut u64, &mut Option<LoraConfig>),
     ) -> Result<T, Box<dyn Error>> {
         let mut config = settings::read(self.config.as_deref(), defaults)?;
-        let (steps, learning_rate, seed) = common(&mut config);
+        let (steps, learning_rate, seed, lora) = common(&mut config);
         settings::set(steps, self.steps);
         settings::set(learning_rate, self.learning_rate);
         settings::set(seed, self.seed);
+        if self.lora_rank.is_some() || self.lora_alpha.is_some() || self.lora_targets.is_some() {
+            let lora = lora.get_or_insert_default();
+            settings::set(&mut lora.rank, self.lora_rank);
+            settings::set(&mut lora.alpha, self.lora_alpha);
+            settings::set(&mut lora.targets, self.lora_targets.clone());
+        }
         Ok(config)
     }
 

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::cache::LayerCache;
 use crate::config::{ConfigError, Family, ModelConfig};
+use crate::lora::{Lora, LoraConfig};
 use crate::rope::{RotaryFrequencies, Rotation};
 
 /// A decoder-only language model: the weights, their shape, and where they are.
@@ -19,6 +20,9 @@ use crate::rope::{RotaryFrequencies, Rotation};
 pub struct Policy {
     pub(crate) model: Decoder,
     pub(crate) lm_head: Option<Linear>,
+    /// The shape of the adapters in the blocks, where there are any.
+    #[module(skip)]
+    pub(crate) lora: Option<LoraConfig>,
     #[module(skip)]
     config: ModelConfig,
     #[module(skip)]
@@ -65,8 +69,9 @@ struct Mlp {
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
     /// `[out, in]`
-    weight: Param<Tensor<2>>,
+    pub(crate) weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
+    pub(crate) lora: Option<Lora>,
 }
 
 #[derive(Module, Debug)]
@@ -105,8 +110,16 @@ impl Policy {
     /// # Errors
     /// When `config` makes no sense.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
+        Self::build(config, Init { rng: Some(ChaCha8Rng::seed_from_u64(seed)), next_id: 0, device })
+    }
+
+    /// A policy whose matrices take no memory until they are set, or read as zeros.
+    pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
+        Self::build(config, Init { rng: None, next_id: 0, device })
+    }
+
+    fn build(config: &ModelConfig, mut init: Init<'_>) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut init = Init { rng: ChaCha8Rng::seed_from_u64(seed), next_id: 0, device };
         let c = config;
         let (d, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
         let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
@@ -139,7 +152,7 @@ impl Policy {
         };
         let lm_head = (!c.tie_word_embeddings).then(|| init.linear(c.vocab_size, d, 1.0, false));
         let frequencies = RotaryFrequencies::new(config);
-        Ok(Self { model, lm_head, frequencies, config: config.clone(), checkpoints: false })
+        Ok(Self { model, lm_head, lora: None, frequencies, config: config.clone(), checkpoints: false })
     }
 
     /// Whether training keeps only the inputs of the blocks and computes the rest once more on the way back
@@ -254,6 +267,16 @@ impl Policy {
     }
 }
 
+impl Decoder {
+    /// The projections of each block, in the order of [`Projection::ALL`](crate::lora::Projection::ALL).
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = [&mut Linear; 7]> {
+        self.layers.iter_mut().map(|Block { self_attn: a, mlp: m, .. }| {
+            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = a;
+            [q_proj, k_proj, v_proj, o_proj, &mut m.gate_proj, &mut m.up_proj, &mut m.down_proj]
+        })
+    }
+}
+
 impl Attention {
     /// x `[M, D]` to `[M, D]`.
     fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>, layer: usize) -> Tensor<2> {
@@ -287,7 +310,12 @@ impl Mlp {
 
 impl Linear {
     fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
+        let added = self.lora.as_ref().map(|lora| lora.forward(x.clone()));
         let y = convrec_kernels::linear(x, self.weight.val());
+        let y = match added {
+            Some(added) => y + added,
+            None => y,
+        };
         match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
             None => y,
@@ -309,7 +337,8 @@ pub(crate) fn indices(values: impl Iterator<Item = usize>, device: &Device) -> T
 
 /// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter after a restart.
 struct Init<'a> {
-    rng: ChaCha8Rng,
+    /// `None` draws nothing: the weights will be read from a file.
+    rng: Option<ChaCha8Rng>,
     next_id: u64,
     device: &'a Device,
 }
@@ -323,24 +352,29 @@ impl Init<'_> {
     }
 
     fn matrix(&mut self, shape: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
-        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (self.normal() * deviation) as f32).collect();
+        let Some(rng) = &mut self.rng else {
+            self.next_id += 1;
+            let zeros = move |device: &Device, grad| Tensor::zeros(shape, device).set_require_grad(grad);
+            return Param::uninitialized(self.next_id.into(), zeros, self.device.clone(), true, shape.into());
+        };
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (normal(rng) * deviation) as f32).collect();
         self.param(Tensor::from_data(TensorData::new(values, shape), self.device))
     }
 
     fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
         let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
         let bias = bias.then(|| self.param(Tensor::zeros([out], self.device)));
-        Linear { weight, bias }
+        Linear { weight, bias, lora: None }
     }
 
     fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {
         RmsNorm { weight: self.param(Tensor::ones([width], self.device)), epsilon: config.rms_norm_eps }
     }
+}
 
-    /// Box and Muller's transform.
-    fn normal(&mut self) -> f64 {
-        use rand::RngExt;
-        let (u, v): (f64, f64) = (self.rng.random(), self.rng.random());
-        (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
-    }
+/// Box and Muller's transform.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    use rand::RngExt;
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
 }

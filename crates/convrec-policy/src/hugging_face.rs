@@ -28,9 +28,8 @@ impl ModelConfig {
     /// that this crate does not compute: another `model_type`, rotary scaling or activation, biases elsewhere, sliding
     /// windows. The error names the field.
     pub fn from_hugging_face(text: &str) -> Result<Self, ConfigError> {
-        let whole = |problem: String| ConfigError::new("(the whole file)", problem);
-        let value: Value = serde_json::from_str(text).map_err(|e| whole(format!("not JSON: {e}")))?;
-        let fields = Fields { map: value.as_object().ok_or_else(|| whole("expected a JSON object".into()))?, of: "" };
+        let map = read_object(text)?;
+        let fields = Fields { map: &map, of: "" };
         let family = read_family(&fields)?;
         refuse_unsupported(&fields, family)?;
         let (hidden_size, heads) = (fields.count("hidden_size")?, fields.count("num_attention_heads")?);
@@ -65,6 +64,11 @@ impl ModelConfig {
     /// Rotary parameters are written under their new and their old names. Ids of special tokens are written as null
     /// where there is none: a missing one would be taken for that of Llama 2.
     pub fn to_hugging_face(&self) -> String {
+        self.to_hugging_face_as("float32")
+    }
+
+    /// The same beside weights of another `dtype`, in torch's name: transformers loads them as the file says.
+    pub(crate) fn to_hugging_face_as(&self, dtype: &str) -> String {
         let (model_type, class) = self.family.names();
         let mut rope = match &self.rope_scaling {
             None => json!({ "rope_type": "default" }),
@@ -86,7 +90,7 @@ impl ModelConfig {
         let mut file = json!({
             "architectures": [class],
             "model_type": model_type,
-            "dtype": "float32",
+            "dtype": dtype,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -114,7 +118,17 @@ impl ModelConfig {
     }
 }
 
-const COUNT: &str = "a whole number";
+pub(crate) const COUNT: &str = "a whole number";
+
+/// The fields of a JSON object.
+pub(crate) fn read_object(text: &str) -> Result<Map<String, Value>, ConfigError> {
+    let whole = |problem: String| ConfigError::new("(the whole file)", problem);
+    match serde_json::from_str(text) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(whole("expected a JSON object".into())),
+        Err(e) => Err(whole(format!("not JSON: {e}"))),
+    }
+}
 
 fn read_family(fields: &Fields) -> Result<Family, ConfigError> {
     let name: String = fields.must("model_type", "a text")?;
@@ -185,7 +199,7 @@ fn read_rope(fields: &Fields) -> Result<(f64, Option<Llama3Scaling>), ConfigErro
 }
 
 /// One id, a list of them, or none.
-fn read_end_tokens(fields: &Fields) -> Result<Vec<u32>, ConfigError> {
+pub(crate) fn read_end_tokens(fields: &Fields) -> Result<Vec<u32>, ConfigError> {
     const EXPECTED: &str = "a token id, a list of them, or null";
     if fields.map.get("eos_token_id").is_some_and(Value::is_array) {
         return Ok(fields.maybe("eos_token_id", EXPECTED)?.unwrap_or_default());
@@ -194,19 +208,19 @@ fn read_end_tokens(fields: &Fields) -> Result<Vec<u32>, ConfigError> {
 }
 
 /// A JSON object, with its own name for errors.
-struct Fields<'a> {
-    map: &'a Map<String, Value>,
-    of: &'static str,
+pub(crate) struct Fields<'a> {
+    pub(crate) map: &'a Map<String, Value>,
+    pub(crate) of: &'static str,
 }
 
 impl<'a> Fields<'a> {
-    fn error(&self, field: &str, problem: String) -> ConfigError {
+    pub(crate) fn error(&self, field: &str, problem: String) -> ConfigError {
         let dot = if self.of.is_empty() { "" } else { "." };
         ConfigError::new(format!("{}{dot}{field}", self.of), problem)
     }
 
     /// null is as good as nothing.
-    fn maybe<T: DeserializeOwned>(&self, field: &str, expected: &str) -> Result<Option<T>, ConfigError> {
+    pub(crate) fn maybe<T: DeserializeOwned>(&self, field: &str, expected: &str) -> Result<Option<T>, ConfigError> {
         let value = self.map.get(field).filter(|value| !value.is_null());
         let read = |value: &Value| {
             T::deserialize(value).map_err(|_| self.error(field, format!("{value}; expected {expected}")))
@@ -214,11 +228,11 @@ impl<'a> Fields<'a> {
         value.map(read).transpose()
     }
 
-    fn must<T: DeserializeOwned>(&self, field: &str, expected: &str) -> Result<T, ConfigError> {
+    pub(crate) fn must<T: DeserializeOwned>(&self, field: &str, expected: &str) -> Result<T, ConfigError> {
         self.maybe(field, expected)?.ok_or_else(|| self.error(field, format!("missing; expected {expected}")))
     }
 
-    fn count(&self, field: &str) -> Result<usize, ConfigError> {
+    pub(crate) fn count(&self, field: &str) -> Result<usize, ConfigError> {
         self.must(field, COUNT)
     }
 

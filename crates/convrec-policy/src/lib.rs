@@ -61,24 +61,39 @@
 //!
 //! | file | in | out |
 //! |---|---|---|
+//! | the whole folder | [`Policy::load_folder`] | [`Policy::save_folder`] |
 //! | `config.json` | [`ModelConfig::from_hugging_face`] | [`ModelConfig::to_hugging_face`] |
-//! | `model.safetensors` | [`Policy::load_safetensors`] | [`Policy::to_safetensors`] |
+//! | `model.safetensors`, or `model-00001-of-0000n.safetensors` and their index | with the folder | with the folder |
+//! | `model.safetensors` as bytes | [`Policy::load_safetensors`] | [`Policy::to_safetensors`] |
+//! | `generation_config.json` | [`GenerationDefaults::load_folder`] | |
+//!
+//! With the feature `hub`, `Policy::load_hub` fetches the folder by a model's name. (No hub is within reach of this
+//! project's tests: that part is compiled, and otherwise untested.)
 //!
 //! Matrices are `[out, in]`; `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the output matrix; rotary
-//! positions turn dimension i together with i + head_dim / 2. Weights are held in f32 whatever the file has: at the
-//! learning rates of reinforcement learning a bf16 weight does not move.
+//! positions turn dimension i together with i + head_dim / 2. Files hold f32, f16 or bf16 ([`WeightType`]). Weights are
+//! held in f32 whatever the file has: at the learning rates of reinforcement learning a bf16 weight does not move.
 //!
 //! ```
 //! # use burn::tensor::Device;
-//! # use convrec_policy::{ModelConfig, Policy};
+//! # use convrec_policy::{ModelConfig, Policy, SaveOptions};
 //! # let policy = Policy::new(&ModelConfig::small(64, 32, 2, 4), 1, &Device::flex())?;
-//! let (config, weights) = (policy.config().to_hugging_face(), policy.to_safetensors()?);
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! policy.save_folder(folder, &SaveOptions { max_shard_bytes: 10_000, ..SaveOptions::default() })?;
+//! assert!(folder.join("model.safetensors.index.json").exists()); // more than 10 kB
 //!
-//! let config = ModelConfig::from_hugging_face(&config)?;
-//! let same = Policy::new(&config, 0, &Device::flex())?.load_safetensors(weights.clone())?;
-//! assert_eq!(same.to_safetensors()?, weights);
+//! let same = Policy::load_folder(folder, &Device::flex())?;
+//! assert_eq!(same.to_safetensors()?, policy.to_safetensors()?);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Adapters
+//!
+//! [`Policy::with_lora`] freezes the weights and puts low-rank matrices beside those of a [`LoraConfig`]'s projections; an
+//! optimiser then steps these alone. [`Policy::without_lora`] is the policy before, sharing its weights: the reference of
+//! a KL penalty costs no memory. [`Policy::merged`] is a plain policy to be saved as a model; [`Policy::save_lora`] and
+//! [`Policy::load_lora`] write and read the adapter alone, in the layout of the PEFT library.
 //!
 //! # How sampling is made fast, and kept equal
 //!
@@ -93,19 +108,29 @@
 //!
 //! # Limits
 //!
-//! One `model.safetensors` per model, no quantised weights, no sliding windows, no rotary scaling but Llama 3's.
+//! No quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no sliding windows, no rotary scaling
+//! but Llama 3's. Adapters sit on the seven projections of all blocks, without dropout.
 
+mod aside;
 mod beam;
 mod cache;
 mod config;
 mod constraint;
 mod decoder;
+mod error;
+mod folder;
 mod generate;
+mod generation_config;
+#[cfg(feature = "hub")]
+mod hub;
 mod hugging_face;
 mod log_probs;
+mod lora;
+mod peft;
 mod recompute;
 mod rope;
 mod row;
+mod safetensors_file;
 mod sampling;
 mod session;
 mod weights;
@@ -114,8 +139,14 @@ pub use beam::Beam;
 pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig};
 pub use constraint::{Allowed, Constraint};
 pub use decoder::Policy;
+pub use error::WeightsError;
+pub use folder::SaveOptions;
 pub use generate::{Completion, Generation};
+pub use generation_config::GenerationDefaults;
+#[cfg(feature = "hub")]
+pub use hub::{HubError, fetch_model};
 pub use log_probs::{Sequence, TokenLogProbs};
+pub use lora::{LoraConfig, Projection};
 pub use recompute::Tape;
+pub use safetensors_file::WeightType;
 pub use sampling::Sampling;
-pub use weights::WeightsError;

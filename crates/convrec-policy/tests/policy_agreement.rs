@@ -115,7 +115,7 @@ fn parameters_are_numbered_and_trainable() {
         let plain = Policy::new(&config, 3, &device()).unwrap();
         let ids = burn::module::list_param_ids(&plain);
         assert_eq!(ids, burn::module::list_param_ids(&Policy::new(&config, 4, &device().autodiff()).unwrap()));
-        let loaded = plain.clone().load_safetensors(plain.to_safetensors().unwrap()).unwrap();
+        let loaded = plain.clone().load_safetensors(&plain.to_safetensors().unwrap()).unwrap();
         assert_eq!(ids, burn::module::list_param_ids(&loaded));
         let prompt = tokens(6, config.vocab_size, 1);
         for policy in [plain.train(), loaded.train()] {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use burn::module::{ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use common::{assert_close, device, generation, ids, load, read_tensors, recompute, to_vec};
+use common::{assert_close, device, generation, ids, read_tensors, recompute, to_vec};
 use convrec_policy::{Completion, Generation, Policy, Sampling, Sequence};
 use convrec_testdata::{golden, golden_as, golden_path};
 use serde::Deserialize;
@@ -94,7 +94,7 @@ fn on_each_model(device: &burn::tensor::Device, test: impl Fn(&Policy, &Expected
     assert!(!models.is_empty());
     for model in models {
         let name = model["name"].as_str().unwrap();
-        let policy = load(golden_path(&format!("models/{name}/config.json")).parent().unwrap(), device);
+        let policy = Policy::load_folder(golden_path(&format!("models/{name}")), device).unwrap();
         let expected: Expected = golden_as(&format!("models_expected/{name}/expected.json"));
         let tensors = read_tensors(&golden_path(&format!("models_expected/{name}/expected.safetensors")));
         test(&policy, &expected, &tensors);

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{assert_close, device, generation, load, recompute};
-use convrec_policy::{Generation, Sampling, Sequence};
+use common::{assert_close, device, generation, recompute};
+use convrec_policy::{Generation, Policy, Sampling, Sequence};
 use convrec_testdata::{golden, model_path};
 
 /// "logits 2e-3, token logps 1e-3 absolute", as the golden file says.
@@ -12,7 +12,7 @@ const TOLERANCE: f64 = 1e-3;
 #[test]
 fn smollm2() {
     let Some(folder) = model_path("smollm2-135m-instruct") else { return };
-    let policy = load(&folder, &device());
+    let policy = Policy::load_folder(&folder, &device()).unwrap();
     for (n, case) in golden("real_models.json")["smollm2"]["cases"].as_array().unwrap().iter().enumerate() {
         let numbers = |field: &str| case[field].as_array().unwrap().iter().map(|x| x.as_f64().unwrap());
         let ids: Vec<u32> = numbers("input_ids").map(|id| id as u32).collect();

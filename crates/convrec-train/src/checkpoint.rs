@@ -1,20 +1,17 @@
 //! Checkpoints: a folder with everything a run needs to go on, and a manifest that says what it is and proves it whole.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use convrec_core::files::{self, write_atomic};
-use convrec_policy::{ConfigError, ModelConfig, Policy, WeightsError};
+use convrec_policy::{Policy, SaveOptions, WeightsError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 const MANIFEST: &str = "manifest.json";
-const WEIGHTS: &str = "model.safetensors";
-const CONFIG: &str = "config.json";
 const OPTIMIZER: &str = "optimizer.bpk";
 
 /// What a checkpoint is of.
@@ -56,48 +53,40 @@ pub enum CheckpointError {
         /// The first difference.
         difference: String,
     },
-    /// The weights do not fit.
-    #[error("{path}: {source}")]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: WeightsError,
-    },
-    /// The model's shape makes no sense.
-    #[error("{path}: {source}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ConfigError,
-    },
+    /// The model's files do not fit, or cannot be written.
+    #[error(transparent)]
+    Model(#[from] WeightsError),
 }
 
 /// SHA-256 in hexadecimal digits, as [`Manifest::inputs`] holds it.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(Sha256::digest(bytes))
 }
 
-/// Writes a policy's weights and shape into a folder, each file replaced whole.
+/// [`sha256`] of a file, which may be larger than memory.
 ///
 /// # Errors
-/// When a file cannot be written.
-pub fn save_policy(policy: &Policy, folder: &Path) -> Result<(), CheckpointError> {
-    write(folder, &policy_files(policy, folder)?)
+/// When it cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String, files::Error> {
+    let mut hasher = Sha256::new();
+    let mut hash = || -> io::Result<()> {
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
+        loop {
+            let part = file.fill_buf()?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            hasher.update(part);
+            let read = part.len();
+            file.consume(read);
+        }
+    };
+    hash().map_err(|e| files::Error::new("read", path, e))?;
+    Ok(hexadecimal(hasher.finalize()))
 }
 
-/// Reads a policy from a folder with `config.json` and `model.safetensors`.
-///
-/// # Errors
-/// When a file cannot be read or does not fit the other; the error names it.
-pub fn load_policy(folder: &Path, device: &Device) -> Result<Policy, CheckpointError> {
-    let path = folder.join(CONFIG);
-    let config = ModelConfig::from_hugging_face(&files::read_text(&path)?);
-    let policy = config.and_then(|config| Policy::new(&config, 0, device));
-    let policy = policy.map_err(|source| CheckpointError::Config { path, source })?;
-    let path = folder.join(WEIGHTS);
-    policy.load_safetensors(read(&path)?).map_err(|source| CheckpointError::Weights { path, source })
+fn hexadecimal(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The checkpoint folders of a run, oldest first, with their steps.
@@ -140,11 +129,14 @@ pub fn save(
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(io(&aside, "remove"))?;
     }
-    let mut contents = policy_files(policy, &aside)?;
-    contents.insert(OPTIMIZER, optimizer);
-    manifest.files = contents.iter().map(|(name, bytes)| ((*name).to_string(), sha256(bytes))).collect();
-    contents.insert(MANIFEST, pretty(&manifest));
-    write(&aside, &contents)?;
+    match policy.lora() {
+        // The rest of the policy does not change, and is what the run was started with.
+        Some(_) => policy.save_lora(&aside)?,
+        None => policy.save_folder(&aside, &SaveOptions::default())?,
+    }
+    write(&aside.join(OPTIMIZER), &optimizer)?;
+    manifest.files = hashes(&aside)?;
+    write(&aside.join(MANIFEST), &pretty(&manifest))?;
     if target.exists() {
         fs::remove_dir_all(&target).map_err(io(&target, "remove"))?;
     }
@@ -158,12 +150,14 @@ pub fn save(
 
 /// Reads a checkpoint of the run that `expected` describes (`step` and `files` aside): its step, policy and optimiser.
 ///
+/// `first` is the policy that the run was started with. If that has an adapter, the checkpoint holds the adapter alone.
+///
 /// # Errors
 /// When a file is missing or damaged, or the checkpoint is of another run; the error names the first difference.
 pub fn load(
     checkpoint: &Path,
     expected: &Manifest,
-    device: &Device,
+    first: Policy,
 ) -> Result<(usize, Policy, Vec<u8>), CheckpointError> {
     let path = checkpoint.join(MANIFEST);
     let manifest: Manifest = serde_json::from_str(&files::read_text(&path)?)
@@ -173,12 +167,16 @@ pub fn load(
     }
     for (name, hash) in &manifest.files {
         let path = checkpoint.join(name);
-        let found = sha256(&read(&path)?);
+        let found = sha256_file(&path)?;
         if found != *hash {
             return Err(CheckpointError::Damaged { path, problem: format!("SHA-256 {found}, expected {hash}") });
         }
     }
-    Ok((manifest.step, load_policy(checkpoint, device)?, read(&checkpoint.join(OPTIMIZER))?))
+    let policy = match first.lora() {
+        Some(_) => first.load_lora(checkpoint)?,
+        None => Policy::load_folder(checkpoint, &first.device())?,
+    };
+    Ok((manifest.step, policy, read(&checkpoint.join(OPTIMIZER))?))
 }
 
 fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
@@ -207,10 +205,15 @@ fn first_difference(path: &str, found: &Value, expected: &Value) -> Option<Strin
     }
 }
 
-fn policy_files(policy: &Policy, folder: &Path) -> Result<BTreeMap<&'static str, Vec<u8>>, CheckpointError> {
-    let weights = policy.to_safetensors();
-    let weights = weights.map_err(|source| CheckpointError::Weights { path: folder.join(WEIGHTS), source })?;
-    Ok(BTreeMap::from([(WEIGHTS, weights), (CONFIG, policy.config().to_hugging_face().into_bytes())]))
+/// SHA-256 of the files in a folder, by their names.
+fn hashes(folder: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
+    let read = |e| files::Error::new("read", folder, e);
+    let entries = fs::read_dir(folder).map_err(read)?;
+    let hash = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.map_err(read)?;
+        Ok((entry.file_name().to_string_lossy().into_owned(), sha256_file(&entry.path())?))
+    };
+    entries.map(hash).collect()
 }
 
 fn pretty(value: &impl Serialize) -> Vec<u8> {
@@ -219,11 +222,8 @@ fn pretty(value: &impl Serialize) -> Vec<u8> {
     text
 }
 
-fn write(folder: &Path, contents: &BTreeMap<&'static str, Vec<u8>>) -> Result<(), CheckpointError> {
-    for (name, bytes) in contents {
-        write_atomic(folder.join(name), |out: &mut dyn Write| out.write_all(bytes))?;
-    }
-    Ok(())
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    Ok(write_atomic(path, |out| out.write_all(bytes))?)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {

@@ -1,3 +1,5 @@
+use convrec_policy::{LoraConfig, Policy};
+
 /// A field of a configuration makes no sense; the run does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("config, field `{field}`: {problem}")]
@@ -19,4 +21,22 @@ impl ConfigError {
             }
         }
     }
+}
+
+/// Whether the shape of an adapter makes sense.
+pub(crate) fn check_lora(lora: Option<&LoraConfig>) -> Result<(), ConfigError> {
+    lora.map_or(Ok(()), LoraConfig::check).map_err(in_lora)
+}
+
+/// The policy with the adapter that the settings ask for.
+pub(crate) fn with_lora(policy: Policy, lora: Option<&LoraConfig>, seed: u64) -> Result<Policy, ConfigError> {
+    match lora {
+        Some(config) => policy.with_lora(config, seed).map_err(in_lora),
+        None => Ok(policy),
+    }
+}
+
+fn in_lora(error: convrec_policy::ConfigError) -> ConfigError {
+    let field = if error.field == "lora" { error.field } else { format!("lora.{}", error.field) };
+    ConfigError { field, problem: error.problem }
 }

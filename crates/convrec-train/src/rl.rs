@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use convrec_policy::{Allowed, Generation, Policy, Sampling, Sequence, TokenLogProbs};
+use convrec_policy::{Allowed, Generation, LoraConfig, Policy, Sampling, Sequence, TokenLogProbs};
 use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Scale, to_host};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{micro_batches, places};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check_lora, with_lora};
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
 use crate::rl_log::{LOGP_DIFFERENCE, StepLog};
 use crate::rollout::{Collation, ForcedTokens, Reward, Row, advantages, roll_out, table};
@@ -61,6 +61,8 @@ pub struct RlConfig {
     pub seed: u64,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
+    /// Train a low-rank adapter and leave the weights as they are; drawn by `seed`.
+    pub lora: Option<LoraConfig>,
 }
 
 impl Default for RlConfig {
@@ -84,6 +86,7 @@ impl Default for RlConfig {
             forced_tokens: ForcedTokens::LeaveOut,
             seed: 0,
             optimizer: OptimizerConfig { learning_rate: 1e-4, ..OptimizerConfig::default() },
+            lora: None,
         }
     }
 }
@@ -115,6 +118,7 @@ impl RlConfig {
             ("shaping", self.reward.is_ranked() || !shaped, "zeros where lists as a whole are rewarded"),
         ];
         ConfigError::first("", &rules)?;
+        check_lora(self.lora.as_ref())?;
         self.optimizer.check()?;
         let bad = |e: rank_grpo::ConfigError| ConfigError {
             field: format!("loss.{}", e.field),
@@ -147,7 +151,8 @@ impl RlConfig {
     }
 }
 
-/// Trains `policy` on the samples' ground truth. The policy as given is also the reference of the KL penalty.
+/// Trains `policy` on the samples' ground truth. The policy as given, without an adapter that it may have, is also the
+/// reference of the KL penalty.
 ///
 /// `inputs`, `observe` and the errors are as for [`train_sft`](crate::train_sft). `policy` must be on an autodiff device.
 ///
@@ -168,8 +173,10 @@ pub fn train_rank_grpo(
     let lists = format!("{} items, constrained: {}", task.n_ranks(), task.is_constrained());
     inputs.insert("the kind of lists".into(), lists);
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
+    // Bit for bit what it was before its adapter, whatever the adapter learns; the two share these weights.
+    let reference = policy.without_lora().valid();
+    let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
     let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing);
-    let reference = policy.valid();
     let start =
         Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps * config.updates_per_batch) };
     let (mut run, start) = Run::open(options, "rank_grpo", config, inputs, start)?;

@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
 use convrec_core::files;
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
@@ -126,8 +125,7 @@ impl<'a> Run<'a> {
     }
 
     fn resume(&self, newest: &Path, start: Start) -> Result<Start, TrainError> {
-        let device: Device = start.policy.device();
-        let (step, policy, optimizer) = checkpoint::load(newest, &self.manifest, &device)?;
+        let (step, policy, optimizer) = checkpoint::load(newest, &self.manifest, start.policy)?;
         let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
         Ok(Start { step, policy, updates })
     }

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use convrec_policy::{Policy, Sequence};
+use convrec_policy::{LoraConfig, Policy, Sequence};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::batches::places;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, check_lora, with_lora};
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
 use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
 use crate::task::TokenPair;
@@ -28,6 +28,8 @@ pub struct SftConfig {
     pub seed: u64,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
+    /// Train a low-rank adapter and leave the weights as they are; drawn by `seed`.
+    pub lora: Option<LoraConfig>,
 }
 
 impl Default for SftConfig {
@@ -39,6 +41,7 @@ impl Default for SftConfig {
             gradient_checkpointing: false,
             seed: 0,
             optimizer: OptimizerConfig::default(),
+            lora: None,
         }
     }
 }
@@ -54,6 +57,7 @@ impl SftConfig {
             ("optimizer.warmup_steps", self.optimizer.warmup_steps < self.steps.max(1), "fewer than `steps`"),
         ];
         ConfigError::first("", &rules)?;
+        check_lora(self.lora.as_ref())?;
         self.optimizer.check()
     }
 }
@@ -63,7 +67,8 @@ impl SftConfig {
 /// `inputs` names what the run depends on by hash ([`sha256`](crate::checkpoint::sha256)), so that a checkpoint is not
 /// resumed with other data. `observe` is shown every log record, for progress bars.
 ///
-/// `policy` must be on an autodiff device; so is the result.
+/// `policy` must be on an autodiff device; so is the result. A policy with an adapter, its own or that of `config.lora`,
+/// keeps its other weights: checkpoints hold the adapter alone, so `inputs` should name the weights too.
 ///
 /// # Errors
 /// When the config makes no sense, a file cannot be written, a checkpoint does not fit, or training diverges.
@@ -79,6 +84,7 @@ pub fn train_sft(
     config.check()?;
     let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing);
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
+    let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
     let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps) };
     let (mut run, Start { step: first, mut policy, mut updates }) = Run::open(options, "sft", config, inputs, start)?;
     for step in first..config.steps {

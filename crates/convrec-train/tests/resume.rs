@@ -7,7 +7,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Demonstration, Example, Item, Turn};
-use convrec_policy::{ModelConfig, Policy};
+use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
@@ -54,6 +54,10 @@ fn policy(world: &World) -> Policy {
     Policy::new(&shape, 1, &Device::flex().autodiff()).unwrap()
 }
 
+fn lora() -> LoraConfig {
+    LoraConfig { rank: 2, targets: vec![Projection::QProj, Projection::UpProj], ..LoraConfig::default() }
+}
+
 /// Runs `kind` in `folder`; a run that is not resumed starts anew.
 fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> Result<Policy, TrainError> {
     let options = RunOptions {
@@ -66,8 +70,12 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
     let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
+    let (kind, lora) = match kind.strip_suffix("+lora") {
+        Some(kind) => (kind, Some(lora())),
+        None => (kind, None),
+    };
     if kind == "sft" {
-        let config = SftConfig { steps, batch_size: 4, micro_batch: 3, ..SftConfig::default() };
+        let config = SftConfig { steps, batch_size: 4, micro_batch: 3, lora, ..SftConfig::default() };
         return train_sft(first, &world.pairs, &validation, &config, &options, inputs, &mut |_| {});
     }
     let config = RlConfig {
@@ -77,6 +85,7 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
         updates_per_batch: 2,
         micro_batch: 3,
         max_new_tokens: 24,
+        lora,
         ..RlConfig::default()
     };
     let task = match kind {
@@ -86,14 +95,21 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
     train_rank_grpo(first, &task, &world.samples, &validation, &config, &options, inputs, &mut |_| {})
 }
 
+/// Of the weights, and of the adapter where there is one.
 fn bytes(policy: &Policy) -> Vec<u8> {
-    policy.to_safetensors().unwrap()
+    let mut bytes = policy.without_lora().to_safetensors().unwrap();
+    if policy.lora().is_some() {
+        let folder = tempfile::tempdir().unwrap();
+        policy.save_lora(folder.path()).unwrap();
+        bytes.extend(fs::read(folder.path().join("adapter_model.safetensors")).unwrap());
+    }
+    bytes
 }
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let world = world();
-    for kind in ["sft", "rank_grpo", "constrained"] {
+    for kind in ["sft", "rank_grpo", "constrained", "sft+lora", "constrained+lora"] {
         let folder = tempfile::tempdir().unwrap();
         let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
@@ -110,6 +126,38 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         assert!(bytes(&whole) == bytes(&resumed), "{kind}: the weights differ");
         assert!(log == fs::read(cut.join("log.jsonl")).unwrap(), "{kind}: the log differs");
     }
+}
+
+/// What a run with an adapter leaves: the weights as they were, and an adapter that is not what it began as.
+#[test]
+fn an_adapter_learns_beside_weights_that_stay() {
+    let (world, folder) = (world(), tempfile::tempdir().unwrap());
+    let first = policy(&world);
+    for kind in ["sft+lora", "constrained+lora"] {
+        let path = folder.path().join(kind);
+        let trained = run(&world, kind, 4, &path, false).unwrap();
+        assert!(bytes(&trained.without_lora()) == bytes(&first), "{kind}: the weights");
+        let fresh = first.clone().with_lora(&lora(), 0).unwrap();
+        assert!(bytes(&trained) != bytes(&fresh), "{kind}: the adapter");
+        assert!(bytes(&trained.merged()) != bytes(&first), "{kind}: what it makes of the weights");
+        let checkpoint = path.join("checkpoint-000004");
+        assert!(
+            checkpoint.join("adapter_model.safetensors").exists() && !checkpoint.join("model.safetensors").exists()
+        );
+        let log = fs::read_to_string(path.join("log.jsonl")).unwrap();
+        for record in log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+            // Sampler and trainer agree, and the reference is where the policy starts (two updates a batch).
+            if let Some(difference) = record.get("sampling/sampling_logp_difference/max") {
+                assert!(difference.as_f64().unwrap() < 1e-5, "{record}");
+                assert!(record["step"] != 1 || record["kl"].as_f64().unwrap().abs() < 1e-4, "{record}");
+            }
+        }
+    }
+    let message = |result: Result<Policy, TrainError>| result.map(|_| ()).unwrap_err().to_string();
+    let other = message(run(&world, "sft", 4, &folder.path().join("sft+lora"), true));
+    assert!(other.contains("config field `lora"), "{other}");
+    let wrong = SftConfig { lora: Some(LoraConfig { rank: 0, ..lora() }), ..SftConfig::default() };
+    assert_eq!(wrong.check().unwrap_err().field, "lora.rank");
 }
 
 /// The policy has learned nothing, and still writes nothing but two different films.

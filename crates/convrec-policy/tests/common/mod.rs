@@ -25,14 +25,6 @@ pub fn device() -> Device {
     }
 }
 
-/// A policy out of a Hugging Face folder.
-pub fn load(folder: &Path, device: &Device) -> Policy {
-    let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
-    let config = ModelConfig::from_hugging_face(&text).unwrap();
-    let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
-    Policy::new(&config, 0, device).unwrap().load_safetensors(bytes).unwrap()
-}
-
 /// One small shape of each kind: all families, tied and untied, grouped queries or not, odd sizes.
 pub fn configs() -> Vec<ModelConfig> {
     let small = |v, d, layers, heads| ModelConfig { intermediate_size: 40, ..ModelConfig::small(v, d, layers, heads) };
@@ -64,7 +56,7 @@ pub fn sharp(config: &ModelConfig, seed: u64) -> Policy {
     let scaled: Vec<_> = scaled.collect();
     let views =
         scaled.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
-    policy.load_safetensors(safetensors::serialize(views, None).unwrap()).unwrap()
+    policy.load_safetensors(&safetensors::serialize(views, None).unwrap()).unwrap()
 }
 
 /// Token ids without a pattern.
