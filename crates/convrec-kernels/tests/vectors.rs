@@ -15,6 +15,7 @@ fn all_vector_widths_agree() {
         [
             ("linear", fused::linear(70, 50, 40).outcome()),
             ("linear of few rows", fused::linear(6, 50, 205).outcome()),
+            ("linear of a few more", fused::linear(20, 50, 205).outcome()),
             ("rms_norm", fused::rms_norm(30, 70).outcome()),
             ("swiglu", fused::swiglu(1003).outcome()),
             ("rotate", fused::rotate(22, 3, 20).outcome()),

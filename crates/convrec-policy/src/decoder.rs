@@ -2,7 +2,7 @@
 //! out without renaming.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData, module::embedding};
+use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, module::embedding};
 use convrec_kernels::{DecodeRow, Packing};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -72,6 +72,8 @@ pub(crate) struct Linear {
     pub(crate) weight: Param<Tensor<2>>,
     bias: Option<Param<Tensor<1>>>,
     pub(crate) lora: Option<Lora>,
+    /// Whether the product is computed in bf16, whatever the weight is held in.
+    pub(crate) bf16: bool,
 }
 
 #[derive(Module, Debug)]
@@ -311,7 +313,12 @@ impl Mlp {
 impl Linear {
     fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let added = self.lora.as_ref().map(|lora| lora.forward(x.clone()));
-        let y = convrec_kernels::linear(x, self.weight.val());
+        let weight = self.weight.val();
+        let y = if self.bf16 {
+            convrec_kernels::linear(x.cast(DType::BF16), weight.cast(DType::BF16)).cast(DType::F32)
+        } else {
+            convrec_kernels::linear(x, weight)
+        };
         let y = match added {
             Some(added) => y + added,
             None => y,
@@ -364,7 +371,7 @@ impl Init<'_> {
     fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
         let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
         let bias = bias.then(|| self.param(Tensor::zeros([out], self.device)));
-        Linear { weight, bias, lora: None }
+        Linear { weight, bias, lora: None, bf16: false }
     }
 
     fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {

@@ -127,6 +127,7 @@ mod hugging_face;
 mod log_probs;
 mod lora;
 mod peft;
+mod precision;
 mod recompute;
 mod rope;
 mod row;

@@ -24,6 +24,8 @@ pub struct SftConfig {
     /// Keep only the inputs of the policy's blocks, and compute the rest once more for the gradients: less memory, about
     /// a third more time.
     pub gradient_checkpointing: bool,
+    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it; the weights stay in f32.
+    pub bf16: bool,
     /// Of the order of the data.
     pub seed: u64,
     /// The optimiser.
@@ -39,6 +41,7 @@ impl Default for SftConfig {
             batch_size: 16,
             micro_batch: 16,
             gradient_checkpointing: false,
+            bf16: false,
             seed: 0,
             optimizer: OptimizerConfig::default(),
             lora: None,
@@ -82,7 +85,7 @@ pub fn train_sft(
     observe: &mut dyn FnMut(&Record),
 ) -> Result<Policy, TrainError> {
     config.check()?;
-    let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing);
+    let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
     let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps) };

@@ -4,7 +4,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::matrix::{Matrix, PARALLEL_WORK, product, transpose};
-use super::simd::simd_fn;
+use super::simd::{simd_fn, widest_lanes};
 
 /// x `[M, inner]`, weight `[N, inner]` to `[M, N]`.
 ///
@@ -13,7 +13,9 @@ use super::simd::simd_fn;
 pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
     let (x_view, weight_view) = (Matrix::dense(x, inner), Matrix::dense(weight, inner));
-    if dots_are_faster(rows, weight.len(), inner) {
+    if (OUTER).contains(&rows) && widest_lanes() == LANES {
+        narrow(x, weight, inner)
+    } else if dots_are_faster(rows, weight.len(), inner) {
         skinny(x, weight, inner)
     } else if rows <= SKINNY {
         product(x_view, weight_view.transposed())
@@ -23,6 +25,12 @@ pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
         product(x_view, Matrix::dense(&transpose(weight, inner), out))
     }
 }
+
+/// Lanes of the vectors that [`outer`] is written for: AVX-512's, with 32 registers of them.
+const LANES: usize = 16;
+
+/// Rows of x that fill one to three vectors well enough.
+const OUTER: std::ops::RangeInclusive<usize> = 7..=48;
 
 /// Rows of `x` from which on packing the weights pays off.
 const SKINNY: usize = 48;
@@ -63,6 +71,68 @@ fn skinny(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
         .for_each(|(out, weight)| dots(x, Matrix::dense(weight, inner), out));
     transpose(&transposed, rows)
 }
+
+/// `x W^T` for a few rows: a vector holds one element of 16 rows of x, so that no sum runs across its lanes, and the
+/// weights are read once, in order.
+fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
+    /// Weight rows per task: a multiple of those in a block.
+    const ROWS: usize = 96;
+    let (rows, out) = (x.len() / inner, weight.len() / inner);
+    let width = rows.next_multiple_of(LANES);
+    let mut x_t = vec![0.0; inner * width]; // [inner, width]
+    for (m, row) in x.chunks_exact(inner).enumerate() {
+        row.iter().zip(x_t[m..].iter_mut().step_by(width)).for_each(|(x, place)| *place = *x);
+    }
+    let mut y_t = vec![0.0; out * width]; // [out, width]
+    let task = |(y_t, weight): (&mut [f32], &[f32])| match width / LANES {
+        1 => outer_1(&x_t, weight, inner, y_t),
+        2 => outer_2(&x_t, weight, inner, y_t),
+        _ => outer_3(&x_t, weight, inner, y_t),
+    };
+    if weight.len() * rows <= PARALLEL_WORK {
+        task((&mut y_t, weight));
+    } else {
+        y_t.par_chunks_mut(ROWS * width).zip(weight.par_chunks(ROWS * inner)).for_each(task);
+    }
+    let mut y = transpose(&y_t, width);
+    y.truncate(rows * out);
+    y
+}
+
+/// Declares the product of some weight rows with x^T `[inner, C vectors]`: y^T `[rows, C vectors]`, in blocks of R rows.
+macro_rules! outer {
+    ($name:ident, $C:literal, $R:literal) => {
+        simd_fn! {
+            fn $name(simd: S, x_t: &[f32], weight: &[f32], inner: usize, y_t: &mut [f32]) {
+                let (x_t, y_t) = (S::as_simd_f32s(x_t).0, S::as_mut_simd_f32s(y_t).0);
+                let rows = weight.len() / inner;
+                for first in (0..rows).step_by($R) {
+                    // Rows beyond the last are computed again rather than treated apart.
+                    let mut weights = [&weight[..0]; $R];
+                    for (r, row) in weights.iter_mut().enumerate() {
+                        *row = &weight[(first + r).min(rows - 1) * inner..][..inner];
+                    }
+                    let mut sums = [[simd.splat_f32s(0.0); $C]; $R];
+                    for (i, x) in x_t.chunks_exact($C).enumerate() {
+                        for (sums, row) in sums.iter_mut().zip(&weights) {
+                            let w = simd.splat_f32s(row[i]);
+                            for (sum, x) in sums.iter_mut().zip(x) {
+                                *sum = simd.mul_add_e_f32s(w, *x, *sum);
+                            }
+                        }
+                    }
+                    for (y, sums) in y_t[first * $C..].chunks_exact_mut($C).zip(&sums) {
+                        y.copy_from_slice(sums);
+                    }
+                }
+            }
+        }
+    };
+}
+
+outer!(outer_1, 1, 12);
+outer!(outer_2, 2, 12);
+outer!(outer_3, 3, 8);
 
 simd_fn! {
     /// All dot products of the rows of `weight` with those of x, `[M, inner]`: out `[N, M]`.

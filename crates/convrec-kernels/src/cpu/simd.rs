@@ -45,6 +45,20 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     pulp::Arch::new().dispatch(op)
 }
 
+/// Numbers in the widest vectors of this machine, up to the limit.
+pub(crate) fn widest_lanes() -> usize {
+    struct Lanes;
+    impl WithSimd for Lanes {
+        type Output = usize;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) -> usize {
+            S::F32_LANES
+        }
+    }
+    dispatch(Lanes)
+}
+
 /// Declares a function whose body is compiled once per instruction set; `simd: S` is not a parameter for callers.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($simd:ident: $S:ident, $($arg:ident: $type:ty),+ $(,)?) $body:block) => {
