@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use convrec_catalog::Catalog;
+use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::training::{TrainingOptions, read_samples};
 use convrec_examples::{Outcome, device::device, exit, model_folder, settings, show};
 use convrec_train::{Reward, RlConfig, Validation, train_rank_grpo};
@@ -53,7 +54,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let (policy, language) = model_folder::load(&options.model, &device()?.autodiff())?;
+    let language = Language::load(&options.model)?;
     let defaults = RlConfig { max_new_tokens: language.format.max_new_tokens, ..defaults(options.algorithm) };
     let mut config =
         training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora))?;
@@ -65,12 +66,17 @@ fn run(options: &Options) -> Outcome {
         config.loss.kl = Some(rank_grpo::Kl { beta, ..config.loss.kl.unwrap_or(paper) });
     }
 
+    if training.learning_rate_is_open()? && matches!(language.format.prompts, Prompts::Chat(_)) {
+        // A pretrained model: the paper's, or what suits an adapter.
+        config.optimizer.learning_rate = if config.lora.is_some() { 1e-5 } else { 1e-6 };
+    }
     config.check()?;
     if training.print_config {
         print!("{}", toml::to_string(&config.printable())?);
         return Ok(());
     }
     let task = language.task(Catalog::read(&training.catalog)?, training.free)?;
+    let (policy, _) = model_folder::load(&options.model, &device()?.autodiff())?;
     let train = read_samples(&task, &options.conversations)?;
     let validation = training.validation(&task)?;
 

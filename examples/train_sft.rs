@@ -105,7 +105,7 @@ fn run(options: &Options) -> Outcome {
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
     if let Some(folder) = &options.model {
-        inputs.extend(model_folder::hashes(&[("the model's file of weights", &folder.join("model.safetensors"))])?);
+        inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
     let bar = show::bar("SFT", config.steps);

@@ -2,14 +2,19 @@
 
     python compare.py --python PYTHON --rust BINARY --model DIR --works decode_8,train_2x256 --rounds 5 --out raw.jsonl
 
-PYTHON is an interpreter with torch and transformers (versions: transformers_speed.py); this file needs only the standard
-library of Python 3.9 or newer. BINARY takes the same `--work NAME --model DIR --repeats 1` and prints the same JSON
-lines. Every measurement is a process of its own, so that its peak memory is its own, and the sides take turns, so that
+BINARY: `cargo build --release -p convrec-examples --example speed`, then target/release/examples/speed; its --help lists the
+works. PYTHON is an interpreter with torch and transformers (versions: transformers_speed.py); this file needs only the standard
+library of Python 3.9 or newer. Both take the same arguments and print the same JSON lines. Every measurement is a process of its own, so that its peak memory is its own, and the sides take turns, so that
 a machine that slows down slows both. A side that fails once is not run again for that work.
+
+The sides differ where ours can do what PyTorch cannot: lists are written under the trie of `--extra="--catalog FILE"`, so
+that their tokens cost a forward pass for each choice alone (`passes` in the raw lines); all their tokens count. In grpo_1000
+PyTorch trains on 4 rows at a time, as memory asks, ours on 8.
 """
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -19,10 +24,11 @@ from statistics import median
 SIDES = ("PyTorch", "ours")
 
 
-def measure(command):
+def measure(command, threads):
     """The JSON lines that a command prints, or an error that says why there are none."""
+    environment = os.environ | {"RAYON_NUM_THREADS": str(threads)}
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     except OSError as error:
         raise RuntimeError(f"cannot be started: {error}") from error
     if done.returncode != 0:
@@ -85,7 +91,8 @@ def main():
     parser.add_argument("--works", required=True, help="names with commas between")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", required=True, help="a file for all JSON lines, as they come")
-    parser.add_argument("--extra", default="", help='more arguments for both sides, as one word: --extra="--scale 0.25"')
+    parser.add_argument("--threads", type=int, default=2, help="of both sides")
+    parser.add_argument("--extra", default="", help='more arguments that both sides know, as one word: --extra="--scale 0.25"')
     args = parser.parse_args()
 
     works = [work.strip() for work in args.works.split(",") if work.strip()]
@@ -100,8 +107,10 @@ def main():
                         continue
                     print(f"{work}, round {round_} of {args.rounds}: {side}", file=sys.stderr)
                     arguments = ["--work", work, "--model", args.model, "--repeats", "1", *shlex.split(args.extra)]
+                    if side == "PyTorch":
+                        arguments += ["--threads", str(args.threads)]
                     try:
-                        lines = measure(program + arguments)
+                        lines = measure(program + arguments, args.threads)
                     except RuntimeError as error:
                         failed.append((work, side))
                         print(f"{work}: {side} failed: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_examples::{Outcome, exit};
+use convrec_examples::{Outcome, exit, training};
 use serde::Serialize;
 
 /// Times one kind of work.
@@ -24,7 +24,7 @@ struct Options {
     #[arg(long)]
     work: works::Work,
     /// Measured repetitions.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = training::at_least_one)]
     repeats: usize,
     /// Repetitions before them.
     #[arg(long, default_value_t = 1)]
@@ -35,11 +35,11 @@ struct Options {
     /// In training, compute each block once more for its gradients instead of keeping it.
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// grpo-*: share of the 8 prompts.
+    /// grpo_*: share of the 8 prompts.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// grpo-*: completions side by side in training.
-    #[arg(long, default_value_t = 8)]
+    /// grpo_*: completions side by side in training.
+    #[arg(long, default_value_t = 8, value_parser = training::at_least_one)]
     micro_batch: usize,
 }
 

@@ -266,7 +266,7 @@ def main():
     parser.add_argument("--sampler", choices=("loop", "generate"), default="loop")
     parser.add_argument("--scale", type=float, default=1.0, help="grpo_*: share of the 8 prompts")
     parser.add_argument("--micro-batch", type=int, help="grpo_*: rows of an update's forward (8 at 150, 4 at 1,000)")
-    parser.add_argument("--catalog-lines", help="not read here: lists are not constrained (so both sides take it)")
+    parser.add_argument("--catalog", help="not read here: lists are not constrained (so both sides take it)")
     args = parser.parse_args()
 
     transformers.logging.disable_progress_bar()

@@ -8,11 +8,13 @@ use clap::ValueEnum;
 use convrec_catalog::Catalog;
 use convrec_core::Item;
 use convrec_examples::device::device;
-use convrec_policy::{Allowed, Completion, Constraint, Generation, Policy, Sampling, Sequence, TokenLogProbs};
+use convrec_policy::{
+    Allowed, Completion, Constraint, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs,
+};
 use convrec_text::{ListCursor, ListFormat, ListTrie, TextTokenizer};
 use convrec_train::{Accumulator, OptimizerConfig, Updates};
 use convrec_world::World;
-use rank_grpo::{LossConfig, LossInputs, Scale, Segments, group_advantages, spread, to_host};
+use rank_grpo::{BatchTotals, LossConfig, LossInputs, Scale, Segments, group_advantages, spread, to_host};
 
 use crate::{Clock, Done, Options};
 
@@ -95,8 +97,9 @@ fn trie(options: &Options) -> Result<ListTrie, Error> {
     };
     let items: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
     let tokenizer = TextTokenizer::load(options.model.join("tokenizer.json"))?;
-    // Any token that no line begins with can end a list.
-    let end = tokenizer.special_id("<|im_end|>").or_else(|_| tokenizer.special_id("<eos>"))?;
+    let end_tokens = ModelConfig::load_folder(&options.model)?.end_tokens;
+    let end =
+        *end_tokens.first().ok_or("config.json, field `eos_token_id`: missing; expected a token that ends lists")?;
     Ok(ListTrie::new(&tokenizer, ListFormat::default(), end, &items, RANKS)?)
 }
 
@@ -143,13 +146,13 @@ fn decode(policy: Policy, rows: usize) -> Repetition {
     })
 }
 
-fn updates() -> Updates {
-    let config = OptimizerConfig { learning_rate: 1e-5, max_grad_norm: 0.0, ..OptimizerConfig::default() };
+fn updates(max_grad_norm: f64) -> Updates {
+    let config = OptimizerConfig { learning_rate: 1e-5, max_grad_norm, ..OptimizerConfig::default() };
     Updates::new(&config, 1000)
 }
 
 fn train(policy: Policy, rows: usize, length: usize) -> Repetition {
-    let mut state = Some((policy, updates()));
+    let mut state = Some((policy, updates(0.0)));
     let tokens = ids(rows, length + 1);
     Box::new(move |_| {
         let (policy, mut updates) = state.take().expect("put back after each step");
@@ -214,7 +217,7 @@ fn lists(policy: Policy, trie: ListTrie, rows: usize) -> Repetition {
 /// Rollout, reference log-probabilities, and one update, by the library's parts; rewards are random numbers per rank.
 fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Repetition {
     let reference = policy.valid();
-    let mut state = Some((policy, updates()));
+    let mut state = Some((policy, updates(1.0)));
     let all = ids((8.0 * options.scale).round().max(1.0) as usize, length);
     let (micro_batch, mut seed) = (options.micro_batch, 0);
     Box::new(move |warmup| {
@@ -245,11 +248,13 @@ fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Rep
         let advantages = group_advantages(&rewards, GROUP, Scale::Group)?.values;
         let mut gradients = Accumulator::default();
         let parts = rows.chunks(micro_batch).zip(advantages.chunks(micro_batch)).zip(theirs).zip(micro_batches());
+        let choices = |allowed: &&Allowed| (0..allowed.len()).filter(|t| !allowed.is_forced(*t)).count();
+        let whole = BatchTotals { rows: rows.len(), tokens: allowed.iter().map(choices).sum() };
         for (((rows, advantages), theirs), (sequences, allowed)) in parts {
             let TokenLogProbs { log_probs, tape, .. } = policy.log_probs_within(sequences, allowed, 1.0);
             let mut inputs = inputs(&trie, rows, log_probs.dims(), advantages)?;
             inputs.ref_log_probs = Some(theirs);
-            inputs.whole_batch = Some(rank_grpo::BatchTotals { rows: prompts.len() * GROUP, tokens: 0 });
+            inputs.whole_batch = Some(whole);
             gradients.add(tape.backward(loss.forward(log_probs, &inputs)?.loss, &policy), &policy);
         }
         let gradients = gradients.take();

@@ -36,7 +36,8 @@ pub struct TrainingOptions {
     /// catalog items can be written.
     #[arg(long)]
     pub free: bool,
-    /// Settings of the training, TOML: what it leaves out keeps its default, and flags go before it.
+    /// Settings of the training, TOML: what it leaves out keeps its default, and flags go before it. `bf16` and
+    /// `gradient_checkpointing` are among them, for GPUs and for little memory.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Print all settings as TOML, with what the config file and the flags say, and do nothing else.
@@ -56,7 +57,7 @@ pub struct TrainingOptions {
     #[arg(long)]
     pub lora_rank: Option<usize>,
     /// What adapters add is scaled by alpha / rank.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub lora_alpha: Option<f64>,
     /// The projections with an adapter: some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.
     #[arg(long, value_delimiter = ',')]
@@ -91,6 +92,17 @@ impl TrainingOptions {
             settings::set(&mut lora.targets, self.lora_targets.clone());
         }
         Ok(config)
+    }
+
+    /// Whether neither a flag nor the config file says what the learning rate is.
+    ///
+    /// # Errors
+    /// When the config file cannot be read.
+    pub fn learning_rate_is_open(&self) -> Result<bool, Box<dyn Error>> {
+        let Some(path) = &self.config else { return Ok(self.learning_rate.is_none()) };
+        let file: toml::Table = toml::from_str(&convrec_core::files::read_text(path)?)?;
+        let set = file.get("optimizer").and_then(|table| table.get("learning_rate")).is_some();
+        Ok(self.learning_rate.is_none() && !set)
     }
 
     /// Where and how often the run writes. Two checkpoints are kept.

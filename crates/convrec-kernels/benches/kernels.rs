@@ -126,5 +126,48 @@ fn decoding(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, training, decoding);
+/// The output layer under the trie of a large catalog, as in a step of 64 lists: rows that begin an item choose among
+/// 1,108 tokens of a vocabulary, others among a few. All logits against those of the allowed tokens.
+fn sparse_head(c: &mut Criterion) {
+    for (name, v, d) in [("V 49,152, D 576", 49_152, 576), ("V 151,936, D 896", 151_936, 896)] {
+        let set = |row: usize| -> Vec<u32> {
+            let size = if row % 5 < 2 { 1108 } else { 6 };
+            (0..size).map(|n| (n * (v / size) + row % 7) as u32).collect()
+        };
+        let m = 160;
+        let sets: Vec<Vec<u32>> = (0..m).map(set).collect();
+        let allowed: Vec<&[u32]> = sets.iter().map(Vec::as_slice).collect();
+        let hidden = random([m, d], &Device::flex());
+        let weight = Tensor::<2>::random([v, d], Distribution::Normal(0.0, 0.05), &Device::flex());
+        let mut group = c.benchmark_group("sampling head, 160 rows");
+        group.sample_size(10);
+        group.bench_function(BenchmarkId::new("all tokens", name), |b| {
+            b.iter(|| black_box(convrec_kernels::linear(hidden.clone(), weight.clone())));
+        });
+        group.bench_function(BenchmarkId::new("allowed tokens", name), |b| {
+            b.iter(|| black_box(convrec_kernels::logits_within(hidden.clone(), weight.clone(), &allowed)));
+        });
+        group.finish();
+        let (hidden, weight) = (hidden.autodiff().require_grad(), weight.autodiff().require_grad());
+        let targets: Vec<i64> = sets.iter().map(|set| i64::from(set[set.len() / 2])).collect();
+        let targets = Tensor::<1, Int>::from_data(targets.as_slice(), &Device::flex().autodiff());
+        let mut group = c.benchmark_group("training head, 160 rows");
+        group.sample_size(10);
+        group.bench_function(BenchmarkId::new("all tokens", name), |b| {
+            let run = || convrec_kernels::token_log_probs(hidden.clone(), weight.clone(), targets.clone(), 1.0).0;
+            b.iter(|| black_box(run().sum().backward()));
+        });
+        group.bench_function(BenchmarkId::new("allowed tokens", name), |b| {
+            let (hidden, weight) = (&hidden, &weight);
+            let run = || {
+                let targets = targets.clone();
+                convrec_kernels::token_log_probs_within(hidden.clone(), weight.clone(), targets, &allowed, 1.0).0
+            };
+            b.iter(|| black_box(run().sum().backward()));
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, training, decoding, sparse_head);
 criterion_main!(benches);

@@ -62,6 +62,17 @@ pub use packing::{Packing, SegmentId};
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
 
+/// Whether operations on such a tensor run on the fused bodies, which make no logits and no attention scores.
+pub fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {
+    #[cfg(feature = "flex")]
+    return flex::takes(x);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = x;
+        false
+    }
+}
+
 /// `x W^T`: a linear layer without bias.
 ///
 /// # Shapes

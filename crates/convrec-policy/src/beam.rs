@@ -54,7 +54,7 @@ impl Policy {
         assert!(width > 0 && !prompt.is_empty(), "a beam search needs a width and a prompt");
         assert!(!constraint.allowed().is_empty(), "the constraint allows nothing");
         self.assert_known(prompt);
-        let mut session = Session::new(self, 1, prompt.len(), width, usize::MAX);
+        let mut session = Session::new(self, 1, prompt.len(), 1, 32);
         let hidden = session.read(&[(0, prompt)]);
         let begin = Open { beam: Beam { tokens: vec![], log_prob: 0.0 }, constraint, fed: 0 };
         let mut done: Vec<Beam> = vec![];
@@ -91,15 +91,15 @@ impl Policy {
             done.truncate(width);
             // A beginning only ever becomes less likely.
             let bar = if done.len() == width { done[width - 1].log_prob } else { f64::NEG_INFINITY };
-            let keep: Vec<bool> = next.iter().map(|open| open.beam.log_prob > bar).collect();
+            // Without an order, as weights that have diverged leave it, they stay.
+            let drop = |open: &Open<C>| open.beam.log_prob <= bar;
+            let keep: Vec<bool> = next.iter().map(|open| !drop(open)).collect();
             let kept = |n: &usize| keep[*n];
             parents = (0..keep.len()).filter(kept).map(|n| parents[n]).collect();
             open = next.into_iter().zip(&keep).filter(|(_, keep)| **keep).map(|(open, _)| open).collect();
             if open.is_empty() {
                 return done;
             }
-            // Rows that are not in use go on from any.
-            parents.resize(width, 0);
             session.copy_rows(&parents);
         }
     }

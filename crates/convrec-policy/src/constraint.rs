@@ -18,6 +18,7 @@ pub trait Constraint: Send {
 /// use convrec_policy::{Allowed, Constraint};
 ///
 /// /// Token 5 or 7, and then the end token 0.
+/// #[derive(Clone)]
 /// struct Two(Vec<u32>);
 /// impl Constraint for Two {
 ///     fn allowed(&self) -> &[u32] {
@@ -31,6 +32,24 @@ pub trait Constraint: Send {
 /// let allowed = Allowed::along(&mut Two(vec![5, 7]), &[7, 0]);
 /// assert_eq!((allowed.len(), allowed.at(0), allowed.at(1)), (2, &[5, 7][..], &[0][..]));
 /// assert!(allowed.is_forced(1));
+///
+/// // Sampling, the same numbers again, and the more likely of the two.
+/// use convrec_policy::{Generation, ModelConfig, Policy, Sampling, Sequence};
+/// let policy = Policy::new(&ModelConfig::small(64, 32, 2, 4), 7, &burn::tensor::Device::flex())?;
+/// let (sampling, end_token) = (Sampling::default(), 0);
+/// let generation = Generation { sampling, group_size: 4, max_new_tokens: 9, end_token, max_rows: 64, seed: 7 };
+/// let completions = policy.generate_within(&[&[1]], &generation, &|_| Box::new(Two(vec![5, 7])));
+/// let first = &completions[0][0];
+/// assert_eq!((first.tokens.len(), first.passes), (2, 1)); // the end token left no choice
+///
+/// let allowed = Allowed::along(&mut Two(vec![5, 7]), &first.tokens);
+/// let sequence = Sequence { prompt: &[1], completion: &first.tokens };
+/// let again = policy.log_probs_within(&[sequence], &[&allowed], 1.0).log_probs.into_data().try_into_vec::<f32>()?;
+/// assert!((again[0] - first.log_probs[0]).abs() < 1e-5 && again[1] == 0.0);
+///
+/// let best = &policy.beam_search(&[1], Two(vec![5, 7]), 2)[0];
+/// assert!(best.log_prob >= 0.5f64.ln());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {

@@ -164,7 +164,8 @@ impl Policy {
         Self { checkpoints: on, ..self }
     }
 
-    pub(crate) fn checkpoints(&self) -> bool {
+    /// Whether [`with_gradient_checkpointing`](Self::with_gradient_checkpointing) is on.
+    pub fn checkpoints(&self) -> bool {
         self.checkpoints
     }
 
@@ -243,12 +244,17 @@ impl Policy {
     }
 
     /// ids `[M]` to `[M, D]`.
-    pub(crate) fn run(&self, ids: Tensor<1, Int>, mut pass: Pass<'_>) -> Tensor<2> {
+    pub(crate) fn run(&self, ids: Tensor<1, Int>, pass: Pass<'_>) -> Tensor<2> {
+        self.normalise(self.blocks(ids, pass))
+    }
+
+    /// As [`run`](Self::run), before the final norm.
+    pub(crate) fn blocks(&self, ids: Tensor<1, Int>, mut pass: Pass<'_>) -> Tensor<2> {
         let mut x = self.embed(ids);
         for layer in 0..self.model.layers.len() {
             x = self.block(layer, x, &mut pass);
         }
-        self.normalise(x)
+        x
     }
 
     /// ids `[M]` to `[M, D]`.

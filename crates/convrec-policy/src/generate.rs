@@ -16,11 +16,13 @@ pub struct Generation {
     pub sampling: Sampling,
     /// G, completions of each prompt.
     pub group_size: usize,
-    /// A completion that has not ended by then is cut.
+    /// A completion that has not ended by then is cut, a constrained one too.
     pub max_new_tokens: usize,
-    /// Ends a completion and is part of it.
+    /// Ends a completion and is part of it. Under a constraint that ends by itself, one that it never allows will do, as
+    /// `u32::MAX`.
     pub end_token: u32,
-    /// At most so many completions are sampled side by side; bounds memory, changes no result.
+    /// At most so many completions are sampled side by side, but those of one prompt at least; bounds memory (there is room
+    /// for as many prompts, all as long as the longest one), changes no result.
     pub max_rows: usize,
     /// The same seed gives the same completions, however prompts are batched.
     pub seed: u64,
@@ -38,8 +40,8 @@ pub struct Completion {
     pub entropies: Vec<f32>,
     /// Whether the end token was drawn; otherwise the completion was cut.
     pub ended: bool,
-    /// Forward passes that it took part in, that of its prompt included: as many as tokens, or, under a constraint, as
-    /// choices.
+    /// Forward passes that it took part in, that of its prompt included: as many as tokens, or, under a constraint, one
+    /// more than choices after the first token.
     pub passes: usize,
 }
 
@@ -62,7 +64,7 @@ impl Policy {
     ///
     /// Tokens are drawn from the distribution renormalised over the allowed tokens; log-probabilities and entropies are
     /// of that distribution, and 0 where there is no choice. [`Policy::log_probs_within`] computes the same numbers.
-    /// A completion also ends where nothing is allowed any more.
+    /// A completion also ends where nothing is allowed any more. All constraints that `begin` makes of one prompt are equal.
     ///
     /// Tokens without a choice cost no forward pass of their own: they are fed together with the next choice. Logits are
     /// computed of the allowed tokens only.
@@ -100,6 +102,9 @@ impl Policy {
 
 /// A new batch of prompts enters when so large a part of the slots is free: the more at once, the faster.
 const FREE_SHARE: usize = 4;
+
+/// Prompt tokens in one forward pass.
+const PREFILL_TOKENS: usize = 16_384;
 
 struct Batch<'a, 'c> {
     session: Session<'a>,
@@ -144,12 +149,26 @@ impl<'a, 'c> Batch<'a, 'c> {
 
     /// Runs prompts and draws the first tokens of their completions.
     fn admit(&mut self, free: &[usize]) {
-        let n = free.len().min(self.waiting.len());
+        // Together at most so many tokens, to bound the activations; one prompt at least.
+        let mut tokens = 0;
+        let fits = |p: &&usize| {
+            tokens += self.prompts[**p].len();
+            tokens <= PREFILL_TOKENS
+        };
+        let n = self.waiting.iter().rev().take(free.len()).take_while(fits).count().max(1);
         let entering = self.waiting.split_off(self.waiting.len() - n);
         let reading: Vec<(usize, &[u32])> = free.iter().zip(&entering).map(|(s, p)| (*s, self.prompts[*p])).collect();
         let hidden = self.session.read(&reading);
         let config = self.config;
         let row = |p: usize, g| Row::new(config.seed, (p * config.group_size + g) as u64, (self.begin)(p));
+        let row = |p, g| {
+            let row = row(p, g);
+            assert!(
+                row.allowed().is_none_or(|tokens| !tokens.is_empty()),
+                "the constraint of prompt {p} allows nothing"
+            );
+            row
+        };
         let group = |p: usize| Group { prompt: p, rows: (0..config.group_size).map(|g| row(p, g)).collect() };
         let mut groups: Vec<Group<'c>> = entering.into_iter().map(group).collect();
         let sites = groups.iter_mut().map(|group| (self.prompts[group.prompt], group.rows.iter_mut().collect()));

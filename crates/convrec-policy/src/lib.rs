@@ -10,7 +10,7 @@
 //! - [`Policy::log_probs`] *recomputes*: given prompts and completions, the log-probability of every completion token,
 //!   in one forward pass, with gradients.
 //!
-//! For the same weights both agree to rounding (1e-5 nats). A trainer may therefore take the sampler's numbers for the
+//! For the same weights both agree to rounding (1e-5 nats; with [`Policy::with_bf16_products`] about 0.01). A trainer may therefore take the sampler's numbers for the
 //! denominator of its importance ratios, and may stop when the two drift apart.
 //!
 //! ```
@@ -92,8 +92,13 @@
 //!
 //! [`Policy::with_lora`] freezes the weights and puts low-rank matrices beside those of a [`LoraConfig`]'s projections; an
 //! optimiser then steps these alone. [`Policy::without_lora`] is the policy before, sharing its weights: the reference of
-//! a KL penalty costs no memory. [`Policy::merged`] is a plain policy to be saved as a model; [`Policy::save_lora`] and
+//! a KL penalty costs no memory (with products in bf16, that of their copies). [`Policy::merged`] is a plain policy to be saved as a model; [`Policy::save_lora`] and
 //! [`Policy::load_lora`] write and read the adapter alone, in the layout of the PEFT library.
+//!
+//! # Constraints
+//!
+//! Under a [`Constraint`] only what it allows is written: [`Policy::generate_within`] samples, [`Policy::log_probs_within`]
+//! recomputes the same renormalised numbers, [`Policy::beam_search`] finds the most likely completions.
 //!
 //! # How sampling is made fast, and kept equal
 //!

@@ -30,8 +30,8 @@ impl Policy {
     /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given all before it.
     ///
     /// One forward pass over all tokens, without padding. Adjacent sequences with the same prompt share it: it is
-    /// computed once, and the completions branch from it. Logits are made of the M completion places only (on the CPU in
-    /// chunks, so that `[M, V]` never exists at once).
+    /// computed once, and the completions branch from it. Logits are made of the M completion places only, a part of them at
+    /// a time where they are many: `[M, V]` never exists at once.
     ///
     /// # Panics
     /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.

@@ -1,5 +1,6 @@
-//! Gradient checkpointing: the backward pass of a policy that keeps nothing of its blocks but their inputs, and no logits
-//! (Chen et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174).
+//! What is kept for the backward pass. The logits of a large batch never are: they are made for a part of the places at a
+//! time, and once more on the way back. With gradient checkpointing nothing is kept of the blocks but their inputs (Chen
+//! et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174).
 
 use std::ops::Range;
 
@@ -12,8 +13,8 @@ use crate::decoder::{Pass, Policy, Sight, indices};
 
 /// The way back from log-probabilities to the weights.
 ///
-/// A policy with gradient checkpointing ([`Policy::with_gradient_checkpointing`]) computes each block, and the logits of
-/// a part of the places at a time, once more on the way; for any other this is `loss.backward()`.
+/// A policy with gradient checkpointing ([`Policy::with_gradient_checkpointing`]) computes each block once more on the
+/// way, and any policy its logits where there are many; else this is `loss.backward()`.
 pub struct Tape(Option<Kept>);
 
 /// What the head computes: log-probabilities and entropies of `targets` `[M]`, each read from one hidden state.
@@ -27,13 +28,18 @@ pub(crate) struct Head {
 }
 
 struct Kept {
-    ids: Tensor<1, Int>,
-    packing: Packing,
-    /// Of each block, and what the last one gave: `[tokens, D]`, without autodiff.
-    inputs: Vec<Tensor<2>>,
+    body: Body,
     head: Head,
     /// What the head gave, `[M]`: where the tape of the loss begins.
     log_probs: Tensor<1>,
+}
+
+/// Where the head's hidden states, before the final norm, came from.
+enum Body {
+    /// The blocks' own tape: `[tokens, D]`.
+    Taped(Tensor<2>),
+    /// Of each block, and what the last one gave: `[tokens, D]`, without autodiff.
+    Inputs { ids: Tensor<1, Int>, packing: Packing, inputs: Vec<Tensor<2>> },
 }
 
 impl Head {
@@ -50,15 +56,33 @@ impl Head {
         }
     }
 
+    /// Of all places, part by part, from all hidden states.
+    fn all(&self, policy: &Policy, hidden: &Tensor<2>, parts: Vec<Range<usize>>) -> (Tensor<1>, Tensor<1>) {
+        let of_part = |places: Range<usize>| self.part(policy, self.read(hidden.clone(), places.clone()), places);
+        let (log_probs, entropies): (Vec<_>, Vec<_>) = parts.into_iter().map(of_part).unzip();
+        (Tensor::cat(log_probs, 0), Tensor::cat(entropies, 0))
+    }
+
     fn read(&self, hidden: Tensor<2>, places: Range<usize>) -> Tensor<2> {
         let device = hidden.device();
         hidden.select(0, indices(self.read[places].iter().copied(), &device))
     }
 
-    /// Places at a time, so that their logits stay below 2^26 numbers.
-    fn parts(&self, policy: &Policy) -> impl DoubleEndedIterator<Item = Range<usize>> + use<> {
-        let (all, size) = (self.targets.len(), ((1 << 26) / policy.config().vocab_size).max(1));
-        (0..all).step_by(size).map(move |first| first..(first + size).min(all))
+    /// Places at a time, so that no more than 2^26 logits exist at once; all of them where the kernels make no logits.
+    fn parts(&self, policy: &Policy) -> Vec<Range<usize>> {
+        let all = self.targets.len();
+        let size =
+            if convrec_kernels::is_fused(&policy.output_matrix()) { all } else { (1 << 26) / self.columns(policy) };
+        (0..all).step_by(size.max(1)).map(|first| first..(first + size.max(1)).min(all)).collect()
+    }
+
+    /// Logits of a place.
+    fn columns(&self, policy: &Policy) -> usize {
+        let Some(allowed) = &self.allowed else { return policy.config().vocab_size };
+        let mut union = allowed.concat();
+        union.sort_unstable();
+        union.dedup();
+        union.len().max(1)
     }
 }
 
@@ -75,12 +99,15 @@ impl Tape {
             return GradientsParams::new(); // of tokens without a choice only
         }
         let gradients = loss.backward();
-        let Some(Kept { ids, packing, mut inputs, head, log_probs }) = self.0 else {
+        let Some(Kept { body, head, log_probs }) = self.0 else {
             return GradientsParams::from_grads(gradients, policy);
         };
         let Some(of_log_probs) = log_probs.grad(&gradients) else { return GradientsParams::new() };
         let mut sum = GradientsAccumulator::new();
-        let last = inputs.pop().expect("what the last block gave");
+        let last = match &body {
+            Body::Taped(last) => last.clone().inner(),
+            Body::Inputs { inputs, .. } => inputs[inputs.len() - 1].clone(),
+        };
         let mut slope = last.zeros_like(); // [tokens, D]
         for places in head.parts(policy) {
             let input = last.clone().autodiff().require_grad();
@@ -91,6 +118,15 @@ impl Tape {
             slope = slope + input.grad(&gradients).expect("log-probabilities depend on the hidden states");
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
+        let (ids, packing, mut inputs) = match body {
+            Body::Taped(last) => {
+                let gradients = (last * slope.autodiff()).sum().backward();
+                sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
+                return sum.grads();
+            }
+            Body::Inputs { ids, packing, inputs } => (ids, packing, inputs),
+        };
+        inputs.pop(); // what the last block gave
         let rotation = policy.frequencies().rotation(&packing.positions(), &policy.device());
         for (layer, input) in inputs.into_iter().enumerate().rev() {
             let input = input.autodiff().require_grad();
@@ -112,26 +148,37 @@ impl Tape {
 impl Policy {
     /// Log-probabilities and entropies `[M]` of what `head` asks of a packed batch, and the way back.
     pub(crate) fn compute(&self, ids: Tensor<1, Int>, packing: Packing, head: Head) -> (Tensor<1>, Tensor<1>, Tape) {
-        let all = 0..head.targets.len();
-        if !self.checkpoints() {
+        let parts = head.parts(self);
+        if !self.device().is_autodiff() {
+            let hidden = self.hidden_packed(ids, &packing);
+            let (log_probs, entropies) = head.all(self, &hidden, parts);
+            return (log_probs, entropies, Tape(None));
+        }
+        if !self.checkpoints() && parts.len() == 1 {
+            let all = 0..head.targets.len();
             let hidden = head.read(self.hidden_packed(ids, &packing), all.clone());
             let (log_probs, entropies) = head.part(self, hidden, all);
             return (log_probs, entropies, Tape(None));
         }
         let frozen = self.valid();
-        let plain = ids.clone().inner();
-        let rotation = frozen.frequencies().rotation(&packing.positions(), &plain.device());
-        let mut pass = Pass { rotation, sight: Sight::Packed(&packing) };
-        let mut inputs = vec![frozen.embed(plain)];
-        for layer in 0..self.config().num_hidden_layers {
-            inputs.push(frozen.block(layer, inputs[layer].clone(), &mut pass));
-        }
-        let hidden = frozen.normalise(inputs[inputs.len() - 1].clone());
-        let parts =
-            head.parts(self).map(|places| head.part(&frozen, head.read(hidden.clone(), places.clone()), places));
-        let (log_probs, entropies): (Vec<_>, Vec<_>) = parts.unzip();
-        let log_probs = Tensor::cat(log_probs, 0).autodiff().require_grad();
-        let tape = Tape(Some(Kept { ids, packing, inputs, head, log_probs: log_probs.clone() }));
-        (log_probs, Tensor::cat(entropies, 0).autodiff(), tape)
+        let (body, last) = if self.checkpoints() {
+            let plain = ids.clone().inner();
+            let rotation = frozen.frequencies().rotation(&packing.positions(), &plain.device());
+            let mut pass = Pass { rotation, sight: Sight::Packed(&packing) };
+            let mut inputs = vec![frozen.embed(plain)];
+            for layer in 0..self.config().num_hidden_layers {
+                inputs.push(frozen.block(layer, inputs[layer].clone(), &mut pass));
+            }
+            let last = inputs[inputs.len() - 1].clone();
+            (Body::Inputs { ids, packing, inputs }, last)
+        } else {
+            let rotation = self.frequencies().rotation(&packing.positions(), &ids.device());
+            let last = self.blocks(ids, Pass { rotation, sight: Sight::Packed(&packing) });
+            (Body::Taped(last.clone()), last.inner())
+        };
+        let (log_probs, entropies) = head.all(&frozen, &frozen.normalise(last), parts);
+        let log_probs = log_probs.autodiff().require_grad();
+        let tape = Tape(Some(Kept { body, head, log_probs: log_probs.clone() }));
+        (log_probs, entropies.autodiff(), tape)
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Session<'a> {
         hidden.select(0, indices(ends, &device))
     }
 
-    /// Row r goes on from what row `from[r]` has written.
+    /// From now on there are as many rows as in `from`: row r goes on from what row `from[r]` has written.
     pub(crate) fn copy_rows(&mut self, from: &[usize]) {
         let from = indices(from.iter().copied(), &self.policy.device());
         self.layers.iter_mut().for_each(|layer| layer.copy_rows(&from));

@@ -6,7 +6,9 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use common::{configs, device, generation, recompute, sequences, sharp, tokens};
-use convrec_policy::{Completion, Generation, Policy, Sampling, Sequence, TokenLogProbs};
+use convrec_policy::{
+    Allowed, Completion, Constraint, Generation, LoraConfig, Policy, Sampling, Sequence, TokenLogProbs,
+};
 use proptest::prelude::*;
 
 /// Rounding of different orders of summation; measured 1e-6.
@@ -202,29 +204,91 @@ fn gradient_checkpointing_changes_no_number() {
             ([tokens(30, v, 1), tokens(4, v, 2)], [tokens(7, v, 3), tokens(12, v, 4), tokens(2, v, 5)]);
         let sequences: Vec<Sequence<'_>> =
             rows.iter().enumerate().map(|(n, completion)| Sequence { prompt: &prompts[n / 2], completion }).collect();
-        let run = |policy: &Policy| {
-            let TokenLogProbs { log_probs, tape, .. } = policy.log_probs(&sequences, 0.9);
+        let allowed: Vec<Allowed> = rows.iter().map(|row| Allowed::along(&mut Neighbours::of(row, v), row)).collect();
+        let allowed: Vec<&Allowed> = allowed.iter().collect();
+        let run = |policy: &Policy, constrained: bool| {
+            let output = if constrained {
+                policy.log_probs_within(&sequences, &allowed, 0.9)
+            } else {
+                policy.log_probs(&sequences, 0.9)
+            };
+            let TokenLogProbs { log_probs, tape, .. } = output;
             let values = log_probs.clone().into_data().try_into_vec_as::<f32>().unwrap();
             let gradients = tape.backward((log_probs.clone() * log_probs).sum(), policy);
             (values, of_params(policy, &gradients))
         };
-        let (values, gradients) = run(&plain);
-        let (same_values, same_gradients) = run(&plain.clone().with_gradient_checkpointing(true));
-        assert_eq!(values, same_values);
-        for (x, y) in gradients.iter().zip(&same_gradients) {
-            let largest = x.iter().fold(1e-3f32, |max, x| max.max(x.abs()));
-            assert!(x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-6 * largest));
+        let adapted = plain.clone().with_lora(&LoraConfig { rank: 3, ..LoraConfig::default() }, 7).unwrap();
+        for (policy, constrained) in [(&plain, false), (&plain, true), (&adapted, false), (&adapted, true)] {
+            let (values, gradients) = run(policy, constrained);
+            let (same_values, same_gradients) = run(&policy.clone().with_gradient_checkpointing(true), constrained);
+            for (x, y) in values.iter().zip(&same_values) {
+                assert!((x - y).abs() <= TOLERANCE, "{x} and {y}");
+            }
+            assert!(gradients.len() > 10 && gradients.len() == same_gradients.len());
+            for (x, y) in gradients.iter().zip(&same_gradients) {
+                let largest = x.iter().fold(1e-3f32, |max, x| max.max(x.abs()));
+                assert!(x.iter().zip(y).all(|(x, y)| (x - y).abs() <= 1e-5 * largest));
+            }
         }
     }
 }
 
-/// In the order of the module.
+/// Allows each token of a row and two others.
+struct Neighbours {
+    row: Vec<u32>,
+    vocabulary: u32,
+    allowed: Vec<u32>,
+}
+
+impl Neighbours {
+    fn of(row: &[u32], vocabulary: usize) -> Self {
+        let mut constraint =
+            Self { row: row.iter().rev().copied().collect(), vocabulary: vocabulary as u32, allowed: vec![] };
+        constraint.push(0);
+        constraint
+    }
+}
+
+impl Constraint for Neighbours {
+    fn allowed(&self) -> &[u32] {
+        &self.allowed
+    }
+
+    fn push(&mut self, _: u32) {
+        let next = self.row.pop();
+        self.allowed =
+            next.into_iter().flat_map(|x| [x, (x + 1) % self.vocabulary, (x + 9) % self.vocabulary]).collect();
+        self.allowed.sort_unstable();
+        self.allowed.dedup();
+    }
+}
+
+/// Products in bf16: the sampler's copy gives the trainer's numbers to the rounding of bf16, and gradients stay in f32.
+#[test]
+fn bf16_products_agree_between_sampling_and_training() {
+    for config in configs() {
+        let master = Policy::new(&config, 3, &device().autodiff()).unwrap();
+        let policy = master.clone().with_bf16_products(true);
+        let prompts = [tokens(9, config.vocab_size, 1), tokens(4, config.vocab_size, 2)];
+        let prompts = slices(&prompts);
+        let found = policy.valid().bf16_copy().generate(&prompts, &generation(3, 12));
+        let difference = largest_difference(&policy, &prompts, &found, 1.0);
+        assert!(difference < 0.05, "{difference} nats");
+        assert!(largest_difference(&master, &prompts, &found, 1.0) > 1e-6, "bf16 was not used");
+        let TokenLogProbs { log_probs, tape, .. } = policy.log_probs(&sequences(&prompts, &found), 1.0);
+        for gradient in of_params(&policy, &tape.backward(log_probs.sum(), &policy)) {
+            assert!(gradient.iter().all(|x| x.is_finite()));
+        }
+    }
+}
+
+/// In the order of the module, of those that have one.
 fn of_params(policy: &Policy, gradients: &GradientsParams) -> Vec<Vec<f32>> {
     struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
         fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<N>>) {
-            let gradient = self.0.get::<N>(param.id).expect("every parameter matters");
-            self.1.push(gradient.into_data().try_into_vec_as::<f32>().unwrap());
+            let gradient = self.0.get::<N>(param.id);
+            self.1.extend(gradient.map(|gradient| gradient.into_data().try_into_vec_as::<f32>().unwrap()));
         }
     }
     let mut collect = Collect(gradients, vec![]);

@@ -95,9 +95,20 @@ pub enum TrieError {
     /// The tokenizer drops the item's whole line.
     #[error("the line of \"{0}\" has no tokens; remove it from the catalog, or name it differently")]
     NoTokens(Item),
+    /// The end token is one of an item's own.
+    #[error(
+        "the end token {end} is in the line of \"{item}\", so no list could be told from its beginning; take a special token"
+    )]
+    EndInside {
+        /// The token.
+        end: u32,
+        /// The item.
+        item: Item,
+    },
     /// More items are wanted than there are.
     #[error(
-        "a list of {wanted} items cannot be made of the {left} that are left: {all} in the catalog, the others excluded"
+        "a list of {wanted} items cannot be made of {left}: there are {all} in the catalog, and the others are excluded; \
+         ask for shorter lists (`n_ranks`), or add items"
     )]
     TooFew {
         /// N.
@@ -136,7 +147,7 @@ impl ListTrie {
     /// `end`.
     ///
     /// # Errors
-    /// When two lines cannot be told apart or one has no tokens, there are fewer than `n_ranks` items or `n_ranks` is 0,
+    /// When two lines cannot be told apart, one has no tokens or holds the end token, there are fewer than `n_ranks` items or `n_ranks` is 0,
     /// or the tokenizer fails.
     pub fn new(
         tokenizer: &TextTokenizer,
@@ -150,6 +161,9 @@ impl ListTrie {
         for rank in 0..ranks_apart(format, n_ranks) {
             let line = |item| tokenizer.encode(&format.line(rank, item));
             let lines = items.iter().map(line).collect::<Result<Vec<_>, _>>()?;
+            if let Some(place) = lines.iter().position(|line| line.contains(&end)) {
+                return Err(TrieError::EndInside { end, item: items[place].clone() });
+            }
             nodes.push(line_arrays(&lines, items, &mut words)?);
         }
         let arrays = Arc::new(Arrays::new(words, &nodes, items.len()));

@@ -159,7 +159,10 @@ fn what_cannot_be_asked_is_said() {
     let error = ListTrie::new(&tokenizer, PLAIN, 0, &items, 1).unwrap_err().to_string();
     assert!(error.contains("\"Heat (1995)\" and \"Heat (1995)\" cannot be told apart"), "{error}");
     let error = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 2).unwrap_err().to_string();
-    assert!(error.contains("a list of 2 items cannot be made of the 1 that are left"), "{error}");
+    assert!(error.contains("a list of 2 items cannot be made of 1: there are 1 in the catalog"), "{error}");
+    let line_feed = *tokenizer.encode(&PLAIN.line(0, &items[0])).unwrap().last().unwrap();
+    let error = ListTrie::new(&tokenizer, PLAIN, line_feed, &items[..1], 1).unwrap_err().to_string();
+    assert!(error.contains("is in the line of \"Heat (1995)\""), "{error}");
     let one = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 1).unwrap();
     assert!(one.cursor(&[ItemId(0)]).is_err());
     assert!(one.cursor(&[ItemId(9)]).is_ok());
@@ -304,6 +307,31 @@ fn a_real_catalog_with_a_real_tokenizer() {
             cursor.push(token);
         }
         assert_eq!(cursor.items(), [ItemId(place as u32)]);
+    }
+    // Whole lists, drawn at random, with a different half of the catalog excluded each time.
+    let mut state = 7u64;
+    let mut draw = |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..200 {
+        let excluded: Vec<ItemId> = (0..items.len() as u32).filter(|_| draw(2) == 0).map(ItemId).collect();
+        let mut cursor = trie.cursor(&excluded).unwrap();
+        let mut written = vec![];
+        while !cursor.allowed().is_empty() {
+            let token = cursor.allowed()[draw(cursor.allowed().len())];
+            cursor.push(token);
+            written.push(token);
+        }
+        assert_eq!(written.pop(), Some(2));
+        let mut found = cursor.items().to_vec();
+        let text = tokenizer.decode(&written);
+        let names: Vec<String> = found.iter().map(|id| items[id.index()].to_string() + "\n").collect();
+        assert_eq!(text, names.concat());
+        assert!(found.iter().all(|id| excluded.binary_search(id).is_err()));
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found.len(), 20);
     }
     let of_item = |count: usize| count as f64 / items.len() as f64;
     let (tokens, decisions) = (of_item(tokens), of_item(decisions));

@@ -1,3 +1,4 @@
+use burn::module::Module;
 use convrec_policy::{LoraConfig, Policy};
 
 /// A field of a configuration makes no sense; the run does not start.
@@ -26,6 +27,11 @@ impl ConfigError {
 /// Whether the shape of an adapter makes sense.
 pub(crate) fn check_lora(lora: Option<&LoraConfig>) -> Result<(), ConfigError> {
     lora.map_or(Ok(()), LoraConfig::check).map_err(in_lora)
+}
+
+/// The policy to sample from, to evaluate or to refer to.
+pub(crate) fn frozen(policy: &Policy, bf16: bool) -> Policy {
+    if bf16 { policy.valid().bf16_copy() } else { policy.valid() }
 }
 
 /// The policy with the adapter that the settings ask for.

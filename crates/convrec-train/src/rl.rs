@@ -8,13 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
 use convrec_policy::{Allowed, Generation, LoraConfig, Policy, Sampling, Sequence, TokenLogProbs};
 use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Scale, to_host};
 use serde::{Deserialize, Serialize};
 
 use crate::batches::{micro_batches, places};
-use crate::config::{ConfigError, check_lora, with_lora};
+use crate::config::{ConfigError, check_lora, frozen, with_lora};
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
 use crate::rl_log::{LOGP_DIFFERENCE, StepLog};
 use crate::rollout::{Collation, ForcedTokens, Reward, Row, advantages, roll_out, table};
@@ -39,7 +38,8 @@ pub struct RlConfig {
     /// Keep only the inputs of the policy's blocks, and compute the rest once more for the gradients: less memory, about
     /// a third more time.
     pub gradient_checkpointing: bool,
-    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it; the weights stay in f32.
+    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it. The weights stay in f32; sampler and
+    /// reference hold copies of the projections in bf16.
     pub bf16: bool,
     /// Completions side by side in sampling; likewise.
     pub rollout_rows: usize,
@@ -176,14 +176,17 @@ pub fn train_rank_grpo(
     let lists = format!("{} items, constrained: {}", task.n_ranks(), task.is_constrained());
     inputs.insert("the kind of lists".into(), lists);
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
-    // Bit for bit what it was before its adapter, whatever the adapter learns; the two share these weights.
-    let reference = frozen(&policy.without_lora(), config);
+    // Bit for bit what it was before its adapter, whatever the adapter learns; the two share these weights (in bf16 but
+    // for the copy of the projections).
+    let reference = config.kl().map(|_| frozen(&policy.without_lora(), config.bf16));
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
-    let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     let start =
         Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps * config.updates_per_batch) };
     let (mut run, start) = Run::open(options, "rank_grpo", config, inputs, start)?;
-    let mut trainer = Trainer { config, task, loss, reference, policy: start.policy, updates: start.updates };
+    // Not before: a checkpoint knows nothing of these.
+    let policy =
+        start.policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
+    let mut trainer = Trainer { config, task, loss, reference, policy: Some(policy), updates: start.updates };
     for step in start.step..config.steps {
         let chosen = places(samples.len(), config.prompts_per_step, step, config.seed);
         let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
@@ -193,17 +196,12 @@ pub fn train_rank_grpo(
         let done = step + 1;
         record.insert("step".into(), done.into());
         record.insert("epoch".into(), ((done * config.prompts_per_step) as f64 / samples.len() as f64).into());
-        record.extend(run.evaluate(done, config.steps, &trainer.policy.valid(), validation));
+        record.extend(run.evaluate(done, config.steps, &|| frozen(trainer.policy(), config.bf16), validation));
         run.record(&record)?;
         observe(&record);
-        run.checkpoint(done, config.steps, &trainer.policy, &trainer.updates)?;
+        run.checkpoint(done, config.steps, trainer.policy(), &trainer.updates)?;
     }
-    Ok(trainer.policy)
-}
-
-/// To sample from, or to refer to.
-fn frozen(policy: &Policy, config: &RlConfig) -> Policy {
-    if config.bf16 { policy.valid().bf16_copy() } else { policy.valid() }
+    Ok(trainer.policy.expect(HELD))
 }
 
 /// Ratios mean nothing where the sampler's log-probabilities are not the trainer's.
@@ -220,17 +218,25 @@ struct Trainer<'a> {
     config: &'a RlConfig,
     task: &'a Task,
     loss: Loss,
-    reference: Policy,
-    policy: Policy,
+    /// Where there is a KL penalty.
+    reference: Option<Policy>,
+    /// Taken out while it is stepped, so that its weights are changed in place.
+    policy: Option<Policy>,
     updates: Updates,
 }
 
+const HELD: &str = "only taken out within a step";
+
 impl Trainer<'_> {
+    fn policy(&self) -> &Policy {
+        self.policy.as_ref().expect(HELD)
+    }
+
     /// One batch of rollouts and its updates: the log record and the last gradient norm.
     fn step(&mut self, step: usize, batch: &[&Sample]) -> Result<(Record, f64), InputError> {
         let config = self.config;
         let generation = config.generation(self.task, step);
-        let rows = roll_out(&frozen(&self.policy, config), self.task, batch, &generation, config.reward);
+        let rows = roll_out(&frozen(self.policy(), config.bf16), self.task, batch, &generation, config.reward);
         let advantages =
             advantages(&rows, config.group_size, config.scale).expect("rows come in whole groups of one width");
         let mut log = StepLog::new(&rows, config.group_size, self.task.n_ranks(), advantages.zero_variance);
@@ -239,21 +245,22 @@ impl Trainer<'_> {
         for update in 0..config.updates_per_batch {
             let mut gradients = Accumulator::default();
             for part in &parts {
-                let TokenLogProbs { log_probs, tape, .. } = part.log_probs(&self.policy, config.temperature);
+                let TokenLogProbs { log_probs, tape, .. } = part.log_probs(self.policy(), config.temperature);
                 if update == 0 {
                     log.compare(&part.rows, &to_host(&log_probs)?);
                 }
                 let computed = self.loss.forward(log_probs, &part.inputs)?;
                 log.part(&computed.metrics, f64::from(computed.loss.clone().into_scalar::<f32>()));
-                gradients.add(tape.backward(computed.loss, &self.policy), &self.policy);
+                gradients.add(tape.backward(computed.loss, self.policy()), self.policy());
             }
             if parts.is_empty() {
                 log.update(0.0, 0.0);
                 continue;
             }
-            let done;
-            (self.policy, done) =
-                self.updates.step(step * config.updates_per_batch + update, self.policy.clone(), gradients.take());
+            let policy = self.policy.take().expect(HELD);
+            let place = step * config.updates_per_batch + update;
+            let (policy, done) = self.updates.step(place, policy, gradients.take());
+            self.policy = Some(policy);
             log.update(done.grad_norm, done.learning_rate);
         }
         Ok(log.finish())
@@ -294,8 +301,8 @@ impl Trainer<'_> {
                 inputs.old_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
             }
             let mut part = Part { rows, inputs };
-            if config.kl().is_some() {
-                let log_probs = part.log_probs(&self.reference, config.temperature).log_probs;
+            if let Some(reference) = &self.reference {
+                let log_probs = part.log_probs(reference, config.temperature).log_probs;
                 part.inputs.ref_log_probs = Some(to_host(&log_probs)?);
             }
             parts.push(part);

@@ -65,7 +65,7 @@ pub enum TrainError {
     /// The sampler is not the policy that is trained.
     #[error(
         "step {step}: the log-probabilities of sampler and trainer differ by {difference} nats a token in the mean; \
-         the device's kernels disagree: try another device, and report it"
+         the device's kernels disagree: try another device (or, where it is on, without `bf16`), and report it"
     )]
     Disagree {
         /// The step.
@@ -167,13 +167,20 @@ impl<'a> Run<'a> {
     }
 
     /// Evaluates after `done` of `total` steps, when it is due, and after the last.
-    pub(crate) fn evaluate(&self, done: usize, total: usize, policy: &Policy, validation: &Validation<'_>) -> Record {
+    /// `policy` gives the one to evaluate, where an evaluation is due.
+    pub(crate) fn evaluate(
+        &self,
+        done: usize,
+        total: usize,
+        policy: &dyn Fn() -> Policy,
+        validation: &Validation<'_>,
+    ) -> Record {
         let every = self.options.evaluate_every;
         if validation.samples.is_empty() || !(due(done, every) || (every > 0 && done == total)) {
             return Record::new();
         }
         let Validation { task, samples, decoding } = validation;
-        evaluation_record(&evaluate(policy, task, samples, decoding), task.n_ranks())
+        evaluation_record(&evaluate(&policy(), task, samples, decoding), task.n_ranks())
     }
 }
 

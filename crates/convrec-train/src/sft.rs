@@ -1,12 +1,11 @@
 use std::collections::BTreeMap;
 
-use burn::module::Module;
 use convrec_policy::{LoraConfig, Policy, Sequence};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::batches::places;
-use crate::config::{ConfigError, check_lora, with_lora};
+use crate::config::{ConfigError, check_lora, frozen, with_lora};
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
 use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
 use crate::task::TokenPair;
@@ -85,11 +84,12 @@ pub fn train_sft(
     observe: &mut dyn FnMut(&Record),
 ) -> Result<Policy, TrainError> {
     config.check()?;
-    let policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
     let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps) };
     let (mut run, Start { step: first, mut policy, mut updates }) = Run::open(options, "sft", config, inputs, start)?;
+    // Not before: a checkpoint knows nothing of these.
+    policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     for step in first..config.steps {
         let batch = places(data.len(), config.batch_size, step, config.seed);
         let tokens: usize = batch.iter().map(|&row| data[row].completion.len()).sum();
@@ -117,7 +117,7 @@ pub fn train_sft(
         record.insert("grad_norm".into(), json!(update.grad_norm));
         record.insert("learning_rate".into(), json!(update.learning_rate));
         record.insert("completion_tokens".into(), json!(tokens));
-        record.extend(run.evaluate(done, config.steps, &policy.valid(), validation));
+        record.extend(run.evaluate(done, config.steps, &|| frozen(&policy, config.bf16), validation));
         run.record(&record)?;
         observe(&record);
         run.checkpoint(done, config.steps, &policy, &updates)?;

@@ -70,12 +70,26 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
     let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
+    // What a checkpoint knows nothing of.
+    let (kind, bf16) = match kind.strip_suffix("+bf16") {
+        Some(kind) => (kind, true),
+        None => (kind, false),
+    };
+    let gradient_checkpointing = bf16;
     let (kind, lora) = match kind.strip_suffix("+lora") {
         Some(kind) => (kind, Some(lora())),
         None => (kind, None),
     };
     if kind == "sft" {
-        let config = SftConfig { steps, batch_size: 4, micro_batch: 3, lora, ..SftConfig::default() };
+        let config = SftConfig {
+            steps,
+            batch_size: 4,
+            micro_batch: 3,
+            lora,
+            bf16,
+            gradient_checkpointing,
+            ..SftConfig::default()
+        };
         return train_sft(first, &world.pairs, &validation, &config, &options, inputs, &mut |_| {});
     }
     let config = RlConfig {
@@ -86,6 +100,8 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
         micro_batch: 3,
         max_new_tokens: 24,
         lora,
+        bf16,
+        gradient_checkpointing,
         ..RlConfig::default()
     };
     let task = match kind {
@@ -109,7 +125,8 @@ fn bytes(policy: &Policy) -> Vec<u8> {
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let world = world();
-    for kind in ["sft", "rank_grpo", "constrained", "sft+lora", "constrained+lora"] {
+    for kind in ["sft", "rank_grpo", "constrained", "sft+lora", "constrained+lora", "sft+bf16", "constrained+lora+bf16"]
+    {
         let folder = tempfile::tempdir().unwrap();
         let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
@@ -124,6 +141,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         fs::write(cut.join("log.jsonl"), &log[..third + 10]).unwrap();
         let resumed = run(&world, kind, 5, &cut, true).unwrap();
         assert!(bytes(&whole) == bytes(&resumed), "{kind}: the weights differ");
+        assert_eq!(resumed.checkpoints(), kind.ends_with("bf16"), "{kind}: gradient checkpointing");
         assert!(log == fs::read(cut.join("log.jsonl")).unwrap(), "{kind}: the log differs");
     }
 }

@@ -95,16 +95,22 @@ impl Head<'_> {
     }
 
     /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`): with
-    /// `g = dy / temperature (1[target] - softmax)`, `[M, V]`, they are `g W` and `g^T hidden`.
-    pub(crate) fn backward(&self, log_sum_exps: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let mut d_weight = vec![0.0; self.weight.len()];
+    /// `g = dy / temperature (1[target] - softmax)`, `[M, V]`, they are `g W` and `g^T hidden`. The second is left out
+    /// (empty) where the weight is frozen.
+    pub(crate) fn backward(&self, log_sum_exps: &[f32], dy: &[f32], frozen: bool) -> (Vec<f32>, Vec<f32>) {
+        let mut d_weight = if frozen { vec![] } else { vec![0.0; self.weight.len()] };
         let blocks = self.vocabulary().div_ceil(ENTRIES);
         // A task adds up the hidden gradients of its share of the vocabulary in a buffer of its own.
         let share = blocks.div_ceil(rayon::current_num_threads()) * ENTRIES;
-        let parts: Vec<Vec<f32>> = d_weight
-            .par_chunks_mut(share * self.width)
+        let mut shares: Vec<Option<&mut [f32]>> = d_weight.chunks_mut(share * self.width).map(Some).collect();
+        shares.resize_with(self.vocabulary().div_ceil(share), || None);
+        let parts: Vec<Vec<f32>> = shares
+            .into_par_iter()
             .enumerate()
-            .map(|(n, d_weight)| self.backward_share(n * share, log_sum_exps, dy, d_weight))
+            .map(|(n, d_weight)| {
+                let entries = n * share..(n * share + share).min(self.vocabulary());
+                self.backward_share(entries, log_sum_exps, dy, d_weight)
+            })
             .collect();
         let mut parts = parts.into_iter();
         let mut d_hidden = parts.next().unwrap_or_default();
@@ -114,19 +120,27 @@ impl Head<'_> {
         (d_hidden, d_weight)
     }
 
-    /// From entry `first` on: fills in `d_weight`, returns this share of the hidden gradient.
-    fn backward_share(&self, first: usize, log_sum_exps: &[f32], dy: &[f32], d_weight: &mut [f32]) -> Vec<f32> {
+    /// Of some entries: fills in `d_weight`, returns this share of the hidden gradient.
+    fn backward_share(
+        &self,
+        share: Range<usize>,
+        log_sum_exps: &[f32],
+        dy: &[f32],
+        mut d_weight: Option<&mut [f32]>,
+    ) -> Vec<f32> {
         let mut d_hidden = vec![0.0; self.hidden.len()];
         let mut scores = vec![0.0; ENTRIES * COLUMNS];
-        for (n, d_weight) in d_weight.chunks_mut(ENTRIES * self.width).enumerate() {
-            let start = first + n * ENTRIES;
-            let entries = start..start + d_weight.len() / self.width;
+        for start in share.clone().step_by(ENTRIES) {
+            let entries = start..(start + ENTRIES).min(share.end);
             let scores = &mut scores[..entries.len() * COLUMNS];
             for rows in self.chunks() {
                 self.gradient_block(entries.clone(), rows.clone(), log_sum_exps, dy, scores);
                 let gradient = Matrix::strided(scores, entries.len(), rows.len(), COLUMNS); // [entries, rows]
                 let hidden = Matrix::dense(self.hidden, self.width).slice_rows(rows.clone());
-                multiply(gradient, hidden, MatrixMut::dense(d_weight, self.width), Write::Add);
+                if let Some(d_weight) = &mut d_weight {
+                    let place = (start - share.start) * self.width..(entries.end - share.start) * self.width;
+                    multiply(gradient, hidden, MatrixMut::dense(&mut d_weight[place], self.width), Write::Add);
+                }
                 let weight = Matrix::dense(self.weight, self.width).slice_rows(entries.clone());
                 let d_hidden = &mut d_hidden[rows.start * self.width..rows.end * self.width];
                 multiply(gradient.transposed(), weight, MatrixMut::dense(d_hidden, self.width), Write::Add);

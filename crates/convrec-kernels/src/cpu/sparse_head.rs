@@ -73,8 +73,15 @@ impl SparseHead<'_> {
         result
     }
 
-    /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`).
-    pub(crate) fn backward(&self, targets: &[usize], probabilities: &[Vec<f32>], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`). The second is left out
+    /// (empty) where the weight is frozen.
+    pub(crate) fn backward(
+        &self,
+        targets: &[usize],
+        probabilities: &[Vec<f32>],
+        dy: &[f32],
+        frozen: bool,
+    ) -> (Vec<f32>, Vec<f32>) {
         let slope = |row: usize, n: usize| {
             let hit = if targets[row] == n { 1.0 } else { 0.0 };
             (hit - probabilities[row][n]) * dy[row] / self.temperature
@@ -84,6 +91,9 @@ impl SparseHead<'_> {
             let terms = self.allowed[row].iter().enumerate();
             add_scaled(d_hidden, terms.map(|(n, token)| (slope(row, n), self.weight(*token))));
         });
+        if frozen {
+            return (d_hidden, vec![]);
+        }
         // The other way round: the rows that allow each token.
         let mut uses: Vec<(u32, u32, u32)> = Vec::with_capacity(self.allowed.iter().map(Vec::len).sum());
         for (row, tokens) in self.allowed.iter().enumerate() {

@@ -8,6 +8,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, Flex};
+use burn::tensor::Shape;
 
 use super::tensors::{dense, head, heads, indices, shape, tensor, values};
 use super::{Kernels, sparse_head};
@@ -44,6 +45,23 @@ fn pass_on<S, const N: usize>(ops: Ops<S, N>, gradients: &mut Gradients, of_inpu
         if let Some(parent) = parent {
             gradients.register::<Flex>(parent.id, gradient);
         }
+    }
+}
+
+/// As [`pass_on`], of a head, whose weight's gradient is empty where the weight is frozen.
+fn pass_on_head<S>(
+    ops: Ops<S, 2>,
+    gradients: &mut Gradients,
+    d_hidden: Vec<f32>,
+    d_weight: Vec<f32>,
+    [hidden, weight]: [Shape; 2],
+) {
+    let [of_hidden, of_weight] = ops.parents;
+    if let Some(parent) = of_hidden {
+        gradients.register::<Flex>(parent.id, tensor(d_hidden, hidden));
+    }
+    if let Some(parent) = of_weight {
+        gradients.register::<Flex>(parent.id, tensor(d_weight, weight));
     }
 }
 
@@ -284,9 +302,10 @@ impl Backward<Flex, 2> for TokenLogProbs {
         let dy = output_gradient(&ops, gradients);
         let HeadState { hidden, weight, targets, temperature, log_sum_exps } = &ops.state;
         let head = head(hidden, weight, targets, *temperature);
-        let (d_hidden, d_weight) = head.backward(values(log_sum_exps), values(&dy));
-        let of_inputs = [tensor(d_hidden, shape(hidden)), tensor(d_weight, shape(weight))];
-        pass_on(ops, gradients, of_inputs);
+        let frozen = ops.parents[1].is_none();
+        let (d_hidden, d_weight) = head.backward(values(log_sum_exps), values(&dy), frozen);
+        let shapes = [shape(hidden), shape(weight)];
+        pass_on_head(ops, gradients, d_hidden, d_weight, shapes);
     }
 }
 
@@ -310,8 +329,9 @@ impl Backward<Flex, 2> for TokenLogProbsWithin {
         let dy = output_gradient(&ops, gradients);
         let SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities } = &ops.state;
         let head = sparse_head(hidden, weight, allowed, *temperature);
-        let (d_hidden, d_weight) = head.backward(targets, probabilities, values(&dy));
-        let of_inputs = [tensor(d_hidden, shape(hidden)), tensor(d_weight, shape(weight))];
-        pass_on(ops, gradients, of_inputs);
+        let frozen = ops.parents[1].is_none();
+        let (d_hidden, d_weight) = head.backward(targets, probabilities, values(&dy), frozen);
+        let shapes = [shape(hidden), shape(weight)];
+        pass_on_head(ops, gradients, d_hidden, d_weight, shapes);
     }
 }

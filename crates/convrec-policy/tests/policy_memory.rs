@@ -1,0 +1,67 @@
+//! What gradient checkpointing saves. A test binary of its own, as it counts what the whole process allocates.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use burn::module::Module;
+use burn::tensor::Device;
+use common::tokens;
+use convrec_policy::{ModelConfig, Policy, Sequence};
+
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is the system's; the counters allocate nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(held, Ordering::Relaxed);
+        // SAFETY: as our caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: as our caller promises.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that the gradients of `rows` need beyond what was held before, in MB.
+fn peak(policy: &Policy, rows: &[Sequence<'_>]) -> f64 {
+    let before = HELD.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let output = policy.log_probs(rows, 1.0);
+    let gradients = output.tape.backward(output.log_probs.sum(), policy);
+    assert!(gradients.len() > 10);
+    (PEAK.load(Ordering::Relaxed) - before) as f64 / 1e6
+}
+
+/// 8 completions of one prompt: once packed, with and without checkpoints, and once with a prompt for each.
+#[test]
+fn activations() {
+    let policy = Policy::new(&ModelConfig::small(300, 64, 12, 4), 1, &Device::flex().autodiff()).unwrap();
+    let prompt = tokens(400, 300, 1);
+    let completions: Vec<Vec<u32>> = (0..8).map(|n| tokens(60, 300, 2 + n)).collect();
+    let rows: Vec<Sequence<'_>> = completions.iter().map(|c| Sequence { prompt: &prompt, completion: c }).collect();
+    // Prompts that differ in their last token are computed one by one.
+    let prompts: Vec<Vec<u32>> = (0..8).map(|n| [&prompt[1..], &[n]].concat()).collect();
+    let apart: Vec<Sequence<'_>> =
+        prompts.iter().zip(&completions).map(|(prompt, completion)| Sequence { prompt, completion }).collect();
+    let parameters = policy.num_params() as f64 * 4.0 / 1e6;
+    let (packed, replicated) = (peak(&policy, &rows), peak(&policy, &apart));
+    let checkpointed = peak(&policy.with_gradient_checkpointing(true), &rows);
+    println!(
+        "gradients {parameters:.0} MB; peak: prompts replicated {replicated:.0} MB, shared {packed:.0} MB, shared and \
+         checkpointed {checkpointed:.0} MB"
+    );
+    assert!(packed < 0.4 * replicated, "{packed} and {replicated} MB");
+    assert!(checkpointed < 0.4 * packed, "{checkpointed} and {packed} MB");
+}
