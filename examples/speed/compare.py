@@ -2,14 +2,15 @@
 
     python compare.py --python PYTHON --rust BINARY --model DIR --works decode_8,train_2x256 --rounds 5 --out raw.jsonl
 
-BINARY: `cargo build --release -p convrec-examples --example speed`, then target/release/examples/speed; its --help lists the
-works. PYTHON is an interpreter with torch and transformers (versions: transformers_speed.py); this file needs only the standard
-library of Python 3.9 or newer. Both take the same arguments and print the same JSON lines. Every measurement is a process of its own, so that its peak memory is its own, and the sides take turns, so that
-a machine that slows down slows both. A side that fails once is not run again for that work.
+BINARY: `cargo build --release -p convrec-examples --example speed`, then target/release/examples/speed; its --help lists
+the works. PYTHON is an interpreter with torch and transformers (versions: transformers_speed.py); this file needs only
+the standard library of Python 3.9 or newer. Both sides take the same arguments and print the same JSON lines. Every
+measurement is a process of its own, so that its peak memory is its own, and the sides take turns, so that a machine that
+slows down slows both. A side that fails once is not run again for that work.
 
 The sides differ where ours can do what PyTorch cannot: lists are written under the trie of `--extra="--catalog FILE"`, so
-that their tokens cost a forward pass for each choice alone (`passes` in the raw lines); all their tokens count. In grpo_1000
-PyTorch trains on 4 rows at a time, as memory asks, ours on 8.
+that their tokens cost a forward pass for each choice alone (`passes` in the raw lines); all their tokens count. In
+grpo_1000 PyTorch trains on 4 rows at a time, as memory asks, ours on 8.
 """
 
 import argparse

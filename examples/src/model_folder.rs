@@ -36,6 +36,23 @@ pub struct TaskFormat {
     pub max_new_tokens: usize,
 }
 
+/// The error says what is wrong.
+fn read_format(text: &str) -> Result<TaskFormat, String> {
+    const FIELDS: [&str; 4] = ["prompt", "chat", "n_ranks", "max_new_tokens"];
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let map = value.as_object().ok_or("expected a JSON object")?;
+    if let Some(field) = map.keys().find(|field| !FIELDS.contains(&field.as_str())) {
+        return Err(format!("unknown field `{field}`; expected some of {}", FIELDS.join(", ")));
+    }
+    if map.contains_key("prompt") == map.contains_key("chat") {
+        return Err("expected one of the fields `prompt` (small policies) and `chat` (chat models)".into());
+    }
+    serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string().as_str() {
+        "." => e.inner().to_string(),
+        field => format!("field `{field}`: {}", e.inner()),
+    })
+}
+
 /// Either kind of prompts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Prompts {
@@ -89,8 +106,16 @@ impl Language {
     pub fn load(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let path = folder.join(TASK);
         let bad = |problem: String| format!("{}: {problem}", path.display());
+        if !folder.join(TOKENIZER).exists() {
+            return Err(format!(
+                "{}: no {TOKENIZER}; expected a model's folder, as `train_sft` leaves it or as a chat model is published \
+                 (`adapter` and `checkpoint-...` in a run's folder are none)",
+                folder.display()
+            )
+            .into());
+        }
         let format = if path.exists() {
-            serde_json::from_str(&files::read_text(&path)?).map_err(|e| bad(e.to_string()))?
+            read_format(&files::read_text(&path)?).map_err(bad)?
         } else {
             TaskFormat { prompts: Prompts::Chat(ChatFormat::default()), n_ranks: 20, max_new_tokens: 1024 }
         };
@@ -292,6 +317,12 @@ mod tests {
         write(folder.path(), TASK, r#"{"chat": {"sistem": ""}, "n_ranks": 1, "max_new_tokens": 1}"#);
         assert!(error().contains("task.json: unknown field `sistem`"), "{}", error());
         write(folder.path(), TASK, r#"{"n_ranks": 1, "max_new_tokens": 1}"#);
-        assert!(error().contains("task.json: "), "{}", error());
+        assert!(error().contains("task.json: expected one of the fields `prompt`"), "{}", error());
+        write(folder.path(), TASK, r#"{"chat": {}, "n_rank": 1, "max_new_tokens": 1}"#);
+        assert!(error().contains("task.json: unknown field `n_rank`"), "{}", error());
+        write(folder.path(), TASK, r#"{"chat": {}, "n_ranks": "x", "max_new_tokens": 1}"#);
+        assert!(error().contains("task.json: ") && error().contains("expected usize"), "{}", error());
+        std::fs::remove_file(folder.path().join(TOKENIZER)).unwrap();
+        assert!(error().contains("no tokenizer.json; expected a model's folder"), "{}", error());
     }
 }

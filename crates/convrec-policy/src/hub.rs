@@ -62,7 +62,8 @@ pub fn fetch_model(model: &str, revision: Option<&str>) -> Result<PathBuf, HubEr
             config = Some(path);
         }
     }
-    if !files.iter().any(|file| file.rfilename.ends_with(".safetensors")) {
+    let weights = ["model.safetensors", "model.safetensors.index.json"];
+    if !files.iter().any(|file| weights.contains(&file.rfilename.as_str())) {
         return Err(HubError::Absent { model: model.into(), file: "model.safetensors" });
     }
     let config = config.ok_or(HubError::Absent { model: model.into(), file: "config.json" })?;

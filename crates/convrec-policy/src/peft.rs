@@ -115,7 +115,8 @@ fn peft_name(path: &str) -> Option<String> {
 
 impl Policy {
     /// Writes the adapter alone into a folder that PEFT and [`Policy::load_lora`] read. Each file is written aside and
-    /// renamed. PEFT wants the model it belongs to: [`Policy::without_lora`], saved by [`Policy::save_folder`].
+    /// renamed. PEFT wants the model it belongs to: [`Policy::without_lora`], saved by [`Policy::save_folder`], which the
+    /// files do not name: `PeftModel.from_pretrained(base, folder)`.
     ///
     /// # Errors
     /// When the policy has no adapter, or a file cannot be written.

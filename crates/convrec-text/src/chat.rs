@@ -45,6 +45,14 @@ pub enum ChatError {
         /// What was looked for.
         problem: String,
     },
+    /// A file of the model's folder is wrong.
+    #[error("{folder}: {problem}")]
+    Wrong {
+        /// The folder.
+        folder: String,
+        /// The file, and what is wrong with it.
+        problem: String,
+    },
     /// The template is wrong, or refuses the conversation.
     #[error("chat template: {0:#}")]
     Template(#[from] minijinja::Error),
@@ -97,16 +105,17 @@ impl ChatTemplate {
     pub fn load(folder: impl AsRef<Path>) -> Result<Self, ChatError> {
         let folder = folder.as_ref();
         let missing = |problem| ChatError::Missing { folder: folder.display().to_string(), problem };
+        let wrong = |problem| ChatError::Wrong { folder: folder.display().to_string(), problem };
         let text = files::read_text(folder.join("tokenizer_config.json"))?;
         let config: TokenizerConfig =
-            serde_json::from_str(&text).map_err(|e| missing(format!("tokenizer_config.json: {e}")))?;
+            serde_json::from_str(&text).map_err(|e| wrong(format!("tokenizer_config.json: {e}")))?;
         let file = folder.join("chat_template.jinja");
-        let source = match config.chat_template {
-            _ if file.exists() => files::read_text(file)?,
-            Some(source) => source,
+        let (name, source) = match config.chat_template {
+            _ if file.exists() => ("chat_template.jinja", files::read_text(file)?),
+            Some(source) => ("`chat_template` in tokenizer_config.json", source),
             None => return Err(missing("no chat_template.jinja, no `chat_template` in tokenizer_config.json".into())),
         };
-        let mut template = Self::new(source)?;
+        let mut template = Self::new(source).map_err(|e| wrong(format!("{name}: {e}")))?;
         for (name, value) in config.others.into_iter().filter(|(name, _)| name.ends_with("_token")) {
             // Older files write a token with its settings.
             if let Some(token) = value.as_str().or_else(|| value.get("content")?.as_str()) {
