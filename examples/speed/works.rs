@@ -8,11 +8,9 @@ use clap::ValueEnum;
 use convrec_catalog::Catalog;
 use convrec_core::Item;
 use convrec_examples::device::device;
-use convrec_policy::{
-    Allowed, Completion, Constraint, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs,
-};
-use convrec_text::{ListCursor, ListFormat, ListTrie, TextTokenizer};
-use convrec_train::{Accumulator, OptimizerConfig, Updates};
+use convrec_policy::{Allowed, Completion, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs};
+use convrec_text::{ListFormat, ListTrie, TextTokenizer};
+use convrec_train::{Accumulator, InCatalog, OptimizerConfig, Updates};
 use convrec_world::World;
 use rank_grpo::{BatchTotals, LossConfig, LossInputs, Scale, Segments, group_advantages, spread, to_host};
 
@@ -172,19 +170,6 @@ fn train(policy: Policy, rows: usize, length: usize) -> Repetition {
         state = Some((policy, updates));
         Ok(Done { tokens: rows * length, parts, check: Some(check), ..Done::default() })
     })
-}
-
-/// A cursor in the trie is a constraint.
-struct InCatalog<'a>(ListCursor<'a>);
-
-impl Constraint for InCatalog<'_> {
-    fn allowed(&self) -> &[u32] {
-        self.0.allowed()
-    }
-
-    fn push(&mut self, token: u32) {
-        self.0.push(token);
-    }
 }
 
 fn begin(trie: &ListTrie) -> InCatalog<'_> {

@@ -3,42 +3,11 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use burn::tensor::{Int, Tensor};
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is the system's; the counters allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+use convrec_testdata::memory::{Counting, peak};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// The most that `f` holds at a time beyond what was held before, in MB.
-fn peak(f: impl FnOnce()) -> f64 {
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    f();
-    (PEAK.load(Ordering::Relaxed) - before) as f64 / 1e6
-}
 
 /// Qwen's vocabulary, forward and backward.
 #[test]

@@ -2,46 +2,21 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use burn::module::Module;
 use burn::tensor::Device;
 use common::tokens;
 use convrec_policy::{ModelConfig, Policy, Sequence};
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is the system's; the counters allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(held, Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: as our caller promises.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
+use convrec_testdata::memory::{Counting, peak};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// The most that the gradients of `rows` need beyond what was held before, in MB.
-fn peak(policy: &Policy, rows: &[Sequence<'_>]) -> f64 {
-    let before = HELD.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let output = policy.log_probs(rows, 1.0);
-    let gradients = output.tape.backward(output.log_probs.sum(), policy);
-    assert!(gradients.len() > 10);
-    (PEAK.load(Ordering::Relaxed) - before) as f64 / 1e6
+/// The most that the gradients of `rows` need, in MB.
+fn peak_of(policy: &Policy, rows: &[Sequence<'_>]) -> f64 {
+    peak(|| {
+        let output = policy.log_probs(rows, 1.0);
+        assert!(output.tape.backward(output.log_probs.sum(), policy).len() > 10);
+    })
 }
 
 /// 8 completions of one prompt: once packed, with and without checkpoints, and once with a prompt for each.
@@ -56,8 +31,8 @@ fn activations() {
     let apart: Vec<Sequence<'_>> =
         prompts.iter().zip(&completions).map(|(prompt, completion)| Sequence { prompt, completion }).collect();
     let parameters = policy.num_params() as f64 * 4.0 / 1e6;
-    let (packed, replicated) = (peak(&policy, &rows), peak(&policy, &apart));
-    let checkpointed = peak(&policy.with_gradient_checkpointing(true), &rows);
+    let (packed, replicated) = (peak_of(&policy, &rows), peak_of(&policy, &apart));
+    let checkpointed = peak_of(&policy.with_gradient_checkpointing(true), &rows);
     println!(
         "gradients {parameters:.0} MB; peak: prompts replicated {replicated:.0} MB, shared {packed:.0} MB, shared and \
          checkpointed {checkpointed:.0} MB"

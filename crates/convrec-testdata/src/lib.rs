@@ -8,6 +8,8 @@
 //!
 //! With `CONVREC_REQUIRE_ALL=1` (as in continuous integration) an absent folder fails the test instead.
 
+pub mod memory;
+
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;

@@ -49,4 +49,4 @@ pub use rollout::{ForcedTokens, Reward};
 pub use run::{Record, RunOptions, TrainError, Validation, evaluation_record};
 pub use schedule::Schedule;
 pub use sft::{SftConfig, train_sft};
-pub use task::{Answer, Sample, Task, TaskError, TokenPair};
+pub use task::{Answer, InCatalog, Sample, Task, TaskError, TokenPair};

@@ -272,8 +272,8 @@ fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
 const ENOUGH: &str =
     "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
-/// A cursor in the catalog's trie is a constraint.
-struct InCatalog<'a>(ListCursor<'a>);
+/// A cursor in a catalog's trie as the constraint of a policy.
+pub struct InCatalog<'a>(pub ListCursor<'a>);
 
 impl Constraint for InCatalog<'_> {
     fn allowed(&self) -> &[u32] {
