@@ -72,6 +72,14 @@ impl LexicalEmbedder {
 }
 
 impl Embedder for LexicalEmbedder {
+    fn id(&self) -> String {
+        let mut idf: Vec<_> = self.idf.iter().map(|(feature, idf)| (*feature, idf.to_bits())).collect();
+        idf.sort_unstable();
+        let bytes: Vec<u8> =
+            idf.iter().flat_map(|(f, idf)| f.to_le_bytes().into_iter().chain(idf.to_le_bytes())).collect();
+        format!("lexical-{}-{:016x}", self.width, stable::hash(&bytes))
+    }
+
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let mut rows = Array2::zeros((texts.len(), self.width)); // [texts, D]
         texts.iter().zip(rows.outer_iter_mut()).for_each(|(text, row)| self.fill(text, row));

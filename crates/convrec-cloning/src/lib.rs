@@ -72,4 +72,6 @@ pub use pipeline::{
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap};
 pub use replay::{Answer, ReplayError, ReplayTeacher};
-pub use traits::{Describer, Embedder, Judge, ServiceError, Teacher};
+pub use traits::{
+    Candidates, ChatModel, ChatRequest, Describer, Done, Embedder, Judge, Ratings, ServiceError, Teacher,
+};

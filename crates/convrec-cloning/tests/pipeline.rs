@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use convrec_catalog::Catalog;
 use convrec_cloning::scripted::{Cooccurrence, Mistakes, Scorer, ScriptedJudge, ScriptedTeacher};
 use convrec_cloning::{
-    Answer, Cloned, Describer, Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, ReplayTeacher, ServiceError,
-    Services, Steps, Teacher,
+    Answer, Cloned, Describer, Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, Ratings, ReplayTeacher,
+    ServiceError, Services, Steps, Teacher,
 };
 use convrec_core::{CatalogItem, Example, Item, ItemId, Turn};
 use convrec_metrics::{JudgedList, Measure};
@@ -74,7 +74,7 @@ impl Teacher for ForgetfulTeacher<'_> {
 struct HonestJudge;
 
 impl Judge for HonestJudge {
-    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Vec<Option<i8>>, ServiceError> {
+    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Ratings, ServiceError> {
         let lucid = example.id.bytes().map(usize::from).sum::<usize>() % 2 == 0;
         let rate = |item: &&CatalogItem| match example.groundtruth.contains(&item.item()) {
             true => Some(if lucid { 1 } else { 0 }),
@@ -87,8 +87,8 @@ impl Judge for HonestJudge {
 struct Synopses;
 
 impl Describer for Synopses {
-    fn describe(&self, item: &Item) -> Option<String> {
-        Some(format!("a {} story", item.title.split(' ').nth(1)?))
+    fn describe(&self, item: &Item) -> Result<Option<String>, ServiceError> {
+        Ok(item.title.split(' ').nth(1).map(|subject| format!("a {subject} story")))
     }
 }
 
@@ -260,6 +260,10 @@ fn what_is_wrong_is_named() {
 struct LongRows;
 
 impl Embedder for LongRows {
+    fn id(&self) -> String {
+        "long rows".into()
+    }
+
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         Ok(Array2::ones((texts.len(), 4)))
     }
@@ -268,7 +272,7 @@ impl Embedder for LongRows {
 struct HarshJudge;
 
 impl Judge for HarshJudge {
-    fn rate(&self, _: &Example, candidates: &[&CatalogItem]) -> Result<Vec<Option<i8>>, ServiceError> {
+    fn rate(&self, _: &Example, candidates: &[&CatalogItem]) -> Result<Ratings, ServiceError> {
         Ok(vec![Some(-3); candidates.len()])
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use convrec_cloning::{Judge, ServiceError};
+use convrec_cloning::{Judge, Ratings, ServiceError};
 use convrec_core::{CatalogItem, Example};
 use rand::RngExt;
 
@@ -35,7 +35,7 @@ impl WorldJudge {
 }
 
 impl Judge for WorldJudge {
-    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Vec<Option<i8>>, ServiceError> {
+    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Ratings, ServiceError> {
         let taste = self.tastes.get(&example.id).ok_or_else(|| {
             let problem =
                 format!("the taste behind `{}` is not known; give the tastes of the split it is from", example.id);

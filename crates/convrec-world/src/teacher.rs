@@ -69,7 +69,7 @@ impl Teacher for WorldTeacher {
 /// What the teacher tells of a title is what it knows of the film whose title has the rarest words in common with it: of
 /// that very film where it exists, of one of those it was made up from where it was invented.
 impl Describer for WorldTeacher {
-    fn describe(&self, item: &Item) -> Option<String> {
+    fn describe(&self, item: &Item) -> Result<Option<String>, ServiceError> {
         let known: Vec<(Vec<String>, &Film)> =
             known(World::embedded()).map(|film| (words(&film.item.title), film)).collect();
         let mut films: HashMap<&String, f64> = HashMap::new();
@@ -83,11 +83,12 @@ impl Describer for WorldTeacher {
             common / (asked.iter().map(rarity).sum::<f64>() + other.into_iter().map(rarity).sum::<f64>())
         };
         let years_off = |film: &Film| item.year.zip(film.item.year).map(|(asked, year)| asked.abs_diff(year));
-        let (title, film) = known.iter().max_by(|(a, film), (b, other)| {
+        let nearest = known.iter().max_by(|(a, film), (b, other)| {
             likeness(a).total_cmp(&likeness(b)).then_with(|| years_off(other).cmp(&years_off(film)))
-        })?;
+        });
         let Item { title: name, year } = item.clone();
-        (likeness(title) > 0.0).then(|| CatalogItem { title: name, year, ..film.item.clone() }.text())
+        let text = |film: &Film| CatalogItem { title: name, year, ..film.item.clone() }.text();
+        Ok(nearest.filter(|(title, _)| likeness(title) > 0.0).map(|(_, film)| text(film)))
     }
 }
 

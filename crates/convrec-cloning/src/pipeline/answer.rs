@@ -2,8 +2,6 @@ use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Item, ItemId};
 use convrec_text::{ListFormat, Style, Years};
 
-use crate::Describer;
-
 /// An item of a teacher's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TeacherItem {
@@ -26,7 +24,7 @@ pub(super) fn read_answer(text: &str, n: usize, catalog: &Catalog, years: Years)
 }
 
 /// The text by which an item outside the catalog is compared with the items inside.
-pub(super) fn text_of(item: &Item, describer: &dyn Describer) -> String {
+pub(super) fn text_of(item: &Item, metadata: Option<String>) -> String {
     let Item { title, year } = item.clone();
-    CatalogItem { title, year, genres: Vec::new(), metadata: describer.describe(item).unwrap_or_default() }.text()
+    CatalogItem { title, year, genres: Vec::new(), metadata: metadata.unwrap_or_default() }.text()
 }

@@ -123,7 +123,9 @@ impl Pipeline<'_> {
         let counter = Counter::new(Stage::Embed, items.len(), progress);
         let mut rows = Array2::zeros((items.len(), catalog.ncols())); // [U, D]
         for (batch, mut block) in items.chunks(BATCH).zip(rows.axis_chunks_iter_mut(Axis(0), BATCH)) {
-            let texts: Vec<String> = batch.iter().map(|item| text_of(item, self.services.describer)).collect();
+            let described = self.services.describer.describe_all(batch, &|_| ());
+            let described: Vec<Option<String>> = described.into_iter().try_collect()?;
+            let texts: Vec<String> = batch.iter().zip(described).map(|(item, text)| text_of(item, text)).collect();
             block.assign(&self.embed(&texts)?);
             counter.count(batch.len());
         }

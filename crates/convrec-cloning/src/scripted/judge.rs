@@ -3,7 +3,7 @@ use convrec_core::{CatalogItem, Example};
 use rand::RngExt;
 
 use super::Scorer;
-use crate::{Judge, ServiceError, stable};
+use crate::{Judge, Ratings, ServiceError, stable};
 
 /// Up to which share of the candidates, from the worst, each rating from -2 goes: the middle is rated 0.
 const QUANTILES: [f64; 4] = [0.1, 0.3, 0.7, 0.9];
@@ -25,7 +25,7 @@ pub struct ScriptedJudge<'a, S> {
 }
 
 impl<S: Scorer> Judge for ScriptedJudge<'_, S> {
-    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Vec<Option<i8>>, ServiceError> {
+    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Ratings, ServiceError> {
         let scores = self.scorer.scores(example);
         let scores: Vec<Option<f32>> =
             candidates.iter().map(|item| self.catalog.find(&item.item()).map(|item| scores[item.index()])).collect();
