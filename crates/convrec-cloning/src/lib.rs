@@ -58,11 +58,12 @@ mod pipeline;
 mod reflect;
 mod remap;
 mod replay;
+mod score;
 pub mod scripted;
 mod stable;
 mod traits;
 
-pub use adjust::{Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, Objective, ScoreRows, fit};
+pub use adjust::{Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, FitStep, Objective, fit};
 pub(crate) use conversation::{conversation_text, seen_ids};
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
@@ -72,6 +73,7 @@ pub use pipeline::{
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap};
 pub use replay::{Answer, ReplayError, ReplayTeacher};
+pub use score::{FactoredScores, ScoreRows};
 pub use traits::{
     Candidates, ChatModel, ChatRequest, Describer, Done, Embedder, Judge, Ratings, ServiceError, Teacher,
 };

@@ -41,7 +41,7 @@ fn the_gradient_is_the_slope_of_the_value() {
 fn the_shifts_sum_to_zero() {
     let (scores, groundtruth) = data(50, 12, 3);
     let config = AdjustConfig { tolerance: 1e-9, ..AdjustConfig::default() };
-    let fitted = fit(&scores, &groundtruth, &config).unwrap();
+    let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap();
     assert!(fitted.adjust.b.iter().any(|b| b.abs() > 0.1));
     assert!(fitted.adjust.b.iter().sum::<f64>().abs() < 1e-7);
 }
@@ -51,7 +51,7 @@ fn gradients_can_be_brought_below_rounding_of_the_value() {
     for aggregation in [Aggregation::Mean, Aggregation::Sum] {
         let (scores, groundtruth) = data(40, 15, 4);
         let config = AdjustConfig { aggregation, tolerance: 1e-8, ..AdjustConfig::default() };
-        let fitted = fit(&scores, &groundtruth, &config).unwrap();
+        let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap();
         assert!(fitted.report.gradient_norm <= 2e-10);
         assert!(fitted.report.objective_end < fitted.report.objective_start);
     }
@@ -62,7 +62,7 @@ fn the_number_of_threads_changes_nothing() {
     let (scores, groundtruth) = data(333, 20, 5);
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| fit(&scores, &groundtruth, &AdjustConfig::default()).unwrap())
+        pool.install(|| fit(&scores, &groundtruth, &AdjustConfig::default(), &|_| ()).unwrap())
     };
     assert_eq!(on(1), on(4));
 }
@@ -71,7 +71,7 @@ fn the_number_of_threads_changes_nothing() {
 fn heavy_penalties_keep_everything_as_it_is() {
     let (scores, groundtruth) = data(30, 8, 6);
     let config = AdjustConfig { reg: 1e6, ..AdjustConfig::default() };
-    let adjust = fit(&scores, &groundtruth, &config).unwrap().adjust;
+    let adjust = fit(&scores, &groundtruth, &config, &|_| ()).unwrap().adjust;
     let mut row = scores.row(0).to_vec();
     adjust.apply(&mut row);
     assert!(row.iter().zip(scores.row(0)).all(|(a, b)| (a - b).abs() < 1e-5));
@@ -81,7 +81,8 @@ fn heavy_penalties_keep_everything_as_it_is() {
 fn bad_input_is_named() {
     let (scores, groundtruth) = data(5, 4, 7);
     let default = AdjustConfig::default();
-    let error = |groundtruth: &[Vec<ItemId>], config| fit(&scores, groundtruth, &config).unwrap_err().to_string();
+    let error =
+        |groundtruth: &[Vec<ItemId>], config| fit(&scores, groundtruth, &config, &|_| ()).unwrap_err().to_string();
     let config = AdjustConfig { reg: 0.0, ..default };
     assert_eq!(error(&groundtruth, config), "adjust.reg is 0; expected a number above 0");
     assert!(error(&groundtruth[1..], default).contains("5 rows of scores, but 4 of ground truth"));
@@ -90,9 +91,11 @@ fn bad_input_is_named() {
     assert!(error(&with(vec![ItemId(4)]), default).contains("item 4 as ground truth, the catalog 4 items"));
     let config = AdjustConfig { max_iterations: 1, ..default };
     assert!(
-        matches!(fit(&scores, &groundtruth, &config), Err(AdjustError::NotConverged { report, .. }) if report.iterations == 1)
+        matches!(fit(&scores, &groundtruth, &config, &|_| ()), Err(AdjustError::NotConverged { report, .. }) if report.iterations == 1)
     );
     let nan = scores.mapv(|s| if s > 2.0 { f64::NAN } else { s });
-    assert!(fit(&nan, &groundtruth, &default).unwrap_err().to_string().contains("not finite"));
-    assert!(fit(&Array2::<f32>::zeros((0, 4)), &[], &default).unwrap_err().to_string().contains("no conversation"));
+    assert!(fit(&nan, &groundtruth, &default, &|_| ()).unwrap_err().to_string().contains("not finite"));
+    assert!(
+        fit(&Array2::<f32>::zeros((0, 4)), &[], &default, &|_| ()).unwrap_err().to_string().contains("no conversation")
+    );
 }

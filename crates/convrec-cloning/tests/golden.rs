@@ -85,8 +85,8 @@ fn adjust_finds_the_minimiser() {
     let set: Set<AdjustCase> = golden_as("adjust.json");
     for case in set.cases {
         let config = AdjustConfig { reg: case.reg, aggregation: case.aggregation, ..AdjustConfig::default() };
-        let fitted =
-            fit(&matrix(&case.scores), &case.groundtruth, &config).unwrap_or_else(|e| panic!("{}: {e}", case.id));
+        let fitted = fit(&matrix(&case.scores), &case.groundtruth, &config, &|_| ())
+            .unwrap_or_else(|e| panic!("{}: {e}", case.id));
         println!("{}: {:?}", case.id, fitted.report);
         close(&[fitted.report.objective_start], &[case.objective_start], 1e-9, &case.id);
         close(&[fitted.report.objective_end], &[case.objective], 1e-9, &case.id);

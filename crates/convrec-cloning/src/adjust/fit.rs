@@ -1,8 +1,9 @@
 use convrec_core::ItemId;
 use serde::{Deserialize, Serialize};
 
-use super::lbfgs::minimise;
-use super::{Adjust, Aggregation, Objective, ScoreRows};
+use super::lbfgs::{Point, minimise};
+use super::{Adjust, Aggregation, Objective};
+use crate::ScoreRows;
 
 /// How [`Adjust`] is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,19 @@ pub struct FitReport {
     pub objective_end: f64,
 }
 
+/// How far a fit is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FitStep {
+    /// Steps of the optimiser that are done; 0 at the start.
+    pub iteration: usize,
+    /// The objective here.
+    pub objective: f64,
+    /// Euclidean norm of the gradient here.
+    pub gradient_norm: f64,
+    /// Where the norm has to come to.
+    pub needed: f64,
+}
+
 /// Why no adjustment could be fitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AdjustError {
@@ -106,14 +120,22 @@ pub enum AdjustError {
 /// # Errors
 /// When the configuration is wrong, ground truth is missing or outside the catalog, scores are not finite, or the
 /// optimiser does not converge.
-pub fn fit(rows: &impl ScoreRows, groundtruth: &[Vec<ItemId>], config: &AdjustConfig) -> Result<Fit, AdjustError> {
+pub fn fit(
+    rows: &impl ScoreRows,
+    groundtruth: &[Vec<ItemId>],
+    config: &AdjustConfig,
+    progress: &dyn Fn(FitStep),
+) -> Result<Fit, AdjustError> {
     config.check().map_err(|(field, problem)| AdjustError::Config { field, problem })?;
     check_data(rows, groundtruth)?;
     let n_items = rows.n_items();
     let objective = Objective::new(rows, groundtruth, config.reg, config.aggregation);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
-    let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations);
+    let show = |iteration, point: &Point| {
+        progress(FitStep { iteration, objective: point.value, gradient_norm: point.gradient_norm(), needed });
+    };
+    let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, show);
     let report = FitReport {
         n_rows: rows.n_rows(),
         iterations: end.iterations,
@@ -166,11 +188,11 @@ mod tests {
         let scores = Array2::from_shape_simple_fn((40, 11), || rng.random_range(-2.0..3.0));
         let groundtruth: Vec<Vec<ItemId>> = (0..40).map(|_| vec![ItemId(rng.random_range(0..11))]).collect();
         let config = AdjustConfig::default();
-        let fitted = fit(&scores, &groundtruth, &config).unwrap().adjust;
+        let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap().adjust;
         let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
         let start = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
-        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations);
+        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, |_, _| ());
         let distance =
             [fitted.w, fitted.b].concat().iter().zip(&end.point.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
         assert!(end.point.gradient_norm() <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");

@@ -42,6 +42,7 @@ pub(super) fn minimise(
     mut function: impl FnMut(&[f64]) -> (f64, Vec<f64>),
     tolerance: f64,
     max_iterations: usize,
+    step: impl Fn(usize, &Point),
 ) -> End {
     let mut evaluations = 0;
     let mut evaluate = |x: Vec<f64>| {
@@ -53,6 +54,7 @@ pub(super) fn minimise(
     let start_value = point.value;
     let mut memory = Memory::default();
     let mut iterations = 0;
+    step(iterations, &point);
     while iterations < max_iterations && point.gradient_norm() > tolerance {
         let direction = memory.direction(&point.gradient);
         // Without curvature known, a step of unit length; with it, the full quasi-Newton step.
@@ -67,6 +69,7 @@ pub(super) fn minimise(
         memory.remember(&point, &next);
         point = next;
         iterations += 1;
+        step(iterations, &point);
     }
     End { start_value, point, iterations, evaluations }
 }
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn every_start_leads_to_the_one_minimum() {
         for start in [-6.0, 0.0, 3.0] {
-            let end = minimise(vec![start; 12], function, 1e-8, 500);
+            let end = minimise(vec![start; 12], function, 1e-8, 500, |_, _| ());
             assert!(end.point.gradient_norm() <= 1e-8, "{start}: {:e}", end.point.gradient_norm());
             assert_eq!(end.start_value, function(&[start; 12]).0);
             for (i, x) in end.point.x.iter().enumerate() {
@@ -174,9 +177,9 @@ mod tests {
     #[test]
     fn it_stops_where_nothing_helps() {
         // A gradient that lies: no step goes down.
-        let end = minimise(vec![0.0], |x| (x[0], vec![-1.0]), 1e-8, 500);
+        let end = minimise(vec![0.0], |x| (x[0], vec![-1.0]), 1e-8, 500, |_, _| ());
         assert_eq!(end.iterations, 0);
-        assert_eq!(minimise(vec![1.0], |_| (f64::NAN, vec![f64::NAN]), 1e-8, 500).iterations, 0);
-        assert_eq!(minimise(vec![0.0; 12], function, 0.0, 3).iterations, 3);
+        assert_eq!(minimise(vec![1.0], |_| (f64::NAN, vec![f64::NAN]), 1e-8, 500, |_, _| ()).iterations, 0);
+        assert_eq!(minimise(vec![0.0; 12], function, 0.0, 3, |_, _| ()).iterations, 3);
     }
 }

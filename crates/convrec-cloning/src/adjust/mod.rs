@@ -1,11 +1,12 @@
 mod fit;
 mod lbfgs;
 mod objective;
+mod softmax;
 
 use serde::{Deserialize, Serialize};
 
-pub use fit::{AdjustConfig, AdjustError, Fit, FitReport, fit};
-pub use objective::{Aggregation, Objective, ScoreRows};
+pub use fit::{AdjustConfig, AdjustError, Fit, FitReport, FitStep, fit};
+pub use objective::{Aggregation, Objective};
 
 /// Adjust: s_final = w * s_reflect + b, element by element, shared by all conversations (paper, "Adjust").
 ///

@@ -1,34 +1,11 @@
 use std::ops::Range;
 
 use convrec_core::ItemId;
-use ndarray::{ArrayBase, Data, Ix2};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// Scores over the catalog for many conversations, a row each, read one row at a time: held in memory, or made on demand.
-pub trait ScoreRows: Sync {
-    /// Number of conversations.
-    fn n_rows(&self) -> usize;
-    /// Number of catalog items C.
-    fn n_items(&self) -> usize;
-    /// Writes row `row` into `scores`. Shape `[C]`.
-    fn read(&self, row: usize, scores: &mut [f64]);
-}
-
-/// A matrix `[conversations, C]` of f32 or f64.
-impl<A: Copy + Into<f64> + Sync, S: Data<Elem = A> + Sync> ScoreRows for ArrayBase<S, Ix2> {
-    fn n_rows(&self) -> usize {
-        self.nrows()
-    }
-
-    fn n_items(&self) -> usize {
-        self.ncols()
-    }
-
-    fn read(&self, row: usize, scores: &mut [f64]) {
-        scores.iter_mut().zip(self.row(row)).for_each(|(to, &from)| *to = from.into());
-    }
-}
+use super::softmax::accumulate;
+use crate::ScoreRows;
+use crate::score::block_rows;
 
 /// How the conversations' losses become one number. The paper does not say which it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,8 +27,8 @@ pub struct Objective<'a, R> {
     scale: f64,
 }
 
-/// The rows are cut into this many chunks whatever the number of threads, so that sums come out the same everywhere.
-const CHUNKS: usize = 64;
+/// The rows are cut into about this many parts whatever the number of threads, so that sums come out the same everywhere.
+const PARTS: usize = 64;
 
 impl<'a, R: ScoreRows> Objective<'a, R> {
     /// The objective on `rows` with the ground truth of each row.
@@ -79,17 +56,10 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
     pub fn value_and_gradient(&self, x: &[f64]) -> (f64, Vec<f64>) {
         let (n_rows, n_items) = (self.rows.n_rows(), self.rows.n_items());
         assert_eq!(x.len(), 2 * n_items, "one w and one b for each item");
-        let (w, b) = x.split_at(n_items);
-        let chunk = n_rows.div_ceil(CHUNKS).max(1);
-        let parts: Vec<(f64, Vec<f64>)> = (0..n_rows.div_ceil(chunk))
-            .into_par_iter()
-            .map(|c| self.chunk(w, b, c * chunk..((c + 1) * chunk).min(n_rows)))
-            .collect();
-        let (mut value, mut gradient) = (0.0, vec![0.0; x.len()]);
-        for (part_value, part_gradient) in parts {
-            value += self.scale * part_value;
-            gradient.iter_mut().zip(part_gradient).for_each(|(sum, part)| *sum += self.scale * part);
-        }
+        let rows_per_part = n_rows.div_ceil(PARTS).max(1).next_multiple_of(block_rows(n_items));
+        let (loss, mut gradient) = self.sum(x, 0..n_rows.div_ceil(rows_per_part), rows_per_part);
+        let mut value = self.scale * loss;
+        gradient.iter_mut().for_each(|gradient| *gradient *= self.scale);
         for (i, (x, gradient)) in x.iter().zip(&mut gradient).enumerate() {
             let away = if i < n_items { x - 1.0 } else { *x };
             value += self.reg * away * away;
@@ -98,36 +68,45 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
         (value, gradient)
     }
 
-    /// Sums of the loss and of its gradient over some rows.
-    fn chunk(&self, w: &[f64], b: &[f64], rows: Range<usize>) -> (f64, Vec<f64>) {
-        let n_items = w.len();
-        let (mut loss, mut gradient) = (0.0, vec![0.0; 2 * n_items]);
+    /// Loss and gradient summed over some parts, in halves of halves: the order of additions is the same on any number of
+    /// threads, and each thread holds few gradients.
+    fn sum(&self, x: &[f64], parts: Range<usize>, rows_per_part: usize) -> (f64, Vec<f64>) {
+        if parts.len() <= 1 {
+            return self.part(x, parts.start * rows_per_part..(parts.end * rows_per_part).min(self.rows.n_rows()));
+        }
+        let middle = parts.start + parts.len() / 2;
+        let ((loss, mut gradient), (more, right)) = rayon::join(
+            || self.sum(x, parts.start..middle, rows_per_part),
+            || self.sum(x, middle..parts.end, rows_per_part),
+        );
+        gradient.iter_mut().zip(right).for_each(|(sum, right)| *sum += right);
+        (loss + more, gradient)
+    }
+
+    /// Loss and gradient summed over some rows.
+    fn part(&self, x: &[f64], rows: Range<usize>) -> (f64, Vec<f64>) {
+        let n_items = self.rows.n_items();
+        let (w, b) = x.split_at(n_items);
+        let (mut loss, mut gradient) = (0.0, vec![0.0; x.len()]);
         let (by_w, by_b) = gradient.split_at_mut(n_items);
-        let (mut s, mut p) = (vec![0.0; n_items], vec![0.0; n_items]); // [C]
-        for row in rows {
-            self.rows.read(row, &mut s);
-            for i in 0..n_items {
-                p[i] = w[i] * s[i] + b[i];
-            }
-            let share = 1.0 / self.groundtruth[row].len() as f64;
-            let items = || self.groundtruth[row].iter().map(|item| item.index());
-            loss -= share * items().map(|i| p[i]).sum::<f64>();
-            loss += softmax(&mut p);
-            items().for_each(|i| p[i] -= share);
-            for i in 0..n_items {
-                by_w[i] += p[i] * s[i];
-                by_b[i] += p[i];
+        let per_block = block_rows(n_items).min(rows.len());
+        let mut block = vec![R::Score::default(); per_block * n_items]; // [rows, C]
+        let mut scratch = vec![0.0; n_items];
+        for start in rows.clone().step_by(per_block.max(1)) {
+            let range = start..(start + per_block).min(rows.end);
+            let block = &mut block[..range.len() * n_items];
+            self.rows.read(range.clone(), block);
+            for (scores, items) in block.chunks_exact(n_items).zip(&self.groundtruth[range]) {
+                loss += accumulate(scores, w, b, &mut scratch, by_w, by_b);
+                let share = 1.0 / items.len() as f64;
+                for i in items.iter().map(|item| item.index()) {
+                    let score = scores[i].into();
+                    loss -= share * (w[i] * score + b[i]);
+                    by_w[i] -= share * score;
+                    by_b[i] -= share;
+                }
             }
         }
         (loss, gradient)
     }
-}
-
-/// Replaces `z` by softmax(z) and returns log sum exp(z).
-fn softmax(z: &mut [f64]) -> f64 {
-    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    z.iter_mut().for_each(|z| *z = (*z - max).exp());
-    let sum: f64 = z.iter().sum();
-    z.iter_mut().for_each(|z| *z /= sum);
-    max + sum.ln()
 }

@@ -148,7 +148,7 @@ impl Pipeline<'_> {
             .enumerate()
             .filter(|(_, items)| !items.is_empty())
             .unzip::<_, _, Vec<_>, Vec<_>>();
-        fit(&Selected { scores: &scored.scores, rows }, &groundtruth, &self.config.fit)
+        fit(&Selected { scores: &scored.scores, rows }, &groundtruth, &self.config.fit, &|_| ())
     }
 
     /// Applies an adjustment (or none) and takes the best unseen items of each conversation.

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use convrec_core::{Demonstration, Example, ItemId};
 use ndarray::Array2;
 
@@ -64,6 +66,8 @@ pub(super) struct Selected<'a> {
 }
 
 impl ScoreRows for Selected<'_> {
+    type Score = f32;
+
     fn n_rows(&self) -> usize {
         self.rows.len()
     }
@@ -72,7 +76,9 @@ impl ScoreRows for Selected<'_> {
         self.scores.ncols()
     }
 
-    fn read(&self, row: usize, scores: &mut [f64]) {
-        self.scores.read(self.rows[row], scores);
+    fn read(&self, rows: Range<usize>, out: &mut [f32]) {
+        for (out, &row) in out.chunks_exact_mut(self.scores.ncols()).zip(&self.rows[rows]) {
+            self.scores.read(row..row + 1, out);
+        }
     }
 }

@@ -1,0 +1,50 @@
+mod factored;
+
+use std::ops::Range;
+
+use ndarray::{ArrayBase, Data, Ix2, s};
+
+pub use factored::FactoredScores;
+
+/// Scores over the catalog for many conversations, a row each, read in blocks of rows: held in memory, or made on demand
+/// ([`FactoredScores`]).
+///
+/// The same block gives the same bits whenever it is read.
+pub trait ScoreRows: Sync {
+    /// What a score is kept as: f32 or f64.
+    type Score: Copy + Default + Into<f64> + Send + Sync;
+    /// Number of conversations.
+    fn n_rows(&self) -> usize;
+    /// Number of catalog items C.
+    fn n_items(&self) -> usize;
+    /// Writes some rows into `out`. Shape `[rows, C]`, row by row.
+    ///
+    /// # Panics
+    /// When there are no such rows or `out` has another length.
+    fn read(&self, rows: Range<usize>, out: &mut [Self::Score]);
+}
+
+/// A matrix `[conversations, C]` of f32 or f64.
+impl<A: Copy + Default + Into<f64> + Send + Sync, S: Data<Elem = A> + Sync> ScoreRows for ArrayBase<S, Ix2> {
+    type Score = A;
+
+    fn n_rows(&self) -> usize {
+        self.nrows()
+    }
+
+    fn n_items(&self) -> usize {
+        self.ncols()
+    }
+
+    fn read(&self, rows: Range<usize>, out: &mut [A]) {
+        assert_eq!(out.len(), rows.len() * self.ncols(), "room for {} rows of scores", rows.len());
+        out.iter_mut().zip(self.slice(s![rows, ..])).for_each(|(to, &from)| *to = from);
+    }
+}
+
+/// Rows that are read at a time: enough to make a product with the catalog worth its packing, few enough to stay small.
+/// Depends on the size of the catalog alone, so that results depend on nothing else.
+pub(crate) fn block_rows(n_items: usize) -> usize {
+    const SCORES: usize = 1 << 20;
+    (SCORES / n_items.max(1)).clamp(32, 256)
+}
