@@ -51,6 +51,7 @@
 //! arXiv 2510.20150, section on Remap-Reflect-Adjust.
 
 mod adjust;
+pub mod chat;
 mod conversation;
 mod demonstration;
 mod lexical;
@@ -68,10 +69,11 @@ pub(crate) use conversation::{conversation_text, seen_ids};
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
 pub use pipeline::{
-    Cloned, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Stage, Steps, TeacherItem,
+    Cloned, Counts, Failure, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Stage, Steps,
+    TeacherItem,
 };
 pub use reflect::reflect;
-pub use remap::{Named, rank_weights, remap};
+pub use remap::{Named, rank_weights, remap, remap_query};
 pub use replay::{Answer, ReplayError, ReplayTeacher};
 pub use score::{FactoredScores, ScoreRows};
 pub use traits::{

@@ -22,22 +22,18 @@ pub fn rank_weights<K: Eq + Hash>(list: &[K]) -> Vec<Option<f64>> {
     list.iter().enumerate().map(|(index, key)| named.insert(key).then(|| 1.0 / ((index + 1) as f64).sqrt())).collect()
 }
 
-/// Remap: what the teacher's list says about each item of the catalog (paper, "Remap").
+/// The query of a conversation: sum of p_u e_u + lambda e_conv, over the items that its teacher named.
 ///
-/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item and s_conv the
-/// cosines of the named items and of the conversation with the catalog's, and I_ic marks the exact matches.
-///
-/// As cosines of unit vectors are linear in either vector, p' S_item + lambda s_conv is one product with the catalog:
-/// E (sum of p_u e_u + lambda e_conv). Only the items of this list are touched, never a |C_T| x |C| matrix.
+/// As cosines of unit vectors are linear in either vector, Remap's p' S_item + lambda s_conv is the product of the
+/// catalog's embeddings with this one vector. Only the items of this list are touched, never a |C_T| x |C| matrix.
 ///
 /// # Shapes
-/// `catalog` `[C, D]` and `conversation` `[D]` of unit rows; result `[C]`.
+/// `conversation` and the result `[D]`.
 ///
 /// # Panics
-/// When the shapes do not agree or an exact match is not in the catalog.
-pub fn remap<A: Copy + Into<f64>>(
+/// When an embedding has another width than the conversation's.
+pub fn remap_query<A: Copy + Into<f64>>(
     list: &[Named<'_, A>],
-    catalog: ArrayView2<'_, A>,
     conversation: ArrayView1<'_, A>,
     lambda: f64,
 ) -> Vec<f64> {
@@ -50,6 +46,27 @@ pub fn remap<A: Copy + Into<f64>>(
         );
         query.iter_mut().zip(named.embedding).for_each(|(q, &x)| *q += named.weight * x.into());
     }
+    query
+}
+
+/// Remap: what the teacher's list says about each item of the catalog (paper, "Remap").
+///
+/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item and s_conv the
+/// cosines of the named items and of the conversation with the catalog's, and I_ic marks the exact matches. One
+/// conversation in f64; [`Pipeline`](crate::Pipeline) multiplies the [queries](remap_query) of many at once, in f32.
+///
+/// # Shapes
+/// `catalog` `[C, D]` and `conversation` `[D]` of unit rows; result `[C]`.
+///
+/// # Panics
+/// When the shapes do not agree or an exact match is not in the catalog.
+pub fn remap<A: Copy + Into<f64>>(
+    list: &[Named<'_, A>],
+    catalog: ArrayView2<'_, A>,
+    conversation: ArrayView1<'_, A>,
+    lambda: f64,
+) -> Vec<f64> {
+    let query = remap_query(list, conversation, lambda); // [D]
     assert_eq!(catalog.ncols(), query.len(), "the catalog's embeddings have another width than the conversation's");
     let mut scores: Vec<f64> = catalog.outer_iter().map(|row| dot(row, &query)).collect(); // [C]
     for (item, weight) in list.iter().filter_map(|named| Some((named.exact?, named.weight))) {

@@ -33,7 +33,7 @@ pub struct ChatRequest {
 
 /// A language model that continues conversations: on a server, or a policy of one's own.
 ///
-/// It becomes a teacher, a judge or a describer by being asked in words.
+/// [`chat`](crate::chat) makes a teacher, a judge and a describer of it.
 pub trait ChatModel: Sync {
     /// What tells this model from others, for manifests: its name, and where it runs.
     fn name(&self) -> String;

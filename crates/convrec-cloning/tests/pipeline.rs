@@ -6,7 +6,7 @@ use convrec_catalog::Catalog;
 use convrec_cloning::scripted::{Cooccurrence, Mistakes, Scorer, ScriptedJudge, ScriptedTeacher};
 use convrec_cloning::{
     Answer, Cloned, Describer, Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, Ratings, ReplayTeacher,
-    ServiceError, Services, Steps, Teacher,
+    Scored, ServiceError, Services, Steps, Teacher,
 };
 use convrec_core::{CatalogItem, Example, Item, ItemId, Turn};
 use convrec_metrics::{JudgedList, Measure};
@@ -162,11 +162,14 @@ fn threads_and_company_change_nothing() {
         pool.install(|| pipeline.run(&examples, &|_| ()).unwrap())
     };
     let (one, four) = (on(1), on(4));
+    let one_fit = one.fit.clone().unwrap();
     assert_eq!((one.demonstrations, one.steps, one.fit), (four.demonstrations, four.steps, four.fit));
     // A conversation's scores come from its own list only, whatever the teacher named elsewhere.
     let all = pipeline.score(&examples, &|_| ()).unwrap();
     let alone = pipeline.score(&examples[7..8], &|_| ()).unwrap();
-    assert_eq!(all.scores().row(7), alone.scores().row(0));
+    let adjust = one_fit.adjust;
+    let lists = |scored: &Scored<'_>, row: usize| pipeline.finish(scored, Some(&adjust)).steps.swap_remove(row);
+    assert_eq!(lists(&all, 7), Steps { example: 7, ..lists(&alone, 0) });
 }
 
 #[test]
@@ -247,10 +250,17 @@ fn what_is_wrong_is_named() {
         Pipeline::new(config, &catalog, services).unwrap().run(&examples, &|_| ()).unwrap_err().to_string()
     };
     let id = &examples[2].id;
+    let bare = PipelineConfig { adjust: false, ..no_judge };
+    let part = Pipeline::new(bare, &catalog, Services { teacher: &replay, ..services }).unwrap();
+    let part = part.run(&examples, &|_| ()).unwrap();
+    assert_eq!(part.steps.iter().map(|steps| steps.example).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!((part.demonstrations.len(), part.failures.len(), part.counts.failed), (2, 3, 3));
     let expected = format!("sample `{id}`: answers.jsonl: no answer to sample `{id}`");
-    assert!(error(no_judge, Services { teacher: &replay, ..services }).starts_with(&expected));
+    assert!(part.complete().unwrap_err().to_string().starts_with(&expected));
     let judged = error(config(), Services { judge: Some(&HarshJudge), ..services });
-    assert!(judged.ends_with("judge: a rating of -3; expected -2..=2, or none"), "{judged}");
+    let expected =
+        format!("none of 5 conversations got an answer; sample `{}`: judge: a rating of -3; ", examples[0].id);
+    assert!(judged.starts_with(&expected), "{judged}");
     let twice = vec![Answer { id: "a-1".into(), raw: String::new() }; 2];
     assert!(
         ReplayTeacher::new("answers.jsonl", twice).unwrap_err().to_string().contains("two answers to sample `a-1`")

@@ -21,7 +21,7 @@ fn remap_reflect_and_adjust_each_improve_on_the_teacher() {
     };
     let pipeline = Pipeline::new(PipelineConfig::default(), &catalog, services).unwrap();
     // Adjust is fitted to some conversations and applied to others.
-    let fit = pipeline.fit(&pipeline.score(&split.train, &|_| ()).unwrap()).unwrap();
+    let fit = pipeline.fit(&pipeline.score(&split.train, &|_| ()).unwrap(), &|_| ()).unwrap();
     let cloned = pipeline.finish(&pipeline.score(&split.test, &|_| ()).unwrap(), Some(&fit.adjust));
 
     let steps = ["teacher", "remap", "reflect", "adjust"];

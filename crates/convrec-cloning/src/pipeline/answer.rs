@@ -1,9 +1,10 @@
 use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Item, ItemId};
 use convrec_text::{ListFormat, Style, Years};
+use serde::{Deserialize, Serialize};
 
 /// An item of a teacher's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TeacherItem {
     /// As the teacher wrote it.
     pub item: Item,

@@ -1,14 +1,16 @@
 mod answer;
 mod config;
-mod run;
+mod counter;
+mod finish;
+mod score;
 mod scored;
 
 use convrec_catalog::Catalog;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 
 pub use answer::TeacherItem;
 pub use config::PipelineConfig;
-pub use scored::{Cloned, Scored, Steps};
+pub use scored::{Cloned, Counts, Failure, Scored, Steps};
 
 use crate::{AdjustError, Describer, Embedder, Judge, ServiceError, Teacher};
 
@@ -30,19 +32,17 @@ pub struct Services<'a> {
 pub struct Progress {
     /// What is being done.
     pub stage: Stage,
-    /// Conversations (or texts, when embedding) that are done.
+    /// Conversations that are done.
     pub done: usize,
     /// Of how many.
     pub total: usize,
 }
 
-/// What a run does, in this order.
+/// What a run does, some thousand conversations at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The teacher answers.
     Teach,
-    /// Off-catalog items are embedded.
-    Embed,
     /// Remap and Reflect.
     Score,
 }
@@ -58,13 +58,15 @@ pub enum PipelineError {
         /// What was found and expected.
         problem: String,
     },
-    /// A service failed for one conversation.
-    #[error("sample `{id}`: {source}")]
-    Sample {
-        /// The conversation's [`Example::id`](convrec_core::Example).
+    /// No conversation was answered.
+    #[error("none of {asked} conversations got an answer; sample `{id}`: {problem}")]
+    Nothing {
+        /// How many were asked about.
+        asked: usize,
+        /// The first conversation's [`Example::id`](convrec_core::Example).
         id: String,
-        /// What happened.
-        source: ServiceError,
+        /// What happened to it.
+        problem: String,
     },
     /// A service failed as a whole.
     #[error(transparent)]
@@ -80,7 +82,8 @@ pub enum PipelineError {
 /// 2. [`fit`](Pipeline::fit): Adjust, from those of the conversations that have ground truth;
 /// 3. [`finish`](Pipeline::finish): demonstrations, of these or of other conversations.
 ///
-/// Everything is deterministic if the services are, whatever the number of threads; they are called from several at once.
+/// Everything is deterministic if the services are, whatever the number of threads. A conversation that got no answer is
+/// left out and [named](Cloned::failures); a run of all that must not miss one asks for [`Cloned::complete`].
 pub struct Pipeline<'a> {
     config: PipelineConfig,
     catalog: &'a Catalog,
@@ -106,6 +109,19 @@ impl<'a> Pipeline<'a> {
             pipeline.items = Some(pipeline.embed(&texts)?);
         }
         Ok(pipeline)
+    }
+
+    /// The width D of the embeddings; 0 where Remap is off.
+    fn width(&self) -> usize {
+        self.items.as_ref().map_or(0, Array2::ncols)
+    }
+
+    /// The catalog's embeddings `[C, D]`.
+    fn embeddings(&self) -> ArrayView2<'_, f32> {
+        match &self.items {
+            Some(items) => items.view(),
+            None => ArrayView2::from_shape((self.catalog.len(), 0), &[]).expect("no rows need no numbers"),
+        }
     }
 
     /// Embeds texts, and checks what comes back.

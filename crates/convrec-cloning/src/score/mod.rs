@@ -3,6 +3,7 @@ mod factored;
 use std::ops::Range;
 
 use ndarray::{ArrayBase, Data, Ix2, s};
+use rayon::prelude::*;
 
 pub use factored::FactoredScores;
 
@@ -47,4 +48,18 @@ impl<A: Copy + Default + Into<f64> + Send + Sync, S: Data<Elem = A> + Sync> Scor
 pub(crate) fn block_rows(n_items: usize) -> usize {
     const SCORES: usize = 1 << 20;
     (SCORES / n_items.max(1)).clamp(32, 256)
+}
+
+/// What `look` makes of each row, in order, on all threads.
+pub(crate) fn map_rows<R: ScoreRows, T: Send>(rows: &R, look: impl Fn(usize, &[R::Score]) -> T + Sync) -> Vec<T> {
+    let (n_rows, n_items) = (rows.n_rows(), rows.n_items());
+    let at_once = block_rows(n_items);
+    let block = |scores: &mut Vec<R::Score>, first: usize| -> Vec<T> {
+        let rows_here = first..(first + at_once).min(n_rows);
+        scores.resize(rows_here.len() * n_items, R::Score::default());
+        rows.read(rows_here.clone(), scores);
+        rows_here.zip(scores.chunks_exact(n_items)).map(|(row, scores)| look(row, scores)).collect()
+    };
+    let firsts: Vec<usize> = (0..n_rows).step_by(at_once).collect();
+    firsts.into_par_iter().map_init(Vec::new, block).flatten_iter().collect()
 }

@@ -1,0 +1,13 @@
+//! A chat model as teacher, judge and describer: what it is asked, and how its answers are read.
+
+mod describer;
+mod judge;
+mod prompts;
+mod ratings;
+mod teacher;
+
+pub use describer::{ChatDescriber, SourceText, describe_catalog};
+pub use judge::ChatJudge;
+pub use prompts::{PromptError, Prompts};
+pub use ratings::read_ratings;
+pub use teacher::ChatTeacher;
