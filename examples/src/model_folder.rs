@@ -8,10 +8,10 @@ use std::path::Path;
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::files::{self, write_atomic};
+use convrec_core::hash::{sha256, sha256_file};
 use convrec_policy::{Policy, SaveOptions};
 use convrec_text::{ChatFormat, ChatTemplate, ListFormat, PromptFormat, TextTokenizer};
 use convrec_train::Task;
-use convrec_train::checkpoint::{sha256, sha256_file};
 use convrec_train::evaluate::Decoding;
 use serde::{Deserialize, Serialize};
 

@@ -69,8 +69,8 @@ pub(crate) use conversation::{conversation_text, seen_ids};
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
 pub use pipeline::{
-    Cloned, Counts, Failure, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Stage, Steps,
-    TeacherItem,
+    Cloned, Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Shard,
+    ShardError, Stage, Steps, TeacherItem,
 };
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap, remap_query};

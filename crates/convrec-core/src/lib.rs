@@ -31,6 +31,7 @@
 //! ```
 
 pub mod files;
+pub mod hash;
 pub mod jsonl;
 mod types;
 

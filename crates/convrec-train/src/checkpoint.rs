@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use convrec_core::files::{self, write_atomic};
+use convrec_core::hash::sha256_file;
 use convrec_policy::{Policy, SaveOptions, WeightsError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 const MANIFEST: &str = "manifest.json";
 const OPTIMIZER: &str = "optimizer.bpk";
@@ -56,37 +56,6 @@ pub enum CheckpointError {
     /// The model's files do not fit, or cannot be written.
     #[error(transparent)]
     Model(#[from] WeightsError),
-}
-
-/// SHA-256 in hexadecimal digits, as [`Manifest::inputs`] holds it.
-pub fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(Sha256::digest(bytes))
-}
-
-/// [`sha256`] of a file, which may be larger than memory.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn sha256_file(path: &Path) -> Result<String, files::Error> {
-    let mut hasher = Sha256::new();
-    let mut hash = || -> io::Result<()> {
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
-        loop {
-            let part = file.fill_buf()?;
-            if part.is_empty() {
-                return Ok(());
-            }
-            hasher.update(part);
-            let read = part.len();
-            file.consume(read);
-        }
-    };
-    hash().map_err(|e| files::Error::new("read", path, e))?;
-    Ok(hexadecimal(hasher.finalize()))
-}
-
-fn hexadecimal(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The checkpoint folders of a run, oldest first, with their steps.

@@ -66,7 +66,7 @@ impl SftConfig {
 
 /// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch.
 ///
-/// `inputs` names what the run depends on by hash ([`sha256`](crate::checkpoint::sha256)), so that a checkpoint is not
+/// `inputs` names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that a checkpoint is not
 /// resumed with other data. `observe` is shown every log record, for progress bars.
 ///
 /// `policy` must be on an autodiff device; so is the result. A policy with an adapter, its own or that of `config.lora`,

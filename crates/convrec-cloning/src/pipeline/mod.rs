@@ -4,6 +4,7 @@ mod counter;
 mod finish;
 mod score;
 mod scored;
+mod shard;
 
 use convrec_catalog::Catalog;
 use ndarray::{Array2, ArrayView2};
@@ -11,6 +12,7 @@ use ndarray::{Array2, ArrayView2};
 pub use answer::TeacherItem;
 pub use config::PipelineConfig;
 pub use scored::{Cloned, Counts, Failure, Scored, Steps};
+pub use shard::{Origin, Shard, ShardError};
 
 use crate::{AdjustError, Describer, Embedder, Judge, ServiceError, Teacher};
 

@@ -1,9 +1,9 @@
 use std::ops::Range;
 
 use convrec_core::ItemId;
-use ndarray::{ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
-use super::ScoreRows;
+use super::{ScoreRows, block_rows};
 
 /// Scores that are never held as a whole: a product of one query per conversation with the catalog, and a few additions.
 ///
@@ -81,8 +81,21 @@ impl ScoreRows for FactoredScores<'_> {
             Some(selected) => selected[rows].to_vec(),
             None => rows.collect(),
         };
-        let queries = self.queries.select(Axis(0), &conversations); // [rows, D]
-        product(self.catalog, queries.view(), out);
+        let at_once = block_rows(n_items);
+        let mut padded = Vec::new();
+        for (part, out) in conversations.chunks(at_once).zip(out.chunks_mut(at_once * n_items.max(1))) {
+            // A row's bits depend on how many rows gemm multiplies: always the same number, so that they depend on
+            // nothing but the row.
+            let mut queries = Array2::zeros((at_once, self.queries.ncols())); // [at_once, D]
+            queries.slice_mut(s![..part.len(), ..]).assign(&self.queries.select(Axis(0), part));
+            if part.len() == at_once {
+                product(self.catalog, queries.view(), out);
+            } else {
+                padded.resize(at_once * n_items, 0.0);
+                product(self.catalog, queries.view(), &mut padded);
+                out.copy_from_slice(&padded[..out.len()]);
+            }
+        }
         for (row, conversation) in out.chunks_exact_mut(n_items.max(1)).zip(conversations) {
             self.additions[conversation].iter().for_each(|(item, more)| row[item.index()] += more);
         }
@@ -117,5 +130,34 @@ fn product(catalog: ArrayView2<'_, f32>, queries: ArrayView2<'_, f32>, out: &mut
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::RngExt;
+
+    use super::*;
+    use crate::stable;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        /// Which other rows are read with it changes no bit of a row.
+        #[test]
+        fn a_row_is_the_same_in_any_company(c in 1_usize..90, d in 1_usize..40, n in 2_usize..300, at in 0_usize..300) {
+            let mut rng = stable::rng((c * 1000 + d) as u64, "factored");
+            let catalog = Array2::from_shape_simple_fn((c, d), || rng.random_range(-1.0_f32..1.0));
+            let queries = Array2::from_shape_simple_fn((n, d), || rng.random_range(-1.0_f32..1.0));
+            let additions = vec![vec![]; n];
+            let scores = FactoredScores::new(catalog.view(), queries.view(), &additions);
+            let (mut all, mut alone) = (vec![0.0; n * c], vec![0.0; c]);
+            scores.read(0..n, &mut all);
+            let at = at % n;
+            scores.read(at..at + 1, &mut alone);
+            prop_assert_eq!(&all[at * c..][..c], &alone[..]);
+            let slow = catalog.dot(&queries.row(at));
+            prop_assert!(alone.iter().zip(&slow).all(|(a, b)| (a - b).abs() < 1e-5 * d as f32));
+        }
     }
 }
