@@ -51,6 +51,7 @@
 //! arXiv 2510.20150, section on Remap-Reflect-Adjust.
 
 mod adjust;
+mod cached;
 mod conversation;
 mod demonstration;
 mod lexical;
@@ -63,6 +64,7 @@ mod stable;
 mod traits;
 
 pub use adjust::{Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, Objective, ScoreRows, fit};
+pub use cached::{CacheError, CachedEmbedder};
 pub(crate) use conversation::{conversation_text, seen_ids};
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
