@@ -51,6 +51,7 @@
 //! arXiv 2510.20150, section on Remap-Reflect-Adjust.
 
 mod adjust;
+mod cached;
 pub mod chat;
 mod conversation;
 mod demonstration;
@@ -65,6 +66,7 @@ mod stable;
 mod traits;
 
 pub use adjust::{Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, FitStep, Objective, fit};
+pub use cached::{CacheError, CachedEmbedder};
 pub(crate) use conversation::{conversation_text, seen_ids};
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;

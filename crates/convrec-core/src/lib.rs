@@ -12,7 +12,8 @@
 //! | [`Example`] | a conversation, the items already seen in it, and the items that were right |
 //! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
 //!
-//! Files are JSON lines. A bad line is an error that names the file, the line and the field:
+//! Files are JSON lines; [`files`] replaces them whole, and [`append`] lets them grow. A bad line is an error that names the
+//! file, the line and the field:
 //!
 //! ```
 //! use convrec_core::{CatalogItem, jsonl};
@@ -30,6 +31,7 @@
 //! # Ok::<(), convrec_core::jsonl::Error>(())
 //! ```
 
+pub mod append;
 pub mod files;
 pub mod hash;
 pub mod jsonl;

@@ -1,0 +1,76 @@
+//! Chat models and embeddings behind an OpenAI-compatible HTTP interface, asked carefully: never paid twice, nothing lost.
+//!
+//! Any server that speaks the protocol will do: OpenAI's, vLLM, Ollama, llama.cpp. A [`Server`] is asked no faster, no
+//! longer and no dearer than its [settings](ServerSettings) say; [`HttpChat`] and [`HttpEmbedder`] are models on it. What a
+//! chat model answers is written to a [`Ledger`] before it is used, so a run that was stopped, killed or out of money goes
+//! on where it was:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::sync::Arc;
+//!
+//! use convrec_cloning::{ChatModel, ChatRequest};
+//! use convrec_core::Turn;
+//! use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
+//!
+//! // A server that gives one answer and is gone.
+//! let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! let base_url = format!("http://{}/v1", listener.local_addr()?);
+//! std::thread::spawn(move || {
+//!     let (mut stream, _) = listener.accept().unwrap();
+//!     let body = r#"{"choices": [{"message": {"content": "1. Heat (1995)"}}]}"#;
+//!     let mut request = [0; 4096];
+//!     stream.read(&mut request).unwrap();
+//!     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+//! });
+//!
+//! let folder = tempfile::tempdir()?;
+//! let ledger = Arc::new(Ledger::open(folder.path().join("ledger.jsonl"))?);
+//! let settings = ServerSettings { base_url, ..ServerSettings::default() };
+//! let server = Arc::new(Server::new(settings, Arc::default())?);
+//! let settings = ChatSettings { model: "some-model".into(), ..ChatSettings::default() };
+//! let model = HttpChat::new(settings, server, ledger)?;
+//!
+//! let request = ChatRequest { turns: vec![Turn::user("Bank robbers!")], max_tokens: 100 };
+//! for _ in 0..2 {
+//!     assert_eq!(model.answer(&[request.clone()], &|_| ())[0].as_deref(), Ok("1. Heat (1995)"));
+//! }
+//! assert_eq!((model.usage().sent, model.usage().from_ledger), (1, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is promised
+//!
+//! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run. What cannot be promised: an
+//!   answer that is on its way when the process is killed or the connection breaks has perhaps been billed, and is asked
+//!   for again; at a kill these are at most as many as requests may be under way (`concurrency`).
+//! - **Nothing lost.** A request fails by itself and says why; the others are answered. A full disk or a damaged file ends
+//!   the asking, and no half-written line stays.
+//! - **Never too dear.** What a request may come to is set aside before it is sent ([`Budget`]).
+//! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is logged here, and the HTTP
+//!   client leaves the key out of its own up to the level `debug`; at `trace` it dumps all that it sends, so a program that
+//!   installs a logger keeps `ureq_proto` below that.
+//!
+//! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
+
+mod batch;
+mod canonical;
+mod chat;
+mod completion;
+mod embedder;
+mod ledger;
+mod pace;
+mod reply;
+mod secret;
+mod server;
+mod settings;
+mod usage;
+
+pub use batch::{BatchError, BatchLimits, BatchReport, BatchWriter, read_results};
+pub use canonical::RequestKey;
+pub use chat::HttpChat;
+pub use embedder::HttpEmbedder;
+pub use ledger::{Ledger, Record};
+pub use server::Server;
+pub use settings::{Budget, ChatSettings, EmbedderSettings, MaxTokensField, ServerSettings, SettingsError};
+pub use usage::{Price, Tokens, Usage};

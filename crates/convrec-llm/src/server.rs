@@ -1,0 +1,271 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::pace::Pace;
+use crate::reply::{Problem, shorten};
+use crate::secret::ApiKey;
+use crate::settings::{ServerSettings, SettingsError};
+use crate::usage::{Meter, Price, Spend, Tokens, Usage};
+
+/// How long a stop may go unnoticed by one who waits.
+const NAP: Duration = Duration::from_millis(20);
+
+/// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its settings say.
+///
+/// Chat models and embedders that share one share its connections, its pace and its budget. Once nothing more is to be
+/// asked (the budget, a stop, failures that are all alike, a full disk), that holds for all of them and for good.
+#[derive(Debug)]
+pub struct Server {
+    settings: ServerSettings,
+    agent: ureq::Agent,
+    key: Option<ApiKey>,
+    pace: Pace,
+    meter: Meter,
+    stop: Arc<AtomicBool>,
+    course: Mutex<Course>,
+}
+
+#[derive(Debug, Default)]
+struct Course {
+    halt: Option<Halt>,
+    /// The kind of the last failure, and how many of it came in a row.
+    alike: (String, usize),
+}
+
+/// Why nothing more is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Halt {
+    Stopped,
+    /// The limit that the next request might go beyond.
+    Budget(String),
+    /// So many requests failed alike.
+    Alike(usize, String),
+    /// An answer could not be kept.
+    Unkept(String),
+}
+
+/// Why a request has no answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Failure {
+    /// It was not asked, or not again.
+    Halted(Halt),
+    /// It failed by itself.
+    Failed(String),
+}
+
+impl From<Halt> for Failure {
+    fn from(halt: Halt) -> Self {
+        Self::Halted(halt)
+    }
+}
+
+/// One request to an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub endpoint: &'static str,
+    pub body: &'a [u8],
+    /// What it may come to.
+    pub most: Tokens,
+    pub price: &'a Price,
+}
+
+impl Server {
+    /// Checks the settings and reads the key from the environment. When `stop` becomes true, nothing more is sent.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what was found and expected.
+    pub fn new(settings: ServerSettings, stop: Arc<AtomicBool>) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let key = ApiKey::from_env(&settings.api_key_env)?;
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            // Followed, they might carry the key to someone else; they are reported instead.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_connect(Some(Duration::from_secs_f64(settings.connect_timeout)))
+            .timeout_global(Some(Duration::from_secs_f64(settings.timeout)))
+            .max_idle_connections(settings.concurrency)
+            .max_idle_connections_per_host(settings.concurrency)
+            .user_agent(concat!("convrec-llm/", env!("CARGO_PKG_VERSION")))
+            .build();
+        let (pace, meter) = (Pace::new(&settings), Meter::new(settings.budget));
+        let agent = ureq::Agent::new_with_config(config);
+        Ok(Self { settings, agent, key, pace, meter, stop, course: Mutex::default() })
+    }
+
+    /// What has been asked and spent so far.
+    pub fn usage(&self) -> Usage {
+        self.meter.usage()
+    }
+
+    /// Its address, without a slash at the end.
+    pub(crate) fn address(&self) -> &str {
+        self.settings.base_url.trim_end_matches('/')
+    }
+
+    /// A text from the server without the key, which some servers repeat.
+    pub(crate) fn without_key(&self, text: String) -> String {
+        match &self.key {
+            Some(key) => key.hide_in(text),
+            None => text,
+        }
+    }
+
+    /// Nothing more is sent because of `halt`, if not for an earlier reason.
+    pub(crate) fn halt(&self, halt: Halt) -> Halt {
+        self.course().halt.get_or_insert(halt).clone()
+    }
+
+    /// Asks until there is an answer that `read` makes something of, or it is no use.
+    pub(crate) fn ask<T>(
+        &self,
+        question: Question<'_>,
+        read: impl Fn(&[u8]) -> Result<(T, Tokens), String>,
+    ) -> Result<T, Failure> {
+        let mut delays = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(Duration::from_secs_f64(self.settings.first_delay))
+            .with_max_delay(Duration::from_secs_f64(self.settings.max_delay))
+            .with_max_times(self.settings.max_retries)
+            .build();
+        let longest = Duration::from_secs_f64(self.settings.max_retry_after);
+        let mut tries = 1;
+        let problem = loop {
+            let problem = match self.try_once(question, tries > 1, &read)? {
+                Ok(answer) => {
+                    self.course().alike.1 = 0;
+                    return Ok(answer);
+                }
+                Err(problem) => problem,
+            };
+            match delays.next().filter(|_| problem.passing) {
+                Some(delay) => self.sleep(delay.max(problem.after.min(longest)))?,
+                None => break problem,
+            }
+            tries += 1;
+        };
+        Err(self.failed(problem, tries))
+    }
+
+    fn try_once<T>(
+        &self,
+        question: Question<'_>,
+        again: bool,
+        read: impl Fn(&[u8]) -> Result<(T, Tokens), String>,
+    ) -> Result<Result<T, Problem>, Halt> {
+        self.pace.wait(question.most.total(), |time| self.sleep(time))?;
+        let most = Spend::new(question.most, question.price);
+        self.meter.reserve(most, again, || self.halted()).map_err(|halt| match halt {
+            Halt::Stopped => halt,
+            halt => self.halt(halt),
+        })?;
+        let answer = self.send(question).and_then(|bytes| read(&bytes).map_err(|e| Problem::unusable(&e, &bytes)));
+        let actual = match &answer {
+            Ok((_, tokens)) => Spend::new(*tokens, question.price),
+            Err(problem) if problem.billed => most,
+            Err(_) => Spend::default(),
+        };
+        self.meter.settle(most, actual, answer.is_ok());
+        Ok(answer.map(|(answer, _)| answer))
+    }
+
+    /// The body of a successful answer.
+    fn send(&self, question: Question<'_>) -> Result<Vec<u8>, Problem> {
+        let address = format!("{}/{}", self.address(), question.endpoint);
+        let mut call = self.agent.post(&address).content_type("application/json");
+        if let Some(key) = &self.key {
+            call = call.header("authorization", key.bearer());
+        }
+        let mut reply = call.send(question.body).map_err(|e| Problem::transport(&e))?;
+        let limit = self.settings.max_answer_bytes;
+        let body = reply.body_mut().with_config().limit(limit).read_to_vec();
+        if reply.status().is_success() {
+            body.map_err(|e| Problem::transport(&e))
+        } else {
+            Err(Problem::status(reply.status(), reply.headers(), &body.unwrap_or_default()))
+        }
+    }
+
+    fn failed(&self, problem: Problem, tries: usize) -> Failure {
+        let text = shorten(&self.without_key(problem.text));
+        let mut course = self.course();
+        let row = if course.alike.0 == problem.kind { course.alike.1 + 1 } else { 1 };
+        course.alike = (problem.kind, row);
+        if row >= self.settings.give_up_after {
+            course.halt.get_or_insert(Halt::Alike(row, text.clone()));
+        }
+        Failure::Failed(if tries > 1 { format!("no answer in {tries} tries; the last: {text}") } else { text })
+    }
+
+    fn halted(&self) -> Option<Halt> {
+        if self.stop.load(Ordering::Relaxed) { Some(Halt::Stopped) } else { self.course().halt.clone() }
+    }
+
+    /// Sleeps, unless nothing more is to be asked.
+    fn sleep(&self, time: Duration) -> Result<(), Halt> {
+        let start = Instant::now();
+        loop {
+            if let Some(halt) = self.halted() {
+                return Err(halt);
+            }
+            match time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+                Some(left) => std::thread::sleep(left.min(NAP)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Does `n` pieces of work, as many at a time as requests may be under way; the results in their order.
+    pub(crate) fn side_by_side<T: Send>(&self, n: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+        let next = AtomicUsize::new(0);
+        let worker = || {
+            let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|&index| index < n);
+            mine.map(|index| (index, work(index))).collect::<Vec<_>>()
+        };
+        let mut results: Vec<(usize, T)> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.settings.concurrency.min(n)).map(|_| scope.spawn(worker)).collect();
+            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        });
+        results.sort_unstable_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    fn course(&self) -> MutexGuard<'_, Course> {
+        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was not asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Left {
+    pub requests: usize,
+    pub most: Spend,
+}
+
+impl Left {
+    pub fn add(&mut self, most: Spend) {
+        self.requests += 1;
+        self.most.tokens += most.tokens;
+        self.most.cost += most.cost;
+    }
+
+    /// Why nothing was asked, and what asking would need.
+    pub fn explain(&self, halt: &Halt) -> String {
+        let why = match halt {
+            Halt::Stopped => "stopped before it was answered".into(),
+            Halt::Budget(limit) => format!("the budget is used up: {limit}"),
+            Halt::Alike(n, problem) => format!("not asked, as {n} requests in a row failed alike: {problem}"),
+            Halt::Unkept(error) => format!("not asked, as answers cannot be kept: {error}"),
+        };
+        let Self { requests, most: Spend { tokens, cost } } = self;
+        let cost = if *cost > 0.0 { format!(" and a cost of {cost:.4}") } else { String::new() };
+        let tokens = tokens.total();
+        format!("{why}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left")
+    }
+}

@@ -1,0 +1,266 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::usage::Price;
+
+/// A setting makes no sense; nothing is asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("settings, field `{field}`: {problem}")]
+pub struct SettingsError {
+    /// The field, as in `server.budget.max_cost`.
+    pub field: String,
+    /// What was found and expected.
+    pub problem: String,
+}
+
+impl SettingsError {
+    pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+
+    /// The first rule of `(field, holds, found, expected)` that does not hold.
+    fn first(section: &str, rules: &[(&str, bool, String, &str)]) -> Result<(), Self> {
+        match rules.iter().find(|(_, holds, ..)| !holds) {
+            None => Ok(()),
+            Some((field, _, found, expected)) => {
+                Err(Self::new(format!("{section}.{field}"), format!("{found}; expected {expected}")))
+            }
+        }
+    }
+}
+
+/// Where the server is, how fast it is asked, how long it is waited for, and what may be spent.
+///
+/// Fields that are left out have their defaults; only `base_url` has none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or `http://localhost:11434/v1`.
+    pub base_url: String,
+    /// The environment variable that holds the key; it may be unset for servers that ask for none. `OPENAI_API_KEY`.
+    pub api_key_env: String,
+    /// Requests under way at once. 8.
+    pub concurrency: usize,
+    /// Requests sent in a minute, a tenth of them at once; retries count. No limit.
+    pub requests_per_minute: Option<u32>,
+    /// Tokens asked for in a minute, counted as estimated before sending. No limit.
+    pub tokens_per_minute: Option<u32>,
+    /// Seconds until a connection stands. 10.
+    pub connect_timeout: f64,
+    /// Seconds until an answer is there whole. 120.
+    pub timeout: f64,
+    /// Longer answers are refused. 8 MiB.
+    pub max_answer_bytes: u64,
+    /// How often a request is tried again after what may pass: lost connections, 408, 409, 429, 5xx, unusable answers. 6.
+    pub max_retries: usize,
+    /// Seconds before the first retry; each later one waits twice as long, and up to as much again by chance. 1.
+    pub first_delay: f64,
+    /// Seconds that a delay is never longer than, before chance. 60.
+    pub max_delay: f64,
+    /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited. 300.
+    pub max_retry_after: f64,
+    /// Requests that fail alike, one after the other and none answered between, before nothing more is asked. 5.
+    pub give_up_after: usize,
+    /// What may be spent. No limits.
+    pub budget: Budget,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            base_url: String::new(),
+            api_key_env: "OPENAI_API_KEY".into(),
+            concurrency: 8,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            connect_timeout: 10.0,
+            timeout: 120.0,
+            max_answer_bytes: 8 << 20,
+            max_retries: 6,
+            first_delay: 1.0,
+            max_delay: 60.0,
+            max_retry_after: 300.0,
+            give_up_after: 5,
+            budget: Budget::default(),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Numbers are above 0 (`max_retries` may be 0) and seconds at most a day; the address is one.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what was found and expected.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        check_address(&self.base_url).map_err(|problem| SettingsError::new("server.base_url", problem))?;
+        let seconds = |name, value: f64| {
+            (name, value > 0.0 && value <= 86_400.0, value.to_string(), "seconds above 0, at most 86400")
+        };
+        let number = |name, holds, found: &dyn ToString| (name, holds, found.to_string(), "at least 1");
+        let limit = |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
+        let expected = "the name of an environment variable";
+        let name = !self.api_key_env.is_empty() && !self.api_key_env.contains(['=', '\0']);
+        SettingsError::first(
+            "server",
+            &[
+                // Not shown: people put the key itself here.
+                ("api_key_env", name, "no such name".into(), expected),
+                number("concurrency", self.concurrency > 0, &self.concurrency),
+                limit("requests_per_minute", self.requests_per_minute),
+                limit("tokens_per_minute", self.tokens_per_minute),
+                seconds("connect_timeout", self.connect_timeout),
+                seconds("timeout", self.timeout),
+                number("max_answer_bytes", self.max_answer_bytes > 0, &self.max_answer_bytes),
+                seconds("first_delay", self.first_delay),
+                seconds("max_delay", self.max_delay),
+                seconds("max_retry_after", self.max_retry_after),
+                number("give_up_after", self.give_up_after > 0, &self.give_up_after),
+                limit("budget.max_requests", self.budget.max_requests.map(|n| n.min(1) as u32)),
+                limit("budget.max_tokens", self.budget.max_tokens.map(|n| n.min(1) as u32)),
+            ],
+        )?;
+        match self.budget.max_cost {
+            Some(cost) if !(cost > 0.0 && cost.is_finite()) => {
+                Err(SettingsError::new("server.budget.max_cost", format!("{cost}; expected a number above 0")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_address(address: &str) -> Result<(), String> {
+    let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.starts_with('/')) else {
+        return Err(format!("`{address}`; expected an address such as https://api.openai.com/v1"));
+    };
+    // The address stands in errors, so it is not shown where it may hold a secret.
+    if rest.split('/').next().is_some_and(|host| host.contains('@')) || rest.contains(['?', '#']) {
+        return Err("a user, a query or a fragment in an address; expected none: keys come from the environment".into());
+    }
+    if rest.contains(|c: char| !c.is_ascii_graphic()) {
+        return Err(format!("`{address}`; expected an address of visible ASCII characters"));
+    }
+    Ok(())
+}
+
+/// What may be spent by one [`Server`](crate::Server), answers from the ledger not counted.
+///
+/// A request is counted by its estimate before it is sent and by the server's `usage` after. One that might go beyond
+/// the budget is not sent, and neither is any after it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Requests sent, retries included.
+    pub max_requests: Option<u64>,
+    /// Tokens, sent and received.
+    pub max_tokens: Option<u64>,
+    /// Cost in the currency of [`Price`].
+    pub max_cost: Option<f64>,
+}
+
+/// The name of the field that limits an answer's length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MaxTokensField {
+    /// What most servers know.
+    #[default]
+    MaxTokens,
+    /// What OpenAI's newer models want.
+    MaxCompletionTokens,
+}
+
+/// Which chat model is asked, and how it samples. Only `model` has no default.
+///
+/// All of these but `price` are part of a request and so of what the ledger knows it by.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChatSettings {
+    /// The model, as the server calls it.
+    pub model: String,
+    /// From 0; not sent where it is not set, as some models refuse it.
+    pub temperature: Option<f64>,
+    /// For servers that sample alike with one seed; not sent where it is not set.
+    pub seed: Option<u64>,
+    /// `max_tokens` or `max_completion_tokens`.
+    pub max_tokens_field: MaxTokensField,
+    /// Further fields of the request's body, as in `{ top_p = 0.9 }`.
+    pub extra_body: Map<String, Value>,
+    /// What tokens cost.
+    pub price: Price,
+}
+
+impl ChatSettings {
+    /// The model has a name, `temperature` and prices are finite and not below 0, no extra field is one of the client's own.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what was found and expected.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        check_model("chat", &self.model, &self.price)?;
+        let temperature = self.temperature.unwrap_or(0.0);
+        if !(temperature.is_finite() && temperature >= 0.0) {
+            let problem = format!("{temperature}; expected a number of 0 or more");
+            return Err(SettingsError::new("chat.temperature", problem));
+        }
+        let own = ["model", "messages", "temperature", "seed", "max_tokens", "max_completion_tokens", "stream", "n"];
+        check_extra("chat", &self.extra_body, &own)
+    }
+}
+
+/// Which model embeds. `model` and `width` have no defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbedderSettings {
+    /// The model, as the server calls it.
+    pub model: String,
+    /// Numbers of an embedding; others are refused.
+    pub width: usize,
+    /// Texts of one request. 64.
+    pub batch: usize,
+    /// Whether numbers come as base64, a quarter of the bytes, where the server knows it. False.
+    pub base64: bool,
+    /// Further fields of the request's body, as in `{ dimensions = 256 }`.
+    pub extra_body: Map<String, Value>,
+    /// What tokens cost; only `input` counts.
+    pub price: Price,
+}
+
+impl Default for EmbedderSettings {
+    fn default() -> Self {
+        let (model, extra_body) = Default::default();
+        Self { model, width: 0, batch: 64, base64: false, extra_body, price: Price::default() }
+    }
+}
+
+impl EmbedderSettings {
+    /// The model has a name, `width` and `batch` are at least 1, prices finite and not below 0, no extra field is one of the
+    /// client's own.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what was found and expected.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        check_model("embedder", &self.model, &self.price)?;
+        let number = |name, value: usize| (name, value > 0, value.to_string(), "at least 1");
+        SettingsError::first("embedder", &[number("width", self.width), number("batch", self.batch)])?;
+        check_extra("embedder", &self.extra_body, &["model", "input", "encoding_format"])
+    }
+}
+
+fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
+    if model.trim().is_empty() {
+        return Err(SettingsError::new(format!("{section}.model"), "blank; expected a model's name"));
+    }
+    let finite = |name, value: f64| {
+        (name, value.is_finite() && value >= 0.0, value.to_string(), "a price for a million tokens, 0 or more")
+    };
+    SettingsError::first(section, &[finite("price.input", price.input), finite("price.output", price.output)])
+}
+
+fn check_extra(section: &str, extra: &Map<String, Value>, own: &[&str]) -> Result<(), SettingsError> {
+    match own.iter().find(|name| extra.contains_key(**name)) {
+        Some(name) => {
+            let problem = "the client sets this field itself; expected others";
+            Err(SettingsError::new(format!("{section}.extra_body.{name}"), problem))
+        }
+        None => Ok(()),
+    }
+}
