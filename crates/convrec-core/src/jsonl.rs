@@ -55,33 +55,53 @@ pub fn read_file<T: DeserializeOwned + Check>(path: impl AsRef<Path>) -> Result<
 /// # Errors
 /// At the first line that is not UTF-8, not JSON, not a `T`, or fails its [`Check`]; and when there is no line at all.
 pub fn read<T: DeserializeOwned + Check>(reader: impl BufRead, name: &str) -> Result<Vec<T>, Error> {
-    let mut rows = Vec::new();
-    let mut lines = 0;
-    for (index, bytes) in reader.split(b'\n').enumerate() {
-        lines = index + 1;
-        let bad = |field: String, problem: String| Error::Line { file: name.into(), line: lines, field, problem };
-        let bytes = bytes.map_err(|e| bad(String::new(), e.to_string()))?;
-        let text = std::str::from_utf8(&bytes).map_err(|e| {
-            bad(String::new(), format!("byte {} is not UTF-8; expected UTF-8 text", e.valid_up_to() + 1))
-        })?;
-        let text = if index == 0 { text.trim_start_matches('\u{feff}') } else { text };
-        if text.trim().is_empty() {
-            continue;
+    rows(reader, name).map(|row| row.map(|(_, row)| row)).collect()
+}
+
+/// Reads one line after the other: each row with its line, from 1. See [`read`], whose errors are these; what follows
+/// an error is not worth reading.
+pub fn rows<T: DeserializeOwned + Check, R: BufRead>(
+    reader: R,
+    name: &str,
+) -> impl Iterator<Item = Result<(usize, T), Error>> + use<T, R> {
+    let name = name.to_string();
+    let mut lines = reader.split(b'\n').enumerate();
+    let (mut last, mut any) = (0, false);
+    std::iter::from_fn(move || {
+        for (index, bytes) in lines.by_ref() {
+            last = index + 1;
+            let row = bytes.map_err(|e| (String::new(), e.to_string())).and_then(|bytes| read_line(&bytes, index == 0));
+            let row = row.map_err(|(field, problem)| Error::Line { file: name.clone(), line: last, field, problem });
+            if let Some(row) = row.transpose() {
+                any = true;
+                return Some(row.map(|row| (last, row)));
+            }
         }
-        let mut json = serde_json::Deserializer::from_str(text);
-        let row: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let field = e.path().to_string();
-            bad(if field == "." { String::new() } else { field }, without_position(e.inner()))
-        })?;
-        json.end().map_err(|e| bad(String::new(), without_position(&e)))?;
-        row.check().map_err(|(field, problem)| bad(field.into(), problem))?;
-        rows.push(row);
-    }
-    if rows.is_empty() {
+        if any {
+            return None;
+        }
+        any = true;
         let problem = "the file holds no line with data; expected at least one".to_string();
-        return Err(Error::Line { file: name.into(), line: lines.max(1), field: String::new(), problem });
+        Some(Err(Error::Line { file: name.clone(), line: last.max(1), field: String::new(), problem }))
+    })
+}
+
+/// The row of a line, `None` where it is blank; or the field that is wrong, and how.
+fn read_line<T: DeserializeOwned + Check>(bytes: &[u8], is_first: bool) -> Result<Option<T>, (String, String)> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| (String::new(), format!("byte {} is not UTF-8; expected UTF-8 text", e.valid_up_to() + 1)))?;
+    let text = if is_first { text.trim_start_matches('\u{feff}') } else { text };
+    if text.trim().is_empty() {
+        return Ok(None);
     }
-    Ok(rows)
+    let mut json = serde_json::Deserializer::from_str(text);
+    let row: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let field = e.path().to_string();
+        (if field == "." { String::new() } else { field }, without_position(e.inner()))
+    })?;
+    json.end().map_err(|e| (String::new(), without_position(&e)))?;
+    row.check().map_err(|(field, problem)| (field.into(), problem))?;
+    Ok(Some(row))
 }
 
 /// serde_json's message without its own "at line 1 column 30": the line is ours to name.
