@@ -22,6 +22,11 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
     activation::silu(gate) * up
 }
 
+/// See [`crate::bias_gelu`].
+pub fn bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    activation::gelu(x + bias.unsqueeze())
+}
+
 /// See [`crate::rotate`].
 pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     let halves = x.chunk(2, 2);
@@ -63,8 +68,15 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
     let (t, tp) = (longest(&own), longest(&trunks));
     // The queries that share a key/value head lie along one axis.
     let q = rows(q, &own).mul_scalar(1.0 / (d as f64).sqrt()).reshape([n, hk, group * t, d]);
-    let later = Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze::<4>().expand([n, h, t, t]);
-    let scores = q.clone().matmul(rows(k, &own).swap_dims(2, 3)).reshape([n, h, t, t]).mask_fill(later, HIDDEN);
+    // What comes later, or, both ways, the padding alone.
+    let unseen = if packing.is_both_ways() {
+        let padding = own.iter().flat_map(|tokens| (0..t).map(|place| place >= tokens.len())).collect();
+        Tensor::<4, Bool>::from_data(TensorData::new::<bool, _>(padding, [n, 1, 1, t]), &device)
+    } else {
+        Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze::<4>()
+    };
+    let scores = q.clone().matmul(rows(k, &own).swap_dims(2, 3)).reshape([n, h, t, t]);
+    let scores = scores.mask_fill(unseen.expand([n, h, t, t]), HIDDEN);
     let out = if tp == 0 {
         let weights = activation::softmax(scores, 3).reshape([n, hk, group * t, t]);
         weights.matmul(rows(v, &own))

@@ -1,6 +1,6 @@
-//! The hot operations of a decoder-only language model, on [burn] tensors.
+//! The hot operations of a decoder-only language model and of a BERT encoder, on [burn] tensors.
 //!
-//! Composed from burn's own operations, these parts of a small decoder are slow on a CPU: each elementary step walks
+//! Composed from burn's own operations, these parts of a small model are slow on a CPU: each elementary step walks
 //! over memory again, `exp` is scalar, and the logits of a training batch (tokens times vocabulary) fill memory only to
 //! be reduced to one number a token. So every operation here has two bodies:
 //!
@@ -15,6 +15,7 @@
 //! |---|---|
 //! | [`linear`] | packing transposed weights column by column; repeated reads of the weights when rows are few |
 //! | [`rms_norm`], [`swiglu`], [`rotate`] | intermediate tensors, scalar `exp` |
+//! | [`bias_gelu`] | scalar `erf`, which takes longer than the products around it |
 //! | [`attention`] | padding; score matrices: scores live in blocks of 64 queries, later keys are skipped (Dao et al., [arXiv 2205.14135]) |
 //! | [`token_log_probs`] | logits: they live in blocks and are computed once more for the gradients |
 //! | [`decode_attention`] | slices and copies of the cache; a prompt is read once for all of its completions |
@@ -124,6 +125,28 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
         return flex::swiglu(gate, up);
     }
     composed::swiglu(gate, up)
+}
+
+/// `gelu(x + bias)`, the activation of BERT's feed-forward part (Hendrycks and Gimpel, [arXiv 1606.08415]), with
+/// `gelu(x) = x P(X <= x)` for a normal X. The fused body has P to 1e-7.
+///
+/// For encoders that are not trained: there are no gradients on the CPU.
+///
+/// # Shapes
+/// x `[M, D]`, bias `[D]` to `[M, D]`.
+///
+/// # Panics
+/// When the last dimension of x is not that of the bias.
+///
+/// [arXiv 1606.08415]: https://arxiv.org/abs/1606.08415
+pub fn bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let (width, expected) = (x.dims()[1], bias.dims()[0]);
+    assert_eq!(width, expected, "rows of x have {width} elements, the bias {expected}");
+    #[cfg(feature = "flex")]
+    if flex::takes(&x) {
+        return flex::bias_gelu(x, bias);
+    }
+    composed::bias_gelu(x, bias)
 }
 
 /// Rotary position encoding (Su et al., [arXiv 2104.09864]), the half-rotation kind that published checkpoints use:

@@ -5,7 +5,8 @@ use std::ops::Range;
 /// Which tokens of a packed batch see which: a flat batch of M tokens is cut into segments of adjacent tokens.
 ///
 /// A token sees itself, what comes before it in its own segment, and, where its segment *branches* from another one,
-/// all of that one. So G completions of a prompt need their prompt once:
+/// all of that one; in a packing [both ways](Self::both_ways), all of its own segment. So G completions of a prompt need
+/// their prompt once:
 ///
 /// ```
 /// use convrec_kernels::Packing;
@@ -21,6 +22,8 @@ use std::ops::Range;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packing {
     segments: Vec<Segment>,
+    /// Whether tokens see what comes after them.
+    both_ways: bool,
 }
 
 /// A segment of a [`Packing`], by its place.
@@ -35,6 +38,11 @@ pub(crate) struct Segment {
 }
 
 impl Packing {
+    /// No segments yet; in those to come a token also sees what comes after it, as in encoders (BERT).
+    pub fn both_ways() -> Self {
+        Self { both_ways: true, ..Self::default() }
+    }
+
     /// B segments of T tokens each.
     pub fn rectangle(b: usize, t: usize) -> Self {
         let mut packing = Self::default();
@@ -81,6 +89,10 @@ impl Packing {
             first..first + segment.tokens.len()
         };
         self.segments.iter().flat_map(of).collect()
+    }
+
+    pub(crate) fn is_both_ways(&self) -> bool {
+        self.both_ways
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {

@@ -2,6 +2,7 @@
 
 mod common;
 
+use burn::tensor::Tensor;
 use common::{assert_agree, assert_close, host};
 use proptest::prelude::*;
 
@@ -47,6 +48,7 @@ mod at_fixed_shapes {
         (ONE, 1, 1, 4), (TWO, 2, 1, 8), (BLOCK, 4, 4, 16), (RAGGED, 6, 2, 24), (LONG, 4, 2, 32),
         (STUMP, 1, 1, 4), (TREE, 2, 1, 8), (FOREST, 4, 2, 16), (NO_TRUNK, 2, 2, 6),
     );
+    agree!(attention_both_ways: (&[2], 1, 4), (&[64, 65, 0, 130], 4, 16), (&[9, 200, 3], 3, 32));
     agree!(token_log_probs_within: (1, 1, 1), (2, 700, 16), (30, 90, 7), (90, 513, 32));
     agree!(token_log_probs: (1, 1, 1), (1, 700, 16), (3, 512, 8), (130, 513, 32), (300, 2000, 48));
 }
@@ -65,6 +67,10 @@ proptest! {
         let name = format!("attention {trees:?} {h} {hk} {d}");
         let (got, expected) = (fused::attention(trees, h, hk, d).outcome(), composed::attention(trees, h, hk, d).outcome());
         assert_agree(&name, &got, &expected, TOLERANCE);
+        let lengths = &[n + 1, k, m % 9 + 2];
+        let (got, expected) = (fused::attention_both_ways(lengths, h, d).outcome(), composed::attention_both_ways(lengths, h, d).outcome());
+        assert_agree(&format!("attention both ways {lengths:?} {h} {d}"), &got, &expected, TOLERANCE);
+        assert_agree("bias_gelu", &fused::bias_gelu(m, n), &composed::bias_gelu(m, n), 1e-6);
         assert_agree("rotate", &fused::rotate(m, h, d).outcome(), &composed::rotate(m, h, d).outcome(), TOLERANCE);
         let within = (fused::token_log_probs_within(m, n * 3, k).outcome(), composed::token_log_probs_within(m, n * 3, k).outcome());
         assert_agree("token_log_probs_within", &within.0, &within.1, TOLERANCE);
@@ -84,6 +90,7 @@ fn gradients_are_finite_differences() {
         ("rotate", fused::rotate(5, 2, 8).slopes(0.05)),
         ("attention", fused::attention(&[(9, &[])], 2, 1, 6).slopes(0.01)),
         ("attention with branches", fused::attention(&[(5, &[3, 4])], 2, 1, 6).slopes(0.01)),
+        ("attention both ways", fused::attention_both_ways(&[9, 4], 2, 6).slopes(0.005)),
         ("token_log_probs_within", fused::token_log_probs_within(5, 40, 6).slopes(0.01)),
         ("token_log_probs", fused::token_log_probs(5, 40, 6).slopes(0.01)),
     ];
@@ -164,6 +171,45 @@ fn decode_attention() {
         let expected = convrec_kernels::composed::attention(all, k, v, &convrec_kernels::Packing::rectangle(1, t));
         let got = host(got.narrow(0, first, row.new).flatten(0, 2));
         assert_close("as a whole", &got, &host(expected.narrow(0, t - row.new, row.new).flatten(0, 2)), TOLERANCE);
+    }
+}
+
+/// As a sum over all pairs of a segment, and its ends.
+#[test]
+fn both_ways_is_every_pair() {
+    let (lengths, d) = ([3, 70], 4);
+    let case = fused::attention_both_ways(&lengths, 1, d);
+    let inputs = case.inputs();
+    let ([q, k, v], value) = ([&inputs[0], &inputs[1], &inputs[2]], case.outcome().value);
+    let row = |x: &[f32], t: usize| x[t * d..][..d].iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+    let mut first = 0;
+    for length in lengths {
+        for t in first..first + length {
+            let dot = |s| row(q, t).iter().zip(row(k, s)).map(|(a, b)| a * b).sum::<f64>() / (d as f64).sqrt();
+            let weights: Vec<f64> = (first..first + length).map(|s| dot(s).exp()).collect();
+            for i in 0..d {
+                let mixed: f64 = weights.iter().zip(first..).map(|(w, s)| w * row(v, s)[i]).sum();
+                let expected = mixed / weights.iter().sum::<f64>();
+                assert!((f64::from(value[t * d + i]) - expected).abs() < 1e-5, "token {t}");
+            }
+        }
+        first += length;
+    }
+}
+
+/// Where it is steep, flat, and out of range.
+#[test]
+fn bias_gelu_of_extremes() {
+    let device = burn::tensor::Device::flex();
+    let inputs: Vec<f32> = (-800..=800).map(|n| n as f32 * 0.01).chain([-1e30, 1e30, -60.0, f32::NAN]).collect();
+    let d = inputs.len();
+    let of = |kernel: fn(Tensor<2>, Tensor<1>) -> Tensor<2>| {
+        host(kernel(common::flat(inputs.clone(), &device).reshape([1, d]), Tensor::zeros([d], &device)).flatten(0, 1))
+    };
+    let (got, expected) = (of(convrec_kernels::bias_gelu), of(convrec_kernels::composed::bias_gelu));
+    for (x, (got, expected)) in inputs.iter().zip(got.iter().zip(&expected)) {
+        let same = (got - expected).abs() <= 2e-7 * x.abs().max(1.0) || (got.is_nan() && expected.is_nan());
+        assert!(same, "gelu({x}) is {expected}, not {got}");
     }
 }
 

@@ -30,12 +30,13 @@ pub(crate) struct Gradients {
     pub(crate) v: Vec<f32>,
 }
 
-/// Some adjacent queries of a segment and the keys that they see: all of the trunk's, and their own segment's up to
-/// the last query.
+/// Some adjacent queries of a segment and the keys that they see: all of the trunk's, and their own segment's, all or up
+/// to the last query.
 struct Block {
     queries: Range<usize>,
     trunk: Range<usize>,
     own: Range<usize>,
+    both_ways: bool,
 }
 
 impl Block {
@@ -45,7 +46,7 @@ impl Block {
 
     /// Queries that stand before this many rows of scores see none of them.
     fn first_hidden(&self) -> usize {
-        self.keys() - self.queries.len()
+        if self.both_ways { self.keys() } else { self.keys() - self.queries.len() }
     }
 
     /// The log-sum-exps of these queries among those of their segment.
@@ -72,10 +73,12 @@ impl Attention<'_> {
     }
 
     fn blocks(&self, segment: &Segment) -> impl Iterator<Item = Block> + use<> {
-        let (trunk, own) = (self.packing.before(segment), segment.tokens.clone());
+        let (trunk, own, both_ways) =
+            (self.packing.before(segment), segment.tokens.clone(), self.packing.is_both_ways());
         own.clone().step_by(COLUMNS).map(move |first| {
             let queries = first..(first + COLUMNS).min(own.end);
-            Block { trunk: trunk.clone(), own: own.start..queries.end, queries }
+            let seen = if both_ways { own.end } else { queries.end };
+            Block { trunk: trunk.clone(), own: own.start..seen, queries, both_ways }
         })
     }
 

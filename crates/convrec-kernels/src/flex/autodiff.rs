@@ -87,6 +87,11 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         })
     }
 
+    /// Without gradients: encoders are not trained.
+    fn bias_gelu(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
+        Tracked::new(Flex::bias_gelu(x.primitive().clone(), bias.primitive().clone()))
+    }
+
     fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
         run::<C, _, 1>(Rotate, [&x], || {
             let state = (dense(cos.primitive().clone()), dense(sin.primitive().clone()));

@@ -136,7 +136,7 @@ macro_rules! cases {
     ($module:ident, $kernels:path) => {
         #[allow(dead_code, reason = "every test file uses its own part of this")]
         mod $module {
-            use super::common::{Case, device, flat, random, targets};
+            use super::common::{Case, Outcome, device, flat, host, random, targets};
             use burn::tensor::Tensor;
             use $kernels as kernels;
 
@@ -173,6 +173,29 @@ macro_rules! cases {
                     kernels::attention(heads(0, h), heads(1, hk), heads(2, hk), &packing).reshape([m * h * d])
                 };
                 Case { sizes: vec![m * h * d, m * hk * d, m * hk * d], run }
+            }
+
+            /// Segments of these lengths; every token sees its whole segment.
+            pub fn attention_both_ways(
+                lengths: &[usize],
+                h: usize,
+                d: usize,
+            ) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+                let mut packing = convrec_kernels::Packing::both_ways();
+                lengths.iter().for_each(|length| _ = packing.add(*length));
+                let m = packing.tokens();
+                let run = move |x: &[Tensor<1>]| {
+                    let heads = |n: usize| x[n].clone().reshape([m, h, d]);
+                    kernels::attention(heads(0), heads(1), heads(2), &packing).reshape([m * h * d])
+                };
+                Case { sizes: vec![m * h * d; 3], run }
+            }
+
+            /// Values alone: it has no gradients.
+            pub fn bias_gelu(m: usize, d: usize) -> Outcome {
+                let x = flat(random(m * d, 1), &device()).reshape([m, d]) * 3.0;
+                let y: Tensor<2> = kernels::bias_gelu(x, flat(random(d, 2), &device()));
+                Outcome { value: host(y.reshape([m * d])), gradients: vec![] }
             }
 
             pub fn rotate(m: usize, h: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {

@@ -1,0 +1,66 @@
+//! Sentence embeddings by BERT and its kin on burn, from Hugging Face folders.
+//!
+//! An encoder reads a text whole: each token sees all others, forth and back, and ends as a vector that knows its
+//! context. Pooled into one vector of unit length, texts that mean the same lie close to each other, whatever their
+//! words; the dot product of two is the cosine of their angle. Here this compares conversations with items, and items
+//! that a teacher named with those of a catalog.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use convrec_embed::SentenceEncoder;
+//!
+//! // A toy with random weights; in earnest all-MiniLM-L6-v2, bge-small-en-v1.5, multilingual-e5-small, ...
+//! let encoder = SentenceEncoder::load("tests/tiny-bert", &Device::flex())?;
+//! let texts = ["Heat, a film about a robbery", "heat: a film about a robbery!", ""].map(String::from);
+//! let rows = encoder.encode(&texts)?; // [texts, D]
+//!
+//! assert_eq!(rows.dim(), (3, encoder.width()));
+//! assert!((rows.row(0).dot(&rows.row(0)) - 1.0).abs() < 1e-5);
+//! assert!(rows.row(0).dot(&rows.row(1)) > 0.5); // close
+//! assert!(rows.row(2).iter().all(|x| *x == 0.0)); // nothing is like nothing
+//! # Ok::<(), convrec_embed::EmbedError>(())
+//! ```
+//!
+//! A [`SentenceEncoder`] is an [`Embedder`](convrec_cloning::Embedder) of Remap-Reflect-Adjust.
+//!
+//! # What is read
+//!
+//! | file | what of it |
+//! |---|---|
+//! | `config.json` | BERT (MiniLM, BGE, GTE, E5 are of this `model_type`), RoBERTa and XLM-RoBERTa (multilingual E5) |
+//! | `model.safetensors` | f32, f16 or bf16, held as f32; names with or without `bert.` or `roberta.` before them. A pooler and heads are passed over |
+//! | `tokenizer.json`, or `vocab.txt` and `tokenizer_config.json` | its own padding and truncation are replaced |
+//! | `modules.json`, `1_Pooling/config.json` | mean, first token or maximum; without these files the mean. Further layers (`2_Dense`) are refused |
+//! | `sentence_bert_config.json` | `max_seq_length`, `do_lower_case` |
+//! | `config_sentence_transformers.json` | `prompts`, `default_prompt_name` |
+//!
+//! # Where this departs from sentence-transformers
+//!
+//! - Every row has unit length, whether the model has a `2_Normalize` or not.
+//! - A text of white space alone gives a row of zeros. There, it gives the vector of a text without words, which is as
+//!   close to other texts as any.
+//! - `max_seq_length` beyond the model's positions is cut to these instead of failing at the first long text.
+//!
+//! As there, a text that is too long loses its end: the first tokens are kept, up to
+//! [`max_tokens`](SentenceEncoder::max_tokens) with the special ones. And as there, a special token that is spelled in a
+//! text (`[SEP]`) is one.
+//!
+//! # Batches
+//!
+//! Texts are sorted by length and lie end to end in batches of some 2,000 tokens ([`convrec_kernels::Packing`]); on a CPU
+//! nothing is padded. A text's row does not depend on its company, but for the rounding of sums (1e-6).
+//!
+//! Devlin et al., "BERT", [arXiv 1810.04805](https://arxiv.org/abs/1810.04805); Reimers and Gurevych, "Sentence-BERT",
+//! [arXiv 1908.10084](https://arxiv.org/abs/1908.10084).
+
+mod bert;
+mod config;
+mod encoder;
+mod error;
+mod settings;
+mod tokens;
+mod weights;
+
+pub use encoder::SentenceEncoder;
+pub use error::EmbedError;
+pub use settings::Pooling;
