@@ -7,9 +7,10 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
 use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
-use convrec_core::{Example, ItemId, files, jsonl};
+use convrec_core::{Example, ItemId, files};
+use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::judging::{judge, mean};
-use convrec_examples::training::{at_least_one, read_examples, samples};
+use convrec_examples::training::{at_least_one, samples};
 use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::Run;
@@ -27,7 +28,7 @@ struct Options {
     /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
     #[arg(long)]
     free: bool,
-    /// Catalog, JSON lines.
+    /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
     /// Conversations with ground truth, JSON lines.
@@ -56,7 +57,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     options.run.as_deref().map_or(Ok(()), check_output)?;
-    let catalog = Catalog::read(&options.catalog)?;
+    let catalog = read_catalog(&options.catalog)?;
     let examples = read_examples(&catalog, &options.conversations)?;
     let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
     let mut systems: Vec<(String, Vec<JudgedList>)> = Vec::new();
@@ -75,7 +76,7 @@ fn run(options: &Options) -> Outcome {
         systems.push((folder.display().to_string(), judged));
     }
     if let Some(train) = &options.train {
-        let train: Vec<Example> = jsonl::read_file(train)?;
+        let train = read_conversations(train)?;
         let popularity = Popularity::new(&catalog, &train);
         let bm25 = Bm25Scorer::new(&catalog);
         let cooccurrence = Cooccurrence::new(&catalog, &train);

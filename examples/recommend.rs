@@ -7,6 +7,7 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
 use convrec_core::{Example, Item, Turn, files};
+use convrec_examples::data::read_catalog;
 use convrec_examples::{Outcome, device::device, exit, model_folder};
 use convrec_train::evaluate::evaluate;
 
@@ -19,7 +20,7 @@ struct Options {
     /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
     #[arg(long)]
     free: bool,
-    /// Catalog, JSON lines.
+    /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
     /// A file with one conversation: a line per turn, the user's first, then by turns. `-` is standard input.
@@ -40,7 +41,7 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let turns = turns(options)?;
     let (policy, language) = model_folder::load(&options.model, &device()?)?;
-    let catalog = Catalog::read(&options.catalog)?;
+    let catalog = read_catalog(&options.catalog)?;
     let mut seen: Vec<Item> = named(&catalog, &turns);
     for name in &options.seen {
         let item = catalog.iter().map(|(_, item)| item.item()).find(|item| item.to_string() == *name);

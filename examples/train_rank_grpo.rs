@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use convrec_catalog::Catalog;
+use convrec_examples::data::read_catalog;
 use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::training::{TrainingOptions, read_samples};
 use convrec_examples::{Outcome, device::device, exit, model_folder, settings, show};
@@ -75,7 +75,7 @@ fn run(options: &Options) -> Outcome {
         print!("{}", toml::to_string(&config.printable())?);
         return Ok(());
     }
-    let task = language.task(Catalog::read(&training.catalog)?, training.free)?;
+    let task = language.task(read_catalog(&training.catalog)?, training.free)?;
     let (policy, _) = model_folder::load(&options.model, &device()?.autodiff())?;
     let train = read_samples(&task, &options.conversations)?;
     let validation = training.validation(&task)?;

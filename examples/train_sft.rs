@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
-use convrec_core::{Demonstration, jsonl};
+use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, exit, show};
@@ -59,8 +59,8 @@ fn run(options: &Options) -> Outcome {
         return Ok(());
     }
 
-    let catalog = Catalog::read(&training.catalog)?;
-    let demonstrations: Vec<Demonstration> = jsonl::read_file(&options.demonstrations)?;
+    let catalog = read_catalog(&training.catalog)?;
+    let demonstrations = read_demonstrations(&options.demonstrations)?;
     let device = device()?.autodiff();
     let (start, mut language) = match &options.model {
         Some(folder) => {

@@ -7,7 +7,8 @@ use burn::module::Module;
 use convrec_catalog::Catalog;
 use convrec_cloning::{Cloned, LexicalEmbedder, Pipeline, PipelineConfig, Services};
 use convrec_core::Example;
-use convrec_examples::judging::{Step, judge, steps};
+use convrec_examples::judging::judge;
+use convrec_examples::steps::{Step, steps};
 use convrec_examples::{device::device, show};
 use convrec_metrics::JudgedList;
 use convrec_policy::{ModelConfig, Policy};
@@ -144,7 +145,7 @@ fn clone_teacher(catalog: &Catalog, split: &Split, seed: u64) -> Result<Cloned, 
     let services = Services { teacher: &teacher, embedder: &embedder, judge: Some(&judge), describer: &teacher };
     let pipeline = Pipeline::new(PipelineConfig { n: N, ..Default::default() }, catalog, services)?;
     let bars = show::Stages::default();
-    let cloned = pipeline.run(&split.train, &|progress| bars.show(progress))?;
+    let cloned = pipeline.run(&split.train, &|progress| bars.show(progress, String::new()))?.complete()?;
     bars.finish();
     Ok(cloned)
 }

@@ -1,11 +1,14 @@
-//! Shared pieces of the example binaries: the device, settings, model folders, progress bars and tables.
+//! Shared pieces of the example binaries: the device, data, settings, services, model folders, progress bars and tables.
 
+pub mod data;
 pub mod device;
 pub mod judging;
 pub mod model_folder;
 pub mod report;
+pub mod services;
 pub mod settings;
 pub mod show;
+pub mod steps;
 pub mod training;
 
 /// What an example's work comes to.

@@ -1,11 +1,11 @@
 //! What a person sees while a run works, and after.
 
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
 use comfy_table::{CellAlignment, presets};
 use convrec_cloning::{Progress, Stage};
 use convrec_train::Record;
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
 
 /// A progress bar with rate, time left and a message.
@@ -21,6 +21,12 @@ pub fn bar(name: &str, total: usize) -> ProgressBar {
     };
     let style = style.with_key("rate", rate);
     ProgressBar::new(total as u64).with_style(style).with_prefix(name.to_string())
+}
+
+/// A line that says what is being done where nobody knows how long it takes.
+pub fn spinner(name: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:>14} {msg}").expect("the template is right");
+    ProgressBar::new_spinner().with_style(style).with_prefix(name.to_string())
 }
 
 /// Moves a bar to a record's step and shows some numbers of its record.
@@ -49,40 +55,28 @@ pub fn evaluation(bar: &ProgressBar, record: &Record) {
     }
 }
 
-/// A bar for each stage of a cloning pipeline.
+/// A bar for each stage of a cloning pipeline, one below the other.
 #[derive(Default)]
-pub struct Stages(Mutex<Option<(Stage, ProgressBar)>>);
+pub struct Stages {
+    together: MultiProgress,
+    bars: [OnceLock<ProgressBar>; 2],
+}
 
 impl Stages {
-    /// Shows how far the pipeline is.
-    ///
-    /// # Panics
-    /// When another thread panicked while it showed progress.
-    pub fn show(&self, progress: Progress) {
-        let mut current = self.0.lock().expect("no thread panics here");
-        if current.as_ref().is_none_or(|(stage, _)| *stage != progress.stage) {
-            let name = match progress.stage {
-                Stage::Teach => "teacher",
-                Stage::Embed => "embed",
-                Stage::Score => "remap, reflect",
-            };
-            if let Some((_, bar)) = current.replace((progress.stage, bar(name, progress.total))) {
-                bar.finish();
-            }
-        }
-        if let Some((_, bar)) = current.as_ref() {
-            bar.set_position(progress.done as u64);
-        }
+    /// Shows how far the pipeline is, and a message.
+    pub fn show(&self, progress: Progress, message: String) {
+        let (place, name) = match progress.stage {
+            Stage::Teach => (0, "teacher"),
+            Stage::Score => (1, "remap, reflect"),
+        };
+        let bar = self.bars[place].get_or_init(|| self.together.add(bar(name, progress.total)));
+        bar.set_position(progress.done as u64);
+        bar.set_message(message);
     }
 
-    /// Ends the last bar.
-    ///
-    /// # Panics
-    /// As [`Stages::show`].
+    /// Ends the bars.
     pub fn finish(&self) {
-        if let Some((_, bar)) = self.0.lock().expect("no thread panics here").take() {
-            bar.finish();
-        }
+        self.bars.iter().filter_map(OnceLock::get).for_each(|bar| bar.abandon());
     }
 }
 

@@ -1,23 +1,22 @@
 //! What the training binaries ask for alike: files, seed, checkpoints, evaluation while training.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use convrec_catalog::Catalog;
-use convrec_core::{Example, jsonl};
+use convrec_core::Example;
 use convrec_policy::{LoraConfig, Projection};
 use convrec_train::{RunOptions, Sample, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::data::read_examples;
 use crate::settings;
 
 /// Options of every training run.
 #[derive(Debug, Args)]
 pub struct TrainingOptions {
-    /// Catalog, JSON lines.
+    /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     pub catalog: PathBuf,
     /// Conversations to evaluate on while training, JSON lines.
@@ -126,33 +125,6 @@ impl TrainingOptions {
         let stride = samples.len().div_ceil(self.validation_samples).max(1);
         Ok(samples.into_iter().step_by(stride).collect())
     }
-}
-
-/// The examples of a file, to be trained or measured on: each has right answers, and they are in the catalog.
-///
-/// # Errors
-/// When the file cannot be read, ids are not unique, or right answers are missing; the error names file and sample.
-pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
-    let examples: Vec<Example> = jsonl::read_file(path)?;
-    let mut ids = HashSet::new();
-    for example in &examples {
-        let bad = |field, problem: String| {
-            Err(format!("{}, sample `{}`, field `{field}`: {problem}", path.display(), example.id).into())
-        };
-        if !ids.insert(&example.id) {
-            return bad("id", "used before; expected an id of its own for each sample".into());
-        }
-        if example.groundtruth.is_empty() {
-            return bad("groundtruth", "empty; nothing can be learned or measured here: remove the sample".into());
-        }
-        if let Some(item) = example.groundtruth.iter().find(|item| catalog.find(item).is_none()) {
-            return bad(
-                "groundtruth",
-                format!("\"{item}\" is not in the catalog; add it, or remove it from the sample"),
-            );
-        }
-    }
-    Ok(examples)
 }
 
 /// The examples of the file at `path` in ids.

@@ -1,0 +1,176 @@
+//! What a run leaves: demonstrations, a manifest, a report, and what could not be had.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use convrec_catalog::Catalog;
+use convrec_cloning::{Cloned, Counts, FitReport, Origin, PipelineConfig, Scored};
+use convrec_core::files::write_atomic;
+use convrec_core::hash::sha256;
+use convrec_core::{Example, Item, jsonl};
+use convrec_examples::report::{Marked, Report};
+use convrec_examples::services::Chosen;
+use convrec_examples::steps::{Figures, Step, steps};
+use convrec_examples::{Outcome, show};
+use serde::Serialize;
+
+use super::Options;
+
+/// Conversations that the report shows.
+const SHOWN: usize = 5;
+
+/// What the demonstrations come from: the settings, hashes of what is read, and who is asked.
+pub fn origin(config: &PipelineConfig, catalog: &Catalog, examples: &[Example], chosen: &Chosen<'_>) -> Origin {
+    fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
+        let lines = rows.map(|row| serde_json::to_string(row).expect("plain data can be written"));
+        sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
+    }
+    let mut inputs = BTreeMap::from([
+        ("catalog_sha256".to_string(), hash(catalog.iter().map(|(_, item)| item))),
+        ("conversations_sha256".to_string(), hash(examples.iter())),
+    ]);
+    inputs.extend(chosen.names.iter().map(|(role, name)| (role.to_string(), name.clone())));
+    Origin { config: *config, inputs }
+}
+
+/// Whether parts come from what is named now.
+pub fn check_origin(found: &Origin, named: &Origin) -> Result<(), Box<dyn Error>> {
+    if found.config != named.config {
+        return Err("the parts were made with other settings of the pipeline; give the same --config and flags".into());
+    }
+    for (name, value) in &named.inputs {
+        if found.inputs.get(name) != Some(value) {
+            let was = found.inputs.get(name).map_or("none", String::as_str);
+            return Err(format!("{name} of the parts is {was}, here it is {value}; give the same options").into());
+        }
+    }
+    Ok(())
+}
+
+/// A run that is done.
+pub struct Output<'a> {
+    pub options: &'a Options,
+    pub catalog: &'a Catalog,
+    pub origin: &'a Origin,
+    pub scored: &'a Scored<'a>,
+    pub cloned: &'a Cloned,
+    pub usage: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    counts: Counts,
+    origin: &'a Origin,
+    fit: Option<&'a FitReport>,
+    demonstrations_sha256: String,
+    usage: Option<&'a str>,
+    seconds: f64,
+}
+
+impl Output<'_> {
+    /// Writes everything beside `--out`, and prints the table.
+    pub fn write(&self, took: Duration) -> Outcome {
+        let out = &self.options.out;
+        jsonl::write_file(out, &self.cloned.demonstrations)?;
+        let counts = self.cloned.counts;
+        let manifest = Manifest {
+            counts,
+            origin: self.origin,
+            fit: self.cloned.fit.as_ref().map(|fit| &fit.report),
+            demonstrations_sha256: convrec_core::hash::sha256_file(out)?,
+            usage: self.usage.as_deref(),
+            seconds: took.as_secs_f64(),
+        };
+        let text = serde_json::to_string_pretty(&manifest)? + "\n";
+        write_atomic(self.beside("manifest.json"), |file| file.write_all(text.as_bytes()))?;
+        let failures = self.beside("failures.jsonl");
+        if !self.cloned.failures.is_empty() {
+            jsonl::write_file(&failures, &self.cloned.failures)?;
+        } else if failures.exists() {
+            // Of an earlier run, which this one has made good.
+            std::fs::remove_file(&failures)?;
+        }
+
+        let examples = self.scored.examples();
+        let n = self.origin.config.n;
+        let figures = Figures::new(self.cloned, self.catalog, examples, n);
+        let steps = steps(self.cloned, self.catalog, examples, n);
+        let table = figures.table(&steps);
+        self.report(&table, &steps)?;
+        println!("{}", table.print());
+        println!("measured on the conversations that the steps learned from; 95% intervals by resampling dialogs");
+        let Counts { named, named_in_catalog, candidates, unrated, conversations, failed, demonstrations } = counts;
+        println!(
+            "{named} items named, {named_in_catalog} in the catalog; {unrated} of {candidates} candidates unrated"
+        );
+        if let Some(usage) = &self.usage {
+            println!("{usage}");
+        }
+        println!("{demonstrations} demonstrations of {conversations} conversations in {}", out.display());
+        if let Some(failure) = self.cloned.failures.first() {
+            eprintln!(
+                "{failed} conversations got no answer and are left out ({}); the first, {failure}",
+                failures.display()
+            );
+            eprintln!("the same command asks for these again");
+        }
+        Ok(())
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        self.options.out.with_extension(ending)
+    }
+
+    fn report(&self, table: &show::Table, steps: &[Step]) -> Outcome {
+        let counts = self.cloned.counts;
+        let subtitle = format!("{} demonstrations of {} conversations", counts.demonstrations, counts.conversations);
+        let mut report = Report::new("Remap-Reflect-Adjust", &subtitle);
+        report.section("Steps", "The lists after each step, against what was right in the same conversations.");
+        report.table(table);
+        report.note(
+            "95% intervals by resampling dialogs. popularity: mean share of conversations in which a named item is right; \
+            coverage: share of the catalog that is named at all. Adjust was fitted to these conversations.",
+        );
+        report.section("Where it comes from", "");
+        let mut facts = show::Table::new(["", ""]);
+        self.origin.inputs.iter().for_each(|(name, value)| facts.row(name, [value.clone()]));
+        facts.row("conversations without an answer", [counts.failed.to_string()]);
+        facts.row("candidates without a rating", [format!("{} of {}", counts.unrated, counts.candidates)]);
+        if let Some(usage) = &self.usage {
+            facts.row("asked", [usage.clone()]);
+        }
+        if let Some(fit) = &self.cloned.fit {
+            let r = &fit.report;
+            let text = format!(
+                "{} steps, objective {:.4} to {:.4}, gradient {:.1e}",
+                r.iterations, r.objective_start, r.objective_end, r.gradient_norm
+            );
+            facts.row("Adjust", [text]);
+        }
+        report.table(&facts);
+        for (place, row) in self.cloned.steps.iter().enumerate().take(SHOWN) {
+            let example = &self.scored.examples()[row.example];
+            report.section(&example.id, "");
+            report.chat(&example.dialog);
+            let right = |item: &Item| example.groundtruth.contains(item);
+            let teacher = row.teacher.iter().map(|named| Marked {
+                text: format!("{}{}", named.item, if named.id.is_some() { "" } else { " (not in the catalog)" }),
+                right: right(&named.item),
+                repeated: false,
+            });
+            let mut lists = vec![("teacher".to_string(), teacher.collect::<Vec<_>>())];
+            for step in &steps[1..] {
+                let marked = step.lists[place].iter().map(|&id| self.catalog[id].item()).map(|item| Marked {
+                    right: right(&item),
+                    text: item.to_string(),
+                    repeated: false,
+                });
+                lists.push((step.name.clone(), marked.collect()));
+            }
+            report.lists(&lists);
+        }
+        report.write(&self.beside("report.html"))
+    }
+}

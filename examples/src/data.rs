@@ -1,0 +1,69 @@
+//! Catalogs and conversations, in whatever format they come.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::path::Path;
+
+use convrec_catalog::Catalog;
+use convrec_core::{Demonstration, Example};
+use convrec_formats::{BadRows, read_catalog_items};
+
+/// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out, and said on stderr.
+///
+/// # Errors
+/// When the file cannot be read or holds no item; the error names file, line and field.
+pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
+    let items = read_catalog_items(path, BadRows::LeaveOut)?;
+    for row in &items.left_out {
+        eprintln!("left out: {row}");
+    }
+    Ok(Catalog::new(items.rows)?)
+}
+
+/// The conversations of a file or folder, each with an id of its own.
+///
+/// # Errors
+/// When it cannot be read or an id is used twice; the error names file, row and field.
+pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
+    let examples = convrec_formats::read_conversations(path, None)?;
+    let mut ids = HashSet::new();
+    match examples.iter().find(|example| !ids.insert(&example.id)) {
+        None => Ok(examples),
+        Some(Example { id, .. }) => Err(sample_error(path, id, "id", "used before; expected one of its own")),
+    }
+}
+
+/// The demonstrations of a file or folder. Lines of their lists that are no items are left out, and said on stderr.
+///
+/// # Errors
+/// When it cannot be read; the error names file, row and field.
+pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
+    let demonstrations = convrec_formats::read_demonstrations(path, None)?;
+    for line in &demonstrations.left_out {
+        eprintln!("left out: {line}");
+    }
+    Ok(demonstrations.rows)
+}
+
+/// [`read_conversations`], to be trained or measured on: each has right answers, and they are in the catalog.
+///
+/// # Errors
+/// As [`read_conversations`], and when right answers are missing; the error names file and sample.
+pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
+    let examples = read_conversations(path)?;
+    for Example { id, groundtruth, .. } in &examples {
+        if groundtruth.is_empty() {
+            let problem = "empty; nothing can be learned or measured here: remove the sample";
+            return Err(sample_error(path, id, "groundtruth", problem));
+        }
+        if let Some(item) = groundtruth.iter().find(|item| catalog.find(item).is_none()) {
+            let problem = format!("\"{item}\" is not in the catalog; add it, or remove it from the sample");
+            return Err(sample_error(path, id, "groundtruth", &problem));
+        }
+    }
+    Ok(examples)
+}
+
+fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {
+    format!("{}, sample `{id}`, field `{field}`: {problem}", path.display()).into()
+}

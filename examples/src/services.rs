@@ -1,0 +1,350 @@
+//! Teachers, judges, embedders and describers, as the options of a binary name them.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::{Args, ValueEnum};
+use convrec_catalog::Catalog;
+use convrec_cloning::chat::{ChatDescriber, ChatJudge, ChatTeacher, Prompts, SourceText, describe_catalog};
+use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher};
+use convrec_cloning::{
+    CachedEmbedder, ChatModel, Describer, Embedder, Judge, LexicalEmbedder, ReplayTeacher, Services, Teacher,
+};
+use convrec_core::{Example, jsonl};
+use convrec_embed::SentenceEncoder;
+use convrec_llm::{
+    BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server, ServerSettings,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::device::device;
+use crate::{settings, show};
+
+/// Who answers, rates, compares and describes.
+#[derive(Debug, Args)]
+pub struct ServiceOptions {
+    /// A teacher's recorded answers, JSON lines with `id` and `raw`; conversations without an answer are left out.
+    #[arg(long)]
+    pub answers: Option<PathBuf>,
+    /// A server with an OpenAI-compatible interface, TOML: `[server] base_url = "..."`, `[chat] model = "..."`, and for
+    /// `--embedder server` `[embedder]`. It is the teacher unless `--answers` are given. The key is taken from the
+    /// environment variable that `server.api_key_env` names, OPENAI_API_KEY where it names none.
+    #[arg(long)]
+    pub llm: Option<PathBuf>,
+    /// Where the server's answers are kept, so that none is paid twice.
+    #[arg(long, requires = "llm", default_value = "runs/ledger.jsonl")]
+    pub ledger: PathBuf,
+    /// Asks nobody: what the ledger lacks is written into this folder, as files for the provider's batch interface.
+    #[arg(long, requires = "llm")]
+    pub batch: Option<PathBuf>,
+    /// Files of results and errors that came back for the files in `--batch`: they go into the ledger first.
+    #[arg(long, requires = "batch")]
+    pub batch_results: Vec<PathBuf>,
+    /// Who rates candidates. By default the server, or else a script that ranks by co-occurrence and words.
+    #[arg(long)]
+    pub judge: Option<JudgeKind>,
+    /// What compares texts: `lexical` (words, no model), `server` (by `--llm`), or the folder of a sentence encoder.
+    #[arg(long, default_value = "lexical")]
+    pub embedder: String,
+    /// A file in which embeddings are kept, so that none is made twice.
+    #[arg(long)]
+    pub embeddings: Option<PathBuf>,
+    /// What the server is asked, TOML; what it leaves out keeps its default. `kind = "films"` says what the items are.
+    #[arg(long)]
+    pub prompts: Option<PathBuf>,
+    /// Lets the server describe the items outside the catalog that a teacher names; else they are compared by their name.
+    #[arg(long, requires = "llm")]
+    pub describe: bool,
+    /// Texts about items, JSON lines with `title`, `year` and `text`: descriptions are made from them where there are.
+    #[arg(long, requires = "describe")]
+    pub texts: Option<PathBuf>,
+    /// Of the scripted teacher and judge, and of the order in which candidates are shown to a judge.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Who rates candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JudgeKind {
+    /// Co-occurrence in the conversations, and words.
+    Scripted,
+    /// The server of `--llm`.
+    Server,
+}
+
+/// The file of `--llm`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LlmSettings {
+    server: ServerSettings,
+    chat: Option<ChatSettings>,
+    embedder: Option<EmbedderSettings>,
+}
+
+/// What is behind `--llm`.
+pub struct Backend {
+    server: Arc<Server>,
+    embedder: Option<EmbedderSettings>,
+    chat: Option<Chat>,
+    file: PathBuf,
+    stop: Arc<AtomicBool>,
+}
+
+enum Chat {
+    Http(HttpChat),
+    Batch(BatchWriter),
+}
+
+impl ServiceOptions {
+    /// Opens what `--llm` names, takes in `--batch-results`, and from then on stops asking at Ctrl-C; nothing where there is
+    /// no `--llm`.
+    ///
+    /// # Errors
+    /// When a setting is wrong, the ledger cannot be opened, or a result is not what such a file holds.
+    pub fn backend(&self) -> Result<Option<Backend>, Box<dyn Error>> {
+        let Some(file) = &self.llm else { return Ok(None) };
+        let named = |e: convrec_llm::SettingsError| format!("{}: {e}", file.display());
+        let llm = settings::read(Some(file), LlmSettings::default())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let server = Arc::new(Server::new(llm.server, stop.clone()).map_err(named)?);
+        let chat = match llm.chat {
+            None => None,
+            Some(chat) => {
+                let ledger = Arc::new(Ledger::open(&self.ledger)?);
+                if ledger.torn() > 0 {
+                    eprintln!(
+                        "{}: an answer that was cut off is gone and will be asked for again",
+                        self.ledger.display()
+                    );
+                }
+                self.take_results(&ledger)?;
+                Some(match &self.batch {
+                    Some(_) => Chat::Batch(BatchWriter::new(chat, ledger).map_err(named)?),
+                    None => Chat::Http(HttpChat::new(chat, server.clone(), ledger).map_err(named)?),
+                })
+            }
+        };
+        let flag = stop.clone();
+        ctrlc::set_handler(move || {
+            // The second time there is no waiting for what is under way.
+            if flag.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            eprintln!("stopping: what is under way is waited for and kept; once more to leave at once");
+        })?;
+        Ok(Some(Backend { server, embedder: llm.embedder, chat, file: file.clone(), stop }))
+    }
+
+    /// The catalog, with the descriptions that its items lack where `--describe` asks for them.
+    ///
+    /// # Errors
+    /// When an item gets no answer.
+    pub fn described(&self, backend: Option<&Backend>, catalog: Catalog) -> Result<Catalog, Box<dyn Error>> {
+        let (true, Some(backend)) = (self.describe, backend) else { return Ok(catalog) };
+        let prompts = settings::read(self.prompts.as_deref(), Prompts::default())?;
+        let describer = ChatDescriber::new(backend.chat()?, &prompts, &catalog, self.source_texts()?)?;
+        let bare = catalog.iter().filter(|(_, item)| item.metadata.is_empty()).count();
+        let bar = show::bar("describe", bare);
+        let described = describe_catalog(&catalog, &describer, &|more| bar.inc(more as u64));
+        bar.finish();
+        Ok(Catalog::new(described?)?)
+    }
+
+    fn source_texts(&self) -> Result<Vec<SourceText>, jsonl::Error> {
+        self.texts.as_ref().map_or(Ok(vec![]), jsonl::read_file)
+    }
+
+    fn take_results(&self, ledger: &Ledger) -> Result<(), Box<dyn Error>> {
+        let (Some(folder), false) = (&self.batch, self.batch_results.is_empty()) else { return Ok(()) };
+        let mut requests = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("requests-") && name.ends_with(".jsonl") {
+                requests.push(path);
+            }
+        }
+        requests.sort();
+        println!("{}", convrec_llm::read_results(ledger, &requests, &self.batch_results)?);
+        Ok(())
+    }
+}
+
+impl Backend {
+    /// The chat model of `[chat]`.
+    fn chat(&self) -> Result<&dyn ChatModel, Box<dyn Error>> {
+        match &self.chat {
+            Some(Chat::Http(chat)) => Ok(chat),
+            Some(Chat::Batch(chat)) => Ok(chat),
+            None => Err(format!("{}: no table `[chat]`; add one with a `model`", self.file.display()).into()),
+        }
+    }
+
+    /// What was asked and spent, in words.
+    pub fn usage(&self) -> String {
+        match &self.chat {
+            Some(Chat::Http(chat)) => chat.usage().to_string(),
+            _ => self.server.usage().to_string(),
+        }
+    }
+
+    /// Whether Ctrl-C was pressed.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Writes the requests that were collected for `--batch`; how many files there are, or nothing without `--batch`.
+    ///
+    /// # Errors
+    /// When they cannot be written, or are there already.
+    pub fn write_batch(&self, options: &ServiceOptions) -> Result<Option<usize>, Box<dyn Error>> {
+        let (Some(Chat::Batch(chat)), Some(folder)) = (&self.chat, &options.batch) else { return Ok(None) };
+        Ok(Some(chat.write(folder, convrec_llm::BatchLimits::default())?.len()))
+    }
+}
+
+/// What scripted services rank by.
+pub struct Scorers {
+    cooccurrence: Cooccurrence,
+    bm25: Bm25Scorer,
+}
+
+impl Scorers {
+    /// Learns from these conversations which items go together.
+    pub fn new(catalog: &Catalog, examples: &[Example]) -> Self {
+        Self { cooccurrence: Cooccurrence::new(catalog, examples), bm25: Bm25Scorer::new(catalog) }
+    }
+
+    fn mixed(&self) -> Mixed<'_> {
+        Mixed { parts: vec![(1.0, &self.cooccurrence), (0.1, &self.bm25)] }
+    }
+}
+
+/// The services that options name.
+pub struct Chosen<'a> {
+    teacher: Box<dyn Teacher + 'a>,
+    judge: Box<dyn Judge + 'a>,
+    embedder: Box<dyn Embedder + 'a>,
+    describer: Box<dyn Describer + 'a>,
+    /// Their names, for manifests.
+    pub names: Vec<(&'static str, String)>,
+    /// The conversations that the teacher can answer, where it has only recorded answers.
+    recorded: Option<ReplayTeacher>,
+}
+
+impl<'a> Chosen<'a> {
+    /// Makes the services; `scorers` are for scripted ones.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a template is wrong, or an option needs another one.
+    pub fn new(
+        options: &ServiceOptions,
+        backend: Option<&'a Backend>,
+        catalog: &'a Catalog,
+        scorers: &'a Scorers,
+    ) -> Result<Self, Box<dyn Error>> {
+        let prompts = settings::read(options.prompts.as_deref(), Prompts::default())?;
+        let chat = || backend.ok_or("it needs --llm")?.chat();
+        let mut names = Vec::new();
+        let recorded = options.answers.as_ref().map(ReplayTeacher::read).transpose()?;
+        let teacher: Box<dyn Teacher + 'a> = match (&recorded, backend.filter(|backend| backend.chat.is_some())) {
+            (Some(recorded), _) => {
+                names.push(("teacher", format!("answers of {}", shown(options.answers.as_deref()))));
+                Box::new(recorded.clone())
+            }
+            (None, Some(backend)) => {
+                names.push(("teacher", backend.chat()?.name()));
+                Box::new(ChatTeacher::new(backend.chat()?, &prompts)?)
+            }
+            (None, None) => {
+                names.push(("teacher", format!("scripted, seed {}", options.seed)));
+                let mistakes = Mistakes::default();
+                Box::new(ScriptedTeacher { catalog, scorer: scorers.mixed(), mistakes, seed: options.seed })
+            }
+        };
+        let has_chat = backend.is_some_and(|backend| backend.chat.is_some());
+        let by_default = if has_chat { JudgeKind::Server } else { JudgeKind::Scripted };
+        let judge: Box<dyn Judge + 'a> = match options.judge.unwrap_or(by_default) {
+            JudgeKind::Server => {
+                let chat = chat().map_err(|e| format!("--judge server: {e}"))?;
+                names.push(("judge", chat.name()));
+                Box::new(ChatJudge::new(chat, &prompts, options.seed)?)
+            }
+            JudgeKind::Scripted => {
+                names.push(("judge", format!("scripted, seed {}", options.seed)));
+                Box::new(ScriptedJudge { catalog, scorer: scorers.mixed(), noise: 0.1, seed: options.seed })
+            }
+        };
+        let embedder = embedder(options, backend, catalog)?;
+        names.push(("embedder", embedder.id()));
+        let describer: Box<dyn Describer + 'a> = if options.describe {
+            names.push(("describer", chat()?.name()));
+            Box::new(ChatDescriber::new(chat()?, &prompts, catalog, options.source_texts()?)?)
+        } else {
+            Box::new(())
+        };
+        Ok(Self { teacher, judge, embedder, describer, names, recorded })
+    }
+
+    /// For a pipeline.
+    pub fn services(&self) -> Services<'_> {
+        Services {
+            teacher: &*self.teacher,
+            embedder: &*self.embedder,
+            judge: Some(&*self.judge),
+            describer: &*self.describer,
+        }
+    }
+
+    /// Leaves out the conversations that have no recorded answer, where the teacher has nothing else.
+    ///
+    /// # Errors
+    /// When none is left; `from` is where they come from.
+    pub fn keep_answered(&self, examples: &mut Vec<Example>, from: &Path) -> Result<(), Box<dyn Error>> {
+        let Some(recorded) = &self.recorded else { return Ok(()) };
+        let all = examples.len();
+        examples.retain(|example| recorded.answer(&example.id).is_some());
+        println!("{} of {all} conversations have an answer", examples.len());
+        match examples.is_empty() {
+            true => Err(format!("no `id` of the answers is in {}; expected answers to these", from.display()).into()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
+}
+
+fn embedder<'a>(
+    options: &ServiceOptions,
+    backend: Option<&Backend>,
+    catalog: &Catalog,
+) -> Result<Box<dyn Embedder + 'a>, Box<dyn Error>> {
+    fn cached<'a, E: Embedder + 'a>(
+        file: Option<&Path>,
+        embedder: E,
+    ) -> Result<Box<dyn Embedder + 'a>, Box<dyn Error>> {
+        Ok(match file {
+            Some(file) => Box::new(CachedEmbedder::open(file, embedder)?),
+            None => Box::new(embedder),
+        })
+    }
+    let file = options.embeddings.as_deref();
+    match options.embedder.as_str() {
+        "lexical" => {
+            let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
+            cached(file, LexicalEmbedder::fit(&texts, LexicalEmbedder::DEFAULT_WIDTH))
+        }
+        "server" => {
+            let backend = backend.ok_or("--embedder server needs --llm")?;
+            let settings = backend.embedder.clone().ok_or_else(|| {
+                format!("{}: no table `[embedder]`; add one with a `model` and a `width`", backend.file.display())
+            })?;
+            cached(file, HttpEmbedder::new(settings, backend.server.clone())?)
+        }
+        folder => cached(file, SentenceEncoder::load(folder, &device()?)?),
+    }
+}
