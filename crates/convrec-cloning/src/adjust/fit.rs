@@ -1,7 +1,7 @@
 use convrec_core::ItemId;
 use serde::{Deserialize, Serialize};
 
-use super::lbfgs::{Point, minimise};
+use super::minimise::minimise;
 use super::{Adjust, Aggregation, Objective};
 use crate::ScoreRows;
 
@@ -132,17 +132,19 @@ pub fn fit(
     let objective = Objective::new(rows, groundtruth, config.reg, config.aggregation);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
-    let show = |iteration, point: &Point| {
-        progress(FitStep { iteration, objective: point.value, gradient_norm: point.gradient_norm(), needed });
+    let scale = objective.scales();
+    let show = |iteration, objective, gradient_norm| {
+        progress(FitStep { iteration, objective, gradient_norm, needed });
     };
-    let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, show);
+    let function = |x: &[f64]| objective.value_and_gradient(x);
+    let end = minimise(&start, &scale, function, needed, config.max_iterations, show);
     let report = FitReport {
         n_rows: rows.n_rows(),
         iterations: end.iterations,
         evaluations: end.evaluations,
-        gradient_norm: end.point.gradient_norm(),
+        gradient_norm: end.gradient_norm,
         objective_start: end.start_value,
-        objective_end: end.point.value,
+        objective_end: end.value,
     };
     if !report.objective_start.is_finite() {
         return Err(AdjustError::Data("a score is not finite; check the embeddings and ratings".into()));
@@ -150,7 +152,7 @@ pub fn fit(
     if report.gradient_norm.is_nan() || report.gradient_norm > needed {
         return Err(AdjustError::NotConverged { report, needed });
     }
-    let (w, b) = end.point.x.split_at(n_items);
+    let (w, b) = end.x.split_at(n_items);
     Ok(Fit { adjust: Adjust { w: w.to_vec(), b: b.to_vec() }, report })
 }
 
@@ -190,11 +192,18 @@ mod tests {
         let config = AdjustConfig::default();
         let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap().adjust;
         let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
-        let start = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
+        let start: Vec<f64> = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
-        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, |_, _| ());
+        let end = minimise(
+            &start,
+            &[1.0; 22],
+            |x| objective.value_and_gradient(x),
+            needed,
+            config.max_iterations,
+            |_, _, _| (),
+        );
         let distance =
-            [fitted.w, fitted.b].concat().iter().zip(&end.point.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        assert!(end.point.gradient_norm() <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");
+            [fitted.w, fitted.b].concat().iter().zip(&end.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        assert!(end.gradient_norm <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");
     }
 }

@@ -1,5 +1,5 @@
 mod fit;
-mod lbfgs;
+mod minimise;
 mod objective;
 mod softmax;
 
