@@ -47,6 +47,7 @@
 mod bm25;
 mod catalog;
 mod embeddings;
+mod fuzzy;
 mod matching;
 mod normalise;
 pub mod reference;
@@ -59,6 +60,7 @@ mod top_k;
 pub use bm25::{Bm25, ENGLISH_STOP_WORDS};
 pub use catalog::{Catalog, CatalogError, YEAR_TOLERANCE};
 pub use embeddings::{Embeddings, EmbeddingsError};
+pub use fuzzy::{CONFIDENT, Candidate, FEATURES, Features, FuzzyIndex, Guess, N_FEATURES};
 pub use matching::{relevance, relevance_of_names};
 pub use normalise::normalise;
 pub use resolve::Resolution;

@@ -1,0 +1,164 @@
+//! Messy names: which item is meant, how surely, and when to say none.
+
+mod grams;
+mod likeness;
+mod name;
+
+use std::collections::HashSet;
+
+use convrec_core::{Item, ItemId};
+
+pub use likeness::{FEATURES, Features, N_FEATURES};
+use grams::Grams;
+use likeness::{Query, Reading, WEIGHTS, Year, log_odds};
+use name::{Kind, Name};
+
+use crate::{Catalog, Resolution};
+
+/// Readings of catalog titles that are compared in full, for each reading of a name.
+const N_CANDIDATES: usize = 16;
+
+/// What a part of a title or name must be nearer by, in its share of letters, to be preferred to the whole.
+const PART_PENALTY: f64 = 0.15;
+
+/// The share of letters above which a title is not looked at further.
+const MOST_DISTANT: f64 = 0.4;
+
+/// The item that a name most likely means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guess {
+    /// The likeliest item; none where nothing is alike, or where the exact rules find several.
+    pub best: Option<ItemId>,
+    /// How likely it is meant, from 0 to 1; 1 where the exact rules found it.
+    pub confidence: f64,
+}
+
+impl Guess {
+    const NONE: Self = Self { best: None, confidence: 0.0 };
+
+    /// The item, where it is meant with at least this confidence. [`CONFIDENT`] is a good choice.
+    pub fn at_least(self, confidence: f64) -> Option<ItemId> {
+        self.best.filter(|_| self.confidence >= confidence)
+    }
+}
+
+/// The confidence to ask of a [`Guess`] where nothing speaks for another.
+pub const CONFIDENT: f64 = 0.6;
+
+/// An item that a name may mean, and why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// The item.
+    pub id: ItemId,
+    /// How the name and the item are alike; [`FEATURES`] names the numbers.
+    pub features: Features,
+}
+
+/// A catalog, searchable by names that are written otherwise than its titles.
+#[derive(Debug, Clone)]
+pub struct FuzzyIndex<'c> {
+    catalog: &'c Catalog,
+    grams: Grams,
+    /// The words of all readings, one behind the other.
+    words: String,
+    readings: Vec<Place>,
+    vocabulary: HashSet<Box<str>>,
+}
+
+/// A reading of a title.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    item: ItemId,
+    /// Where its words end; they begin where those before end.
+    end: u32,
+    kind: Kind,
+}
+
+impl<'c> FuzzyIndex<'c> {
+    /// Indexes the titles of a catalog.
+    pub fn new(catalog: &'c Catalog) -> Self {
+        let (mut words, mut readings, mut vocabulary) = (String::new(), Vec::new(), HashSet::new());
+        for (id, item) in catalog.iter() {
+            for view in Name::read(&item.title, item.year).views {
+                words.push_str(&view.words);
+                for word in view.words.split(' ').filter(|_| view.kind.whole()) {
+                    if !vocabulary.contains(word) {
+                        vocabulary.insert(word.into());
+                    }
+                }
+                let end = u32::try_from(words.len()).expect("the titles have fewer than 2^32 letters");
+                readings.push(Place { item: id, end, kind: view.kind });
+            }
+        }
+        let grams = Grams::new(readings.len(), |n| text(&words, &readings, n));
+        Self { catalog, grams, words, readings, vocabulary }
+    }
+
+    /// Which item a name means: by [`Catalog::resolve`] where that finds one, else the item most alike.
+    ///
+    /// Where the exact rules find several items, there is no guess.
+    pub fn resolve(&self, item: &Item, year_tolerance: u32) -> Guess {
+        match self.catalog.resolve(item, year_tolerance) {
+            Resolution::NotFound => self.guess(item),
+            Resolution::Ambiguous(_) => Guess::NONE,
+            found => Guess { best: found.id(), confidence: 1.0 },
+        }
+    }
+
+    fn guess(&self, item: &Item) -> Guess {
+        let mut candidates = self.candidates(item);
+        let odds: Vec<f64> = candidates.iter().map(|candidate| log_odds(&candidate.features, &WEIGHTS).exp()).collect();
+        let all = 1.0 + odds.iter().sum::<f64>();
+        let best = (0..odds.len()).max_by(|&a, &b| odds[a].total_cmp(&odds[b]).then(b.cmp(&a)));
+        best.map_or(Guess::NONE, |best| Guess {
+            best: Some(candidates.swap_remove(best).id),
+            confidence: odds[best] / all,
+        })
+    }
+
+    /// The items that are compared with a name in full, by id.
+    pub fn candidates(&self, item: &Item) -> Vec<Candidate> {
+        let name = Name::read(&item.title, item.year);
+        let mut pairs: Vec<Pair<'_>> = Vec::new();
+        for view in &name.views {
+            let query = Query::new(view);
+            for near in self.grams.nearest(&view.words, N_CANDIDATES) {
+                let Place { item: id, kind, .. } = self.readings[near as usize];
+                if !kind.whole() && !view.kind.whole() {
+                    continue;
+                }
+                let title = Reading { words: text(&self.words, &self.readings, near as usize), kind };
+                let distance = query.distance(title.words);
+                if distance > MOST_DISTANT {
+                    continue;
+                }
+                let year = Year::between(name.year, self.catalog[id].year);
+                let features = query.features(title, distance, year, |word| self.vocabulary.contains(word));
+                let whole = kind.whole() && view.kind.whole();
+                let preference = distance + if whole { 0.0 } else { PART_PENALTY };
+                pairs.push(Pair { id, preference, words: title.words, year, features });
+            }
+        }
+        pairs.sort_by(|a, b| a.id.cmp(&b.id).then(a.preference.total_cmp(&b.preference)));
+        pairs.dedup_by_key(|pair| pair.id);
+        // Of items with one title, those with another year or none are no rivals of one with the named year.
+        let near: HashSet<&str> = pairs.iter().filter(|pair| pair.year.near()).map(|pair| pair.words).collect();
+        pairs.retain(|pair| pair.year.near() || !near.contains(pair.words));
+        pairs.into_iter().map(|Pair { id, features, .. }| Candidate { id, features }).collect()
+    }
+}
+
+/// A reading of a name beside a reading of a title.
+struct Pair<'a> {
+    id: ItemId,
+    /// Of the readings of an item, the one with the least of this counts.
+    preference: f64,
+    words: &'a str,
+    year: Year,
+    features: Features,
+}
+
+fn text<'a>(words: &'a str, readings: &[Place], n: usize) -> &'a str {
+    let start = n.checked_sub(1).map_or(0, |before| readings[before].end);
+    &words[start as usize..readings[n].end as usize]
+}
