@@ -9,12 +9,12 @@ use convrec_core::{append, files};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::RequestKey;
 use crate::chat::now;
 use crate::completion::{Completion, body};
 use crate::ledger::{Ledger, Record};
 use crate::reply::shorten;
 use crate::settings::{ChatSettings, SettingsError};
-use crate::RequestKey;
 
 /// Records that go to the disk together while results are read.
 const KEPT_TOGETHER: usize = 1000;
@@ -271,10 +271,11 @@ pub fn read_results(
 
 fn read_result(line: &ResultLine, sent: usize) -> Result<Completion, String> {
     match (&line.response, &line.error) {
-        (Some(Response { status_code: 200, body }), None) => {
-            Completion::read(body.to_string().as_bytes(), sent).map_err(|e| format!("{e}, in: {}", shorten(&body.to_string())))
+        (Some(Response { status_code: 200, body }), None) => Completion::read(body.to_string().as_bytes(), sent)
+            .map_err(|e| format!("{e}, in: {}", shorten(&body.to_string()))),
+        (Some(Response { status_code, body }), None) => {
+            Err(format!("status {status_code}: {}", shorten(&body.to_string())))
         }
-        (Some(Response { status_code, body }), None) => Err(format!("status {status_code}: {}", shorten(&body.to_string()))),
         (_, Some(error)) => Err(shorten(&error.to_string())),
         (None, None) => unreachable!("the line was checked"),
     }

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use convrec_cloning::{ChatModel, ChatRequest, Done, ServiceError};
 
+use crate::RequestKey;
 use crate::canonical::canonical;
 use crate::completion::{Completion, body};
 use crate::ledger::{Ledger, Record};
 use crate::server::{Failure, Halt, Left, Question, Server};
 use crate::settings::{ChatSettings, SettingsError};
 use crate::usage::{Spend, Tokens, Usage};
-use crate::RequestKey;
 
 /// A chat model behind `chat/completions`, with a ledger of what it has answered.
 ///

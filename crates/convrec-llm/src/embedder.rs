@@ -81,7 +81,8 @@ impl Numbers {
         match self {
             Self::List(numbers) => Ok(numbers),
             Self::Base64(text) => {
-                let bytes = BASE64_STANDARD.decode(text).map_err(|e| format!("an embedding that is no base64 ({e})"))?;
+                let bytes =
+                    BASE64_STANDARD.decode(text).map_err(|e| format!("an embedding that is no base64 ({e})"))?;
                 match bytes.as_chunks() {
                     (numbers, []) => Ok(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()),
                     _ => Err(format!("an embedding of {} bytes; expected 4 for each number", bytes.len())),
@@ -101,7 +102,10 @@ fn rows(data: Vec<Row>, n: usize, width: usize) -> Result<Array2<f32>, String> {
     for Row { index, embedding } in data {
         let numbers = embedding.read()?;
         if numbers.len() != width {
-            return Err(format!("an embedding of {} numbers; expected {width}, as `embedder.width` says", numbers.len()));
+            return Err(format!(
+                "an embedding of {} numbers; expected {width}, as `embedder.width` says",
+                numbers.len()
+            ));
         }
         if index >= n || std::mem::replace(&mut filled[index], true) {
             return Err(format!("index {index} twice or beyond the {n} texts"));

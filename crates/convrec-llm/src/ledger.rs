@@ -191,8 +191,7 @@ impl Waiting {
     fn put(&mut self, record: Record) {
         let Record { key, model, time, tokens, finish, text } = record;
         let (key_text, Tokens { input, output }) = (key.to_string(), tokens);
-        let line =
-            Line { key: key_text, time, model, input_tokens: input, output_tokens: output, finish, text };
+        let line = Line { key: key_text, time, model, input_tokens: input, output_tokens: output, finish, text };
         let mut json = serde_json::to_vec(&line).expect("strings and numbers are JSON");
         json[0] = b',';
         let sum = u64::from_be_bytes(checksum(&json));

@@ -45,7 +45,8 @@ impl Problem {
         let passing = (matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error())
             // This will not pass within a run.
             && body.code.as_deref() != Some("insufficient_quota");
-        let location = headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).filter(|_| status.is_redirection());
+        let location =
+            headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).filter(|_| status.is_redirection());
         let text = match location {
             // Followed, it might carry the key to someone else.
             Some(to) => format!("status {status}: moved to {to}; set `base_url` to where the server is"),
@@ -107,7 +108,11 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
         return Duration::ZERO;
     };
     if let Ok(seconds) = text.trim().parse::<f64>() {
-        return if seconds > 0.0 { Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX) } else { Duration::ZERO };
+        return if seconds > 0.0 {
+            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        } else {
+            Duration::ZERO
+        };
     }
     httpdate::parse_http_date(text).ok().and_then(|date| date.duration_since(now).ok()).unwrap_or_default()
 }
