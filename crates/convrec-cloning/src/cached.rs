@@ -12,8 +12,6 @@ use crate::{Embedder, ServiceError};
 
 /// Texts that are embedded before their rows are kept: what a crash may lose.
 const KEPT_TOGETHER: usize = 1024;
-/// How a file of rows begins; the rest of the line is JSON.
-const START: &[u8] = b"{\"embeddings\":1,";
 /// A header of more bytes is none.
 const MAX_HEADER: u64 = 1 << 16;
 /// Bytes of a text's hash and of a row's checksum.
@@ -76,9 +74,17 @@ struct Rows {
 
 #[derive(Serialize, Deserialize)]
 struct Header {
+    /// The version of the format.
     embeddings: u32,
     id: String,
     width: usize,
+}
+
+fn header(id: &str, width: usize) -> Vec<u8> {
+    let header = Header { embeddings: 1, id: id.into(), width };
+    let mut line = serde_json::to_vec(&header).expect("strings and numbers are JSON");
+    line.push(b'\n');
+    line
 }
 
 impl<E: Embedder> CachedEmbedder<E> {
@@ -151,19 +157,20 @@ impl Rows {
         let mut line = Vec::new();
         let mut end = reader.by_ref().take(MAX_HEADER).read_until(b'\n', &mut line).map_err(refused)? as u64;
         let no_header = || self.file.damaged("line 1", "not the first line of a file of embeddings");
-        // Some other file that was named by mistake is left as it is.
-        if !line.iter().zip(START).all(|(found, expected)| found == expected) || end == MAX_HEADER {
-            return Err(no_header().into());
-        }
         if line.last() != Some(&b'\n') {
-            return Ok(0);
+            // Cut off is what could be half of our own header; a file that was named by mistake is left as it is.
+            let header = header(&self.id, 0);
+            let (start, _) = header.split_at(header.len() - "0}\n".len());
+            let rest = line.iter().skip(start.len()).all(|byte| byte.is_ascii_digit() || *byte == b'}');
+            let is_ours = rest && line.iter().zip(start).all(|(found, expected)| found == expected);
+            return if is_ours { Ok(0) } else { Err(no_header().into()) };
         }
-        let Header { id, width, .. } = serde_json::from_slice(&line).map_err(|_| no_header())?;
+        let Header { embeddings: version, id, width } = serde_json::from_slice(&line).map_err(|_| no_header())?;
         if id != self.id {
             let (path, expected) = (self.file.path().to_path_buf(), self.id.clone());
             return Err(CacheError::OtherModel { path, found: id, expected });
         }
-        if width == 0 || width as u64 > u64::from(u32::MAX) {
+        if version != 1 || width == 0 || width as u64 > u64::from(u32::MAX) {
             return Err(no_header().into());
         }
         let mut record = vec![0; KEY + 4 * width + SUM];
@@ -192,9 +199,7 @@ impl Rows {
         }
         let mut bytes = Vec::new();
         if self.file.is_empty() {
-            let header = Header { embeddings: 1, id: self.id.clone(), width };
-            serde_json::to_writer(&mut bytes, &header).expect("strings and numbers are JSON");
-            bytes.push(b'\n');
+            bytes = header(&self.id, width);
         }
         let mut places = Vec::with_capacity(n);
         for (key, row) in keys.iter().zip(rows.outer_iter()) {

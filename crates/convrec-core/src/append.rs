@@ -83,10 +83,12 @@ impl AppendFile {
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::InUse { path }),
             Err(std::fs::TryLockError::Error(e)) => return Err(refused(e)),
         }
+        let len = file.metadata().map_err(refused)?.len();
         // A new file outlives a power failure only once its folder is written.
         #[cfg(unix)]
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
-        let len = file.metadata().map_err(refused)?.len();
+        if len == 0 {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+        }
         Ok(Self { path, file, len, failed: None })
     }
 

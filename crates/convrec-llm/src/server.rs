@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use ureq::http::StatusCode;
 
 use crate::pace::Pace;
 use crate::reply::{Problem, shorten};
@@ -185,7 +186,11 @@ impl Server {
         if reply.status().is_success() {
             body.map_err(|e| Problem::transport(&e))
         } else {
-            Err(Problem::status(reply.status(), reply.headers(), &body.unwrap_or_default()))
+            let mut problem = Problem::status(reply.status(), reply.headers(), &body.unwrap_or_default());
+            if reply.status() == StatusCode::UNAUTHORIZED && self.key.is_none() {
+                problem.text += &format!("; no key was sent, as {} is not set", self.settings.api_key_env);
+            }
+            Err(problem)
         }
     }
 

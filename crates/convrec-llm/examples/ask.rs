@@ -1,0 +1,98 @@
+//! Asks a chat model the prompts of a file, one a line, and writes the answers as JSON lines.
+//!
+//! ```sh
+//! cargo run --release -p convrec-llm --example ask -- settings.toml prompts.txt ledger.jsonl > answers.jsonl
+//! ```
+//!
+//! `settings.toml` has the tables `[server]` and `[chat]`. Killed, out of budget or out of disk, the same command goes on.
+
+use std::error::Error;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use convrec_cloning::{ChatModel, ChatRequest};
+use convrec_core::{Turn, files};
+use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
+
+const MAX_TOKENS: usize = 512;
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    server: ServerSettings,
+    chat: ChatSettings,
+}
+
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [settings, prompts, ledger] = arguments.as_slice() else {
+        return Err("expected three files: settings.toml prompts.txt ledger.jsonl".into());
+    };
+    let settings: Settings = toml::from_str(&files::read_text(settings)?)?;
+    let prompts = files::read_text(prompts)?;
+    let prompts: Vec<&str> = prompts.lines().collect();
+    let ledger = Arc::new(Ledger::open(ledger)?);
+    if ledger.torn() > 0 {
+        eprintln!("{}: cut off {} bytes of an answer half written", ledger.path().display(), ledger.torn());
+    }
+    let server = Arc::new(Server::new(settings.server, Arc::default())?);
+    let model = HttpChat::new(settings.chat, server, ledger)?;
+
+    let request = |prompt: &&str| ChatRequest { turns: vec![Turn::user(*prompt)], max_tokens: MAX_TOKENS };
+    let requests: Vec<ChatRequest> = prompts.iter().map(request).collect();
+    let answers = with_progress(&model, &requests);
+
+    let mut out = std::io::stdout().lock();
+    for (prompt, answer) in prompts.iter().zip(&answers) {
+        let line = match answer {
+            Ok(answer) => serde_json::json!({ "prompt": prompt, "answer": answer }),
+            Err(error) => serde_json::json!({ "prompt": prompt, "error": error.to_string() }),
+        };
+        writeln!(out, "{line}")?;
+    }
+    match answers.iter().find_map(|answer| answer.as_ref().err()) {
+        None => Ok(()),
+        Some(first) => {
+            let missing = answers.iter().filter(|answer| answer.is_err()).count();
+            Err(format!("{missing} of {} prompts have no answer; the first: {first}", prompts.len()).into())
+        }
+    }
+}
+
+/// A line every second: how many are done, how fast, what it took, and what is left.
+fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, convrec_cloning::ServiceError>> {
+    let (done, start) = (AtomicUsize::new(0), Instant::now());
+    let report = || {
+        let (done, usage, seconds) = (done.load(Ordering::Relaxed), model.usage(), start.elapsed().as_secs_f64());
+        let rate = (done as f64 - usage.from_ledger as f64).max(0.0) / seconds;
+        let left = (requests.len() - done) as f64 / rate;
+        let left = if left.is_finite() { format!(", {left:.0} s left") } else { String::new() };
+        eprintln!("{done} of {} done, {rate:.1} a second{left}; {usage}", requests.len());
+    };
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            model.answer(requests, &|n| {
+                done.fetch_add(n, Ordering::Relaxed);
+            })
+        });
+        let mut reported = Instant::now();
+        while !asking.is_finished() {
+            std::thread::sleep(Duration::from_millis(20));
+            if reported.elapsed() > Duration::from_secs(1) {
+                report();
+                reported = Instant::now();
+            }
+        }
+        report();
+        asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}

@@ -1,0 +1,192 @@
+//! The example `ask` as a process: killed, on a full disk, twice on one ledger, with a key.
+#![cfg(unix)]
+
+mod common;
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use common::{Reply, TestServer, echo, echoed};
+use rand::{RngExt, SeedableRng};
+
+const KEY: &str = "sk-proj-0123456789abcdef-secret";
+const CONCURRENCY: usize = 8;
+
+/// The example, which is built with the tests of this crate.
+fn ask() -> Command {
+    let program = std::env::current_exe().unwrap().parent().unwrap().join("../examples/ask");
+    assert!(program.exists(), "no {}; build it: cargo build --release -p convrec-llm --examples", program.display());
+    Command::new(program)
+}
+
+struct Run {
+    folder: tempfile::TempDir,
+}
+
+impl Run {
+    fn new(server: &TestServer, prompts: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = format!(
+            "[server]\nbase_url = \"{}\"\napi_key_env = \"CONVREC_TEST_KEY\"\nconcurrency = {CONCURRENCY}\n\
+             first_delay = 0.01\nmax_delay = 0.01\nmax_retries = 2\n[chat]\nmodel = \"test-model\"\n",
+            server.base_url
+        );
+        std::fs::write(folder.path().join("settings.toml"), settings).unwrap();
+        let prompts: String = (0..prompts).map(|i| format!("prompt {i}\n")).collect();
+        std::fs::write(folder.path().join("prompts.txt"), prompts).unwrap();
+        Self { folder }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, ledger: &Path) -> Command {
+        let mut command = ask();
+        command.arg(self.file("settings.toml")).arg(self.file("prompts.txt")).arg(ledger);
+        command.env("CONVREC_TEST_KEY", KEY).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn output(&self) -> Output {
+        self.command(&self.file("ledger.jsonl")).output().unwrap()
+    }
+
+    /// The keys of the whole lines of the ledger, read without its own code.
+    fn keys(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.file("ledger.jsonl")).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let key =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].as_str().unwrap().to_string();
+        whole.lines().map(key).collect()
+    }
+}
+
+fn error_of(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn killed_again_and_again_it_goes_on() {
+    const PROMPTS: usize = 600;
+    let server = TestServer::start(|seen| {
+        thread::sleep(Duration::from_millis(10));
+        echoed(seen)
+    });
+    let run = Run::new(&server, PROMPTS);
+    let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let mut kept: HashSet<String> = HashSet::new();
+    let mut asked: HashMap<String, usize> = HashMap::new();
+    let mut kills = 0;
+    loop {
+        let mut child = run.command(&run.file("ledger.jsonl")).spawn().unwrap();
+        thread::sleep(Duration::from_millis(chance.random_range(20..200)));
+        let killed = kills < 8 && child.try_wait().unwrap().is_none();
+        if killed {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        let output = child.wait_with_output().unwrap();
+        // What was in the ledger before this process has not been asked again.
+        let now = server.asked();
+        assert!(kept.iter().all(|key| now[key] == asked[key]));
+        let keys = run.keys();
+        kept.extend(keys.iter().cloned());
+        // No answer is lost, and none is there twice.
+        assert_eq!(kept.len(), keys.len());
+        asked = server.asked();
+        if !killed {
+            assert!(output.status.success(), "{}", error_of(&output));
+            let answers = String::from_utf8(output.stdout).unwrap();
+            let expected = |i: usize| {
+                let prompt = format!("prompt {i}");
+                serde_json::json!({ "prompt": prompt, "answer": echo(&prompt) }).to_string() + "\n"
+            };
+            assert_eq!(answers, (0..PROMPTS).map(expected).collect::<String>());
+            break;
+        }
+    }
+    let paid: usize = server.answered().values().sum();
+    println!("{kills} kills: {paid} answers paid for {PROMPTS} prompts");
+    assert!(kills >= 5, "only {kills} kills came in time");
+    assert_eq!(kept.len(), PROMPTS);
+    // What was under way at a kill is all that may be paid again.
+    assert!(paid - PROMPTS <= kills * CONCURRENCY, "{paid}");
+}
+
+#[test]
+fn on_a_full_disk_nothing_more_is_asked() {
+    let server = TestServer::start(echoed);
+    let run = Run::new(&server, 500);
+    // A limit of 16 blocks of 512 or 1,024 bytes on files stands for the disk. Ignored, the signal becomes an error.
+    let program = ask().get_program().to_owned();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]).arg(program);
+    command.args([run.file("settings.toml"), run.file("prompts.txt"), run.file("ledger.jsonl")]);
+    let output = command.env("CONVREC_TEST_KEY", KEY).output().unwrap();
+    let error = error_of(&output);
+    assert!(error.contains("answers cannot be kept: cannot write") && error.contains("ledger.jsonl"), "{error}");
+    let kept = run.keys();
+    assert!((10..100).contains(&kept.len()), "{} answers", kept.len());
+    // No half line stays, and only what was under way was paid without being kept.
+    assert!(std::fs::read(run.file("ledger.jsonl")).unwrap().ends_with(b"\n"));
+    let paid = server.answered().len();
+    assert!(paid <= kept.len() + CONCURRENCY, "{paid} paid, {} kept", kept.len());
+    // With room again, it goes on.
+    assert!(run.output().status.success());
+    assert_eq!(run.keys().len(), 500);
+    let twice = server.answered().values().filter(|&&times| times > 1).count();
+    assert!(twice <= CONCURRENCY, "{twice} were paid twice");
+}
+
+#[test]
+fn two_processes_do_not_share_a_ledger() {
+    let server = TestServer::start(|seen| {
+        thread::sleep(Duration::from_millis(20));
+        echoed(seen)
+    });
+    let run = Run::new(&server, 400);
+    let first = run.command(&run.file("ledger.jsonl")).spawn().unwrap();
+    while !run.file("ledger.jsonl").exists() || run.keys().is_empty() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let error = error_of(&run.output());
+    assert!(error.contains("ledger.jsonl is in use by another process"), "{error}");
+    assert!(first.wait_with_output().unwrap().status.success());
+    assert!(server.answered().values().all(|&times| times == 1) && run.keys().len() == 400);
+}
+
+#[test]
+fn the_key_goes_to_the_server_and_nowhere_else() {
+    let echo_header = |seen: &common::Seen| {
+        let header =
+            seen.head.lines().find(|line| line.to_lowercase().starts_with("authorization")).unwrap().to_string();
+        match common::prompt(&seen.body) {
+            "prompt 0" => {
+                // At the edge of what is shown, so that shortening alone would leave a part.
+                let message = format!("{}{header}", ".".repeat(245));
+                Reply::Text(400, String::new(), serde_json::json!({ "error": { "message": message } }).to_string())
+            }
+            "prompt 1" => Reply::Text(401, String::new(), header),
+            "prompt 2" => Reply::Text(200, String::new(), format!("<html>{header}</html>")),
+            "prompt 3" => Reply::json(serde_json::json!({ "choices": header })),
+            "prompt 4" => Reply::Text(302, format!("Location: http://127.0.0.1/{KEY}\r\n"), String::new()),
+            _ => Reply::completion(&header),
+        }
+    };
+    let server = TestServer::start(echo_header);
+    let run = Run::new(&server, 6);
+    let output = run.output();
+    let ledger = std::fs::read_to_string(run.file("ledger.jsonl")).unwrap();
+    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    for text in [&*ledger, &*out, &*error] {
+        assert!(!text.contains("sk-proj") && !text.contains("secret"), "{text}");
+        assert!(text.contains("Bearer"), "the server's text is missing: {text}");
+    }
+    assert_eq!(out.matches("[key]").count(), 6, "{out}");
+    assert!(server.heads().iter().all(|head| head.contains(&format!("Bearer {KEY}\r\n"))));
+}
