@@ -55,6 +55,7 @@ mod conversation;
 mod demonstration;
 mod lexical;
 mod pipeline;
+mod ratings;
 mod reflect;
 mod remap;
 mod replay;
@@ -69,6 +70,7 @@ pub use lexical::LexicalEmbedder;
 pub use pipeline::{
     Cloned, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Stage, Steps, TeacherItem,
 };
+pub use ratings::ratings_by_order;
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap};
 pub use replay::{Answer, ReplayError, ReplayTeacher};
