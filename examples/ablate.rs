@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use convrec_catalog::CONFIDENT;
 use convrec_cloning::{Aggregation, Cloned, Pipeline, PipelineConfig, PipelineError, Scored};
 use convrec_core::Example;
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
@@ -145,6 +146,11 @@ fn configs(full: PipelineConfig) -> Vec<(String, PipelineConfig)> {
         ("no reflect".to_string(), PipelineConfig { reflect: false, ..full }),
         ("no adjust".to_string(), PipelineConfig { adjust: false, ..full }),
     ];
+    for fuzzy in [None, Some(CONFIDENT)] {
+        let name =
+            fuzzy.map_or("only exact names".to_string(), |confidence| format!("names with confidence {confidence}"));
+        found.push((name, PipelineConfig { fuzzy, ..full }));
+    }
     for lambda in [0.0, 0.5, 2.0] {
         found.push((format!("lambda {lambda}"), PipelineConfig { lambda, ..full }));
     }

@@ -101,9 +101,10 @@ impl Output<'_> {
         self.report(&table, &steps)?;
         println!("{}", table.print());
         println!("measured on the conversations that the steps learned from; 95% intervals by resampling dialogs");
-        let Counts { named, named_in_catalog, candidates, unrated, conversations, failed, demonstrations } = counts;
+        let Counts { named, named_in_catalog, guessed, candidates, unrated, conversations, failed, demonstrations } =
+            counts;
         println!(
-            "{named} items named, {named_in_catalog} in the catalog; {unrated} of {candidates} candidates unrated"
+            "{named} items named, {named_in_catalog} in the catalog, {guessed} more by a likely guess; {unrated} of {candidates} candidates unrated"
         );
         if let Some(usage) = &self.usage {
             println!("{usage}");

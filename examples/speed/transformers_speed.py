@@ -17,7 +17,7 @@ import time
 import torch
 import torch.nn.functional as F
 import transformers
-from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig, StaticCache
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, DynamicCache, GenerationConfig, StaticCache
 from transformers.cache_utils import DynamicLayer
 
 NEW = 221  # tokens of a completion: 20 ranks of 11 tokens, and the end, which is of the last rank
@@ -237,6 +237,31 @@ def grpo(model, args, prompt, micro_batch):
     return run
 
 
+def embed(model, args):
+    """Unit embeddings of a catalog's texts (mean pooling, at most 256 tokens), as sentence-transformers makes them: by
+    length, 32 at a time."""
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    with open(args.catalog, encoding="utf-8") as file:
+        items = [json.loads(line) for line in file]
+    names = [item["title"] + ("" if item["year"] is None else f" ({item['year']})") for item in items]
+    parts = [[name, ", ".join(item.get("genres", [])), item.get("metadata", "")] for name, item in zip(names, items)]
+    texts = [", ".join(part[:1] + [p for p in part[1:] if p]) for part in parts]
+
+    @torch.inference_mode()
+    def run():
+        start = time.perf_counter()
+        order = sorted(range(len(texts)), key=lambda n: -len(texts[n]))
+        found = torch.empty(len(texts), model.config.hidden_size)
+        for first in range(0, len(order), 32):
+            batch = order[first : first + 32]
+            tokens = tokenizer([texts[n] for n in batch], padding=True, truncation=True, max_length=256, return_tensors="pt")
+            hidden, mask = model(**tokens).last_hidden_state, tokens["attention_mask"].unsqueeze(-1)
+            found[batch] = F.normalize((hidden * mask).sum(1) / mask.sum(1))
+        return {"seconds": time.perf_counter() - start, "tokens": len(texts), "check": found[:, 0].sum().item()}
+
+    return run
+
+
 WORKS = {
     "prefill_1x512": lambda m, a: prefill(m, a, 1, 512),
     "decode_1": lambda m, a: decode(m, a, 1),
@@ -248,11 +273,12 @@ WORKS = {
     "list_8": lambda m, a: lists(m, a, 8),
     "grpo_150": lambda m, a: grpo(m, a, 150, micro_batch=8),
     "grpo_1000": lambda m, a: grpo(m, a, 1000, micro_batch=4),
+    "embed": embed,
 }
 
 
-def load(path):
-    return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").eval()
+def load(path, kind=AutoModelForCausalLM):
+    return kind.from_pretrained(path, dtype=torch.float32, attn_implementation="sdpa").eval()
 
 
 def main():
@@ -266,13 +292,14 @@ def main():
     parser.add_argument("--sampler", choices=("loop", "generate"), default="loop")
     parser.add_argument("--scale", type=float, default=1.0, help="grpo_*: share of the 8 prompts")
     parser.add_argument("--micro-batch", type=int, help="grpo_*: rows of an update's forward (8 at 150, 4 at 1,000)")
-    parser.add_argument("--catalog", help="not read here: lists are not constrained (so both sides take it)")
+    parser.add_argument("--catalog", help="embed: the texts; not read otherwise, as lists are not constrained")
     args = parser.parse_args()
 
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    run = WORKS[args.work](load(args.model), args)
+    model = load(args.model, AutoModel) if args.work == "embed" else load(args.model)
+    run = WORKS[args.work](model, args)
     for _ in range(args.warmup):
         getattr(run, "warm_up", run)()
     for _ in range(args.repeats):

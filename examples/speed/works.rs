@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use clap::ValueEnum;
 use convrec_catalog::Catalog;
 use convrec_core::Item;
+use convrec_embed::SentenceEncoder;
 use convrec_examples::device::device;
 use convrec_policy::{Allowed, Completion, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs};
 use convrec_text::{ListFormat, ListTrie, TextTokenizer};
@@ -55,6 +56,8 @@ pub enum Work {
     /// The same with prompts of 1,000 tokens.
     #[value(name = "grpo_1000")]
     Grpo1000,
+    /// Embeddings of the catalog's texts; the model is an encoder, and texts are counted, not tokens.
+    Embed,
 }
 
 impl fmt::Display for Work {
@@ -79,6 +82,7 @@ pub fn prepare(options: &Options) -> Result<Repetition, Error> {
         Work::List8 => lists(load(options)?, trie(options)?, 8),
         Work::Grpo150 => grpo(load(options)?, trie(options)?, 150, options),
         Work::Grpo1000 => grpo(load(options)?, trie(options)?, 1000, options),
+        Work::Embed => embed(options)?,
     })
 }
 
@@ -88,11 +92,26 @@ fn load(options: &Options) -> Result<Policy, Error> {
     Ok(policy.with_gradient_checkpointing(options.gradient_checkpointing))
 }
 
-fn trie(options: &Options) -> Result<ListTrie, Error> {
-    let catalog = match &options.catalog {
+fn catalog(options: &Options) -> Result<Catalog, Error> {
+    Ok(match &options.catalog {
         Some(path) => Catalog::read(path)?,
         None => Catalog::new(World::embedded().catalog())?,
-    };
+    })
+}
+
+fn embed(options: &Options) -> Result<Repetition, Error> {
+    let encoder = SentenceEncoder::load(&options.model, &device()?)?;
+    let texts: Vec<String> = catalog(options)?.iter().map(|(_, item)| item.text()).collect();
+    Ok(Box::new(move |_| {
+        let mut clock = Clock::start();
+        let rows = encoder.encode(&texts)?;
+        let check = rows.column(0).iter().map(|x| f64::from(*x)).sum();
+        Ok(Done { tokens: texts.len(), parts: vec![("", clock.lap())], check: Some(check), ..Done::default() })
+    }))
+}
+
+fn trie(options: &Options) -> Result<ListTrie, Error> {
+    let catalog = catalog(options)?;
     let items: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
     let tokenizer = TextTokenizer::load(options.model.join("tokenizer.json"))?;
     let end_tokens = ModelConfig::load_folder(&options.model)?.end_tokens;

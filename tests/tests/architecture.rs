@@ -16,11 +16,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-text", &["convrec-core"]),
     ("convrec-policy", &["convrec-kernels"]),
     ("convrec-cloning", &["convrec-catalog", "convrec-core", "convrec-text"]),
+    ("convrec-embed", &["convrec-cloning", "convrec-core", "convrec-kernels"]),
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
         &[
             "convrec-catalog",
+            // A policy as teacher, judge and chat model: only here policies and conversations meet.
+            "convrec-cloning",
             "convrec-core",
             "convrec-kernels",
             "convrec-metrics",

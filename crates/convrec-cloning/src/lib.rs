@@ -57,6 +57,7 @@ mod conversation;
 mod demonstration;
 mod lexical;
 mod pipeline;
+mod ratings;
 mod reflect;
 mod remap;
 mod replay;
@@ -74,6 +75,7 @@ pub use pipeline::{
     Cloned, Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Shard,
     ShardError, Stage, Steps, TeacherItem,
 };
+pub use ratings::ratings_by_order;
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap, remap_query};
 pub use replay::{Answer, ReplayError, ReplayTeacher};

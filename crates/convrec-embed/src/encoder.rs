@@ -109,7 +109,8 @@ impl SentenceEncoder {
         self.bert.config().hidden_size
     }
 
-    /// A row of unit length for each text, of zeros for a text of nothing but white space and control characters.
+    /// A row of unit length for each text, as sentence-transformers makes them: an empty text too has one, of the special
+    /// tokens alone.
     ///
     /// # Shapes
     /// `[texts, D]`.
@@ -117,13 +118,11 @@ impl SentenceEncoder {
     /// # Errors
     /// When the tokenizer fails on a text, or the weights make a number of it that is not finite.
     pub fn encode(&self, texts: &[String]) -> Result<Array2<f32>, EmbedError> {
-        let tokens = texts.par_iter().enumerate().map(|(n, text)| {
-            let blank = text.chars().all(|c| c.is_whitespace() || c.is_control());
-            if blank { Ok(vec![]) } else { self.tokenize(text).map_err(|problem| EmbedError::text(n, text, problem)) }
-        });
+        let failed = |n: usize| move |problem| EmbedError::text(n, &texts[n], problem);
+        let tokens = texts.par_iter().enumerate().map(|(n, text)| self.tokenize(text).map_err(failed(n)));
         let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
         // By length: on devices that pad, there is little to pad.
-        let mut order: Vec<usize> = (0..texts.len()).filter(|n| !tokens[*n].is_empty()).collect();
+        let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|n| tokens[*n].len());
         let mut rows = Array2::zeros((texts.len(), self.width()));
         let mut rest = order.as_slice();
@@ -184,7 +183,12 @@ impl Embedder for SentenceEncoder {
         format!("{}-{hash}", self.name)
     }
 
+    /// As [`encode`](SentenceEncoder::encode), but of zeros for a text of nothing but white space and control characters.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
-        self.encode(texts).map_err(|e| ServiceError::new(&self.name, e.to_string()))
+        let mut rows = self.encode(texts).map_err(|e| ServiceError::new(&self.name, e.to_string()))?;
+        let is_blank = |text: &String| text.chars().all(|c| c.is_whitespace() || c.is_control());
+        let blank = texts.iter().zip(rows.outer_iter_mut()).filter(|(text, _)| is_blank(text));
+        blank.for_each(|(_, mut row)| row.fill(0.0));
+        Ok(rows)
     }
 }

@@ -57,7 +57,7 @@ impl Policy {
     /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or `max_new_tokens` is 0, or
     /// [`Sampling::check`] fails.
     pub fn generate(&self, prompts: &[&[u32]], config: &Generation) -> Vec<Vec<Completion>> {
-        self.run_batches(prompts, config, &|_| None)
+        self.run_batches(prompts, config, &|_| None, &|p, g| by_place(config, p, g))
     }
 
     /// As [`Policy::generate`], each completion under a constraint: `begin` makes those of prompt p.
@@ -77,21 +77,38 @@ impl Policy {
         config: &Generation,
         begin: &dyn Fn(usize) -> Box<dyn Constraint + 'c>,
     ) -> Vec<Vec<Completion>> {
-        self.run_batches(prompts, config, &|p| Some(begin(p)))
+        self.run_batches(prompts, config, &|p| Some(begin(p)), &|p, g| by_place(config, p, g))
+    }
+
+    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, with a seed for each prompt in
+    /// place of the config's: what is drawn for a prompt then does not depend on which others there are.
+    ///
+    /// # Panics
+    /// As those, and when there are not as many seeds as prompts.
+    pub fn generate_seeded<'c>(
+        &self,
+        prompts: &[&[u32]],
+        seeds: &[u64],
+        config: &Generation,
+        begin: Option<&dyn Fn(usize) -> Box<dyn Constraint + 'c>>,
+    ) -> Vec<Vec<Completion>> {
+        assert_eq!(prompts.len(), seeds.len(), "a seed for each prompt");
+        self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| (seeds[p], g as u64))
     }
 
     fn run_batches<'c>(
         &self,
         prompts: &[&[u32]],
         config: &Generation,
-        begin: &dyn Fn(usize) -> Option<Box<dyn Constraint + 'c>>,
+        begin: Begin<'_, 'c>,
+        stream: Stream<'_>,
     ) -> Vec<Vec<Completion>> {
         assert!(config.group_size > 0 && config.max_new_tokens > 0, "group_size and max_new_tokens must be positive");
         config.sampling.check().unwrap_or_else(|e| panic!("sampling, {e}"));
         prompts.iter().for_each(|prompt| self.assert_known(prompt));
         assert!(prompts.iter().all(|prompt| !prompt.is_empty()), "a prompt is empty");
         let mut results: Vec<Vec<Completion>> = vec![vec![]; prompts.len()];
-        let mut batch = Batch::new(self, prompts, config, begin);
+        let mut batch = Batch::new(self, prompts, config, begin, stream);
         while !batch.is_done() {
             batch.step();
             batch.leave(|p, completions| results[p] = completions);
@@ -111,6 +128,7 @@ struct Batch<'a, 'c> {
     config: &'a Generation,
     prompts: &'a [&'a [u32]],
     begin: Begin<'a, 'c>,
+    stream: Stream<'a>,
     /// Prompts still to come, the shortest first: taken from the end.
     waiting: Vec<usize>,
     /// Room for a prompt and its completions each.
@@ -120,6 +138,14 @@ struct Batch<'a, 'c> {
 /// Makes the constraint of prompt p.
 type Begin<'a, 'c> = &'a dyn Fn(usize) -> Option<Box<dyn Constraint + 'c>>;
 
+/// The seed and the stream of random numbers of completion g of prompt p.
+type Stream<'a> = &'a dyn Fn(usize, usize) -> (u64, u64);
+
+/// One seed, and a stream for each place.
+fn by_place(config: &Generation, p: usize, g: usize) -> (u64, u64) {
+    (config.seed, (p * config.group_size + g) as u64)
+}
+
 /// A prompt and its completions.
 struct Group<'c> {
     prompt: usize,
@@ -127,13 +153,19 @@ struct Group<'c> {
 }
 
 impl<'a, 'c> Batch<'a, 'c> {
-    fn new(policy: &'a Policy, prompts: &'a [&'a [u32]], config: &'a Generation, begin: Begin<'a, 'c>) -> Self {
+    fn new(
+        policy: &'a Policy,
+        prompts: &'a [&'a [u32]],
+        config: &'a Generation,
+        begin: Begin<'a, 'c>,
+        stream: Stream<'a>,
+    ) -> Self {
         let mut waiting: Vec<usize> = (0..prompts.len()).collect();
         waiting.sort_by_key(|&p| prompts[p].len());
         let slots = (config.max_rows / config.group_size).clamp(1, prompts.len().max(1));
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
         let session = Session::new(policy, slots, longest, slots * config.group_size, config.max_new_tokens);
-        Self { session, config, prompts, begin, waiting, slots: (0..slots).map(|_| None).collect() }
+        Self { session, config, prompts, begin, stream, waiting, slots: (0..slots).map(|_| None).collect() }
     }
 
     fn is_done(&self) -> bool {
@@ -160,9 +192,9 @@ impl<'a, 'c> Batch<'a, 'c> {
         let reading: Vec<(usize, &[u32])> = free.iter().zip(&entering).map(|(s, p)| (*s, self.prompts[*p])).collect();
         let hidden = self.session.read(&reading);
         let config = self.config;
-        let row = |p: usize, g| Row::new(config.seed, (p * config.group_size + g) as u64, (self.begin)(p));
-        let row = |p, g| {
-            let row = row(p, g);
+        let row = |p: usize, g: usize| {
+            let (seed, stream) = (self.stream)(p, g);
+            let row = Row::new(seed, stream, (self.begin)(p));
             assert!(
                 row.allowed().is_none_or(|tokens| !tokens.is_empty()),
                 "the constraint of prompt {p} allows nothing"

@@ -11,6 +11,10 @@
 //! which earn a reward per rank, and the rank of every token, which is held to account for that reward; then it takes mu
 //! updates with a loss of [`rank_grpo`].
 //!
+//! A policy can also stand at the beginning, where demonstrations are made: [`PolicyTeacher`] and [`PolicyJudge`] are
+//! services of Remap-Reflect-Adjust ([`convrec_cloning`]) from a policy with a [`Task`], [`PolicyChat`] is a chat model that
+//! is asked in words.
+//!
 //! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL has one) and
 //! checkpoints, and can be resumed: data order, sampling and schedules are functions of the seed and the step, so the
 //! resumed run is the uninterrupted one bit for bit on the same machine. A checkpoint of another catalog, data set or
@@ -39,6 +43,7 @@ mod rl_log;
 mod rollout;
 mod run;
 mod schedule;
+mod services;
 mod sft;
 mod task;
 
@@ -48,5 +53,6 @@ pub use rl::{RlConfig, train_rank_grpo};
 pub use rollout::{ForcedTokens, Reward};
 pub use run::{Record, RunOptions, TrainError, Validation, evaluation_record};
 pub use schedule::Schedule;
+pub use services::{ChatLoadError, PolicyChat, PolicyJudge, PolicyTeacher};
 pub use sft::{SftConfig, train_sft};
 pub use task::{Answer, InCatalog, Sample, Task, TaskError, TokenPair};

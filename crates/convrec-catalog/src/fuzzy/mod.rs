@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use convrec_core::{Item, ItemId};
 
-pub use likeness::{FEATURES, Features, N_FEATURES};
 use grams::Grams;
+pub use likeness::{FEATURES, Features, N_FEATURES};
 use likeness::{Query, Reading, WEIGHTS, Year, log_odds};
 use name::{Kind, Name};
 

@@ -9,6 +9,7 @@ mod shard;
 use convrec_catalog::Catalog;
 use ndarray::{Array2, ArrayView2};
 
+use answer::Reader;
 pub use answer::TeacherItem;
 pub use config::PipelineConfig;
 pub use scored::{Cloned, Counts, Failure, Scored, Steps};
@@ -90,6 +91,7 @@ pub struct Pipeline<'a> {
     config: PipelineConfig,
     catalog: &'a Catalog,
     services: Services<'a>,
+    reader: Reader<'a>,
     /// Embeddings of the catalog `[C, D]`; none where Remap is off.
     items: Option<Array2<f32>>,
 }
@@ -105,7 +107,8 @@ impl<'a> Pipeline<'a> {
             let problem = "on, but there is no judge; give one or set it to false".into();
             return Err(PipelineError::Config { field: "reflect".into(), problem });
         }
-        let mut pipeline = Self { config, catalog, services, items: None };
+        let reader = Reader::new(catalog, &config);
+        let mut pipeline = Self { config, catalog, services, reader, items: None };
         if config.remap {
             let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
             pipeline.items = Some(pipeline.embed(&texts)?);

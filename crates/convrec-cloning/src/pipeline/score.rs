@@ -9,7 +9,7 @@ use itertools::Itertools;
 use ndarray::{Array2, Axis, concatenate};
 use rayon::prelude::*;
 
-use super::answer::{read_answer, text_of};
+use super::answer::text_of;
 use super::counter::Counter;
 use super::scored::Row;
 use super::{Failure, Pipeline, PipelineError, Progress, Scored, Stage, TeacherItem};
@@ -67,8 +67,9 @@ impl Pipeline<'_> {
         let mut failed: HashMap<usize, ServiceError> = HashMap::new();
         let asked: Vec<&Example> = block.iter().collect();
         let texts = self.services.teacher.recommend_all(&asked, self.config.n, &|more| taught.count(more));
-        let read = |text: String| read_answer(&text, self.config.n, self.catalog, self.config.years);
-        let answers = keep(texts.into_iter().map(|text| text.map(read)).enumerate(), &mut failed);
+        let read = |text: Result<String, ServiceError>| text.map(|text| self.reader.read(&text));
+        let read: Vec<_> = texts.into_par_iter().map(read).collect();
+        let answers = keep(read.into_iter().enumerate(), &mut failed);
         let outside = self.embed_outside(&answers, &mut failed)?;
         let answers: Vec<_> = answers.into_iter().filter(|(place, _)| !failed.contains_key(place)).collect();
 
@@ -99,7 +100,7 @@ impl Pipeline<'_> {
             return Ok(Outside::default());
         }
         let outside = |items: &[TeacherItem]| -> Vec<Item> {
-            items.iter().filter(|named| named.id.is_none()).map(|named| named.item.clone()).collect()
+            items.iter().filter(|named| named.meant().is_none()).map(|named| named.item.clone()).collect()
         };
         let items: Vec<Item> = answers.iter().flat_map(|(_, items)| outside(items)).unique().collect();
         let described = self.services.describer.describe_all(&items.iter().collect::<Vec<_>>(), &|_| ());
@@ -132,7 +133,7 @@ impl Pipeline<'_> {
         let Some(items) = &self.items else { return Ok(queries) };
         let texts: Vec<String> = answers.iter().map(|(place, _)| conversation_text(&block[*place])).collect();
         let conversations = self.embed(&texts)?; // [answers, D]
-        let embedding = |named: &TeacherItem| match named.id {
+        let embedding = |named: &TeacherItem| match named.meant() {
             Some(item) => items.row(item.index()),
             None => outside.rows.row(outside.places[&named.item]),
         };
@@ -140,7 +141,7 @@ impl Pipeline<'_> {
             answers.iter().zip(conversations.outer_iter()).zip(queries.outer_iter_mut())
         {
             let named: Vec<Named<'_, f32>> = weighted(answer)
-                .map(|(named, weight)| Named { weight, embedding: embedding(named), exact: named.id })
+                .map(|(named, weight)| Named { weight, embedding: embedding(named), exact: named.meant() })
                 .collect();
             let exact = remap_query(&named, conversation, self.config.lambda);
             query.iter_mut().zip(exact).for_each(|(to, from)| *to = from as f32);
@@ -157,7 +158,7 @@ impl Pipeline<'_> {
         queries: &Array2<f32>,
     ) -> Vec<Best> {
         let exact = |answer: &[TeacherItem]| -> Vec<(ItemId, f32)> {
-            weighted(answer).filter_map(|(named, weight)| Some((named.id?, weight as f32))).collect()
+            weighted(answer).filter_map(|(named, weight)| Some((named.meant()?, weight as f32))).collect()
         };
         let additions: Vec<_> = answers.iter().map(|(_, answer)| exact(answer)).collect();
         let candidates = if self.config.reflect { self.config.n_reflect } else { 0 };
@@ -254,7 +255,7 @@ fn best_named(exact: &[(ItemId, f32)], most: usize) -> Vec<(ItemId, f32)> {
 
 /// The distinct items of an answer with their weights p; a repetition keeps its best rank.
 fn weighted(answer: &[TeacherItem]) -> impl Iterator<Item = (&TeacherItem, f64)> {
-    let keys: Vec<Result<ItemId, &Item>> = answer.iter().map(|named| named.id.ok_or(&named.item)).collect();
+    let keys: Vec<Result<ItemId, &Item>> = answer.iter().map(|named| named.meant().ok_or(&named.item)).collect();
     answer.iter().zip(rank_weights(&keys)).filter_map(|(named, weight)| Some((named, weight?)))
 }
 

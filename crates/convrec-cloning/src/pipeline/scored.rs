@@ -130,6 +130,8 @@ pub struct Counts {
     pub named: usize,
     /// Those that are in the catalog.
     pub named_in_catalog: usize,
+    /// Those that are not, but were taken for an item that they most likely mean.
+    pub guessed: usize,
     /// Candidates that the judge was asked to rate.
     pub candidates: usize,
     /// Those that it did not rate; they count as 0.
@@ -147,6 +149,7 @@ impl Scored<'_> {
             failed: self.failures.len(),
             named: teacher().count(),
             named_in_catalog: teacher().filter(|named| named.id.is_some()).count(),
+            guessed: teacher().filter(|named| named.guess.is_some()).count(),
             candidates: self.rows.iter().map(|row| row.ratings.len()).sum::<usize>() + unrated,
             unrated,
             demonstrations: 0,

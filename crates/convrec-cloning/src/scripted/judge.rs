@@ -3,13 +3,9 @@ use convrec_core::{CatalogItem, Example};
 use rand::RngExt;
 
 use super::Scorer;
-use crate::{Judge, Ratings, ServiceError, stable};
+use crate::{Judge, Ratings, ServiceError, ratings_by_order, stable};
 
-/// Up to which share of the candidates, from the worst, each rating from -2 goes: the middle is rated 0.
-const QUANTILES: [f64; 4] = [0.1, 0.3, 0.7, 0.9];
-
-/// A judge that rates candidates by their place among each other in the order of a [`Scorer`]: the best tenth gets 2, the
-/// next fifth 1, the worst tenth -2, the fifth above it -1, the rest 0. Equal scores get equal ratings.
+/// A judge that rates candidates by their place among each other in the order of a [`Scorer`], as [`ratings_by_order`].
 ///
 /// The same sample and seed give the same ratings.
 #[derive(Debug, Clone, Copy)]
@@ -30,22 +26,13 @@ impl<S: Scorer> Judge for ScriptedJudge<'_, S> {
         let scores: Vec<Option<f32>> =
             candidates.iter().map(|item| self.catalog.find(&item.item()).map(|item| scores[item.index()])).collect();
         let mut rng = stable::rng(self.seed, &example.id);
-        let rate = |score: Option<f32>| {
+        let disturb = |rating: Option<i8>| {
             // Drawn for every candidate, so that one rating does not depend on which others are noisy.
             let (noisy, random) = (rng.random_bool(self.noise.clamp(0.0, 1.0)), rng.random_range(-2..=2));
-            score.map(|score| if noisy { random } else { rating(score, &scores) })
+            rating.map(|rating| if noisy { random } else { rating })
         };
-        Ok(scores.iter().copied().map(rate).collect())
+        Ok(ratings_by_order(&scores).into_iter().map(disturb).collect())
     }
-}
-
-fn rating(score: f32, all: &[Option<f32>]) -> i8 {
-    let share = |hit: fn(f32, f32) -> bool| {
-        all.iter().flatten().filter(|&&other| hit(other, score)).count() as f64 / all.len() as f64
-    };
-    // The middle of those that score the same.
-    let quantile = share(|other, score| other < score) + share(|other, score| other == score) / 2.0;
-    QUANTILES.iter().filter(|&&bound| quantile > bound).count() as i8 - 2
 }
 
 #[cfg(test)]

@@ -1,0 +1,18 @@
+use crate::Ratings;
+
+/// Up to which share of the candidates, from the worst, each rating from -2 goes: the middle is rated 0.
+const QUANTILES: [f64; 4] = [0.1, 0.3, 0.7, 0.9];
+
+/// Ratings of candidates by their place among each other: the best tenth gets 2, the next fifth 1, the worst tenth -2, the
+/// fifth above it -1, the rest 0. Equal scores get equal ratings, candidates without a score none.
+pub fn ratings_by_order(scores: &[Option<f32>]) -> Ratings {
+    let rating = |score: f32| {
+        let share = |hit: fn(f32, f32) -> bool| {
+            scores.iter().flatten().filter(|&&other| hit(other, score)).count() as f64 / scores.len() as f64
+        };
+        // The middle of those that score the same.
+        let quantile = share(|other, score| other < score) + share(|other, score| other == score) / 2.0;
+        QUANTILES.iter().filter(|&&bound| quantile > bound).count() as i8 - 2
+    };
+    scores.iter().map(|score| score.map(rating)).collect()
+}
