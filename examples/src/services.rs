@@ -17,9 +17,11 @@ use convrec_embed::SentenceEncoder;
 use convrec_llm::{
     BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server, ServerSettings,
 };
+use convrec_train::{PolicyChat, PolicyJudge, PolicyTeacher};
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
+use crate::model_folder::{self, Language};
 use crate::{settings, show};
 
 /// Who answers, rates, compares and describes.
@@ -42,9 +44,19 @@ pub struct ServiceOptions {
     /// Files of results and errors that came back for the files in `--batch`: they go into the ledger first.
     #[arg(long, requires = "batch")]
     pub batch_results: Vec<PathBuf>,
+    /// The folder of a policy that is the teacher: one that was trained here, or a published chat model.
+    #[arg(long, conflicts_with = "answers")]
+    pub teacher_model: Option<PathBuf>,
+    /// Lets that policy write whatever it likes. Without it only different unseen catalog items can be written.
+    #[arg(long, requires = "teacher_model")]
+    pub free: bool,
     /// Who rates candidates. By default the server, or else a script that ranks by co-occurrence and words.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "judge_model")]
     pub judge: Option<JudgeKind>,
+    /// The folder of a policy that rates candidates: a chat model is asked in words, one that was trained here by how
+    /// likely it would name them.
+    #[arg(long)]
+    pub judge_model: Option<PathBuf>,
     /// What compares texts: `lexical` (words, no model), `server` (by `--llm`), or the folder of a sentence encoder.
     #[arg(long, default_value = "lexical")]
     pub embedder: String,
@@ -250,6 +262,14 @@ impl<'a> Chosen<'a> {
         let mut names = Vec::new();
         let recorded = options.answers.as_ref().map(ReplayTeacher::read).transpose()?;
         let teacher: Box<dyn Teacher + 'a> = match (&recorded, backend.filter(|backend| backend.chat.is_some())) {
+            _ if options.teacher_model.is_some() => {
+                let folder = options.teacher_model.as_deref().unwrap_or(Path::new(""));
+                let (policy, language) = model_folder::load(folder, &device()?)?;
+                let name = format!("{}, SHA-256 {}", folder.display(), model_folder::weights_hash(folder)?);
+                names.push(("teacher", name.clone()));
+                let task = language.task(catalog.clone(), options.free)?;
+                Box::new(PolicyTeacher::new(name, &policy, task, language.format.greedy()))
+            }
             (Some(recorded), _) => {
                 names.push(("teacher", format!("answers of {}", shown(options.answers.as_deref()))));
                 Box::new(recorded.clone())
@@ -267,6 +287,12 @@ impl<'a> Chosen<'a> {
         let has_chat = backend.is_some_and(|backend| backend.chat.is_some());
         let by_default = if has_chat { JudgeKind::Server } else { JudgeKind::Scripted };
         let judge: Box<dyn Judge + 'a> = match options.judge.unwrap_or(by_default) {
+            _ if options.judge_model.is_some() => {
+                let folder = options.judge_model.as_deref().unwrap_or(Path::new(""));
+                let name = format!("{}, SHA-256 {}", folder.display(), model_folder::weights_hash(folder)?);
+                names.push(("judge", name.clone()));
+                policy_judge(folder, name, catalog, &prompts, options.seed)?
+            }
             JudgeKind::Server => {
                 let chat = chat().map_err(|e| format!("--judge server: {e}"))?;
                 names.push(("judge", chat.name()));
@@ -312,6 +338,22 @@ impl<'a> Chosen<'a> {
             false => Ok(()),
         }
     }
+}
+
+/// A policy that was trained to write lists, or a chat model that is asked in words.
+fn policy_judge<'a>(
+    folder: &Path,
+    name: String,
+    catalog: &Catalog,
+    prompts: &Prompts,
+    seed: u64,
+) -> Result<Box<dyn Judge + 'a>, Box<dyn Error>> {
+    let language = Language::load(folder)?;
+    if let model_folder::Prompts::Chat(_) = language.format.prompts {
+        return Ok(Box::new(ChatJudge::new(PolicyChat::load(folder, &device()?)?, prompts, seed)?));
+    }
+    let (policy, language) = model_folder::load(folder, &device()?)?;
+    Ok(Box::new(PolicyJudge::new(name, &policy, language.task(catalog.clone(), false)?)))
 }
 
 fn shown(path: Option<&Path>) -> String {
