@@ -132,12 +132,11 @@ pub fn fit(
     let objective = Objective::new(rows, groundtruth, config.reg, config.aggregation);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
-    let scale = objective.scales();
     let show = |iteration, objective, gradient_norm| {
         progress(FitStep { iteration, objective, gradient_norm, needed });
     };
     let function = |x: &[f64]| objective.value_and_gradient(x);
-    let end = minimise(&start, &scale, function, needed, config.max_iterations, show);
+    let end = minimise(start, function, needed, config.max_iterations, show);
     let report = FitReport {
         n_rows: rows.n_rows(),
         iterations: end.iterations,
