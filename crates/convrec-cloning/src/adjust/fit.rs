@@ -193,14 +193,7 @@ mod tests {
         let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
         let start: Vec<f64> = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
-        let end = minimise(
-            &start,
-            &[1.0; 22],
-            |x| objective.value_and_gradient(x),
-            needed,
-            config.max_iterations,
-            |_, _, _| (),
-        );
+        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, |_, _, _| ());
         let distance =
             [fitted.w, fitted.b].concat().iter().zip(&end.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
         assert!(end.gradient_norm <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");
