@@ -132,12 +132,11 @@ pub fn fit(
     let objective = Objective::new(rows, groundtruth, config.reg, config.aggregation);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
-    let scale = objective.scales();
     let show = |iteration, objective, gradient_norm| {
         progress(FitStep { iteration, objective, gradient_norm, needed });
     };
     let function = |x: &[f64]| objective.value_and_gradient(x);
-    let end = minimise(&start, &scale, function, needed, config.max_iterations, show);
+    let end = minimise(start, function, needed, config.max_iterations, show);
     let report = FitReport {
         n_rows: rows.n_rows(),
         iterations: end.iterations,
@@ -194,14 +193,7 @@ mod tests {
         let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
         let start: Vec<f64> = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
-        let end = minimise(
-            &start,
-            &[1.0; 22],
-            |x| objective.value_and_gradient(x),
-            needed,
-            config.max_iterations,
-            |_, _, _| (),
-        );
+        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, |_, _, _| ());
         let distance =
             [fitted.w, fitted.b].concat().iter().zip(&end.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
         assert!(end.gradient_norm <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");

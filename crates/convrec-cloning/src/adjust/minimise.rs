@@ -1,4 +1,4 @@
-//! L-BFGS with the line search of Hager and Zhang (both from `basin`), in scaled variables.
+//! L-BFGS with the line search of Hager and Zhang, both from `basin`.
 //!
 //! Near the minimum, differences of function values drown in rounding long before gradients do. Hager and Zhang's
 //! "approximate Wolfe conditions" then judge a step by its slope, so that the gradient can be brought to what is asked.
@@ -27,43 +27,40 @@ pub(super) struct End {
 
 /// Goes from `start` downhill until the gradient's norm is at most `tolerance`, no step helps, or the iterations are used
 /// up. `show` gets iteration, value and norm of the gradient.
-///
-/// The search runs in y with x = start + scale * y; where scale_i^2 is about 1 / curvature in x_i, all y_i are alike to it.
 pub(super) fn minimise(
-    start: &[f64],
-    scale: &[f64],
+    start: Vec<f64>,
     function: impl Fn(&[f64]) -> (f64, Vec<f64>),
     tolerance: f64,
     max_iterations: usize,
     show: impl Fn(usize, f64, f64),
 ) -> End {
-    let problem = Scaled { start, scale, function, evaluated: RefCell::default() };
+    let problem = Cached { function, evaluated: RefCell::default() };
     let line_search = HagerZhang::new().with_relative_cost_relaxation_tolerance(VALUE_NOISE);
     let solver = Lbfgs::with_line_search(line_search).with_m_capacity(MEMORY).unbounded();
-    let state = FirstOrderState::new(vec![0.0; start.len()]);
+    let state = FirstOrderState::new(start);
     let mut search = done(Executor::new(&problem, solver, state).into_stepper());
     let start_value = search.state().cost();
     let (iterations, value, gradient_norm) = loop {
-        let here = at(&search, scale);
+        let here = at(&search);
         show(here.0, here.1, here.2);
         if here.2 <= tolerance || here.0 >= max_iterations || !matches!(done(search.step()), StepOutcome::Continue) {
             break here;
         }
     };
-    let x = problem.x(search.state().param());
+    let x = search.state().param().clone();
     let evaluations = problem.evaluated.borrow().count;
     End { x, value, gradient_norm, start_value, iterations, evaluations }
 }
 
-/// Iteration, value and norm of the gradient by x.
-fn at<P, S, So>(search: &Stepper<P, S, So>, scale: &[f64]) -> (usize, f64, f64)
+/// Iteration, value and norm of the gradient.
+fn at<P, S, So>(search: &Stepper<P, S, So>) -> (usize, f64, f64)
 where
     S: GradientState<Param = Vec<f64>, Float = f64> + basin::CountsMirror,
     So: basin::Solver<P, S>,
 {
     let state = search.state();
-    let by_y = state.gradient().expect("evaluated at the start and at each step");
-    let norm = by_y.iter().zip(scale).map(|(by_y, scale)| (by_y / scale).powi(2)).sum::<f64>().sqrt();
+    let gradient = state.gradient().expect("evaluated at the start and at each step");
+    let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
     (state.iter() as usize, state.cost(), norm)
 }
 
@@ -71,54 +68,46 @@ fn done<T>(result: Result<T, Infallible>) -> T {
     result.unwrap_or_else(|never| match never {})
 }
 
-/// A function of y.
-struct Scaled<'a, F> {
-    start: &'a [f64],
-    scale: &'a [f64],
+/// A function that keeps its last point: the search asks again for the point that its line search ended at.
+struct Cached<F> {
     function: F,
     evaluated: RefCell<Evaluated>,
 }
 
-/// The last point y: the search asks again for the point that its line search ended at.
 #[derive(Default)]
 struct Evaluated {
-    y: Vec<f64>,
+    x: Vec<f64>,
     value: f64,
     gradient: Vec<f64>,
     count: usize,
 }
 
-impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Scaled<'_, F> {
-    fn x(&self, y: &[f64]) -> Vec<f64> {
-        self.start.iter().zip(self.scale).zip(y).map(|((start, scale), y)| start + scale * y).collect()
-    }
-
-    fn evaluate<T>(&self, y: &[f64], read: impl Fn(&Evaluated) -> T) -> Result<T, Infallible> {
+impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Cached<F> {
+    fn evaluate<T>(&self, x: &[f64], read: impl Fn(&Evaluated) -> T) -> Result<T, Infallible> {
         let mut last = self.evaluated.borrow_mut();
-        if last.y != y {
-            let (value, mut gradient) = (self.function)(&self.x(y));
-            gradient.iter_mut().zip(self.scale).for_each(|(gradient, scale)| *gradient *= scale);
-            *last = Evaluated { y: y.to_vec(), value, gradient, count: last.count + 1 };
+        if last.x != x {
+            let (value, gradient) = (self.function)(x);
+            *last = Evaluated { x: x.to_vec(), value, gradient, count: last.count + 1 };
         }
         Ok(read(&last))
     }
 }
 
-impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> CostFunction for &Scaled<'_, F> {
+impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> CostFunction for &Cached<F> {
     type Param = Vec<f64>;
     type Output = f64;
     type Error = Infallible;
 
-    fn cost(&self, y: &Vec<f64>) -> Result<f64, Infallible> {
-        self.evaluate(y, |at| at.value)
+    fn cost(&self, x: &Vec<f64>) -> Result<f64, Infallible> {
+        self.evaluate(x, |at| at.value)
     }
 }
 
-impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Gradient for &Scaled<'_, F> {
+impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Gradient for &Cached<F> {
     type Gradient = Vec<f64>;
 
-    fn gradient(&self, y: &Vec<f64>) -> Result<Vec<f64>, Infallible> {
-        self.evaluate(y, |at| at.gradient.clone())
+    fn gradient(&self, x: &Vec<f64>) -> Result<Vec<f64>, Infallible> {
+        self.evaluate(x, |at| at.gradient.clone())
     }
 }
 
@@ -135,9 +124,8 @@ mod tests {
 
     #[test]
     fn every_start_leads_to_the_one_minimum() {
-        let scales = [vec![1.0; 12], (0..12).map(|i| 10.0_f64.powi(-(i % 5)).sqrt()).collect()];
-        for (start, scale) in [-6.0, 0.0, 3.0].into_iter().flat_map(|start| scales.iter().map(move |s| (start, s))) {
-            let end = minimise(&[start; 12], scale, function, 1e-8, 500, |_, _, _| ());
+        for start in [-6.0, 0.0, 3.0] {
+            let end = minimise(vec![start; 12], function, 1e-8, 500, |_, _, _| ());
             assert!(end.gradient_norm <= 1e-8, "{start}: {:e}", end.gradient_norm);
             assert_eq!(end.start_value, function(&[start; 12]).0);
             for (i, x) in end.x.iter().enumerate() {
@@ -148,13 +136,12 @@ mod tests {
 
     #[test]
     fn it_stops_where_nothing_helps() {
-        let stop = |function: fn(&[f64]) -> (f64, Vec<f64>)| {
-            minimise(&[1.0], &[1.0], function, 1e-8, 500, |_, _, _| ()).iterations
-        };
+        let stop =
+            |function: fn(&[f64]) -> (f64, Vec<f64>)| minimise(vec![1.0], function, 1e-8, 500, |_, _, _| ()).iterations;
         // A gradient that lies: no step goes down.
         assert_eq!(stop(|x| (x[0], vec![-1.0])), 0);
         assert_eq!(stop(|_| (f64::NAN, vec![f64::NAN])), 0);
-        let end = minimise(&[0.0; 12], &[1.0; 12], function, 0.0, 3, |_, _, _| ());
+        let end = minimise(vec![0.0; 12], function, 0.0, 3, |_, _, _| ());
         assert!(end.iterations == 3 && end.evaluations >= 4);
     }
 }

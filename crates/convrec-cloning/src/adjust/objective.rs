@@ -68,17 +68,6 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
         (value, gradient)
     }
 
-    /// For each variable the inverse root of about its curvature at the minimum: there an item's shares of all rows sum to
-    /// about the times that it is right. Shape `[2 C]`.
-    pub(super) fn scales(&self) -> Vec<f64> {
-        let mut curvature = vec![2.0 * self.reg; self.rows.n_items()];
-        for items in self.groundtruth {
-            items.iter().for_each(|item| curvature[item.index()] += self.scale / items.len() as f64);
-        }
-        curvature.iter_mut().for_each(|curvature| *curvature = 1.0 / curvature.sqrt());
-        [curvature.clone(), curvature].concat()
-    }
-
     /// Loss and gradient summed over some parts, in halves of halves: the order of additions is the same on any number of
     /// threads, and each thread holds few gradients.
     fn sum(&self, x: &[f64], parts: Range<usize>, rows_per_part: usize) -> (f64, Vec<f64>) {
