@@ -14,7 +14,9 @@ fuzz_target!(|data: &[u8]| {
     for years in [Years::Required, Years::Optional] {
         let format = ListFormat { style: Style::Plain, years };
         let list = format.parse(&text);
-        let blank = |line: &&str| !line.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)).is_empty();
+        let blank = |line: &&str| {
+            !line.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)).is_empty()
+        };
         assert_eq!(list.entries.len() + list.unparsed.len(), text.split('\n').filter(blank).count());
         for entry in &list.entries {
             assert!(!entry.item.title.is_empty());
@@ -29,8 +31,9 @@ fuzz_target!(|data: &[u8]| {
             segments.ending(20);
         }
         Segmentation::Reference.segment(&list, tokens.iter().copied(), false);
-        // What was read and is written again is read as the same, but for titles that bear marks of their own.
+        // What was read can be written, one line each.
         let items: Vec<_> = list.items().cloned().collect();
-        format.parse(&format.render(&items));
+        let again = format.parse(&format.render(&items));
+        assert_eq!(again.entries.len() + again.unparsed.len(), items.len());
     }
 });

@@ -36,8 +36,15 @@ const ARROWS: &[(&str, &[&str])] = &[
 const DEV_ONLY: &str = "convrec-testdata";
 
 /// Crates that must not know tensors, directly or through others.
-const WITHOUT_BURN: &[&str] =
-    &["convrec-core", "convrec-metrics", "convrec-catalog", "convrec-text", "convrec-formats", "convrec-cloning", "convrec-world"];
+const WITHOUT_BURN: &[&str] = &[
+    "convrec-core",
+    "convrec-metrics",
+    "convrec-catalog",
+    "convrec-text",
+    "convrec-formats",
+    "convrec-cloning",
+    "convrec-world",
+];
 
 /// Crates that must not know texts, directly or through others.
 const WITHOUT_TEXT: &[&str] =
