@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rank-grpo", &[]),
     ("convrec-catalog", &["convrec-core"]),
     ("convrec-text", &["convrec-core"]),
+    ("convrec-formats", &["convrec-core", "convrec-text"]),
     ("convrec-policy", &["convrec-kernels"]),
     ("convrec-cloning", &["convrec-catalog", "convrec-core", "convrec-text"]),
     ("convrec-embed", &["convrec-cloning", "convrec-core", "convrec-kernels"]),
@@ -38,8 +39,15 @@ const ARROWS: &[(&str, &[&str])] = &[
 const DEV_ONLY: &str = "convrec-testdata";
 
 /// Crates that must not know tensors, directly or through others.
-const WITHOUT_BURN: &[&str] =
-    &["convrec-core", "convrec-metrics", "convrec-catalog", "convrec-text", "convrec-cloning", "convrec-world"];
+const WITHOUT_BURN: &[&str] = &[
+    "convrec-core",
+    "convrec-metrics",
+    "convrec-catalog",
+    "convrec-text",
+    "convrec-formats",
+    "convrec-cloning",
+    "convrec-world",
+];
 
 /// Crates that must not know texts, directly or through others.
 const WITHOUT_TEXT: &[&str] =

@@ -97,7 +97,9 @@ fn read_line<T: DeserializeOwned + Check>(bytes: &[u8], is_first: bool) -> Resul
     let mut json = serde_json::Deserializer::from_str(text);
     let row: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let field = e.path().to_string();
-        (if field == "." { String::new() } else { field }, without_position(e.inner()))
+        // What serde calls the place where a cut line ends.
+        let field = field.strip_suffix('?').unwrap_or(&field).trim_end_matches('.');
+        (field.to_string(), without_position(e.inner()))
     })?;
     json.end().map_err(|e| (String::new(), without_position(&e)))?;
     row.check().map_err(|(field, problem)| (field.into(), problem))?;
@@ -163,7 +165,8 @@ mod tests {
             (example(user, "[[\"Heat\",\"1995\"]]"), "field `seen[0][1]`: invalid type: string"),
             (example(user, "[]"), "field `list`: no items"),
             ("{\"id\":\"a\"}".into(), "missing field `dialog`"),
-            ("{\"id\":".into(), "line 1"),
+            ("{\"id\":".into(), "line 1, field `id`: EOF while parsing a value at column 6"),
+            ("{\"id\":\"a\"".into(), "line 1: EOF while parsing an object at column 9"),
             ("   \n".into(), "holds no line with data"),
         ] {
             let message = error::<Demonstration>(text.as_bytes());

@@ -6,7 +6,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 
 use crate::authors::AuthorsRow;
-use crate::cells;
+use crate::cells::{self, caught};
 use crate::error::{At, Error, Place};
 
 /// Bytes that are read at a time. A batch that is longer is put together as its bytes come, so that a damaged length asks
@@ -62,7 +62,7 @@ impl<R: Read> Stream<R> {
                 }
                 return Ok(None);
             }
-            let batch = self.decoder.decode(&mut self.chunk).map_err(|e| self.damaged(e.to_string()))?;
+            let batch = caught(|| self.decoder.decode(&mut self.chunk)).map_err(|e| self.damaged(e))?;
             if let Some(batch) = batch {
                 let rows = cells::rows(&batch, self.rows, &self.name);
                 self.rows += rows.len();

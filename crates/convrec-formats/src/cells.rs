@@ -15,6 +15,19 @@ use crate::error::{At, Error, Place};
 /// The columns that are looked at.
 pub(crate) const COLUMNS: [&str; 4] = ["prompt", "completion", "groundtruth_with_release_year", "seen_titles"];
 
+/// What `decode` returns, or its error. Arrow's decoders check most of what a file says, and panic at the rest: a panic
+/// is an error of the file as well. (Rust's panic hook still prints it.)
+pub(crate) fn caught<T, E: std::fmt::Display>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    // Nothing of what was decoded is used after an error.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)) {
+        Ok(result) => result.map_err(|e| e.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            Err(text.unwrap_or("its decoder gave up").into())
+        }
+    }
+}
+
 /// The rows of a batch whose first row is row `first` of the file.
 pub(crate) fn rows(batch: &RecordBatch, first: usize, file: &str) -> Vec<Row> {
     (0..batch.num_rows()).map(|row| read(batch, row, Place::new(file, At::Row(first + row)))).collect()

@@ -6,7 +6,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::ChunkReader;
 
 use crate::authors::AuthorsRow;
-use crate::cells;
+use crate::cells::{self, caught};
 use crate::error::{At, Error, Place};
 
 /// Rows that are decoded at a time.
@@ -28,13 +28,13 @@ pub fn rows<R: ChunkReader + 'static>(
             Error::bad(Place::new(&name, At::Row(rows)), format!("this is no whole parquet file: {e}"))
         }
     };
-    let (mut reader, failure) = match open(file) {
+    let (mut reader, failure) = match caught(|| open(file)) {
         Ok(reader) => (Some(reader), None),
-        Err(e) => (None, Some(damaged(0, e.to_string()))),
+        Err(e) => (None, Some(damaged(0, e))),
     };
     let mut rows = 0;
     let batches = std::iter::from_fn(move || {
-        let batch = reader.as_mut()?.next()?;
+        let batch = reader.as_mut().and_then(|reader| caught(|| reader.next().transpose()).transpose())?;
         Some(match batch {
             Ok(batch) => {
                 let read = cells::rows(&batch, rows, &name);
@@ -43,7 +43,7 @@ pub fn rows<R: ChunkReader + 'static>(
             }
             Err(e) => {
                 reader = None;
-                vec![Err(damaged(rows, e.to_string()))]
+                vec![Err(damaged(rows, e))]
             }
         })
     });

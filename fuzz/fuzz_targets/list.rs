@@ -1,0 +1,39 @@
+//! Any text is a list of some items: every line is accounted for, and every token has the rank of its line.
+#![no_main]
+
+use convrec_text::parse::parse_reference;
+use convrec_text::segments::{END, NO_RANK, Segmentation};
+use convrec_text::{ListFormat, Style, Years};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    // The first byte says where tokens end; tokens may cut characters.
+    let Some((&width, bytes)) = data.split_first() else { return };
+    let text = String::from_utf8_lossy(bytes);
+    parse_reference(&text);
+    for years in [Years::Required, Years::Optional] {
+        let format = ListFormat { style: Style::Plain, years };
+        let list = format.parse(&text);
+        let blank = |line: &&str| {
+            !line.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)).is_empty()
+        };
+        assert_eq!(list.entries.len() + list.unparsed.len(), text.split('\n').filter(blank).count());
+        for entry in &list.entries {
+            assert!(!entry.item.title.is_empty());
+            assert!(text[entry.span.clone()].contains(entry.item.title.as_str()));
+        }
+        let tokens: Vec<&[u8]> = text.as_bytes().chunks(width.clamp(1, 9).into()).collect();
+        for ended in [false, true] {
+            let segments = Segmentation::OneParse.segment(&list, tokens.iter().copied(), ended);
+            assert_eq!((segments.ranks.len(), segments.items), (tokens.len(), list.entries.len()));
+            let in_range = |&rank: &i32| rank == NO_RANK || rank == END || (0..segments.items as i32).contains(&rank);
+            assert!(segments.ranks.iter().all(in_range));
+            segments.ending(20);
+        }
+        Segmentation::Reference.segment(&list, tokens.iter().copied(), false);
+        // What was read can be written, one line each.
+        let items: Vec<_> = list.items().cloned().collect();
+        let again = format.parse(&format.render(&items));
+        assert_eq!(again.entries.len() + again.unparsed.len(), items.len());
+    }
+});

@@ -1,0 +1,12 @@
+//! Pickles: rows or an error that names the byte or the row, and titles at most so many times as long as the file.
+#![no_main]
+
+use convrec_formats::pickle;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    match pickle::items(data, "f") {
+        Ok(rows) => assert!(rows.iter().map(|(_, row)| row.title.len()).sum::<usize>() <= 16 * data.len()),
+        Err(error) => assert!(error.to_string().starts_with("f, ")),
+    }
+});
