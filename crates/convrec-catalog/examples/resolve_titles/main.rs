@@ -54,19 +54,32 @@ fn tables(judged: &[Judged<'_>]) {
 
     println!("\n| confidence | names | in that range right |\n|---|---|---|");
     for low in [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98] {
-        let high = if low < 0.9 { low + 0.1 } else if low < 0.95 { 0.98 } else { 1.01 };
-        let inside: Vec<&&Judged> = test.iter().filter(|j| j.guess.best.is_some() && (low..high).contains(&j.guess.confidence)).collect();
+        let high = if low < 0.9 {
+            low + 0.1
+        } else if low < 0.95 {
+            0.98
+        } else {
+            1.01
+        };
+        let inside: Vec<&&Judged> =
+            test.iter().filter(|j| j.guess.best.is_some() && (low..high).contains(&j.guess.confidence)).collect();
         let right = inside.iter().filter(|j| j.guess.best == j.query.answer).count() as f64 / inside.len() as f64;
         let mean = inside.iter().map(|j| j.guess.confidence).sum::<f64>() / inside.len() as f64;
         println!("| {mean:.3} | {} | {right:.3} |", inside.len());
     }
-    println!("\n| threshold | training: right decisions | test | recall | precision | false accepts |\n|---|---|---|---|---|---|");
+    println!(
+        "\n| threshold | training: right decisions | test | recall | precision | false accepts |\n|---|---|---|---|---|---|"
+    );
     for threshold in [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
         let of = |training| Counts::of(judged.iter().filter(move |j| j.query.training == training), threshold);
         let (train, test) = (of(true), of(false));
         println!(
             "| {threshold} | {:.4} | {:.4} | {:.3} | {:.3} | {:.3} |",
-            train.accuracy(), test.accuracy(), test.recall(), test.precision(), test.false_accept_rate()
+            train.accuracy(),
+            test.accuracy(),
+            test.recall(),
+            test.precision(),
+            test.false_accept_rate()
         );
     }
 }
@@ -88,11 +101,17 @@ fn wrong(sets: &[QuerySet]) {
         for judged in judge::guesses(std::slice::from_ref(set)) {
             let id = judged.guess.at_least(CONFIDENT);
             if id != judged.query.answer {
-                let name = |id: Option<convrec_core::ItemId>| id.map_or("-".into(), |id| set.catalog[id].item().to_string());
+                let name =
+                    |id: Option<convrec_core::ItemId>| id.map_or("-".into(), |id| set.catalog[id].item().to_string());
                 let half = if judged.query.training { "training" } else { "test" };
                 println!(
                     "{half}\t{}\t{}\t{}\tis {}\tguessed {} {:.2}",
-                    set.source, judged.query.category, judged.query.name, name(judged.query.answer), name(judged.guess.best), judged.guess.confidence
+                    set.source,
+                    judged.query.category,
+                    judged.query.name,
+                    name(judged.query.answer),
+                    name(judged.guess.best),
+                    judged.guess.confidence
                 );
             }
         }

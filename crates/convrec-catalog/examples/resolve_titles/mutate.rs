@@ -7,14 +7,36 @@ use rand_chacha::ChaCha8Rng;
 const ROMAN: [&str; 11] = ["", "", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X"];
 const SPELLED: [&str; 11] = ["", "", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten"];
 const ACCENTS: [(&str, &str); 19] = [
-    ("áàâãäåāă", "a"), ("ÁÀÂÃÄÅ", "A"), ("éèêëēěę", "e"), ("ÉÈÊË", "E"), ("íìîïī", "i"), ("Í", "I"), ("óòôõöøō", "o"),
-    ("ÓÖØ", "O"), ("úùûüū", "u"), ("ÚÜ", "U"), ("çćč", "c"), ("ÇČ", "C"), ("ñń", "n"), ("šşś", "s"), ("Š", "S"),
-    ("žź", "z"), ("ýÿ", "y"), ("łŁ", "l"), ("ß", "ss"),
+    ("áàâãäåāă", "a"),
+    ("ÁÀÂÃÄÅ", "A"),
+    ("éèêëēěę", "e"),
+    ("ÉÈÊË", "E"),
+    ("íìîïī", "i"),
+    ("Í", "I"),
+    ("óòôõöøō", "o"),
+    ("ÓÖØ", "O"),
+    ("úùûüū", "u"),
+    ("ÚÜ", "U"),
+    ("çćč", "c"),
+    ("ÇČ", "C"),
+    ("ñń", "n"),
+    ("šşś", "s"),
+    ("Š", "S"),
+    ("žź", "z"),
+    ("ýÿ", "y"),
+    ("łŁ", "l"),
+    ("ß", "ss"),
 ];
 /// What editions add to a title; the work stays the same.
 const EDITIONS: [&str; 8] = [
-    ": Director's Cut", ": A Novel", " (Extended Edition)", ": Special Edition", " (Unabridged)", " - The Complete Edition",
-    " (Remastered)", ": Collector's Edition",
+    ": Director's Cut",
+    ": A Novel",
+    " (Extended Edition)",
+    ": Special Edition",
+    " (Unabridged)",
+    " - The Complete Edition",
+    " (Remastered)",
+    ": Collector's Edition",
 ];
 const SEQUELS: [&str; 8] = [" 2", " II", " III", ": Part Two", " 3", ": Chapter 2", " Part II", ", Vol. 2"];
 
@@ -44,7 +66,10 @@ pub fn punctuation(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
 }
 
 pub fn and(title: &str, _: &mut ChaCha8Rng) -> Option<String> {
-    changed_only(title, if title.contains(" & ") { title.replace(" & ", " and ") } else { title.replace(" and ", " & ") })
+    changed_only(
+        title,
+        if title.contains(" & ") { title.replace(" & ", " and ") } else { title.replace(" and ", " & ") },
+    )
 }
 
 /// A number behind the first word in digits, roman or spelled.
@@ -53,9 +78,9 @@ pub fn numeral(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     let value = |word: &str| {
         let word = word.trim_end_matches(':');
         let roman = ROMAN.iter().position(|&r| !r.is_empty() && r.len() > 1 && r == word);
-        roman.or_else(|| SPELLED.iter().position(|&s| !s.is_empty() && s == word)).or_else(|| {
-            word.parse().ok().filter(|n| (2..=10).contains(n))
-        })
+        roman
+            .or_else(|| SPELLED.iter().position(|&s| !s.is_empty() && s == word))
+            .or_else(|| word.parse().ok().filter(|n| (2..=10).contains(n)))
     };
     let place = (1..words.len()).find(|&place| value(&words[place]).is_some())?;
     let n = value(&words[place])?;
@@ -65,7 +90,8 @@ pub fn numeral(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
 }
 
 pub fn accents(title: &str, _: &mut ChaCha8Rng) -> Option<String> {
-    let plain = |c: char| ACCENTS.iter().find(|(from, _)| from.contains(c)).map_or(c.to_string(), |(_, to)| to.to_string());
+    let plain =
+        |c: char| ACCENTS.iter().find(|(from, _)| from.contains(c)).map_or(c.to_string(), |(_, to)| to.to_string());
     changed_only(title, title.chars().map(plain).collect())
 }
 
@@ -74,8 +100,10 @@ pub fn without_subtitle(title: &str) -> Option<String> {
     let at = [": ", " - ", " – ", "; ", " ("].iter().filter_map(|mark| title.find(mark)).min()?;
     let (head, rest) = title.split_at(at);
     let head = head.trim_end_matches(" or").trim();
-    let numbered = |word: &str| word.chars().any(|c| c.is_ascii_digit()) || ROMAN[2..].contains(&word) || SPELLED.contains(&word);
-    let rest_has_number = rest.split([' ', ':', ')', '.']).any(|word| word == "One" || word == "I" || !word.is_empty() && numbered(word));
+    let numbered =
+        |word: &str| word.chars().any(|c| c.is_ascii_digit()) || ROMAN[2..].contains(&word) || SPELLED.contains(&word);
+    let rest_has_number =
+        rest.split([' ', ':', ')', '.']).any(|word| word == "One" || word == "I" || !word.is_empty() && numbered(word));
     (head.chars().filter(|c| c.is_alphanumeric()).count() >= 3 && !rest_has_number).then(|| head.to_string())
 }
 
@@ -86,7 +114,8 @@ pub fn edition(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
 /// One letter missing, doubled, replaced, or changed with the next.
 pub fn typo(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     let mut letters: Vec<char> = title.chars().collect();
-    let places: Vec<usize> = (1..letters.len()).filter(|&p| letters[p - 1].is_alphabetic() && letters[p].is_alphabetic()).collect();
+    let places: Vec<usize> =
+        (1..letters.len()).filter(|&p| letters[p - 1].is_alphabetic() && letters[p].is_alphabetic()).collect();
     if places.len() < 5 {
         return None;
     }

@@ -60,14 +60,20 @@ fn squashed(title: &str) -> String {
 /// What the titles of a series begin with: all before a colon, a dash, a bracket or a number.
 fn series(title: &str) -> String {
     let head = title.split([':', '(', ';']).next().unwrap().split(" - ").next().unwrap().split(" – ").next().unwrap();
-    let is_number = |word: &str| word.chars().any(|c| c.is_ascii_digit()) || ["II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "Part"].contains(&word);
-    let words: Vec<&str> = head.split(' ').enumerate().take_while(|(n, word)| *n == 0 || !is_number(word)).map(|(_, word)| word).collect();
+    let is_number = |word: &str| {
+        word.chars().any(|c| c.is_ascii_digit())
+            || ["II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "Part"].contains(&word)
+    };
+    let words: Vec<&str> =
+        head.split(' ').enumerate().take_while(|(n, word)| *n == 0 || !is_number(word)).map(|(_, word)| word).collect();
     squashed(&words.join(" "))
 }
 
 /// The two halves: names of one series go together.
 fn in_training(title: &str) -> bool {
-    let hash = series(title).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = series(title)
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     (hash >> 20) % 2 == 0
 }
 
@@ -164,7 +170,9 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
         ("accents", mutate::accents),
         ("typo", mutate::typo),
         ("edition added", mutate::edition),
-        ("two at once", |title, rng| mutate::typo(&mutate::punctuation(title, rng).or_else(|| mutate::article(title, rng))?, rng)),
+        ("two at once", |title, rng| {
+            mutate::typo(&mutate::punctuation(title, rng).or_else(|| mutate::article(title, rng))?, rng)
+        }),
     ];
     let mut titled: HashMap<String, Vec<ItemId>> = HashMap::new();
     let mut headed: HashMap<String, Vec<ItemId>> = HashMap::new();
@@ -184,7 +192,8 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
         let alone = titled[&squashed(&item.title)].len() == 1;
         for (category, rewrite) in WAYS {
             // Half of the names without a year; some of the years are the next ones.
-            let nearly = |year: i32| if alone && rng.random_bool(0.15) { year + [-1, 1][rng.random_range(0..2)] } else { year };
+            let nearly =
+                |year: i32| if alone && rng.random_bool(0.15) { year + [-1, 1][rng.random_range(0..2)] } else { year };
             let year = item.year.map(nearly).filter(|_| !alone || rng.random_bool(0.5));
             let Some(title) = rewrite(&item.title, rng) else { continue };
             let is_another = titled.get(&squashed(&title)).is_some_and(|ids| ids.len() > 1 || ids[0] != id);
@@ -196,10 +205,10 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
             let year = item.year.filter(|_| rng.random_bool(0.7));
             let key = squashed(&head);
             let others: Vec<ItemId> = headed[&key].iter().copied().filter(|other| *other != id).collect();
-            let far = |other: &ItemId| years_apart(year, catalog[*other].year).is_some_and(|years| years > 2);
+            let of_another_year = |other: &ItemId| years_apart(year, catalog[*other].year).is_some_and(|years| years > 0);
             // "Smurfs" where there is "The Smurfs" too means that, whatever it was made from.
             if !titled.contains_key(&key) {
-                add("subtitle dropped", head, year, others.iter().all(far).then_some(id));
+                add("subtitle dropped", head, year, others.iter().all(of_another_year).then_some(id));
             }
         }
         if let Some(year) = item.year {
@@ -207,13 +216,16 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
                 add("wrong year", item.title.clone(), Some(mutate::wrong_year(year, rng)), Some(id));
             }
             let sharing = &titled[&squashed(&item.title)];
-            if sharing.iter().all(|&other| other == id || years_apart(Some(year), catalog[other].year).is_some_and(|years| years > 2)) {
+            if sharing.iter().all(|&other| {
+                other == id || years_apart(Some(year), catalog[other].year).is_some_and(|years| years > 2)
+            }) {
                 add("year in title", mutate::year_in_title(&item.title, year, rng), None, Some(id));
             }
         }
         if let Some(title) = mutate::sequel(&item.title, rng).filter(|title| !titled.contains_key(&squashed(title))) {
             let year = item.year.filter(|_| rng.random_bool(0.5)).map(|year| year + rng.random_range(1..5));
-            if rng.random_bool(0.3) && series(&item.title) == squashed(&item.title) && by_series_is_alone(catalog, item) {
+            if rng.random_bool(0.3) && series(&item.title) == squashed(&item.title) && by_series_is_alone(catalog, item)
+            {
                 add("sequel made up", title, year, None);
             }
         }
@@ -237,9 +249,15 @@ fn elsewhere(catalog: &Catalog, items: Vec<CatalogItem>, queries: &mut Vec<Query
     }
     for item in items.iter().map(CatalogItem::item) {
         let Some(same_year) = item.year.and_then(|year| by_year.get(&year)) else { continue };
-        let same: Vec<ItemId> = same_year.iter().filter(|(_, other)| may_be_same(&item, other)).map(|(id, _)| *id).collect();
+        let same: Vec<ItemId> =
+            same_year.iter().filter(|(_, other)| may_be_same(&item, other)).map(|(id, _)| *id).collect();
         if let [answer] = same[..] {
-            queries.push(Query { category: "another catalog's", training: in_training(&item.title), name: item, answer: Some(answer) });
+            queries.push(Query {
+                category: "another catalog's",
+                training: in_training(&item.title),
+                name: item,
+                answer: Some(answer),
+            });
         }
     }
 }
@@ -268,7 +286,10 @@ pub fn name_in(line: &str) -> Option<Item> {
     let (number, rest) = line.trim().split_once(['.', ')'])?;
     number.parse::<u32>().ok()?;
     let rest = rest.trim();
-    let year = rest.strip_suffix(')').and_then(|inner| inner.rsplit_once(" (")).and_then(|(title, year)| Some((title, year.parse().ok()?)));
+    let year = rest
+        .strip_suffix(')')
+        .and_then(|inner| inner.rsplit_once(" ("))
+        .and_then(|(title, year)| Some((title, year.parse().ok()?)));
     Some(year.map_or_else(|| Item::new(rest, None), |(title, year)| Item::new(title, Some(year))))
 }
 
@@ -277,7 +298,8 @@ pub fn lines() -> Option<HashMap<(String, usize), Item>> {
     let text = std::fs::read_to_string(data_path("teacher/inspired_gpt4.jsonl")?).unwrap();
     let answers = text.lines().map(|line| serde_json::from_str::<Answer>(line).unwrap());
     let of = |answer: Answer| -> Vec<_> {
-        let named = answer.raw.lines().enumerate().filter_map(|(n, line)| Some(((answer.id.clone(), n), name_in(line)?)));
+        let named =
+            answer.raw.lines().enumerate().filter_map(|(n, line)| Some(((answer.id.clone(), n), name_in(line)?)));
         named.collect()
     };
     Some(answers.flat_map(of).collect())

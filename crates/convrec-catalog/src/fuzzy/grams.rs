@@ -74,7 +74,6 @@ impl Grams {
         }
         touched
     }
-
 }
 
 /// The distinct trigrams of a text without its spaces, an edge before and behind it.

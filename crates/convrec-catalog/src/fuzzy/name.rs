@@ -90,7 +90,8 @@ impl Name {
     pub(super) fn read(title: &str, year: Option<i32>) -> Self {
         let (title, remnant) = without_year(title);
         let title = article_in_front(title);
-        let mut pieces: Vec<Vec<String>> = pieces(&title).into_iter().map(words).filter(|words| !words.is_empty()).collect();
+        let mut pieces: Vec<Vec<String>> =
+            pieces(&title).into_iter().map(words).filter(|words| !words.is_empty()).collect();
         // "Director's Cut" is no part of a title that has another.
         while pieces.len() > 1 && pieces[pieces.len() - 1].iter().all(|word| EDITION.contains(&word.as_str())) {
             pieces.pop();
@@ -104,7 +105,7 @@ impl Name {
                 views.add(Part::Later, &[first, last], &[]);
                 views.add(Part::First, &[first, &middle.concat()], &[last.clone()]);
             }
-        } 
+        }
         if let Some(owned) = without_owner(&title) {
             views.add(Part::Later, &[&words(owned)], &[]);
         }
@@ -222,7 +223,8 @@ fn ascii(text: &str) -> String {
 fn number(word: &str, behind: bool, after_counter: bool) -> Option<usize> {
     let spelled = || NUMBERS.iter().position(|number| *number == word).filter(|&n| n > 1 || after_counter);
     // A lone I, V or X is a number only where something is counted: "Malcolm X", "V for Vendetta", "Batman v Superman".
-    let roman = || ROMAN.iter().position(|number| *number == word).filter(|_| after_counter || behind && word.len() > 1);
+    let roman =
+        || ROMAN.iter().position(|number| *number == word).filter(|_| after_counter || behind && word.len() > 1);
     if word.is_empty() { None } else { spelled().or_else(roman) }
 }
 
@@ -271,7 +273,13 @@ mod tests {
     fn parts_can_stand_for_the_whole() {
         assert_eq!(
             views("Star Wars: Episode V - The Empire Strikes Back"),
-            ["star wars episode 5 the empire strikes back", "star wars", "empire strikes back", "star wars the empire strikes back"]
+            [
+                "star wars episode 5 the empire strikes back",
+                "star wars",
+                "empire strikes back",
+                "star wars the empire strikes back",
+                "star wars episode 5"
+            ]
         );
         assert_eq!(views("Dr. Strangelove or: How I Learned to Stop Worrying")[1], "doctor strangelove");
         assert_eq!(views("Moby-Dick; or, The Whale")[1], "moby dick");
