@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::ops::Index;
 use std::path::Path;
 
@@ -6,6 +5,7 @@ use convrec_core::jsonl::{self, Check};
 use convrec_core::{CatalogItem, Item, ItemId};
 
 use crate::normalise;
+use crate::title_index::TitleIndex;
 
 /// How far a named year may lie from the catalog's: two years, as in the paper's evaluation.
 pub const YEAR_TOLERANCE: u32 = 2;
@@ -56,8 +56,7 @@ pub enum CatalogError {
 #[derive(Debug, Clone)]
 pub struct Catalog {
     items: Vec<CatalogItem>,
-    /// Ids by normalised title, each list in order.
-    by_title: HashMap<String, Vec<ItemId>>,
+    by_title: TitleIndex,
 }
 
 impl Catalog {
@@ -69,19 +68,18 @@ impl Catalog {
         if items.is_empty() {
             return Err(CatalogError::Empty);
         }
-        let mut by_title: HashMap<String, Vec<ItemId>> = HashMap::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            if item.check().is_err() {
-                return Err(CatalogError::BlankTitle { place: index + 1 });
-            }
-            let sharing = by_title.entry(normalise(&item.title)).or_default();
-            let equal = |id: &&ItemId| is_named(&items[id.index()], &item.title, item.year);
-            if let Some(id) = sharing.iter().find(equal) {
-                return Err(CatalogError::Duplicate { first: id.index() + 1, second: index + 1, item: item.item() });
-            }
-            sharing.push(ItemId(u32::try_from(index).expect("a catalog has fewer than 2^32 items")));
+        if let Some(blank) = items.iter().position(|item| item.check().is_err()) {
+            return Err(CatalogError::BlankTitle { place: blank + 1 });
         }
-        Ok(Self { items, by_title })
+        let by_title = TitleIndex::new(&items);
+        match by_title.first_duplicate(&items) {
+            Some((first, second)) => Err(CatalogError::Duplicate {
+                first: first.index() + 1,
+                second: second.index() + 1,
+                item: items[second.index()].item(),
+            }),
+            None => Ok(Self { items, by_title }),
+        }
     }
 
     /// Reads a catalog file: one [`CatalogItem`] a line.
@@ -117,7 +115,7 @@ impl Catalog {
 
     /// The items with this title once both are [normalised](normalise()), in order; none where there is no such title.
     pub fn find_normalised(&self, title: &str) -> &[ItemId] {
-        self.by_title.get(&normalise(title)).map_or(&[], Vec::as_slice)
+        self.by_title.find(&normalise(title), &self.items)
     }
 }
 

@@ -39,10 +39,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers. To *find* items rather than
-//! to recognise them, there are [`Bm25`] (by words) and [`Embeddings`] (by meaning), with one [`top_k`].
+//! **Messy names.** Models and people write titles otherwise than a catalog does. [`FuzzyIndex::resolve`] takes what the exact
+//! rules find, and else the item most alike, with a confidence; where nothing is alike enough, or two items are, the
+//! confidence is low, and asking for [`CONFIDENT`] gives none:
 //!
-//! Everything here is exact and deterministic. The crate knows nothing of prompts, tokens or models.
+//! ```
+//! use convrec_catalog::{CONFIDENT, Catalog, FuzzyIndex, YEAR_TOLERANCE};
+//! use convrec_core::{Item, jsonl};
+//!
+//! let lines = r#"
+//!     {"title": "The Godfather", "year": 1972}
+//!     {"title": "Amélie", "year": 2001}
+//!     {"title": "Gladiator", "year": 2000}
+//!     {"title": "Star Wars: Episode IV - A New Hope", "year": 1977}"#;
+//! let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
+//! let names = FuzzyIndex::new(&catalog);
+//! let title = |title: &str, year: Option<i32>| {
+//!     let guess = names.resolve(&Item::new(title, year), YEAR_TOLERANCE);
+//!     guess.at_least(CONFIDENT).map(|id| catalog[id].title.as_str())
+//! };
+//!
+//! assert_eq!(title("Godfather, The", Some(1972)), Some("The Godfather"));
+//! assert_eq!(title("AMELIE", None), Some("Amélie"));
+//! assert_eq!(title("Star Wars", Some(1977)), Some("Star Wars: Episode IV - A New Hope"));
+//! assert_eq!(title("Gladiator II", Some(2024)), None);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers. To *find* items rather than
+//! to recognise them, there are [`Bm25`] (by words) and [`Embeddings`] (by meaning, in memory or mapped from
+//! a file), with one [`top_k`].
+//!
+//! Everything here is deterministic. The crate knows nothing of prompts, tokens or models.
 
 mod bm25;
 mod catalog;
@@ -55,6 +83,7 @@ mod resolve;
 pub mod rewards;
 #[cfg(test)]
 mod testing;
+mod title_index;
 mod top_k;
 
 pub use bm25::{Bm25, ENGLISH_STOP_WORDS};

@@ -23,6 +23,13 @@ pub fn top_k<S: Copy + Into<f64>>(scores: &[S], k: usize) -> Vec<(ItemId, S)> {
     ids.into_iter().map(|id| (ItemId(id), scores[id as usize])).collect()
 }
 
+/// Leaves the `k` best of `found`, best first, by the order of [`top_k`].
+pub(crate) fn keep_best(found: &mut Vec<(ItemId, f32)>, k: usize) {
+    found.sort_unstable_by_key(|(id, _)| *id);
+    let scores: Vec<f32> = found.iter().map(|(_, score)| *score).collect();
+    *found = top_k(&scores, k).into_iter().map(|(place, _)| found[place.index()]).collect();
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

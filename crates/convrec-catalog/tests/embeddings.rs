@@ -2,7 +2,7 @@
 
 use convrec_catalog::{Embeddings, EmbeddingsError};
 use convrec_core::ItemId;
-use ndarray::{Array2, arr1, arr2};
+use ndarray::{Array2, Axis, arr1, arr2};
 use proptest::prelude::*;
 
 const WIDTH: usize = 37;
@@ -74,8 +74,81 @@ fn rows_must_be_unit_vectors() {
     let message = |rows| Embeddings::new(rows).unwrap_err().to_string();
     assert!(message(arr2(&[[1.0, 0.0], [3.0, 4.0]])).starts_with("row 1 (from 0) of the embeddings has length 5;"));
     assert!(message(arr2(&[[f32::NAN, 1.0]])).contains("length NaN"));
-    assert_eq!(Embeddings::new(Array2::zeros((0, 3))).unwrap_err(), EmbeddingsError::Empty { rows: 0, width: 3 });
+    assert!(matches!(Embeddings::new(Array2::zeros((0, 3))), Err(EmbeddingsError::Empty { rows: 0, width: 3 })));
     assert!(message(Array2::zeros((2, 0))).contains("shape [2, 0]"));
+}
+
+/// Writes the rows in blocks of 3, and opens them.
+fn mapped(rows: &Array2<f32>) -> Embeddings {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.safetensors");
+    let blocks = rows.axis_chunks_iter(Axis(0), 3).map(|block| block.to_owned());
+    Embeddings::write(&path, [rows.nrows(), rows.ncols()], blocks).unwrap();
+    Embeddings::open(&path).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn a_file_holds_what_was_written(rows in coarse_rows(60), queries in coarse_rows(9), k in 0..70_usize) {
+        let (owned, mapped) = (Embeddings::new(rows.clone()).unwrap(), mapped(&rows));
+        prop_assert_eq!(mapped.rows(), rows);
+        prop_assert_eq!(mapped.top_k_batch(queries.view(), k), owned.top_k_batch(queries.view(), k));
+    }
+}
+
+/// Blocks of items are searched apart: across their borders nothing is lost, and ties go to the lower id.
+#[test]
+fn blocks_of_items_are_merged() {
+    const COUNT: usize = 20_000;
+    let row = |n: usize| if n % 5_000 == 4_999 { [1.0, 0.0] } else { [0.6, 0.8] };
+    let rows = Array2::from_shape_vec((COUNT, 2), (0..COUNT).flat_map(row).collect()).unwrap();
+    let items = Embeddings::new(rows).unwrap();
+    let query = arr2(&[[1.0, 0.0]]);
+    let expected: Vec<(ItemId, f32)> = [4_999, 9_999, 14_999, 19_999]
+        .map(|id| (ItemId(id), 1.0))
+        .into_iter()
+        .chain([0, 1].map(|id| (ItemId(id), 0.6)))
+        .collect();
+    assert_eq!(items.top_k(query.row(0), 6), expected);
+    assert_eq!(items.top_k_batch(query.view(), 6), [expected]);
+    assert_eq!(items.top_k(query.row(0), COUNT + 1).len(), COUNT);
+}
+
+#[test]
+fn bad_files_are_refused_and_former_ones_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.safetensors");
+    let good = arr2(&[[1.0, 0.0], [0.0, 1.0]]);
+    Embeddings::write(&path, [2, 2], [good.clone()]).unwrap();
+    let refused = |shape, blocks: Vec<Array2<f32>>| Embeddings::write(&path, shape, blocks).unwrap_err().to_string();
+    assert!(refused([3, 2], vec![good.clone()]).starts_with("2 rows came; expected embeddings of shape [3, 2]"));
+    assert!(refused([1, 2], vec![good.clone()]).contains("2 rows came, or more"));
+    assert!(refused([2, 3], vec![good.clone()]).contains("rows of 2"));
+    assert!(
+        refused([4, 2], vec![good.clone(), good.clone() * 2.0])
+            .starts_with("row 2 (from 0) of the embeddings has length 2")
+    );
+    assert!(refused([0, 2], vec![]).contains("shape [0, 2]"));
+    assert_eq!(Embeddings::open(&path).unwrap().rows(), good);
+
+    let bytes = std::fs::read(&path).unwrap();
+    let changed = |bytes: &[u8]| {
+        let path = folder.path().join("changed.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        Embeddings::open(&path).unwrap_err().to_string()
+    };
+    let length = bytes.len();
+    assert!(changed(&bytes[..length - 1]).contains("is no safetensors file"));
+    assert!(changed(b"").contains("changed.safetensors"));
+    assert!(changed(&[&bytes[..length - 4], &2.0_f32.to_le_bytes()].concat()).contains("row 1 (from 0)"));
+    let text = |from: &str, to: &str| {
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
+    };
+    assert!(changed(&text("embeddings", "somethings")).contains("has no matrix `embeddings`"));
+    assert!(changed(&text("F32", "I32")).contains("is of I32; expected F32"));
+    assert!(changed(&text("[2,2]", "[4]  ")).contains("has shape [4]"));
+    assert!(Embeddings::open(folder.path().join("none")).unwrap_err().to_string().contains("cannot read"));
 }
 
 #[test]

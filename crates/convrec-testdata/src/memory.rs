@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, which counts. To be the `#[global_allocator]` of a test binary with one test.
+/// The system's allocator, which counts. To be the `#[global_allocator]` of a test binary with one test, or of a benchmark.
 pub struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -31,4 +31,11 @@ pub fn peak(f: impl FnOnce()) -> f64 {
     PEAK.store(before, Ordering::Relaxed);
     f();
     (PEAK.load(Ordering::Relaxed) - before) as f64 / 1e6
+}
+
+/// What `f` makes, and the bytes that it holds of it.
+pub fn held<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    let before = HELD.load(Ordering::Relaxed);
+    let made = f();
+    (made, HELD.load(Ordering::Relaxed) - before)
 }

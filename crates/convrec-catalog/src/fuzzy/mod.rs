@@ -1,4 +1,10 @@
 //! Messy names: which item is meant, how surely, and when to say none.
+//!
+//! A title is read as plain words ([`name`]): no accents, marks and articles, numbers as digits, and besides the whole its
+//! parts before and behind a colon and the like. An inverted index of trigrams ([`grams`]) finds the readings most like
+//! those of a name; each pair is described by a few numbers ([`likeness`]), and a conditional logit turns these into a
+//! confidence: with the score s of each candidate, exp(s) / (1 + sum of exp(s) over all candidates), where 1 stands for
+//! "none of them". So a close runner-up takes its share away, as does a name that is like nothing.
 
 mod grams;
 mod likeness;
@@ -96,7 +102,8 @@ impl<'c> FuzzyIndex<'c> {
 
     /// Which item a name means: by [`Catalog::resolve`] where that finds one, else the item most alike.
     ///
-    /// Where the exact rules find several items, there is no guess.
+    /// Where the exact rules find several items, there is no guess. A title whose year is more than `year_tolerance` off is
+    /// as often a remake as a mistake: its confidence is about a third.
     pub fn resolve(&self, item: &Item, year_tolerance: u32) -> Guess {
         match self.catalog.resolve(item, year_tolerance) {
             Resolution::NotFound => self.guess(item),

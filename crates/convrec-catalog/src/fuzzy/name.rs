@@ -277,7 +277,8 @@ mod tests {
                 "star wars episode 5 the empire strikes back",
                 "star wars",
                 "empire strikes back",
-                "star wars the empire strikes back"
+                "star wars the empire strikes back",
+                "star wars episode 5"
             ]
         );
         assert_eq!(views("Dr. Strangelove or: How I Learned to Stop Worrying")[1], "doctor strangelove");

@@ -1,0 +1,131 @@
+//! What lookup costs at the size of Reddit-v2's catalog and at 10^6 items: exact, normalised and fuzzy, and the memory of
+//! the indexes.
+//!
+//! The titles are real ones where the data folder is there, else made up; those of the large catalog are put together of their
+//! words.
+
+use std::collections::HashSet;
+use std::hint::black_box;
+
+use convrec_catalog::{CONFIDENT, Catalog, FuzzyIndex, YEAR_TOLERANCE};
+use convrec_core::{CatalogItem, Item, jsonl};
+use convrec_testdata::data_path;
+use convrec_testdata::memory::{Counting, held};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const LARGE: usize = 1_000_000;
+const LOOKUPS: usize = 1000;
+
+fn titled(title: String, year: i32) -> CatalogItem {
+    CatalogItem { title, year: Some(year), genres: vec![], metadata: String::new() }
+}
+
+fn small(rng: &mut ChaCha8Rng) -> Vec<CatalogItem> {
+    if let Some(path) = data_path("catalog/reddit_v2.jsonl") {
+        return jsonl::read_file(path).unwrap();
+    }
+    const WORDS: [&str; 16] = [
+        "The",
+        "Night",
+        "of",
+        "Amélie",
+        "King",
+        "Return",
+        "Straße",
+        "Love",
+        "Dead",
+        "House",
+        "Man",
+        "Dragon",
+        "Winter",
+        "Stranger",
+        "Godfather",
+        "Summer",
+    ];
+    let words = WORDS.map(String::from);
+    put_together(&words, 7404, rng)
+}
+
+/// `n` items with different titles, of two to five of the words.
+fn put_together(words: &[String], n: usize, rng: &mut ChaCha8Rng) -> Vec<CatalogItem> {
+    let mut titles = HashSet::new();
+    let mut items = Vec::with_capacity(n);
+    while items.len() < n {
+        let count = rng.random_range(2..=5);
+        let title = (0..count).map(|_| words.choose(rng).unwrap().as_str()).collect::<Vec<_>>().join(" ");
+        if titles.insert(title.clone()) {
+            items.push(titled(title, rng.random_range(1930..2025)));
+        }
+    }
+    items
+}
+
+/// Names as the exact rules find them, without their case, and with a typo.
+fn names(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> [Vec<Item>; 3] {
+    let exact: Vec<Item> = (0..LOOKUPS).map(|_| items.choose(rng).unwrap().item()).collect();
+    let upper = exact.iter().map(|item| Item::new(item.title.to_uppercase(), item.year)).collect();
+    let mut typo = |item: &Item| {
+        let mut letters: Vec<char> = item.title.chars().collect();
+        let place = rng.random_range(0..letters.len());
+        letters[place] = 'q';
+        Item::new(letters.into_iter().collect::<String>(), item.year)
+    };
+    let typos = exact.iter().map(&mut typo).collect();
+    [exact, upper, typos]
+}
+
+fn lookup(c: &mut Criterion) {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let small = small(&mut rng);
+    let words: Vec<String> = small.iter().flat_map(|item| item.title.split(' ')).map(String::from).collect();
+    let large = put_together(&words, LARGE, &mut rng);
+    for items in [small, large] {
+        let n = items.len();
+        let (copy, of_items) = held(|| items.clone());
+        let (catalog, of_index) = held(|| Catalog::new(copy).unwrap());
+        let (index, of_fuzzy) = held(|| FuzzyIndex::new(&catalog));
+        let each = |bytes: usize| bytes as f64 / n as f64;
+        println!(
+            "{n} items, bytes an item: {:.0} the items, {:.1} the exact index, {:.0} the fuzzy index",
+            each(of_items),
+            each(of_index),
+            each(of_fuzzy)
+        );
+        let [exact, upper, typos] = names(&items, &mut rng);
+        let right = exact
+            .iter()
+            .zip(&typos)
+            .filter(|(exact, typo)| index.resolve(typo, YEAR_TOLERANCE).at_least(CONFIDENT) == catalog.find(exact));
+        println!("{n} items: {} of {LOOKUPS} typos resolved", right.count());
+
+        let mut group = c.benchmark_group(format!("{n} items"));
+        group.throughput(Throughput::Elements(LOOKUPS as u64));
+        group.bench_function("exact", |b| {
+            b.iter(|| exact.iter().filter(|name| catalog.find(black_box(name)).is_some()).count())
+        });
+        group.bench_function("normalised", |b| {
+            b.iter(|| {
+                upper.iter().filter(|name| catalog.find_within(black_box(name), YEAR_TOLERANCE).is_some()).count()
+            })
+        });
+        group.sample_size(10);
+        group.bench_function("fuzzy", |b| {
+            b.iter(|| typos.iter().filter(|name| index.resolve(black_box(name), YEAR_TOLERANCE).best.is_some()).count())
+        });
+        group.throughput(Throughput::Elements(n as u64));
+        group.bench_function("build, exact", |b| {
+            b.iter_batched(|| items.clone(), |items| Catalog::new(items).unwrap(), BatchSize::PerIteration)
+        });
+        group.bench_function("build, fuzzy", |b| b.iter(|| FuzzyIndex::new(&catalog)));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, lookup);
+criterion_main!(benches);
