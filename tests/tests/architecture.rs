@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-text", &["convrec-core"]),
     ("convrec-policy", &["convrec-kernels"]),
     ("convrec-cloning", &["convrec-catalog", "convrec-core", "convrec-text"]),
+    ("convrec-llm", &["convrec-cloning", "convrec-core"]),
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
@@ -35,8 +36,15 @@ const ARROWS: &[(&str, &[&str])] = &[
 const DEV_ONLY: &str = "convrec-testdata";
 
 /// Crates that must not know tensors, directly or through others.
-const WITHOUT_BURN: &[&str] =
-    &["convrec-core", "convrec-metrics", "convrec-catalog", "convrec-text", "convrec-cloning", "convrec-world"];
+const WITHOUT_BURN: &[&str] = &[
+    "convrec-core",
+    "convrec-metrics",
+    "convrec-catalog",
+    "convrec-text",
+    "convrec-cloning",
+    "convrec-llm",
+    "convrec-world",
+];
 
 /// Crates that must not know texts, directly or through others.
 const WITHOUT_TEXT: &[&str] =

@@ -7,7 +7,7 @@ use convrec_cloning::{CachedEmbedder, Embedder, ServiceError};
 use ndarray::Array2;
 
 /// Embeds by length, counts what it is asked, and fails from some text on.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counting {
     asked: AtomicUsize,
     fails_at: Option<&'static str>,

@@ -54,11 +54,14 @@
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
 
 mod batch;
+mod batch_results;
 mod canonical;
 mod chat;
 mod completion;
 mod embedder;
+mod halt;
 mod ledger;
+mod model_settings;
 mod pace;
 mod reply;
 mod secret;
@@ -66,11 +69,13 @@ mod server;
 mod settings;
 mod usage;
 
-pub use batch::{BatchError, BatchLimits, BatchReport, BatchWriter, read_results};
+pub use batch::{BatchError, BatchLimits, BatchWriter};
+pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;
 pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};
+pub use model_settings::{ChatSettings, EmbedderSettings, MaxTokensField};
 pub use server::Server;
-pub use settings::{Budget, ChatSettings, EmbedderSettings, MaxTokensField, ServerSettings, SettingsError};
+pub use settings::{Budget, ServerSettings, SettingsError};
 pub use usage::{Price, Tokens, Usage};
