@@ -39,6 +39,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Settings are made to be tables of a TOML file; the example `ask` reads these two:
+//!
+//! ```toml
+//! [server]
+//! base_url = "http://localhost:8000/v1"
+//! concurrency = 32
+//! budget = { max_cost = 20.0 }
+//!
+//! [chat]
+//! model = "some-model"
+//! temperature = 0.0
+//! price = { input = 0.15, output = 0.60 } # for a million tokens
+//! ```
+//!
 //! # What is promised
 //!
 //! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run. What cannot be promised: an

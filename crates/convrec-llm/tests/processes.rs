@@ -72,7 +72,7 @@ fn error_of(output: &Output) -> String {
 
 #[test]
 fn killed_again_and_again_it_goes_on() {
-    const PROMPTS: usize = 600;
+    const PROMPTS: usize = 1000;
     let server = TestServer::start(|seen| {
         thread::sleep(Duration::from_millis(10));
         echoed(seen)
