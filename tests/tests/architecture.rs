@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-policy", &["convrec-kernels"]),
     ("convrec-cloning", &["convrec-catalog", "convrec-core", "convrec-text"]),
     ("convrec-embed", &["convrec-cloning", "convrec-core", "convrec-kernels"]),
+    ("convrec-llm", &["convrec-cloning", "convrec-core"]),
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
@@ -46,6 +47,7 @@ const WITHOUT_BURN: &[&str] = &[
     "convrec-text",
     "convrec-formats",
     "convrec-cloning",
+    "convrec-llm",
     "convrec-world",
 ];
 

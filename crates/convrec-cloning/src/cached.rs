@@ -122,7 +122,7 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
         self.embedder.id()
     }
 
-    /// Asks the embedder for texts without a row alone, each once; as many calls at a time as there are callers: one.
+    /// Asks the embedder for texts without a row alone, each once. Callers on several threads wait for each other.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let keys: Vec<Key> = texts.iter().map(|text| Sha256::digest(text).into()).collect();
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,19 +1,18 @@
 //! Asks a chat model the prompts of a file, one a line, and writes the answers as JSON lines.
 //!
 //! ```sh
-//! cargo run --release -p convrec-llm --example ask -- settings.toml prompts.txt ledger.jsonl > answers.jsonl
+//! cargo run --release -p convrec-llm --example ask -- settings.toml prompts.txt ledger.jsonl answers.jsonl
 //! ```
 //!
 //! `settings.toml` has the tables `[server]` and `[chat]`. Killed, out of budget or out of disk, the same command goes on.
 
 use std::error::Error;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use convrec_cloning::{ChatModel, ChatRequest};
-use convrec_core::{Turn, files};
+use convrec_cloning::{ChatModel, ChatRequest, ServiceError};
+use convrec_core::{Turn, files, jsonl};
 use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
 
 const MAX_TOKENS: usize = 512;
@@ -26,16 +25,17 @@ struct Settings {
 }
 
 fn main() {
-    if let Err(error) = run() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(error) = run(&arguments) {
         eprintln!("error: {error}");
         std::process::exit(1);
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [settings, prompts, ledger] = arguments.as_slice() else {
-        return Err("expected three files: settings.toml prompts.txt ledger.jsonl".into());
+/// The tests run this in processes of their own.
+pub fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
+    let [settings, prompts, ledger, out] = arguments else {
+        return Err("expected four files: settings.toml prompts.txt ledger.jsonl answers.jsonl".into());
     };
     let settings: Settings = toml::from_str(&files::read_text(settings)?)?;
     let prompts = files::read_text(prompts)?;
@@ -51,25 +51,21 @@ fn run() -> Result<(), Box<dyn Error>> {
     let requests: Vec<ChatRequest> = prompts.iter().map(request).collect();
     let answers = with_progress(&model, &requests);
 
-    let mut out = std::io::stdout().lock();
-    for (prompt, answer) in prompts.iter().zip(&answers) {
-        let line = match answer {
-            Ok(answer) => serde_json::json!({ "prompt": prompt, "answer": answer }),
-            Err(error) => serde_json::json!({ "prompt": prompt, "error": error.to_string() }),
-        };
-        writeln!(out, "{line}")?;
+    let missing = answers.iter().filter(|answer| answer.is_err()).count();
+    if let Some(first) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+        eprintln!("{missing} of {} prompts have no answer; the first: {first}", prompts.len());
     }
-    match answers.iter().find_map(|answer| answer.as_ref().err()) {
-        None => Ok(()),
-        Some(first) => {
-            let missing = answers.iter().filter(|answer| answer.is_err()).count();
-            Err(format!("{missing} of {} prompts have no answer; the first: {first}", prompts.len()).into())
-        }
-    }
+    let line = |(prompt, answer): (&&str, &Result<String, _>)| match answer {
+        Ok(answer) => serde_json::json!({ "prompt": prompt, "answer": answer }),
+        Err(error) => serde_json::json!({ "prompt": prompt, "error": ServiceError::to_string(error) }),
+    };
+    let lines: Vec<_> = prompts.iter().zip(&answers).map(line).collect();
+    jsonl::write_file(out, &lines)?;
+    if missing == 0 { Ok(()) } else { Err(format!("{missing} answers are missing").into()) }
 }
 
 /// A line every second: how many are done, how fast, what it took, and what is left.
-fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, convrec_cloning::ServiceError>> {
+fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, ServiceError>> {
     let (done, start) = (AtomicUsize::new(0), Instant::now());
     let report = || {
         let (done, usage, seconds) = (done.load(Ordering::Relaxed), model.usage(), start.elapsed().as_secs_f64());

@@ -8,9 +8,11 @@ use convrec_cloning::{ChatModel, ChatRequest, Done, ServiceError};
 use crate::RequestKey;
 use crate::canonical::canonical;
 use crate::completion::{Completion, body};
+use crate::halt::{Failure, Halt, Left};
 use crate::ledger::{Ledger, Record};
-use crate::server::{Failure, Halt, Left, Question, Server};
-use crate::settings::{ChatSettings, SettingsError};
+use crate::model_settings::ChatSettings;
+use crate::server::{Question, Server};
+use crate::settings::SettingsError;
 use crate::usage::{Spend, Tokens, Usage};
 
 /// A chat model behind `chat/completions`, with a ledger of what it has answered.

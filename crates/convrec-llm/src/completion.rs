@@ -2,8 +2,8 @@ use convrec_cloning::ChatRequest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::model_settings::{ChatSettings, MaxTokensField};
 use crate::reply;
-use crate::settings::{ChatSettings, MaxTokensField};
 use crate::usage::Tokens;
 
 /// The body of a request to `chat/completions`.

@@ -9,9 +9,11 @@ use serde_json::{Value, json};
 
 use crate::canonical::canonical;
 use crate::completion::counted;
+use crate::halt::{Failure, Left};
+use crate::model_settings::EmbedderSettings;
 use crate::reply;
-use crate::server::{Failure, Left, Question, Server};
-use crate::settings::{EmbedderSettings, SettingsError};
+use crate::server::{Question, Server};
+use crate::settings::SettingsError;
 use crate::usage::{Spend, Tokens};
 
 /// An embedding model behind `embeddings`.

@@ -39,6 +39,20 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! Settings are made to be tables of a TOML file; the example `ask` reads these two:
+//!
+//! ```toml
+//! [server]
+//! base_url = "http://localhost:8000/v1"
+//! concurrency = 32
+//! budget = { max_cost = 20.0 }
+//!
+//! [chat]
+//! model = "some-model"
+//! temperature = 0.0
+//! price = { input = 0.15, output = 0.60 } # for a million tokens
+//! ```
+//!
 //! # What is promised
 //!
 //! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run. What cannot be promised: an
@@ -54,11 +68,14 @@
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
 
 mod batch;
+mod batch_results;
 mod canonical;
 mod chat;
 mod completion;
 mod embedder;
+mod halt;
 mod ledger;
+mod model_settings;
 mod pace;
 mod reply;
 mod secret;
@@ -66,11 +83,13 @@ mod server;
 mod settings;
 mod usage;
 
-pub use batch::{BatchError, BatchLimits, BatchReport, BatchWriter, read_results};
+pub use batch::{BatchError, BatchLimits, BatchWriter};
+pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;
 pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};
+pub use model_settings::{ChatSettings, EmbedderSettings, MaxTokensField};
 pub use server::Server;
-pub use settings::{Budget, ChatSettings, EmbedderSettings, MaxTokensField, ServerSettings, SettingsError};
+pub use settings::{Budget, ServerSettings, SettingsError};
 pub use usage::{Price, Tokens, Usage};

@@ -4,7 +4,7 @@ use std::time::Duration;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use crate::server::Halt;
+use crate::halt::Halt;
 use crate::settings::ServerSettings;
 
 /// Keeps to so many requests and tokens in a minute.

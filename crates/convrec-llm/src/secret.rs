@@ -20,6 +20,11 @@ impl ApiKey {
         }
     }
 
+    #[cfg(test)]
+    pub fn new(key: &str) -> Self {
+        Self(key.into())
+    }
+
     /// The value of the header `Authorization`.
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
@@ -43,10 +48,10 @@ mod tests {
 
     #[test]
     fn a_key_shows_itself_nowhere() {
-        let key = ApiKey("sk-secret-0123".into());
+        let key = ApiKey::new("sk-secret-0123");
         assert_eq!(format!("{key:?}"), "ApiKey(..)");
         assert_eq!(key.hide_in("bad key sk-secret-0123!".into()), "bad key [key]!");
-        assert_eq!(ApiKey("ollama".into()).hide_in("an ollama".into()), "an ollama");
+        assert_eq!(ApiKey::new("ollama").hide_in("an ollama".into()), "an ollama");
         assert!(ApiKey::from_env("NO_SUCH_VARIABLE_0123").unwrap().is_none());
     }
 }

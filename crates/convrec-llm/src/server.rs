@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use ureq::http::StatusCode;
 
+use crate::halt::{Failure, Halt};
 use crate::pace::Pace;
 use crate::reply::{Problem, shorten};
 use crate::secret::ApiKey;
@@ -34,33 +35,6 @@ struct Course {
     halt: Option<Halt>,
     /// The kind of the last failure, and how many of it came in a row.
     alike: (String, usize),
-}
-
-/// Why nothing more is asked.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Halt {
-    Stopped,
-    /// The limit that the next request might go beyond.
-    Budget(String),
-    /// So many requests failed alike.
-    Alike(usize, String),
-    /// An answer could not be kept.
-    Unkept(String),
-}
-
-/// Why a request has no answer.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Failure {
-    /// It was not asked, or not again.
-    Halted(Halt),
-    /// It failed by itself.
-    Failed(String),
-}
-
-impl From<Halt> for Failure {
-    fn from(halt: Halt) -> Self {
-        Self::Halted(halt)
-    }
 }
 
 /// One request to an endpoint.
@@ -246,31 +220,16 @@ impl Server {
     }
 }
 
-/// What was not asked.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Left {
-    pub requests: usize,
-    pub most: Spend,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Left {
-    pub fn add(&mut self, most: Spend) {
-        self.requests += 1;
-        self.most.tokens += most.tokens;
-        self.most.cost += most.cost;
-    }
-
-    /// Why nothing was asked, and what asking would need.
-    pub fn explain(&self, halt: &Halt) -> String {
-        let why = match halt {
-            Halt::Stopped => "stopped before it was answered".into(),
-            Halt::Budget(limit) => format!("the budget is used up: {limit}"),
-            Halt::Alike(n, problem) => format!("not asked, as {n} requests in a row failed alike: {problem}"),
-            Halt::Unkept(error) => format!("not asked, as answers cannot be kept: {error}"),
-        };
-        let Self { requests, most: Spend { tokens, cost } } = self;
-        let cost = if *cost > 0.0 { format!(" and a cost of {cost:.4}") } else { String::new() };
-        let tokens = tokens.total();
-        format!("{why}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left")
+    #[test]
+    fn debug_output_has_no_key() {
+        let settings = ServerSettings { base_url: "http://localhost/v1".into(), ..ServerSettings::default() };
+        let mut server = Server::new(settings, Arc::default()).unwrap();
+        server.key = Some(ApiKey::new("sk-secret-0123"));
+        let text = format!("{server:?} {server:#?}");
+        assert!(text.contains("ApiKey(..)") && !text.contains("secret"), "{text}");
     }
 }

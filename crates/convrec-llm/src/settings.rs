@@ -1,7 +1,4 @@
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use crate::usage::Price;
 
 /// A setting makes no sense; nothing is asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +16,7 @@ impl SettingsError {
     }
 
     /// The first rule of `(field, holds, found, expected)` that does not hold.
-    fn first(section: &str, rules: &[(&str, bool, String, &str)]) -> Result<(), Self> {
+    pub(crate) fn first(section: &str, rules: &[(&str, bool, String, &str)]) -> Result<(), Self> {
         match rules.iter().find(|(_, holds, ..)| !holds) {
             None => Ok(()),
             Some((field, _, found, expected)) => {
@@ -156,111 +153,4 @@ pub struct Budget {
     pub max_tokens: Option<u64>,
     /// Cost in the currency of [`Price`].
     pub max_cost: Option<f64>,
-}
-
-/// The name of the field that limits an answer's length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MaxTokensField {
-    /// What most servers know.
-    #[default]
-    MaxTokens,
-    /// What OpenAI's newer models want.
-    MaxCompletionTokens,
-}
-
-/// Which chat model is asked, and how it samples. Only `model` has no default.
-///
-/// All of these but `price` are part of a request and so of what the ledger knows it by.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ChatSettings {
-    /// The model, as the server calls it.
-    pub model: String,
-    /// From 0; not sent where it is not set, as some models refuse it.
-    pub temperature: Option<f64>,
-    /// For servers that sample alike with one seed; not sent where it is not set.
-    pub seed: Option<u64>,
-    /// `max_tokens` or `max_completion_tokens`.
-    pub max_tokens_field: MaxTokensField,
-    /// Further fields of the request's body, as in `{ top_p = 0.9 }`.
-    pub extra_body: Map<String, Value>,
-    /// What tokens cost.
-    pub price: Price,
-}
-
-impl ChatSettings {
-    /// The model has a name, `temperature` and prices are finite and not below 0, no extra field is one of the client's own.
-    ///
-    /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        check_model("chat", &self.model, &self.price)?;
-        let temperature = self.temperature.unwrap_or(0.0);
-        if !(temperature.is_finite() && temperature >= 0.0) {
-            let problem = format!("{temperature}; expected a number of 0 or more");
-            return Err(SettingsError::new("chat.temperature", problem));
-        }
-        let own = ["model", "messages", "temperature", "seed", "max_tokens", "max_completion_tokens", "stream", "n"];
-        check_extra("chat", &self.extra_body, &own)
-    }
-}
-
-/// Which model embeds. `model` and `width` have no defaults.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EmbedderSettings {
-    /// The model, as the server calls it.
-    pub model: String,
-    /// Numbers of an embedding; others are refused.
-    pub width: usize,
-    /// Texts of one request. 64.
-    pub batch: usize,
-    /// Whether numbers come as base64, a quarter of the bytes, where the server knows it. False.
-    pub base64: bool,
-    /// Further fields of the request's body, as in `{ dimensions = 256 }`.
-    pub extra_body: Map<String, Value>,
-    /// What tokens cost; only `input` counts.
-    pub price: Price,
-}
-
-impl Default for EmbedderSettings {
-    fn default() -> Self {
-        let (model, extra_body) = Default::default();
-        Self { model, width: 0, batch: 64, base64: false, extra_body, price: Price::default() }
-    }
-}
-
-impl EmbedderSettings {
-    /// The model has a name, `width` and `batch` are at least 1, prices finite and not below 0, no extra field is one of the
-    /// client's own.
-    ///
-    /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        check_model("embedder", &self.model, &self.price)?;
-        let number = |name, value: usize| (name, value > 0, value.to_string(), "at least 1");
-        SettingsError::first("embedder", &[number("width", self.width), number("batch", self.batch)])?;
-        check_extra("embedder", &self.extra_body, &["model", "input", "encoding_format"])
-    }
-}
-
-fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
-    if model.trim().is_empty() {
-        return Err(SettingsError::new(format!("{section}.model"), "blank; expected a model's name"));
-    }
-    let finite = |name, value: f64| {
-        (name, value.is_finite() && value >= 0.0, value.to_string(), "a price for a million tokens, 0 or more")
-    };
-    SettingsError::first(section, &[finite("price.input", price.input), finite("price.output", price.output)])
-}
-
-fn check_extra(section: &str, extra: &Map<String, Value>, own: &[&str]) -> Result<(), SettingsError> {
-    match own.iter().find(|name| extra.contains_key(**name)) {
-        Some(name) => {
-            let problem = "the client sets this field itself; expected others";
-            Err(SettingsError::new(format!("{section}.extra_body.{name}"), problem))
-        }
-        None => Ok(()),
-    }
 }

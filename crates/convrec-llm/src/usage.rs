@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::server::Halt;
+use crate::halt::Halt;
 use crate::settings::Budget;
 
 /// What a million tokens cost, in any currency.

@@ -19,7 +19,7 @@ fn fault(seen: &Seen) -> Option<u64> {
     let mut state = u64::from_str_radix(&seen.hash[..16], 16).unwrap() ^ (seen.before as u64).wrapping_mul(0x9e37_79b9);
     state = (state ^ (state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     state ^= state >> 29;
-    (state % ONE_IN == 0).then_some(state / ONE_IN % 14)
+    state.is_multiple_of(ONE_IN).then_some(state / ONE_IN % 14)
 }
 
 fn unreliable(seen: &Seen) -> Reply {

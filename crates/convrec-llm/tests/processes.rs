@@ -1,10 +1,14 @@
 //! The example `ask` as a process: killed, on a full disk, twice on one ledger, with a key.
 #![cfg(unix)]
 
+#[path = "../examples/ask.rs"]
+#[allow(dead_code, reason = "its main is not used here")]
+mod ask;
 mod common;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -15,11 +19,18 @@ use rand::{RngExt, SeedableRng};
 const KEY: &str = "sk-proj-0123456789abcdef-secret";
 const CONCURRENCY: usize = 8;
 
-/// The example, which is built with the tests of this crate.
-fn ask() -> Command {
-    let program = std::env::current_exe().unwrap().parent().unwrap().join("../examples/ask");
-    assert!(program.exists(), "no {}; build it: cargo build --release -p convrec-llm --examples", program.display());
-    Command::new(program)
+/// What the example gets in a process of its own, one argument a line.
+const ARGUMENTS: &str = "CONVREC_TEST_ASK";
+
+/// No test: the processes that the others start.
+#[test]
+fn child() {
+    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let arguments: Vec<String> = arguments.lines().map(String::from).collect();
+    if let Err(error) = ask::run(&arguments) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
 }
 
 struct Run {
@@ -44,15 +55,24 @@ impl Run {
         self.folder.path().join(name)
     }
 
-    fn command(&self, ledger: &Path) -> Command {
-        let mut command = ask();
-        command.arg(self.file("settings.toml")).arg(self.file("prompts.txt")).arg(ledger);
+    /// Runs the example by `program`, which is followed by this test's file and its arguments.
+    fn command_by(&self, program: &[&str]) -> Command {
+        let this = std::env::current_exe().unwrap();
+        let mut words = program.iter().map(OsStr::new).chain([this.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["child", "--exact", "--nocapture"]);
+        let files = ["settings.toml", "prompts.txt", "ledger.jsonl", "answers.jsonl"];
+        command.env(ARGUMENTS, files.map(|name| self.file(name).to_str().unwrap().to_string()).join("\n"));
         command.env("CONVREC_TEST_KEY", KEY).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
+    fn command(&self) -> Command {
+        self.command_by(&[])
+    }
+
     fn output(&self) -> Output {
-        self.command(&self.file("ledger.jsonl")).output().unwrap()
+        self.command().output().unwrap()
     }
 
     /// The keys of the whole lines of the ledger, read without its own code.
@@ -72,7 +92,7 @@ fn error_of(output: &Output) -> String {
 
 #[test]
 fn killed_again_and_again_it_goes_on() {
-    const PROMPTS: usize = 600;
+    const PROMPTS: usize = 1000;
     let server = TestServer::start(|seen| {
         thread::sleep(Duration::from_millis(10));
         echoed(seen)
@@ -83,7 +103,7 @@ fn killed_again_and_again_it_goes_on() {
     let mut asked: HashMap<String, usize> = HashMap::new();
     let mut kills = 0;
     loop {
-        let mut child = run.command(&run.file("ledger.jsonl")).spawn().unwrap();
+        let mut child = run.command().spawn().unwrap();
         thread::sleep(Duration::from_millis(chance.random_range(20..200)));
         let killed = kills < 8 && child.try_wait().unwrap().is_none();
         if killed {
@@ -101,7 +121,7 @@ fn killed_again_and_again_it_goes_on() {
         asked = server.asked();
         if !killed {
             assert!(output.status.success(), "{}", error_of(&output));
-            let answers = String::from_utf8(output.stdout).unwrap();
+            let answers = std::fs::read_to_string(run.file("answers.jsonl")).unwrap();
             let expected = |i: usize| {
                 let prompt = format!("prompt {i}");
                 serde_json::json!({ "prompt": prompt, "answer": echo(&prompt) }).to_string() + "\n"
@@ -123,11 +143,7 @@ fn on_a_full_disk_nothing_more_is_asked() {
     let server = TestServer::start(echoed);
     let run = Run::new(&server, 500);
     // A limit of 16 blocks of 512 or 1,024 bytes on files stands for the disk. Ignored, the signal becomes an error.
-    let program = ask().get_program().to_owned();
-    let mut command = Command::new("sh");
-    command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]).arg(program);
-    command.args([run.file("settings.toml"), run.file("prompts.txt"), run.file("ledger.jsonl")]);
-    let output = command.env("CONVREC_TEST_KEY", KEY).output().unwrap();
+    let output = run.command_by(&["sh", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]).output().unwrap();
     let error = error_of(&output);
     assert!(error.contains("answers cannot be kept: cannot write") && error.contains("ledger.jsonl"), "{error}");
     let kept = run.keys();
@@ -150,7 +166,7 @@ fn two_processes_do_not_share_a_ledger() {
         echoed(seen)
     });
     let run = Run::new(&server, 400);
-    let first = run.command(&run.file("ledger.jsonl")).spawn().unwrap();
+    let first = run.command().spawn().unwrap();
     while !run.file("ledger.jsonl").exists() || run.keys().is_empty() {
         thread::sleep(Duration::from_millis(5));
     }
@@ -182,7 +198,8 @@ fn the_key_goes_to_the_server_and_nowhere_else() {
     let run = Run::new(&server, 6);
     let output = run.output();
     let ledger = std::fs::read_to_string(run.file("ledger.jsonl")).unwrap();
-    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, error) =
+        (std::fs::read_to_string(run.file("answers.jsonl")).unwrap(), String::from_utf8_lossy(&output.stderr));
     for text in [&*ledger, &*out, &*error] {
         assert!(!text.contains("sk-proj") && !text.contains("secret"), "{text}");
         assert!(text.contains("Bearer"), "the server's text is missing: {text}");
