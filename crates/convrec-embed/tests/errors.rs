@@ -177,7 +177,7 @@ fn damaged_weights() {
         }
         true
     });
-    let error = load(folder.path()).unwrap().encode(&["".into(), "film".into()]).unwrap_err().to_string();
+    let error = load(folder.path()).unwrap().encode(&["a film about".into(), "film".into()]).unwrap_err().to_string();
     assert!(error.contains("text 1 (from 0), beginning \"film\": ") && error.contains("not finite"), "{error}");
 }
 

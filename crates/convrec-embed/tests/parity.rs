@@ -72,7 +72,8 @@ fn all_minilm_l6_v2() {
 
     // Its vocabulary without its tokenizer.json, on texts of all kinds.
     let other = tempfile::tempdir().unwrap();
-    for file in ["config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors"] {
+    for file in ["config.json", "sentence_bert_config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors"]
+    {
         fs::copy(folder.join(file), other.path().join(file)).unwrap();
     }
     let mut texts = sentences;
