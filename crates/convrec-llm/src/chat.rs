@@ -34,6 +34,7 @@ impl HttpChat {
     /// The field that is wrong, and what was found and expected.
     pub fn new(settings: ChatSettings, server: Arc<Server>, ledger: Arc<Ledger>) -> Result<Self, SettingsError> {
         settings.check()?;
+        server.check_price("chat", &settings.price)?;
         Ok(Self { settings, server, ledger, from_ledger: AtomicU64::new(0) })
     }
 

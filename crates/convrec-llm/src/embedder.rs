@@ -33,6 +33,7 @@ impl HttpEmbedder {
     /// The field that is wrong, and what was found and expected.
     pub fn new(settings: EmbedderSettings, server: Arc<Server>) -> Result<Self, SettingsError> {
         settings.check()?;
+        server.check_price("embedder", &settings.price)?;
         Ok(Self { settings, server })
     }
 

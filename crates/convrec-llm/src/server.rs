@@ -81,6 +81,15 @@ impl Server {
         self.settings.base_url.trim_end_matches('/')
     }
 
+    /// Without a price, a limit on cost would limit nothing.
+    pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), SettingsError> {
+        if self.settings.budget.max_cost.is_some() && price.input == 0.0 && price.output == 0.0 {
+            let problem = "not set; expected what tokens cost, as `server.budget.max_cost` is a limit on it";
+            return Err(SettingsError::new(format!("{section}.price"), problem));
+        }
+        Ok(())
+    }
+
     /// A text from the server without the key, which some servers repeat.
     pub(crate) fn without_key(&self, text: String) -> String {
         match &self.key {

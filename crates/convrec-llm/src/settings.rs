@@ -151,6 +151,6 @@ pub struct Budget {
     pub max_requests: Option<u64>,
     /// Tokens, sent and received.
     pub max_tokens: Option<u64>,
-    /// Cost in the currency of [`Price`].
+    /// Cost, in the currency of [`Price`](crate::Price), which then may not be 0.
     pub max_cost: Option<f64>,
 }

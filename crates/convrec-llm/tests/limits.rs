@@ -278,6 +278,10 @@ fn settings_are_checked_by_field() {
         assert!(error.contains("field `server.base_url`") && !error.contains("word"), "{error}");
     }
     assert!(server("concurency = 3").unwrap_err().contains("concurency"));
+    let costly = server("base_url = \"http://localhost/v1\"\nbudget = { max_cost = 1.0 }").unwrap();
+    let costly = Arc::new(Server::new(costly, Arc::default()).unwrap());
+    let error = HttpChat::new(chat_settings(), costly, new_ledger().1).unwrap_err().to_string();
+    assert!(error.contains("field `chat.price`: not set; expected what tokens cost"), "{error}");
     let chat = |text: &str| toml::from_str::<ChatSettings>(text).unwrap().check().map_err(|e| e.field);
     assert_eq!(chat("model = \"m\"\nextra_body = { top_p = 0.9, stop = [\"\\n\"] }"), Ok(()));
     for (text, field) in [
