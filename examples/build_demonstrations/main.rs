@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_catalog::Catalog;
 use convrec_cloning::{Cloned, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Shard};
 use convrec_core::Example;
 use convrec_examples::data::{read_catalog, read_conversations};

@@ -56,7 +56,7 @@ pub fn demonstrations(runs: &[Run]) -> Table {
         let judged: Vec<&JudgedList> = steps().flat_map(|step| &step.judged).collect();
         let in_catalog = steps().map(|step| step.in_catalog).sum::<f64>() / runs.len() as f64;
         let measures = MEASURES[1..].iter().map(|measure| mean(*measure, judged.iter().copied()));
-        table.row(step.name, std::iter::once(in_catalog).chain(measures).map(|x| format!("{x:.3}")));
+        table.row(&step.name, std::iter::once(in_catalog).chain(measures).map(|x| format!("{x:.3}")));
     }
     table
 }

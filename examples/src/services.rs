@@ -218,14 +218,14 @@ impl Backend {
 }
 
 /// What scripted services rank by.
-pub struct Scorers {
-    cooccurrence: Cooccurrence,
+pub struct Scorers<'a> {
+    cooccurrence: Cooccurrence<'a>,
     bm25: Bm25Scorer,
 }
 
-impl Scorers {
+impl<'a> Scorers<'a> {
     /// Learns from these conversations which items go together.
-    pub fn new(catalog: &Catalog, examples: &[Example]) -> Self {
+    pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
         Self { cooccurrence: Cooccurrence::new(catalog, examples), bm25: Bm25Scorer::new(catalog) }
     }
 
@@ -255,7 +255,7 @@ impl<'a> Chosen<'a> {
         options: &ServiceOptions,
         backend: Option<&'a Backend>,
         catalog: &'a Catalog,
-        scorers: &'a Scorers,
+        scorers: &'a Scorers<'a>,
     ) -> Result<Self, Box<dyn Error>> {
         let prompts = settings::read(options.prompts.as_deref(), Prompts::default())?;
         let chat = || backend.ok_or("it needs --llm")?.chat();

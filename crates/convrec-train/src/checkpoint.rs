@@ -1,7 +1,7 @@
 //! Checkpoints: a folder with everything a run needs to go on, and a manifest that says what it is and proves it whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
