@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
+use convrec_core::Demonstration;
+use convrec_core::hash::sha256;
 use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, exit, show};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::checkpoint::sha256;
 use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
