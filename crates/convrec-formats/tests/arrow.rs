@@ -301,3 +301,26 @@ fn seeds_of_the_fuzz_targets() {
     write_parquet(&seeds.join("parquet/zstd"), &[large], Compression::ZSTD(ZstdLevel::default()));
     write_parquet(&seeds.join("parquet/plain"), &[small], Compression::UNCOMPRESSED);
 }
+
+#[test]
+#[ignore = "a measurement; run it with --ignored --nocapture"]
+fn as_many_rows_as_the_paper_has() {
+    let row = |n: usize| Cells {
+        prompt: Some(vec![("user", format!("{n} {}", "I liked Heat. ".repeat(90)))]),
+        completion: Some((0..20).map(|rank| format!("A film of rank {rank} ({})\n", 1990 + rank)).collect()),
+        groundtruth: vec![vec!["Up".into(), "2009".into()]; 2],
+        seen: vec!["Heat".into(), "Alien".into()],
+    };
+    let batches: Vec<RecordBatch> =
+        (0..96).map(|part| batch::<i32>(&(0..1000).map(|n| row(1000 * part + n)).collect::<Vec<_>>())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    save(&folder.path().join("saved"), &[batches[..48].to_vec(), batches[48..].to_vec()]);
+    write_parquet(&folder.path().join("x.parquet"), &batches, Compression::SNAPPY);
+    drop(batches);
+    for name in ["saved", "x.parquet"] {
+        let start = std::time::Instant::now();
+        let read = read_demonstrations(folder.path().join(name), None).unwrap();
+        assert_eq!((read.rows.len(), read.left_out.len()), (96_000, 0));
+        println!("{name}: 96,000 demonstrations of 20 items in {:.1} s", start.elapsed().as_secs_f64());
+    }
+}
