@@ -19,7 +19,7 @@
 //! assert_eq!(demonstrations.rows[0].list[1].to_string(), "Thief (1981)");
 //! // Nothing goes silently: a line of the completion was no item.
 //! assert!(demonstrations.left_out[0].to_string().ends_with(
-//!     "train.jsonl, line 1, field `completion[0].content`: `Here you are!` (line 2 of the list) names no item: NoYear"
+//!     "train.jsonl, line 1, field `completion[0].content`: `Here you are!` (line 2 of the list) names no item: no year"
 //! ));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -29,11 +29,7 @@
 //! | [`read_conversations`], [`read_demonstrations`] | the common JSON lines; the authors' schema ([`AuthorsRow`]) as JSON lines, as a folder that Hugging Face's `datasets` saved (feature `arrow`), and as parquet (feature `parquet`) |
 //! | [`read_catalog_items`] | JSON lines, CSV, and pickled lists of `(title, year)` |
 //!
-#![cfg_attr(
-    feature = "arrow",
-    doc = "The readers of one file each: [`arrow::rows`], [`pickle::items`], [`csv::items`]."
-)]
-#![cfg_attr(not(feature = "arrow"), doc = "The readers of one file each: [`pickle::items`], [`csv::items`].")]
+//! The readers of one file each: `arrow::rows`, `parquet::rows`, [`csv::items`], [`pickle::items`], and
 //! [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`] reads the authors' JSON lines.
 //!
 //! # What counts as a year
