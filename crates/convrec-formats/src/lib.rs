@@ -30,7 +30,7 @@
 //! | [`read_catalog_items`] | JSON lines, CSV, and pickled lists of `(title, year)` |
 //!
 //! The readers of one file each: `arrow::rows`, `parquet::rows`, [`csv::items`], [`pickle::items`], and
-//! [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`] reads the authors' JSON lines.
+//! [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`].
 //!
 //! # What counts as a year
 //!
@@ -40,7 +40,8 @@
 //! # Trust
 //!
 //! Files are data and nothing in them is executed or followed: pickles are read by a reader that knows lists, tuples,
-//! strings and integers alone, and folders may name only files inside them. Damaged files are errors, not panics.
+//! strings and integers alone, and folders may name only files inside them. Damaged files are errors, not
+//! panics; what Arrow's decoders panic at is caught, which a build with `panic = "abort"` cannot do.
 
 #[cfg(feature = "arrow")]
 pub mod arrow;
