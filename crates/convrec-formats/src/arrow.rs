@@ -2,11 +2,13 @@
 
 use std::io::Read;
 
+use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 
 use crate::authors::AuthorsRow;
 use crate::cells::{self, caught};
+use crate::conversations::Row;
 use crate::error::{At, Error, Place};
 
 /// Bytes that are read at a time. A batch that is longer is put together as its bytes come, so that a damaged length asks
@@ -29,16 +31,7 @@ pub fn rows<R: Read>(reader: R, name: &str) -> impl Iterator<Item = Result<(Plac
         tail: Vec::new(),
         rows: 0,
     };
-    let mut failed = false;
-    std::iter::from_fn(move || {
-        if failed {
-            return None;
-        }
-        let batch = stream.next_batch().transpose()?;
-        failed = batch.is_err();
-        Some(batch.unwrap_or_else(|error| vec![Err(error)]))
-    })
-    .flatten()
+    cells::until_error(std::iter::from_fn(move || stream.next_batch()).flatten())
 }
 
 struct Stream<R> {
@@ -53,7 +46,20 @@ struct Stream<R> {
 }
 
 impl<R: Read> Stream<R> {
-    fn next_batch(&mut self) -> Result<Option<Vec<crate::conversations::Row>>, Error> {
+    /// The rows of the next batch, or why there are none; `None` at the end.
+    fn next_batch(&mut self) -> Option<Box<dyn Iterator<Item = Row>>> {
+        match self.decode() {
+            Ok(batch) => {
+                let first = self.rows;
+                let batch = batch?;
+                self.rows += batch.num_rows();
+                Some(Box::new(cells::rows(batch, first, &self.name)))
+            }
+            Err(error) => Some(Box::new(std::iter::once(Err(error)))),
+        }
+    }
+
+    fn decode(&mut self) -> Result<Option<RecordBatch>, Error> {
         loop {
             if self.chunk.is_empty() && !self.fill()? {
                 self.decoder.finish().map_err(|e| self.damaged(e.to_string()))?;
@@ -63,10 +69,8 @@ impl<R: Read> Stream<R> {
                 return Ok(None);
             }
             let batch = caught(|| self.decoder.decode(&mut self.chunk)).map_err(|e| self.damaged(e))?;
-            if let Some(batch) = batch {
-                let rows = cells::rows(&batch, self.rows, &self.name);
-                self.rows += rows.len();
-                return Ok(Some(rows));
+            if batch.is_some() {
+                return Ok(batch);
             }
         }
     }

@@ -1,6 +1,6 @@
 use convrec_core::jsonl::Check;
 use convrec_core::{Example, Item, Role, Turn};
-use convrec_text::{ListFormat, ParsedList};
+use convrec_text::{ListFormat, ParsedList, Reason};
 use serde::{Deserialize, Deserializer};
 
 use crate::error::{Error, LeftOut, Place, shown};
@@ -76,7 +76,12 @@ impl AuthorsRow {
         }
         let left_out = unparsed.into_iter().map(|line| {
             let text = shown(content[line.span].trim());
-            let why = format!("`{text}` (line {} of the list) names no item: {:?}", line.line + 1, line.reason);
+            let reason = match line.reason {
+                Reason::NoYear => "no year",
+                Reason::NoTitle => "no title",
+                Reason::Preamble => "it announces what follows",
+            };
+            let why = format!("`{text}` (line {} of the list) names no item: {reason}", line.line + 1);
             LeftOut { row, place: place.clone(), why }
         });
         Ok((entries.into_iter().map(|entry| entry.item).collect(), left_out.collect()))

@@ -28,9 +28,24 @@ pub(crate) fn caught<T, E: std::fmt::Display>(decode: impl FnOnce() -> Result<T,
     }
 }
 
-/// The rows of a batch whose first row is row `first` of the file.
-pub(crate) fn rows(batch: &RecordBatch, first: usize, file: &str) -> Vec<Row> {
-    (0..batch.num_rows()).map(|row| read(batch, row, Place::new(file, At::Row(first + row)))).collect()
+/// The rows of a batch whose first row is row `first` of the file. One after the other: a damaged batch can claim any
+/// number of rows.
+pub(crate) fn rows(batch: RecordBatch, first: usize, file: &str) -> impl Iterator<Item = Row> + use<> {
+    let file = file.to_string();
+    (0..batch.num_rows()).map(move |row| read(&batch, row, Place::new(&file, At::Row(first + row))))
+}
+
+/// The rows through the first error.
+pub(crate) fn until_error(mut rows: impl Iterator<Item = Row>) -> impl Iterator<Item = Row> {
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let row = rows.next()?;
+        failed = row.is_err();
+        Some(row)
+    })
 }
 
 fn read(batch: &RecordBatch, row: usize, place: Place) -> Row {

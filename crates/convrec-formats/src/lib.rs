@@ -19,7 +19,7 @@
 //! assert_eq!(demonstrations.rows[0].list[1].to_string(), "Thief (1981)");
 //! // Nothing goes silently: a line of the completion was no item.
 //! assert!(demonstrations.left_out[0].to_string().ends_with(
-//!     "train.jsonl, line 1, field `completion[0].content`: `Here you are!` (line 2 of the list) names no item: NoYear"
+//!     "train.jsonl, line 1, field `completion[0].content`: `Here you are!` (line 2 of the list) names no item: no year"
 //! ));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -29,12 +29,8 @@
 //! | [`read_conversations`], [`read_demonstrations`] | the common JSON lines; the authors' schema ([`AuthorsRow`]) as JSON lines, as a folder that Hugging Face's `datasets` saved (feature `arrow`), and as parquet (feature `parquet`) |
 //! | [`read_catalog_items`] | JSON lines, CSV, and pickled lists of `(title, year)` |
 //!
-#![cfg_attr(
-    feature = "arrow",
-    doc = "The readers of one file each: [`arrow::rows`], [`pickle::items`], [`csv::items`]."
-)]
-#![cfg_attr(not(feature = "arrow"), doc = "The readers of one file each: [`pickle::items`], [`csv::items`].")]
-//! [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`] reads the authors' JSON lines.
+//! The readers of one file each: `arrow::rows`, `parquet::rows`, [`csv::items`], [`pickle::items`], and
+//! [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`].
 //!
 //! # What counts as a year
 //!
@@ -44,7 +40,8 @@
 //! # Trust
 //!
 //! Files are data and nothing in them is executed or followed: pickles are read by a reader that knows lists, tuples,
-//! strings and integers alone, and folders may name only files inside them. Damaged files are errors, not panics.
+//! strings and integers alone, and folders may name only files inside them. Damaged files are errors, not
+//! panics; what Arrow's decoders panic at is caught, which a build with `panic = "abort"` cannot do.
 
 #[cfg(feature = "arrow")]
 pub mod arrow;

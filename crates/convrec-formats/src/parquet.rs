@@ -7,6 +7,7 @@ use parquet::file::reader::ChunkReader;
 
 use crate::authors::AuthorsRow;
 use crate::cells::{self, caught};
+use crate::conversations::Row;
 use crate::error::{At, Error, Place};
 
 /// Rows that are decoded at a time.
@@ -18,36 +19,44 @@ const BATCH: usize = 1024;
 /// At the first bad row, and where the file is damaged or compressed in a way other than snappy and zstd; nothing
 /// follows an error.
 pub fn rows<R: ChunkReader + 'static>(
-    file: R,
+    reader: R,
     name: &str,
 ) -> impl Iterator<Item = Result<(Place, AuthorsRow), Error>> + use<R> {
-    let name = name.to_string();
-    let damaged = {
-        let name = name.clone();
-        move |rows, e: String| {
-            Error::bad(Place::new(&name, At::Row(rows)), format!("this is no whole parquet file: {e}"))
+    let mut file = File { name: name.into(), reader: None, rows: 0 };
+    let failure = match caught(|| open(reader)) {
+        Ok(reader) => {
+            file.reader = Some(reader);
+            None
         }
+        Err(e) => Some(Err(file.damaged(e))),
     };
-    let (mut reader, failure) = match caught(|| open(file)) {
-        Ok(reader) => (Some(reader), None),
-        Err(e) => (None, Some(damaged(0, e))),
-    };
-    let mut rows = 0;
-    let batches = std::iter::from_fn(move || {
-        let batch = reader.as_mut().and_then(|reader| caught(|| reader.next().transpose()).transpose())?;
-        Some(match batch {
+    cells::until_error(failure.into_iter().chain(std::iter::from_fn(move || file.next_batch()).flatten()))
+}
+
+struct File {
+    name: String,
+    /// `None` where there is none.
+    reader: Option<ParquetRecordBatchReader>,
+    rows: usize,
+}
+
+impl File {
+    /// The rows of the next batch, or why there are none; `None` at the end.
+    fn next_batch(&mut self) -> Option<Box<dyn Iterator<Item = Row>>> {
+        let reader = self.reader.as_mut()?;
+        match caught(|| reader.next().transpose()).transpose()? {
             Ok(batch) => {
-                let read = cells::rows(&batch, rows, &name);
-                rows += read.len();
-                read
+                let first = self.rows;
+                self.rows += batch.num_rows();
+                Some(Box::new(cells::rows(batch, first, &self.name)))
             }
-            Err(e) => {
-                reader = None;
-                vec![Err(damaged(rows, e))]
-            }
-        })
-    });
-    failure.map(Err).into_iter().chain(batches.flatten())
+            Err(e) => Some(Box::new(std::iter::once(Err(self.damaged(e))))),
+        }
+    }
+
+    fn damaged(&self, problem: String) -> Error {
+        Error::bad(Place::new(&self.name, At::Row(self.rows)), format!("this is no whole parquet file: {problem}"))
+    }
 }
 
 fn open<R: ChunkReader + 'static>(file: R) -> Result<ParquetRecordBatchReader, ParquetError> {

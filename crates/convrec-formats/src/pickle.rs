@@ -30,7 +30,8 @@ use crate::catalog::CatalogRow;
 use crate::error::{At, Error, Place};
 use crate::year;
 
-/// A string that is named again costs no bytes in the file. Titles may take this many times the file's length.
+/// A string that is named again costs no bytes in the file. All titles together may take this many times the file's
+/// length, and a megabyte.
 const MAX_REPETITION: usize = 16;
 
 /// The rows of a pickled list of `(title, year)`: the year an integer, digits as text, or empty text. `name` names the
@@ -47,7 +48,7 @@ pub fn items(bytes: &[u8], name: &str) -> Result<Vec<(Place, CatalogRow)>, Error
     let Some(entries) = value.entries() else {
         return Err(at_byte((0, format!("the pickle is {}; expected a list of `(title, year)`", value.kind()))));
     };
-    let mut left = MAX_REPETITION.saturating_mul(bytes.len());
+    let mut left = MAX_REPETITION.saturating_mul(bytes.len()).saturating_add(1 << 20);
     let row = |(index, entry): (usize, &Value)| {
         let place = Place::new(name, At::Row(index));
         let bad = |problem: String| Error::bad(place.clone(), problem);

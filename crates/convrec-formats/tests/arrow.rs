@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::builder::{ArrayBuilder, GenericListBuilder, GenericStringBuilder, StructBuilder};
-use arrow_array::{ArrayRef, Float64Array, Int64Array, OffsetSizeTrait, RecordBatch};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, NullArray, OffsetSizeTrait, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field};
 use convrec_core::{Item, Turn};
@@ -199,25 +199,29 @@ fn bad_rows_are_named_with_their_shard() {
 fn columns_of_other_kinds_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let rows = batch::<i32>(&[good()]);
-    let numbers = |_: &str| Arc::new(Int64Array::from(vec![7])) as ArrayRef;
-    let floats = |_: &str| Arc::new(Float64Array::from(vec![7.5])) as ArrayRef;
-    let cases: [(&str, &dyn Fn(&str) -> ArrayRef, &str); 2] = [
-        ("prompt", &numbers, "row 0, field `prompt`: invalid type: integer `7`, expected a sequence"),
-        (
-            "seen_titles",
-            &floats,
-            "row 0, field `seen_titles`: a column of type Float64; expected text, integers, lists",
-        ),
-    ];
-    for (column, array, part) in cases {
-        let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-        let columns = names.iter().zip(rows.columns());
-        let columns = columns.map(|(name, old)| (name, if name == column { array(name) } else { old.clone() }, true));
-        fs::write(folder.path().join("x.arrow"), stream(&[RecordBatch::try_from_iter_with_nullable(columns).unwrap()]))
-            .unwrap();
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![7.5]));
+    for (column, array, part) in [
+        ("prompt", numbers, "row 0, field `prompt`: invalid type: integer `7`, expected a sequence"),
+        ("seen_titles", floats, "row 0, field `seen_titles`: a column of type Float64; expected text, integers, lists"),
+    ] {
+        let schema = rows.schema();
+        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, old)| {
+            let is_it = field.name() == column;
+            (field.name(), if is_it { array.clone() } else { old.clone() }, true)
+        });
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        fs::write(folder.path().join("x.arrow"), stream(&[batch])).unwrap();
         let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
         assert!(message.contains(part), "{message} does not say {part}");
     }
+    // Nulls take no bytes, so that a small file can claim more rows than there is memory for.
+    let nulls = || Arc::new(NullArray::new(1 << 50)) as ArrayRef;
+    let columns = ["prompt", "groundtruth_with_release_year", "seen_titles"].map(|name| (name, nulls(), true));
+    let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+    fs::write(folder.path().join("x.arrow"), stream(&[batch])).unwrap();
+    let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
+    assert!(message.contains("row 0, field `groundtruth_with_release_year`: invalid type: null"), "{message}");
     let missing = rows.project(&[1, 2, 3]).unwrap();
     fs::write(folder.path().join("x.arrow"), stream(&[missing])).unwrap();
     let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
@@ -292,8 +296,31 @@ fn seeds_of_the_fuzz_targets() {
     let rows = [good(), Cells { prompt: Some(vec![("assistant", "Hi".into()), ("user", "é".into())]), ..good() }];
     let [small, large] = [batch::<i32>(&rows), batch::<i64>(&rows)];
     fs::write(seeds.join("arrow/two_batches"), stream(&[small.clone(), small.slice(1, 1)])).unwrap();
-    fs::write(seeds.join("arrow/large"), stream(&[large.clone()])).unwrap();
-    write_parquet(&seeds.join("parquet/snappy"), &[small.clone()], Compression::SNAPPY);
+    fs::write(seeds.join("arrow/large"), stream(std::slice::from_ref(&large))).unwrap();
+    write_parquet(&seeds.join("parquet/snappy"), std::slice::from_ref(&small), Compression::SNAPPY);
     write_parquet(&seeds.join("parquet/zstd"), &[large], Compression::ZSTD(ZstdLevel::default()));
     write_parquet(&seeds.join("parquet/plain"), &[small], Compression::UNCOMPRESSED);
+}
+
+#[test]
+#[ignore = "a measurement; run it with --ignored --nocapture"]
+fn as_many_rows_as_the_paper_has() {
+    let row = |n: usize| Cells {
+        prompt: Some(vec![("user", format!("{n} {}", "I liked Heat. ".repeat(90)))]),
+        completion: Some((0..20).map(|rank| format!("A film of rank {rank} ({})\n", 1990 + rank)).collect()),
+        groundtruth: vec![vec!["Up".into(), "2009".into()]; 2],
+        seen: vec!["Heat".into(), "Alien".into()],
+    };
+    let batches: Vec<RecordBatch> =
+        (0..96).map(|part| batch::<i32>(&(0..1000).map(|n| row(1000 * part + n)).collect::<Vec<_>>())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    save(&folder.path().join("saved"), &[batches[..48].to_vec(), batches[48..].to_vec()]);
+    write_parquet(&folder.path().join("x.parquet"), &batches, Compression::SNAPPY);
+    drop(batches);
+    for name in ["saved", "x.parquet"] {
+        let start = std::time::Instant::now();
+        let read = read_demonstrations(folder.path().join(name), None).unwrap();
+        assert_eq!((read.rows.len(), read.left_out.len()), (96_000, 0));
+        println!("{name}: 96,000 demonstrations of 20 items in {:.1} s", start.elapsed().as_secs_f64());
+    }
 }

@@ -57,7 +57,7 @@ fn a_row_becomes_an_example_and_a_demonstration() {
     assert_eq!((left_out.len(), read.left_out[0].row), (2, 2));
     assert!(
         left_out[0]
-            .ends_with("line 3, field `completion[0].content`: `Sure!` (line 1 of the list) names no item: NoYear")
+            .ends_with("line 3, field `completion[0].content`: `Sure!` (line 1 of the list) names no item: no year")
     );
     assert!(left_out[1].contains("`The end` (line 4 of the list)"));
 }

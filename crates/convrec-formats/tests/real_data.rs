@@ -7,6 +7,7 @@ use convrec_formats::{BadRows, read_catalog_items, read_conversations, read_demo
 use convrec_testdata::data_path;
 
 /// An example but for its id, which names the folder.
+#[cfg(all(feature = "arrow", feature = "parquet"))]
 fn content(example: &Example) -> (&[convrec_core::Turn], &[convrec_core::Item], &[convrec_core::Item]) {
     (&example.dialog, &example.seen, &example.groundtruth)
 }
