@@ -205,7 +205,8 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
             let year = item.year.filter(|_| rng.random_bool(0.7));
             let key = squashed(&head);
             let others: Vec<ItemId> = headed[&key].iter().copied().filter(|other| *other != id).collect();
-            let of_another_year = |other: &ItemId| years_apart(year, catalog[*other].year).is_some_and(|years| years > 0);
+            let of_another_year =
+                |other: &ItemId| years_apart(year, catalog[*other].year).is_some_and(|years| years > 0);
             // "Smurfs" where there is "The Smurfs" too means that, whatever it was made from.
             if !titled.contains_key(&key) {
                 add("subtitle dropped", head, year, others.iter().all(of_another_year).then_some(id));

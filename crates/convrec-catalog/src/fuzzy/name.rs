@@ -99,11 +99,11 @@ impl Name {
         let mut views = Views { whole: pieces.iter().flatten().map(String::len).sum(), views: Vec::with_capacity(4) };
         views.add(Part::Whole, &[&pieces.concat()], &[]);
         if let [first, middle @ .., last] = &pieces[..] {
-            views.add(Part::First, &[first], &[middle, &[last.clone()]].concat());
+            views.add(Part::First, &[first], &pieces[1..]);
             views.add(Part::Later, &[last], &[]);
             if !middle.is_empty() {
                 views.add(Part::Later, &[first, last], &[]);
-                views.add(Part::First, &[first, &middle.concat()], &[last.clone()]);
+                views.add(Part::First, &[first, &middle.concat()], std::slice::from_ref(last));
             }
         }
         if let Some(owned) = without_owner(&title) {
