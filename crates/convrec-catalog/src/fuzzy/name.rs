@@ -99,7 +99,7 @@ impl Name {
         let mut views = Views { whole: pieces.iter().flatten().map(String::len).sum(), views: Vec::with_capacity(4) };
         views.add(Part::Whole, &[&pieces.concat()], &[]);
         if let [first, middle @ .., last] = &pieces[..] {
-            views.add(Part::First, &[first], &[middle, std::slice::from_ref(last)].concat());
+            views.add(Part::First, &[first], &pieces[1..]);
             views.add(Part::Later, &[last], &[]);
             if !middle.is_empty() {
                 views.add(Part::Later, &[first, last], &[]);
