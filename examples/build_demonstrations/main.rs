@@ -126,9 +126,8 @@ fn score<'e>(
         println!("{files} files of requests in {folder}; send them, then give what comes back as --batch-results");
         return Ok(None);
     }
-    match scored {
-        Err(PipelineError::Nothing { .. }) => println!("{}", backend.usage()),
-        _ => {}
+    if scored.is_err() {
+        println!("{}", backend.usage());
     }
     Ok(Some(scored?))
 }

@@ -173,15 +173,14 @@ impl Pipeline<'_> {
             }
             None => additions.iter().enumerate().map(|(row, exact)| best_named(exact, most(row))).collect(),
         };
-        let rows = answers.into_iter().zip(additions).zip(best).zip(seen);
-        let row = |((((place, teacher), exact), best), seen): (((_, _), Vec<(ItemId, f32)>), Vec<ItemId>)| {
+        let rows = itertools::izip!(answers, additions, best, seen).map(|((place, teacher), exact, best, seen)| {
             let remap = best.iter().map(|(item, _)| *item).filter(|item| !seen.contains(item)).take(self.config.n);
             let remap: Vec<ItemId> = remap.collect();
             let (example, ratings) = (start + place, Vec::new());
             let row = Row { example, teacher, exact, ratings, unrated: 0, reflect: remap.clone(), remap, seen };
             Best { row, best }
-        };
-        rows.map(row).collect()
+        });
+        rows.collect()
     }
 
     /// Reflect: the judge rates the best candidates, and the lists follow.
