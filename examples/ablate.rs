@@ -32,6 +32,10 @@ struct Options {
     /// Items in a list.
     #[arg(long)]
     n: Option<usize>,
+    /// Conversations with right answers to fit Adjust to; the teacher is asked about these, too. By default it is fitted to
+    /// some of the dialogs that are measured, and measured on the others.
+    #[arg(long, conflicts_with = "folds")]
+    fit: Option<PathBuf>,
     /// Parts into which dialogs are cut: Adjust is fitted to all but one and measured on that one.
     #[arg(long, default_value_t = 5, value_parser = at_least_two)]
     folds: usize,
@@ -57,6 +61,7 @@ fn run(options: &Options) -> Outcome {
     let catalog = options.services.described(backend.as_ref(), read_catalog(&options.catalog)?)?;
     let mut examples = read_examples(&catalog, &options.conversations)?;
     let train = options.train.as_deref().map(read_conversations).transpose()?;
+    let to_fit = options.fit.as_deref().map(|path| read_examples(&catalog, path)).transpose()?;
     let scorers = Scorers::new(&catalog, train.as_ref().unwrap_or(&examples));
     let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
     chosen.keep_answered(&mut examples, &options.conversations)?;
@@ -65,13 +70,17 @@ fn run(options: &Options) -> Outcome {
     let clone = |config: PipelineConfig| -> Result<Cloned, Box<dyn std::error::Error>> {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
         let bars = show::Stages::default();
-        let scored =
-            pipeline.score(&examples, &|p| bars.show(p, backend.as_ref().map(Backend::usage).unwrap_or_default()));
+        let usage = || backend.as_ref().map(Backend::usage).unwrap_or_default();
+        let scored = pipeline.score(&examples, &|progress| bars.show(progress, usage()));
         bars.finish();
         if backend.as_ref().is_some_and(Backend::stopped) {
             return Err("stopped; the answers so far are kept, and the same command goes on".into());
         }
-        Ok(out_of_fold(&pipeline, &config, &scored?, options.folds)?)
+        let Some(to_fit) = to_fit.as_ref().filter(|_| config.adjust) else {
+            return Ok(out_of_fold(&pipeline, &config, &scored?, options.folds)?);
+        };
+        let fit = pipeline.fit(&pipeline.score(to_fit, &|_| ())?, &|_| ())?;
+        Ok(pipeline.finish(&scored?, Some(&fit.adjust)))
     };
     let cloned = clone(config)?;
     let figures = Figures::new(&cloned, &catalog, &examples, config.n);
@@ -80,13 +89,12 @@ fn run(options: &Options) -> Outcome {
     let added = table.windows(2).map(|pair| (pair[1].name.clone(), &pair[0], &pair[1]));
     let whole = [("all steps".to_string(), &table[0], &table[3])];
     println!("{}\n", figures.differences("adds", added.chain(whole)).print());
-    println!(
-        "{} conversations, {} without an answer; Adjust fitted out of fold ({} folds of dialogs); 95% intervals by \
-         resampling dialogs",
-        examples.len(),
-        cloned.failures.len(),
-        options.folds
-    );
+    let fitted = match &to_fit {
+        Some(to_fit) => format!("to {} others", to_fit.len()),
+        None => format!("out of fold ({} folds of dialogs)", options.folds),
+    };
+    println!("{} conversations, {} without an answer; Adjust fitted {fitted}", examples.len(), cloned.failures.len());
+    println!("95% intervals by resampling dialogs");
     if options.steps_only {
         return Ok(());
     }

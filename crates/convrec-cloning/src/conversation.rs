@@ -2,9 +2,10 @@ use convrec_catalog::{Catalog, YEAR_TOLERANCE};
 use convrec_core::{Example, ItemId};
 use itertools::Itertools;
 
-/// The text by which a conversation is compared with items: all turns, a line each.
+/// The text by which a conversation is compared with items: all turns, a line each, the latest first, as models that read
+/// so many tokens only cut the end.
 pub(crate) fn conversation_text(example: &Example) -> String {
-    example.dialog.iter().map(|turn| turn.content.as_str()).join("\n")
+    example.dialog.iter().rev().map(|turn| turn.content.as_str()).join("\n")
 }
 
 /// Every catalog item that was, or may have been, seen.
