@@ -70,7 +70,7 @@ fn run(options: &Options) -> Outcome {
     let clone = |config: PipelineConfig| -> Result<Cloned, Box<dyn std::error::Error>> {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
         let bars = show::Stages::default();
-        let usage = || backend.as_ref().map(Backend::usage).unwrap_or_default();
+        let usage = || backend.as_ref().map(|backend| backend.usage().to_string()).unwrap_or_default();
         let scored = pipeline.score(&examples, &|progress| bars.show(progress, usage()));
         bars.finish();
         if backend.as_ref().is_some_and(Backend::stopped) {

@@ -114,7 +114,9 @@ fn score<'e>(
     options: &Options,
 ) -> Result<Option<Scored<'e>>, Box<dyn std::error::Error>> {
     let bars = show::Stages::default();
-    let show = |progress: Progress| bars.show(progress, backend.map(Backend::usage).unwrap_or_default());
+    let show = |progress: Progress| {
+        bars.show(progress, backend.map(|backend| backend.usage().to_string()).unwrap_or_default())
+    };
     let scored = pipeline.score(examples, &show);
     bars.finish();
     let Some(backend) = backend else { return Ok(Some(scored?)) };

@@ -14,6 +14,7 @@ use convrec_examples::report::{Marked, Report};
 use convrec_examples::services::Chosen;
 use convrec_examples::steps::{Figures, Step, steps};
 use convrec_examples::{Outcome, show};
+use convrec_llm::Usage;
 use serde::Serialize;
 
 use super::Options;
@@ -56,7 +57,7 @@ pub struct Output<'a> {
     pub origin: &'a Origin,
     pub scored: &'a Scored<'a>,
     pub cloned: &'a Cloned,
-    pub usage: Option<String>,
+    pub usage: Option<Usage>,
 }
 
 #[derive(Serialize)]
@@ -65,7 +66,7 @@ struct Manifest<'a> {
     origin: &'a Origin,
     fit: Option<&'a FitReport>,
     demonstrations_sha256: String,
-    usage: Option<&'a str>,
+    usage: Option<Usage>,
     seconds: f64,
 }
 
@@ -80,7 +81,7 @@ impl Output<'_> {
             origin: self.origin,
             fit: self.cloned.fit.as_ref().map(|fit| &fit.report),
             demonstrations_sha256: convrec_core::hash::sha256_file(out)?,
-            usage: self.usage.as_deref(),
+            usage: self.usage,
             seconds: took.as_secs_f64(),
         };
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
@@ -140,7 +141,7 @@ impl Output<'_> {
         facts.row("conversations without an answer", [counts.failed.to_string()]);
         facts.row("candidates without a rating", [format!("{} of {}", counts.unrated, counts.candidates)]);
         if let Some(usage) = &self.usage {
-            facts.row("asked", [usage.clone()]);
+            facts.row("asked", [usage.to_string()]);
         }
         if let Some(fit) = &self.cloned.fit {
             let r = &fit.report;

@@ -15,7 +15,7 @@ use convrec_cloning::{
 use convrec_core::{Example, jsonl};
 use convrec_embed::SentenceEncoder;
 use convrec_llm::{
-    BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server, ServerSettings,
+    BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server, ServerSettings, Usage,
 };
 use convrec_train::{PolicyChat, PolicyJudge, PolicyTeacher};
 use serde::{Deserialize, Serialize};
@@ -194,11 +194,11 @@ impl Backend {
         }
     }
 
-    /// What was asked and spent, in words.
-    pub fn usage(&self) -> String {
+    /// What was asked and spent.
+    pub fn usage(&self) -> Usage {
         match &self.chat {
-            Some(Chat::Http(chat)) => chat.usage().to_string(),
-            _ => self.server.usage().to_string(),
+            Some(Chat::Http(chat)) => chat.usage(),
+            _ => self.server.usage(),
         }
     }
 

@@ -25,7 +25,7 @@ impl Price {
 }
 
 /// Tokens sent and received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Tokens {
     /// Sent: the prompt.
     pub input: u64,
@@ -53,7 +53,7 @@ impl AddAssign for Tokens {
 }
 
 /// What has been asked and spent so far.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Usage {
     /// HTTP requests sent, retries included.
     pub sent: u64,
