@@ -101,9 +101,12 @@ fn run(options: &Options) -> Outcome {
     let last = |name: &str, steps: Vec<Step>| steps.into_iter().last().map(|step| Step { name: name.into(), ..step });
     let mut variants: Vec<Step> = last("as configured", table).into_iter().collect();
     for (name, config) in configs(config) {
-        let cloned = clone(config)?;
-        let steps = steps(&cloned, &catalog, &examples, config.n);
-        variants.extend(last(&name, steps));
+        match clone(config) {
+            Ok(cloned) => variants.extend(last(&name, steps(&cloned, &catalog, &examples, config.n))),
+            // One setting that cannot be had, as a fit that does not converge, is no reason to lose the others.
+            Err(error) if !backend.as_ref().is_some_and(Backend::stopped) => eprintln!("{name}: {error}"),
+            Err(error) => return Err(error),
+        }
     }
     println!("\n{}\n", figures.table(&variants).print());
     let differences = variants[1..].iter().map(|variant| (variant.name.clone(), &variants[0], variant));
