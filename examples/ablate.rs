@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
-use convrec_cloning::{Aggregation, Cloned, Pipeline, PipelineConfig, PipelineError, Scored};
+use convrec_cloning::{AdjustError, Aggregation, Cloned, Pipeline, PipelineConfig, Scored};
 use convrec_core::Example;
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
-use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
+use convrec_examples::services::{Chosen, Scorers, ServiceOptions};
 use convrec_examples::steps::{Figures, Step, steps};
 use convrec_examples::training::at_least_one;
 use convrec_examples::{Outcome, exit, settings, show};
@@ -73,13 +73,14 @@ fn run(options: &Options) -> Outcome {
         let usage = || backend.as_ref().map(|backend| backend.usage().to_string()).unwrap_or_default();
         let scored = pipeline.score(&examples, &|progress| bars.show(progress, usage()));
         bars.finish();
-        if backend.as_ref().is_some_and(Backend::stopped) {
-            return Err("stopped; the answers so far are kept, and the same command goes on".into());
-        }
+        let finished = || backend.as_ref().map_or(Ok(()), |backend| backend.finished(&options.services));
+        finished()?;
         let Some(to_fit) = to_fit.as_ref().filter(|_| config.adjust) else {
             return Ok(out_of_fold(&pipeline, &config, &scored?, options.folds)?);
         };
-        let fit = pipeline.fit(&pipeline.score(to_fit, &|_| ())?, &|_| ())?;
+        let to_fit = pipeline.score(to_fit, &|_| ());
+        finished()?;
+        let fit = pipeline.fit(&to_fit?, &|_| ())?;
         Ok(pipeline.finish(&scored?, Some(&fit.adjust)))
     };
     let cloned = clone(config)?;
@@ -102,9 +103,11 @@ fn run(options: &Options) -> Outcome {
     let mut variants: Vec<Step> = last("as configured", table).into_iter().collect();
     for (name, config) in configs(config) {
         match clone(config) {
-            Ok(cloned) => variants.extend(last(&name, steps(&cloned, &catalog, &examples, config.n))),
-            // One setting that cannot be had, as a fit that does not converge, is no reason to lose the others.
-            Err(error) if !backend.as_ref().is_some_and(Backend::stopped) => eprintln!("{name}: {error}"),
+            Ok(other) if figures.same_conversations(&other) => {
+                variants.extend(last(&name, steps(&other, &catalog, &examples, config.n)));
+            }
+            Ok(other) => eprintln!("{name}: left out, as {} other conversations got no answer", other.failures.len()),
+            Err(error) if error.is::<AdjustError>() => eprintln!("{name}: {error}"),
             Err(error) => return Err(error),
         }
     }
@@ -120,7 +123,7 @@ fn out_of_fold(
     config: &PipelineConfig,
     scored: &Scored<'_>,
     folds: usize,
-) -> Result<Cloned, PipelineError> {
+) -> Result<Cloned, AdjustError> {
     let mut cloned = pipeline.finish(scored, None);
     if !config.adjust {
         return Ok(cloned);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_cloning::{Cloned, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Shard};
+use convrec_cloning::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_core::Example;
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
@@ -75,7 +75,9 @@ fn run(options: &Options) -> Outcome {
 
     let backend = options.services.backend()?;
     let catalog = read_catalog(&options.catalog)?;
-    let catalog = options.services.described(backend.as_ref(), catalog)?;
+    // Parts take the catalog as it is: else each machine would pay for the same descriptions.
+    let whole = options.shard.is_none() && options.merge.is_empty();
+    let catalog = if whole { options.services.described(backend.as_ref(), catalog)? } else { catalog };
     let mut examples = read_conversations(&options.conversations)?;
     let scorers = Scorers::new(&catalog, &examples);
     let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
@@ -86,70 +88,46 @@ fn run(options: &Options) -> Outcome {
 
     let scored = if options.merge.is_empty() {
         let part = options.shard.map_or(0..examples.len(), |shard| shard.range(examples.len()));
-        match score(&pipeline, &examples[part], backend.as_ref(), options)? {
-            Some(scored) => scored,
-            None => return Ok(()),
-        }
+        score(&pipeline, &examples[part], backend.as_ref(), options)?
     } else {
         let (scored, found) = Scored::merge(&options.merge)?;
         output::check_origin(&found, &origin)?;
         scored
     };
+    let usage = backend.as_ref().map(Backend::usage);
     if let Some(shard) = options.shard {
         scored.write(&options.out, shard, &origin)?;
-        println!("part {shard} in {}", options.out.display());
+        usage.iter().for_each(|usage| println!("{usage}"));
+        println!("part {shard}, {} conversations, in {}", scored.examples().len(), options.out.display());
+        output::say_failures(scored.failures(), "the same command asks for these again");
         return Ok(());
     }
-    let cloned = adjust(&pipeline, &config, &scored)?;
-    let usage = backend.as_ref().map(Backend::usage);
-    output::Output { options, catalog: &catalog, origin: &origin, scored: &scored, cloned: &cloned, usage }
+    let bar = show::spinner("adjust");
+    let cloned = pipeline.adjust(&scored, &|step| {
+        let (norm, needed) = (step.gradient_norm, step.needed);
+        bar.set_message(format!("step {}, gradient {norm:.1e}, needed {needed:.1e}", step.iteration));
+        bar.tick();
+    });
+    bar.finish_and_clear();
+    output::Output { options, catalog: &catalog, origin: &origin, scored: &scored, cloned: &cloned?, usage }
         .write(started.elapsed())
 }
 
-/// Asks everybody; nothing where that was not all that is needed: at Ctrl-C, or where requests go into batch files.
+/// Asks everybody.
 fn score<'e>(
     pipeline: &Pipeline<'_>,
     examples: &'e [Example],
     backend: Option<&Backend>,
     options: &Options,
-) -> Result<Option<Scored<'e>>, Box<dyn std::error::Error>> {
+) -> Result<Scored<'e>, Box<dyn std::error::Error>> {
     let bars = show::Stages::default();
-    let show = |progress: Progress| {
-        bars.show(progress, backend.map(|backend| backend.usage().to_string()).unwrap_or_default())
-    };
-    let scored = pipeline.score(examples, &show);
+    let usage = || backend.map(|backend| backend.usage().to_string()).unwrap_or_default();
+    let scored = pipeline.score(examples, &|progress| bars.show(progress, usage()));
     bars.finish();
-    let Some(backend) = backend else { return Ok(Some(scored?)) };
-    if backend.stopped() {
-        return Err("stopped; the answers so far are kept, and the same command goes on".into());
+    if let Some(backend) = backend {
+        backend.finished(&options.services)?;
     }
-    if let Some(files) = backend.write_batch(&options.services)?.filter(|files| *files > 0) {
-        let folder = options.services.batch.as_deref().unwrap_or(&options.out).display();
-        println!("{files} files of requests in {folder}; send them, then give what comes back as --batch-results");
-        return Ok(None);
-    }
-    if scored.is_err() {
-        println!("{}", backend.usage());
-    }
-    Ok(Some(scored?))
-}
-
-fn adjust(pipeline: &Pipeline<'_>, config: &PipelineConfig, scored: &Scored<'_>) -> Result<Cloned, PipelineError> {
-    let fit = match config.adjust {
-        false => None,
-        true => {
-            let bar = show::spinner("adjust");
-            let fit = pipeline.fit(scored, &|step| {
-                let (norm, needed) = (step.gradient_norm, step.needed);
-                bar.set_message(format!("step {}, gradient {norm:.1e}, needed {needed:.1e}", step.iteration));
-                bar.tick();
-            });
-            bar.finish_and_clear();
-            Some(fit?)
-        }
-    };
-    let cloned = pipeline.finish(scored, fit.as_ref().map(|fit| &fit.adjust));
-    Ok(Cloned { fit, ..cloned })
+    Ok(scored?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use convrec_catalog::Catalog;
-use convrec_cloning::{Cloned, Counts, FitReport, Origin, PipelineConfig, Scored};
+use convrec_cloning::{Cloned, Counts, Failure, FitReport, Origin, PipelineConfig, Scored};
 use convrec_core::files::write_atomic;
 use convrec_core::hash::sha256;
 use convrec_core::{Example, Item, jsonl};
@@ -24,9 +24,10 @@ const SHOWN: usize = 5;
 
 /// What the demonstrations come from: the settings, hashes of what is read, and who is asked.
 pub fn origin(config: &PipelineConfig, catalog: &Catalog, examples: &[Example], chosen: &Chosen<'_>) -> Origin {
+    // A hash of hashes: rows need not be in memory twice.
     fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
-        let lines = rows.map(|row| serde_json::to_string(row).expect("plain data can be written"));
-        sha256(lines.collect::<Vec<_>>().join("\n").as_bytes())
+        let row = |row: &T| sha256(&serde_json::to_vec(row).expect("plain data can be written"));
+        sha256(rows.map(row).collect::<String>().as_bytes())
     }
     let mut inputs = BTreeMap::from([
         ("catalog_sha256".to_string(), hash(catalog.iter().map(|(_, item)| item))),
@@ -50,6 +51,14 @@ pub fn check_origin(found: &Origin, named: &Origin) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
+/// Says on stderr which conversations got no answer, and what to do.
+pub fn say_failures(failures: &[Failure], again: &str) {
+    if let Some(failure) = failures.first() {
+        eprintln!("{} conversations got no answer and are left out; the first, {failure}", failures.len());
+        eprintln!("{again}");
+    }
+}
+
 /// A run that is done.
 pub struct Output<'a> {
     pub options: &'a Options,
@@ -66,7 +75,7 @@ struct Manifest<'a> {
     origin: &'a Origin,
     fit: Option<&'a FitReport>,
     demonstrations_sha256: String,
-    usage: Option<Usage>,
+    usage_of_this_run: Option<Usage>,
     seconds: f64,
 }
 
@@ -81,11 +90,15 @@ impl Output<'_> {
             origin: self.origin,
             fit: self.cloned.fit.as_ref().map(|fit| &fit.report),
             demonstrations_sha256: convrec_core::hash::sha256_file(out)?,
-            usage: self.usage,
+            usage_of_this_run: self.usage,
             seconds: took.as_secs_f64(),
         };
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
         write_atomic(self.beside("manifest.json"), |file| file.write_all(text.as_bytes()))?;
+        if self.options.services.describe {
+            let items: Vec<_> = self.catalog.iter().map(|(_, item)| item).collect();
+            jsonl::write_file(self.beside("catalog.jsonl"), &items)?;
+        }
         let failures = self.beside("failures.jsonl");
         if !self.cloned.failures.is_empty() {
             jsonl::write_file(&failures, &self.cloned.failures)?;
@@ -102,22 +115,21 @@ impl Output<'_> {
         self.report(&table, &steps)?;
         println!("{}", table.print());
         println!("measured on the conversations that the steps learned from; 95% intervals by resampling dialogs");
-        let Counts { named, named_in_catalog, guessed, candidates, unrated, conversations, failed, demonstrations } =
-            counts;
+        let Counts { conversations, empty, named, named_in_catalog, candidates, unrated, demonstrations, .. } = counts;
         println!(
-            "{named} items named, {named_in_catalog} in the catalog, {guessed} more by a likely guess; {unrated} of {candidates} candidates unrated"
+            "{named} items named, {named_in_catalog} in the catalog, {} more by a likely guess; {empty} answers without \
+             any; {unrated} of {candidates} candidates unrated",
+            counts.guessed
         );
         if let Some(usage) = &self.usage {
             println!("{usage}");
         }
         println!("{demonstrations} demonstrations of {conversations} conversations in {}", out.display());
-        if let Some(failure) = self.cloned.failures.first() {
-            eprintln!(
-                "{failed} conversations got no answer and are left out ({}); the first, {failure}",
-                failures.display()
-            );
-            eprintln!("the same command asks for these again");
-        }
+        let again = match self.options.merge.is_empty() {
+            true => "the same command asks for these again",
+            false => "score their parts again, and merge",
+        };
+        say_failures(&self.cloned.failures, again);
         Ok(())
     }
 

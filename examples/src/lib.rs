@@ -22,10 +22,26 @@ pub fn check_output(path: &std::path::Path) -> Result<(), String> {
     if path.is_dir() { Err(format!("{} is a folder; expected the name of a file", path.display())) } else { Ok(()) }
 }
 
+/// No error: what is to be done before the same command can go on.
+#[derive(Debug)]
+pub struct Paused(pub String);
+
+impl std::fmt::Display for Paused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Paused {}
+
 /// What an example's `main` returns: an error is printed as it is written for people.
 pub fn exit(outcome: Outcome) -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) if error.is::<Paused>() => {
+            println!("{error}");
+            std::process::ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("error: {error}");
             std::process::ExitCode::FAILURE

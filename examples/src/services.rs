@@ -12,6 +12,7 @@ use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Mistakes, Mixed, Scrip
 use convrec_cloning::{
     CachedEmbedder, ChatModel, Describer, Embedder, Judge, LexicalEmbedder, ReplayTeacher, Services, Teacher,
 };
+use convrec_core::hash::{sha256, sha256_file};
 use convrec_core::{Example, jsonl};
 use convrec_embed::SentenceEncoder;
 use convrec_llm::{
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::device;
 use crate::model_folder::{self, Language};
-use crate::{settings, show};
+use crate::{Paused, settings, show};
 
 /// Who answers, rates, compares and describes.
 #[derive(Debug, Args)]
@@ -60,6 +61,9 @@ pub struct ServiceOptions {
     /// What compares texts: `lexical` (words, no model), `server` (by `--llm`), or the folder of a sentence encoder.
     #[arg(long, default_value = "lexical")]
     pub embedder: String,
+    /// What is put before each text for a sentence encoder, as models of the E5 kind want `query: `.
+    #[arg(long)]
+    pub embedder_prompt: Option<String>,
     /// A file in which embeddings are kept, so that none is made twice.
     #[arg(long)]
     pub embeddings: Option<PathBuf>,
@@ -100,6 +104,7 @@ pub struct Backend {
     server: Arc<Server>,
     embedder: Option<EmbedderSettings>,
     chat: Option<Chat>,
+    chat_settings: Option<ChatSettings>,
     file: PathBuf,
     stop: Arc<AtomicBool>,
 }
@@ -121,7 +126,7 @@ impl ServiceOptions {
         let llm = settings::read(Some(file), LlmSettings::default())?;
         let stop = Arc::new(AtomicBool::new(false));
         let server = Arc::new(Server::new(llm.server, stop.clone()).map_err(named)?);
-        let chat = match llm.chat {
+        let chat = match llm.chat.clone() {
             None => None,
             Some(chat) => {
                 let ledger = Arc::new(Ledger::open(&self.ledger)?);
@@ -146,7 +151,7 @@ impl ServiceOptions {
             }
             eprintln!("stopping: what is under way is waited for and kept; once more to leave at once");
         })?;
-        Ok(Some(Backend { server, embedder: llm.embedder, chat, file: file.clone(), stop }))
+        Ok(Some(Backend { server, embedder: llm.embedder, chat, chat_settings: llm.chat, file: file.clone(), stop }))
     }
 
     /// The catalog, with the descriptions that its items lack where `--describe` asks for them.
@@ -161,6 +166,7 @@ impl ServiceOptions {
         let bar = show::bar("describe", bare);
         let described = describe_catalog(&catalog, &describer, &|more| bar.inc(more as u64));
         bar.finish();
+        backend.finished(self)?;
         Ok(Catalog::new(described?)?)
     }
 
@@ -202,18 +208,33 @@ impl Backend {
         }
     }
 
-    /// Whether Ctrl-C was pressed.
-    pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Writes the requests that were collected for `--batch`; how many files there are, or nothing without `--batch`.
+    /// After everybody was asked: whether that is all, and not cut by Ctrl-C or left to batch files, which are then written.
     ///
     /// # Errors
-    /// When they cannot be written, or are there already.
-    pub fn write_batch(&self, options: &ServiceOptions) -> Result<Option<usize>, Box<dyn Error>> {
-        let (Some(Chat::Batch(chat)), Some(folder)) = (&self.chat, &options.batch) else { return Ok(None) };
-        Ok(Some(chat.write(folder, convrec_llm::BatchLimits::default())?.len()))
+    /// After Ctrl-C; [`Paused`] where batch files are to be sent; when these cannot be written.
+    pub fn finished(&self, options: &ServiceOptions) -> Result<(), Box<dyn Error>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err("stopped; the answers so far are kept, and the same command goes on".into());
+        }
+        let (Some(Chat::Batch(chat)), Some(folder)) = (&self.chat, &options.batch) else { return Ok(()) };
+        match chat.write(folder, convrec_llm::BatchLimits::default())?.len() {
+            0 => Ok(()),
+            files => Err(Paused(format!(
+                "{files} new files of requests in {}; send them, then run again with what comes back as --batch-results",
+                folder.display()
+            ))
+            .into()),
+        }
+    }
+
+    /// What tells the chat model and how it is asked from others, wherever it runs.
+    fn chat_name(&self) -> String {
+        self.chat_settings.as_ref().map_or_else(String::new, |chat| {
+            // What it costs changes no answer.
+            let asked = ChatSettings { price: Default::default(), ..chat.clone() };
+            let settings = serde_json::to_string(&asked).expect("settings can be written");
+            format!("{}, settings SHA-256 {}", chat.model, &sha256(settings.as_bytes())[..16])
+        })
     }
 }
 
@@ -259,7 +280,10 @@ impl<'a> Chosen<'a> {
     ) -> Result<Self, Box<dyn Error>> {
         let prompts = settings::read(options.prompts.as_deref(), Prompts::default())?;
         let chat = || backend.ok_or("it needs --llm")?.chat();
-        let mut names = Vec::new();
+        let chat_name = || backend.map_or_else(String::new, Backend::chat_name);
+        let file_hash = |path: &Option<PathBuf>| path.as_deref().map(sha256_file).transpose();
+        let mut names = vec![("prompts_sha256", sha256(serde_json::to_string(&prompts)?.as_bytes()))];
+        names.extend(file_hash(&options.texts)?.map(|hash| ("texts_sha256", hash)));
         let recorded = options.answers.as_ref().map(ReplayTeacher::read).transpose()?;
         let teacher: Box<dyn Teacher + 'a> = match (&recorded, backend.filter(|backend| backend.chat.is_some())) {
             _ if options.teacher_model.is_some() => {
@@ -271,11 +295,12 @@ impl<'a> Chosen<'a> {
                 Box::new(PolicyTeacher::new(name, &policy, task, language.format.greedy()))
             }
             (Some(recorded), _) => {
-                names.push(("teacher", format!("answers of {}", shown(options.answers.as_deref()))));
+                let hash = file_hash(&options.answers)?.unwrap_or_default();
+                names.push(("teacher", format!("answers of {}, SHA-256 {hash}", shown(options.answers.as_deref()))));
                 Box::new(recorded.clone())
             }
             (None, Some(backend)) => {
-                names.push(("teacher", backend.chat()?.name()));
+                names.push(("teacher", backend.chat_name()));
                 Box::new(ChatTeacher::new(backend.chat()?, &prompts)?)
             }
             (None, None) => {
@@ -295,7 +320,7 @@ impl<'a> Chosen<'a> {
             }
             JudgeKind::Server => {
                 let chat = chat().map_err(|e| format!("--judge server: {e}"))?;
-                names.push(("judge", chat.name()));
+                names.push(("judge", format!("{}, seed {}", chat_name(), options.seed)));
                 Box::new(ChatJudge::new(chat, &prompts, options.seed)?)
             }
             JudgeKind::Scripted => {
@@ -306,7 +331,7 @@ impl<'a> Chosen<'a> {
         let embedder = embedder(options, backend, catalog)?;
         names.push(("embedder", embedder.id()));
         let describer: Box<dyn Describer + 'a> = if options.describe {
-            names.push(("describer", chat()?.name()));
+            names.push(("describer", chat_name()));
             Box::new(ChatDescriber::new(chat()?, &prompts, catalog, options.source_texts()?)?)
         } else {
             Box::new(())
@@ -382,11 +407,20 @@ fn embedder<'a>(
         }
         "server" => {
             let backend = backend.ok_or("--embedder server needs --llm")?;
+            if file.is_none() {
+                return Err("--embedder server needs --embeddings FILE, so that no embedding is paid twice".into());
+            }
             let settings = backend.embedder.clone().ok_or_else(|| {
                 format!("{}: no table `[embedder]`; add one with a `model` and a `width`", backend.file.display())
             })?;
             cached(file, HttpEmbedder::new(settings, backend.server.clone())?)
         }
-        folder => cached(file, SentenceEncoder::load(folder, &device()?)?),
+        folder => {
+            let encoder = SentenceEncoder::load(folder, &device()?)?;
+            match &options.embedder_prompt {
+                Some(prompt) => cached(file, encoder.with_prompt(prompt)),
+                None => cached(file, encoder),
+            }
+        }
     }
 }

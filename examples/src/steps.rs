@@ -8,7 +8,7 @@ use convrec_core::{Example, ItemId};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 
-use crate::judging::{judge, mean};
+use crate::judging::judge;
 use crate::show::Table;
 
 /// The lists after a step of the pipeline.
@@ -44,10 +44,11 @@ pub fn steps(cloned: &Cloned, catalog: &Catalog, examples: &[Example], n: usize)
 
 /// What is printed of each step.
 pub struct Figures<'a> {
-    /// The measures.
-    pub measures: Vec<Measure>,
-    /// The dialog of each answered conversation: samples of one dialog are resampled together.
-    pub dialogs: Vec<&'a str>,
+    measures: Vec<Measure>,
+    /// The answered conversations' places.
+    places: Vec<usize>,
+    /// Their dialogs: samples of one dialog are resampled together.
+    dialogs: Vec<&'a str>,
     popularity: HashMap<ItemId, f64>,
     n: usize,
     catalog: &'a Catalog,
@@ -63,7 +64,13 @@ impl<'a> Figures<'a> {
         let right = examples.iter().flat_map(|example| &example.groundtruth).filter_map(|item| catalog.find(item));
         right.for_each(|item| *popularity.entry(item).or_default() += 1.0 / examples.len() as f64);
         let dialogs = cloned.steps.iter().map(|steps| examples[steps.example].dialog_id()).collect();
-        Self { measures: measures.collect(), dialogs, popularity, n, catalog }
+        let places = cloned.steps.iter().map(|steps| steps.example).collect();
+        Self { measures: measures.collect(), places, dialogs, popularity, n, catalog }
+    }
+
+    /// Whether the same conversations were answered: only then can lists be compared one by one.
+    pub fn same_conversations(&self, cloned: &Cloned) -> bool {
+        cloned.steps.iter().map(|steps| &steps.example).eq(&self.places)
     }
 
     /// A table with a row for each step: means with 95% intervals.
@@ -120,9 +127,4 @@ impl<'a> Figures<'a> {
 
 fn values(measure: Measure, judged: &[JudgedList]) -> Vec<f64> {
     judged.iter().map(|list| measure.of(list)).collect()
-}
-
-/// The mean of a measure over the lists of a step.
-pub fn of(step: &Step, measure: Measure) -> f64 {
-    mean(measure, &step.judged)
 }

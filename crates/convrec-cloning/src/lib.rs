@@ -44,8 +44,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A model on a server or of one's own is a [`ChatModel`], and [`chat`] makes a teacher, a judge and a describer of it.
+//! [`CachedEmbedder`] keeps embeddings in a file. A pipeline can also go step by step: [`Pipeline::score`] asks and remaps,
+//! [`Pipeline::fit`] learns Adjust, [`Pipeline::finish`] makes the lists, of these conversations or of others; what was
+//! scored can be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere ([`Scored::merge`]).
+//! What got no answer is left out and named ([`Cloned::failures`]).
+//!
 //! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or popularity and then
-//! err like one. Everything is deterministic, whatever the number of threads; scores are f64, stored as f32.
+//! err like one. Everything is deterministic, whatever the number of threads; scores are f32, Adjust is
+//! fitted in f64.
 //!
 //! Source: Zhu et al., "Rank-GRPO: Training LLM-based Conversational Recommender Systems with Reinforcement Learning",
 //! arXiv 2510.20150, section on Remap-Reflect-Adjust.

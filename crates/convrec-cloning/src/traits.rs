@@ -111,7 +111,8 @@ pub trait Embedder: Sync {
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError>;
 }
 
-/// One who knows something about items outside the catalog.
+/// One who knows something about items: those outside the catalog that a teacher names, and those of the catalog that
+/// came without metadata.
 pub trait Describer: Sync {
     /// A text about the item (people, keywords, plot), by which it is compared with catalog items; `None` where nothing
     /// is known, and its name alone must do.

@@ -134,3 +134,24 @@ fn ranges_cover_everything_once() {
         assert!(text.parse::<Shard>().is_err(), "{text}");
     }
 }
+
+/// Fewer conversations than parts leave some parts empty.
+#[test]
+fn an_empty_part_is_a_part() {
+    let catalog = catalog();
+    let two = &examples(&catalog)[..2];
+    with_pipeline(&catalog, |pipeline| {
+        let root = tempfile::tempdir().unwrap();
+        let write = |part: usize| {
+            let shard: Shard = format!("{part}/3").parse().unwrap();
+            let folder = root.path().join(part.to_string());
+            let scored = pipeline.score(&two[shard.range(2)], &|_| ()).unwrap();
+            scored.write(&folder, shard, &origin("a")).unwrap();
+            folder
+        };
+        let (merged, _) = Scored::merge(&[write(1), write(2), write(3)]).unwrap();
+        let whole = pipeline.score(two, &|_| ()).unwrap();
+        assert_eq!(merged.examples(), two);
+        assert_eq!(pipeline.finish(&merged, None).steps, pipeline.finish(&whole, None).steps);
+    });
+}

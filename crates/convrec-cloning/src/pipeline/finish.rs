@@ -12,14 +12,21 @@ use crate::score::map_rows;
 use crate::{Adjust, AdjustError, FactoredScores, Fit, FitStep, demonstration, fit};
 
 impl Pipeline<'_> {
-    /// All steps: [`score`](Self::score), [`fit`](Self::fit) where Adjust is on, [`finish`](Self::finish).
+    /// All steps: [`score`](Self::score) and [`adjust`](Self::adjust).
     ///
     /// # Errors
     /// As the steps.
     pub fn run(&self, examples: &[Example], progress: &(dyn Fn(Progress) + Sync)) -> Result<Cloned, PipelineError> {
-        let scored = self.score(examples, progress)?;
-        let fit = if self.config.adjust { Some(self.fit(&scored, &|_| ())?) } else { None };
-        let cloned = self.finish(&scored, fit.as_ref().map(|fit| &fit.adjust));
+        Ok(self.adjust(&self.score(examples, progress)?, &|_| ())?)
+    }
+
+    /// [`fit`](Self::fit) where Adjust is on, and [`finish`](Self::finish) of the same conversations.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn adjust(&self, scored: &Scored<'_>, progress: &dyn Fn(FitStep)) -> Result<Cloned, AdjustError> {
+        let fit = if self.config.adjust { Some(self.fit(scored, progress)?) } else { None };
+        let cloned = self.finish(scored, fit.as_ref().map(|fit| &fit.adjust));
         Ok(Cloned { fit, ..cloned })
     }
 

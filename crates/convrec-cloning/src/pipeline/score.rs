@@ -26,7 +26,9 @@ impl Pipeline<'_> {
     /// A conversation whose teacher, describer or judge gave no answer is one of the [failures](super::Cloned::failures),
     /// and the others go on without it.
     ///
-    /// Memory: 4 D bytes a conversation, and 4 D a distinct off-catalog item of a block of some thousand conversations.
+    /// An answer that names no item is an answer; Remap then has the conversation alone to go by.
+    ///
+    /// Memory: 8 D bytes a conversation, and 4 D a distinct off-catalog item of a block of some thousand conversations.
     ///
     /// # Errors
     /// When the embedder fails, or no conversation at all was answered; the error then says what became of the first.
@@ -75,8 +77,8 @@ impl Pipeline<'_> {
 
         let queries = self.queries(block, &answers, &outside)?; // [answers, D]
         let mut rows = self.remapped(start, block, answers, &queries);
-        self.reflect_on(start, block, &mut rows, &mut failed);
-        scored.count(block.len());
+        let rated = self.reflect_on(start, block, &mut rows, &mut failed, scored);
+        scored.count(block.len() - rated);
         let answered = |best: &Best| !failed.contains_key(&(best.row.example - start));
         let kept: Vec<usize> = rows.iter().positions(answered).collect();
         rows.retain(answered);
@@ -183,22 +185,23 @@ impl Pipeline<'_> {
         rows.collect()
     }
 
-    /// Reflect: the judge rates the best candidates, and the lists follow.
+    /// Reflect: the judge rates the best candidates, and the lists follow. How many conversations it was asked about.
     fn reflect_on(
         &self,
         start: usize,
         block: &[Example],
         rows: &mut [Best],
         failed: &mut HashMap<usize, ServiceError>,
-    ) {
-        let (true, Some(judge)) = (self.config.reflect, self.services.judge) else { return };
+        scored: &Counter<'_>,
+    ) -> usize {
+        let (true, Some(judge)) = (self.config.reflect, self.services.judge) else { return 0 };
         let candidates = |best: &Best| best.best.len().min(self.config.n_reflect);
         let request = |best: &Best| -> (&Example, Vec<&CatalogItem>) {
             let items = best.best[..candidates(best)].iter().map(|(item, _)| &self.catalog[*item]);
             (&block[best.row.example - start], items.collect())
         };
         let requests: Vec<_> = rows.iter().map(request).collect();
-        let ratings = judge.rate_all(&requests, &|_| ());
+        let ratings = judge.rate_all(&requests, &|more| scored.count(more));
         for (best, ratings) in rows.iter_mut().zip(ratings) {
             let expected = candidates(best);
             match ratings.and_then(|ratings| check_ratings(ratings, expected)) {
@@ -208,6 +211,7 @@ impl Pipeline<'_> {
                 }
             }
         }
+        rows.len()
     }
 }
 

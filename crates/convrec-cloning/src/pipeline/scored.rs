@@ -29,7 +29,7 @@ pub(super) struct Row {
     /// Its place among the conversations.
     pub(super) example: usize,
     pub(super) teacher: Vec<TeacherItem>,
-    /// The items that the teacher named exactly, and their weights p.
+    /// The catalog items that the teacher named, exactly or by a likely guess, and their weights p.
     pub(super) exact: Vec<(ItemId, f32)>,
     pub(super) ratings: Vec<(ItemId, i8)>,
     /// Candidates that the judge did not rate.
@@ -55,12 +55,18 @@ impl Scored<'_> {
         &self.examples
     }
 
+    /// The conversations that got no answer.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
     /// The places of the conversations that were answered, in order: those of the [rows](crate::Steps).
     pub fn answered(&self) -> impl ExactSizeIterator<Item = usize> {
         self.rows.iter().map(|row| row.example)
     }
 
-    /// The rows for which `keep` holds, by the conversation: to fit to some and to finish others.
+    /// The rows for which `keep` holds, by the conversation: to fit to some and to finish others. The conversations stay
+    /// all, so that places mean what they did.
     #[must_use]
     pub fn select(&self, keep: impl Fn(&Example) -> bool) -> Self {
         let kept: Vec<usize> =
@@ -126,6 +132,8 @@ pub struct Counts {
     pub conversations: usize,
     /// Those that got no answer.
     pub failed: usize,
+    /// Answers in which no item could be read, as refusals are; their lists come from the conversation alone.
+    pub empty: usize,
     /// Items that the teacher named, at most N a conversation.
     pub named: usize,
     /// Those that are in the catalog.
@@ -147,6 +155,7 @@ impl Scored<'_> {
         Counts {
             conversations: self.examples.len(),
             failed: self.failures.len(),
+            empty: self.rows.iter().filter(|row| row.teacher.is_empty()).count(),
             named: teacher().count(),
             named_in_catalog: teacher().filter(|named| named.id.is_some()).count(),
             guessed: teacher().filter(|named| named.guess.is_some()).count(),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -36,9 +37,6 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Everything in one part.
-    pub const WHOLE: Self = Self { part: 1, of: 1 };
-
     /// The places of its conversations among `n`: parts follow each other and differ by one in size at most.
     pub fn range(self, n: usize) -> Range<usize> {
         // As u128: a product of two large numbers.
@@ -175,10 +173,13 @@ impl Scored<'_> {
 
     fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let mut rows = self.rows.iter().peekable();
-        let mut failures = self.failures.iter();
+        let mut failures = self.failures.iter().peekable();
         self.examples.iter().enumerate().map(move |(place, example)| {
             let row = rows.next_if(|row| row.example == place).map(Cow::Borrowed);
-            let problem = if row.is_none() { failures.next().map(|failure| failure.problem.clone()) } else { None };
+            let problem = row.is_none().then(|| {
+                let failure = failures.next_if(|failure| failure.id == example.id);
+                failure.map_or_else(|| "not selected".into(), |failure| failure.problem.clone())
+            });
             Line { example: Cow::Borrowed(example), row, problem }
         })
     }
@@ -215,7 +216,11 @@ impl Scored<'static> {
     fn read_part(&mut self, folder: &Path) -> Result<Array2<f32>, ShardError> {
         let first_row = self.rows.len();
         let examples = self.examples.to_mut();
-        for line in jsonl::read_file::<Line<'static>>(folder.join(ROWS))? {
+        let path = folder.join(ROWS);
+        let file = File::open(&path).map_err(|e| files::Error::new("read", &path, e))?;
+        // There may be none: a part of few conversations.
+        for line in jsonl::rows::<Line<'static>, _>(BufReader::new(file), &path.display().to_string()) {
+            let (_, line) = line?;
             match (line.row, line.problem) {
                 (Some(row), _) => self.rows.push(Row { example: examples.len(), ..row.into_owned() }),
                 (None, problem) => {
