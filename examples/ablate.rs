@@ -96,6 +96,9 @@ fn run(options: &Options) -> Outcome {
     };
     println!("{} conversations, {} without an answer; Adjust fitted {fitted}", examples.len(), cloned.failures.len());
     println!("95% intervals by resampling dialogs");
+    if let Some(backend) = &backend {
+        println!("{}", backend.usage());
+    }
     if options.steps_only {
         return Ok(());
     }

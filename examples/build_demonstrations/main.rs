@@ -14,7 +14,7 @@ use convrec_cloning::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_core::Example;
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
-use convrec_examples::{Outcome, check_output, exit, settings, show};
+use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, settings, show};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]
@@ -64,9 +64,12 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let started = Instant::now();
-    if options.shard.is_none() {
-        check_output(&options.out)?;
+    match options.shard {
+        Some(_) => check_folder(&options.out)?,
+        None => check_output(&options.out)?,
     }
+    let inputs = [&options.catalog, &options.conversations].into_iter().chain(&options.config);
+    check_apart(&options.out, inputs.chain(options.services.files()).map(PathBuf::as_path))?;
     let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
     settings::set(&mut config.n, options.n);
     config.remap &= !options.no_remap;
@@ -77,6 +80,9 @@ fn run(options: &Options) -> Outcome {
     let catalog = read_catalog(&options.catalog)?;
     // Parts take the catalog as it is: else each machine would pay for the same descriptions.
     let whole = options.shard.is_none() && options.merge.is_empty();
+    if options.services.describe && !whole {
+        eprintln!("the catalog is taken as it is: its own items are described by a run without --shard and --merge");
+    }
     let catalog = if whole { options.services.described(backend.as_ref(), catalog)? } else { catalog };
     let mut examples = read_conversations(&options.conversations)?;
     let scorers = Scorers::new(&catalog, &examples);
@@ -84,6 +90,15 @@ fn run(options: &Options) -> Outcome {
     chosen.keep_answered(&mut examples, &options.conversations)?;
     examples.extend(items::item_conversations(&examples, options.item_conversations, options.services.seed));
     let origin = output::origin(&config, &catalog, &examples, &chosen);
+    chosen.names.iter().for_each(|(role, name)| println!("{role}: {name}"));
+    let known = |example: &Example| example.groundtruth.iter().any(|item| catalog.find(item).is_some());
+    if config.adjust && options.shard.is_none() && !examples.iter().any(known) {
+        let from = options.conversations.display();
+        return Err(format!(
+            "{from}: no `groundtruth` is in the catalog, so Adjust has nothing to learn; give --no-adjust"
+        )
+        .into());
+    }
     let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
 
     let scored = if options.merge.is_empty() {
@@ -99,8 +114,7 @@ fn run(options: &Options) -> Outcome {
         scored.write(&options.out, shard, &origin)?;
         usage.iter().for_each(|usage| println!("{usage}"));
         println!("part {shard}, {} conversations, in {}", scored.examples().len(), options.out.display());
-        output::say_failures(scored.failures(), "the same command asks for these again");
-        return Ok(());
+        return output::complete(scored.failures(), "the same command asks for these again");
     }
     let bar = show::spinner("adjust");
     let cloned = pipeline.adjust(&scored, &|step| {

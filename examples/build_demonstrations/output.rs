@@ -13,7 +13,7 @@ use convrec_core::{Example, Item, jsonl};
 use convrec_examples::report::{Marked, Report};
 use convrec_examples::services::Chosen;
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, show};
+use convrec_examples::{Outcome, Paused, show};
 use convrec_llm::Usage;
 use serde::Serialize;
 
@@ -51,12 +51,14 @@ pub fn check_origin(found: &Origin, named: &Origin) -> Result<(), Box<dyn Error>
     Ok(())
 }
 
-/// Says on stderr which conversations got no answer, and what to do.
-pub fn say_failures(failures: &[Failure], again: &str) {
-    if let Some(failure) = failures.first() {
-        eprintln!("{} conversations got no answer and are left out; the first, {failure}", failures.len());
-        eprintln!("{again}");
-    }
+/// Whether every conversation got an answer.
+///
+/// # Errors
+/// [`Paused`], which says which did not, and what to do.
+pub fn complete(failures: &[Failure], again: &str) -> Outcome {
+    let Some(failure) = failures.first() else { return Ok(()) };
+    let n = failures.len();
+    Err(Paused(format!("{n} conversations got no answer and are left out; the first, {failure}\n{again}")).into())
 }
 
 /// A run that is done.
@@ -129,8 +131,16 @@ impl Output<'_> {
             true => "the same command asks for these again",
             false => "score their parts again, and merge",
         };
-        say_failures(&self.cloned.failures, again);
-        Ok(())
+        let without = conversations - counts.failed - demonstrations;
+        if without > 0 {
+            eprintln!("{without} conversations have no list, as everything that might be listed was seen");
+        }
+        if 2 * empty > conversations - counts.failed {
+            eprintln!(
+                "most answers name no item that could be read; look at the report, and at `years` in the settings"
+            );
+        }
+        complete(&self.cloned.failures, again)
     }
 
     fn beside(&self, ending: &str) -> PathBuf {

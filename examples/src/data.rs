@@ -6,7 +6,7 @@ use std::path::Path;
 
 use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, Example};
-use convrec_formats::{BadRows, read_catalog_items};
+use convrec_formats::{BadRows, LeftOut, read_catalog_items};
 
 /// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out, and said on stderr.
 ///
@@ -14,9 +14,7 @@ use convrec_formats::{BadRows, read_catalog_items};
 /// When the file cannot be read or holds no item; the error names file, line and field.
 pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
     let items = read_catalog_items(path, BadRows::LeaveOut)?;
-    for row in &items.left_out {
-        eprintln!("left out: {row}");
-    }
+    say_left_out(&items.left_out);
     Ok(Catalog::new(items.rows)?)
 }
 
@@ -39,9 +37,7 @@ pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
 /// When it cannot be read; the error names file, row and field.
 pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
     let demonstrations = convrec_formats::read_demonstrations(path, None)?;
-    for line in &demonstrations.left_out {
-        eprintln!("left out: {line}");
-    }
+    say_left_out(&demonstrations.left_out);
     Ok(demonstrations.rows)
 }
 
@@ -62,6 +58,14 @@ pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box
         }
     }
     Ok(examples)
+}
+
+fn say_left_out(left_out: &[LeftOut]) {
+    const SHOWN: usize = 10;
+    left_out.iter().take(SHOWN).for_each(|row| eprintln!("left out: {row}"));
+    if left_out.len() > SHOWN {
+        eprintln!("left out: {} more", left_out.len() - SHOWN);
+    }
 }
 
 fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {

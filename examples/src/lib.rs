@@ -14,15 +14,42 @@ pub mod training;
 /// What an example's work comes to.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Whether a file can come to stand at `path`, asked before the work is done whose outcome it shall hold.
+/// Whether a file can come to stand at `path`, asked before the work is done whose outcome it shall hold; its folder is made.
 ///
 /// # Errors
-/// When a folder is there.
+/// When a folder is there, or nothing can be written beside it.
 pub fn check_output(path: &std::path::Path) -> Result<(), String> {
-    if path.is_dir() { Err(format!("{} is a folder; expected the name of a file", path.display())) } else { Ok(()) }
+    if path.is_dir() {
+        return Err(format!("{} is a folder; expected the name of a file", path.display()));
+    }
+    check_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")))
 }
 
-/// No error: what is to be done before the same command can go on.
+/// Whether files can be written into a folder, which is made where it is not there.
+///
+/// # Errors
+/// When they cannot.
+pub fn check_folder(folder: &std::path::Path) -> Result<(), String> {
+    let written = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    written.map(|_| ()).map_err(|e| format!("cannot write into {}: {e}", folder.display()))
+}
+
+/// Whether an output is none of the files that are read or kept.
+///
+/// # Errors
+/// When it is one of them.
+pub fn check_apart<'a>(
+    output: &std::path::Path,
+    others: impl IntoIterator<Item = &'a std::path::Path>,
+) -> Result<(), String> {
+    let Ok(there) = output.canonicalize() else { return Ok(()) };
+    let same = others.into_iter().find(|other| other.canonicalize().is_ok_and(|other| other == there));
+    same.map_or(Ok(()), |other| {
+        Err(format!("--out would replace {}, which is needed; name another file", other.display()))
+    })
+}
+
+/// No error, but not all is done: what is missing and how to go on. The exit status is 2.
 #[derive(Debug)]
 pub struct Paused(pub String);
 
@@ -39,8 +66,8 @@ pub fn exit(outcome: Outcome) -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) if error.is::<Paused>() => {
-            println!("{error}");
-            std::process::ExitCode::SUCCESS
+            eprintln!("{error}");
+            std::process::ExitCode::from(2)
         }
         Err(error) => {
             eprintln!("error: {error}");

@@ -43,7 +43,7 @@ pub struct ServiceOptions {
     #[arg(long, requires = "llm")]
     pub batch: Option<PathBuf>,
     /// Files of results and errors that came back for the files in `--batch`: they go into the ledger first.
-    #[arg(long, requires = "batch")]
+    #[arg(long, requires = "batch", num_args = 1..)]
     pub batch_results: Vec<PathBuf>,
     /// The folder of a policy that is the teacher: one that was trained here, or a published chat model.
     #[arg(long, conflicts_with = "answers")]
@@ -115,6 +115,12 @@ enum Chat {
 }
 
 impl ServiceOptions {
+    /// The files that are read, or kept for the next run.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let read = [&self.answers, &self.llm, &self.prompts, &self.texts, &self.embeddings];
+        read.into_iter().flatten().chain(std::iter::once(&self.ledger))
+    }
+
     /// Opens what `--llm` names, takes in `--batch-results`, and from then on stops asking at Ctrl-C; nothing where there is
     /// no `--llm`.
     ///
@@ -124,6 +130,9 @@ impl ServiceOptions {
         let Some(file) = &self.llm else { return Ok(None) };
         let named = |e: convrec_llm::SettingsError| format!("{}: {e}", file.display());
         let llm = settings::read(Some(file), LlmSettings::default())?;
+        if llm.chat.is_none() && self.embedder != "server" {
+            return Err(format!("{}: no table `[chat]`; add one with a `model`", file.display()).into());
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let server = Arc::new(Server::new(llm.server, stop.clone()).map_err(named)?);
         let chat = match llm.chat.clone() {

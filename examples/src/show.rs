@@ -1,6 +1,7 @@
 //! What a person sees while a run works, and after.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, presets};
 use convrec_cloning::{Progress, Stage};
@@ -60,6 +61,7 @@ pub fn evaluation(bar: &ProgressBar, record: &Record) {
 pub struct Stages {
     together: MultiProgress,
     bars: [OnceLock<ProgressBar>; 2],
+    last: Mutex<Option<Instant>>,
 }
 
 impl Stages {
@@ -71,7 +73,21 @@ impl Stages {
         };
         let bar = self.bars[place].get_or_init(|| self.together.add(bar(name, progress.total)));
         bar.set_position(progress.done as u64);
+        // Where no terminal shows a bar, a line now and then.
+        if bar.is_hidden() && self.is_time() {
+            eprintln!("{name}: {} of {}  {message}", progress.done, progress.total);
+        }
         bar.set_message(message);
+    }
+
+    fn is_time(&self) -> bool {
+        const BETWEEN: Duration = Duration::from_secs(30);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= BETWEEN);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
     }
 
     /// Ends the bars.

@@ -1,4 +1,4 @@
-use convrec_catalog::{Catalog, FuzzyIndex, YEAR_TOLERANCE};
+use convrec_catalog::{Catalog, FuzzyIndex, YEAR_TOLERANCE, normalise};
 use convrec_core::{CatalogItem, Item, ItemId};
 use convrec_text::{ListFormat, Style, Years};
 use serde::{Deserialize, Serialize};
@@ -43,11 +43,26 @@ impl<'a> Reader<'a> {
         let list = ListFormat { style: Style::Numbered, years: Years::Optional }.parse(text);
         let items = list.entries.into_iter().map(|entry| {
             // A year that is off makes another item: Remap finds the near ones.
-            TeacherItem { id: self.catalog.find_within(&entry.item, 0), item: entry.item, guess: None }
+            let id = self.catalog.find_within(&entry.item, 0).or_else(|| self.with_maker(&entry.item));
+            TeacherItem { id, item: entry.item, guess: None }
         });
         let is_item =
             |named: &TeacherItem| named.id.is_some() || named.item.year.is_some() || self.years == Years::Optional;
         items.filter(is_item).take(self.n).map(|named| self.with_guess(named)).collect()
+    }
+
+    /// The catalog item of a name such as `Emma by Jane Austen` or `Emma - Jane Austen`: where the text of the item has the
+    /// last word of what stands behind its title. So `Death by Chocolate` is not `Death`.
+    fn with_maker(&self, item: &Item) -> Option<ItemId> {
+        let split = |by: &&str| item.title.rsplit_once(*by);
+        [" by ", " - ", " – ", " — "].iter().filter_map(split).find_map(|(title, maker)| {
+            let id = self.catalog.find_within(&Item::new(title.trim_end_matches(','), item.year), 0)?;
+            let last = normalise(maker.split_whitespace().next_back()?);
+            normalise(&self.catalog[id].text())
+                .split(|c: char| !c.is_alphanumeric())
+                .any(|word| word == last)
+                .then_some(id)
+        })
     }
 
     fn with_guess(&self, named: TeacherItem) -> TeacherItem {
@@ -65,4 +80,33 @@ impl<'a> Reader<'a> {
 pub(super) fn text_of(item: &Item, metadata: Option<String>) -> String {
     let Item { title, year } = item.clone();
     CatalogItem { title, year, genres: Vec::new(), metadata: metadata.unwrap_or_default() }.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makers_behind_titles_are_no_part_of_them() {
+        let item = |title: &str, year, metadata: &str| CatalogItem {
+            title: title.into(),
+            year,
+            genres: vec![],
+            metadata: metadata.into(),
+        };
+        let items = vec![
+            item("Emma", Some(1815), "Jane Austen; England"),
+            item("Death", None, "a grim book by nobody"),
+            item("Stand by Me", Some(1986), "Rob Reiner"),
+        ];
+        let catalog = Catalog::new(items).unwrap();
+        let reader = Reader::new(&catalog, &PipelineConfig::default());
+        let read = |text: &str| reader.read(text).iter().map(|named| named.id.map(|id| id.0)).collect::<Vec<_>>();
+        assert_eq!(read("1. Emma by Jane Austen\n2. Emma - Jane Austen\n3. Emma, by Jane AUSTEN (1815)"), [Some(0); 3]);
+        assert_eq!(read("1. Stand by Me (1986)"), [Some(2)]);
+        assert_eq!(
+            read("1. Death by Chocolate (2001)\n2. Emma by Jane Smith (1815)\n3. Emma by Jane Austen (1999)"),
+            [None; 3]
+        );
+    }
 }
