@@ -56,7 +56,9 @@ pub struct ServerSettings {
     pub max_delay: f64,
     /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited. 300.
     pub max_retry_after: f64,
-    /// Requests that fail alike, one after the other and none answered between, before nothing more is asked. 5.
+    /// Requests that fail alike, one after the other, before nothing more is asked. Only what says that the server answers
+    /// nobody counts: a key, an address or a quota that is refused, a redirect, a connection that fails, a server that is
+    /// down. Faults that it finds with one request (400, 413, 422) and unusable answers do not count. 5.
     pub give_up_after: usize,
     /// What may be spent. No limits.
     pub budget: Budget,
