@@ -207,13 +207,13 @@ impl Backend {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Writes the requests that were collected for `--batch`; how many files there are, or nothing without `--batch`.
+    /// Writes the requests that were collected for `--batch`; how many new files there are, or nothing without `--batch`.
     ///
     /// # Errors
-    /// When they cannot be written, or are there already.
+    /// When they cannot be written.
     pub fn write_batch(&self, options: &ServiceOptions) -> Result<Option<usize>, Box<dyn Error>> {
         let (Some(Chat::Batch(chat)), Some(folder)) = (&self.chat, &options.batch) else { return Ok(None) };
-        Ok(Some(chat.write(folder, convrec_llm::BatchLimits::default())?.len()))
+        Ok(Some(chat.write(folder, convrec_llm::BatchLimits::default())?.written.len()))
     }
 }
 

@@ -83,7 +83,7 @@ mod server;
 mod settings;
 mod usage;
 
-pub use batch::{BatchError, BatchLimits, BatchWriter};
+pub use batch::{BatchError, BatchFiles, BatchLimits, BatchWriter};
 pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;
