@@ -116,7 +116,8 @@ fn failures_that_do_not_pass_end_the_run_early() {
 #[test]
 fn requests_without_hope_do_not_end_the_run() {
     // What a run leaves to the next one: all fail alike, and the one behind them is new.
-    let hopeless: [(fn() -> Reply, &str); 5] = [
+    type Script = fn() -> Reply;
+    let hopeless: [(Script, &str); 5] = [
         (|| Reply::status(400), "status 400 Bad Request: a message"),
         (|| Reply::status(413), "status 413"),
         (|| Reply::status(422), "status 422"),
