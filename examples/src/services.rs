@@ -226,7 +226,7 @@ impl Backend {
             return Err("stopped; the answers so far are kept, and the same command goes on".into());
         }
         let (Some(Chat::Batch(chat)), Some(folder)) = (&self.chat, &options.batch) else { return Ok(()) };
-        match chat.write(folder, convrec_llm::BatchLimits::default())?.len() {
+        match chat.write(folder, convrec_llm::BatchLimits::default())?.written.len() {
             0 => Ok(()),
             files => Err(Paused(format!(
                 "{files} new files of requests in {}; send them, then run again with what comes back as --batch-results",

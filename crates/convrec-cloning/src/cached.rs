@@ -42,7 +42,7 @@ pub enum CacheError {
 ///
 /// The file is of one model, by [`Embedder::id`]: a line of JSON with id and width, then for each text its SHA-256, its row
 /// as little-endian f32, and a checksum. While it is open, no other process can open it. A row is on the disk before it
-/// is returned; half a row at the end, from a process that was killed, is cut off.
+/// is returned, also where texts beside it fail; half a row at the end, from a process that was killed, is cut off.
 ///
 /// ```
 /// use convrec_cloning::{CachedEmbedder, Embedder, LexicalEmbedder};
@@ -122,7 +122,7 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
         self.embedder.id()
     }
 
-    /// Asks the embedder for texts without a row alone, each once. Callers on several threads wait for each other.
+    /// Asks the embedder for texts without a row alone, each once, by [`Embedder::embed_parts`]. Callers on several threads wait for each other.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let keys: Vec<Key> = texts.iter().map(|text| Sha256::digest(text).into()).collect();
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,9 +132,17 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
         let failed = |path: &Path, error: String| ServiceError::new(path.display().to_string(), error);
         for part in new.chunks(KEPT_TOGETHER) {
             let part_texts: Vec<String> = part.iter().map(|&place| texts[place].clone()).collect();
-            let embedded = self.embedder.embed(&part_texts)?;
-            let part_keys: Vec<Key> = part.iter().map(|&place| keys[place]).collect();
-            rows.keep(&part_keys, &embedded).map_err(|error| failed(rows.file.path(), error))?;
+            let mut result = Ok(());
+            for (places, embedded) in self.embedder.embed_parts(&part_texts) {
+                let part_keys: Vec<Key> = places.iter().map(|&place| keys[part[place]]).collect();
+                match embedded {
+                    Ok(embedded) => {
+                        rows.keep(&part_keys, &embedded).map_err(|error| failed(rows.file.path(), error))?;
+                    }
+                    Err(error) => result = result.and(Err(error)),
+                }
+            }
+            result?;
         }
         if rows.width == 0 {
             // No text was ever embedded, so there is none here; the embedder knows its width.

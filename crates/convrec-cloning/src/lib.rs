@@ -88,5 +88,5 @@ pub use remap::{Named, rank_weights, remap, remap_query};
 pub use replay::{Answer, ReplayError, ReplayTeacher};
 pub use score::{FactoredScores, ScoreRows};
 pub use traits::{
-    Candidates, ChatModel, ChatRequest, Describer, Done, Embedder, Judge, Ratings, ServiceError, Teacher,
+    Candidates, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge, Ratings, ServiceError, Teacher,
 };

@@ -109,7 +109,16 @@ pub trait Embedder: Sync {
     /// # Errors
     /// When the texts could not be embedded.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError>;
+
+    /// As [`embed`](Self::embed), in parts of which some may fail: who keeps the others need not pay for them again. Each
+    /// text is in one part. In one go, unless the embedder knows better.
+    fn embed_parts(&self, texts: &[String]) -> Vec<EmbeddedPart> {
+        vec![((0..texts.len()).collect(), self.embed(texts))]
+    }
 }
+
+/// The places of some texts, and a row for each.
+pub type EmbeddedPart = (Vec<usize>, Result<Array2<f32>, ServiceError>);
 
 /// One who knows something about items: those outside the catalog that a teacher names, and those of the catalog that
 /// came without metadata.

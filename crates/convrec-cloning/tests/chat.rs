@@ -165,4 +165,19 @@ fn bad_templates_are_named() {
     assert!(unknown.starts_with("prompts.recommend: undefined value (line 2)"), "{unknown}");
     assert!(error(&recommend("{{ dialog")).starts_with("prompts.recommend: syntax error"));
     assert!(error(&Prompts { system: "{{ n }}".into(), ..books() }).starts_with("prompts.system: undefined value"));
+
+    // What is wrong with the elements of a list is found before anything is asked, and so is what an empty one lacks.
+    assert!(error(&recommend("{% for s in seen %}{{ s.titel }}{% endfor %}")).starts_with("prompts.recommend: undef"));
+    assert!(error(&recommend("{{ seen[0] }}")).starts_with("prompts.recommend: undef"));
+    let rate = |text: &str| ChatJudge::new(model(), &Prompts { rate: text.into(), ..books() }, 0);
+    for text in
+        ["{% for c in candidates %}{{ c.titel }}{% endfor %}", "{% for c in candidates %}{{ c.genres[0] }}{% endfor %}"]
+    {
+        assert!(rate(text).err().unwrap().to_string().starts_with("prompts.rate: undefined value"), "{text}");
+    }
+    let catalog = Catalog::new(vec![item("Emma", 1815, "")]).unwrap();
+    let describe_from_text = "{% for e in examples %}{{ e.text }}{% endfor %}".into();
+    let prompts = Prompts { describe_from_text, ..books() };
+    let error = ChatDescriber::new(model(), &prompts, &catalog, vec![]).err().unwrap().to_string();
+    assert!(error.starts_with("prompts.describe_from_text: undefined value"), "{error}");
 }

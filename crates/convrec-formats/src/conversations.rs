@@ -22,7 +22,8 @@ pub(crate) type Row = Result<(Place, AuthorsRow), Error>;
 /// | `x.parquet`, `x.arrow` | the authors' schema | `None` |
 /// | a folder with `dataset_dict.json` | that split of what `datasets` saved | required if it has several |
 /// | a folder with `state.json` | one such split | `None` |
-/// | another folder | its `<split>.jsonl`, `<split>.parquet` or `<split>-00000-of-00002.parquet`, ... | required |
+/// | another folder | its `<split>.jsonl`, `<split>.parquet` or `<split>-00000-of-00002.parquet`, ..., all of them | required |
+/// | `folder/train`, where there is nothing | the split `train` of such a folder | `None` |
 ///
 /// Rows in the authors' schema have no id. They are given `<folder>-<split>-<context>-<row>`: the row and the context
 /// count from 0, and the context is the first row with the same prompt. So rows of one prompt are samples of one dialog

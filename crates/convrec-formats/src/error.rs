@@ -47,7 +47,7 @@ impl Error {
     }
 }
 
-/// A place in a file; displayed as in `films.csv, line 7, field ``year```.
+/// A place in a file; displayed as in ``films.csv, line 7, field `year` ``.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file, as the caller named it; of a dataset in parts, the part.

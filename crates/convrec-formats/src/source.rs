@@ -51,7 +51,16 @@ struct DataFile {
 
 impl Source {
     pub(crate) fn find(path: &Path, split: Option<&str>) -> Result<Self, Error> {
-        std::fs::metadata(path).map_err(|e| files::Error::new("read", path, e))?;
+        if let Err(error) = std::fs::metadata(path) {
+            // `DIR/train` for `DIR/train.parquet`, as it is for a folder that `datasets` saved.
+            let folder = path.parent().map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+            return match (folder.filter(|folder| folder.is_dir()), path.file_name().and_then(|name| name.to_str())) {
+                (Some(folder), Some(name)) if split.is_none() && path.extension().is_none() => {
+                    Self::in_folder(folder, name)
+                }
+                _ => Err(files::Error::new("read", path, error).into()),
+            };
+        }
         if let Some(split) = split.filter(|split| !is_plain(split)) {
             return Err(Error::layout(path, format!("`{split}` is no name of a split")));
         }
@@ -77,7 +86,7 @@ impl Source {
             None => Err(Error::layout(
                 path,
                 "expected a folder with `dataset_dict.json` or `state.json`; for `<split>.parquet` or `<split>.jsonl` in \
-                 it, name the split",
+                 it, name the split, as in `folder/train`",
             )),
         }
     }
@@ -120,17 +129,32 @@ impl Source {
     fn in_folder(folder: &Path, split: &str) -> Result<Self, Error> {
         let read = |e| files::Error::new("read", folder, e);
         let names = std::fs::read_dir(folder).map_err(read)?.map(|entry| entry.map(|e| e.file_name()));
-        let mut names: Vec<_> = names.collect::<Result<_, _>>().map_err(read)?;
-        names.sort();
-        let of_split = |ending: &str| -> Vec<PathBuf> {
-            let is_shard = |rest: &str| rest.starts_with('-') && rest.contains("-of-");
-            let is_of_split = |name: &&std::ffi::OsString| {
-                let stem = name.to_str().and_then(|name| name.strip_suffix(ending));
-                stem.and_then(|stem| stem.strip_prefix(split)).is_some_and(|rest| rest.is_empty() || is_shard(rest))
+        let names: Vec<_> = names.collect::<Result<_, _>>().map_err(read)?;
+        let of_split = |ending: &str| {
+            let rest = |name: &std::ffi::OsString| {
+                name.to_str()?
+                    .strip_suffix(ending)?
+                    .strip_prefix(split)
+                    .map(|rest| (rest.to_string(), folder.join(name)))
             };
-            names.iter().filter(is_of_split).map(|name| folder.join(name)).collect()
+            let (whole, rest): (Vec<_>, Vec<_>) = names.iter().filter_map(rest).partition(|(rest, _)| rest.is_empty());
+            let mut parts: Vec<_> = rest.into_iter().filter_map(|(rest, path)| Some((part(&rest)?, path))).collect();
+            parts.sort();
+            if let Some(problem) = incomplete(&parts.iter().map(|(part, _)| *part).collect::<Vec<_>>()) {
+                return Err(Error::layout(folder, format!("the parts `{split}-...{ending}`: {problem}")));
+            }
+            if !whole.is_empty() && !parts.is_empty() {
+                let problem =
+                    format!("`{split}{ending}` and parts of it; expected one or the other: take one of them away");
+                return Err(Error::layout(folder, problem));
+            }
+            Ok(whole
+                .into_iter()
+                .map(|(_, path)| path)
+                .chain(parts.into_iter().map(|(_, path)| path))
+                .collect::<Vec<_>>())
         };
-        let (format, files) = match (of_split(".parquet"), of_split(".jsonl")) {
+        let (format, files) = match (of_split(".parquet")?, of_split(".jsonl")?) {
             (parquet, jsonl) if jsonl.is_empty() && !parquet.is_empty() => (Format::Parquet, parquet),
             (parquet, jsonl) if parquet.is_empty() && jsonl.len() == 1 => (Format::Jsonl, jsonl),
             (parquet, jsonl) => {
@@ -150,6 +174,28 @@ impl Source {
             .iter()
             .flat_map(|path| rows(self.format, path).unwrap_or_else(|error| Box::new(std::iter::once(Err(error)))))
     }
+}
+
+/// The number of a part, from 0, and how many there are: of `-00000-of-00002`, which older releases of `datasets` end with
+/// a fingerprint of 16 digits.
+fn part(rest: &str) -> Option<(usize, usize)> {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+    let (index, count) = rest.strip_prefix('-')?.split_once("-of-")?;
+    let is_fingerprint = |text: &str| text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let count = count.split_once('-').filter(|(_, end)| is_fingerprint(end)).map_or(count, |(count, _)| count);
+    Some((digits(index)?, digits(count)?))
+}
+
+/// What keeps these parts, which are sorted, from being all parts of one split, each once.
+fn incomplete(parts: &[(usize, usize)]) -> Option<String> {
+    let count = parts.first()?.1;
+    if let Some((_, other)) = parts.iter().find(|(_, other)| *other != count) {
+        return Some(format!("some are of {count}, some of {other}; expected those of one data set"));
+    }
+    if let Some(missing) = (0..count).find(|index| !parts.contains(&(*index, count))) {
+        return Some(format!("number {missing:05} of {count:05} is missing; fetch it"));
+    }
+    (parts.len() != count).then(|| format!("{} files for {count} parts; expected one for each", parts.len()))
 }
 
 fn rows(format: Format, path: &Path) -> Result<Box<dyn Iterator<Item = Row>>, Error> {

@@ -139,7 +139,9 @@ fn what_is_no_data_set_says_what_was_expected() {
     write(at("broken/state.json"), "{\"_data_files\": [{\"name\": 1}]}");
     write(at("alone/dataset_dict.json"), "{\"splits\": [\"../x\"]}");
     for (path, split, part) in [
-        ("no", None, "cannot read"),
+        ("no", None, "expected one of `no.jsonl`"),
+        ("no.jsonl", None, "cannot read"),
+        ("no/train", None, "cannot read"),
         ("x.txt", None, "expected a file `.jsonl`, `.parquet` or `.arrow`, or a folder"),
         (
             "other.jsonl",
@@ -165,6 +167,42 @@ fn what_is_no_data_set_says_what_was_expected() {
         assert!(message.contains(part), "{message} does not say {part}");
     }
     assert_eq!(read_conversations(at("plain"), Some("train")).unwrap().len(), 1);
+    // The split as the last part of the path; the rows are named alike.
+    let named = read_conversations(at("plain"), Some("train")).unwrap();
+    assert_eq!(read_conversations(at("plain/train"), None).unwrap(), named);
+}
+
+#[test]
+fn parts_belong_together_and_none_is_missing() {
+    let split = |files: &[&str], split: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        for (i, file) in files.iter().enumerate() {
+            write(folder.path().join(file), lines(&[row(&format!("{i}"), "Heat (1995)", json!([]), &[])]));
+        }
+        let examples = read_conversations(folder.path(), Some(split)).map_err(|error| error.to_string())?;
+        Ok::<_, String>(examples[0].dialog[0].content.clone())
+    };
+    // Other splits beside it, whose names begin alike.
+    let others = ["train-extra-00000-of-00001.jsonl", "train2.jsonl", "train-extra.jsonl", "train-1.jsonl"];
+    for whole in ["train.jsonl", "train-00000-of-00001.jsonl", "train-00000-of-00001-a09b74b3ef9c3b56.jsonl"] {
+        assert_eq!(split(&[&others[..], &[whole]].concat(), "train").unwrap(), "4");
+    }
+    assert!(split(&others, "train-extra").unwrap_err().contains("`train-extra.jsonl` and parts of it"));
+    let refused: [(&[&str], &str); 9] = [
+        (&others, "found 0 such files"),
+        (&["train.parquet", "train-00000-of-00001.parquet"], "`train.parquet` and parts of it"),
+        (&["train-00000-of-00002.parquet"], "number 00001 of 00002 is missing"),
+        (&["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"], "number 00001 of 00003 is missing"),
+        (&["train-00001-of-00002.jsonl"], "number 00000 of 00002 is missing"),
+        (&["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "some are of 1, some of 2"),
+        (&["train-00000-of-00001.parquet", "train-0-of-1.parquet"], "2 files for 1 parts"),
+        (&["train-00000-of-00001.parquet", "train-00001-of-00001.parquet"], "2 files for 1 parts"),
+        (&["train-00000-of-99999999999999999999999.parquet"], "found 0 such files"),
+    ];
+    for (files, part) in refused {
+        let message = split(files, "train").unwrap_err();
+        assert!(message.contains(part), "{message} does not say {part}");
+    }
 }
 
 #[test]

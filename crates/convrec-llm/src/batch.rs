@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,9 +42,6 @@ pub enum BatchError {
     /// The ledger cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] append::Error),
-    /// The folder holds requests that may be on their way already.
-    #[error("{0} is there already; read its results first, or name another folder: its requests would be paid twice")]
-    Exists(PathBuf),
     /// One request is larger than a file may be.
     #[error("a request of {bytes} bytes; expected at most {limit}, the bytes of a file")]
     TooLarge {
@@ -66,13 +64,23 @@ pub enum BatchError {
 ///
 /// A run with it in place of an [`HttpChat`](crate::HttpChat) of the same settings fails for want of answers; then
 /// [`write`](Self::write) has what to send, [`read_results`](crate::read_results) takes what comes back, and the same run with either of the two
-/// finds its answers in the ledger.
+/// finds its answers in the ledger. Where answers lead to further requests, as a teacher's to a judge's, there are several such
+/// rounds, and one folder holds the files of all.
 #[derive(Debug)]
 pub struct BatchWriter {
     settings: ChatSettings,
     ledger: Arc<Ledger>,
     /// The lines to write, by their keys.
     lines: Mutex<BTreeMap<RequestKey, String>>,
+}
+
+/// What a [`BatchWriter`] has written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchFiles {
+    /// The new files; none where there was nothing new.
+    pub written: Vec<PathBuf>,
+    /// Requests that are not in them, as an older file of the folder has them already.
+    pub skipped: usize,
 }
 
 /// A line of a file of requests.
@@ -100,14 +108,27 @@ impl BatchWriter {
         Ok(Self { settings, ledger, lines: Mutex::default() })
     }
 
-    /// Writes what was collected to `requests-0001.jsonl` and so on in `folder`, and forgets it.
+    /// Writes what was collected to `requests-0001.jsonl` and so on in `folder`, behind the files that are there, and
+    /// forgets it.
+    ///
+    /// A request that a file of the folder has already is skipped: it may be on its way, and would be paid twice. So one
+    /// that failed is asked again through another folder.
     ///
     /// # Errors
-    /// When such a file is there already, cannot be written, or a request alone is too large for one.
-    pub fn write(&self, folder: impl AsRef<Path>, limits: BatchLimits) -> Result<Vec<PathBuf>, BatchError> {
+    /// When a file of requests in the folder cannot be read, one cannot be written, or a request alone is too large for one.
+    pub fn write(&self, folder: impl AsRef<Path>, limits: BatchLimits) -> Result<BatchFiles, BatchError> {
+        let folder = folder.as_ref();
+        let (mut last, mut known) = (0, BTreeSet::new());
+        for (number, path) in request_files(folder)? {
+            last = last.max(number);
+            known.extend(jsonl::read_file::<RequestLine>(path)?.into_iter().map(|line| line.custom_id));
+        }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let new: Vec<&String> =
+            lines.iter().filter(|(key, _)| !known.contains(&key.to_string())).map(|(_, line)| line).collect();
+        let skipped = lines.len() - new.len();
         let mut parts: Vec<(usize, Vec<&str>)> = Vec::new();
-        for line in lines.values() {
+        for line in new {
             let bytes = line.len() + 1;
             if bytes > limits.bytes {
                 return Err(BatchError::TooLarge { bytes, limit: limits.bytes });
@@ -120,16 +141,14 @@ impl BatchWriter {
                 None => parts.push((bytes, vec![line])),
             }
         }
-        let path = |index: usize| folder.as_ref().join(format!("requests-{:04}.jsonl", index + 1));
-        if path(0).exists() {
-            return Err(BatchError::Exists(path(0)));
+        let mut written = Vec::with_capacity(parts.len());
+        for (number, (_, part)) in (last + 1..).zip(parts) {
+            let path = folder.join(format!("requests-{number:04}.jsonl"));
+            files::write_atomic(&path, |out| part.iter().try_for_each(|line| writeln!(out, "{line}")))?;
+            written.push(path);
         }
-        for (index, (_, part)) in parts.iter().enumerate() {
-            files::write_atomic(path(index), |out| part.iter().try_for_each(|line| writeln!(out, "{line}")))?;
-        }
-        let paths = (0..parts.len()).map(path).collect();
         lines.clear();
-        Ok(paths)
+        Ok(BatchFiles { written, skipped })
     }
 
     fn answer_one(&self, request: &ChatRequest) -> Result<String, String> {
@@ -144,6 +163,23 @@ impl BatchWriter {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, line);
         Err("collected for a batch file; the answer is there when its results are read".into())
     }
+}
+
+/// The files of requests in a folder, which need not exist, with their numbers.
+fn request_files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, files::Error> {
+    let failed = |error| files::Error::new("read", folder, error);
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_str().unwrap_or_default();
+        let number = name.strip_prefix("requests-").and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+        found.extend(number.map(|number| (number, path)));
+    }
+    Ok(found)
 }
 
 impl ChatModel for BatchWriter {

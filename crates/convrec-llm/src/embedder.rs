@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use convrec_cloning::{Embedder, ServiceError};
+use convrec_cloning::{EmbeddedPart, Embedder, ServiceError};
 use ndarray::{Array2, ArrayView1};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +19,8 @@ use crate::usage::{Spend, Tokens};
 /// An embedding model behind `embeddings`.
 ///
 /// Texts go out in batches, rows come back at unit length; a blank text is not sent and has a row of zeros. Nothing is kept
-/// here: [`CachedEmbedder`](convrec_cloning::CachedEmbedder) does that for any embedder.
+/// here: [`CachedEmbedder`](convrec_cloning::CachedEmbedder) does that for any embedder. [`embed`](Embedder::embed) fails as a
+/// whole where one batch fails; the cache keeps the other batches ([`embed_parts`](Embedder::embed_parts)).
 #[derive(Debug)]
 pub struct HttpEmbedder {
     settings: EmbedderSettings,
@@ -133,7 +134,17 @@ impl Embedder for HttpEmbedder {
     }
 
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
-        let asked: Vec<usize> = (0..texts.len()).filter(|&place| !texts[place].trim().is_empty()).collect();
+        let mut all = Array2::zeros((texts.len(), self.settings.width));
+        for (places, rows) in self.embed_parts(texts) {
+            places.iter().zip(rows?.outer_iter()).for_each(|(&place, row)| all.row_mut(place).assign(&row));
+        }
+        Ok(all)
+    }
+
+    /// The blank texts, and a part for each batch.
+    fn embed_parts(&self, texts: &[String]) -> Vec<EmbeddedPart> {
+        let (blank, asked): (Vec<usize>, Vec<usize>) =
+            (0..texts.len()).partition(|&place| texts[place].trim().is_empty());
         let batches: Vec<&[usize]> = asked.chunks(self.settings.batch).collect();
         let text_of = |batch: &[usize]| batch.iter().map(|&place| texts[place].as_str()).collect::<Vec<_>>();
         let results = self.server.side_by_side(batches.len(), |index| self.embed_batch(&text_of(batches[index])));
@@ -143,18 +154,16 @@ impl Embedder for HttpEmbedder {
             let input = Tokens::in_text(self.body(&text_of(batch)).len());
             left.add(Spend::new(Tokens { input, output: 0 }, &self.settings.price));
         }
-        let mut all = Array2::zeros((texts.len(), self.settings.width));
-        for (batch, result) in batches.iter().zip(results) {
-            let rows = result.map_err(|failure| {
-                let problem = match failure {
-                    Failure::Failed(problem) => problem,
-                    Failure::Halted(halt) => left.explain(&halt),
-                };
-                ServiceError::new(format!("{} at {}", self.settings.model, self.server.address()), problem)
-            })?;
-            batch.iter().zip(rows.outer_iter()).for_each(|(&place, row)| all.row_mut(place).assign(&row));
-        }
-        Ok(all)
+        let explain = |failure| {
+            let problem = match failure {
+                Failure::Failed(problem) => problem,
+                Failure::Halted(halt) => left.explain(&halt),
+            };
+            ServiceError::new(format!("{} at {}", self.settings.model, self.server.address()), problem)
+        };
+        let zeros = Array2::zeros((blank.len(), self.settings.width));
+        let parts = batches.iter().zip(results).map(|(batch, result)| (batch.to_vec(), result.map_err(explain)));
+        std::iter::once((blank, Ok(zeros))).filter(|(places, _)| !places.is_empty()).chain(parts).collect()
     }
 }
 

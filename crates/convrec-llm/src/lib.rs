@@ -58,8 +58,10 @@
 //! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run. What cannot be promised: an
 //!   answer that is on its way when the process is killed or the connection breaks has perhaps been billed, and is asked
 //!   for again; at a kill these are at most as many as requests may be under way (`concurrency`).
-//! - **Nothing lost.** A request fails by itself and says why; the others are answered. A full disk or a damaged file ends
-//!   the asking, and no half-written line stays.
+//! - **Nothing lost.** A request to a chat model fails by itself and says why; the others are answered. Where an answer cannot
+//!   be kept, as on a full disk, nothing more is asked, and no half-written line stays. A damaged ledger is not opened; a
+//!   record that is damaged later fails its request alone. [`HttpEmbedder`] fails as a whole where one of its batches
+//!   fails; [`CachedEmbedder`](convrec_cloning::CachedEmbedder) keeps the others.
 //! - **Never too dear.** What a request may come to is set aside before it is sent ([`Budget`]).
 //! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is logged here, and the HTTP
 //!   client leaves the key out of its own up to the level `debug`; at `trace` it dumps all that it sends, so a program that
@@ -83,7 +85,7 @@ mod server;
 mod settings;
 mod usage;
 
-pub use batch::{BatchError, BatchLimits, BatchWriter};
+pub use batch::{BatchError, BatchFiles, BatchLimits, BatchWriter};
 pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;

@@ -12,8 +12,9 @@ const SHOWN: usize = 300;
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub text: String,
-    /// What it has in common with others of its kind, whose texts may name their requests.
-    pub kind: String,
+    /// What keeps the server from answering anybody, in words that are the same for each request; `None` where another
+    /// request may well be answered.
+    pub kind: Option<String>,
     /// Whether another try may do better.
     pub passing: bool,
     /// How long the server wants to be left alone.
@@ -31,12 +32,13 @@ impl Problem {
             Error::HostNotFound | Error::ConnectionFailed | Error::Timeout(Timeout::Connect | Timeout::Resolve)
         ) || matches!(error, Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused);
         let passing = !matches!(error, Error::Http(_) | Error::BadUri(_) | Error::InvalidProxyUrl);
+        let of_server = !matches!(error, Error::BodyExceedsLimit(_));
         let text = match error {
             Error::BodyExceedsLimit(limit) => format!("an answer of more than {limit} bytes (`max_answer_bytes`)"),
             Error::Timeout(Timeout::Global) => "no whole answer within `timeout`".into(),
             error => error.to_string(),
         };
-        Self { text, kind: "connection".into(), passing, after: Duration::ZERO, billed: !unsent }
+        Self { text, kind: of_server.then(|| "connection".into()), passing, after: Duration::ZERO, billed: !unsent }
     }
 
     /// The server answered with something else than success.
@@ -53,15 +55,14 @@ impl Problem {
             None if body.message.is_empty() => format!("status {status}"),
             None => format!("status {status}: {}", body.message),
         };
-        // A server that finds fault with a request may well answer the next one.
-        let kind = if matches!(status.as_u16(), 400 | 413 | 422) { text.clone() } else { status.to_string() };
+        let kind = (!matches!(status.as_u16(), 400 | 413 | 422)).then(|| status.to_string());
         Self { text, kind, passing, after: retry_after(headers, SystemTime::now()), billed: false }
     }
 
     /// A success that holds no answer.
     pub fn unusable(problem: &str, body: &[u8]) -> Self {
         let text = format!("{problem}, in: {}", Body::read(body).message);
-        Self { text, kind: problem.into(), passing: true, after: Duration::ZERO, billed: true }
+        Self { text, kind: None, passing: true, after: Duration::ZERO, billed: true }
     }
 }
 

@@ -18,7 +18,7 @@ const NAP: Duration = Duration::from_millis(20);
 /// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its settings say.
 ///
 /// Chat models and embedders that share one share its connections, its pace and its budget. Once nothing more is to be
-/// asked (the budget, a stop, failures that are all alike, a full disk), that holds for all of them and for good.
+/// asked (the budget, a stop, a server that answers nobody, a full disk), that holds for all of them and for good.
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
@@ -33,8 +33,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Course {
     halt: Option<Halt>,
-    /// The kind of the last failure, and how many of it came in a row.
-    alike: (String, usize),
+    /// What kept the server from answering the last time, and how often in a row.
+    alike: (Option<String>, usize),
 }
 
 /// One request to an endpoint.
@@ -180,7 +180,11 @@ impl Server {
     fn failed(&self, problem: Problem, tries: usize) -> Failure {
         let text = shorten(&self.without_key(problem.text));
         let mut course = self.course();
-        let row = if course.alike.0 == problem.kind { course.alike.1 + 1 } else { 1 };
+        let row = match &problem.kind {
+            None => 0,
+            kind if course.alike.0 == *kind => course.alike.1 + 1,
+            Some(_) => 1,
+        };
         course.alike = (problem.kind, row);
         if row >= self.settings.give_up_after {
             course.halt.get_or_insert(Halt::Alike(row, text.clone()));

@@ -56,7 +56,9 @@ pub struct ServerSettings {
     pub max_delay: f64,
     /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited. 300.
     pub max_retry_after: f64,
-    /// Requests that fail alike, one after the other and none answered between, before nothing more is asked. 5.
+    /// Requests that fail alike, one after the other, before nothing more is asked. Only what says that the server answers
+    /// nobody counts: a key, an address or a quota that is refused, a redirect, a connection that fails, a server that is
+    /// down. Faults that it finds with one request (400, 413, 422) and unusable answers do not count. 5.
     pub give_up_after: usize,
     /// What may be spent. No limits.
     pub budget: Budget,
@@ -95,12 +97,14 @@ impl ServerSettings {
         };
         let number = |name, holds, found: &dyn ToString| (name, holds, found.to_string(), "at least 1");
         let limit = |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
-        let expected = "the name of an environment variable";
-        let name = !self.api_key_env.is_empty() && !self.api_key_env.contains(['=', '\0']);
+        let expected = "the name of an environment variable: capital letters, digits and `_`";
+        // Keys have small letters or dashes: so a key that was put here is told from a name.
+        let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        let name = !self.api_key_env.is_empty() && self.api_key_env.bytes().all(in_name);
         SettingsError::first(
             "server",
             &[
-                // Not shown: people put the key itself here.
+                // Not shown, for it may be a key.
                 ("api_key_env", name, "no such name".into(), expected),
                 number("concurrency", self.concurrency > 0, &self.concurrency),
                 limit("requests_per_minute", self.requests_per_minute),

@@ -38,7 +38,7 @@ fn what_is_missing_goes_out_and_comes_back() {
         assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|e| e.to_string().contains("batch file"))));
     }
     let out = folder.path().join("batch");
-    let files = writer.write(&out, BatchLimits { requests: 4, ..BatchLimits::default() }).unwrap();
+    let files = writer.write(&out, BatchLimits { requests: 4, ..BatchLimits::default() }).unwrap().written;
     assert_eq!(files.iter().map(|file| lines(file).len()).collect::<Vec<_>>(), [4, 4, 2]);
     assert!(files[2].ends_with("requests-0003.jsonl"));
     let sent: Vec<Value> = files.iter().flat_map(|file| lines(file)).collect();
@@ -71,7 +71,42 @@ fn what_is_missing_goes_out_and_comes_back() {
     for (request, answer) in asked.iter().zip(writer.answer(&asked, &|_| ())) {
         assert_eq!(answer.unwrap(), echo(&request.turns[0].content));
     }
-    assert!(writer.write(folder.path().join("nothing"), BatchLimits::default()).unwrap().is_empty());
+    assert!(writer.write(folder.path().join("nothing"), BatchLimits::default()).unwrap().written.is_empty());
+}
+
+#[test]
+fn several_rounds_go_through_one_folder() {
+    let (folder, ledger) = new_ledger();
+    let out = folder.path().join("batch");
+    // Each round asks what the one before asked, and more; the last asks nothing new.
+    let mut all = Vec::new();
+    for (round, (asked, new, skipped)) in [(4, 4, 0), (6, 2, 2), (6, 0, 4)].into_iter().enumerate() {
+        // As another run does it.
+        let writer = BatchWriter::new(chat_settings(), ledger.clone()).unwrap();
+        writer.answer(&requests(asked), &|_| ());
+        let files = writer.write(&out, BatchLimits { requests: 3, ..BatchLimits::default() }).unwrap();
+        let sent: Vec<Value> = files.written.iter().flat_map(|file| lines(file)).collect();
+        assert_eq!((sent.len(), files.skipped), (new, skipped), "round {round}");
+        all.extend(files.written);
+        if round == 0 {
+            // Two are answered, one fails, one does not come back: the last two may not be asked twice.
+            let failure = json!({ "custom_id": sent[2]["custom_id"], "response": null, "error": "too late" });
+            let back = write(folder.path().join("back.jsonl"), &[result(&sent[0]), result(&sent[1]), failure]);
+            assert_eq!(read_results(&ledger, &all, &[back]).unwrap().kept, 2);
+        }
+    }
+    let names: Vec<_> = all.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["requests-0001.jsonl", "requests-0002.jsonl", "requests-0003.jsonl"]);
+    let mut ids: Vec<String> =
+        all.iter().flat_map(|file| lines(file)).map(|line| line["custom_id"].to_string()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 6);
+    // Another folder asks again for what has no answer.
+    let writer = BatchWriter::new(chat_settings(), ledger.clone()).unwrap();
+    writer.answer(&requests(6), &|_| ());
+    let other = writer.write(folder.path().join("other"), BatchLimits::default()).unwrap();
+    assert_eq!((lines(&other.written[0]).len(), other.skipped), (4, 0));
 }
 
 #[test]
@@ -80,7 +115,7 @@ fn a_live_model_finds_what_a_batch_brought() {
     let (folder, ledger) = new_ledger();
     let writer = BatchWriter::new(chat_settings(), ledger.clone()).unwrap();
     writer.answer(&requests(5), &|_| ());
-    let files = writer.write(folder.path().join("batch"), BatchLimits::default()).unwrap();
+    let files = writer.write(folder.path().join("batch"), BatchLimits::default()).unwrap().written;
     let back: Vec<Value> = lines(&files[0]).iter().map(result).collect();
     read_results(&ledger, &files, &[write(folder.path().join("results.jsonl"), &back)]).unwrap();
     let model = common::model(common::quick(&server), &ledger);
@@ -97,12 +132,9 @@ fn wrong_files_are_named() {
     assert!(writer.write(folder.path(), small).unwrap_err().to_string().contains("expected at most 100"));
     // About 200 bytes each: two fit.
     let sized = BatchLimits { bytes: 500, ..BatchLimits::default() };
-    let files = writer.write(folder.path(), sized).unwrap();
+    let files = writer.write(folder.path(), sized).unwrap().written;
     assert_eq!(files.len(), 2);
     assert!(files.iter().all(|file| std::fs::metadata(file).unwrap().len() <= 500));
-    writer.answer(&requests(3), &|_| ());
-    let again = writer.write(folder.path(), sized).unwrap_err().to_string();
-    assert!(again.contains("requests-0001.jsonl is there already"), "{again}");
 
     let error = |results: &[Value], requests: &[PathBuf]| {
         let results = write(folder.path().join("results.jsonl"), results);

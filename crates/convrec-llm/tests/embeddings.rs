@@ -97,6 +97,25 @@ fn what_a_file_remembers_is_not_asked_again() {
         assert_eq!(cached.embed(&texts(60)).unwrap(), expected);
         assert_eq!((cached.len(), server.requests() - before), (60, 15));
     }
+    // Where a batch fails, the others are kept: of 40 more texts, one of them blank, four are asked again.
+    let failing = |seen: &Seen| match seen.body["input"][0].as_str() {
+        Some("60 is a text") => Reply::status(400),
+        _ => embeddings(seen),
+    };
+    let failing = TestServer::start(failing);
+    let mut more = texts(100);
+    more[99] = " ".into();
+    let cached = CachedEmbedder::open(&path, embedder(quick(&failing), settings()).1).unwrap();
+    let error = cached.embed(&more).unwrap_err().to_string();
+    assert!(error.contains("test-embedder at") && error.contains("status 400"), "{error}");
+    assert_eq!((cached.len(), failing.requests()), (96, 10));
+    drop(cached);
+    let before = server.requests();
+    let cached = CachedEmbedder::open(&path, embedder(quick(&server), settings()).1).unwrap();
+    let rows = cached.embed(&more).unwrap();
+    assert_eq!(server.requests() - before, 1);
+    assert_eq!(rows, embedder(quick(&server), settings()).1.embed(&more).unwrap());
+    drop(cached);
     // A wider model, or one that is asked otherwise, is another model.
     let extra_body = [("dimensions".to_string(), json!(3))].into_iter().collect();
     let other = embedder(quick(&server), EmbedderSettings { extra_body, ..settings() }).1;

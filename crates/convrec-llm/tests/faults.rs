@@ -56,15 +56,8 @@ fn unreliable(seen: &Seen) -> Reply {
 fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
     let server = TestServer::start(unreliable);
     let (folder, ledger) = new_ledger();
-    let settings = ServerSettings {
-        concurrency: 32,
-        timeout: 2.0,
-        max_retries: 9,
-        max_answer_bytes: 1 << 20,
-        // In the second run, no answer stands between those that fail alike.
-        give_up_after: 100,
-        ..quick(&server)
-    };
+    let settings =
+        ServerSettings { concurrency: 32, timeout: 2.0, max_retries: 9, max_answer_bytes: 1 << 20, ..quick(&server) };
     let model = model(settings.clone(), &ledger);
     let requests = requests(N);
     let start = Instant::now();

@@ -114,20 +114,46 @@ fn failures_that_do_not_pass_end_the_run_early() {
 }
 
 #[test]
-fn a_request_that_is_found_fault_with_does_not_end_the_run() {
-    // The message names the request, as one about its length does: five of them are not alike.
-    let script = |seen: &common::Seen| {
-        let text = common::prompt(&seen.body);
-        let message = serde_json::json!({ "error": { "message": format!("{text} is too long") } });
-        if text == "prompt 30" { echoed(seen) } else { Reply::Text(400, String::new(), message.to_string()) }
+fn requests_without_hope_do_not_end_the_run() {
+    // What a run leaves to the next one: all fail alike, and the one behind them is new.
+    type Script = fn() -> Reply;
+    let hopeless: [(Script, &str); 5] = [
+        (|| Reply::status(400), "status 400 Bad Request: a message"),
+        (|| Reply::status(413), "status 413"),
+        (|| Reply::status(422), "status 422"),
+        (Reply::empty, "the last: an empty message"),
+        (|| Reply::Large(200_000), "`max_answer_bytes`"),
+    ];
+    for (reply, part) in hopeless {
+        let script =
+            move |seen: &common::Seen| if common::prompt(&seen.body) == "prompt 29" { echoed(seen) } else { reply() };
+        let server = TestServer::start(script);
+        let (_folder, ledger) = new_ledger();
+        let settings = ServerSettings { max_retries: 1, max_answer_bytes: 10_000, give_up_after: 2, ..quick(&server) };
+        let answers = ask(&model(settings, &ledger), &requests(30));
+        assert!(answers[29].is_ok(), "{part}");
+        for answer in &answers[..29] {
+            let error = answer.as_ref().unwrap_err().to_string();
+            assert!(error.contains("test-model at http://127.0.0.1") && error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_down_or_out_of_money_ends_the_run() {
+    let no_money = || {
+        let body = r#"{"error": {"message": "no money", "code": "insufficient_quota"}}"#;
+        Reply::Text(429, String::new(), body.into())
     };
-    let server = TestServer::start(script);
-    let (_folder, ledger) = new_ledger();
-    let model = model(quick(&server), &ledger);
-    let answers = ask(&model, &requests(50));
-    assert!(answers[30].is_ok() && server.requests() == 50);
-    let error = answers[7].as_ref().unwrap_err().to_string();
-    assert!(error.contains("test-model at http://127.0.0.1") && error.contains(": prompt 7 is too long"), "{error}");
+    for reply in [|| Reply::status(503), no_money, || Reply::Reset] {
+        let server = TestServer::start(move |_| reply());
+        let (_folder, ledger) = new_ledger();
+        let settings = ServerSettings { max_retries: 1, concurrency: 1, ..quick(&server) };
+        let answers = ask(&model(settings, &ledger), &requests(30));
+        assert!(server.requests() <= 5 * 2, "{}", server.requests());
+        let last = answers[29].as_ref().unwrap_err().to_string();
+        assert!(last.contains("5 requests in a row failed alike"), "{last}");
+    }
 }
 
 #[test]

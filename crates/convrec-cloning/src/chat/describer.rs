@@ -59,8 +59,10 @@ impl<'a, M: ChatModel> ChatDescriber<'a, M> {
         let described = catalog.iter().map(|(_, item)| item).filter(|item| !item.metadata.is_empty()).take(EXAMPLES);
         let example = |item: &CatalogItem| context! { name => item.item().to_string(), description => &item.metadata };
         let examples: Value = described.map(example).collect::<Vec<_>>().into();
-        let named = || [("name", Value::from("")), ("unknown", Value::from(UNKNOWN))];
-        let from_text = [("name", Value::from("")), ("text", Value::from("")), ("examples", examples.clone())];
+        let named = || [[("name", Value::from("")), ("unknown", Value::from(UNKNOWN))]];
+        let from_text = |examples| [("name", Value::from("")), ("text", Value::from("")), ("examples", examples)];
+        // The catalog may have no examples.
+        let from_text = [examples.clone(), vec![context! { name => "", description => "" }].into()].map(from_text);
         Ok(Self {
             model,
             catalog,

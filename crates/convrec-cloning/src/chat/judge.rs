@@ -29,8 +29,10 @@ impl<M: ChatModel> ChatJudge<M> {
     /// # Errors
     /// When a template is not Jinja or reads what there is not.
     pub fn new(model: M, prompts: &Prompts, seed: u64) -> Result<Self, PromptError> {
-        let probe = [("dialog", Value::from("")), ("candidates", shown(std::iter::empty()))];
-        let template = Template::new(prompts, "rate", &prompts.rate, probe)?;
+        let item = |genres| CatalogItem { title: "Title".into(), year: None, genres, metadata: String::new() };
+        let items = [item(vec![]), item(vec!["Genre".into()])];
+        let probe = |items: &[CatalogItem]| [("dialog", Value::from("")), ("candidates", shown(items.iter()))];
+        let template = Template::new(prompts, "rate", &prompts.rate, [probe(&[]), probe(&items)])?;
         Ok(Self { model, template, max_dialog_chars: prompts.max_dialog_chars, seed })
     }
 

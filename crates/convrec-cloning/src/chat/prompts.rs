@@ -90,12 +90,13 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The template of `field`, whose text is `source`, tried with `probe`.
+    /// The template of `field`, whose text is `source`, tried with each of `probes`: lists with and without
+    /// elements, as a request may have either.
     pub(super) fn new<const V: usize>(
         prompts: &Prompts,
         field: &'static str,
         source: &str,
-        probe: [(&'static str, Value); V],
+        probes: impl IntoIterator<Item = [(&'static str, Value); V]>,
     ) -> Result<Self, PromptError> {
         let bad = |field, e: minijinja::Error| PromptError { field, problem: describe(&e) };
         let mut environment = Environment::new();
@@ -105,7 +106,9 @@ impl Template {
         let system = environment.render_str(&prompts.system, kind_only).map_err(|e| bad("system", e))?;
         environment.add_template_owned(field, source.to_string()).map_err(|e| bad(field, e))?;
         let template = Self { field, environment, system, kind };
-        template.render(probe)?;
+        for probe in probes {
+            template.render(probe)?;
+        }
         Ok(template)
     }
 

@@ -1,4 +1,4 @@
-use convrec_core::Example;
+use convrec_core::{Example, Item};
 use minijinja::Value;
 
 use super::prompts::{Template, dialog, names};
@@ -49,8 +49,9 @@ impl<M: ChatModel> ChatTeacher<M> {
     /// # Errors
     /// When a template is not Jinja or reads what there is not.
     pub fn new(model: M, prompts: &Prompts) -> Result<Self, PromptError> {
-        let probe = [("dialog", Value::from("")), ("seen", names(&[])), ("n", Value::from(1))];
-        let template = Template::new(prompts, "recommend", &prompts.recommend, probe)?;
+        let probe = |seen: &[Item]| [("dialog", Value::from("")), ("seen", names(seen)), ("n", Value::from(1))];
+        let probes = [probe(&[]), probe(&[Item::new("Title", 2000)])];
+        let template = Template::new(prompts, "recommend", &prompts.recommend, probes)?;
         Ok(Self { model, template, max_dialog_chars: prompts.max_dialog_chars })
     }
 

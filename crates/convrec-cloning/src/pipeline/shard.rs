@@ -218,8 +218,10 @@ impl Scored<'static> {
         let examples = self.examples.to_mut();
         let path = folder.join(ROWS);
         let file = File::open(&path).map_err(|e| files::Error::new("read", &path, e))?;
-        // There may be none: a part of few conversations.
-        for line in jsonl::rows::<Line<'static>, _>(BufReader::new(file), &path.display().to_string()) {
+        let mut lines = jsonl::rows::<Line<'static>, _>(BufReader::new(file), &path.display().to_string());
+        // A part of few conversations may have none, which a reader of data takes for a mistake.
+        let empty = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+        while let Some(line) = lines.next().filter(|_| !empty) {
             let (_, line) = line?;
             match (line.row, line.problem) {
                 (Some(row), _) => self.rows.push(Row { example: examples.len(), ..row.into_owned() }),
