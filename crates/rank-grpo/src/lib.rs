@@ -99,6 +99,7 @@
 //! - CISPO: MiniMax, *MiniMax-M1*, arXiv 2506.13585.
 //! - SAPO: Gao et al., *Soft Adaptive Policy Optimization*, arXiv 2511.20347.
 //! - LUSPO: Liu et al., *Length-Unbiased Sequence Policy Optimization*, arXiv 2602.05261.
+//! - GDPO: Liu et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242.
 //! - k1, k3: Schulman, *Approximating KL Divergence*, joschu.net/blog/kl-approx.html, 2020.
 //! - PPO's clip: Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347.
 
@@ -114,7 +115,9 @@ mod segments;
 mod shaping;
 mod terms;
 
-pub use advantage::{AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, group_advantages};
+pub use advantage::{
+    AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, decoupled_advantages, group_advantages,
+};
 pub use config::{Aggregation, Clip, ConfigError, Kl, KlEstimator, LossConfig, RankCount, RatioLevel};
 pub use inputs::{BatchTotals, InputError, LossInputs, to_host};
 pub use loss::{Evaluation, Loss, LossOutput};
