@@ -7,7 +7,7 @@ use convrec_examples::data::read_catalog;
 use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::training::{TrainingOptions, read_samples};
 use convrec_examples::{Outcome, device::device, exit, model_folder, settings, show};
-use convrec_train::{Local, Reward, RlConfig, RlJob, Validation, train_rank_grpo};
+use convrec_train::{Local, Reward, RlConfig, RlJob, StepView, Validation, train_rank_grpo};
 use rank_grpo::{LengthShaping, LossConfig};
 
 /// Trains a policy by reinforcement learning.
@@ -89,9 +89,9 @@ fn run(options: &Options) -> Outcome {
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
     let job = RlJob { task: &task, samples: &train, validation, gains: vec![], sampler: &mut Local };
     let bar = show::bar("RL", config.steps);
-    let policy = train_rank_grpo(policy, job, &config, &training.run(), inputs, &mut |record| {
-        show::step(&bar, record, &["dcg", "entropy", "items", "in_catalog"]);
-        show::evaluation(&bar, record);
+    let policy = train_rank_grpo(policy, job, &config, &training.run(), inputs, &mut |view: &StepView<'_>| {
+        show::step(&bar, view.record, &["dcg", "entropy", "items", "in_catalog"]);
+        show::evaluation(&bar, view.record);
     })?;
     bar.finish();
     model_folder::save(&training.out, &policy, &language)?;

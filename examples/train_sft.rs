@@ -14,7 +14,7 @@ use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, exit, show};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, StepView, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -110,10 +110,11 @@ fn run(options: &Options) -> Outcome {
     }
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
     let bar = show::bar("SFT", config.steps);
-    let policy = train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |record| {
-        show::step(&bar, record, &["loss", "grad_norm"]);
-        show::evaluation(&bar, record);
-    })?;
+    let policy =
+        train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |view: &StepView<'_>| {
+            show::step(&bar, view.record, &["loss", "grad_norm"]);
+            show::evaluation(&bar, view.record);
+        })?;
     bar.finish();
     model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());

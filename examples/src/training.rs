@@ -112,6 +112,7 @@ impl TrainingOptions {
             checkpoint_every: self.checkpoint_every,
             keep_checkpoints: 2,
             evaluate_every: self.evaluate_every,
+            ..RunOptions::default()
         }
     }
 

@@ -1,15 +1,13 @@
 //! What both loops share: where a run is kept, how it is resumed, and its log.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use convrec_core::files;
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
+use convrec_watch::{Diagnosis, Journal, Observer, Record, StepView, Trouble, WatchConfig};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::checkpoint::{self, CheckpointError, Manifest};
 use crate::config::ConfigError;
@@ -17,14 +15,11 @@ use crate::evaluate::{Decoding, Evaluation, evaluate};
 use crate::optim::Updates;
 use crate::task::{Sample, Task};
 
-/// One line of the log: names to numbers, in TRL's names where TRL has one.
-pub type Record = Map<String, Value>;
-
 /// Where and how often a run writes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunOptions {
-    /// The run's folder: `log.jsonl` and checkpoints. Without one nothing is written.
+    /// The run's folder: log, completions and checkpoints. Without one nothing is written.
     pub folder: Option<PathBuf>,
     /// Go on from the newest checkpoint in the folder. Without it, a folder that holds a run is refused.
     pub resume: bool,
@@ -34,6 +29,8 @@ pub struct RunOptions {
     pub keep_checkpoints: usize,
     /// Steps between evaluations on the validation samples, the last step always among them; 0 never evaluates.
     pub evaluate_every: usize,
+    /// What the run leaves behind beside checkpoints, and when the doctor stops it.
+    pub watch: WatchConfig,
 }
 
 /// A run cannot start or go on.
@@ -45,9 +42,12 @@ pub enum TrainError {
     /// A checkpoint cannot be written or used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The log cannot be written.
+    /// The log, or another file of the run, cannot be written or read.
     #[error(transparent)]
-    File(#[from] files::Error),
+    File(#[from] convrec_watch::Error),
+    /// The doctor stopped the run. Its log has all steps; its newest checkpoint is from before.
+    #[error(transparent)]
+    Ill(#[from] Diagnosis),
     /// The folder is in use.
     #[error("{0} holds a run already; resume it, or choose another folder")]
     Exists(PathBuf),
@@ -91,11 +91,24 @@ pub enum TrainError {
     },
 }
 
+impl From<Trouble> for TrainError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Config(e) => {
+                ConfigError { field: format!("watch.doctor.{}", e.field), problem: format!("expected {}", e.expected) }
+                    .into()
+            }
+            Trouble::File(e) => e.into(),
+            Trouble::Ill(diagnosis) => diagnosis.into(),
+        }
+    }
+}
+
 /// A run in progress.
 pub(crate) struct Run<'a> {
     options: &'a RunOptions,
     manifest: Manifest,
-    log: Option<(PathBuf, File)>,
+    journal: Journal,
     skipped: bool,
 }
 
@@ -119,35 +132,25 @@ impl<'a> Run<'a> {
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
         let manifest =
             Manifest { kind: kind.into(), step: 0, run: config, inputs, state: Value::Null, files: BTreeMap::new() };
-        let mut run = Run { options, manifest, log: None, skipped: false };
-        let Some(folder) = &options.folder else { return Ok((run, start)) };
-        let log = folder.join("log.jsonl");
-        match checkpoint::list(folder)?.pop() {
-            Some((_, newest)) if options.resume => start = run.resume(&newest, start)?,
-            _ if options.resume => {}
-            Some(_) => return Err(TrainError::Exists(folder.clone())),
-            None if log.exists() => return Err(TrainError::Exists(folder.clone())),
-            None => {}
+        if let Some(folder) = &options.folder {
+            match checkpoint::list(folder)?.pop() {
+                Some((_, newest)) if options.resume => start = resume(&newest, &manifest, start)?,
+                Some(_) => return Err(TrainError::Exists(folder.clone())),
+                None if !options.resume && folder.join("log.jsonl").exists() => {
+                    return Err(TrainError::Exists(folder.clone()));
+                }
+                None => {}
+            }
         }
-        rewind(&log, start.step)?;
-        let file = OpenOptions::new().create(true).append(true).open(&log);
-        run.log = Some((log.clone(), file.map_err(|e| files::Error::new("write", log, e))?));
-        Ok((run, start))
+        let journal = Journal::open(options.folder.clone(), start.step, options.watch.clone())?;
+        Ok((Run { options, manifest, journal, skipped: false }, start))
     }
 
-    fn resume(&self, newest: &Path, start: Start) -> Result<Start, TrainError> {
-        let (manifest, policy, optimizer) = checkpoint::load(newest, &self.manifest, start.policy)?;
-        let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
-        Ok(Start { step: manifest.step, policy, updates, state: Some(manifest.state) })
-    }
-
-    /// Appends a line to the log.
-    pub(crate) fn record(&mut self, record: &Record) -> Result<(), TrainError> {
-        let Some((path, file)) = &mut self.log else { return Ok(()) };
-        let mut line = serde_json::to_vec(record).expect("a record holds numbers and lists");
-        line.push(b'\n');
-        file.write_all(&line).map_err(|e| files::Error::new("write", path.clone(), e))?;
-        Ok(())
+    /// Records a step, and shows it.
+    pub(crate) fn record(&mut self, view: &StepView<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let recorded = self.journal.step(view);
+        observer.observe(view);
+        Ok(recorded?)
     }
 
     /// Refuses to go on after two steps in a row without a finite gradient.
@@ -226,16 +229,8 @@ fn due(done: usize, every: usize) -> bool {
     every > 0 && done.is_multiple_of(every)
 }
 
-/// Drops the log's lines from `step` on (and a last one that was cut), so that a resumed run writes them again.
-fn rewind(log: &Path, step: usize) -> Result<(), TrainError> {
-    if !log.exists() {
-        return files::write_atomic(log, |_| Ok(())).map_err(TrainError::from);
-    }
-    let text = files::read_text(log)?;
-    let earlier = |line: &&str| {
-        let record: Option<Record> = serde_json::from_str(line).ok();
-        record.and_then(|record| record.get("step")?.as_u64()).is_some_and(|done| done as usize <= step)
-    };
-    let kept: String = text.lines().filter(earlier).flat_map(|line| [line, "\n"]).collect();
-    Ok(files::write_atomic(log, |out| out.write_all(kept.as_bytes()))?)
+fn resume(newest: &Path, expected: &Manifest, start: Start) -> Result<Start, TrainError> {
+    let (manifest, policy, optimizer) = checkpoint::load(newest, expected, start.policy)?;
+    let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
+    Ok(Start { step: manifest.step, policy, updates, state: Some(manifest.state) })
 }

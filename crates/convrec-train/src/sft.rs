@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use convrec_policy::{LoraConfig, Policy, Sequence};
+use convrec_watch::{Observer, Record, StepView, Timing};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::batches::places;
 use crate::config::{ConfigError, check_lora, frozen, with_lora};
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
-use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
+use crate::run::{Run, RunOptions, Start, TrainError, Validation};
 use crate::task::TokenPair;
 
 /// Settings of supervised fine-tuning.
@@ -67,7 +69,7 @@ impl SftConfig {
 /// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch.
 ///
 /// `inputs` names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that a checkpoint is not
-/// resumed with other data. `observe` is shown every log record, for progress bars.
+/// resumed with other data. `observer` is shown every step, for progress bars.
 ///
 /// `policy` must be on an autodiff device; so is the result. A policy with an adapter, its own or that of `config.lora`,
 /// keeps its other weights: checkpoints hold the adapter alone, so `inputs` should name the weights too.
@@ -81,7 +83,7 @@ pub fn train_sft(
     config: &SftConfig,
     options: &RunOptions,
     inputs: BTreeMap<String, String>,
-    observe: &mut dyn FnMut(&Record),
+    observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
     config.check()?;
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
@@ -92,6 +94,7 @@ pub fn train_sft(
     // Not before: a checkpoint knows nothing of these.
     policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     for step in first..config.steps {
+        let clock = Instant::now();
         let batch = places(data.len(), config.batch_size, step, config.seed);
         let tokens: usize = batch.iter().map(|&row| data[row].completion.len()).sum();
         let mut gradients = Accumulator::default();
@@ -110,6 +113,7 @@ pub fn train_sft(
         let update;
         (policy, update) = updates.step(step, policy, gradients.take());
         run.watch(step, update.grad_norm)?;
+        let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds: 0.0, tokens };
         let done = step + 1;
         let mut record = Record::new();
         record.insert("step".into(), json!(done));
@@ -119,8 +123,7 @@ pub fn train_sft(
         record.insert("learning_rate".into(), json!(update.learning_rate));
         record.insert("completion_tokens".into(), json!(tokens));
         record.extend(run.evaluate(done, config.steps, &|| frozen(&policy, config.bf16), validation));
-        run.record(&record)?;
-        observe(&record);
+        run.record(&StepView { record: &record, completions: &[], timing, total_steps: config.steps }, observer)?;
         run.checkpoint(done, config.steps, &policy, &updates, serde_json::Value::Null)?;
     }
     Ok(policy)

@@ -1,5 +1,6 @@
 //! What is trained on in one step: completions of prompts that tell good lists from bad ones.
 
+use convrec_watch::{CompletionRecord, ListedItem};
 use rank_grpo::GroupAdvantages;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use super::trainer::{StepError, Trainer};
 use crate::batches::places;
 use crate::config::frozen;
 use crate::rollout::{Row, read_rows};
-use crate::task::Sample;
+use crate::task::{Sample, Task};
 
 /// Prompts whose completions are all worth the same teach nothing: sample others in their place (DAPO: Yu et al., arXiv
 /// 2503.14476, section 3.2; here by rank).
@@ -29,6 +30,32 @@ pub(super) struct Collected<'a> {
     pub(super) prompts: usize,
     /// The share of their (prompt, rank) groups in which rewards differ.
     pub(super) signal: f64,
+}
+
+impl Collected<'_> {
+    /// The completions for people to read, a prompt before the first of its own.
+    pub(super) fn shown(&self, task: &Task, step: usize) -> Vec<CompletionRecord> {
+        let show = |(n, (row, advantages)): (usize, (&Row<'_>, &Vec<f64>))| {
+            let first = n == 0 || self.rows[n - 1].sample.id != row.sample.id;
+            let items =
+                row.answer.names.iter().zip(&row.answer.items).enumerate().map(|(rank, (name, id))| ListedItem {
+                    name: name.to_string(),
+                    in_catalog: id.is_some(),
+                    hit: row.relevant.get(rank).copied().unwrap_or(false),
+                });
+            CompletionRecord {
+                step,
+                id: row.sample.id.clone(),
+                prompt: first.then(|| task.prompter().tokenizer().decode_with_specials(&row.sample.prompt)),
+                text: row.answer.text.clone(),
+                items: items.collect(),
+                rewards: row.total.clone(),
+                advantages: advantages.clone(),
+                ended: row.completion.ended,
+            }
+        };
+        self.rows.iter().zip(&self.advantages.values).enumerate().map(show).collect()
+    }
 }
 
 impl Trainer<'_> {

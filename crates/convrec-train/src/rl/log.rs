@@ -8,8 +8,8 @@ use serde_json::json;
 use super::collect::Collected;
 use crate::reward::{Popularity, Rewards};
 use crate::rollout::Row;
-use crate::run::Record;
 use crate::task::Task;
+use convrec_watch::Record;
 
 /// The mean difference between the sampler's and the trainer's log-probabilities.
 pub(super) const LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
@@ -36,7 +36,7 @@ impl StepLog {
         let (rows, n_ranks) = (&collected.rows, task.n_ranks());
         let mut record = Record::new();
         let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
-        let totals: Vec<f64> = rows.iter().map(|row| rewards.total(&row.rewards).iter().sum()).collect();
+        let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
         let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
         set("reward", mean(&totals));
         set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));

@@ -1,8 +1,10 @@
 //! One step: rollouts, advantages, and updates of the policy by micro-batches.
 
 use std::error::Error;
+use std::time::Instant;
 
 use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
+use convrec_watch::{CompletionRecord, Record, Timing};
 use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, to_host};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +17,6 @@ use crate::checkpoint::CheckpointError;
 use crate::optim::{Accumulator, Updates};
 use crate::reward::{Popularity, Rewards};
 use crate::rollout::{Collation, Row, table};
-use crate::run::Record;
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
 
@@ -36,6 +37,15 @@ impl State {
     pub(super) fn write(self) -> Value {
         serde_json::to_value(self).expect("two numbers")
     }
+}
+
+/// What a step did.
+pub(super) struct Stepped {
+    pub(super) record: Record,
+    /// Of the last update.
+    pub(super) grad_norm: f64,
+    pub(super) completions: Vec<CompletionRecord>,
+    pub(super) timing: Timing,
 }
 
 pub(super) enum StepError {
@@ -74,10 +84,11 @@ impl Trainer<'_> {
         self.policy.expect(HELD)
     }
 
-    /// One batch of rollouts and its updates: the log record and the last gradient norm.
-    pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<(Record, f64), StepError> {
-        let config = self.config;
+    /// One batch of rollouts and its updates.
+    pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<Stepped, StepError> {
+        let (config, clock) = (self.config, Instant::now());
         let collected = self.collect(samples)?;
+        let rollout_seconds = clock.elapsed().as_secs_f64();
         let mut log = StepLog::new(self.task, &collected, config.group_size, &self.rewards, &self.popularity);
         let loss = self.loss();
         let mut active = 0;
@@ -112,7 +123,11 @@ impl Trainer<'_> {
         if let (Some(control), Some(kl)) = (config.kl_control, log.kl()) {
             self.state.beta = control.next(self.state.beta, kl, collected.rows.len());
         }
-        Ok(log.finish())
+        let tokens = collected.rows.iter().map(|row| row.completion.tokens.len()).sum();
+        let completions = collected.shown(self.task, step + 1);
+        let (record, grad_norm) = log.finish();
+        let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds, tokens };
+        Ok(Stepped { record, grad_norm, completions, timing })
     }
 
     /// With the weight of the KL penalty as it stands.
