@@ -12,8 +12,8 @@ use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, KlControl, Local, Normalization, RlConfig, RlJob, RunOptions, Sample, SftConfig, Task, TokenPair,
-    TrainError, Validation, WatchConfig, train_rank_grpo, train_sft,
+    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions, Sample, SftConfig, Task,
+    TokenPair, TrainError, Validation, WatchConfig, train_rank_grpo, train_sft,
 };
 
 pub struct World {
@@ -79,6 +79,17 @@ pub fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool)
 
 /// Runs `kind`, one of `sft`, `rank_grpo`, `constrained` and `everything`, with `+lora` and `+bf16` behind it or without.
 pub fn run_with(world: &World, kind: &str, steps: usize, options: &RunOptions) -> Result<Policy, TrainError> {
+    run_observed(world, kind, steps, options, &mut ())
+}
+
+/// The same, watched.
+pub fn run_observed(
+    world: &World,
+    kind: &str,
+    steps: usize,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Policy, TrainError> {
     let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
@@ -102,7 +113,7 @@ pub fn run_with(world: &World, kind: &str, steps: usize, options: &RunOptions) -
             gradient_checkpointing,
             ..SftConfig::default()
         };
-        return train_sft(first, &world.pairs, &validation, &config, options, inputs, &mut ());
+        return train_sft(first, &world.pairs, &validation, &config, options, inputs, observer);
     }
     let config = RlConfig {
         steps,
@@ -125,7 +136,7 @@ pub fn run_with(world: &World, kind: &str, steps: usize, options: &RunOptions) -
         _ => world.task.clone(),
     };
     let job = RlJob { task: &task, samples: &world.samples, validation, gains: vec![], sampler: &mut Local };
-    train_rank_grpo(first, job, &config, options, inputs, &mut ())
+    train_rank_grpo(first, job, &config, options, inputs, observer)
 }
 
 /// What a step takes from the steps before it: place in the data, weight of the KL.
