@@ -7,7 +7,7 @@ use convrec_examples::data::read_catalog;
 use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::training::{TrainingOptions, read_samples};
 use convrec_examples::{Outcome, device::device, exit, model_folder, settings, show};
-use convrec_train::{Reward, RlConfig, Validation, train_rank_grpo};
+use convrec_train::{Local, Reward, RlConfig, RlJob, Validation, train_rank_grpo};
 use rank_grpo::{LengthShaping, LossConfig};
 
 /// Trains a policy by reinforcement learning.
@@ -87,12 +87,12 @@ fn run(options: &Options) -> Outcome {
     inputs.insert("the model's weights".into(), model_folder::weights_hash(&options.model)?);
     inputs.extend(language.hashes()?);
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
+    let job = RlJob { task: &task, samples: &train, validation, gains: vec![], sampler: &mut Local };
     let bar = show::bar("RL", config.steps);
-    let policy =
-        train_rank_grpo(policy, &task, &train, &validation, &config, &training.run(), inputs, &mut |record| {
-            show::step(&bar, record, &["dcg", "entropy", "items", "in_catalog"]);
-            show::evaluation(&bar, record);
-        })?;
+    let policy = train_rank_grpo(policy, job, &config, &training.run(), inputs, &mut |record| {
+        show::step(&bar, record, &["dcg", "entropy", "items", "in_catalog"]);
+        show::evaluation(&bar, record);
+    })?;
     bar.finish();
     model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());

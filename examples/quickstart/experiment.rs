@@ -15,8 +15,8 @@ use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    OptimizerConfig, Record, Reward, RlConfig, RunOptions, Sample, Schedule, SftConfig, Task, TokenPair, Validation,
-    train_rank_grpo, train_sft,
+    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, Task, TokenPair,
+    Validation, train_rank_grpo, train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -218,7 +218,8 @@ fn reinforce(
         show::step(&bar, record, &["dcg", "kl", "entropy", "items"]);
         log.push(record.clone());
     };
-    let policy = train_rank_grpo(policy, task, train, &unwatched(task), config, &run, BTreeMap::new(), &mut observe)?;
+    let job = RlJob { task, samples: train, validation: unwatched(task), gains: vec![], sampler: &mut Local };
+    let policy = train_rank_grpo(policy, job, config, &run, BTreeMap::new(), &mut observe)?;
     bar.finish();
     Ok((policy, log))
 }

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-kernels", &[]),
     ("convrec-metrics", &[]),
     ("rank-grpo", &[]),
+    ("convrec-watch", &["convrec-core"]),
     ("convrec-catalog", &["convrec-core"]),
     ("convrec-text", &["convrec-core"]),
     ("convrec-formats", &["convrec-core", "convrec-text"]),
@@ -31,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-metrics",
             "convrec-policy",
             "convrec-text",
+            "convrec-watch",
             "rank-grpo",
         ],
     ),
@@ -48,6 +50,7 @@ const WITHOUT_BURN: &[&str] = &[
     "convrec-formats",
     "convrec-cloning",
     "convrec-llm",
+    "convrec-watch",
     "convrec-world",
 ];
 

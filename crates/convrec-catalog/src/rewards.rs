@@ -10,33 +10,43 @@ use serde::{Deserialize, Serialize};
 ///
 /// The paper's best and simplest.
 pub fn exp_inf(relevant: &[bool]) -> Vec<f64> {
-    relevant.iter().map(|&relevant| gain(relevant)).collect()
+    gains(relevant)
 }
 
 /// r_k = Σ_{j ≥ k} rel_j / log2(j + 2): the DCG still to be had from rank k on.
 ///
 /// The first reward is the [`dcg`] of the list. The sum is not rescaled by the discount of rank k.
 pub fn log_decay(relevant: &[bool]) -> Vec<f64> {
-    from_the_end(relevant, |rank, gain, later| gain * discount(rank) + later)
+    RankReward::LogDecay.credit(&gains(relevant))
 }
 
 /// r_k = rel_k + r_{k+1} / Γ, with no reward after the last rank; sensible for Γ > 1 ([`RankReward::check`]).
 pub fn exp_gamma(relevant: &[bool], gamma: f64) -> Vec<f64> {
-    from_the_end(relevant, |_, gain, later| gain + later / gamma)
+    RankReward::ExpGamma { gamma }.credit(&gains(relevant))
 }
 
 /// DCG@`n` of a list: Σ_{j < n} rel_j / log2(j + 2). The scalar reward of a sequence-level baseline.
 pub fn dcg(relevant: &[bool], n: usize) -> f64 {
-    relevant.iter().take(n).enumerate().map(|(rank, &relevant)| gain(relevant) * discount(rank)).sum()
+    discounted(gains(&relevant[..n.min(relevant.len())]).as_slice())
+}
+
+/// Σ_j g_j / log2(j + 2): as [`dcg`], of any gains by rank.
+pub fn discounted(gains: &[f64]) -> f64 {
+    gains.iter().enumerate().map(|(rank, gain)| gain * discount(rank)).sum()
 }
 
 /// NDCG@`n` of a list: [`dcg`] divided by that of the best list, which has all `n_relevant` right items in front (`n` of
 /// them, where there are more). 0 where nothing is right.
 pub fn ndcg(relevant: &[bool], n_relevant: usize, n: usize) -> f64 {
-    match n_relevant.min(n) {
-        0 => 0.0,
-        ideal => dcg(relevant, n) / (0..ideal).map(discount).sum::<f64>(),
+    match ideal_dcg(n_relevant.min(n)) {
+        0.0 => 0.0,
+        ideal => dcg(relevant, n) / ideal,
     }
+}
+
+/// The DCG of a list with `n_relevant` right items in front, all others wrong.
+pub fn ideal_dcg(n_relevant: usize) -> f64 {
+    (0..n_relevant).map(discount).sum()
 }
 
 /// A reward per rank, by name. In a configuration file: `"exp_inf"`, `"log_decay"` or `{ exp_gamma = { gamma = 2.0 } }`.
@@ -85,16 +95,22 @@ impl RankReward {
 
     /// The rewards of a list, one for each rank of `relevant`.
     pub fn rewards(self, relevant: &[bool]) -> Vec<f64> {
+        self.credit(&gains(relevant))
+    }
+
+    /// As [`rewards`](Self::rewards), of any gains by rank in place of relevance: novelty, say, or a penalty.
+    pub fn credit(self, gains: &[f64]) -> Vec<f64> {
         match self {
-            Self::ExpInf => exp_inf(relevant),
-            Self::LogDecay => log_decay(relevant),
-            Self::ExpGamma { gamma } => exp_gamma(relevant, gamma),
+            Self::ExpInf => gains.to_vec(),
+            Self::LogDecay => from_the_end(gains, |rank, gain, later| gain * discount(rank) + later),
+            Self::ExpGamma { gamma } => from_the_end(gains, |_, gain, later| gain + later / gamma),
         }
     }
 }
 
-fn gain(relevant: bool) -> f64 {
-    f64::from(u8::from(relevant))
+/// 1 where a rank is right, else 0.
+pub fn gains(relevant: &[bool]) -> Vec<f64> {
+    relevant.iter().map(|&relevant| f64::from(u8::from(relevant))).collect()
 }
 
 fn discount(rank: usize) -> f64 {
@@ -102,11 +118,11 @@ fn discount(rank: usize) -> f64 {
 }
 
 /// Rewards by recursion from the last rank: `reward(rank, gain, reward of the next rank)`.
-fn from_the_end(relevant: &[bool], reward: impl Fn(usize, f64, f64) -> f64) -> Vec<f64> {
-    let mut rewards = vec![0.0; relevant.len()];
+fn from_the_end(gains: &[f64], reward: impl Fn(usize, f64, f64) -> f64) -> Vec<f64> {
+    let mut rewards = vec![0.0; gains.len()];
     let mut later = 0.0;
-    for rank in (0..relevant.len()).rev() {
-        later = reward(rank, gain(relevant[rank]), later);
+    for rank in (0..gains.len()).rev() {
+        later = reward(rank, gains[rank], later);
         rewards[rank] = later;
     }
     rewards

@@ -25,6 +25,9 @@ pub struct Manifest {
     pub run: Value,
     /// SHA-256 of what the run was started from: the catalog, the tokenizer, the data, the first weights.
     pub inputs: BTreeMap<String, String>,
+    /// What else the loop keeps: where it stands in the data, coefficients that adapt.
+    #[serde(default)]
+    pub state: Value,
     /// SHA-256 of the checkpoint's own files.
     pub files: BTreeMap<String, String>,
 }
@@ -53,6 +56,9 @@ pub enum CheckpointError {
         /// The first difference.
         difference: String,
     },
+    /// The manifest's `state` is of another version.
+    #[error("the checkpoint's manifest, field `state`: {0}; use the version that wrote it, or start anew")]
+    State(String),
     /// The model's files do not fit, or cannot be written.
     #[error(transparent)]
     Model(#[from] WeightsError),
@@ -117,7 +123,8 @@ pub fn save(
     Ok(target)
 }
 
-/// Reads a checkpoint of the run that `expected` describes (`step` and `files` aside): its step, policy and optimiser.
+/// Reads a checkpoint of the run that `expected` describes (`step`, `state` and `files` aside): its manifest, policy and
+/// optimiser.
 ///
 /// `first` is the policy that the run was started with. If that has an adapter, the checkpoint holds the adapter alone.
 ///
@@ -127,7 +134,7 @@ pub fn load(
     checkpoint: &Path,
     expected: &Manifest,
     first: Policy,
-) -> Result<(usize, Policy, Vec<u8>), CheckpointError> {
+) -> Result<(Manifest, Policy, Vec<u8>), CheckpointError> {
     let path = checkpoint.join(MANIFEST);
     let manifest: Manifest = serde_json::from_str(&files::read_text(&path)?)
         .map_err(|e| CheckpointError::Damaged { path: path.clone(), problem: format!("not a manifest: {e}") })?;
@@ -145,7 +152,7 @@ pub fn load(
         Some(_) => first.load_lora(checkpoint)?,
         None => Policy::load_folder(checkpoint, &first.device())?,
     };
-    Ok((manifest.step, policy, read(&checkpoint.join(OPTIMIZER))?))
+    Ok((manifest, policy, read(&checkpoint.join(OPTIMIZER))?))
 }
 
 fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {

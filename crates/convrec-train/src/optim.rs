@@ -59,6 +59,7 @@ impl OptimizerConfig {
             ("beta_2", unit(self.beta_2), "a number in [0, 1)"),
             ("epsilon", self.epsilon > 0.0 && self.epsilon.is_finite(), "a positive number"),
             ("weight_decay", self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "0 or a positive number"),
+            ("schedule.step.factor", self.schedule.is_sensible(), "a factor of 0 or more, at most 1"),
             ("max_grad_norm", self.max_grad_norm >= 0.0, "0 (never clip) or a positive number"),
         ];
         ConfigError::first("optimizer", &rules)

@@ -1,44 +1,12 @@
 //! Rollouts: what the policy wrote, what it is worth, and the tables that the loss reads.
 
-use convrec_catalog::rewards::{self, RankReward};
-use convrec_policy::{Allowed, Completion, Generation, Policy, Sequence};
+use convrec_policy::{Allowed, Completion, Sequence};
 use convrec_text::segments::{END, NO_RANK};
-use rank_grpo::{
-    AdvantageError, GroupAdvantages, LengthShaping, ListEnd, LossInputs, Scale, Segments, group_advantages, spread,
-};
+use rank_grpo::{AdvantageError, LengthShaping, ListEnd, LossInputs, Segments, spread};
 use serde::{Deserialize, Serialize};
 
-use crate::evaluate::generate;
+use crate::reward::{Listed, Reward, Rewards};
 use crate::task::{Answer, Sample, Task};
-
-/// What is rewarded, and so at which level advantages are.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Reward {
-    /// A reward per rank: Rank-GRPO.
-    Rank(RankReward),
-    /// DCG@N of the list, one number for all of its tokens: GRPO and its kin.
-    Dcg,
-    /// NDCG@N of the list, likewise.
-    Ndcg,
-}
-
-impl Reward {
-    /// One row of rewards: N of them, or a single one.
-    pub fn rewards(self, relevant: &[bool], n_relevant: usize) -> Vec<f64> {
-        let n = relevant.len();
-        match self {
-            Reward::Rank(reward) => reward.rewards(relevant),
-            Reward::Dcg => vec![rewards::dcg(relevant, n)],
-            Reward::Ndcg => vec![rewards::ndcg(relevant, n_relevant, n)],
-        }
-    }
-
-    /// Whether advantages are per rank.
-    pub fn is_ranked(self) -> bool {
-        matches!(self, Reward::Rank(_))
-    }
-}
 
 /// What becomes of tokens that a constraint left no choice about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,33 +28,28 @@ pub(crate) struct Row<'a> {
     /// Under a constraint, what could have been written instead of each token.
     pub(crate) allowed: Option<Allowed>,
     pub(crate) relevant: Vec<bool>,
-    pub(crate) rewards: Vec<f64>,
+    /// A row for each gain: `[terms][N]`, or one number each where lists as a whole are rewarded.
+    pub(crate) rewards: Vec<Vec<f64>>,
 }
 
-/// Samples, reads and rewards; completions of a prompt are adjacent.
-pub(crate) fn roll_out<'a>(
-    policy: &Policy,
+/// Reads and rewards completions, as many of each sample as there are; those of a sample are adjacent.
+pub(crate) fn read_rows<'a>(
     task: &Task,
     samples: &[&'a Sample],
-    generation: &Generation,
-    reward: Reward,
+    completions: Vec<Vec<Completion>>,
+    rewards: &Rewards<'_>,
 ) -> Vec<Row<'a>> {
-    let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
-    let groups = generate(policy, task, |p| samples[p], &prompts, generation);
-    let rows = samples.iter().zip(groups).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
+    let rows = samples.iter().zip(completions).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
     rows.map(|(sample, completion)| {
         let answer = task.answer(sample, &completion.tokens);
         let relevant = task.relevance(&answer, sample);
-        let rewards = reward.rewards(&relevant, sample.groundtruth.len());
+        let mut items = answer.items.clone();
+        items.resize(task.n_ranks(), None);
+        let rewards = rewards.of(&Listed { sample, items: &items, relevant: &relevant });
         let allowed = task.allowed(sample, &completion.tokens);
         Row { sample, completion, answer, allowed, relevant, rewards }
     })
     .collect()
-}
-
-pub(crate) fn advantages(rows: &[Row<'_>], group_size: usize, scale: Scale) -> Result<GroupAdvantages, AdvantageError> {
-    let rewards: Vec<Vec<f64>> = rows.iter().map(|row| row.rewards.clone()).collect();
-    group_advantages(&rewards, group_size, scale)
 }
 
 impl Row<'_> {
@@ -164,6 +127,7 @@ pub(crate) fn table<'r>(rows: &[&'r Row<'_>], values: impl Fn(&'r Row<'_>) -> &'
 
 #[cfg(test)]
 mod tests {
+    use convrec_catalog::rewards::RankReward;
     use convrec_policy::Constraint;
     use convrec_text::segments::Segments as TokenRanks;
 

@@ -73,6 +73,14 @@ pub enum TrainError {
         /// The mean difference.
         difference: f64,
     },
+    /// No completions could be had.
+    #[error("step {step}: no completions: {source}; the run can be resumed from its newest checkpoint")]
+    Sampler {
+        /// The step.
+        step: usize,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The loss refused its inputs, or the device failed.
     #[error("step {step}: {source}")]
     Loss {
@@ -96,6 +104,8 @@ pub(crate) struct Start {
     pub(crate) step: usize,
     pub(crate) policy: Policy,
     pub(crate) updates: Updates,
+    /// What else the loop had kept; none at step 0.
+    pub(crate) state: Option<Value>,
 }
 
 impl<'a> Run<'a> {
@@ -107,7 +117,8 @@ impl<'a> Run<'a> {
         mut start: Start,
     ) -> Result<(Self, Start), TrainError> {
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
-        let manifest = Manifest { kind: kind.into(), step: 0, run: config, inputs, files: BTreeMap::new() };
+        let manifest =
+            Manifest { kind: kind.into(), step: 0, run: config, inputs, state: Value::Null, files: BTreeMap::new() };
         let mut run = Run { options, manifest, log: None, skipped: false };
         let Some(folder) = &options.folder else { return Ok((run, start)) };
         let log = folder.join("log.jsonl");
@@ -125,9 +136,9 @@ impl<'a> Run<'a> {
     }
 
     fn resume(&self, newest: &Path, start: Start) -> Result<Start, TrainError> {
-        let (step, policy, optimizer) = checkpoint::load(newest, &self.manifest, start.policy)?;
+        let (manifest, policy, optimizer) = checkpoint::load(newest, &self.manifest, start.policy)?;
         let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
-        Ok(Start { step, policy, updates })
+        Ok(Start { step: manifest.step, policy, updates, state: Some(manifest.state) })
     }
 
     /// Appends a line to the log.
@@ -156,10 +167,11 @@ impl<'a> Run<'a> {
         total: usize,
         policy: &Policy,
         updates: &Updates,
+        state: Value,
     ) -> Result<(), TrainError> {
         let Some(folder) = &self.options.folder else { return Ok(()) };
         if done == total || due(done, self.options.checkpoint_every) {
-            let manifest = Manifest { step: done, ..self.manifest.clone() };
+            let manifest = Manifest { step: done, state, ..self.manifest.clone() };
             let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
             checkpoint::save(folder, policy, optimizer, manifest, self.options.keep_checkpoints)?;
         }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// The factors are those of transformers' schedules. burn's linear and cosine schedulers give the same ones without a
 /// warm-up; what burn 0.22 lacks is a warm-up that starts at 0 (its linear scheduler refuses to, its Noam scheduler
 /// starts at step 1), and its schedulers count their calls, which would be state to store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
     /// 1 after the warm-up.
     Constant,
@@ -14,9 +14,23 @@ pub enum Schedule {
     Linear,
     /// From 1 to 0 along half a cosine.
     Cosine,
+    /// 1, and from step `after` on `factor`: as the paper's 3B run goes from 1e-6 to 1e-7 after 8,000 steps.
+    Step {
+        /// The first step at the second rate, the warm-up's steps included.
+        after: usize,
+        /// What the rate is multiplied by.
+        factor: f64,
+    },
 }
 
 impl Schedule {
+    pub(crate) fn is_sensible(self) -> bool {
+        match self {
+            Schedule::Step { factor, .. } => (0.0..=1.0).contains(&factor),
+            _ => true,
+        }
+    }
+
     /// The factor at `step` (from 0) of a run of `total` steps, the first `warmup` of which rise from 0 along a line.
     pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
         if step < warmup {
@@ -25,6 +39,13 @@ impl Schedule {
         let progress = (step - warmup) as f64 / total.saturating_sub(warmup).max(1) as f64;
         match self {
             Schedule::Constant => 1.0,
+            Schedule::Step { after, factor } => {
+                if step < after {
+                    1.0
+                } else {
+                    factor
+                }
+            }
             Schedule::Linear => (1.0 - progress).max(0.0),
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
         }
@@ -47,6 +68,13 @@ mod tests {
         total_steps: usize,
         warmup_steps: usize,
         multiplier: Vec<f64>,
+    }
+
+    #[test]
+    fn a_step_falls_once() {
+        let schedule = Schedule::Step { after: 4, factor: 0.1 };
+        let factors: Vec<f64> = (0..6).map(|step| schedule.factor(step, 2, 6)).collect();
+        assert_eq!(factors, [0.0, 0.5, 1.0, 1.0, 0.1, 0.1]);
     }
 
     #[test]

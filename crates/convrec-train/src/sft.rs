@@ -86,8 +86,9 @@ pub fn train_sft(
     config.check()?;
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
-    let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps) };
-    let (mut run, Start { step: first, mut policy, mut updates }) = Run::open(options, "sft", config, inputs, start)?;
+    let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps), state: None };
+    let (mut run, Start { step: first, mut policy, mut updates, .. }) =
+        Run::open(options, "sft", config, inputs, start)?;
     // Not before: a checkpoint knows nothing of these.
     policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     for step in first..config.steps {
@@ -120,7 +121,7 @@ pub fn train_sft(
         record.extend(run.evaluate(done, config.steps, &|| frozen(&policy, config.bf16), validation));
         run.record(&record)?;
         observe(&record);
-        run.checkpoint(done, config.steps, &policy, &updates)?;
+        run.checkpoint(done, config.steps, &policy, &updates, serde_json::Value::Null)?;
     }
     Ok(policy)
 }

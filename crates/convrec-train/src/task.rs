@@ -155,7 +155,7 @@ impl Task {
     }
 
     /// The constraint on lists for `sample`, where lists are constrained.
-    pub(crate) fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
+    pub fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(&sample.seen).expect(ENOUGH);
         Some(Box::new(InCatalog(cursor)))

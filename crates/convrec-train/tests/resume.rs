@@ -11,7 +11,8 @@ use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    RlConfig, RunOptions, Sample, SftConfig, Task, TokenPair, TrainError, Validation, train_rank_grpo, train_sft,
+    Local, RlConfig, RlJob, RunOptions, Sample, SftConfig, Task, TokenPair, TrainError, Validation, train_rank_grpo,
+    train_sft,
 };
 
 struct World {
@@ -108,7 +109,8 @@ fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> 
         "constrained" => world.task.clone().constrained().unwrap(),
         _ => world.task.clone(),
     };
-    train_rank_grpo(first, &task, &world.samples, &validation, &config, &options, inputs, &mut |_| {})
+    let job = RlJob { task: &task, samples: &world.samples, validation, gains: vec![], sampler: &mut Local };
+    train_rank_grpo(first, job, &config, &options, inputs, &mut |_| {})
 }
 
 /// Of the weights, and of the adapter where there is one.

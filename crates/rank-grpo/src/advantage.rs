@@ -145,6 +145,46 @@ pub fn combine_rewards(tables: &[(f64, Vec<Vec<f64>>)]) -> Result<Vec<Vec<f64>>,
     Ok(sum)
 }
 
+/// Advantages from several reward functions, each compared within its groups by itself (GDPO: Liu et al., *GDPO: Group
+/// reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242): the weighted sum of
+/// [`group_advantages`] of each table, `[B][N]`, then divided by its standard deviation over the batch for each rank.
+///
+/// Added up before they are compared, rewards of a larger spread drown the others; so each counts as its weight says.
+/// [`GroupAdvantages::zero_variance`] counts the (group, rank) pairs that no reward tells apart.
+///
+/// # Errors
+/// If the tables differ in shape, do not divide into groups, or hold a number that is not finite.
+///
+/// ```
+/// use rank_grpo::decoupled_advantages;
+///
+/// // One prompt, two lists of one rank: relevance likes the first, a novelty of a tenth of its size the second.
+/// let (relevance, novelty) = (vec![vec![1.0], vec![0.0]], vec![vec![0.0], vec![0.1]]);
+/// let advantages = decoupled_advantages(&[(1.0, relevance), (1.0, novelty)], 2)?;
+/// assert!(advantages.values[0][0].abs() < 0.01); // together, relevance would have won by far
+/// # Ok::<(), rank_grpo::AdvantageError>(())
+/// ```
+pub fn decoupled_advantages(
+    tables: &[(f64, Vec<Vec<f64>>)],
+    group_size: usize,
+) -> Result<GroupAdvantages, AdvantageError> {
+    let each =
+        tables.iter().map(|(weight, table)| Ok((*weight, group_advantages(table, group_size, Scale::Group)?.values)));
+    let mut values = combine_rewards(&each.collect::<Result<Vec<_>, AdvantageError>>()?)?;
+    let n_ranks = check(&values, group_size)?;
+    let mut silent = 0;
+    for rank in 0..n_ranks {
+        let column: Vec<f64> = values.iter().map(|row| row[rank]).collect();
+        silent += column.chunks(group_size).filter(|group| group.iter().all(|value| *value == 0.0)).count();
+        let divisor = std(&column) + STD_EPSILON;
+        if divisor.is_finite() {
+            values.iter_mut().for_each(|row| row[rank] /= divisor);
+        }
+    }
+    let pairs = n_ranks * values.len() / group_size;
+    Ok(GroupAdvantages { values, zero_variance: silent as f64 / pairs.max(1) as f64 })
+}
+
 /// Returns N.
 pub(crate) fn check(rewards: &[Vec<f64>], group_size: usize) -> Result<usize, AdvantageError> {
     if group_size == 0 || !rewards.len().is_multiple_of(group_size) {

@@ -103,6 +103,7 @@
 //!   `vllm_importance_sampling_mode`, huggingface.co/docs/trl/grpo_trainer.
 //! - SAPO: Gao et al., *Soft Adaptive Policy Optimization*, arXiv 2511.20347.
 //! - LUSPO: Liu et al., *Length-Unbiased Sequence Policy Optimization*, arXiv 2602.05261.
+//! - GDPO: Liu et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242.
 //! - k1, k3: Schulman, *Approximating KL Divergence*, joschu.net/blog/kl-approx.html, 2020.
 //! - PPO's clip: Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347.
 
@@ -119,7 +120,9 @@ mod segments;
 mod shaping;
 mod terms;
 
-pub use advantage::{AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, group_advantages};
+pub use advantage::{
+    AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, decoupled_advantages, group_advantages,
+};
 pub use config::{Aggregation, Clip, ConfigError, Kl, KlEstimator, LossConfig, RankCount, RatioLevel};
 pub use correction::{Correction, CorrectionMetrics, CorrectionMode};
 pub use inputs::{BatchTotals, InputError, LossInputs, to_host};

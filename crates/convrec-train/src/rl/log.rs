@@ -5,13 +5,16 @@ use convrec_metrics::lists;
 use rank_grpo::Metrics;
 use serde_json::json;
 
+use super::collect::Collected;
+use crate::reward::{Popularity, Rewards};
 use crate::rollout::Row;
 use crate::run::Record;
+use crate::task::Task;
 
 /// The mean difference between the sampler's and the trainer's log-probabilities.
-pub(crate) const LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
+pub(super) const LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
 
-pub(crate) struct StepLog {
+pub(super) struct StepLog {
     record: Record,
     loss: f64,
     updates: usize,
@@ -23,14 +26,28 @@ pub(crate) struct StepLog {
 }
 
 impl StepLog {
-    pub(crate) fn new(rows: &[Row<'_>], group_size: usize, n_ranks: usize, zero_variance: f64) -> Self {
+    pub(super) fn new(
+        task: &Task,
+        collected: &Collected<'_>,
+        group_size: usize,
+        rewards: &Rewards<'_>,
+        popularity: &Popularity,
+    ) -> Self {
+        let (rows, n_ranks) = (&collected.rows, task.n_ranks());
         let mut record = Record::new();
         let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
-        let totals: Vec<f64> = rows.iter().map(|row| row.rewards.iter().sum()).collect();
+        let totals: Vec<f64> = rows.iter().map(|row| rewards.total(&row.rewards).iter().sum()).collect();
         let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
         set("reward", mean(&totals));
         set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
-        set("frac_reward_zero_std", zero_variance);
+        set("frac_reward_zero_std", collected.advantages.zero_variance);
+        set("prompts", collected.prompts as f64);
+        set("signal", collected.signal);
+        for (term, name) in rewards.names().enumerate() {
+            set(&format!("rewards/{name}/mean"), mean_of(rows, |row| row.rewards[term].iter().sum()));
+        }
+        let listed = || rows.iter().flat_map(|row| row.answer.items.iter().flatten());
+        set("popularity", mean(&listed().map(|id| popularity.share(*id)).collect::<Vec<_>>()));
         set("completions/mean_length", mean(&lengths));
         set("completions/mean_passes", mean_of(rows, |row| row.completion.passes as f64));
         set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
@@ -51,12 +68,22 @@ impl StepLog {
     }
 
     /// How many rows were trained on.
-    pub(crate) fn active(&mut self, rows: usize) {
+    pub(super) fn active(&mut self, rows: usize) {
         self.record.insert("active_rows".into(), json!(rows));
     }
 
+    /// The weight of the KL penalty of this step.
+    pub(super) fn beta(&mut self, beta: f64) {
+        self.record.insert("beta".into(), json!(beta));
+    }
+
+    /// The mean KL so far.
+    pub(super) fn kl(&self) -> Option<f64> {
+        self.sums.iter().find(|(name, _)| *name == "kl").map(|(_, sum)| sum / self.tokens.max(1.0))
+    }
+
     /// The sampler's log-probabilities against the trainer's, `[B, T]`, before any update.
-    pub(crate) fn compare(&mut self, rows: &[&Row<'_>], trainer: &[f64]) {
+    pub(super) fn compare(&mut self, rows: &[&Row<'_>], trainer: &[f64]) {
         let width = trainer.len() / rows.len().max(1);
         for (row, trainer) in rows.iter().zip(trainer.chunks(width.max(1))) {
             for (t, (sampler, trainer)) in row.completion.log_probs.iter().zip(trainer).enumerate() {
@@ -71,7 +98,7 @@ impl StepLog {
         }
     }
 
-    pub(crate) fn part(&mut self, metrics: &Metrics, loss: f64) {
+    pub(super) fn part(&mut self, metrics: &Metrics, loss: f64) {
         self.loss += loss;
         let tokens = metrics.tokens as f64;
         self.tokens += tokens;
@@ -91,7 +118,7 @@ impl StepLog {
         }
     }
 
-    pub(crate) fn update(&mut self, grad_norm: f64, learning_rate: f64) {
+    pub(super) fn update(&mut self, grad_norm: f64, learning_rate: f64) {
         self.updates += 1;
         self.grad_norm = grad_norm;
         self.record.insert("grad_norm".into(), json!(grad_norm));
@@ -99,7 +126,7 @@ impl StepLog {
     }
 
     /// The record and the last gradient norm. Means are over updates and tokens.
-    pub(crate) fn finish(mut self) -> (Record, f64) {
+    pub(super) fn finish(mut self) -> (Record, f64) {
         self.record.insert("loss".into(), json!(self.loss / self.updates.max(1) as f64));
         for (name, sum) in &self.sums {
             self.record.insert((*name).into(), json!(sum / self.tokens.max(1.0)));

@@ -1,0 +1,186 @@
+use std::collections::BTreeMap;
+
+use convrec_policy::{Generation, LoraConfig, Sampling};
+use rank_grpo::{Kl, LengthShaping, Loss, LossConfig, Scale};
+use serde::{Deserialize, Serialize};
+
+use super::collect::DynamicSampling;
+use super::kl::KlControl;
+use crate::config::{ConfigError, check_lora};
+use crate::optim::OptimizerConfig;
+use crate::reward::{Normalization, Reward};
+use crate::rollout::ForcedTokens;
+use crate::task::Task;
+
+/// Settings of reinforcement learning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RlConfig {
+    /// Batches of rollouts in all.
+    pub steps: usize,
+    /// P, prompts a step.
+    pub prompts_per_step: usize,
+    /// G, completions of each.
+    pub group_size: usize,
+    /// mu, how often each batch of rollouts is gone through.
+    pub updates_per_batch: usize,
+    /// Updates each time: the batch's prompts are shuffled and dealt out, and each update is normalised by its own share.
+    pub mini_batches: usize,
+    /// Completions side by side in training; changes memory and speed, and results only by rounding (but for
+    /// `loss.top_entropy` below 1, whose threshold is each part's own).
+    pub micro_batch: usize,
+    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the gradients: less memory, about
+    /// a third more time.
+    pub gradient_checkpointing: bool,
+    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it. The weights stay in f32; sampler and
+    /// reference hold copies of the projections in bf16.
+    pub bf16: bool,
+    /// Completions side by side in sampling; likewise.
+    pub rollout_rows: usize,
+    /// Of sampling and training alike.
+    pub temperature: f32,
+    /// Cuts completions that do not end; constrained ones all end.
+    pub max_new_tokens: usize,
+    /// How a rank, or a list, is credited for what its items gain.
+    pub reward: Reward,
+    /// What items gain by, with weights: `relevance` (the paper's only one), `novelty`, `popularity`, `diversity`, and
+    /// those that the program adds.
+    pub gains: BTreeMap<String, f64>,
+    /// Whether the rewards are added up before or after they are compared within a group.
+    pub normalization: Normalization,
+    /// Sample further prompts in place of those whose completions are all worth the same.
+    pub dynamic_sampling: Option<DynamicSampling>,
+    /// Let the weight of the KL penalty follow the KL.
+    pub kl_control: Option<KlControl>,
+    /// What advantages are divided by.
+    pub scale: Scale,
+    /// The loss.
+    pub loss: LossConfig,
+    /// Advantages that teach the list's length; only where ranks are rewarded and lists are not constrained.
+    pub shaping: LengthShaping,
+    /// Leave completions out that were cut.
+    pub mask_truncated: bool,
+    /// What becomes of tokens that the task's constraint left no choice about.
+    pub forced_tokens: ForcedTokens,
+    /// Of the order of the prompts and of sampling.
+    pub seed: u64,
+    /// The optimiser.
+    pub optimizer: OptimizerConfig,
+    /// Train a low-rank adapter and leave the weights as they are; drawn by `seed`.
+    pub lora: Option<LoraConfig>,
+}
+
+impl Default for RlConfig {
+    /// Rank-GRPO as the paper states it (exp_inf, G = 8, mu = 1), sized for a small policy.
+    fn default() -> Self {
+        Self {
+            steps: 100,
+            prompts_per_step: 16,
+            group_size: 8,
+            updates_per_batch: 1,
+            mini_batches: 1,
+            micro_batch: 32,
+            gradient_checkpointing: false,
+            bf16: false,
+            rollout_rows: 128,
+            temperature: 1.0,
+            max_new_tokens: 256,
+            reward: Reward::Rank(convrec_catalog::rewards::RankReward::ExpInf),
+            gains: BTreeMap::from([("relevance".into(), 1.0)]),
+            normalization: Normalization::Together,
+            dynamic_sampling: None,
+            kl_control: None,
+            scale: Scale::Group,
+            loss: LossConfig::paper(),
+            shaping: LengthShaping::default(),
+            mask_truncated: false,
+            forced_tokens: ForcedTokens::LeaveOut,
+            seed: 0,
+            optimizer: OptimizerConfig { learning_rate: 1e-4, ..OptimizerConfig::default() },
+            lora: None,
+        }
+    }
+}
+
+impl RlConfig {
+    /// # Errors
+    /// At the first field that makes no sense.
+    pub fn check(&self) -> Result<Loss, ConfigError> {
+        let shaped = self.shaping != LengthShaping::OFF;
+        let reward = match self.reward {
+            Reward::Rank(reward) => reward.check().is_ok(),
+            _ => true,
+        };
+        let rules = [
+            ("steps", self.steps > 0, "at least 1"),
+            ("prompts_per_step", self.prompts_per_step > 0, "at least 1"),
+            ("group_size", self.group_size > 1, "at least 2: one completion has nothing to be compared with"),
+            ("updates_per_batch", self.updates_per_batch > 0, "at least 1"),
+            ("mini_batches", (1..=self.prompts_per_step).contains(&self.mini_batches), "1 to `prompts_per_step`"),
+            ("micro_batch", self.micro_batch > 0, "at least 1"),
+            ("rollout_rows", self.rollout_rows >= self.group_size, "at least group_size"),
+            ("temperature", self.temperature > 0.0 && self.temperature.is_finite(), "a positive number"),
+            ("max_new_tokens", self.max_new_tokens > 0, "at least 1"),
+            (
+                "optimizer.warmup_steps",
+                self.optimizer.warmup_steps < self.updates().max(1),
+                "fewer than `steps` times `updates_per_batch` times `mini_batches`",
+            ),
+            ("reward.rank.exp_gamma.gamma", reward, "a number above 1"),
+            ("gains", !self.gains.is_empty(), "at least one, as `relevance = 1.0`"),
+            ("gains", self.gains.values().all(|weight| weight.is_finite()), "finite weights"),
+            (
+                "normalization",
+                self.normalization == Normalization::Together || self.scale == Scale::Group,
+                "`together` where `scale` is not `group`",
+            ),
+            ("dynamic_sampling.max_batches", self.dynamic_sampling.is_none_or(|d| d.max_batches > 0), "at least 1"),
+            ("dynamic_sampling.min_ranks", self.dynamic_sampling.is_none_or(|d| d.min_ranks > 0), "at least 1"),
+            ("kl_control", self.kl_control.is_none() || self.kl().is_some(), "none where `loss.kl.beta` is 0"),
+            ("kl_control.target", self.kl_control.is_none_or(|kl| positive(kl.target)), "a positive number"),
+            ("kl_control.horizon", self.kl_control.is_none_or(|kl| positive(kl.horizon)), "a positive number"),
+            ("shaping", self.reward.is_ranked() || !shaped, "zeros where lists as a whole are rewarded"),
+        ];
+        ConfigError::first("", &rules)?;
+        check_lora(self.lora.as_ref())?;
+        self.optimizer.check()?;
+        let bad = |e: rank_grpo::ConfigError| ConfigError {
+            field: format!("loss.{}", e.field),
+            problem: format!("{}; expected {}", e.value, e.expected),
+        };
+        LossConfig { kl: self.kl(), ..self.loss.clone() }.check().map_err(bad)
+    }
+
+    /// Updates in all.
+    pub(super) fn updates(&self) -> usize {
+        self.steps * self.updates_per_batch * self.mini_batches
+    }
+
+    /// The KL penalty; one with a weight of 0 is none, and needs no reference.
+    pub(super) fn kl(&self) -> Option<Kl> {
+        self.loss.kl.clone().filter(|kl| kl.beta != 0.0)
+    }
+
+    /// The same settings with nothing left out: in formats without a null, no KL penalty is one of weight 0.
+    pub fn printable(mut self) -> Self {
+        self.loss.kl.get_or_insert(Kl { beta: 0.0, ..LossConfig::paper().kl.expect("the paper has a KL penalty") });
+        self
+    }
+
+    /// Of the n-th batch of prompts that is sampled.
+    pub(super) fn generation(&self, task: &Task, n: usize) -> Generation {
+        Generation {
+            sampling: Sampling { temperature: self.temperature, ..Sampling::default() },
+            group_size: self.group_size,
+            max_new_tokens: self.max_new_tokens,
+            end_token: task.prompter().end(),
+            max_rows: self.rollout_rows,
+            // Every batch is drawn anew, and a resumed run draws the same.
+            seed: self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n as u64),
+        }
+    }
+}
+
+fn positive(x: f64) -> bool {
+    x > 0.0 && x.is_finite()
+}

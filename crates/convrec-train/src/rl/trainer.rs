@@ -1,0 +1,206 @@
+//! One step: rollouts, advantages, and updates of the policy by micro-batches.
+
+use std::error::Error;
+
+use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
+use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, to_host};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::collect::Collected;
+use super::config::RlConfig;
+use super::log::StepLog;
+use crate::batches::{micro_batches, shuffled};
+use crate::checkpoint::CheckpointError;
+use crate::optim::{Accumulator, Updates};
+use crate::reward::{Popularity, Rewards};
+use crate::rollout::{Collation, Row, table};
+use crate::run::Record;
+use crate::sampler::Sampler;
+use crate::task::{Sample, Task};
+
+/// What a step needs of the steps before it, beside weights and moments.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Batches of prompts that were sampled.
+    pub(super) batches: usize,
+    /// The weight of the KL penalty.
+    pub(super) beta: f64,
+}
+
+impl State {
+    pub(super) fn read(state: Value) -> Result<Self, CheckpointError> {
+        serde_json::from_value(state).map_err(|e| CheckpointError::State(e.to_string()))
+    }
+
+    pub(super) fn write(self) -> Value {
+        serde_json::to_value(self).expect("two numbers")
+    }
+}
+
+pub(super) enum StepError {
+    Loss(InputError),
+    Sampler(Box<dyn Error + Send + Sync>),
+}
+
+impl<E: Into<InputError>> From<E> for StepError {
+    fn from(error: E) -> Self {
+        StepError::Loss(error.into())
+    }
+}
+
+pub(super) struct Trainer<'a> {
+    pub(super) config: &'a RlConfig,
+    pub(super) task: &'a Task,
+    pub(super) rewards: Rewards<'a>,
+    pub(super) popularity: Popularity,
+    pub(super) sampler: &'a mut dyn Sampler,
+    /// Where there is a KL penalty.
+    pub(super) reference: Option<Policy>,
+    /// Taken out while it is stepped, so that its weights are changed in place.
+    pub(super) policy: Option<Policy>,
+    pub(super) updates: Updates,
+    pub(super) state: State,
+}
+
+const HELD: &str = "only taken out within a step";
+
+impl Trainer<'_> {
+    pub(super) fn policy(&self) -> &Policy {
+        self.policy.as_ref().expect(HELD)
+    }
+
+    pub(super) fn into_policy(self) -> Policy {
+        self.policy.expect(HELD)
+    }
+
+    /// One batch of rollouts and its updates: the log record and the last gradient norm.
+    pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<(Record, f64), StepError> {
+        let config = self.config;
+        let collected = self.collect(samples)?;
+        let mut log = StepLog::new(self.task, &collected, config.group_size, &self.rewards, &self.popularity);
+        let loss = self.loss();
+        let mut active = 0;
+        let batches = self.shares(step, &collected).into_iter().map(|rows| self.parts(&collected, &rows));
+        let batches: Vec<Vec<Part<'_>>> = batches.collect::<Result<_, _>>()?;
+        active += batches.iter().flatten().map(|part| part.rows.len()).sum::<usize>();
+        log.active(active);
+        for round in 0..config.updates_per_batch {
+            for (share, parts) in batches.iter().enumerate() {
+                let mut gradients = Accumulator::default();
+                for part in parts {
+                    let TokenLogProbs { log_probs, tape, .. } = part.log_probs(self.policy(), config.temperature);
+                    if round == 0 && share == 0 {
+                        log.compare(&part.rows, &to_host(&log_probs)?);
+                    }
+                    let computed = loss.forward(log_probs, &part.inputs)?;
+                    log.part(&computed.metrics, f64::from(computed.loss.clone().into_scalar::<f32>()));
+                    gradients.add(tape.backward(computed.loss, self.policy()), self.policy());
+                }
+                if parts.is_empty() {
+                    log.update(0.0, 0.0);
+                    continue;
+                }
+                let policy = self.policy.take().expect(HELD);
+                let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
+                let (policy, done) = self.updates.step(place, policy, gradients.take());
+                self.policy = Some(policy);
+                log.update(done.grad_norm, done.learning_rate);
+            }
+        }
+        log.beta(self.state.beta);
+        if let (Some(control), Some(kl)) = (config.kl_control, log.kl()) {
+            self.state.beta = control.next(self.state.beta, kl, collected.rows.len());
+        }
+        Ok(log.finish())
+    }
+
+    /// With the weight of the KL penalty as it stands.
+    fn loss(&self) -> Loss {
+        let kl = self.config.kl().map(|kl| Kl { beta: self.state.beta, ..kl });
+        LossConfig { kl, ..self.config.loss.clone() }.check().expect("the settings were checked")
+    }
+
+    /// The rows of each update, in whole groups.
+    fn shares(&self, step: usize, collected: &Collected<'_>) -> Vec<Vec<usize>> {
+        let (groups, size) = (collected.rows.len() / self.config.group_size, self.config.group_size);
+        if self.config.mini_batches == 1 {
+            return vec![(0..collected.rows.len()).collect()];
+        }
+        let order = shuffled(groups, self.config.seed ^ SHARES, step as u64);
+        let mut shares: Vec<Vec<usize>> = vec![vec![]; self.config.mini_batches];
+        order.into_iter().enumerate().for_each(|(n, group)| shares[n % self.config.mini_batches].push(group));
+        let rows = |mut groups: Vec<usize>| {
+            groups.sort_unstable();
+            groups.into_iter().flat_map(|group| group * size..(group + 1) * size).collect()
+        };
+        shares.into_iter().map(rows).collect()
+    }
+
+    /// The micro-batches of an update. Rows without any advantage are left out where no KL penalty acts on them: their
+    /// gradient is 0.
+    fn parts<'r>(&self, collected: &'r Collected<'r>, all: &[usize]) -> Result<Vec<Part<'r>>, InputError> {
+        let (config, advantages) = (self.config, &collected.advantages.values);
+        let collation = Collation {
+            n_ranks: self.task.n_ranks(),
+            reward: config.reward,
+            // Nothing about the length of a constrained list was the policy's choice.
+            shaping: if self.task.is_constrained() { LengthShaping::OFF } else { config.shaping },
+            mask_truncated: config.mask_truncated,
+            forced: config.forced_tokens,
+        };
+        let inputs = |indices: &[usize]| {
+            let chosen: Vec<&Row<'_>> = indices.iter().map(|&row| &collected.rows[row]).collect();
+            let theirs: Vec<&Vec<f64>> = indices.iter().map(|&row| &advantages[row]).collect();
+            let inputs = collation.inputs(&chosen, &theirs).expect("tables are built to fit");
+            (chosen, inputs)
+        };
+        if all.is_empty() {
+            return Ok(vec![]);
+        }
+        let (_, whole) = inputs(all);
+        let totals = BatchTotals::of([&whole]);
+        let width = whole.shape[1];
+        let acts = |place: usize| {
+            let tokens = place * width..(place + 1) * width;
+            config.kl().is_some() || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
+        };
+        let active: Vec<usize> = (0..all.len()).filter(|place| acts(*place)).map(|place| all[place]).collect();
+        let mut parts = Vec::new();
+        for indices in micro_batches(&active, config.micro_batch, config.group_size) {
+            let (rows, mut inputs) = inputs(&indices);
+            inputs.whole_batch = Some(totals);
+            inputs.entropies = Some(table(&rows, |row| &row.completion.entropies));
+            if config.updates_per_batch * config.mini_batches > 1 {
+                inputs.old_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
+            }
+            let mut part = Part { rows, inputs };
+            if let Some(reference) = &self.reference {
+                let log_probs = part.log_probs(reference, config.temperature).log_probs;
+                part.inputs.ref_log_probs = Some(to_host(&log_probs)?);
+            }
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+}
+
+/// Tells the order of prompts within a step from that of the data.
+const SHARES: u64 = 0x5AE5;
+
+struct Part<'r> {
+    rows: Vec<&'r Row<'r>>,
+    inputs: LossInputs,
+}
+
+impl Part<'_> {
+    /// Under the constraint that the rows were sampled under, if any.
+    fn log_probs(&self, policy: &Policy, temperature: f32) -> TokenLogProbs {
+        let sequences: Vec<Sequence<'_>> = self.rows.iter().map(|row| row.sequence()).collect();
+        let allowed: Option<Vec<&Allowed>> = self.rows.iter().map(|row| row.allowed.as_ref()).collect();
+        match allowed {
+            Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
+            None => policy.log_probs(&sequences, temperature),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What the training loop calls.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::completions::{CompletionRecord, Completions};
+use crate::doctor::{ConfigError, Diagnosis, Doctor, DoctorConfig};
+use crate::error::Error;
+use crate::log::{self, Log};
+use crate::record::Record;
+use crate::timing::{TimedStep, Timing};
+
+/// A finished step.
+#[derive(Debug, Clone, Copy)]
+pub struct StepView<'a> {
+    /// What is logged of it, with `step`, its number from 1.
+    pub record: &'a Record,
+    /// Completions of it, for people to read; may be none.
+    pub completions: &'a [CompletionRecord],
+    /// What it cost.
+    pub timing: Timing,
+    /// The steps of the whole run.
+    pub total_steps: usize,
+}
+
+/// Is shown every step: a progress bar, a view. Closures are observers, and `()` looks away.
+pub trait Observer {
+    /// A step is done.
+    fn observe(&mut self, view: &StepView<'_>);
+}
+
+impl Observer for () {
+    fn observe(&mut self, _: &StepView<'_>) {}
+}
+
+impl<F: FnMut(&StepView<'_>)> Observer for F {
+    fn observe(&mut self, view: &StepView<'_>) {
+        self(view);
+    }
+}
+
+/// What a run leaves behind, and when it is stopped.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WatchConfig {
+    /// Steps between files of completions; 0 writes none.
+    pub completions_every: usize,
+    /// Files of completions that are kept besides the first.
+    pub keep_completions: usize,
+    /// Write event files for TensorBoard, into `tensorboard/`.
+    pub tensorboard: bool,
+    /// When a run is ill.
+    pub doctor: DoctorConfig,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self { completions_every: 10, keep_completions: 10, tensorboard: false, doctor: DoctorConfig::default() }
+    }
+}
+
+/// A run cannot be recorded, or should not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// A setting makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be written or read.
+    #[error(transparent)]
+    File(#[from] Error),
+    /// The run is ill. What was recorded is on the disk.
+    #[error(transparent)]
+    Ill(#[from] Diagnosis),
+}
+
+/// Writes all that a run leaves in its folder but checkpoints, and lets the doctor look at it.
+///
+/// Call [`step`](Self::step) before the checkpoint of the step is written: a resumed run then finds all its steps.
+#[derive(Debug)]
+pub struct Journal {
+    config: WatchConfig,
+    files: Option<Files>,
+    doctor: Doctor,
+}
+
+#[derive(Debug)]
+struct Files {
+    folder: PathBuf,
+    log: Log,
+    completions: Completions,
+}
+
+impl Journal {
+    /// For a run that stands after `step` steps (0 at its start): what its folder holds of later steps goes, and the doctor
+    /// is shown the log. Without a folder nothing is written.
+    ///
+    /// # Errors
+    /// When a setting makes no sense, a file cannot be used, or the run was ill before `step`.
+    pub fn open(folder: Option<PathBuf>, step: usize, config: WatchConfig) -> Result<Self, Trouble> {
+        let mut doctor = Doctor::new(config.doctor.clone())?;
+        let Some(folder) = folder else { return Ok(Self { config, files: None, doctor }) };
+        let log = Log::open(&folder, step)?;
+        log::read(&folder)?.iter().try_for_each(|record| doctor.check(record))?;
+        let completions = Completions::open(&folder, step, config.keep_completions)?;
+        Ok(Self { config, files: Some(Files { folder, log, completions }), doctor })
+    }
+
+    /// Whether completions of this step, from 1, are kept: others need not be made for [`step`](Self::step).
+    pub fn wants_completions(&self, step: usize) -> bool {
+        let every = self.config.completions_every;
+        self.files.is_some() && every > 0 && (step == 1 || step.is_multiple_of(every))
+    }
+
+    /// Records a finished step.
+    ///
+    /// # Errors
+    /// When something cannot be written, and when the run is ill.
+    pub fn step(&mut self, view: &StepView<'_>) -> Result<(), Trouble> {
+        if let Some(files) = &mut self.files {
+            files.log.append(view.record)?;
+        }
+        let step = crate::record::step(view.record).unwrap_or_default();
+        let wanted = self.wants_completions(step);
+        if let Some(files) = &self.files {
+            if wanted {
+                files.completions.write(step, view.completions)?;
+            }
+            TimedStep { step, total_steps: view.total_steps, timing: view.timing }.append(&files.folder)?;
+        }
+        Ok(self.doctor.check(view.record)?)
+    }
+}

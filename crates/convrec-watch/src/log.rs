@@ -1,0 +1,218 @@
+//! The log of a run: a line of JSON for each step, in files that rotate.
+//!
+//! The first [`STEPS_PER_FILE`] steps are in `log.jsonl`, the following in `log-010001.jsonl` and so on, each named by its
+//! first step. Which file a step is in depends on the step alone, so a resumed run writes the same files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use convrec_core::append::AppendFile;
+
+use crate::error::Error;
+use crate::record::{Record, step};
+
+/// Steps whose records are in one file.
+pub const STEPS_PER_FILE: usize = 10_000;
+
+/// A log that is written. One at a time: its file is locked.
+///
+/// ```
+/// use convrec_watch::{Log, Record, log};
+///
+/// let folder = tempfile::tempdir()?;
+/// let record = |step: usize| Record::from_iter([("step".to_string(), step.into())]);
+/// let mut written = Log::open(folder.path(), 0)?;
+/// (1..=3).try_for_each(|step| written.append(&record(step)))?;
+/// drop(written);
+///
+/// let mut resumed = Log::open(folder.path(), 2)?; // from a checkpoint after step 2: the third line goes
+/// assert_eq!(log::read(folder.path())?.len(), 2);
+/// resumed.append(&record(3))?;
+/// # Ok::<(), convrec_watch::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Log {
+    folder: PathBuf,
+    steps_per_file: usize,
+    /// The file that is written, and its first step.
+    file: Option<(usize, AppendFile)>,
+}
+
+impl Log {
+    /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later steps go, and a last
+    /// line that was cut.
+    ///
+    /// # Errors
+    /// When the log is in use, damaged before its end, or the system refuses.
+    pub fn open(folder: impl Into<PathBuf>, step: usize) -> Result<Self, Error> {
+        Self::rotating(folder, step, STEPS_PER_FILE)
+    }
+
+    /// The same with another number of steps for a file, which must be that of the run's start.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and when a line stands in another file than it should.
+    pub fn rotating(folder: impl Into<PathBuf>, step: usize, steps_per_file: usize) -> Result<Self, Error> {
+        let mut log = Self { folder: folder.into(), steps_per_file: steps_per_file.max(1), file: None };
+        for (first, path) in files(&log.folder)? {
+            let mut file = AppendFile::open(&path)?;
+            file.cut(log.kept(first, &path, step)?)?;
+            if file.is_empty() && first > step.max(1) {
+                fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
+            }
+        }
+        // Before the first step, so that a folder shows that a run began in it, and that nobody else writes there.
+        log.file_of(step)?;
+        Ok(log)
+    }
+
+    /// Appends a line; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// When the record has no step, or the system refuses.
+    pub fn append(&mut self, record: &Record) -> Result<(), Error> {
+        let mut line = serde_json::to_vec(record).expect("names and numbers");
+        let step = step(record).ok_or_else(|| Error::NoStep(String::from_utf8_lossy(&line).into()))?;
+        line.push(b'\n');
+        self.file_of(step)?.append(&line)?;
+        Ok(())
+    }
+
+    /// The file of a step, opened.
+    fn file_of(&mut self, step: usize) -> Result<&mut AppendFile, Error> {
+        let first = self.first(step);
+        if self.file.as_ref().is_none_or(|(open, _)| *open != first) {
+            self.file = Some((first, AppendFile::open(self.folder.join(name(first)))?));
+        }
+        Ok(&mut self.file.as_mut().expect("just opened").1)
+    }
+
+    /// The first step in the file of a step.
+    fn first(&self, step: usize) -> usize {
+        step.saturating_sub(1) / self.steps_per_file * self.steps_per_file + 1
+    }
+
+    /// The bytes of a file that hold steps up to `last`.
+    fn kept(&self, first: usize, path: &Path, last: usize) -> Result<u64, Error> {
+        let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+        let mut kept = 0;
+        for line in lines(&bytes) {
+            let end = kept + line.bytes.len();
+            match line.record() {
+                Ok(Some(record)) if step(&record).is_some_and(|step| step > last) => break,
+                Ok(Some(record)) if step(&record).is_some_and(|step| self.first(step) != first) => {
+                    let problem = format!(
+                        "a step that does not belong into this file of {} steps; resume with as many as the run was \
+                         started with",
+                        self.steps_per_file
+                    );
+                    return Err(Error::line(path, line.number, problem));
+                }
+                // Also a line without its end: what is appended next would stand on it.
+                Ok(_) if !line.is_whole() => break,
+                Err(_) if end == bytes.len() => break,
+                Err(problem) => return Err(Error::line(path, line.number, problem)),
+                Ok(_) => kept = end,
+            }
+        }
+        Ok(kept as u64)
+    }
+}
+
+/// Reads a whole log: that of a run's folder, a single file of one, or TRL's `trainer_state.json`, of which a folder may hold
+/// one too. A last line that is cut, as while it is being written, is left out.
+///
+/// # Errors
+/// When there is no log, and at the first bad line: file and line are named.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
+    let path = path.as_ref();
+    if !path.is_dir() {
+        return if path.extension().is_some_and(|e| e == "json") { read_trl(path) } else { read_file(path) };
+    }
+    let files = files(path)?;
+    let trl = path.join("trainer_state.json");
+    match files.is_empty() {
+        false => Ok(files.iter().map(|(_, file)| read_file(file)).collect::<Result<Vec<_>, _>>()?.concat()),
+        true if trl.exists() => read_trl(&trl),
+        true => Err(Error::NoLog(path.into())),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<Record>, Error> {
+    let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+    let mut records = Vec::new();
+    for line in lines(&bytes) {
+        match line.record() {
+            Ok(record) => records.extend(record),
+            Err(_) if !line.is_whole() => {}
+            Err(problem) => return Err(Error::line(path, line.number, problem)),
+        }
+    }
+    Ok(records)
+}
+
+fn read_trl(path: &Path) -> Result<Vec<Record>, Error> {
+    #[derive(serde::Deserialize)]
+    struct State {
+        log_history: Vec<Record>,
+    }
+    let text = convrec_core::files::read_text(path)?;
+    // Python writes numbers that JSON has not.
+    let text = text.replace(": NaN", ": null").replace(": Infinity", ": null").replace(": -Infinity", ": null");
+    let state: State = serde_json::from_str(&text)
+        .map_err(|e| Error::line(path, e.line(), format!("{e}; expected the `trainer_state.json` of a trainer")))?;
+    Ok(state.log_history)
+}
+
+/// The files of a folder's log with their first steps, in order.
+pub(crate) fn files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
+    numbered(folder, &|name| match name {
+        "log.jsonl" => Some(1),
+        _ => name.strip_prefix("log-")?.strip_suffix(".jsonl")?.parse().ok(),
+    })
+}
+
+/// The files of a folder whose names have a number, in its order. A folder that is not there has none.
+pub(crate) fn numbered(folder: &Path, number: &dyn Fn(&str) -> Option<usize>) -> Result<Vec<(usize, PathBuf)>, Error> {
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        other => other.map_err(Error::refused("read", folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(Error::refused("read", folder))?.path();
+        let number = path.file_name().and_then(|name| number(name.to_str()?));
+        found.extend(number.map(|number| (number, path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn name(first: usize) -> String {
+    if first == 1 { "log.jsonl".into() } else { format!("log-{first:06}.jsonl") }
+}
+
+/// A line of a file, its end included where it has one.
+pub(crate) struct Line<'a> {
+    pub(crate) number: usize,
+    pub(crate) bytes: &'a [u8],
+}
+
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(n, bytes)| Line { number: n + 1, bytes })
+}
+
+impl Line<'_> {
+    fn is_whole(&self) -> bool {
+        self.bytes.ends_with(b"\n")
+    }
+
+    /// The record, none where the line is blank; or what is wrong.
+    pub(crate) fn record(&self) -> Result<Option<Record>, String> {
+        if self.bytes.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        let record = serde_json::from_slice(self.bytes);
+        record.map(Some).map_err(|e| format!("{e}; expected a record as JSON: mend the line or remove it"))
+    }
+}
