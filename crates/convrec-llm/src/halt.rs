@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::usage::Spend;
 
 /// Why nothing more is asked.
@@ -10,6 +12,20 @@ pub(crate) enum Halt {
     Alike(usize, String),
     /// An answer could not be kept.
     Unkept(String),
+    /// It did not take new weights.
+    Stale(String),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => write!(f, "stopped before it was answered"),
+            Self::Budget(limit) => write!(f, "the budget is used up: {limit}"),
+            Self::Alike(n, problem) => write!(f, "not asked, as {n} requests in a row failed alike: {problem}"),
+            Self::Unkept(error) => write!(f, "not asked, as answers cannot be kept: {error}"),
+            Self::Stale(problem) => write!(f, "not asked, as it did not take new weights: {problem}"),
+        }
+    }
 }
 
 /// Why a request has no answer.
@@ -43,15 +59,9 @@ impl Left {
 
     /// Why nothing was asked, and what asking would need.
     pub fn explain(&self, halt: &Halt) -> String {
-        let why = match halt {
-            Halt::Stopped => "stopped before it was answered".into(),
-            Halt::Budget(limit) => format!("the budget is used up: {limit}"),
-            Halt::Alike(n, problem) => format!("not asked, as {n} requests in a row failed alike: {problem}"),
-            Halt::Unkept(error) => format!("not asked, as answers cannot be kept: {error}"),
-        };
         let Self { requests, most: Spend { tokens, cost } } = self;
         let cost = if *cost > 0.0 { format!(" and a cost of {cost:.4}") } else { String::new() };
         let tokens = tokens.total();
-        format!("{why}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left")
+        format!("{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left")
     }
 }

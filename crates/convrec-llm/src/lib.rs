@@ -68,12 +68,21 @@
 //!   installs a logger keeps `ureq_proto` below that.
 //!
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
+//!
+//! # Rollouts
+//!
+//! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out, the work spread over several
+//! servers, new weights as folders. Pace, budget, retries and stops are the same; there is no ledger, as what is sampled is
+//! used once. `docs/rollouts.md` says how vLLM, SGLang and the example `serve` are started for it.
 
 mod batch;
 mod batch_results;
 mod canonical;
 mod chat;
 mod completion;
+mod completions;
+mod completions_reply;
+mod completions_settings;
 mod embedder;
 mod halt;
 mod ledger;
@@ -83,15 +92,21 @@ mod reply;
 mod secret;
 mod server;
 mod settings;
+mod spread;
 mod usage;
+mod weights;
 
 pub use batch::{BatchError, BatchFiles, BatchLimits, BatchWriter};
 pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;
+pub use completions::{HttpCompletions, Prompt, Sampled};
+pub use completions_reply::SampledCompletion;
+pub use completions_settings::CompletionsSettings;
 pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};
 pub use model_settings::{ChatSettings, EmbedderSettings, MaxTokensField};
 pub use server::Server;
 pub use settings::{Budget, ServerSettings, SettingsError};
 pub use usage::{Price, Tokens, Usage};
+pub use weights::{UpdateCall, WeightFolders, WeightUpdate};

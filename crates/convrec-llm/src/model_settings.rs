@@ -91,7 +91,7 @@ impl EmbedderSettings {
     }
 }
 
-fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
+pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
     if model.trim().is_empty() {
         return Err(SettingsError::new(format!("{section}.model"), "blank; expected a model's name"));
     }
@@ -101,7 +101,7 @@ fn check_model(section: &str, model: &str, price: &Price) -> Result<(), Settings
     SettingsError::first(section, &[finite("price.input", price.input), finite("price.output", price.output)])
 }
 
-fn check_extra(section: &str, extra: &Map<String, Value>, own: &[&str]) -> Result<(), SettingsError> {
+pub(crate) fn check_extra(section: &str, extra: &Map<String, Value>, own: &[&str]) -> Result<(), SettingsError> {
     match own.iter().find(|name| extra.contains_key(**name)) {
         Some(name) => {
             let problem = "the client sets this field itself; expected others";

@@ -60,9 +60,24 @@ impl Problem {
     }
 
     /// A success that holds no answer.
-    pub fn unusable(problem: &str, body: &[u8]) -> Self {
+    pub fn unusable(Unusable { problem, lasting }: Unusable, body: &[u8]) -> Self {
         let text = format!("{problem}, in: {}", Body::read(body).message);
-        Self { text, kind: None, passing: true, after: Duration::ZERO, billed: true }
+        let kind = lasting.then_some(problem);
+        Self { text, passing: kind.is_none(), kind, after: Duration::ZERO, billed: true }
+    }
+}
+
+/// Why an answer cannot be used.
+pub(crate) struct Unusable {
+    pub problem: String,
+    /// Whether the server answers everybody so.
+    pub lasting: bool,
+}
+
+/// One that another try may do better than.
+impl From<String> for Unusable {
+    fn from(problem: String) -> Self {
+        Self { problem, lasting: false }
     }
 }
 

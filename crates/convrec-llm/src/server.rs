@@ -1,4 +1,5 @@
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,10 @@ use ureq::http::StatusCode;
 
 use crate::halt::{Failure, Halt};
 use crate::pace::Pace;
-use crate::reply::{Problem, shorten};
+use crate::reply::{Problem, Unusable, shorten};
 use crate::secret::ApiKey;
 use crate::settings::{ServerSettings, SettingsError};
+use crate::spread::spread;
 use crate::usage::{Meter, Price, Spend, Tokens, Usage};
 
 /// How long a stop may go unnoticed by one who waits.
@@ -40,7 +42,8 @@ struct Course {
 /// One request to an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
-    pub endpoint: &'static str,
+    /// Below the server's address, or, where it begins with a slash, below its host.
+    pub endpoint: &'a str,
     pub body: &'a [u8],
     /// What it may come to.
     pub most: Tokens,
@@ -81,6 +84,16 @@ impl Server {
         self.settings.base_url.trim_end_matches('/')
     }
 
+    fn url(&self, endpoint: &str) -> String {
+        let address = self.address();
+        if !endpoint.starts_with('/') {
+            return format!("{address}/{endpoint}");
+        }
+        let host = address.find("://").map_or(0, |at| at + 3);
+        let end = address[host..].find('/').map_or(address.len(), |at| host + at);
+        format!("{}{endpoint}", &address[..end])
+    }
+
     /// Without a price, a limit on cost would limit nothing.
     pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), SettingsError> {
         if self.settings.budget.max_cost.is_some() && price.input == 0.0 && price.output == 0.0 {
@@ -107,7 +120,7 @@ impl Server {
     pub(crate) fn ask<T>(
         &self,
         question: Question<'_>,
-        read: impl Fn(&[u8]) -> Result<(T, Tokens), String>,
+        read: impl Fn(&[u8]) -> Result<(T, Tokens), Unusable>,
     ) -> Result<T, Failure> {
         let mut delays = ExponentialBuilder::new()
             .with_jitter()
@@ -138,7 +151,7 @@ impl Server {
         &self,
         question: Question<'_>,
         again: bool,
-        read: impl Fn(&[u8]) -> Result<(T, Tokens), String>,
+        read: impl Fn(&[u8]) -> Result<(T, Tokens), Unusable>,
     ) -> Result<Result<T, Problem>, Halt> {
         self.pace.wait(question.most.total(), |time| self.sleep(time))?;
         let most = Spend::new(question.most, question.price);
@@ -146,7 +159,7 @@ impl Server {
             Halt::Stopped => halt,
             halt => self.halt(halt),
         })?;
-        let answer = self.send(question).and_then(|bytes| read(&bytes).map_err(|e| Problem::unusable(&e, &bytes)));
+        let answer = self.send(question).and_then(|bytes| read(&bytes).map_err(|e| Problem::unusable(e, &bytes)));
         let actual = match &answer {
             Ok((_, tokens)) => Spend::new(*tokens, question.price),
             Err(problem) if problem.billed => most,
@@ -158,8 +171,7 @@ impl Server {
 
     /// The body of a successful answer.
     fn send(&self, question: Question<'_>) -> Result<Vec<u8>, Problem> {
-        let address = format!("{}/{}", self.address(), question.endpoint);
-        let mut call = self.agent.post(&address).content_type("application/json");
+        let mut call = self.agent.post(self.url(question.endpoint)).content_type("application/json");
         if let Some(key) = &self.key {
             call = call.header("authorization", key.bearer());
         }
@@ -210,22 +222,15 @@ impl Server {
         }
     }
 
+    /// Requests that may be under way at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.settings.concurrency
+    }
+
     /// Does `n` pieces of work, as many at a time as requests may be under way; the results in their order.
     pub(crate) fn side_by_side<T: Send>(&self, n: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        let next = AtomicUsize::new(0);
-        let worker = || {
-            let mine = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed)).take_while(|&index| index < n);
-            mine.map(|index| (index, work(index))).collect::<Vec<_>>()
-        };
-        let mut results: Vec<(usize, T)> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.settings.concurrency.min(n)).map(|_| scope.spawn(worker)).collect();
-            let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            workers.into_iter().flat_map(join).collect()
-        });
-        results.sort_unstable_by_key(|(index, _)| *index);
-        results.into_iter().map(|(_, result)| result).collect()
+        let done = spread(&[self.concurrency()], n, |_, index| Ok::<T, Infallible>(work(index)));
+        done.into_iter().map(|result| result.unwrap_or_else(|_| unreachable!("no piece fails"))).collect()
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -244,5 +249,16 @@ mod tests {
         server.key = Some(ApiKey::new("sk-secret-0123"));
         let text = format!("{server:?} {server:#?}");
         assert!(text.contains("ApiKey(..)") && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn endpoints_are_below_the_address_or_the_host() {
+        for (base_url, below, of_host) in
+            [("http://a:1/v1/", "http://a:1/v1/x", "http://a:1/x/y"), ("https://b", "https://b/x", "https://b/x/y")]
+        {
+            let settings = ServerSettings { base_url: base_url.into(), ..ServerSettings::default() };
+            let server = Server::new(settings, Arc::default()).unwrap();
+            assert_eq!((server.url("x").as_str(), server.url("/x/y").as_str()), (below, of_host));
+        }
     }
 }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::iter::Sum;
 use std::ops::AddAssign;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -67,6 +68,20 @@ pub struct Usage {
     pub tokens: Tokens,
     /// The cost of these tokens.
     pub cost: f64,
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum.sent += one.sent;
+            sum.retries += one.retries;
+            sum.answered += one.answered;
+            sum.from_ledger += one.from_ledger;
+            sum.tokens += one.tokens;
+            sum.cost += one.cost;
+            sum
+        })
+    }
 }
 
 /// `12 answered, 3 from the ledger, 1 retried, 3400 + 560 tokens, cost 0.0021`.

@@ -5,22 +5,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::{Reply, Seen, TestServer, ask, echo, echoed, model, new_ledger, prompt, quick, request, requests};
+use common::{Reply, Seen, TestServer, ask, echo, echoed, fault, model, new_ledger, prompt, quick, request, requests};
 use convrec_llm::{Ledger, ServerSettings};
 use serde_json::json;
 
 const N: usize = 10_000;
-/// Every so many requests, one goes wrong.
-const ONE_IN: u64 = 5;
 const REFUSAL: &str = "I would rather not.";
-
-/// What goes wrong with this try of this request, by chance but always alike.
-fn fault(seen: &Seen) -> Option<u64> {
-    let mut state = u64::from_str_radix(&seen.hash[..16], 16).unwrap() ^ (seen.before as u64).wrapping_mul(0x9e37_79b9);
-    state = (state ^ (state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    state ^= state >> 29;
-    state.is_multiple_of(ONE_IN).then_some(state / ONE_IN % 14)
-}
 
 fn unreliable(seen: &Seen) -> Reply {
     let text = prompt(&seen.body);

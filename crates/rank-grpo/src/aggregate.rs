@@ -32,13 +32,18 @@ impl Partition {
         partition
     }
 
-    /// The mean of each group, 0 for an empty one.
-    pub fn means(&self, tokens: &[usize], value: impl Fn(usize) -> f64) -> Vec<f64> {
+    /// The sum of each group, 0 for an empty one.
+    pub fn sums(&self, tokens: &[usize], value: impl Fn(usize) -> f64) -> Vec<f64> {
         let mut sums = vec![0.0; self.sizes.len()];
         for &t in tokens {
             sums[self.of[t]] += value(t);
         }
-        sums.iter().zip(&self.sizes).map(|(sum, size)| sum / size.max(1.0)).collect()
+        sums
+    }
+
+    /// The mean of each group, 0 for an empty one.
+    pub fn means(&self, tokens: &[usize], value: impl Fn(usize) -> f64) -> Vec<f64> {
+        self.sums(tokens, value).iter().zip(&self.sizes).map(|(sum, size)| sum / size.max(1.0)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::Loss;
+use crate::{Correction, Loss};
 
 /// What one importance ratio covers.
 ///
@@ -129,6 +129,9 @@ pub struct LossConfig {
     /// the batch's own quantile, so it differs between micro-batches. The KL stays on every token (quirk L5).
     #[serde(default = "all_tokens")]
     pub top_entropy: f64,
+    /// The correction for a sampler that is not the trainer, if any.
+    #[serde(default)]
+    pub correction: Option<Correction>,
 }
 
 fn all_tokens() -> f64 {
@@ -161,6 +164,7 @@ impl LossConfig {
         }
         let share = 0.0 < self.top_entropy && self.top_entropy <= 1.0;
         require(share, "top_entropy", self.top_entropy, "a share above 0 and at most 1")?;
+        self.correction.as_ref().map_or(Ok(()), Correction::check)?;
         Ok(Loss::from_checked(self))
     }
 }
@@ -200,6 +204,6 @@ fn not_negative(field: &'static str, value: f64) -> Result<(), ConfigError> {
     require(value >= 0.0 && value.is_finite(), field, value, "a finite number, 0 or more")
 }
 
-fn require(holds: bool, field: &'static str, value: f64, expected: &'static str) -> Result<(), ConfigError> {
+pub(crate) fn require(holds: bool, field: &'static str, value: f64, expected: &'static str) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError { field, value, expected }) }
 }

@@ -20,9 +20,11 @@ pub struct LossInputs {
     pub segments: Segments,
     /// The advantage of each token: see [`spread`](crate::spread) and [`LengthShaping`](crate::LengthShaping).
     pub advantages: Vec<f64>,
-    /// Log-probabilities under the policy that sampled. `None` means on-policy: the current ones as constants, so every
+    /// Log-probabilities under the policy that sampled, as the trainer computes them. `None` means on-policy: the current ones as constants, so every
     /// ratio is exactly 1 and still has a gradient (quirk L8).
     pub old_log_probs: Option<Vec<f64>>,
+    /// Log-probabilities as the sampler reports them; needed where the [`LossConfig`] has a correction, and nothing without.
+    pub sampler_log_probs: Option<Vec<f64>>,
     /// Log-probabilities under the reference policy; needed where the [`LossConfig`] has a KL penalty.
     pub ref_log_probs: Option<Vec<f64>>,
     /// Entropy of the policy at each token, in nats; needed where `top_entropy` is below 1, a metric elsewhere.
@@ -118,6 +120,7 @@ impl LossInputs {
             segments,
             advantages,
             old_log_probs: None,
+            sampler_log_probs: None,
             ref_log_probs: None,
             entropies: None,
             whole_batch: None,
@@ -133,6 +136,7 @@ impl LossInputs {
             ("segments", self.segments.len()),
             ("advantages", self.advantages.len()),
             ("old_log_probs", optional(&self.old_log_probs)),
+            ("sampler_log_probs", optional(&self.sampler_log_probs)),
             ("ref_log_probs", optional(&self.ref_log_probs)),
             ("entropies", optional(&self.entropies)),
         ];
@@ -147,6 +151,9 @@ impl LossInputs {
         if config.top_entropy < 1.0 && self.entropies.is_none() {
             return Err(InputError::Missing { field: "entropies", needed_by: "top_entropy" });
         }
+        if config.correction.is_some() && self.sampler_log_probs.is_none() {
+            return Err(InputError::Missing { field: "sampler_log_probs", needed_by: "correction" });
+        }
         let part = BatchTotals::of([self]);
         let whole = self.whole_batch.unwrap_or(part);
         for (what, whole, part) in [("rows", whole.rows, part.rows), ("tokens", whole.tokens, part.tokens)] {
@@ -159,7 +166,7 @@ impl LossInputs {
 
     /// Whether every number given for this token is usable: finite, and of a size that a log-probability has.
     pub(crate) fn usable(&self, token: usize) -> bool {
-        let given = [&self.old_log_probs, &self.ref_log_probs, &self.entropies];
+        let given = [&self.old_log_probs, &self.sampler_log_probs, &self.ref_log_probs, &self.entropies];
         usable(self.advantages[token]) && given.into_iter().flatten().all(|table| usable(table[token]))
     }
 }

@@ -13,6 +13,7 @@
 //! | ratio, [`RatioLevel`] | over what is pi_new / pi_old averaged (geometrically)? | token, rank, sequence |
 //! | advantage, [`spread`] | what is rewarded? | a rank, a sequence, single tokens |
 //! | surrogate, [`Clip`] | what becomes of a ratio far from 1? | PPO's min and clip, CISPO, SAPO, nothing |
+//! | correction, [`Correction`] | how far is the sampler from the trainer? | truncated or masked; token, rank, sequence |
 //! | aggregation, [`Aggregation`] | how do tokens make up the loss? | means over rows, ranks, tokens; sums |
 //!
 //! and a KL penalty ([`Kl`]) in one of two estimators. A rank is a *segment* of tokens ([`Segments`]), a token is a
@@ -97,6 +98,9 @@
 //! - Dr.GRPO: Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, arXiv 2503.20783.
 //! - DAPO: Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, arXiv 2503.14476.
 //! - CISPO: MiniMax, *MiniMax-M1*, arXiv 2506.13585.
+//! - The correction for a sampler: Yao et al., *Your Efficient RL Framework Secretly Brings You Off-Policy RL Training*,
+//!   fengyao.notion.site/off-policy-rl, 2025; its levels and modes are those of TRL's
+//!   `vllm_importance_sampling_mode`, huggingface.co/docs/trl/grpo_trainer.
 //! - SAPO: Gao et al., *Soft Adaptive Policy Optimization*, arXiv 2511.20347.
 //! - LUSPO: Liu et al., *Length-Unbiased Sequence Policy Optimization*, arXiv 2602.05261.
 //! - GDPO: Liu et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242.
@@ -106,6 +110,7 @@
 mod advantage;
 mod aggregate;
 mod config;
+mod correction;
 mod inputs;
 mod loss;
 mod metrics;
@@ -119,6 +124,7 @@ pub use advantage::{
     AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, decoupled_advantages, group_advantages,
 };
 pub use config::{Aggregation, Clip, ConfigError, Kl, KlEstimator, LossConfig, RankCount, RatioLevel};
+pub use correction::{Correction, CorrectionMetrics, CorrectionMode};
 pub use inputs::{BatchTotals, InputError, LossInputs, to_host};
 pub use loss::{Evaluation, Loss, LossOutput};
 pub use metrics::Metrics;

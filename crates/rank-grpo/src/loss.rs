@@ -87,7 +87,13 @@ impl Loss {
         let log_ratios = segments.means(&tokens, |t| log_probs[t] - old_log_probs[t]); // [segments of the batch]
         let ratios: Vec<Ratio> = log_ratios.into_iter().map(Ratio::from_log).collect();
 
-        let weights = self.policy_weights(&tokens, inputs); // [B, T]
+        let mut weights = self.policy_weights(&tokens, inputs); // [B, T]
+        let correction = config.correction.as_ref().zip(inputs.sampler_log_probs.as_deref());
+        let correction = correction.map(|(correction, sampler)| {
+            let (corrections, metrics) = correction.weights(&tokens, inputs, old_log_probs, sampler);
+            weights.iter_mut().zip(corrections).for_each(|(weight, correction)| *weight *= correction);
+            metrics
+        });
         let penalty = Penalty::new(config, &tokens, inputs);
 
         let mut loss = 0.0;
@@ -111,7 +117,7 @@ impl Loss {
         let through_ratio = segments.means(&tokens, |t| by_log_ratio[t]);
         tokens.iter().for_each(|&t| gradient[t] += through_ratio[segments.of[t]]);
         let entropy = inputs.entropies.as_ref().map(|h| tokens.iter().map(|&t| h[t]).sum::<f64>());
-        let metrics = meter.metrics(config.kl.is_some(), entropy, tokens.len(), dropped);
+        let metrics = Metrics { correction, ..meter.metrics(config.kl.is_some(), entropy, tokens.len(), dropped) };
         Ok(Evaluation { loss, gradient, metrics })
     }
 
@@ -119,7 +125,8 @@ impl Loss {
     fn tokens_that_count(&self, log_probs: &[f64], inputs: &LossInputs) -> (Vec<usize>, f64) {
         let config = &self.config;
         let kl_ranks = config.kl.as_ref().and_then(|kl| kl.aggregation.as_ref()).is_some_and(|a| a.needs_ranks());
-        let needs_ranks = config.ratio == RatioLevel::Rank || config.aggregation.needs_ranks() || kl_ranks;
+        let levels = [Some(config.ratio), config.correction.as_ref().map(|correction| correction.level)];
+        let needs_ranks = levels.contains(&Some(RatioLevel::Rank)) || config.aggregation.needs_ranks() || kl_ranks;
         let masked = (0..log_probs.len()).filter(|&t| inputs.mask[t]);
         let masked: Vec<usize> = masked.filter(|&t| !needs_ranks || inputs.segments.get(t).is_some()).collect();
         let count = masked.len();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::CorrectionMetrics;
 use crate::terms::Clipped;
 
 /// What a step says of itself. Means and shares are over the tokens that count, whatever the ratio level.
@@ -23,6 +24,9 @@ pub struct Metrics {
     pub ratio_min: f64,
     /// Largest importance ratio; 1 without tokens.
     pub ratio_max: f64,
+    /// The weights of the correction for the sampler; `None` without
+    /// [`LossConfig::correction`](crate::LossConfig::correction).
+    pub correction: Option<CorrectionMetrics>,
     /// The number of tokens that count.
     pub tokens: usize,
     /// The share of masked-in tokens that were dropped because a number of theirs is NaN, infinite, or beyond 1e6 in
@@ -61,6 +65,7 @@ impl Meter {
             ratio_mean: if tokens == 0 { 1.0 } else { self.ratio_sum / count },
             ratio_min,
             ratio_max,
+            correction: None,
             tokens,
             dropped,
         }

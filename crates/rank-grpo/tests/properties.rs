@@ -6,7 +6,8 @@ use common::{Case, assert_close, autodiff, forward, max_abs, oracle, oracle_prec
 use proptest::prelude::*;
 use proptest::sample::select;
 use rank_grpo::{
-    Aggregation, BatchTotals, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel, Segments,
+    Aggregation, BatchTotals, Clip, Correction, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount,
+    RatioLevel, Segments,
 };
 
 const N_RANKS: usize = 3;
@@ -41,12 +42,30 @@ fn kls() -> impl Strategy<Value = Option<Kl>> {
     }))
 }
 
+fn levels() -> impl Strategy<Value = RatioLevel> {
+    select(vec![RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence])
+}
+
+fn corrections() -> impl Strategy<Value = Correction> {
+    let truncate = (1.0..2.0).prop_map(|at| CorrectionMode::Truncate { at });
+    let mask =
+        (1.0..2.0, proptest::option::of(0.3..1.0)).prop_map(|(above, below)| CorrectionMode::Mask { above, below });
+    (levels(), prop_oneof![truncate, mask]).prop_map(|(level, mode)| Correction { level, mode })
+}
+
 fn configs() -> impl Strategy<Value = LossConfig> {
-    let ratio = select(vec![RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence]);
+    let correction = proptest::option::of(corrections());
     let top_entropy = prop_oneof![2 => Just(1.0), 1 => 0.1..1.0];
-    (ratio, clips(), aggregations(), kls(), top_entropy).prop_map(|(ratio, clip, aggregation, kl, top_entropy)| {
-        LossConfig { ratio, clip, aggregation, kl, top_entropy }
-    })
+    (levels(), clips(), aggregations(), kls(), top_entropy, correction).prop_map(
+        |(ratio, clip, aggregation, kl, top_entropy, correction)| LossConfig {
+            ratio,
+            clip,
+            aggregation,
+            kl,
+            top_entropy,
+            correction,
+        },
+    )
 }
 
 /// Numbers of f32, so that the tensor function gets exactly what the oracle gets.
@@ -59,13 +78,23 @@ fn cases() -> impl Strategy<Value = Case> {
         let n = b * t;
         let masks = proptest::collection::vec(prop_oneof![3 => Just(true), 1 => Just(false)], n);
         let ids = proptest::collection::vec(-1i64..N_RANKS as i64 + 2, n);
-        let log_probs = (table(n, -3.0..0.0), table(n, -0.8..0.8), table(n, -0.8..0.8), any::<bool>());
+        let moves = || table(n, -0.8..0.8);
+        let log_probs = (table(n, -3.0..0.0), moves(), moves(), moves(), any::<bool>());
         (Just(config), masks, ids, any::<bool>(), log_probs, table(n, -2.0..2.0), table(n, 0.0..4.0)).prop_map(
-            move |(config, mask, ids, overflow, (new, from_old, from_ref, on_policy), advantages, entropies)| {
+            move |(
+                config,
+                mask,
+                ids,
+                overflow,
+                (new, from_old, from_sampler, from_ref, on_policy),
+                advantages,
+                entropies,
+            )| {
                 let plus = |by: &[f64]| new.iter().zip(by).map(|(x, d)| f64::from((x + d) as f32)).collect();
                 let segments = if overflow { Segments::ranks_and_overflow } else { Segments::ranks };
                 let inputs = LossInputs {
                     old_log_probs: (!on_policy).then(|| plus(&from_old)),
+                    sampler_log_probs: Some(plus(&from_sampler)),
                     ref_log_probs: Some(plus(&from_ref)),
                     entropies: Some(entropies),
                     ..LossInputs::new([b, t], mask, segments(&ids, N_RANKS), advantages)
@@ -113,6 +142,7 @@ proptest! {
         let mask = pad(&mask, 0.0).into_iter().map(|m| m == 1.0).collect();
         let inputs = LossInputs {
             old_log_probs: case.inputs.old_log_probs.as_ref().map(|x| pad(x, f64::NAN)),
+            sampler_log_probs: case.inputs.sampler_log_probs.as_ref().map(|x| pad(x, f64::NEG_INFINITY)),
             ref_log_probs: case.inputs.ref_log_probs.as_ref().map(|x| pad(x, f64::INFINITY)),
             entropies: case.inputs.entropies.as_ref().map(|x| pad(x, 1e30)),
             ..LossInputs::new([b, wide], mask, segments(&ids, N_RANKS), pad(&case.inputs.advantages, 7.0))
@@ -141,6 +171,7 @@ proptest! {
             segments: segments(&ids[range.clone()]),
             advantages: whole.inputs.advantages[range.clone()].to_vec(),
             old_log_probs: whole.inputs.old_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
+            sampler_log_probs: whole.inputs.sampler_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
             ref_log_probs: whole.inputs.ref_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
             entropies: None,
             whole_batch,
@@ -160,7 +191,10 @@ proptest! {
         // Means over ranks would be over other ranks.
         let tokens = |a: Aggregation| if matches!(a, Aggregation::RankMean(_)) { Aggregation::TokenMean } else { a };
         let kl = case.config.kl.clone().map(|kl| Kl { aggregation: kl.aggregation.map(tokens), ..kl });
-        let config = LossConfig { kl, aggregation: tokens(case.config.aggregation.clone()), ..case.config.clone() };
+        // And so would a correction by rank.
+        let correction = case.config.correction.clone().filter(|correction| correction.level != RatioLevel::Rank);
+        let aggregation = tokens(case.config.aggregation.clone());
+        let config = LossConfig { kl, aggregation, correction, ..case.config.clone() };
         let columns: Vec<i64> = (0..b * t).map(|i| (i % t) as i64).collect();
         for (level, segments) in [
             (RatioLevel::Token, Segments::ranks(&columns, t)),
@@ -176,6 +210,33 @@ proptest! {
             let by_rank = with(RatioLevel::Rank, LossInputs { segments, ..case.inputs.clone() });
             same(&evaluate(&by_rank), &evaluate(&direct), 1e-12);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A sampler whose numbers are the trainer's changes no bit, whatever the level and the mode.
+    #[test]
+    fn a_sampler_that_is_the_trainer_is_not_corrected(case in cases(), correction in corrections()) {
+        let [b, t] = case.inputs.shape;
+        let ids: Vec<i64> = (0..b * t).map(|i| case.inputs.segments.get(i).unwrap_or(0) as i64).collect();
+        let sampler = case.inputs.old_log_probs.clone().unwrap_or(case.log_probs.clone());
+        let inputs = LossInputs {
+            segments: Segments::ranks_and_overflow(&ids, N_RANKS),
+            sampler_log_probs: Some(sampler),
+            ..case.inputs
+        };
+        let with = |correction| {
+            let loss = LossConfig { correction, ..case.config.clone() }.check().unwrap();
+            loss.evaluate(&case.log_probs, &inputs).unwrap()
+        };
+        let (corrected, plain) = (with(Some(correction)), with(None));
+        prop_assert_eq!(corrected.loss.to_bits(), plain.loss.to_bits());
+        prop_assert_eq!(corrected.gradient, plain.gradient);
+        let found = corrected.metrics.correction.unwrap();
+        prop_assert_eq!((found.mean, found.min, found.max, found.cut), (1.0, 1.0, 1.0, 0.0));
+        prop_assert_eq!(plain.metrics.correction, None);
     }
 }
 

@@ -5,8 +5,9 @@ mod common;
 use common::{Case, assert_close, device, forward, tensor};
 use proptest::prelude::*;
 use rank_grpo::{
-    AdvantageError, Aggregation, BatchTotals, Clip, InputError, Kl, KlEstimator, LengthShaping, ListEnd, LossConfig,
-    LossInputs, RankCount, RatioLevel, Scale, Segments, combine_rewards, group_advantages, spread,
+    AdvantageError, Aggregation, BatchTotals, Clip, Correction, CorrectionMode, InputError, Kl, KlEstimator,
+    LengthShaping, ListEnd, LossConfig, LossInputs, RankCount, RatioLevel, Scale, Segments, combine_rewards,
+    group_advantages, spread,
 };
 
 const BAD: [f64; 6] = [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -1e9, f32::MIN as f64, f64::MAX];
@@ -22,6 +23,7 @@ fn case(config: LossConfig, log_probs: &[f64], inputs: LossInputs) -> Case {
 fn off_policy() -> LossInputs {
     LossInputs {
         old_log_probs: Some(vec![-1.1, -0.7, -0.4, -1.3, -0.9, -0.2]),
+        sampler_log_probs: Some(vec![-1.0, -0.7, -0.5, -1.2, -0.8, -0.3]),
         ref_log_probs: Some(vec![-0.9, -0.8, -0.6, -1.1, -0.8, -0.3]),
         ..inputs([2, 3], &[0, 0, 1, 0, 1, 1], &[1.0, 1.0, -0.5, -1.0, 0.5, 0.5])
     }
@@ -35,12 +37,13 @@ fn a_token_with_an_unusable_number_is_as_if_masked_out() {
             let mut masked = case(config.clone(), &log_probs, off_policy());
             masked.inputs.mask[1] = false;
             let expected = masked.loss().evaluate(&masked.log_probs, &masked.inputs).unwrap();
-            for field in 0..4 {
+            for field in 0..5 {
                 let mut broken = case(config.clone(), &log_probs, off_policy());
                 match field {
                     0 => broken.log_probs[1] = bad,
                     1 => broken.inputs.old_log_probs.as_mut().unwrap()[1] = bad,
-                    2 => broken.inputs.ref_log_probs.as_mut().unwrap()[1] = bad,
+                    2 => broken.inputs.sampler_log_probs.as_mut().unwrap()[1] = bad,
+                    3 => broken.inputs.ref_log_probs.as_mut().unwrap()[1] = bad,
                     _ => broken.inputs.advantages[1] = bad,
                 }
                 let found = broken.loss().evaluate(&broken.log_probs, &broken.inputs).unwrap();
@@ -130,15 +133,22 @@ proptest! {
 
     #[test]
     fn no_input_makes_an_update_that_f32_cannot_hold(
-        numbers in proptest::collection::vec(wild(), 30),
+        numbers in proptest::collection::vec(wild(), 36),
         ids in proptest::collection::vec(-1i64..4, 6),
         level in 0..3,
         clip in 0..4,
         bias_corrected in any::<bool>(),
         k1 in any::<bool>(),
         aggregation in 0..6,
+        correction in 0..7,
     ) {
-        let ratio = [RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence][level as usize];
+        let levels = [RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence];
+        let ratio = levels[level as usize];
+        let mode = [
+            CorrectionMode::Truncate { at: 1e6 },
+            CorrectionMode::Mask { above: 1e6, below: Some(0.5) },
+        ][correction as usize % 2];
+        let correction = levels.get(correction as usize / 2).map(|&level| Correction { level, mode });
         let clip = [
             Clip::None,
             Clip::Ppo { low: 0.2, high: 0.2, delta: None },
@@ -155,10 +165,11 @@ proptest! {
         ][aggregation as usize].clone();
         let estimator = if k1 { KlEstimator::K1 } else { KlEstimator::K3 };
         let kl = Some(Kl { beta: 1.0, estimator, bias_corrected, aggregation: None });
-        let config = LossConfig { ratio, clip, aggregation, kl, top_entropy: 0.7 };
+        let config = LossConfig { ratio, clip, aggregation, kl, top_entropy: 0.7, correction };
         let part = |i: usize| numbers[i * 6..i * 6 + 6].to_vec();
         let inputs = LossInputs {
             old_log_probs: Some(part(1)),
+            sampler_log_probs: Some(part(5)),
             ref_log_probs: Some(part(2)),
             entropies: Some(part(3)),
             ..inputs([2, 3], &ids, &part(4))
@@ -230,6 +241,14 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
     assert!(refuse(|x| x.old_log_probs = Some(vec![])).contains("`old_log_probs` has 0"));
     assert!(refuse(|x| x.segments = Segments::sequences(4)).contains("`segments` has 4"));
     assert!(refuse(|x| x.ref_log_probs = None).contains("no `ref_log_probs`, which the loss config's `kl` needs"));
+    assert!(refuse(|x| x.sampler_log_probs = Some(vec![])).contains("`sampler_log_probs` has 0"));
+    let correction = Correction { level: RatioLevel::Token, mode: CorrectionMode::Truncate { at: 2.0 } };
+    let corrected = LossConfig { correction: Some(correction), ..LossConfig::paper() }.check().unwrap();
+    let error = corrected.evaluate(&[-1.0; 6], &LossInputs { sampler_log_probs: None, ..off_policy() }).unwrap_err();
+    assert!(
+        error.to_string().contains("no `sampler_log_probs`, which the loss config's `correction` needs"),
+        "{error}"
+    );
     assert!(refuse(|x| x.whole_batch = Some(BatchTotals { rows: 1, tokens: 9 })).contains("`whole_batch` has 1 rows"));
     let shape = loss.forward(tensor(&[-1.0; 6], [3, 2], &device()), &off_policy());
     assert!(matches!(shape, Err(InputError::Shape { found: [3, 2], expected: [2, 3] })));
@@ -241,7 +260,13 @@ fn configs_that_make_no_sense_are_refused_by_name() {
     let ppo = |low, high, delta| clip(Clip::Ppo { low, high, delta });
     let kl = |beta| LossConfig { kl: LossConfig::grpo().kl.map(|kl| Kl { beta, ..kl }), ..LossConfig::grpo() };
     let top = |top_entropy| LossConfig { top_entropy, ..LossConfig::grpo() };
+    let correct =
+        |mode| LossConfig { correction: Some(Correction { level: RatioLevel::Rank, mode }), ..LossConfig::grpo() };
+    let mask = |above, below| correct(CorrectionMode::Mask { above, below: Some(below) });
     for (field, config) in [
+        ("correction.mode.truncate.at", correct(CorrectionMode::Truncate { at: 0.9 })),
+        ("correction.mode.mask.above", mask(f64::INFINITY, 0.5)),
+        ("correction.mode.mask.below", mask(2.0, 1.1)),
         ("clip.ppo.low", ppo(-0.1, 0.2, None)),
         ("clip.ppo.high", ppo(0.1, f64::NAN, None)),
         ("clip.ppo.delta", ppo(0.1, 0.2, Some(1.0))),
@@ -269,7 +294,17 @@ fn a_config_reads_from_toml_and_refuses_unknown_fields() {
         kl = { beta = 1e-3 }
     "#;
     assert_eq!(toml::from_str::<LossConfig>(text).unwrap(), LossConfig::paper());
-    for config in [LossConfig::paper(), LossConfig::dr_grpo(64), LossConfig::cispo(), LossConfig::sapo()] {
+    let corrected: LossConfig = toml::from_str(&format!(
+        "{text}\ncorrection = {{ level = \"sequence\", mode = {{ mask = {{ above = 3.0, below = 0.5 }} }} }}"
+    ))
+    .unwrap();
+    let mode = CorrectionMode::Mask { above: 3.0, below: Some(0.5) };
+    assert_eq!(corrected.correction, Some(Correction { level: RatioLevel::Sequence, mode }));
+    let truncated = Correction { level: RatioLevel::Rank, mode: CorrectionMode::Truncate { at: 2.0 } };
+    let truncated = LossConfig { correction: Some(truncated), ..LossConfig::grpo() };
+    for config in
+        [LossConfig::paper(), LossConfig::dr_grpo(64), LossConfig::cispo(), LossConfig::sapo(), corrected, truncated]
+    {
         let written = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<LossConfig>(&written).unwrap(), config, "{written}");
     }

@@ -80,6 +80,17 @@ pub fn echoed(seen: &Seen) -> Reply {
     Reply::completion(&echo(prompt(&seen.body)))
 }
 
+/// Every so many requests, one goes wrong.
+const ONE_IN: u64 = 5;
+
+/// What goes wrong with this try of this request, of 14 things, by chance but always alike.
+pub fn fault(seen: &Seen) -> Option<u64> {
+    let mut state = u64::from_str_radix(&seen.hash[..16], 16).unwrap() ^ (seen.before as u64).wrapping_mul(0x9e37_79b9);
+    state = (state ^ (state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state ^= state >> 29;
+    state.is_multiple_of(ONE_IN).then_some(state / ONE_IN % 14)
+}
+
 #[derive(Default)]
 struct Log {
     asked: HashMap<String, usize>,

@@ -3,7 +3,7 @@
 //! It multiplies by 1/n instead of dividing by n: burn's backward of a division by a number rounds to f32.
 
 use burn::tensor::{Tensor, activation};
-use rank_grpo::{Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
+use rank_grpo::{Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
 
 use burn::tensor::TensorData;
 
@@ -15,17 +15,35 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
         mask = mask * ranks.clone().sum_dim(1).squeeze_dim::<2>(1);
     }
     let [_, n_tokens] = inputs.shape;
-    let segments = match config.ratio {
+    let segments_of = |level: RatioLevel| match level {
         RatioLevel::Token => one_hot(inputs, |t| Some(t % n_tokens), n_tokens, &new),
         RatioLevel::Rank => ranks.clone(),
         RatioLevel::Sequence => one_hot(inputs, |_| Some(0), 1, &new),
     };
+    let segments = segments_of(config.ratio);
     let old = inputs.old_log_probs.as_ref().map_or_else(|| new.clone().detach(), |old| host(old));
-    let ratio = spread(&segments, segment_means(&segments, &mask, new.clone() - old)).exp();
+    let ratio = spread(&segments, segment_means(&segments, &mask, new.clone() - old.clone())).exp();
 
     let mut policy = surrogate(&config.clip, ratio.clone(), host(&inputs.advantages), new.clone());
     if config.top_entropy < 1.0 {
         policy = policy * host(&entropy_mask(config, inputs, &mask));
+    }
+    if let Some(correction) = &config.correction {
+        let segments = segments_of(correction.level);
+        let mut logs = segment_means(&segments, &mask, old - host(inputs.sampler_log_probs.as_ref().unwrap()));
+        if correction.level == RatioLevel::Sequence {
+            logs = logs * segments.clone().matmul(mask.clone().unsqueeze_dim(2)); // the sum of what the mean is of
+        }
+        let weights = spread(&segments, logs).exp();
+        policy = policy
+            * match correction.mode {
+                CorrectionMode::Truncate { at } => weights.clamp_max(at),
+                CorrectionMode::Mask { above, below } => {
+                    let out =
+                        weights.clone().greater_elem(above).bool_or(weights.clone().lower_elem(below.unwrap_or(0.0)));
+                    weights.mask_fill(out, 0.0)
+                }
+            };
     }
     let policy = aggregate(&config.aggregation, inputs, &mask, &ranks, policy);
     let Some(kl) = &config.kl else { return policy };
@@ -42,7 +60,8 @@ fn table<const D: usize>(values: &[f64], shape: [usize; D], like: &Tensor<2>) ->
 fn uses_ranks(config: &LossConfig) -> bool {
     let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
     let kl = config.kl.as_ref().and_then(|kl| kl.aggregation.as_ref());
-    config.ratio == RatioLevel::Rank || by_rank(&config.aggregation) || kl.is_some_and(by_rank)
+    let corrected = config.correction.as_ref().is_some_and(|correction| correction.level == RatioLevel::Rank);
+    config.ratio == RatioLevel::Rank || corrected || by_rank(&config.aggregation) || kl.is_some_and(by_rank)
 }
 
 fn one_hot(inputs: &LossInputs, id: impl Fn(usize) -> Option<usize>, count: usize, like: &Tensor<2>) -> Tensor<3> {

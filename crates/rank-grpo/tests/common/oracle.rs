@@ -3,7 +3,7 @@
 //! `stopped` are the log-probabilities wherever a formula has a stop-gradient, so that finite differences of `loss` in
 //! `new` are its gradient, CISPO and the on-policy case too.
 
-use rank_grpo::{Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
+use rank_grpo::{Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
 
 use super::Case;
 use super::dual::{Dual, constant};
@@ -52,7 +52,8 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f
         for &(t, rank) in row {
             let w = ratio(new, row, t, rank);
             if threshold.is_none_or(|h| inputs.entropies.as_ref().unwrap()[t] >= h) {
-                policy[t] = surrogate(&config.clip, w, ratio(&frozen, row, t, rank), inputs.advantages[t], new[t]);
+                policy[t] = surrogate(&config.clip, w, ratio(&frozen, row, t, rank), inputs.advantages[t], new[t])
+                    * correction(config, inputs, stopped, row, t, rank);
             }
             if let Some(penalty) = &config.kl {
                 kl[t] = divergence(penalty, new[t], inputs.ref_log_probs.as_ref().unwrap()[t], w) * penalty.beta;
@@ -64,13 +65,47 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f
         + aggregate(&kl_aggregation.unwrap_or(config.aggregation.clone()), inputs, &rows, &kl)
 }
 
+/// A weight is the product of the ratios of the trainer's policy to the sampler's; at rank level, its n-th root.
+fn correction(
+    config: &LossConfig,
+    inputs: &LossInputs,
+    stopped: &[f64],
+    row: &Row,
+    token: usize,
+    rank: Option<usize>,
+) -> f64 {
+    let Some(correction) = &config.correction else { return 1.0 };
+    let old = inputs.old_log_probs.as_deref().unwrap_or(stopped);
+    let sampler = inputs.sampler_log_probs.as_ref().unwrap();
+    let (mut product, mut n) = (1.0, 0);
+    for &(t, r) in row {
+        let together = match correction.level {
+            RatioLevel::Token => t == token,
+            RatioLevel::Rank => r == rank,
+            RatioLevel::Sequence => true,
+        };
+        if together {
+            product *= old[t].exp() / sampler[t].exp();
+            n += 1;
+        }
+    }
+    let weight = if correction.level == RatioLevel::Rank { f64::powf(product, 1.0 / f64::from(n)) } else { product };
+    match correction.mode {
+        CorrectionMode::Truncate { at } if weight > at => at,
+        CorrectionMode::Mask { above, .. } if weight > above => 0.0,
+        CorrectionMode::Mask { below: Some(below), .. } if weight < below => 0.0,
+        _ => weight,
+    }
+}
+
 fn rows(config: &LossConfig, inputs: &LossInputs, new: &[f64]) -> Vec<Row> {
     let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
     let kl_by_rank = config.kl.as_ref().is_some_and(|kl| kl.aggregation.as_ref().is_some_and(by_rank));
-    let ranks_only = config.ratio == RatioLevel::Rank || by_rank(&config.aggregation) || kl_by_rank;
+    let corrected = config.correction.as_ref().is_some_and(|correction| correction.level == RatioLevel::Rank);
+    let ranks_only = config.ratio == RatioLevel::Rank || corrected || by_rank(&config.aggregation) || kl_by_rank;
     let fine = |x: f64| x.is_finite() && (-1e6..=1e6).contains(&x);
     let counts = |t: usize| {
-        let tables = [&inputs.old_log_probs, &inputs.ref_log_probs, &inputs.entropies];
+        let tables = [&inputs.old_log_probs, &inputs.sampler_log_probs, &inputs.ref_log_probs, &inputs.entropies];
         inputs.mask[t]
             && fine(new[t])
             && fine(inputs.advantages[t])

@@ -1,0 +1,250 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use convrec_cloning::ServiceError;
+use serde_json::{Map, Value, json};
+
+use crate::canonical::canonical;
+use crate::completions_reply::{Asked, SampledCompletion};
+use crate::completions_settings::CompletionsSettings;
+use crate::halt::{Failure, Halt};
+use crate::reply;
+use crate::server::{Question, Server};
+use crate::settings::SettingsError;
+use crate::spread::spread;
+use crate::usage::{Price, Tokens, Usage};
+use crate::weights::filled;
+
+/// A model behind `completions` on one or several servers: token ids in, token ids and log-probabilities out.
+///
+/// What a trainer needs of a sampler. Every prompt is a request of its own, sent to whichever server is free; one that fails
+/// at a server, tries included, goes to the others. Nothing is kept: completions are drawn anew each time.
+///
+/// ```no_run
+/// use std::sync::{Arc, atomic::AtomicBool};
+///
+/// use convrec_llm::{CompletionsSettings, HttpCompletions, Prompt, Sampled, Server, ServerSettings};
+///
+/// let stop = Arc::<AtomicBool>::default();
+/// let server = |host: &str| {
+///     let base_url = format!("http://{host}:8000/v1");
+///     Server::new(ServerSettings { base_url, concurrency: 64, ..ServerSettings::default() }, stop.clone()).map(Arc::new)
+/// };
+/// let settings = CompletionsSettings { model: "policy".into(), ..CompletionsSettings::default() };
+/// let sampler = HttpCompletions::new(settings, vec![server("gpu-1")?, server("gpu-2")?])?;
+///
+/// sampler.update_weights("weights/step-000001", 1)?;
+/// let sampled = Sampled { n: 8, temperature: 1.0, max_tokens: 256, end_token: 2, seed: 7 };
+/// for group in sampler.complete(&[Prompt::new(&[1, 15, 7])], &sampled) {
+///     println!("{:?}", group?[0].tokens);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct HttpCompletions {
+    settings: CompletionsSettings,
+    servers: Vec<Arc<Server>>,
+}
+
+/// A prompt as token ids, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt<'a> {
+    /// The tokens; no server may add to them.
+    pub tokens: &'a [u32],
+    /// Fields of its request alone, as `seen` for the example `serve`.
+    pub extra_body: Map<String, Value>,
+}
+
+impl<'a> Prompt<'a> {
+    /// Tokens and nothing else.
+    pub fn new(tokens: &'a [u32]) -> Self {
+        Self { tokens, extra_body: Map::new() }
+    }
+}
+
+/// What is sampled for each prompt.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampled {
+    /// Completions of each prompt.
+    pub n: usize,
+    /// Above 0. The servers must report log-probabilities under `softmax(logits / temperature)`: vLLM does so at 1, and with
+    /// `--logprobs-mode processed_logprobs` at others.
+    pub temperature: f32,
+    /// A completion that has not ended by then is cut.
+    pub max_tokens: usize,
+    /// Ends a completion and is part of it.
+    pub end_token: u32,
+    /// Each prompt gets a seed of its own, made of this one and its place.
+    pub seed: u64,
+}
+
+impl HttpCompletions {
+    /// The model that `settings` name, on these servers.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what was found and expected.
+    pub fn new(settings: CompletionsSettings, servers: Vec<Arc<Server>>) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let wrong = |problem: String| Err(SettingsError::new("completions.servers", problem));
+        if servers.is_empty() {
+            return wrong("none; expected at least one".into());
+        }
+        for (place, server) in servers.iter().enumerate() {
+            server.check_price("completions", &settings.price)?;
+            if servers[..place].iter().any(|other| other.address() == server.address()) {
+                return wrong(format!("{} twice; expected each once", server.address()));
+            }
+        }
+        Ok(Self { settings, servers })
+    }
+
+    /// What its servers have been asked so far, together.
+    pub fn usage(&self) -> Usage {
+        self.servers.iter().map(|server| server.usage()).sum()
+    }
+
+    /// Samples n completions of each prompt, in the order of the prompts. Which server drew them, and when, changes nothing
+    /// but what the servers themselves do otherwise. A prompt without completions says why, for each server.
+    pub fn complete(
+        &self,
+        prompts: &[Prompt<'_>],
+        sampled: &Sampled,
+    ) -> Vec<Result<Vec<SampledCompletion>, ServiceError>> {
+        let workers: Vec<usize> = self.servers.iter().map(|server| server.concurrency()).collect();
+        let groups = spread(&workers, prompts.len(), |server, place| {
+            self.ask(&self.servers[server], &prompts[place], seed(sampled.seed, place), sampled)
+        });
+        groups.into_iter().map(|group| group.map_err(|failures| self.explain(failures))).collect()
+    }
+
+    /// Tells every server to load the weights in `folder`, and waits until all have.
+    ///
+    /// A server that does not is asked nothing any more, as it would go on sampling from old weights; it is returned with the
+    /// reason. The step only fills the place `{step}` in calls of one's own.
+    ///
+    /// # Errors
+    /// When no server is left.
+    pub fn update_weights(&self, folder: impl AsRef<Path>, step: usize) -> Result<Vec<ServiceError>, ServiceError> {
+        let path = self.at_servers(folder.as_ref());
+        let values = [("{path}", path.as_str()), ("{model}", &self.settings.model), ("{step}", &step.to_string())];
+        let calls = self.settings.update.calls(&self.settings.model);
+        let calls = calls.iter().map(|call| (call.path.as_str(), canonical(&filled(&call.body, &values))));
+        let calls: Vec<(&str, Vec<u8>)> = calls.collect();
+        let all = self.servers.len();
+        let told = spread(&[all], all, |_, place| {
+            let server = &self.servers[place];
+            calls.iter().try_for_each(|(path, body)| tell(server, path, body)).map_err(|failure| (place, failure))
+        });
+        let failures = told.into_iter().filter_map(Result::err).flatten().map(|(_, failure)| failure);
+        self.without_stale(failures.collect())
+    }
+
+    /// Takes the servers out that were not told, and says which; an error where none is left.
+    fn without_stale(&self, failures: Vec<(usize, Failure)>) -> Result<Vec<ServiceError>, ServiceError> {
+        if failures.len() == self.servers.len() {
+            return Err(self.explain(failures));
+        }
+        let stale = failures.into_iter().map(|(place, failure)| {
+            let halt = match &failure {
+                Failure::Failed(problem) => Halt::Stale(problem.clone()),
+                Failure::Halted(halt) => halt.clone(),
+            };
+            self.servers[place].halt(halt);
+            self.explain(vec![(place, failure)])
+        });
+        Ok(stale.collect())
+    }
+
+    fn ask(
+        &self,
+        server: &Server,
+        prompt: &Prompt<'_>,
+        seed: u64,
+        sampled: &Sampled,
+    ) -> Result<Vec<SampledCompletion>, Failure> {
+        let body = canonical(&self.body(prompt, seed, sampled));
+        let most = Tokens { input: prompt.tokens.len() as u64, output: (sampled.n * sampled.max_tokens) as u64 };
+        let question = Question { endpoint: "completions", body: &body, most, price: &self.settings.price };
+        let asked = Asked { prompt: prompt.tokens, n: sampled.n, end_token: sampled.end_token };
+        server.ask(question, |bytes| asked.read(bytes))
+    }
+
+    fn body(&self, prompt: &Prompt<'_>, seed: u64, sampled: &Sampled) -> Value {
+        let mut body = json!({
+            "model": self.settings.model,
+            "prompt": prompt.tokens,
+            "n": sampled.n,
+            "temperature": sampled.temperature,
+            "max_tokens": sampled.max_tokens,
+            "seed": seed,
+            "logprobs": 1,
+            "stop_token_ids": [sampled.end_token],
+            // Whichever of the two the server knows.
+            "return_token_ids": true,
+            "return_tokens_as_token_ids": true,
+        });
+        for (name, value) in self.settings.extra_body.iter().chain(&prompt.extra_body) {
+            body[name] = value.clone();
+        }
+        body
+    }
+
+    /// The folder as the servers see it; they may have been started elsewhere, so the whole path.
+    fn at_servers(&self, folder: &Path) -> String {
+        let path = match (&self.settings.weights_at_servers, folder.file_name()) {
+            (Some(root), Some(name)) => Path::new(root).join(name),
+            _ => std::path::absolute(folder).unwrap_or_else(|_| folder.into()),
+        };
+        path.to_string_lossy().into_owned()
+    }
+
+    fn explain(&self, failures: Vec<(usize, Failure)>) -> ServiceError {
+        let problem = |(place, failure): (usize, Failure)| match failure {
+            Failure::Failed(problem) => (self.servers[place].address(), problem),
+            Failure::Halted(halt) => (self.servers[place].address(), halt.to_string()),
+        };
+        let problems: Vec<(&str, String)> = failures.into_iter().map(problem).collect();
+        match problems.as_slice() {
+            [(address, problem)] => ServiceError::new(format!("{} at {address}", self.settings.model), problem),
+            problems => {
+                let each = problems.iter().map(|(address, problem)| format!("{address}: {problem}"));
+                ServiceError::new(&self.settings.model, each.collect::<Vec<_>>().join("; "))
+            }
+        }
+    }
+}
+
+/// Tells a server one thing. A success may say in its JSON that it is none, as SGLang's does.
+fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
+    let question = Question { endpoint: path, body, most: Tokens::default(), price: &Price::default() };
+    server.ask(question, |bytes| {
+        let json: Option<Value> = serde_json::from_slice(bytes).ok();
+        match json.filter(|json| json.get("success") == Some(&Value::Bool(false))) {
+            Some(json) => Err(format!("field `success`: false; {}", reply::shorten(&json.to_string())).into()),
+            None => Ok(((), Tokens::default())),
+        }
+    })
+}
+
+/// Far apart for all prompts, as vLLM gives completion i of a request the seed plus i; and a number that JSON keeps exact.
+fn seed(seed: u64, place: usize) -> u64 {
+    // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+    let mut x = seed.wrapping_add((place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (x ^ (x >> 31)) >> 12
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_differ_by_seed_and_place() {
+        let seeds: std::collections::BTreeSet<u64> =
+            (0..100).flat_map(|s| (0..100).map(move |place| seed(s, place))).collect();
+        assert_eq!(seeds.len(), 10_000);
+        assert!(seeds.iter().all(|seed| *seed < 1 << 52));
+        assert!(seeds.iter().zip(seeds.iter().skip(1)).all(|(a, b)| b - a > 1000));
+    }
+}

@@ -1,0 +1,56 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::model_settings::{check_extra, check_model};
+use crate::settings::SettingsError;
+use crate::usage::Price;
+use crate::weights::WeightUpdate;
+
+/// Which model completes, and how its servers get new weights. Only `model` has no default.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompletionsSettings {
+    /// The model, as the servers call it; where they are given adapters, the adapter's name.
+    pub model: String,
+    /// Further fields of the requests' bodies, as in `{ ignore_eos = true }`.
+    pub extra_body: Map<String, Value>,
+    /// What tokens cost.
+    pub price: Price,
+    /// How the servers are told to load new weights.
+    pub update: WeightUpdate,
+    /// The folder of weights as the servers see it, where their paths are others than the trainer's.
+    pub weights_at_servers: Option<String>,
+}
+
+impl CompletionsSettings {
+    /// The model has a name, prices are finite and not below 0, no extra field is one of the client's own, the calls of
+    /// `update` are paths.
+    ///
+    /// # Errors
+    /// The field that is wrong, and what was found and expected.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        check_model("completions", &self.model, &self.price)?;
+        let own = [
+            "model",
+            "prompt",
+            "n",
+            "temperature",
+            "max_tokens",
+            "seed",
+            "logprobs",
+            "stop_token_ids",
+            "return_token_ids",
+            "return_tokens_as_token_ids",
+            "stream",
+            "echo",
+        ];
+        check_extra("completions", &self.extra_body, &own)?;
+        match self.update.calls(&self.model).iter().find(|call| !call.path.starts_with('/')) {
+            Some(call) => {
+                let problem = format!("`{}`; expected a path from the host on, as in `/v1/load`", call.path);
+                Err(SettingsError::new("completions.update.calls.path", problem))
+            }
+            None => Ok(()),
+        }
+    }
+}
