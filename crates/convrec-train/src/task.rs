@@ -4,7 +4,7 @@ use std::path::Path;
 
 use convrec_catalog::{Catalog, relevance};
 use convrec_core::{Demonstration, Example, Item, ItemId};
-use convrec_policy::{Allowed, Constraint};
+use convrec_policy::{Allowed, Completion, Constraint};
 use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError, segments};
 
 /// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or not.
@@ -184,6 +184,19 @@ impl Task {
             unparsed_lines: 0,
             segments: segments::Segments { ranks, items: items.len(), ended },
         }
+    }
+
+    /// Whether a completion is one that the task's constraint, if any, lets be written, and ends where the list does.
+    pub(crate) fn admits(&self, sample: &Sample, completion: &Completion) -> bool {
+        let Some(mut constraint) = self.constraint(sample) else { return true };
+        let allowed = completion.tokens.iter().all(|token| {
+            let allowed = constraint.allowed().contains(token);
+            if allowed {
+                constraint.push(*token);
+            }
+            allowed
+        });
+        allowed && completion.ended
     }
 
     /// What was allowed along a completion, recomputed from it alone.

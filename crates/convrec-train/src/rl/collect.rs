@@ -1,10 +1,14 @@
 //! What is trained on in one step: completions of prompts that tell good lists from bad ones.
 
 use convrec_watch::{CompletionRecord, ListedItem};
-use rank_grpo::GroupAdvantages;
+use std::error::Error;
+
+use convrec_policy::{Completion, Policy, TokenLogProbs};
+use rank_grpo::{GroupAdvantages, to_host};
 use serde::{Deserialize, Serialize};
 
-use super::trainer::{StepError, Trainer};
+use super::config::RlConfig;
+use super::trainer::{StepError, Trainer, log_probs};
 use crate::batches::places;
 use crate::config::frozen;
 use crate::rollout::{Row, read_rows};
@@ -70,6 +74,9 @@ impl Trainer<'_> {
             let generation = config.generation(self.task, self.state.batches);
             let completions =
                 self.sampler.sample(&policy, self.task, &batch, &generation).map_err(StepError::Sampler)?;
+            if !self.sampler.is_trainer() {
+                check(self.task, &policy, &batch, &completions, config.group_size).map_err(StepError::Sampler)?;
+            }
             let rows = read_rows(self.task, &batch, completions, &self.rewards);
             self.state.batches += 1;
             let ranks = self.informative_ranks(&rows);
@@ -88,7 +95,10 @@ impl Trainer<'_> {
                 break;
             }
         }
-        let rows: Vec<Row<'_>> = kept.into_iter().flatten().collect();
+        let mut rows: Vec<Row<'_>> = kept.into_iter().flatten().collect();
+        if !self.sampler.is_trainer() {
+            score(&mut rows, &policy, config)?;
+        }
         let advantages = self.advantages(&rows);
         Ok(Collected { rows, advantages, prompts, signal: signal as f64 / groups.max(1) as f64 })
     }
@@ -105,4 +115,47 @@ impl Trainer<'_> {
         let of_group = |group: &[Vec<f64>]| (0..group[0].len()).filter(|rank| differs(group, *rank)).count();
         advantages.chunks(self.config.group_size).map(of_group).collect()
     }
+}
+
+/// Refuses what no sampler should give: another number of completions, tokens that cannot be there.
+fn check(
+    task: &Task,
+    policy: &Policy,
+    batch: &[&Sample],
+    completions: &[Vec<Completion>],
+    group_size: usize,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    if completions.len() != batch.len() || completions.iter().any(|group| group.len() != group_size) {
+        let found = completions.iter().map(Vec::len).collect::<Vec<_>>();
+        return Err(format!("{found:?} completions; expected {group_size} of each of {} prompts", batch.len()).into());
+    }
+    let vocabulary = policy.config().vocab_size;
+    for (sample, completion) in batch.iter().zip(completions).flat_map(|(s, group)| group.iter().map(move |c| (s, c))) {
+        let tokens = &completion.tokens;
+        let problem = match () {
+            () if tokens.is_empty() => "no tokens",
+            () if tokens.len() != completion.log_probs.len() => "not as many log-probabilities as tokens",
+            () if tokens.iter().any(|token| *token as usize >= vocabulary) => "a token outside of the vocabulary",
+            () if !task.admits(sample, completion) => "a list that the task's constraint does not allow",
+            () => continue,
+        };
+        return Err(format!("sample `{}`: a completion with {problem}", sample.id).into());
+    }
+    Ok(())
+}
+
+/// The trainer's own numbers for completions of a sampler that is not the trainer.
+fn score(rows: &mut [Row<'_>], policy: &Policy, config: &RlConfig) -> Result<(), StepError> {
+    for rows in rows.chunks_mut(config.micro_batch) {
+        let TokenLogProbs { log_probs, entropies, .. } =
+            log_probs(policy, &rows.iter().collect::<Vec<_>>(), config.temperature);
+        let width = log_probs.dims()[1];
+        let [log_probs, entropies] = [to_host(&log_probs)?, to_host(&entropies)?];
+        for (n, row) in rows.iter_mut().enumerate() {
+            let own =
+                |table: &[f64]| table[n * width..][..row.completion.tokens.len()].iter().map(|x| *x as f32).collect();
+            row.trainers = Some([own(&log_probs), own(&entropies)]);
+        }
+    }
+    Ok(())
 }

@@ -110,10 +110,17 @@ impl StepLog {
             ("ratio_mean", metrics.ratio_mean),
             ("dropped_tokens", metrics.dropped),
         ];
+        let corrected = metrics.correction.map(|correction| {
+            [
+                ("sampling/importance_sampling_ratio/mean", correction.mean),
+                ("sampling/importance_sampling_ratio/cut", correction.cut),
+            ]
+        });
+        let values: Vec<(&str, f64)> = values.into_iter().chain(corrected.into_iter().flatten()).collect();
         if self.sums.is_empty() {
             self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
         }
-        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(values) {
+        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(&values) {
             *sum += value * tokens;
         }
     }
@@ -140,7 +147,7 @@ impl StepLog {
 
 /// Of the tokens that were chosen: forced ones have no entropy.
 fn chosen_entropies<'a>(row: &'a Row<'_>) -> impl Iterator<Item = &'a f32> {
-    row.completion.entropies.iter().enumerate().filter(|(t, _)| !row.is_forced(*t)).map(|(_, entropy)| entropy)
+    row.entropies().iter().enumerate().filter(|(t, _)| !row.is_forced(*t)).map(|(_, entropy)| entropy)
 }
 
 fn mean(values: &[f64]) -> f64 {

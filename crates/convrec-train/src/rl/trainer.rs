@@ -100,11 +100,12 @@ impl Trainer<'_> {
             for (share, parts) in batches.iter().enumerate() {
                 let mut gradients = Accumulator::default();
                 for part in parts {
-                    let TokenLogProbs { log_probs, tape, .. } = part.log_probs(self.policy(), config.temperature);
+                    let TokenLogProbs { log_probs, entropies, tape } =
+                        part.log_probs(self.policy(), config.temperature);
                     if round == 0 && share == 0 {
                         log.compare(&part.rows, &to_host(&log_probs)?);
                     }
-                    let computed = loss.forward(log_probs, &part.inputs)?;
+                    let computed = loss.forward_with_entropies(log_probs, entropies, &part.inputs)?;
                     log.part(&computed.metrics, f64::from(computed.loss.clone().into_scalar::<f32>()));
                     gradients.add(tape.backward(computed.loss, self.policy()), self.policy());
                 }
@@ -185,9 +186,12 @@ impl Trainer<'_> {
         for indices in micro_batches(&active, config.micro_batch, config.group_size) {
             let (rows, mut inputs) = inputs(&indices);
             inputs.whole_batch = Some(totals);
-            inputs.entropies = Some(table(&rows, |row| &row.completion.entropies));
+            inputs.entropies = Some(table(&rows, |row| row.entropies()));
             if config.updates_per_batch * config.mini_batches > 1 {
-                inputs.old_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
+                inputs.old_log_probs = Some(table(&rows, |row| row.log_probs()));
+            }
+            if config.loss.correction.is_some() {
+                inputs.sampler_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
             }
             let mut part = Part { rows, inputs };
             if let Some(reference) = &self.reference {
@@ -209,13 +213,17 @@ struct Part<'r> {
 }
 
 impl Part<'_> {
-    /// Under the constraint that the rows were sampled under, if any.
     fn log_probs(&self, policy: &Policy, temperature: f32) -> TokenLogProbs {
-        let sequences: Vec<Sequence<'_>> = self.rows.iter().map(|row| row.sequence()).collect();
-        let allowed: Option<Vec<&Allowed>> = self.rows.iter().map(|row| row.allowed.as_ref()).collect();
-        match allowed {
-            Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
-            None => policy.log_probs(&sequences, temperature),
-        }
+        log_probs(policy, &self.rows, temperature)
+    }
+}
+
+/// Under the constraint that the rows were sampled under, if any.
+pub(super) fn log_probs(policy: &Policy, rows: &[&Row<'_>], temperature: f32) -> TokenLogProbs {
+    let sequences: Vec<Sequence<'_>> = rows.iter().map(|row| row.sequence()).collect();
+    let allowed: Option<Vec<&Allowed>> = rows.iter().map(|row| row.allowed.as_ref()).collect();
+    match allowed {
+        Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
+        None => policy.log_probs(&sequences, temperature),
     }
 }
