@@ -19,7 +19,7 @@ use crate::record::Record;
 /// Log::open(folder.path(), 0)?.append(&Record::from_iter([("step".to_string(), 1.into())]))?;
 /// assert_eq!(follow.poll()?.records.len(), 1);
 /// assert!(follow.poll()?.records.is_empty());
-/// # Ok::<(), convrec_watch::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Follow {

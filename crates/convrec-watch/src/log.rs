@@ -28,7 +28,7 @@ pub const STEPS_PER_FILE: usize = 10_000;
 /// let mut resumed = Log::open(folder.path(), 2)?; // from a checkpoint after step 2: the third line goes
 /// assert_eq!(log::read(folder.path())?.len(), 2);
 /// resumed.append(&record(3))?;
-/// # Ok::<(), convrec_watch::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Log {
