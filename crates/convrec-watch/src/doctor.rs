@@ -191,8 +191,10 @@ impl Doctor {
     }
 
     fn high(&self) -> Option<Diagnosis> {
-        let limits =
-            [(Check::KlHigh, "kl", self.config.kl_high), (Check::SamplerApart, SAMPLER, self.config.sampler_difference)];
+        let limits = [
+            (Check::KlHigh, "kl", self.config.kl_high),
+            (Check::SamplerApart, SAMPLER, self.config.sampler_difference),
+        ];
         limits.into_iter().filter(|(check, ..)| self.is_on(*check)).find_map(|(check, field, limit)| {
             let now = self.series.get(field)?.latest(self.config.window).filter(|now| now.value > limit)?;
             let seen = format!("`{field}` is {} nats a token in the median, above {limit}", short(now.value));

@@ -3,6 +3,7 @@
 pub mod completions;
 mod doctor;
 mod error;
+mod events;
 mod follow;
 mod journal;
 pub mod log;
@@ -12,6 +13,7 @@ mod timing;
 pub use completions::{CompletionRecord, Completions, ListedItem};
 pub use doctor::{Check, ConfigError, Diagnosis, Doctor, DoctorConfig};
 pub use error::Error;
+pub use events::Events;
 pub use follow::{Follow, News};
 pub use journal::{Journal, Observer, StepView, Trouble, WatchConfig};
 pub use log::Log;

@@ -162,7 +162,7 @@ fn the_first_and_the_newest_completions_are_kept() {
 fn a_journal_records_a_run_and_stops_an_ill_one() {
     let folder = tempfile::tempdir().unwrap();
     let run = || Some(folder.path().to_path_buf());
-    let config = WatchConfig { completions_every: 5, ..WatchConfig::default() };
+    let config = WatchConfig { completions_every: 5, tensorboard: true, ..WatchConfig::default() };
     let timing = Timing { seconds: 1.0, rollout_seconds: 0.5, tokens: 100 };
     let ill = |step: usize| {
         let mut record = record(step);
@@ -191,6 +191,7 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
     let steps: Vec<usize> = completions::kept(folder.path()).unwrap().into_iter().map(|(step, _)| step).collect();
     assert_eq!(steps, [1, 5, 10]);
     assert_eq!(fs::read_to_string(folder.path().join("timing.jsonl")).unwrap().lines().count(), 16);
+    assert_eq!(fs::read_dir(folder.path().join("tensorboard")).unwrap().count(), 2, "one for each start");
     // Without a folder nothing is written, and the doctor looks all the same.
     assert!(go(&mut Journal::open(None, 0, config).unwrap(), 1..=20).is_err());
 }
