@@ -8,6 +8,8 @@ mod follow;
 mod journal;
 pub mod log;
 mod record;
+#[cfg(feature = "report")]
+pub mod report;
 mod timing;
 
 pub use completions::{CompletionRecord, Completions, ListedItem};

@@ -18,6 +18,27 @@ impl Line {
         Self { name: name.into(), points: values.iter().enumerate().map(|(n, y)| (n as f64 + 1.0, *y)).collect() }
     }
 
+    /// Values at places, in the order of the places.
+    pub fn of_points(name: &str, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points }
+    }
+
+    /// Whether there is nothing to draw.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// At most `most` points, each the mean of those that stood side by side: a page need not hold a million.
+    pub fn thinned(mut self, most: usize) -> Self {
+        let side_by_side = self.points.len().div_ceil(most.max(1)).max(1);
+        let mean = |points: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+            points.iter().map(of).sum::<f64>() / points.len() as f64
+        };
+        let means = self.points.chunks(side_by_side).map(|points| (mean(points, |p| p.0), mean(points, |p| p.1)));
+        self.points = means.collect();
+        self
+    }
+
     /// Each point the mean of itself and those around it, `window` in all (fewer at the ends).
     pub fn smoothed(mut self, window: usize) -> Self {
         let values: Vec<f64> = self.points.iter().map(|point| point.1).collect();
