@@ -11,6 +11,8 @@ mod record;
 #[cfg(feature = "report")]
 pub mod report;
 mod timing;
+#[cfg(feature = "tui")]
+pub mod tui;
 
 pub use completions::{CompletionRecord, Completions, ListedItem};
 pub use doctor::{Check, ConfigError, Diagnosis, Doctor, DoctorConfig};
