@@ -51,7 +51,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     if !options.check && options.report.is_none() && options.tensorboard.is_none() {
         return live(&options.runs, config);
     }
-    let runs = options.runs.iter().map(Run::read).collect::<Result<Vec<_>, _>>()?;
+    let runs = Run::read_all(&options.runs)?;
     if let Some(out) = &options.report {
         let report = page("Training runs", &runs, &config)?;
         report.write(out)?;

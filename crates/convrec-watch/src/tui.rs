@@ -28,11 +28,18 @@ use crate::timing::TimedStep;
 /// Between two looks at the keyboard and at what is new.
 const PAUSE: Duration = Duration::from_millis(200);
 
+fn has_terminal() -> bool {
+    io::stdout().is_terminal() && io::stdin().is_terminal()
+}
+
 /// Shows the run in `folder` until a key ends it; the run need not have begun.
 ///
 /// # Errors
 /// When there is no terminal, or it fails.
 pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
+    if !has_terminal() {
+        return Err(io::Error::other("the view needs a terminal; a report or a check does not"));
+    }
     let mut feed = Feed::new(folder);
     let mut news = |board: &mut Board| {
         let problem = feed.pass_on(board).err().map(|error| error.to_string());
@@ -63,7 +70,7 @@ impl Screen {
     /// # Errors
     /// When the terminal fails.
     pub fn open(mut board: Board) -> io::Result<Option<Self>> {
-        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        if !has_terminal() {
             return Ok(None);
         }
         let mut terminal = ratatui::try_init()?;

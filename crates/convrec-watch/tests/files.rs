@@ -96,8 +96,9 @@ fn logs_of_trl_are_read() {
 #[test]
 fn a_log_is_followed_while_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let mut follow = Follow::new(folder.path().join("run"));
     let run = folder.path().join("run");
+    let mut follow = Follow::new(&run);
+    assert!(!log::exists(&run).unwrap());
     assert!(follow.poll().unwrap().records.is_empty());
     let mut seen = Vec::new();
     let mut log = Log::rotating(&run, 0, 4).unwrap();
@@ -110,6 +111,7 @@ fn a_log_is_followed_while_it_is_written() {
         }
     }
     drop(log);
+    assert!(log::exists(&run).unwrap());
     let last = run.join("log-000009.jsonl");
     append(&last, "{\"step\":11,");
     seen.extend(steps(&follow.poll().unwrap().records));

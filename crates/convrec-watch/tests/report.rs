@@ -12,7 +12,7 @@ fn record(step: usize, lift: f64) -> Record {
     let done = step as f64 / 100.0;
     let record = json!({
         "step": step, "loss": 1.0 - done, "reward": lift * done, "kl": 0.01 * done, "learning_rate": 1e-5,
-        "grad_norm": 0.1, "rank_relevance": [0.3 + lift * done, 0.2], "eval_NDCG@10": 0.1, "new <name>": 3.0,
+        "grad_norm": 0.1, "rank_relevance": [0.3 + lift * done, 0.2], "eval_NDCG@10": 0.1, "<new>": step,
     });
     record.as_object().unwrap().clone()
 }
@@ -45,7 +45,7 @@ fn runs_are_compared_on_one_page() {
     write(&runs[0], 0.1);
     write(&runs[1], 0.4);
     fs::write(runs[1].join("config.toml"), "[optimizer]\nname = \"adamw\"\n").unwrap();
-    let runs = runs.map(|run| Run::read(run).unwrap());
+    let runs = Run::read_all(&runs).unwrap();
     let report = page("Two runs", &runs, &DoctorConfig::default()).unwrap();
     let out = folder.path().join("report.html");
     report.write(&out).unwrap();
@@ -64,10 +64,10 @@ fn runs_are_compared_on_one_page() {
         "Up? (not in the catalog)",
         "class=\"repeated\"",
         "class=\"right\"",
-        "new &lt;name&gt;",
+        "&lt;new&gt;",
     ];
     expected.iter().for_each(|part| assert!(text.contains(part), "{part}"));
-    assert!(!text.contains("<name>") && !text.contains("<1995>"), "texts are escaped, in charts too");
+    assert!(!text.contains("<new>") && !text.contains("<1995>"), "texts are escaped, in charts too");
     assert!(!text.contains("<td>seed</td>"), "settings that agree are left out");
     assert!(!text.contains("http") || text.matches("http").count() == text.matches("http://www.w3.org").count());
     let plots = folder.path().join("plots");
@@ -96,7 +96,9 @@ fn runs_without_a_penalty_measure_no_kl() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), 0.1);
     fs::write(folder.path().join("checkpoint-000100/manifest.json"), r#"{"run": {"loss": {"kl": null}}}"#).unwrap();
-    assert!(Run::read(folder.path()).unwrap().curve("kl").is_empty());
+    let twice = Run::read_all(&[folder.path(), &folder.path().join("log.jsonl")]).unwrap();
+    assert!(twice[0].curve("kl").is_empty());
+    assert_eq!(twice[1].name, format!("{} 2", twice[0].name), "runs are told apart");
     fs::write(folder.path().join("config.toml"), "seed = 1\nkl = = 2\n").unwrap();
     let error = Run::read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("config.toml, line 2"), "{error}");

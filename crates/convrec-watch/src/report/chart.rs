@@ -23,11 +23,6 @@ impl Line {
         Self { name: name.into(), points }
     }
 
-    /// Whether there is nothing to draw.
-    pub fn is_empty(&self) -> bool {
-        self.points.is_empty()
-    }
-
     /// At most `most` points, each the mean of those that stood side by side: a page need not hold a million.
     pub fn thinned(mut self, most: usize) -> Self {
         let side_by_side = self.points.len().div_ceil(most.max(1)).max(1);
@@ -83,6 +78,8 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
         legend(&top, title, lines)?;
         let mut chart = ChartBuilder::on(&bottom)
             .margin(10)
+            // Half of the last step's number stands beyond the axis.
+            .margin_right(20)
             .x_label_area_size(34)
             .y_label_area_size(46)
             .build_cartesian_2d(across, up)?;
@@ -118,5 +115,6 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, lines: &[Line]
 }
 
 fn coloured(lines: &[Line]) -> impl Iterator<Item = (&Line, &RGBColor)> {
-    lines.iter().zip(COLOURS.iter().cycle())
+    // A line without points takes a colour all the same: a run has one colour in all charts.
+    lines.iter().zip(COLOURS.iter().cycle()).filter(|(line, _)| !line.points.is_empty())
 }

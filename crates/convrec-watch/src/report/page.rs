@@ -61,8 +61,8 @@ pub fn page(title: &str, runs: &[Run], config: &DoctorConfig) -> Result<Report, 
         report.section("Evaluations", "");
         evaluated.iter().try_for_each(|field| chart(&mut report, runs, field, field, false))?;
     }
-    report.section("Training", "Means over each batch, smoothed.");
-    for field in trained {
+    report.section("Training", "Means over each batch, smoothed. What never changes is in the table above alone.");
+    for field in trained.into_iter().filter(|field| changes(runs, field)) {
         let title = KNOWN.iter().find(|(known, _)| *known == field).map_or(field, |(_, title)| title);
         chart(&mut report, runs, title, field, true)?;
     }
@@ -116,9 +116,14 @@ fn settings(report: &mut Report, runs: &[Run]) {
     report.table(&table);
 }
 
+fn changes(runs: &[Run], field: &str) -> bool {
+    let mut values = runs.iter().flat_map(|run| run.curve(field)).map(|point| point.1);
+    values.next().is_some_and(|first| values.any(|value| value != first))
+}
+
 fn chart(report: &mut Report, runs: &[Run], title: &str, field: &str, smooth: bool) -> Result<(), ReportError> {
     let line = |run: &Run| line(&run.name, run.curve(field), smooth);
-    let lines: Vec<Line> = runs.iter().map(line).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<Line> = runs.iter().map(line).collect();
     report.chart(title, "step", &lines)
 }
 

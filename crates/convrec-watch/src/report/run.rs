@@ -39,8 +39,25 @@ impl Run {
         let read = |kept: Option<&(usize, PathBuf)>| kept.map_or(Ok(vec![]), |(_, path)| completions::read(path));
         let completions = [read(kept.first())?, read(kept.iter().skip(1).next_back())?];
         let whole = path.canonicalize().unwrap_or_else(|_| path.into());
-        let name = whole.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
+        let folder = if whole.is_file() { whole.parent().unwrap_or(&whole) } else { &whole };
+        let name = folder.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
         Ok(Self { name, records, settings, completions })
+    }
+
+    /// Reads several runs, of which no two are called alike.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_all<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Self>, Error> {
+        let mut runs: Vec<Self> = Vec::new();
+        for path in paths {
+            let run = Self::read(path)?;
+            let named = std::iter::once(run.name.clone()).chain((2..).map(|n| format!("{} {n}", run.name)));
+            let is_free = |name: &String| runs.iter().all(|other| other.name != *name);
+            let name = named.into_iter().find(is_free).expect("numbers do not end");
+            runs.push(Self { name, ..run });
+        }
+        Ok(runs)
     }
 
     /// The values of a field with their steps.
@@ -61,9 +78,8 @@ impl Run {
 
 fn settings(folder: &Path) -> Result<BTreeMap<String, String>, Error> {
     let mut found = BTreeMap::new();
-    let checkpoints = log::numbered(folder, &|name| name.strip_prefix("checkpoint-")?.parse().ok());
-    // A log alone has no folder.
-    let newest = checkpoints.ok().and_then(|mut all| all.pop()).map(|(_, path)| path.join("manifest.json"));
+    let mut checkpoints = log::numbered(folder, &|name| name.strip_prefix("checkpoint-")?.parse().ok())?;
+    let newest = checkpoints.pop().map(|(_, path)| path.join("manifest.json"));
     if let Some(path) = newest.filter(|path| path.exists()) {
         let text = convrec_core::files::read_text(&path)?;
         let manifest: Value = serde_json::from_str(&text).map_err(|e| Error::line(&path, e.line(), e.to_string()))?;

@@ -122,7 +122,8 @@ fn bars(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         Bar::default().value((share * PARTS) as u64).text_value(value).label(format!("{}", rank + 1))
     };
     let bars: Vec<Bar<'_>> = board.ranks().into_iter().enumerate().map(bar).collect();
-    let chart = BarChart::default().data(BarGroup::default().bars(&bars)).bar_width(3).bar_gap(1);
+    let width = (usize::from(area.width.saturating_sub(2)) / bars.len().max(1)).clamp(2, 6) as u16;
+    let chart = BarChart::default().data(BarGroup::default().bars(&bars)).bar_width(width - 1).bar_gap(1);
     let block = Block::bordered().title("right at rank, % of the latest lists");
     frame.render_widget(chart.bar_style(Style::new().fg(Color::Cyan)).block(block), area);
 }
