@@ -4,12 +4,13 @@ pub mod data;
 pub mod device;
 pub mod judging;
 pub mod model_folder;
-pub mod report;
 pub mod services;
 pub mod settings;
 pub mod show;
 pub mod steps;
 pub mod training;
+
+pub use convrec_watch::report;
 
 /// What an example's work comes to.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
