@@ -178,7 +178,7 @@ fn supervise(
         SftConfig { steps: plan.sft_steps, batch_size: 16, micro_batch: 16, seed, optimizer, ..SftConfig::default() };
     let bar = show::bar("SFT", config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
-    let policy = train_sft(policy, pairs, &unwatched(task), &config, &run, BTreeMap::new(), &mut |record| {
+    let policy = train_sft(policy, task, pairs, &unwatched(task), &config, &run, BTreeMap::new(), &mut |record| {
         show::step(&bar, record, &["loss"]);
         log.push(record.clone());
     })?;

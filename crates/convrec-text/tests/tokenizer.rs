@@ -61,10 +61,10 @@ fn a_year_with_its_line_feed_is_one_token() {
 /// Wherever a line is written it is its token; text, prompts, files and the special tokens are as without.
 #[test]
 fn lines_can_be_tokens() {
-    let lines = ["Heat (1995)\n", "Red Heat (1988)\n", "Léon (1994)\n", "<eos> it (2001)\n", "Room\n"].map(String::from);
+    let lines =
+        ["Heat (1995)\n", "Red Heat (1988)\n", "Léon (1994)\n", "<eos> it (2001)\n", "Room\n"].map(String::from);
     let plain = TextTokenizer::train(lines.iter(), &small(300)).unwrap();
-    let whole =
-        TextTokenizer::train(lines.iter(), &TrainConfig { lines: lines.clone().into(), ..small(300) }).unwrap();
+    let whole = TextTokenizer::train(lines.iter(), &TrainConfig { lines: lines.clone().into(), ..small(300) }).unwrap();
     let path = tempfile::tempdir().unwrap().keep().join("tokenizer.json");
     whole.save(&path).unwrap();
     let loaded = TextTokenizer::load(&path).unwrap();
@@ -78,7 +78,9 @@ fn lines_can_be_tokens() {
             assert_eq!(tokenizer.token_bytes(id), line.as_bytes());
         }
     }
-    for text in ["I loved Heat (1995), <eos>", "Heat (1995)", "in a Room\n", "Red Heat (1988)\nHeat (1995)\n", "heat (1995)\n"] {
+    for text in
+        ["I loved Heat (1995), <eos>", "Heat (1995)", "in a Room\n", "Red Heat (1988)\nHeat (1995)\n", "heat (1995)\n"]
+    {
         let ids = loaded.encode(text).unwrap();
         assert_eq!(loaded.decode(&ids), text);
         assert_eq!(whole.encode(text).unwrap(), ids);
