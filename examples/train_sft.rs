@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
-use convrec_core::Demonstration;
 use convrec_core::hash::sha256;
+use convrec_core::{CatalogItem, Demonstration};
 use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, exit, show};
 use convrec_policy::{ModelConfig, Policy};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, StepView, Validation, train_sft};
+use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, StepView, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -24,13 +24,20 @@ struct Options {
     /// Demonstrations, JSON lines.
     #[arg(long)]
     demonstrations: PathBuf,
+    /// Learn the distribution over what a constrained list lets be written: every demonstration must be a list of so many
+    /// different unseen items of the catalog.
+    #[arg(long, conflicts_with = "free")]
+    constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
     /// of the shape below is trained from nothing.
-    #[arg(long, conflicts_with_all = ["vocabulary", "width", "layers", "heads"])]
+    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "width", "layers", "heads"])]
     model: Option<PathBuf>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
     vocabulary: usize,
+    /// Makes every line of the catalog one token more.
+    #[arg(long)]
+    title_tokens: bool,
     /// Width of the decoder.
     #[arg(long, default_value_t = 256)]
     width: usize,
@@ -51,6 +58,7 @@ fn run(options: &Options) -> Outcome {
     let mut config = training.settings(defaults(options.model.is_some()), |c| {
         (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
     })?;
+    config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }
@@ -69,7 +77,7 @@ fn run(options: &Options) -> Outcome {
             (Some(policy), language)
         }
         None => {
-            let tokenizer = train_tokenizer(&catalog, &demonstrations, options.vocabulary)?;
+            let tokenizer = train_tokenizer(&catalog, &demonstrations, options)?;
             let prompts = Prompts::Marked(PromptFormat::default());
             (None, Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
         }
@@ -109,12 +117,12 @@ fn run(options: &Options) -> Outcome {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
+    let job = SftJob { task: &task, data: &pairs, validation };
     let bar = show::bar("SFT", config.steps);
-    let policy =
-        train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |view: &StepView<'_>| {
-            show::step(&bar, view.record, &["loss", "grad_norm"]);
-            show::evaluation(&bar, view.record);
-        })?;
+    let policy = train_sft(policy, job, &config, &training.run(), inputs, &mut |view: &StepView<'_>| {
+        show::step(&bar, view.record, &["loss", "grad_norm"]);
+        show::evaluation(&bar, view.record);
+    })?;
     bar.finish();
     model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());
@@ -150,11 +158,14 @@ fn defaults(pretrained: bool) -> SftConfig {
 fn train_tokenizer(
     catalog: &Catalog,
     demonstrations: &[Demonstration],
-    vocabulary: usize,
+    options: &Options,
 ) -> Result<TextTokenizer, Box<dyn std::error::Error>> {
     let examples = || demonstrations.iter().map(|demonstration| &demonstration.example);
     let mut corpus: Vec<String> = catalog.iter().map(|(_, item)| format!("{}\n", item.item())).collect();
     corpus.extend(examples().flat_map(|x| x.seen.iter().chain(&x.groundtruth)).map(|item| format!("{item}\n")));
     corpus.extend(examples().filter_map(|x| x.dialog.last()).map(|turn| turn.content.clone()));
-    Ok(TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: vocabulary, ..TrainConfig::default() })?)
+    let line = |item: &CatalogItem| ListFormat::default().line(0, &item.item());
+    let lines = catalog.iter().filter(|_| options.title_tokens).map(|(_, item)| line(item)).collect();
+    let config = TrainConfig { vocab_size: options.vocabulary, lines, ..TrainConfig::default() };
+    Ok(TextTokenizer::train(corpus.iter(), &config)?)
 }

@@ -15,8 +15,8 @@ use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, StepView, Task,
-    TokenPair, Validation, train_rank_grpo, train_sft,
+    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, SftJob, StepView,
+    Task, TokenPair, Validation, train_rank_grpo, train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -178,11 +178,11 @@ fn supervise(
         SftConfig { steps: plan.sft_steps, batch_size: 16, micro_batch: 16, seed, optimizer, ..SftConfig::default() };
     let bar = show::bar("SFT", config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
-    let policy =
-        train_sft(policy, pairs, &unwatched(task), &config, &run, BTreeMap::new(), &mut |view: &StepView<'_>| {
-            show::step(&bar, view.record, &["loss"]);
-            log.push(view.record.clone());
-        })?;
+    let job = SftJob { task, data: pairs, validation: unwatched(task) };
+    let policy = train_sft(policy, job, &config, &run, BTreeMap::new(), &mut |view: &StepView<'_>| {
+        show::step(&bar, view.record, &["loss"]);
+        log.push(view.record.clone());
+    })?;
     bar.finish();
     Ok((policy, log))
 }

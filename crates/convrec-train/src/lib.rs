@@ -58,5 +58,5 @@ pub use run::{RunOptions, TrainError, Validation, evaluation_record};
 pub use sampler::{Local, Sampler};
 pub use schedule::Schedule;
 pub use services::{ChatLoadError, PolicyChat, PolicyJudge, PolicyTeacher};
-pub use sft::{SftConfig, train_sft};
+pub use sft::{SftConfig, SftJob, train_sft};
 pub use task::{Answer, InCatalog, Sample, Task, TaskError, TokenPair};

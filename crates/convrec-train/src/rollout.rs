@@ -50,7 +50,7 @@ pub(crate) fn read_rows<'a>(
         let mut items = answer.items.clone();
         items.resize(task.n_ranks(), None);
         let rewards = weights.of(&Listed { sample, items: &items, relevant: &relevant });
-        let allowed = task.allowed(sample, &completion.tokens);
+        let allowed = task.allowed(&sample.seen, &completion.tokens);
         let total = weights.total(&rewards);
         Row { sample, completion, answer, allowed, relevant, rewards, total, trainers: None }
     })

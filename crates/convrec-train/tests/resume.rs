@@ -2,11 +2,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::fs;
 
+use burn::module::Module;
 use common::{bytes, lora, policy, run, world};
-use convrec_policy::{LoraConfig, Policy};
-use convrec_train::{SftConfig, Task, TrainError};
+use convrec_core::Item;
+use convrec_policy::{LoraConfig, Policy, Sequence};
+use convrec_train::evaluate::Decoding;
+use convrec_train::{RunOptions, SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft};
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
@@ -124,4 +128,50 @@ fn the_constraint_comes_from_its_file_where_it_fits() {
     task.constrained_by_file(&path).unwrap();
     assert!(std::fs::metadata(&path).unwrap().len() > 100);
     assert!(world().task.constrained_by_file(folder.path()).is_err());
+}
+
+/// -log pi under the constraint, over the tokens with a choice, as it is computed one token after the other; and what does
+/// not fit the constraint is refused before anything is trained.
+#[test]
+fn a_constrained_loss_is_that_of_the_constrained_policy() {
+    let world = world();
+    let task = world.task.clone().constrained().unwrap();
+    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+    let train = |task: &Task, pairs: &[TokenPair]| {
+        let config =
+            SftConfig { steps: 1, batch_size: pairs.len(), micro_batch: 5, constrained: true, ..Default::default() };
+        let mut loss = f64::NAN;
+        let mut read = |view: &StepView<'_>| loss = view.record["loss"].as_f64().unwrap();
+        let (options, job) = (RunOptions::default(), SftJob { task, data: pairs, validation });
+        train_sft(policy(&world), job, &config, &options, BTreeMap::new(), &mut read).map(|_| loss)
+    };
+    let found = train(&task, &world.pairs).unwrap();
+    let (mut sum, mut decisions) = (0.0, 0);
+    let policy = policy(&world).valid();
+    for pair in &world.pairs {
+        let items: Vec<Item> = task.catalog().iter().map(|(_, item)| item.item()).collect();
+        let (tokenizer, list) = (task.prompter().tokenizer(), task.prompter().list());
+        let trie = convrec_text::ListTrie::new(tokenizer, list, task.prompter().end(), &items, 2).unwrap();
+        let mut cursor = trie.cursor(&pair.seen).unwrap();
+        for t in 0..pair.completion.len() {
+            let log_prob = |token: u32| {
+                let completion = [&pair.completion[..t], &[token]].concat();
+                let sequence = Sequence { prompt: &pair.prompt, completion: &completion };
+                let log_probs = policy.log_probs(&[sequence], 1.0).log_probs.into_data().try_into_vec::<f32>().unwrap();
+                f64::from(log_probs[t])
+            };
+            let all: f64 = cursor.allowed().iter().map(|token| log_prob(*token).exp()).sum();
+            sum -= log_prob(pair.completion[t]) - all.ln();
+            decisions += usize::from(cursor.allowed().len() > 1);
+            cursor.push(pair.completion[t]);
+        }
+    }
+    assert!((found - sum / decisions as f64).abs() < 1e-4, "{found}, expected {}", sum / decisions as f64);
+
+    let mut pairs = world.pairs.clone();
+    pairs[3].seen = vec![convrec_core::ItemId(3)];
+    let error = train(&task, &pairs).unwrap_err().to_string();
+    assert!(error.contains("`data`") && error.contains("demonstration 3"), "{error}");
+    let error = train(&world.task, &world.pairs).unwrap_err().to_string();
+    assert!(error.contains("`constrained`: expected false"), "{error}");
 }

@@ -136,7 +136,7 @@ fn check(
             () if tokens.is_empty() => "no tokens",
             () if tokens.len() != completion.log_probs.len() => "not as many log-probabilities as tokens",
             () if tokens.iter().any(|token| *token as usize >= vocabulary) => "a token outside of the vocabulary",
-            () if !task.admits(sample, completion) => "a list that the task's constraint does not allow",
+            () if !task.admits(&sample.seen, tokens) => "a list that the task's constraint does not allow",
             () => continue,
         };
         return Err(format!("sample `{}`: a completion with {problem}", sample.id).into());

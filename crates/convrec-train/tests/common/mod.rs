@@ -12,8 +12,8 @@ use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions, Sample, SftConfig, Task,
-    TokenPair, TrainError, Validation, WatchConfig, train_rank_grpo, train_sft,
+    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions, Sample, SftConfig, SftJob,
+    Task, TokenPair, TrainError, Validation, WatchConfig, train_rank_grpo, train_sft,
 };
 
 pub struct World {
@@ -77,7 +77,7 @@ pub fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool)
     run_with(world, kind, steps, &options(folder, resume))
 }
 
-/// Runs `kind`, one of `sft`, `rank_grpo`, `constrained` and `everything`, with `+lora` and `+bf16` behind it or without.
+/// Runs `kind`, one of `sft`, `constrained sft`, `rank_grpo`, `constrained` and `everything`, with `+lora` and `+bf16` behind it or without.
 pub fn run_with(world: &World, kind: &str, steps: usize, options: &RunOptions) -> Result<Policy, TrainError> {
     run_observed(world, kind, steps, options, &mut ())
 }
@@ -103,17 +103,23 @@ pub fn run_observed(
         Some(kind) => (kind, Some(lora())),
         None => (kind, None),
     };
-    if kind == "sft" {
+    let task = match kind {
+        "constrained" | "everything" | "constrained sft" => world.task.clone().constrained().unwrap(),
+        _ => world.task.clone(),
+    };
+    if kind.ends_with("sft") {
         let config = SftConfig {
             steps,
             batch_size: 4,
             micro_batch: 3,
+            constrained: task.is_constrained(),
             lora,
             bf16,
             gradient_checkpointing,
             ..SftConfig::default()
         };
-        return train_sft(first, &world.pairs, &validation, &config, options, inputs, observer);
+        let job = SftJob { task: &task, data: &world.pairs, validation };
+        return train_sft(first, job, &config, options, inputs, observer);
     }
     let config = RlConfig {
         steps,
@@ -130,10 +136,6 @@ pub fn run_observed(
     let config = match kind {
         "everything" => everything(config),
         _ => config,
-    };
-    let task = match kind {
-        "constrained" | "everything" => world.task.clone().constrained().unwrap(),
-        _ => world.task.clone(),
     };
     let job = RlJob { task: &task, samples: &world.samples, validation, gains: vec![], sampler: &mut Local };
     train_rank_grpo(first, job, &config, options, inputs, observer)
