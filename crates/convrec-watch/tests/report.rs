@@ -1,5 +1,4 @@
 //! Pages about runs.
-#![cfg(feature = "report")]
 
 use std::fs;
 use std::path::Path;
