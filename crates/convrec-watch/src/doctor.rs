@@ -24,7 +24,7 @@ use crate::record::{Record, number, step};
 /// use convrec_watch::{Check, Doctor, DoctorConfig, Record};
 ///
 /// let mut doctor = Doctor::new(DoctorConfig::default()).unwrap();
-/// let mut record = |step: usize| {
+/// let record = |step: usize| {
 ///     let entropy = if step < 50 { 1.1 } else { 0.001 }; // nats a token
 ///     Record::from_iter([("step".to_string(), step.into()), ("entropy".to_string(), entropy.into())])
 /// };
