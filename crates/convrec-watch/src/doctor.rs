@@ -24,7 +24,7 @@ use crate::record::{Record, number, step};
 /// use convrec_watch::{Check, Doctor, DoctorConfig, Record};
 ///
 /// let mut doctor = Doctor::new(DoctorConfig::default()).unwrap();
-/// let mut record = |step: usize| {
+/// let record = |step: usize| {
 ///     let entropy = if step < 50 { 1.1 } else { 0.001 }; // nats a token
 ///     Record::from_iter([("step".to_string(), step.into()), ("entropy".to_string(), entropy.into())])
 /// };
@@ -223,15 +223,17 @@ impl Doctor {
         if now.value <= rewards.upper_quartile_of_first()? {
             return None;
         }
-        self.evaluations.iter().find_map(|(name, measure)| {
-            let (first, last) = measure.ends(self.config.evaluations)?;
-            let has_fallen = last.value < (1.0 - self.config.evaluation_fall) * first.value;
-            has_fallen.then(|| {
-                let reward = format!("`reward` rose from {} to {}, but ", short(at_first.value), short(now.value));
-                let measure = compared(Check::RewardHacked, name, first, last);
-                Diagnosis { seen: reward + &measure.seen, ..measure }
-            })
-        })
+        let ends = |(name, measure): (_, &Series)| Some((name, measure.ends(self.config.evaluations)?));
+        let measures: Vec<(&String, (Median, Median))> = self.evaluations.iter().filter_map(ends).collect();
+        let kept = 1.0 - self.config.evaluation_fall;
+        // One of many measures falls easily.
+        if measures.iter().any(|(_, (first, last))| last.value >= kept * first.value) {
+            return None;
+        }
+        let (name, (first, last)) = measures.into_iter().next()?;
+        let reward = format!("`reward` rose from {} to {}, but ", short(at_first.value), short(now.value));
+        let measure = compared(Check::RewardHacked, name, first, last);
+        Some(Diagnosis { seen: reward + &measure.seen, ..measure })
     }
 }
 

@@ -1,5 +1,4 @@
 //! Pages about runs.
-#![cfg(feature = "report")]
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +27,7 @@ fn write(folder: &Path, lift: f64) {
         let view = StepView {
             record: &record(step, lift),
             completions: &[completion],
-            timing: Timing::default(),
+            timing: Timing { seconds: 3.0, rollout_seconds: 1.0, tokens: 33 },
             total_steps: 100,
         };
         journal.step(&view).unwrap();
@@ -57,6 +56,8 @@ fn runs_are_compared_on_one_page() {
         "optimizer.learning_rate",
         "optimizer.name",
         "adamw",
+        "<td>minutes</td><td>5.000</td>",
+        "<td>tokens a second</td><td>11.00</td>",
         "dialog-7",
         "step 1",
         "step 100",

@@ -30,6 +30,7 @@ fn healthy(step: usize) -> Record {
     let Value::Object(mut record) = record else { unreachable!() };
     if step.is_multiple_of(25) {
         record.insert("eval_NDCG@10".into(), json!(0.10 + 0.02 * done + 0.005 * noise(step)));
+        record.insert("eval_Recall@10".into(), json!(0.20 + 0.02 * done + 0.005 * noise(step)));
     }
     record
 }
@@ -139,14 +140,20 @@ fn a_gradient_that_explodes_is_found() {
 
 #[test]
 fn a_reward_that_is_hacked_is_found() {
-    let falls = |step, record: &mut Record| {
-        if let Some(ndcg) = record.get_mut("eval_NDCG@10") {
-            *ndcg = json!(0.1 - 0.0002 * step as f64);
+    let falls = |step: usize, record: &mut Record| {
+        for measure in ["eval_NDCG@10", "eval_Recall@10"].iter().filter(|_| step.is_multiple_of(25)) {
+            record[*measure] = json!(0.1 - 0.0002 * step as f64);
         }
     };
     let hacked = found(falls);
     assert_eq!((hacked.len(), hacked[0].check), (1, Check::RewardHacked));
     assert!(hacked[0].seen.contains("reward") && hacked[0].seen.contains("eval_NDCG@10"), "{hacked:?}");
+    let one = found(|step, record| {
+        if step.is_multiple_of(25) {
+            record["eval_Recall@10"] = json!(0.1 - 0.0002 * step as f64);
+        }
+    });
+    assert_eq!(one, [], "one measure of two");
     let no_better = found(|step, record| {
         falls(step, record);
         record["reward"] = json!(0.3 + 0.1 * noise(step));

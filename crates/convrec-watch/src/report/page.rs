@@ -6,6 +6,7 @@ use super::{Line, Marked, Report, ReportError, Run, Table};
 use crate::completions::CompletionRecord;
 use crate::doctor::{Doctor, DoctorConfig, short};
 use crate::record::step;
+use crate::timing::Timing;
 
 /// Points of a curve: the width of a chart has no room for more.
 const POINTS: usize = 300;
@@ -92,10 +93,21 @@ fn last_values(runs: &[Run], evaluated: &[&str], trained: &[&str]) -> Table {
         };
         let values: Vec<Option<f64>> = runs.iter().map(last).collect();
         if values.iter().any(Option::is_some) {
-            table.row(field, values.into_iter().map(|value| value.map_or_else(|| "-".into(), short)));
+            table.row(field, values.into_iter().map(shown));
         }
     }
+    if runs.iter().any(|run| !run.timing.is_empty()) {
+        let sum = |run: &Run, of: fn(&Timing) -> f64| run.timing.iter().map(|step| of(&step.timing)).sum::<f64>();
+        let seconds = |run: &Run| Some(sum(run, |t| t.seconds)).filter(|seconds| *seconds > 0.0);
+        table.row("minutes", runs.iter().map(|run| shown(seconds(run).map(|seconds| seconds / 60.0))));
+        let speed = |run: &Run| Some(sum(run, |t| t.tokens as f64) / seconds(run)?);
+        table.row("tokens a second", runs.iter().map(|run| shown(speed(run))));
+    }
     table
+}
+
+fn shown(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".into(), short)
 }
 
 /// All settings of a single run; of several only where they differ.

@@ -7,6 +7,7 @@ use crate::completions::{self, CompletionRecord};
 use crate::error::Error;
 use crate::log;
 use crate::record::{Record, number, step};
+use crate::timing::TimedStep;
 
 /// A run as it lies in its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Run {
     /// Its settings by their paths, as `optimizer.learning_rate`: those of the newest checkpoint's manifest and of
     /// `config.toml`, where they are there.
     pub settings: BTreeMap<String, String>,
+    /// How long steps took; may be none.
+    pub timing: Vec<TimedStep>,
     /// The first completions that are kept, and the latest; may be none.
     pub completions: [Vec<CompletionRecord>; 2],
 }
@@ -38,10 +41,11 @@ impl Run {
         let kept = completions::kept(path)?;
         let read = |kept: Option<&(usize, PathBuf)>| kept.map_or(Ok(vec![]), |(_, path)| completions::read(path));
         let completions = [read(kept.first())?, read(kept.iter().skip(1).next_back())?];
+        let timing = TimedStep::read(path)?;
         let whole = path.canonicalize().unwrap_or_else(|_| path.into());
         let folder = if whole.is_file() { whole.parent().unwrap_or(&whole) } else { &whole };
         let name = folder.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
-        Ok(Self { name, records, settings, completions })
+        Ok(Self { name, records, settings, timing, completions })
     }
 
     /// Reads several runs, of which no two are called alike.
