@@ -10,11 +10,12 @@ use convrec_core::hash::sha256;
 use convrec_core::{CatalogItem, Demonstration};
 use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
-use convrec_examples::training::TrainingOptions;
-use convrec_examples::{Outcome, device::device, exit, show};
+use convrec_examples::settings::set_some;
+use convrec_examples::training::{Look, TrainingOptions, train};
+use convrec_examples::{Outcome, device::device, exit};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, StepView, Validation, train_sft};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -23,7 +24,7 @@ struct Options {
     training: TrainingOptions,
     /// Demonstrations, JSON lines.
     #[arg(long)]
-    demonstrations: PathBuf,
+    demonstrations: Option<PathBuf>,
     /// Learn the distribution over what a constrained list lets be written: every demonstration must be a list of so many
     /// different unseen items of the catalog.
     #[arg(long, conflicts_with = "free")]
@@ -55,23 +56,34 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = training.settings(defaults(options.model.is_some()), |c| {
+    let mut settings = training.settings(defaults(options.model.is_some()), |c| {
         (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
     })?;
+    set_some(&mut settings.files.demonstrations, &options.demonstrations);
+    set_some(&mut settings.files.model, &options.model);
+    let config = &mut settings.training;
     config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }
     config.check()?;
+    settings.run.watch.doctor.check()?;
     if training.print_config {
-        print!("{}", toml::to_string(&config)?);
+        print!("{}", settings.to_toml()?);
         return Ok(());
     }
+    let (config, files) = (&settings.training, &settings.files);
+    let catalog_file = settings.file("catalog", &files.catalog)?;
+    let demonstrations_file = settings.file("demonstrations", &files.demonstrations)?;
+    let model = files.model.is_some().then(|| settings.file("model", &files.model)).transpose()?;
+    if !training.dry_run {
+        settings.folder()?;
+    }
 
-    let catalog = read_catalog(&training.catalog)?;
-    let demonstrations = read_demonstrations(&options.demonstrations)?;
+    let catalog = read_catalog(catalog_file)?;
+    let demonstrations = read_demonstrations(demonstrations_file)?;
     let device = device()?.autodiff();
-    let (start, mut language) = match &options.model {
+    let (start, mut language) = match model {
         Some(folder) => {
             let (policy, language) = model_folder::load(folder, &device)?;
             (Some(policy), language)
@@ -86,10 +98,10 @@ fn run(options: &Options) -> Outcome {
         language.format.list().years = Years::Optional;
     }
     language.format.n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
-    let task = language.task(catalog, training.free)?;
+    let task = language.task(catalog, files.free)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     language.format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
-    let samples = training.validation(&task)?;
+    let samples = settings.validation(&task)?;
 
     let policy = match start {
         Some(policy) => policy,
@@ -100,32 +112,29 @@ fn run(options: &Options) -> Outcome {
             Policy::new(&shape, config.seed, &device)?
         }
     };
-    println!(
-        "{} parameters, {} demonstrations, {} tokens in the vocabulary",
-        policy.num_params(),
-        pairs.len(),
-        language.tokenizer.vocab_size()
-    );
-    let mut inputs = model_folder::hashes(&[
-        ("the catalog", &training.catalog),
-        ("the demonstrations file", &options.demonstrations),
-    ])?;
+    let mut inputs =
+        model_folder::hashes(&[("the catalog", catalog_file), ("the demonstrations file", demonstrations_file)])?;
     // What else a checkpoint depends on: with other flags these are others.
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
-    if let Some(folder) = &options.model {
+    if let Some(folder) = model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
+    let facts = [
+        ("parameters", policy.num_params().to_string()),
+        ("demonstrations", pairs.len().to_string()),
+        ("tokens in the vocabulary", language.tokenizer.vocab_size().to_string()),
+    ];
+    println!("{}", facts.each_ref().map(|(name, value)| format!("{value} {name}")).join(", "));
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
     let job = SftJob { task: &task, data: &pairs, validation };
-    let bar = show::bar("SFT", config.steps);
-    let policy = train_sft(policy, job, &config, &training.run(), inputs, &mut |view: &StepView<'_>| {
-        show::step(&bar, view.record, &["loss", "grad_norm"]);
-        show::evaluation(&bar, view.record);
+    let look = Look { name: "SFT", fields: &["loss", "grad_norm"], steps: config.steps };
+    let trained = train(training, &settings, look, &facts, |run, observer| {
+        train_sft(policy, job, config, run, inputs, observer)
     })?;
-    bar.finish();
-    model_folder::save(&training.out, &policy, &language)?;
-    println!("the model is in {}", training.out.display());
+    let Some(policy) = trained else { return Ok(()) };
+    model_folder::save(settings.folder()?, &policy, &language)?;
+    println!("the model is in {}", settings.folder()?.display());
     Ok(())
 }
 

@@ -180,7 +180,7 @@ fn supervise(
     let (mut log, run) = (Vec::new(), RunOptions::default());
     let job = SftJob { task, data: pairs, validation: unwatched(task) };
     let policy = train_sft(policy, job, &config, &run, BTreeMap::new(), &mut |view: &StepView<'_>| {
-        show::step(&bar, view.record, &["loss"]);
+        show::step(&bar, view, &["loss"]);
         log.push(view.record.clone());
     })?;
     bar.finish();
@@ -216,7 +216,7 @@ fn reinforce(
     let bar = show::bar(name, config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
     let mut observe = |view: &StepView<'_>| {
-        show::step(&bar, view.record, &["dcg", "kl", "entropy", "items"]);
+        show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
         log.push(view.record.clone());
     };
     let job = RlJob { task, samples: train, validation: unwatched(task), gains: vec![], sampler: &mut Local };

@@ -4,6 +4,7 @@ pub mod data;
 pub mod device;
 pub mod judging;
 pub mod model_folder;
+pub mod plan;
 pub mod services;
 pub mod settings;
 pub mod show;

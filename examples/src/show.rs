@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use convrec_cloning::{Progress, Stage};
-use convrec_train::Record;
+use convrec_train::{Record, StepView};
 pub use convrec_watch::report::Table;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
@@ -29,10 +29,12 @@ pub fn spinner(name: &str) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style).with_prefix(name.to_string())
 }
 
-/// Moves a bar to a record's step and shows some numbers of its record.
-pub fn step(bar: &ProgressBar, record: &Record, names: &[&str]) {
+/// Moves a bar to a step and shows its tokens per second and some numbers of its record.
+pub fn step(bar: &ProgressBar, view: &StepView<'_>, names: &[&str]) {
+    let record = view.record;
     let number = |name: &&str| record.get(*name).and_then(|value| value.as_f64()).map(|x| format!("{name} {x:.3}"));
-    bar.set_message(names.iter().filter_map(number).collect::<Vec<_>>().join("  "));
+    let rate = format!("{:.0} tokens/s", view.timing.tokens as f64 / view.timing.seconds.max(1e-9));
+    bar.set_message(std::iter::once(rate).chain(names.iter().filter_map(number)).collect::<Vec<_>>().join("  "));
     let done = record.get("step").and_then(|step| step.as_u64()).unwrap_or(bar.position() + 1);
     let resumed = done > bar.position() + 1;
     bar.set_position(done);

@@ -54,7 +54,7 @@ pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
 pub use reward::{Diversity, Gain, Listed, Normalization, Novelty, Popular, Popularity, Relevance, Reward, Unsafe};
 pub use rl::{DynamicSampling, KlControl, RlConfig, RlJob, train_rank_grpo};
 pub use rollout::ForcedTokens;
-pub use run::{RunOptions, TrainError, Validation, evaluation_record};
+pub use run::{RunOptions, Stop, TrainError, Validation, evaluation_record};
 pub use sampler::{Local, Sampler};
 pub use schedule::Schedule;
 pub use services::{ChatLoadError, PolicyChat, PolicyJudge, PolicyTeacher};

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use convrec_core::{Item, ItemId};
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
-use convrec_watch::{Diagnosis, Journal, Observer, Record, StepView, Trouble, WatchConfig};
+use convrec_watch::{
+    CompletionRecord, Diagnosis, Journal, ListedItem, Observer, Record, StepView, Trouble, WatchConfig,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{self, CheckpointError, Manifest};
 use crate::config::ConfigError;
-use crate::evaluate::{Decoding, Evaluation, evaluate};
+use crate::evaluate::{Decoding, Evaluated, Evaluation, evaluate};
 use crate::optim::Updates;
-use crate::task::{Sample, Task};
+use crate::task::{Answer, Sample, Task};
 
 /// Where and how often a run writes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -31,6 +36,33 @@ pub struct RunOptions {
     pub evaluate_every: usize,
     /// What the run leaves behind beside checkpoints, and when the doctor stops it.
     pub watch: WatchConfig,
+    /// Steps after which this process stops, with a checkpoint, for the next one to go on: for machines that are lent by the
+    /// hour.
+    pub stop_after: Option<usize>,
+    /// Stops the run after the step it is at, likewise.
+    #[serde(skip)]
+    pub stop: Stop,
+}
+
+/// Asks a run to stop after the step it is at, as at Ctrl-C. Clones ask the same run.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks; the training function then returns [`TrainError::Stopped`]. Whether it was asked before.
+    pub fn ask(&self) -> bool {
+        self.0.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Stop {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A run cannot start or go on.
@@ -54,6 +86,14 @@ pub enum TrainError {
     /// The optimiser's state cannot be stored or read.
     #[error("optimiser state: {0}")]
     Optimizer(String),
+    /// It was asked to stop, and can be resumed.
+    #[error("stopped after step {done} of {total}; resume to go on")]
+    Stopped {
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
     /// Two steps in a row had gradients that are not finite.
     #[error("step {step}: the gradient norm is {norm} for the second step in a row; lower `optimizer.learning_rate`")]
     Diverged {
@@ -110,6 +150,8 @@ pub(crate) struct Run<'a> {
     manifest: Manifest,
     journal: Journal,
     skipped: bool,
+    /// The steps that were done when this process began.
+    first: usize,
 }
 
 /// Where a run stands when it starts: at step 0 or at a checkpoint.
@@ -136,14 +178,14 @@ impl<'a> Run<'a> {
             match checkpoint::list(folder)?.pop() {
                 Some((_, newest)) if options.resume => start = resume(&newest, &manifest, start)?,
                 Some(_) => return Err(TrainError::Exists(folder.clone())),
-                None if !options.resume && folder.join("log.jsonl").exists() => {
+                None if !options.resume && convrec_watch::log::exists(folder)? => {
                     return Err(TrainError::Exists(folder.clone()));
                 }
                 None => {}
             }
         }
         let journal = Journal::open(options.folder.clone(), start.step, options.watch.clone())?;
-        Ok((Run { options, manifest, journal, skipped: false }, start))
+        Ok((Run { options, manifest, journal, skipped: false, first: start.step }, start))
     }
 
     /// Records a step, and shows it.
@@ -163,7 +205,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes a checkpoint after `done` of `total` steps, when one is due.
+    /// Writes a checkpoint after `done` of `total` steps, when one is due, and stops where that is asked.
     pub(crate) fn checkpoint(
         &self,
         done: usize,
@@ -172,13 +214,33 @@ impl<'a> Run<'a> {
         updates: &Updates,
         state: Value,
     ) -> Result<(), TrainError> {
-        let Some(folder) = &self.options.folder else { return Ok(()) };
-        if done == total || due(done, self.options.checkpoint_every) {
+        let spent = self.options.stop_after.is_some_and(|steps| done - self.first >= steps);
+        let stops = done < total && (spent || self.options.stop.is_asked());
+        if let Some(folder) = &self.options.folder
+            && (stops || done == total || due(done, self.options.checkpoint_every))
+        {
             let manifest = Manifest { step: done, state, ..self.manifest.clone() };
             let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
             checkpoint::save(folder, policy, optimizer, manifest, self.options.keep_checkpoints)?;
         }
-        Ok(())
+        if stops { Err(TrainError::Stopped { done, total }) } else { Ok(()) }
+    }
+
+    /// Lists for the first validation samples, where completions of this step are kept: to compare over a run.
+    pub(crate) fn lists(
+        &self,
+        step: usize,
+        policy: &dyn Fn() -> Policy,
+        validation: &Validation<'_>,
+    ) -> Vec<CompletionRecord> {
+        let Validation { task, samples, decoding } = validation;
+        let samples = &samples[..samples.len().min(SHOWN)];
+        if samples.is_empty() || !self.journal.wants_completions(step) {
+            return vec![];
+        }
+        let evaluated = evaluate(&policy(), task, samples, decoding).samples;
+        let shown = |(evaluated, sample)| shown(task, step, sample, evaluated);
+        evaluated.into_iter().zip(samples).map(shown).collect()
     }
 
     /// Evaluates after `done` of `total` steps, when it is due, and after the last.
@@ -197,6 +259,32 @@ impl<'a> Run<'a> {
         let Validation { task, samples, decoding } = validation;
         evaluation_record(&evaluate(&policy(), task, samples, decoding), task.n_ranks())
     }
+}
+
+/// Validation samples whose lists are kept.
+const SHOWN: usize = 8;
+
+fn shown(task: &Task, step: usize, sample: &Sample, evaluated: Evaluated) -> CompletionRecord {
+    let relevant = task.relevance(&evaluated.answer, sample);
+    CompletionRecord {
+        step,
+        id: sample.id.clone(),
+        prompt: Some(task.prompter().tokenizer().decode_with_specials(&sample.prompt)),
+        items: listed(&evaluated.answer, &relevant),
+        text: evaluated.answer.text,
+        ended: evaluated.answer.segments.ended,
+        ..CompletionRecord::default()
+    }
+}
+
+/// The items of an answer, for people to read.
+pub(crate) fn listed(answer: &Answer, relevant: &[bool]) -> Vec<ListedItem> {
+    let item = |(rank, (name, id)): (usize, (&Item, &Option<ItemId>))| ListedItem {
+        name: name.to_string(),
+        in_catalog: id.is_some(),
+        hit: relevant.get(rank).copied().unwrap_or(false),
+    };
+    answer.names.iter().zip(&answer.items).enumerate().map(item).collect()
 }
 
 /// What a run is evaluated on while it trains.

@@ -140,8 +140,13 @@ pub fn train_sft(
         record.insert("grad_norm".into(), json!(update.grad_norm));
         record.insert("learning_rate".into(), json!(update.learning_rate));
         record.insert("completion_tokens".into(), json!(tokens));
-        record.extend(run.evaluate(done, config.steps, &|| frozen(&policy, config.bf16), &validation));
-        run.record(&StepView { record: &record, completions: &[], timing, total_steps: config.steps }, observer)?;
+        let now = || frozen(&policy, config.bf16);
+        record.extend(run.evaluate(done, config.steps, &now, &validation));
+        let completions = run.lists(done, &now, &validation);
+        run.record(
+            &StepView { record: &record, completions: &completions, timing, total_steps: config.steps },
+            observer,
+        )?;
         run.checkpoint(done, config.steps, &policy, &updates, serde_json::Value::Null)?;
     }
     Ok(policy)

@@ -1,6 +1,6 @@
 //! What is trained on in one step: completions of prompts that tell good lists from bad ones.
 
-use convrec_watch::{CompletionRecord, ListedItem};
+use convrec_watch::CompletionRecord;
 use std::error::Error;
 
 use convrec_policy::{Completion, Policy, TokenLogProbs};
@@ -12,6 +12,7 @@ use super::trainer::{StepError, Trainer, log_probs};
 use crate::batches::places;
 use crate::config::frozen;
 use crate::rollout::{Row, read_rows};
+use crate::run::listed;
 use crate::task::{Sample, Task};
 
 /// Prompts whose completions are all worth the same teach nothing: sample others in their place (DAPO: Yu et al., arXiv
@@ -41,18 +42,12 @@ impl Collected<'_> {
     pub(super) fn shown(&self, task: &Task, step: usize) -> Vec<CompletionRecord> {
         let show = |(n, (row, advantages)): (usize, (&Row<'_>, &Vec<f64>))| {
             let first = n == 0 || self.rows[n - 1].sample.id != row.sample.id;
-            let items =
-                row.answer.names.iter().zip(&row.answer.items).enumerate().map(|(rank, (name, id))| ListedItem {
-                    name: name.to_string(),
-                    in_catalog: id.is_some(),
-                    hit: row.relevant.get(rank).copied().unwrap_or(false),
-                });
             CompletionRecord {
                 step,
                 id: row.sample.id.clone(),
                 prompt: first.then(|| task.prompter().tokenizer().decode_with_specials(&row.sample.prompt)),
                 text: row.answer.text.clone(),
-                items: items.collect(),
+                items: listed(&row.answer, &row.relevant),
                 rewards: row.total.clone(),
                 advantages: advantages.clone(),
                 ended: row.completion.ended,

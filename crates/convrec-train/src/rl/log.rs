@@ -102,8 +102,7 @@ impl StepLog {
         self.loss += loss;
         let tokens = metrics.tokens as f64;
         self.tokens += tokens;
-        let values = [
-            ("kl", metrics.kl.unwrap_or(0.0)),
+        let always = [
             ("clip_ratio/low_mean", metrics.clip_low),
             ("clip_ratio/high_mean", metrics.clip_high),
             ("clip_ratio/region_mean", metrics.clip_region),
@@ -116,7 +115,9 @@ impl StepLog {
                 ("sampling/importance_sampling_ratio/cut", correction.cut),
             ]
         });
-        let values: Vec<(&str, f64)> = values.into_iter().chain(corrected.into_iter().flatten()).collect();
+        // Not where no KL is measured: 0 would be a policy that has not moved.
+        let kl = metrics.kl.map(|kl| ("kl", kl));
+        let values: Vec<(&str, f64)> = kl.into_iter().chain(always).chain(corrected.into_iter().flatten()).collect();
         if self.sums.is_empty() {
             self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
         }

@@ -94,7 +94,7 @@ pub fn train_rank_grpo(
         state,
     };
     for step in start.step..config.steps {
-        let Stepped { mut record, grad_norm, completions, timing } =
+        let Stepped { mut record, grad_norm, mut completions, timing } =
             trainer.step(step, samples).map_err(|error| error.at(step))?;
         run.watch(step, grad_norm)?;
         if trainer.sampler.is_trainer() {
@@ -104,7 +104,9 @@ pub fn train_rank_grpo(
         record.insert("step".into(), done.into());
         let visited = trainer.state.batches * config.prompts_per_step;
         record.insert("epoch".into(), (visited as f64 / samples.len() as f64).into());
-        record.extend(run.evaluate(done, config.steps, &|| frozen(trainer.policy(), config.bf16), &validation));
+        let policy = || frozen(trainer.policy(), config.bf16);
+        record.extend(run.evaluate(done, config.steps, &policy, &validation));
+        completions.extend(run.lists(done, &policy, &validation));
         let view = StepView { record: &record, completions: &completions, timing, total_steps: config.steps };
         run.record(&view, observer)?;
         run.checkpoint(done, config.steps, trainer.policy(), &trainer.updates, trainer.state.write())?;

@@ -69,6 +69,7 @@ pub fn options(folder: &Path, resume: bool) -> RunOptions {
         keep_checkpoints: 100,
         evaluate_every: 2,
         watch: WatchConfig { completions_every: 2, keep_completions: 2, ..WatchConfig::default() },
+        ..RunOptions::default()
     }
 }
 
