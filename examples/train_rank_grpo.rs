@@ -119,7 +119,7 @@ fn run(options: &Options) -> Outcome {
         ("completions a step", (config.prompts_per_step * config.group_size).to_string()),
     ];
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
-    let job = RlJob { task: &task, samples: &samples, validation, gains, sampler: &mut Local };
+    let job = RlJob { task: &task, samples: &samples, validation, gains, sampler: &mut Local::default(), devices: &[] };
     let look = Look { name: "RL", fields: &["reward", "kl", "entropy", "signal"], steps: config.steps };
     let trained = train(training, &settings, look, &facts, |run, observer| {
         train_rank_grpo(policy, job, config, run, inputs, observer)

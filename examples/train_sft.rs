@@ -127,7 +127,7 @@ fn run(options: &Options) -> Outcome {
     ];
     println!("{}", facts.each_ref().map(|(name, value)| format!("{value} {name}")).join(", "));
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
-    let job = SftJob { task: &task, data: &pairs, validation };
+    let job = SftJob { task: &task, data: &pairs, validation, devices: &[] };
     let look = Look { name: "SFT", fields: &["loss", "grad_norm"], steps: config.steps };
     let trained = train(training, &settings, look, &facts, |run, observer| {
         train_sft(policy, job, config, run, inputs, observer)

@@ -178,7 +178,7 @@ fn supervise(
         SftConfig { steps: plan.sft_steps, batch_size: 16, micro_batch: 16, seed, optimizer, ..SftConfig::default() };
     let bar = show::bar("SFT", config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
-    let job = SftJob { task, data: pairs, validation: unwatched(task) };
+    let job = SftJob { task, data: pairs, validation: unwatched(task), devices: &[] };
     let policy = train_sft(policy, job, &config, &run, BTreeMap::new(), &mut |view: &StepView<'_>| {
         show::step(&bar, view, &["loss"]);
         log.push(view.record.clone());
@@ -219,7 +219,14 @@ fn reinforce(
         show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
         log.push(view.record.clone());
     };
-    let job = RlJob { task, samples: train, validation: unwatched(task), gains: vec![], sampler: &mut Local };
+    let job = RlJob {
+        task,
+        samples: train,
+        validation: unwatched(task),
+        gains: vec![],
+        sampler: &mut Local::default(),
+        devices: &[],
+    };
     let policy = train_rank_grpo(policy, job, config, &run, BTreeMap::new(), &mut observe)?;
     bar.finish();
     Ok((policy, log))

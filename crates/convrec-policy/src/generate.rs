@@ -96,6 +96,22 @@ impl Policy {
         self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| (seeds[p], g as u64))
     }
 
+    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, of a part of a longer list of prompts:
+    /// these are those from place `first` on, and get the completions that they get there. So the list can be dealt out to
+    /// several devices.
+    ///
+    /// # Panics
+    /// As those.
+    pub fn generate_part<'c>(
+        &self,
+        prompts: &[&[u32]],
+        first: usize,
+        config: &Generation,
+        begin: Option<&dyn Fn(usize) -> Box<dyn Constraint + 'c>>,
+    ) -> Vec<Vec<Completion>> {
+        self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| by_place(config, first + p, g))
+    }
+
     fn run_batches<'c>(
         &self,
         prompts: &[&[u32]],

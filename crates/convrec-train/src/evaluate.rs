@@ -97,7 +97,7 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
         max_rows: decoding.max_rows,
         seed: decoding.seed,
     };
-    let completions = generate(policy, task, |p| &samples[p], &prompts, &generation);
+    let completions = generate(policy, task, |p| &samples[p], &prompts, 0, &generation);
     let answered = completions.iter().zip(samples).map(|(group, x)| (task.answer(x, &group[0].tokens), x));
     let evaluated: Vec<Evaluated> = answered.map(|(answer, x)| judge(answer, x, task.n_ranks())).collect();
     let judged: Vec<JudgedList> = evaluated.iter().map(|sample| sample.judged.clone()).collect();
@@ -108,17 +108,20 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
     }
 }
 
-/// Completions under the task's constraint, where it has one: those are never cut.
+/// Completions under the task's constraint, where it has one: those are never cut. The prompts are those of a longer list from
+/// place `first` on.
 pub(crate) fn generate<'a>(
     policy: &Policy,
     task: &Task,
     samples: impl Fn(usize) -> &'a Sample,
     prompts: &[&[u32]],
+    first: usize,
     generation: &Generation,
 ) -> Vec<Vec<Completion>> {
-    let Some(longest) = task.longest_list() else { return policy.generate(prompts, generation) };
+    let Some(longest) = task.longest_list() else { return policy.generate_part(prompts, first, generation, None) };
     let begin = |p: usize| task.constraint(samples(p)).expect("the task is constrained");
-    policy.generate_within(prompts, &Generation { max_new_tokens: longest, ..generation.clone() }, &begin)
+    let generation = Generation { max_new_tokens: longest, ..generation.clone() };
+    policy.generate_part(prompts, first, &generation, Some(&begin))
 }
 
 /// Judges a ranking of catalog items, as from a baseline, by the same rules.

@@ -38,6 +38,7 @@ pub mod checkpoint;
 mod config;
 pub mod evaluate;
 mod optim;
+mod replicas;
 mod reward;
 mod rl;
 mod rollout;

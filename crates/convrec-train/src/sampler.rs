@@ -2,9 +2,11 @@
 
 use std::error::Error;
 
+use burn::tensor::Device;
 use convrec_policy::{Completion, Generation, Policy};
 
 use crate::evaluate::generate;
+use crate::replicas::on_each;
 use crate::task::{Sample, Task};
 
 /// Writes completions. [`Local`] is the policy itself; an engine on other machines may do it as well.
@@ -28,8 +30,11 @@ pub trait Sampler {
 }
 
 /// The policy samples by itself, with the trainer's kernels.
-#[derive(Debug, Clone, Copy)]
-pub struct Local;
+#[derive(Debug, Clone, Default)]
+pub struct Local {
+    /// Further devices of this host that take a share of the prompts. What is drawn does not depend on them.
+    pub devices: Vec<Device>,
+}
 
 impl Sampler for Local {
     fn sample(
@@ -39,8 +44,14 @@ impl Sampler for Local {
         samples: &[&Sample],
         generation: &Generation,
     ) -> Result<Vec<Vec<Completion>>, Box<dyn Error + Send + Sync>> {
-        let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
-        Ok(generate(policy, task, |p| samples[p], &prompts, generation))
+        let size = samples.len().div_ceil(self.devices.len() + 1).max(1);
+        let shares: Vec<&[&Sample]> = samples.chunks(size).collect();
+        let of_share = |policy: &Policy, n: usize| {
+            let Some(share) = shares.get(n) else { return vec![] };
+            let prompts: Vec<&[u32]> = share.iter().map(|sample| sample.prompt.as_slice()).collect();
+            generate(policy, task, |p| share[p], &prompts, n * size, generation)
+        };
+        Ok(on_each(policy, &self.devices, &of_share).concat())
     }
 
     fn is_trainer(&self) -> bool {

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Instant;
 
+use burn::tensor::Device;
 use convrec_policy::{Allowed, LoraConfig, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{Observer, Record, StepView, Timing};
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,8 @@ use serde_json::json;
 
 use crate::batches::places;
 use crate::config::{ConfigError, check_lora, frozen, with_lora};
-use crate::optim::{Accumulator, OptimizerConfig, Updates};
+use crate::optim::{OptimizerConfig, Updates};
+use crate::replicas::gradients;
 use crate::run::{Run, RunOptions, Start, TrainError, Validation};
 use crate::task::{Task, TokenPair};
 
@@ -79,6 +82,8 @@ pub struct SftJob<'a> {
     pub data: &'a [TokenPair],
     /// What it is evaluated on while it trains.
     pub validation: Validation<'a>,
+    /// Further devices of this host that take a share of each batch.
+    pub devices: &'a [Device],
 }
 
 /// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch; where `config.constrained`,
@@ -102,7 +107,7 @@ pub fn train_sft(
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
     config.check()?;
-    let SftJob { task, data, validation } = job;
+    let SftJob { task, data, validation, devices } = job;
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
     check_constraint(task, data, config.constrained)?;
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
@@ -119,17 +124,18 @@ pub fn train_sft(
         let pairs: Vec<(&TokenPair, Option<Allowed>)> =
             batch.iter().map(|&row| (&data[row], allowed(&data[row]))).collect();
         let tokens: usize = pairs.iter().map(|(pair, allowed)| decisions(pair, allowed.as_ref())).sum();
-        let mut gradients = Accumulator::default();
-        let mut loss = 0.0;
-        for pairs in pairs.chunks(config.micro_batch) {
-            let output = log_probs(&policy, pairs);
+        let parts: Vec<_> = pairs.chunks(config.micro_batch).collect();
+        let compute = |policy: &Policy, part: usize| {
+            let output = log_probs(policy, parts[part]);
             // Divided by the tokens of the whole batch: micro-batches must not weigh by their number.
-            let part = output.log_probs.sum().div_scalar(-(tokens as f64));
-            loss += f64::from(part.clone().into_scalar::<f32>());
-            gradients.add(output.tape.backward(part, &policy), &policy);
-        }
+            let loss = output.log_probs.sum().div_scalar(-(tokens as f64));
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            Ok::<_, Infallible>((output.tape.backward(loss, policy), value))
+        };
+        let Ok((gradients, losses)) = gradients(&policy, devices, parts.len(), &compute);
+        let loss: f64 = losses.iter().sum();
         let update;
-        (policy, update) = updates.step(step, policy, gradients.take());
+        (policy, update) = updates.step(step, policy, gradients);
         run.watch(step, update.grad_norm)?;
         let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds: 0.0, tokens };
         let done = step + 1;

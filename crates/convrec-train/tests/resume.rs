@@ -142,7 +142,7 @@ fn a_constrained_loss_is_that_of_the_constrained_policy() {
             SftConfig { steps: 1, batch_size: pairs.len(), micro_batch: 5, constrained: true, ..Default::default() };
         let mut loss = f64::NAN;
         let mut read = |view: &StepView<'_>| loss = view.record["loss"].as_f64().unwrap();
-        let (options, job) = (RunOptions::default(), SftJob { task, data: pairs, validation });
+        let (options, job) = (RunOptions::default(), SftJob { task, data: pairs, validation, devices: &[] });
         train_sft(policy(&world), job, &config, &options, BTreeMap::new(), &mut read).map(|_| loss)
     };
     let found = train(&task, &world.pairs).unwrap();

@@ -14,6 +14,7 @@ mod trainer;
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Device;
 use convrec_policy::Policy;
 use convrec_watch::{Observer, Record, StepView};
 
@@ -42,6 +43,8 @@ pub struct RlJob<'a> {
     pub gains: Vec<Box<dyn Gain + 'a>>,
     /// Where completions come from.
     pub sampler: &'a mut dyn Sampler,
+    /// Further devices of this host that take a share of the gradients; [`Local`](crate::Local) has those for sampling.
+    pub devices: &'a [Device],
 }
 
 /// Trains `policy` on the samples' ground truth. The policy as given, without an adapter that it may have, is also the
@@ -61,7 +64,7 @@ pub fn train_rank_grpo(
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
     config.check()?;
-    let RlJob { task, samples, validation, gains, sampler } = job;
+    let RlJob { task, samples, validation, gains, sampler, devices } = job;
     let lists = format!("{} items, constrained: {}", task.n_ranks(), task.is_constrained());
     inputs.insert("the kind of lists".into(), lists);
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
@@ -88,6 +91,7 @@ pub fn train_rank_grpo(
         rewards,
         popularity,
         sampler,
+        devices,
         reference,
         policy: Some(policy),
         updates: start.updates,

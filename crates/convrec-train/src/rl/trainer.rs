@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::time::Instant;
 
+use burn::optim::GradientsParams;
+use burn::tensor::Device;
 use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{CompletionRecord, Record, Timing};
-use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, to_host};
+use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Metrics, to_host};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,7 +16,8 @@ use super::config::RlConfig;
 use super::log::StepLog;
 use crate::batches::{micro_batches, shuffled};
 use crate::checkpoint::CheckpointError;
-use crate::optim::{Accumulator, Updates};
+use crate::optim::Updates;
+use crate::replicas::gradients;
 use crate::reward::{Popularity, Rewards};
 use crate::rollout::{Collation, Row, table};
 use crate::sampler::Sampler;
@@ -65,6 +68,8 @@ pub(super) struct Trainer<'a> {
     pub(super) rewards: Rewards<'a>,
     pub(super) popularity: Popularity,
     pub(super) sampler: &'a mut dyn Sampler,
+    /// Beside the policy's own.
+    pub(super) devices: &'a [Device],
     /// Where there is a KL penalty.
     pub(super) reference: Option<Policy>,
     /// Taken out while it is stepped, so that its weights are changed in place.
@@ -98,24 +103,20 @@ impl Trainer<'_> {
         log.active(active);
         for round in 0..config.updates_per_batch {
             for (share, parts) in batches.iter().enumerate() {
-                let mut gradients = Accumulator::default();
-                for part in parts {
-                    let TokenLogProbs { log_probs, entropies, tape } =
-                        part.log_probs(self.policy(), config.temperature);
-                    if round == 0 && share == 0 {
-                        log.compare(&part.rows, &to_host(&log_probs)?);
-                    }
-                    let computed = loss.forward_with_entropies(log_probs, entropies, &part.inputs)?;
-                    log.part(&computed.metrics, f64::from(computed.loss.clone().into_scalar::<f32>()));
-                    gradients.add(tape.backward(computed.loss, self.policy()), self.policy());
-                }
                 if parts.is_empty() {
                     log.update(0.0, 0.0);
                     continue;
                 }
+                let first = round == 0 && share == 0;
+                let compute = |policy: &Policy, n: usize| parts[n].gradients(policy, &loss, config.temperature, first);
+                let (gradients, found) = gradients(self.policy(), self.devices, parts.len(), &compute)?;
+                for (part, computed) in parts.iter().zip(found) {
+                    log.part(&computed.metrics, computed.loss);
+                    computed.log_probs.iter().for_each(|log_probs| log.compare(&part.rows, log_probs));
+                }
                 let policy = self.policy.take().expect(HELD);
                 let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
-                let (policy, done) = self.updates.step(place, policy, gradients.take());
+                let (policy, done) = self.updates.step(place, policy, gradients);
                 self.policy = Some(policy);
                 log.update(done.grad_norm, done.learning_rate);
             }
@@ -212,7 +213,30 @@ struct Part<'r> {
     inputs: LossInputs,
 }
 
+/// What a part's share of an update gives beside its gradients.
+struct Computed {
+    metrics: Metrics,
+    loss: f64,
+    /// Before the first update, to compare with the sampler's.
+    log_probs: Option<Vec<f64>>,
+}
+
 impl Part<'_> {
+    fn gradients(
+        &self,
+        policy: &Policy,
+        loss: &Loss,
+        temperature: f32,
+        compare: bool,
+    ) -> Result<(GradientsParams, Computed), InputError> {
+        let TokenLogProbs { log_probs, entropies, tape } = self.log_probs(policy, temperature);
+        let found = if compare { Some(to_host(&log_probs)?) } else { None };
+        let output = loss.forward_with_entropies(log_probs, entropies, &self.inputs)?;
+        let value = f64::from(output.loss.clone().into_scalar::<f32>());
+        let computed = Computed { metrics: output.metrics, loss: value, log_probs: found };
+        Ok((tape.backward(output.loss, policy), computed))
+    }
+
     fn log_probs(&self, policy: &Policy, temperature: f32) -> TokenLogProbs {
         log_probs(policy, &self.rows, temperature)
     }

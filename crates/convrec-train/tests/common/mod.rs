@@ -119,7 +119,7 @@ pub fn run_observed(
             gradient_checkpointing,
             ..SftConfig::default()
         };
-        let job = SftJob { task: &task, data: &world.pairs, validation };
+        let job = SftJob { task: &task, data: &world.pairs, validation, devices: &[] };
         return train_sft(first, job, &config, options, inputs, observer);
     }
     let config = RlConfig {
@@ -138,7 +138,14 @@ pub fn run_observed(
         "everything" => everything(config),
         _ => config,
     };
-    let job = RlJob { task: &task, samples: &world.samples, validation, gains: vec![], sampler: &mut Local };
+    let job = RlJob {
+        task: &task,
+        samples: &world.samples,
+        validation,
+        gains: vec![],
+        sampler: &mut Local::default(),
+        devices: &[],
+    };
     train_rank_grpo(first, job, &config, options, inputs, observer)
 }
 
