@@ -7,9 +7,10 @@ use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::CatalogItem;
 use convrec_llm::{CompletionsSettings, HttpCompletions, Prompt, Sampled, SampledCompletion, Server, ServerSettings};
-use convrec_policy::{Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions};
+use convrec_policy::{Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::{Sample, Task};
+use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
 use super::{Served, Serving, serve};
@@ -148,9 +149,47 @@ fn a_trainer_gets_the_same_from_one_server_and_from_two() {
     let end = language().end().unwrap();
     assert!(alone.iter().flatten().all(|completion| completion.ended == (completion.tokens.last() == Some(&end))));
     let (prompt, completion) = (&prompts[3], &alone[3][0]);
-    let sequence = convrec_policy::Sequence { prompt, completion: &completion.tokens };
+    let sequence = Sequence { prompt, completion: &completion.tokens };
     let again = policy(1).log_probs(&[sequence], 0.7).log_probs.into_data().try_into_vec::<f32>().unwrap();
     assert!(again.iter().zip(&completion.log_probs).all(|(a, b)| (a - b).abs() < 1e-4));
+}
+
+/// The server draws at another temperature than is trained at: the trainer's expectation comes out all the same.
+#[test]
+fn the_correction_makes_up_for_another_sampler() {
+    const N: usize = 4096;
+    const VOCABULARY: u32 = 262;
+    let (serving, prompt) = (start(1, None, None), [5, 6]);
+    let sampled = Sampled { n: N, max_tokens: 1, ..sampled(language().end().unwrap()) };
+    let drawn = client(&[&serving]).complete(&[Prompt::new(&prompt)], &sampled).remove(0).unwrap();
+    let policy = policy(1);
+    let trainer = |tokens: &[u32]| -> Vec<f64> {
+        let sequences: Vec<Sequence<'_>> =
+            tokens.chunks(1).map(|completion| Sequence { prompt: &prompt, completion }).collect();
+        policy.log_probs(&sequences, 1.0).log_probs.into_data().try_into_vec_as::<f64>().unwrap()
+    };
+    // What is to be estimated: how often a token is drawn that is likelier than most.
+    let all = trainer(&(0..VOCABULARY).collect::<Vec<_>>());
+    let is_likely = |token: u32| all[token as usize] > -f64::from(VOCABULARY).ln();
+    let expected: f64 = (0..VOCABULARY).filter(|token| is_likely(*token)).map(|token| all[token as usize].exp()).sum();
+
+    let tokens: Vec<u32> = drawn.iter().map(|completion| completion.tokens[0]).collect();
+    let old = trainer(&tokens);
+    let advantages = tokens.iter().map(|token| f64::from(is_likely(*token))).collect();
+    let inputs = LossInputs {
+        old_log_probs: Some(old.clone()),
+        sampler_log_probs: Some(drawn.iter().map(|completion| completion.log_probs[0].into()).collect()),
+        ..LossInputs::new([N, 1], vec![true; N], Segments::sequences(N), advantages)
+    };
+    // Without a clip the loss of a token is its weight times the advantage, negative.
+    let estimate = |correction| {
+        let config = LossConfig { clip: Clip::None, correction, ..LossConfig::bnpo() };
+        -config.check().unwrap().evaluate(&old, &inputs).unwrap().loss
+    };
+    let correction = Correction { level: RatioLevel::Token, mode: CorrectionMode::Truncate { at: 1e6 } };
+    let (plain, corrected) = (estimate(None), estimate(Some(correction)));
+    println!("expected {expected:.4}, corrected {corrected:.4}, plain {plain:.4}");
+    assert!((corrected - expected).abs() < 0.03 && (plain - expected).abs() > 0.06);
 }
 
 #[test]
