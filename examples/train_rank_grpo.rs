@@ -1,13 +1,17 @@
 //! Reinforcement learning of a policy from conversations and what was right in them: Rank-GRPO, GRPO or GSPO.
 
+use std::error::Error;
 use std::path::PathBuf;
 
+use burn::module::Module;
 use clap::{Parser, ValueEnum};
+use convrec_catalog::Catalog;
 use convrec_examples::data::read_catalog;
 use convrec_examples::model_folder::{Language, Prompts};
-use convrec_examples::training::{TrainingOptions, read_samples};
-use convrec_examples::{Outcome, device::device, exit, model_folder, settings, show};
-use convrec_train::{Local, Reward, RlConfig, RlJob, Validation, train_rank_grpo};
+use convrec_examples::settings::{set, set_some};
+use convrec_examples::training::{Look, Settings, TrainingOptions, read_samples, train};
+use convrec_examples::{Outcome, device::device, exit, model_folder};
+use convrec_train::{Gain, Local, Reward, RlConfig, RlJob, Unsafe, Validation, train_rank_grpo};
 use rank_grpo::{LengthShaping, LossConfig};
 
 /// Trains a policy by reinforcement learning.
@@ -17,10 +21,13 @@ struct Options {
     training: TrainingOptions,
     /// The model's folder: as `train_sft` leaves it, or a chat model's as it is published.
     #[arg(long)]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// Training conversations, JSON lines.
     #[arg(long)]
-    conversations: PathBuf,
+    conversations: Option<PathBuf>,
+    /// Items that should not be recommended, in a format of catalogs; `[gains]` of the config file gives `safety` a weight.
+    #[arg(long)]
+    unsafe_items: Option<PathBuf>,
     /// The member of the family: what a config file starts from.
     #[arg(long, value_enum, default_value = "rank-grpo")]
     algorithm: Algorithm,
@@ -54,49 +61,90 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let language = Language::load(&options.model)?;
-    let defaults = RlConfig { max_new_tokens: language.format.max_new_tokens, ..defaults(options.algorithm) };
-    let mut config =
-        training.settings(defaults, |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora))?;
-    settings::set(&mut config.prompts_per_step, options.prompts_per_step);
-    settings::set(&mut config.group_size, options.group_size);
-    settings::set(&mut config.updates_per_batch, options.updates_per_batch);
+    let mut settings = training.settings(defaults(options.algorithm), |c| {
+        (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
+    })?;
+    set_some(&mut settings.files.model, &options.model);
+    set_some(&mut settings.files.conversations, &options.conversations);
+    set_some(&mut settings.files.unsafe_items, &options.unsafe_items);
+    let config = &mut settings.training;
+    set(&mut config.prompts_per_step, options.prompts_per_step);
+    set(&mut config.group_size, options.group_size);
+    set(&mut config.updates_per_batch, options.updates_per_batch);
     if let Some(beta) = options.beta {
         let paper = LossConfig::paper().kl.expect("the paper has a KL penalty");
-        config.loss.kl = Some(rank_grpo::Kl { beta, ..config.loss.kl.unwrap_or(paper) });
+        config.loss.kl = Some(rank_grpo::Kl { beta, ..config.loss.kl.clone().unwrap_or(paper) });
     }
-
-    if training.learning_rate_is_open()? && matches!(language.format.prompts, Prompts::Chat(_)) {
-        // A pretrained model: the paper's, or what suits an adapter.
-        config.optimizer.learning_rate = if config.lora.is_some() { 1e-5 } else { 1e-6 };
-    }
-    config.check()?;
+    let model = settings.file("model", &settings.files.model)?.to_path_buf();
+    let language = Language::load(&model)?;
+    let open = |flag: bool, path: &[&str]| !flag && !settings.is_given(path);
+    let max_new_tokens = open(false, &["max_new_tokens"]).then_some(language.format.max_new_tokens);
+    let pretrained = matches!(language.format.prompts, Prompts::Chat(_));
+    // A pretrained model: the paper's, or what suits an adapter.
+    let usual = if settings.training.lora.is_some() { 1e-5 } else { 1e-6 };
+    let is_open = open(training.learning_rate.is_some(), &["optimizer", "learning_rate"]);
+    let learning_rate = (pretrained && is_open).then_some(usual);
+    set(&mut settings.training.max_new_tokens, max_new_tokens);
+    set(&mut settings.training.optimizer.learning_rate, learning_rate);
+    settings.training.check()?;
+    settings.run.watch.doctor.check()?;
+    settings.training = settings.training.printable();
     if training.print_config {
-        print!("{}", toml::to_string(&config.printable())?);
+        print!("{}", settings.to_toml()?);
         return Ok(());
     }
-    let task = language.task(read_catalog(&training.catalog)?, training.free)?;
-    let (policy, _) = model_folder::load(&options.model, &device()?.autodiff())?;
-    let train = read_samples(&task, &options.conversations)?;
-    let validation = training.validation(&task)?;
+    let (config, files) = (&settings.training, &settings.files);
+    let catalog_file = settings.file("catalog", &files.catalog)?;
+    let conversations_file = settings.file("conversations", &files.conversations)?;
+    if !training.dry_run {
+        settings.folder()?;
+    }
 
-    let mut inputs = model_folder::hashes(&[
-        ("the catalog", &training.catalog),
-        ("the conversations file", &options.conversations),
-    ])?;
-    inputs.insert("the model's weights".into(), model_folder::weights_hash(&options.model)?);
+    let task = language.task(read_catalog(catalog_file)?, files.free)?;
+    let gains = safety(&settings, task.catalog())?;
+    let (policy, _) = model_folder::load(&model, &device()?.autodiff())?;
+    let samples = read_samples(&task, conversations_file)?;
+    let validation = settings.validation(&task)?;
+
+    let mut inputs =
+        model_folder::hashes(&[("the catalog", catalog_file), ("the conversations file", conversations_file)])?;
+    if let Some(path) = &files.unsafe_items {
+        inputs.extend(model_folder::hashes(&[("the unsafe items", path)])?);
+    }
+    inputs.insert("the model's weights".into(), model_folder::weights_hash(&model)?);
     inputs.extend(language.hashes()?);
+    let facts = [
+        ("parameters", policy.num_params().to_string()),
+        ("samples", samples.len().to_string()),
+        ("completions a step", (config.prompts_per_step * config.group_size).to_string()),
+    ];
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
-    let job = RlJob { task: &task, samples: &train, validation, gains: vec![], sampler: &mut Local };
-    let bar = show::bar("RL", config.steps);
-    let policy = train_rank_grpo(policy, job, &config, &training.run(), inputs, &mut |record| {
-        show::step(&bar, record, &["dcg", "entropy", "items", "in_catalog"]);
-        show::evaluation(&bar, record);
+    let job = RlJob { task: &task, samples: &samples, validation, gains, sampler: &mut Local };
+    let look = Look { name: "RL", fields: &["reward", "kl", "entropy", "signal"], steps: config.steps };
+    let trained = train(training, &settings, look, &facts, |run, observer| {
+        train_rank_grpo(policy, job, config, run, inputs, observer)
     })?;
-    bar.finish();
-    model_folder::save(&training.out, &policy, &language)?;
-    println!("the model is in {}", training.out.display());
+    let Some(policy) = trained else { return Ok(()) };
+    model_folder::save(settings.folder()?, &policy, &language)?;
+    println!("the model is in {}", settings.folder()?.display());
     Ok(())
+}
+
+/// The gain `safety`, where there is a list of unsafe items.
+fn safety(settings: &Settings<RlConfig>, catalog: &Catalog) -> Result<Vec<Box<dyn Gain>>, Box<dyn Error>> {
+    let Some(path) = &settings.files.unsafe_items else { return Ok(vec![]) };
+    if !settings.training.gains.contains_key("safety") {
+        return Err(
+            "there are unsafe items, but nothing rewards their absence: set `safety = 1.0` under `[gains]`".into()
+        );
+    }
+    let listed = read_catalog(path)?;
+    let missing = listed.iter().find(|(_, item)| catalog.find(&item.item()).is_none());
+    if let Some((_, item)) = missing {
+        return Err(format!("{}: \"{}\" is not in the catalog", path.display(), item.item()).into());
+    }
+    let ids = listed.iter().filter_map(|(_, item)| catalog.find(&item.item())).collect();
+    Ok(vec![Box::new(Unsafe(ids))])
 }
 
 fn defaults(algorithm: Algorithm) -> RlConfig {

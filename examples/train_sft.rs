@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::Catalog;
-use convrec_core::Demonstration;
 use convrec_core::hash::sha256;
+use convrec_core::{CatalogItem, Demonstration};
 use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
-use convrec_examples::training::TrainingOptions;
-use convrec_examples::{Outcome, device::device, exit, show};
+use convrec_examples::settings::set_some;
+use convrec_examples::training::{Look, TrainingOptions, train};
+use convrec_examples::{Outcome, device::device, exit};
 use convrec_policy::{ModelConfig, Policy};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
+use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -23,14 +24,21 @@ struct Options {
     training: TrainingOptions,
     /// Demonstrations, JSON lines.
     #[arg(long)]
-    demonstrations: PathBuf,
+    demonstrations: Option<PathBuf>,
+    /// Learn the distribution over what a constrained list lets be written: every demonstration must be a list of so many
+    /// different unseen items of the catalog.
+    #[arg(long, conflicts_with = "free")]
+    constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
     /// of the shape below is trained from nothing.
-    #[arg(long, conflicts_with_all = ["vocabulary", "width", "layers", "heads"])]
+    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "width", "layers", "heads"])]
     model: Option<PathBuf>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
     vocabulary: usize,
+    /// Makes every line of the catalog one token more.
+    #[arg(long)]
+    title_tokens: bool,
     /// Width of the decoder.
     #[arg(long, default_value_t = 256)]
     width: usize,
@@ -48,28 +56,40 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut config = training.settings(defaults(options.model.is_some()), |c| {
+    let mut settings = training.settings(defaults(options.model.is_some()), |c| {
         (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
     })?;
+    set_some(&mut settings.files.demonstrations, &options.demonstrations);
+    set_some(&mut settings.files.model, &options.model);
+    let config = &mut settings.training;
+    config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }
     config.check()?;
+    settings.run.watch.doctor.check()?;
     if training.print_config {
-        print!("{}", toml::to_string(&config)?);
+        print!("{}", settings.to_toml()?);
         return Ok(());
     }
+    let (config, files) = (&settings.training, &settings.files);
+    let catalog_file = settings.file("catalog", &files.catalog)?;
+    let demonstrations_file = settings.file("demonstrations", &files.demonstrations)?;
+    let model = files.model.is_some().then(|| settings.file("model", &files.model)).transpose()?;
+    if !training.dry_run {
+        settings.folder()?;
+    }
 
-    let catalog = read_catalog(&training.catalog)?;
-    let demonstrations = read_demonstrations(&options.demonstrations)?;
+    let catalog = read_catalog(catalog_file)?;
+    let demonstrations = read_demonstrations(demonstrations_file)?;
     let device = device()?.autodiff();
-    let (start, mut language) = match &options.model {
+    let (start, mut language) = match model {
         Some(folder) => {
             let (policy, language) = model_folder::load(folder, &device)?;
             (Some(policy), language)
         }
         None => {
-            let tokenizer = train_tokenizer(&catalog, &demonstrations, options.vocabulary)?;
+            let tokenizer = train_tokenizer(&catalog, &demonstrations, options)?;
             let prompts = Prompts::Marked(PromptFormat::default());
             (None, Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
         }
@@ -78,10 +98,10 @@ fn run(options: &Options) -> Outcome {
         language.format.list().years = Years::Optional;
     }
     language.format.n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
-    let task = language.task(catalog, training.free)?;
+    let task = language.task(catalog, files.free)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     language.format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
-    let samples = training.validation(&task)?;
+    let samples = settings.validation(&task)?;
 
     let policy = match start {
         Some(policy) => policy,
@@ -92,31 +112,29 @@ fn run(options: &Options) -> Outcome {
             Policy::new(&shape, config.seed, &device)?
         }
     };
-    println!(
-        "{} parameters, {} demonstrations, {} tokens in the vocabulary",
-        policy.num_params(),
-        pairs.len(),
-        language.tokenizer.vocab_size()
-    );
-    let mut inputs = model_folder::hashes(&[
-        ("the catalog", &training.catalog),
-        ("the demonstrations file", &options.demonstrations),
-    ])?;
+    let mut inputs =
+        model_folder::hashes(&[("the catalog", catalog_file), ("the demonstrations file", demonstrations_file)])?;
     // What else a checkpoint depends on: with other flags these are others.
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
-    if let Some(folder) = &options.model {
+    if let Some(folder) = model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
+    let facts = [
+        ("parameters", policy.num_params().to_string()),
+        ("demonstrations", pairs.len().to_string()),
+        ("tokens in the vocabulary", language.tokenizer.vocab_size().to_string()),
+    ];
+    println!("{}", facts.each_ref().map(|(name, value)| format!("{value} {name}")).join(", "));
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
-    let bar = show::bar("SFT", config.steps);
-    let policy = train_sft(policy, &pairs, &validation, &config, &training.run(), inputs, &mut |record| {
-        show::step(&bar, record, &["loss", "grad_norm"]);
-        show::evaluation(&bar, record);
+    let job = SftJob { task: &task, data: &pairs, validation };
+    let look = Look { name: "SFT", fields: &["loss", "grad_norm"], steps: config.steps };
+    let trained = train(training, &settings, look, &facts, |run, observer| {
+        train_sft(policy, job, config, run, inputs, observer)
     })?;
-    bar.finish();
-    model_folder::save(&training.out, &policy, &language)?;
-    println!("the model is in {}", training.out.display());
+    let Some(policy) = trained else { return Ok(()) };
+    model_folder::save(settings.folder()?, &policy, &language)?;
+    println!("the model is in {}", settings.folder()?.display());
     Ok(())
 }
 
@@ -149,11 +167,14 @@ fn defaults(pretrained: bool) -> SftConfig {
 fn train_tokenizer(
     catalog: &Catalog,
     demonstrations: &[Demonstration],
-    vocabulary: usize,
+    options: &Options,
 ) -> Result<TextTokenizer, Box<dyn std::error::Error>> {
     let examples = || demonstrations.iter().map(|demonstration| &demonstration.example);
     let mut corpus: Vec<String> = catalog.iter().map(|(_, item)| format!("{}\n", item.item())).collect();
     corpus.extend(examples().flat_map(|x| x.seen.iter().chain(&x.groundtruth)).map(|item| format!("{item}\n")));
     corpus.extend(examples().filter_map(|x| x.dialog.last()).map(|turn| turn.content.clone()));
-    Ok(TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: vocabulary, ..TrainConfig::default() })?)
+    let line = |item: &CatalogItem| ListFormat::default().line(0, &item.item());
+    let lines = catalog.iter().filter(|_| options.title_tokens).map(|(_, item)| line(item)).collect();
+    let config = TrainConfig { vocab_size: options.vocabulary, lines, ..TrainConfig::default() };
+    Ok(TextTokenizer::train(corpus.iter(), &config)?)
 }

@@ -195,6 +195,6 @@ impl Output<'_> {
             }
             report.lists(&lists);
         }
-        report.write(&self.beside("report.html"))
+        Ok(report.write(&self.beside("report.html"))?)
     }
 }

@@ -15,8 +15,8 @@ use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, Task, TokenPair,
-    Validation, train_rank_grpo, train_sft,
+    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, SftJob, StepView,
+    Task, TokenPair, Validation, train_rank_grpo, train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -178,9 +178,10 @@ fn supervise(
         SftConfig { steps: plan.sft_steps, batch_size: 16, micro_batch: 16, seed, optimizer, ..SftConfig::default() };
     let bar = show::bar("SFT", config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
-    let policy = train_sft(policy, pairs, &unwatched(task), &config, &run, BTreeMap::new(), &mut |record| {
-        show::step(&bar, record, &["loss"]);
-        log.push(record.clone());
+    let job = SftJob { task, data: pairs, validation: unwatched(task) };
+    let policy = train_sft(policy, job, &config, &run, BTreeMap::new(), &mut |view: &StepView<'_>| {
+        show::step(&bar, view, &["loss"]);
+        log.push(view.record.clone());
     })?;
     bar.finish();
     Ok((policy, log))
@@ -214,9 +215,9 @@ fn reinforce(
 ) -> Result<(Policy, Vec<Record>), Box<dyn Error>> {
     let bar = show::bar(name, config.steps);
     let (mut log, run) = (Vec::new(), RunOptions::default());
-    let mut observe = |record: &Record| {
-        show::step(&bar, record, &["dcg", "kl", "entropy", "items"]);
-        log.push(record.clone());
+    let mut observe = |view: &StepView<'_>| {
+        show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
+        log.push(view.record.clone());
     };
     let job = RlJob { task, samples: train, validation: unwatched(task), gains: vec![], sampler: &mut Local };
     let policy = train_rank_grpo(policy, job, config, &run, BTreeMap::new(), &mut observe)?;

@@ -5,13 +5,15 @@ pub mod device;
 pub mod judging;
 pub mod mentions;
 pub mod model_folder;
-pub mod report;
+pub mod plan;
 pub mod serve;
 pub mod services;
 pub mod settings;
 pub mod show;
 pub mod steps;
 pub mod training;
+
+pub use convrec_watch::report;
 
 /// What an example's work comes to.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -254,7 +254,7 @@ mod tests {
 
     fn tokenizer(special_tokens: &[&str]) -> TextTokenizer {
         let special_tokens: Vec<String> = special_tokens.iter().map(|token| token.to_string()).collect();
-        let config = TrainConfig { vocab_size: 256 + special_tokens.len(), special_tokens };
+        let config = TrainConfig { vocab_size: 256 + special_tokens.len(), special_tokens, ..TrainConfig::default() };
         TextTokenizer::train(["a"].iter(), &config).unwrap()
     }
 

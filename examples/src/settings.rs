@@ -15,11 +15,53 @@ use serde_json::{Map, Value};
 /// When the file cannot be read or a field is wrong: the error names the file, and the line or the field.
 pub fn read<T: DeserializeOwned + Serialize>(path: Option<&Path>, defaults: T) -> Result<T, Box<dyn Error>> {
     let Some(path) = path else { return Ok(defaults) };
-    let file: toml::Table = toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    over(path, "", defaults, table(path)?)
+}
+
+/// As [`read`], of a file whose tables of these names are settings of their own; and what the file said.
+///
+/// # Errors
+/// As there.
+pub fn read_parts<T, A, B>(
+    path: Option<&Path>,
+    defaults: T,
+    (first, a): (&str, A),
+    (second, b): (&str, B),
+) -> Result<((T, A, B), toml::Table), Box<dyn Error>>
+where
+    T: DeserializeOwned + Serialize,
+    A: DeserializeOwned + Serialize,
+    B: DeserializeOwned + Serialize,
+{
+    let Some(path) = path else { return Ok(((defaults, a, b), toml::Table::new())) };
+    let given = table(path)?;
+    let mut rest = given.clone();
+    let mut part = |name: &str| match rest.remove(name) {
+        None => Ok(toml::Table::new()),
+        Some(toml::Value::Table(part)) => Ok(part),
+        Some(_) => Err(format!("{}, field `{name}`: expected a table, `[{name}]`", path.display())),
+    };
+    let (of_a, of_b) = (part(first)?, part(second)?);
+    let parts = (over(path, "", defaults, rest)?, over(path, first, a, of_a)?, over(path, second, b, of_b)?);
+    Ok((parts, given))
+}
+
+fn table(path: &Path) -> Result<toml::Table, Box<dyn Error>> {
+    toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+/// `defaults`, and over them what the table called `name` of the file says.
+fn over<T: DeserializeOwned + Serialize>(
+    path: &Path,
+    name: &str,
+    defaults: T,
+    table: toml::Table,
+) -> Result<T, Box<dyn Error>> {
     let mut settings = serde_json::to_value(defaults)?;
-    merge(&mut settings, serde_json::to_value(file)?);
+    merge(&mut settings, serde_json::to_value(table)?);
+    let dot = if name.is_empty() { "" } else { "." };
     serde_path_to_error::deserialize(settings)
-        .map_err(|e| format!("{}, field `{}`: {}", path.display(), e.path(), e.inner()).into())
+        .map_err(|e| format!("{}, field `{name}{dot}{}`: {}", path.display(), e.path(), e.inner()).into())
 }
 
 fn merge(settings: &mut Value, over: Value) {
@@ -37,6 +79,13 @@ fn merge(settings: &mut Value, over: Value) {
 fn is_choice(settings: &Value, over: &Map<String, Value>) -> bool {
     let one = |map: &Map<String, Value>| map.keys().next().filter(|_| map.len() == 1).cloned();
     settings.as_object().and_then(one).zip(one(over)).is_some_and(|(old, new)| old != new)
+}
+
+/// Replaces an optional `field` where a flag was given.
+pub fn set_some<T: Clone>(field: &mut Option<T>, flag: &Option<T>) {
+    if flag.is_some() {
+        field.clone_from(flag);
+    }
 }
 
 /// Replaces `field` where a flag was given.

@@ -3,11 +3,10 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use comfy_table::{CellAlignment, presets};
 use convrec_cloning::{Progress, Stage};
-use convrec_train::Record;
+use convrec_train::{Record, StepView};
+pub use convrec_watch::report::Table;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
-use serde::Serialize;
 
 /// A progress bar with rate, time left and a message.
 ///
@@ -30,10 +29,12 @@ pub fn spinner(name: &str) -> ProgressBar {
     ProgressBar::new_spinner().with_style(style).with_prefix(name.to_string())
 }
 
-/// Moves a bar to a record's step and shows some numbers of its record.
-pub fn step(bar: &ProgressBar, record: &Record, names: &[&str]) {
+/// Moves a bar to a step and shows its tokens per second and some numbers of its record.
+pub fn step(bar: &ProgressBar, view: &StepView<'_>, names: &[&str]) {
+    let record = view.record;
     let number = |name: &&str| record.get(*name).and_then(|value| value.as_f64()).map(|x| format!("{name} {x:.3}"));
-    bar.set_message(names.iter().filter_map(number).collect::<Vec<_>>().join("  "));
+    let rate = format!("{:.0} tokens/s", view.timing.tokens as f64 / view.timing.seconds.max(1e-9));
+    bar.set_message(std::iter::once(rate).chain(names.iter().filter_map(number)).collect::<Vec<_>>().join("  "));
     let done = record.get("step").and_then(|step| step.as_u64()).unwrap_or(bar.position() + 1);
     let resumed = done > bar.position() + 1;
     bar.set_position(done);
@@ -94,32 +95,5 @@ impl Stages {
     /// Ends the bars.
     pub fn finish(&self) {
         self.bars.iter().filter_map(OnceLock::get).for_each(|bar| bar.abandon());
-    }
-}
-
-/// A table: a name and numbers in each row.
-#[derive(Debug, Clone, Serialize)]
-pub struct Table {
-    heading: Vec<String>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    /// A table without rows.
-    pub fn new<S: Into<String>>(heading: impl IntoIterator<Item = S>) -> Self {
-        Self { heading: heading.into_iter().map(Into::into).collect(), rows: vec![] }
-    }
-
-    /// Adds a row.
-    pub fn row(&mut self, name: &str, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(std::iter::once(name.to_string()).chain(cells).collect());
-    }
-
-    /// The table as text, in Markdown.
-    pub fn print(&self) -> String {
-        let mut table = comfy_table::Table::new();
-        table.load_style(presets::ASCII_MARKDOWN).set_header(&self.heading).add_rows(&self.rows);
-        table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-        table.to_string()
     }
 }

@@ -1,33 +1,35 @@
-//! What the training binaries ask for alike: files, seed, checkpoints, evaluation while training.
+//! What the training binaries ask for alike: files, the run, checkpoints, evaluation while training.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use convrec_core::Example;
-use convrec_policy::{LoraConfig, Projection};
-use convrec_train::{RunOptions, Sample, Task};
-use serde::Serialize;
+use convrec_core::files::write_atomic;
+use convrec_policy::{LoraConfig, Policy, Projection};
+use convrec_train::{Observer, RunOptions, Sample, StepView, Stop, Task, TrainError};
+use convrec_watch::tui::{Board, Screen};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::data::read_examples;
-use crate::settings;
+use crate::{Paused, plan, settings, show};
 
 /// Options of every training run.
 #[derive(Debug, Args)]
 pub struct TrainingOptions {
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
-    pub catalog: PathBuf,
+    pub catalog: Option<PathBuf>,
     /// Conversations to evaluate on while training, JSON lines.
     #[arg(long)]
     pub validation: Option<PathBuf>,
-    /// At most so many of them, evenly spread.
-    #[arg(long, default_value_t = 300, value_parser = at_least_one)]
-    pub validation_samples: usize,
-    /// The run's folder: log, checkpoints, and at the end the trained model.
+    /// At most so many of them, evenly spread. [default: 300]
+    #[arg(long, value_parser = at_least_one)]
+    pub validation_samples: Option<usize>,
+    /// The run's folder: log, completions, checkpoints, and at the end the trained model.
     #[arg(long)]
-    pub out: PathBuf,
+    pub out: Option<PathBuf>,
     /// Go on from the newest checkpoint in the folder; begin where there is none.
     #[arg(long)]
     pub resume: bool,
@@ -35,13 +37,25 @@ pub struct TrainingOptions {
     /// catalog items can be written.
     #[arg(long)]
     pub free: bool,
-    /// Settings of the training, TOML: what it leaves out keeps its default, and flags go before it. `bf16` and
-    /// `gradient_checkpointing` are among them, for GPUs and for little memory.
+    /// All settings, TOML, as `--print-config` writes them: what the file leaves out keeps its default, and flags go before
+    /// it.
     #[arg(long)]
     pub config: Option<PathBuf>,
     /// Print all settings as TOML, with what the config file and the flags say, and do nothing else.
     #[arg(long)]
     pub print_config: bool,
+    /// Load everything, take three steps in memory, and print what the run would take: tokens, time, memory, disk.
+    #[arg(long, conflicts_with = "print_config")]
+    pub dry_run: bool,
+    /// A full-screen view of the run in place of a progress bar; q leaves it.
+    #[arg(long)]
+    pub view: bool,
+    /// Write event files for TensorBoard into the folder.
+    #[arg(long)]
+    pub tensorboard: bool,
+    /// Stop after so many steps, with a checkpoint; `--resume` goes on.
+    #[arg(long, value_parser = at_least_one)]
+    pub stop_after: Option<usize>,
     /// Steps: updates of SFT, batches of rollouts of RL.
     #[arg(long)]
     pub steps: Option<usize>,
@@ -61,13 +75,53 @@ pub struct TrainingOptions {
     /// The projections with an adapter: some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.
     #[arg(long, value_delimiter = ',')]
     pub lora_targets: Option<Vec<Projection>>,
-    /// Steps between evaluations; 0 is never.
-    #[arg(long, default_value_t = 100)]
-    pub evaluate_every: usize,
-    /// Steps between checkpoints; 0 is only at the end.
-    #[arg(long, default_value_t = 100)]
-    pub checkpoint_every: usize,
+    /// Steps between evaluations; 0 is never. [default: 100]
+    #[arg(long)]
+    pub evaluate_every: Option<usize>,
+    /// Steps between checkpoints; 0 is only at the end. [default: 100]
+    #[arg(long)]
+    pub checkpoint_every: Option<usize>,
 }
+
+/// What a run reads, `[files]` in a config file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// The catalog.
+    pub catalog: Option<PathBuf>,
+    /// The model's folder.
+    pub model: Option<PathBuf>,
+    /// Demonstrations (SFT).
+    pub demonstrations: Option<PathBuf>,
+    /// Conversations to train on (RL).
+    pub conversations: Option<PathBuf>,
+    /// Conversations to evaluate on.
+    pub validation: Option<PathBuf>,
+    /// At most so many of them.
+    pub validation_samples: usize,
+    /// Items that should not be recommended (RL).
+    pub unsafe_items: Option<PathBuf>,
+    /// Whether lists are free.
+    pub free: bool,
+}
+
+/// All settings of a run: one TOML file, the training's own fields at its top.
+#[derive(Debug, Clone, Serialize)]
+pub struct Settings<T> {
+    /// The training's.
+    #[serde(flatten)]
+    pub training: T,
+    /// What is read.
+    pub files: Files,
+    /// Where and how often is written, and when the doctor stops it.
+    pub run: RunOptions,
+    /// What the config file alone said.
+    #[serde(skip)]
+    given: toml::Table,
+}
+
+/// The fields that flags of every training set: steps, learning rate, seed and adapter.
+pub type Common<'a> = (&'a mut usize, &'a mut f64, &'a mut u64, &'a mut Option<LoraConfig>);
 
 impl TrainingOptions {
     /// The settings: `defaults`, what the config file says, what the flags say. `common` names the fields of the flags.
@@ -77,10 +131,15 @@ impl TrainingOptions {
     pub fn settings<T: DeserializeOwned + Serialize>(
         &self,
         defaults: T,
-        common: impl FnOnce(&mut T) -> (&mut usize, &mut f64, &mut u64, &mut Option<LoraConfig>),
-    ) -> Result<T, Box<dyn Error>> {
-        let mut config = settings::read(self.config.as_deref(), defaults)?;
-        let (steps, learning_rate, seed, lora) = common(&mut config);
+        common: impl FnOnce(&mut T) -> Common<'_>,
+    ) -> Result<Settings<T>, Box<dyn Error>> {
+        let run =
+            RunOptions { checkpoint_every: 100, keep_checkpoints: 2, evaluate_every: 100, ..RunOptions::default() };
+        let files = Files { validation_samples: 300, ..Files::default() };
+        let ((training, files, run), given) =
+            settings::read_parts(self.config.as_deref(), defaults, ("files", files), ("run", run))?;
+        let mut settings = Settings { training, files, run, given };
+        let (steps, learning_rate, seed, lora) = common(&mut settings.training);
         settings::set(steps, self.steps);
         settings::set(learning_rate, self.learning_rate);
         settings::set(seed, self.seed);
@@ -90,40 +149,140 @@ impl TrainingOptions {
             settings::set(&mut lora.alpha, self.lora_alpha);
             settings::set(&mut lora.targets, self.lora_targets.clone());
         }
-        Ok(config)
+        self.set_files(&mut settings.files);
+        self.set_run(&mut settings.run);
+        Ok(settings)
     }
 
-    /// Whether neither a flag nor the config file says what the learning rate is.
+    fn set_files(&self, files: &mut Files) {
+        settings::set_some(&mut files.catalog, &self.catalog);
+        settings::set_some(&mut files.validation, &self.validation);
+        settings::set(&mut files.validation_samples, self.validation_samples);
+        files.free |= self.free;
+    }
+
+    fn set_run(&self, run: &mut RunOptions) {
+        settings::set_some(&mut run.folder, &self.out);
+        settings::set(&mut run.evaluate_every, self.evaluate_every);
+        settings::set(&mut run.checkpoint_every, self.checkpoint_every);
+        settings::set_some(&mut run.stop_after, &self.stop_after);
+        run.resume |= self.resume;
+        run.watch.tensorboard |= self.tensorboard;
+    }
+}
+
+impl<T: Serialize> Settings<T> {
+    /// A file of `[files]` that must be named.
     ///
     /// # Errors
-    /// When the config file cannot be read.
-    pub fn learning_rate_is_open(&self) -> Result<bool, Box<dyn Error>> {
-        let Some(path) = &self.config else { return Ok(self.learning_rate.is_none()) };
-        let file: toml::Table = toml::from_str(&convrec_core::files::read_text(path)?)?;
-        let set = file.get("optimizer").and_then(|table| table.get("learning_rate")).is_some();
-        Ok(self.learning_rate.is_none() && !set)
+    /// When neither the flag nor the config file names one that is there.
+    pub fn file<'a>(&self, name: &str, path: &'a Option<PathBuf>) -> Result<&'a Path, String> {
+        let flag = name.replace('_', "-");
+        let path = path.as_deref().ok_or_else(|| {
+            format!("no {name}: expected --{flag} FILE, or `{name}` under `[files]` of the config file")
+        })?;
+        if path.exists() { Ok(path) } else { Err(format!("--{flag} {}: there is no such file", path.display())) }
     }
 
-    /// Where and how often the run writes. Two checkpoints are kept.
-    pub fn run(&self) -> RunOptions {
-        RunOptions {
-            folder: Some(self.out.clone()),
-            resume: self.resume,
-            checkpoint_every: self.checkpoint_every,
-            keep_checkpoints: 2,
-            evaluate_every: self.evaluate_every,
-        }
+    /// The run's folder.
+    ///
+    /// # Errors
+    /// When neither the flag nor the config file names one.
+    pub fn folder(&self) -> Result<&Path, String> {
+        let named = self.run.folder.as_deref();
+        named.ok_or_else(|| "no folder for the run: expected --out FOLDER, or `folder` under `[run]`".into())
     }
 
-    /// The samples to evaluate on.
+    /// Whether the config file sets the field at this path.
+    pub fn is_given(&self, path: &[&str]) -> bool {
+        let inner = |table: Option<&toml::Value>, name: &&str| table?.get(*name).cloned();
+        let first = path.first().and_then(|name| self.given.get(*name)).cloned();
+        path.iter().skip(1).fold(first, |table, name| inner(table.as_ref(), name)).is_some()
+    }
+
+    /// As a TOML file.
+    ///
+    /// # Errors
+    /// When a setting cannot be written as TOML.
+    pub fn to_toml(&self) -> Result<String, Box<dyn Error>> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The validation samples.
     ///
     /// # Errors
     /// When the file cannot be read or a sample does not fit the task.
     pub fn validation(&self, task: &Task) -> Result<Vec<Sample>, Box<dyn Error>> {
-        let Some(path) = &self.validation else { return Ok(vec![]) };
+        let Some(path) = &self.files.validation else { return Ok(vec![]) };
         let samples = read_samples(task, path)?;
-        let stride = samples.len().div_ceil(self.validation_samples).max(1);
+        let stride = samples.len().div_ceil(self.files.validation_samples.max(1)).max(1);
         Ok(samples.into_iter().step_by(stride).collect())
+    }
+}
+
+/// What a person sees of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// Of the progress bar.
+    pub name: &'a str,
+    /// The record's fields in it: the numbers that matter.
+    pub fields: &'a [&'a str],
+    /// Steps in all.
+    pub steps: usize,
+}
+
+/// Trains as the options ask: for real, with its settings kept in the folder and an end by Ctrl-C that loses nothing, or dry,
+/// where nothing is returned. `facts` is what a plan begins with.
+///
+/// # Errors
+/// When training fails or is stopped.
+pub fn train<T: Serialize>(
+    options: &TrainingOptions,
+    settings: &Settings<T>,
+    look: Look<'_>,
+    facts: &[(&str, String)],
+    train: impl FnOnce(&RunOptions, &mut dyn Observer) -> Result<Policy, TrainError>,
+) -> Result<Option<Policy>, Box<dyn Error>> {
+    if options.dry_run {
+        plan::print(&settings.run, look.steps, facts, train)?;
+        return Ok(None);
+    }
+    let folder = settings.folder()?;
+    crate::check_folder(folder)?;
+    let stop = Stop::default();
+    let run = RunOptions { stop: stop.clone(), ..settings.run.clone() };
+    // Twice ends at once.
+    ctrlc::set_handler(move || {
+        if stop.ask() {
+            std::process::exit(130)
+        }
+    })?;
+    if !convrec_watch::log::exists(folder)? {
+        let text = settings.to_toml()?;
+        write_atomic(folder.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
+    }
+    let screen = match options.view {
+        true => Screen::open(Board::new(look.name, run.watch.doctor.clone())?)?,
+        false => None,
+    };
+    let trained = match screen {
+        Some(mut screen) => train(&run, &mut screen),
+        None => {
+            let bar = show::bar(look.name, look.steps);
+            let trained = train(&run, &mut |view: &StepView<'_>| {
+                show::step(&bar, view, look.fields);
+                show::evaluation(&bar, view.record);
+            });
+            bar.abandon();
+            trained
+        }
+    };
+    match trained {
+        Ok(policy) => Ok(Some(policy)),
+        Err(stopped @ TrainError::Stopped { .. }) => {
+            Err(Paused(format!("{stopped}: the same command with --resume")).into())
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -228,7 +228,6 @@ fn rows_of(weight: Tensor<2>, tokens: &[u32]) -> Tensor<2> {
 
 fn log_probs_of(logits: Tensor<2>, targets: Tensor<1, Int>) -> (Tensor<1>, Tensor<1>) {
     let all = activation::log_softmax(logits, 1);
-    let entropies = all.clone().detach();
-    let entropies = (entropies.clone().exp() * entropies).sum_dim(1).neg();
+    let entropies = (all.clone().exp() * all.clone()).sum_dim(1).neg();
     (all.gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1), entropies.squeeze_dim(1))
 }

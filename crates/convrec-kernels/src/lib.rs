@@ -259,9 +259,7 @@ fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
 }
 
 /// Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, and the entropies of these
-/// distributions, in nats.
-///
-/// The entropies carry no gradients.
+/// distributions, in nats; both with gradients.
 ///
 /// # Shapes
 /// hidden `[M, D]`, weight `[V, D]` (the output layer), targets `[M]`; to `([M], [M])`.

@@ -50,6 +50,7 @@ mod at_fixed_shapes {
     );
     agree!(attention_both_ways: (&[2], 1, 4), (&[64, 65, 0, 130], 4, 16), (&[9, 200, 3], 3, 32));
     agree!(token_log_probs_within: (1, 1, 1), (2, 700, 16), (30, 90, 7), (90, 513, 32));
+    agree!(token_log_probs_alone: (1, 1, 1), (3, 512, 8), (130, 513, 32));
     agree!(token_log_probs: (1, 1, 1), (1, 700, 16), (3, 512, 8), (130, 513, 32), (300, 2000, 48));
 }
 

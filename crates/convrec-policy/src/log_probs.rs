@@ -20,7 +20,7 @@ pub struct Sequence<'a> {
 pub struct TokenLogProbs {
     /// Natural logarithms, with gradients where the policy has them.
     pub log_probs: Tensor<2>,
-    /// Entropy of the distribution that each token was drawn from, in nats, without gradients.
+    /// Entropy of the distribution that each token was drawn from, in nats, likewise: for a bonus.
     pub entropies: Tensor<2>,
     /// The way from a loss back to the weights.
     pub tape: Tape,

@@ -30,8 +30,9 @@ pub(crate) struct Head {
 struct Kept {
     body: Body,
     head: Head,
-    /// What the head gave, `[M]`: where the tape of the loss begins.
+    /// What the head gave, `[M]` each: where the tape of the loss begins.
     log_probs: Tensor<1>,
+    entropies: Tensor<1>,
 }
 
 /// Where the head's hidden states, before the final norm, came from.
@@ -92,17 +93,17 @@ impl Tape {
         Self(None)
     }
 
-    /// The gradients of a loss of [`TokenLogProbs::log_probs`](crate::TokenLogProbs), of all weights of the policy that
+    /// The gradients of a loss of [`TokenLogProbs`](crate::TokenLogProbs), of all weights of the policy that
     /// computed them. None where the loss depends on no weight.
     pub fn backward(self, loss: Tensor<1>, policy: &Policy) -> GradientsParams {
         if !loss.is_tracked() {
             return GradientsParams::new(); // of tokens without a choice only
         }
         let gradients = loss.backward();
-        let Some(Kept { body, head, log_probs }) = self.0 else {
+        let Some(Kept { body, head, log_probs, entropies }) = self.0 else {
             return GradientsParams::from_grads(gradients, policy);
         };
-        let Some(of_log_probs) = log_probs.grad(&gradients) else { return GradientsParams::new() };
+        let of_head = [log_probs.grad(&gradients), entropies.grad(&gradients)];
         let mut sum = GradientsAccumulator::new();
         let last = match &body {
             Body::Taped(last) => last.clone().inner(),
@@ -112,9 +113,12 @@ impl Tape {
         for places in head.parts(policy) {
             let input = last.clone().autodiff().require_grad();
             let hidden = head.read(policy.normalise(input.clone()), places.clone());
-            let (log_probs, _) = head.part(policy, hidden, places.clone());
-            let of_part = of_log_probs.clone().slice([places]).autodiff();
-            let gradients = (log_probs * of_part).sum().backward();
+            let (log_probs, entropies) = head.part(policy, hidden, places.clone());
+            let terms = [log_probs, entropies].into_iter().zip(&of_head).filter_map(|(values, slopes)| {
+                Some((values * slopes.clone()?.slice([places.clone()]).autodiff()).sum())
+            });
+            let Some(loss) = terms.reduce(|a, b| a + b) else { return GradientsParams::new() };
+            let gradients = loss.backward();
             slope = slope + input.grad(&gradients).expect("log-probabilities depend on the hidden states");
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
@@ -178,7 +182,8 @@ impl Policy {
         };
         let (log_probs, entropies) = head.all(&frozen, &frozen.normalise(last), parts);
         let log_probs = log_probs.autodiff().require_grad();
-        let tape = Tape(Some(Kept { body, head, log_probs: log_probs.clone() }));
-        (log_probs, entropies.autodiff(), tape)
+        let entropies = entropies.autodiff().require_grad();
+        let tape = Tape(Some(Kept { body, head, log_probs: log_probs.clone(), entropies: entropies.clone() }));
+        (log_probs, entropies, tape)
     }
 }

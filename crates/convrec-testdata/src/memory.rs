@@ -39,3 +39,8 @@ pub fn held<T>(f: impl FnOnce() -> T) -> (T, usize) {
     let made = f();
     (made, HELD.load(Ordering::Relaxed) - before)
 }
+
+/// The bytes that are held now.
+pub fn now() -> usize {
+    HELD.load(Ordering::Relaxed)
+}

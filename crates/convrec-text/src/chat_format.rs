@@ -18,7 +18,7 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 ///
 /// // In earnest, both are loaded from the model's folder.
 /// let special_tokens = vec!["<|start|>".into(), "<|end|>".into()];
-/// let config = TrainConfig { vocab_size: 300, special_tokens };
+/// let config = TrainConfig { vocab_size: 300, special_tokens, ..TrainConfig::default() };
 /// let tokenizer = TextTokenizer::train(["I loved Heat (1995)", "Alien (1979)\n"].iter(), &config)?;
 /// let template = ChatTemplate::new(
 ///     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}\

@@ -18,18 +18,23 @@ const PIECES: &str = r" ?\(\d{4}\)\n?| ?\p{L}+| ?\p{N}{1,4}| ?[^\s\p{L}\p{N}]+|\
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// The number of tokens wanted, special ones included; fewer where the corpus is too small to learn so many.
+    /// The number of tokens wanted, special ones included, `lines` not; fewer where the corpus is too small to learn so
+    /// many.
     pub vocab_size: usize,
     /// The special tokens; they get the ids from 0 on, in this order. Names that plain text could become a token of,
     /// such as `eos` without brackets, are refused.
     pub special_tokens: Vec<String>,
+    /// Lines, line feed included, that are one token each wherever they are written; they get the last ids. With those of
+    /// a catalog ([`ListFormat::line`](crate::ListFormat::line)) an item is one token: lists are short and no title has to
+    /// be spelled, but a policy knows nothing of items that it was not shown.
+    pub lines: Vec<String>,
 }
 
 impl Default for TrainConfig {
     /// 8,192 tokens, with the special tokens of [`PromptFormat`](crate::PromptFormat).
     fn default() -> Self {
         let special_tokens = ["<pad>", "<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
-        Self { vocab_size: 8192, special_tokens: special_tokens.map(String::from).into() }
+        Self { vocab_size: 8192, special_tokens: special_tokens.map(String::from).into(), lines: vec![] }
     }
 }
 
@@ -38,9 +43,20 @@ impl TextTokenizer {
     ///
     /// All 256 bytes are in the vocabulary: every text can be encoded. The same corpus gives the same tokenizer.
     ///
+    /// ```
+    /// use convrec_text::{TextTokenizer, TrainConfig};
+    ///
+    /// let lines = vec!["Heat (1995)\n".to_string()];
+    /// let config = TrainConfig { vocab_size: 300, lines, ..Default::default() };
+    /// let tokenizer = TextTokenizer::train(["I loved Heat"].iter(), &config)?;
+    /// let ids = tokenizer.encode("Heat (1995)\n")?;
+    /// assert_eq!((ids.len(), tokenizer.token_bytes(ids[0])), (1, &b"Heat (1995)\n"[..]));
+    /// # Ok::<(), convrec_text::TokenizerError>(())
+    /// ```
+    ///
     /// # Errors
-    /// When the vocabulary is too small for bytes and special tokens, or a special token is repeated or could be the
-    /// token of a plain text.
+    /// When the vocabulary is too small for bytes and special tokens, a special token is repeated or could be the
+    /// token of a plain text, or one of `lines` is no line.
     pub fn train<S: AsRef<str> + Send>(
         corpus: impl Iterator<Item = S> + Send,
         config: &TrainConfig,
@@ -61,6 +77,8 @@ impl TextTokenizer {
             .into();
         let mut tokenizer = untrained();
         tokenizer.train(&mut trainer, corpus).map_err(TokenizerError::Failed)?;
+        let lines = config.lines.iter().map(|line| AddedToken::from(line, false).normalized(false));
+        tokenizer.add_tokens(lines).map_err(TokenizerError::Failed)?;
         let tokenizer = Self::new(tokenizer).expect("it was built as a byte-level BPE");
         for (id, special) in config.special_tokens.iter().enumerate() {
             let is_own = tokenizer.special_id(special).is_ok_and(|own| own as usize == id);
@@ -69,6 +87,9 @@ impl TextTokenizer {
                     format!("`{special}` is repeated or may be plain text; expected different names such as `<eos>`");
                 return Err(bad("special_tokens", problem));
             }
+        }
+        if let Some(line) = config.lines.iter().find(|line| line.find('\n') != Some(line.len().wrapping_sub(1))) {
+            return Err(bad("lines", format!("{line:?}; expected one line with its line feed")));
         }
         Ok(tokenizer)
     }

@@ -10,7 +10,8 @@ const TEMPLATE: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.conte
 /// A token for every byte.
 fn tokenizer() -> TextTokenizer {
     let special_tokens = vec!["<|start|>".to_string(), "<|end|>".into()];
-    TextTokenizer::train(["x"].iter(), &TrainConfig { vocab_size: 258, special_tokens }).unwrap()
+    TextTokenizer::train(["x"].iter(), &TrainConfig { vocab_size: 258, special_tokens, ..TrainConfig::default() })
+        .unwrap()
 }
 
 fn short() -> ChatFormat {

@@ -58,6 +58,40 @@ fn a_year_with_its_line_feed_is_one_token() {
     assert_eq!(TOKENIZER.token_bytes(ids[ids.len() - 1]), b" (1995)\n");
 }
 
+/// Wherever a line is written it is its token; text, prompts, files and the special tokens are as without.
+#[test]
+fn lines_can_be_tokens() {
+    let lines =
+        ["Heat (1995)\n", "Red Heat (1988)\n", "Léon (1994)\n", "<eos> it (2001)\n", "Room\n"].map(String::from);
+    let plain = TextTokenizer::train(lines.iter(), &small(300)).unwrap();
+    let whole = TextTokenizer::train(lines.iter(), &TrainConfig { lines: lines.clone().into(), ..small(300) }).unwrap();
+    let path = tempfile::tempdir().unwrap().keep().join("tokenizer.json");
+    whole.save(&path).unwrap();
+    let loaded = TextTokenizer::load(&path).unwrap();
+    std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    assert_eq!(loaded.vocab_size(), plain.vocab_size() + lines.len());
+    for (place, line) in lines.iter().enumerate() {
+        let id = (plain.vocab_size() + place) as u32;
+        for tokenizer in [&whole, &loaded] {
+            assert_eq!(tokenizer.encode(line).unwrap(), [id]);
+            assert_eq!(tokenizer.encode_with_specials(&format!("\n{line}{line}")).unwrap()[1..], [id, id]);
+            assert_eq!(tokenizer.token_bytes(id), line.as_bytes());
+        }
+    }
+    for text in
+        ["I loved Heat (1995), <eos>", "Heat (1995)", "in a Room\n", "Red Heat (1988)\nHeat (1995)\n", "heat (1995)\n"]
+    {
+        let ids = loaded.encode(text).unwrap();
+        assert_eq!(loaded.decode(&ids), text);
+        assert_eq!(whole.encode(text).unwrap(), ids);
+    }
+    let items = [Item::new("Red Heat", 1988), Item::new("Léon", 1994)];
+    let prompter = PromptFormat::default().prompter(&loaded).unwrap();
+    let prompt = prompter.prompt(&[Turn::user("hi")], &items).unwrap();
+    assert_eq!(loaded.decode_with_specials(&prompt), "<bos><user>hi<seen>Red Heat (1988)\nLéon (1994)\n<rec>");
+    assert_eq!(prompter.completion(&items).unwrap().len(), 3);
+}
+
 #[test]
 fn special_tokens_have_the_first_ids_and_no_bytes() {
     for (id, token) in TrainConfig::default().special_tokens.iter().enumerate() {
@@ -76,6 +110,11 @@ fn errors_say_what_is_wrong() {
     let special = |tokens: [&str; 2]| TrainConfig { special_tokens: tokens.map(String::from).into(), ..small(400) };
     assert!(train(special(["<eos>", "<eos>"])).contains("`<eos>` is repeated"));
     assert!(train(special(["<eos>", "user"])).contains("`user` is repeated or may be plain text"));
+
+    for wrong in ["", "Heat", "\nHeat\n"] {
+        let error = train(TrainConfig { lines: vec!["Up\n".into(), wrong.into()], ..small(400) });
+        assert!(error.contains("`lines`") && error.contains(&format!("{wrong:?}")), "{error}");
+    }
 
     let folder = tempfile::tempdir().unwrap();
     let load = |name: &str, text: &str| {

@@ -16,6 +16,13 @@ fn tokenizer(items: &[Item], vocab_size: usize) -> TextTokenizer {
     TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size, ..Default::default() }).unwrap()
 }
 
+/// Each line is one token.
+fn whole_lines(items: &[Item]) -> TextTokenizer {
+    let lines: Vec<String> = items.iter().map(|item| PLAIN.line(0, item)).collect();
+    TextTokenizer::train(lines.iter(), &TrainConfig { vocab_size: 270, lines: lines.clone(), ..Default::default() })
+        .unwrap()
+}
+
 /// The tokens that may follow `written`: those that go on to a full list of items that are neither excluded nor repeated.
 /// Tries every item at every rank.
 fn slow(
@@ -67,12 +74,13 @@ proptest! {
     fn only_what_the_slow_version_allows(
         items in titles(),
         vocab in 270..600usize,
+        whole: bool,
         numbered: bool,
         n in 1..6usize,
         seed in prop::collection::vec(any::<prop::sample::Index>(), 200),
         excluded in subsequence((0..40u32).collect::<Vec<_>>(), 0..20),
     ) {
-        let tokenizer = tokenizer(&items, vocab);
+        let tokenizer = if whole { whole_lines(&items) } else { tokenizer(&items, vocab) };
         let end = tokenizer.special_id("<eos>").unwrap();
         let format = if numbered { NUMBERED } else { PLAIN };
         let excluded: Vec<ItemId> = excluded.into_iter().map(ItemId).collect();
@@ -129,6 +137,7 @@ proptest! {
         prop_assert!(cursor.allowed().is_empty() && same.allowed().is_empty());
         prop_assert_eq!(same.items(), cursor.items());
         prop_assert!(written.len() <= trie.longest_list());
+        prop_assert!(!whole || numbered || written.len() == n + 1);
         let list: Vec<Item> = cursor.items().iter().map(|id| items[id.index()].clone()).collect();
         prop_assert_eq!(list.len(), n);
         prop_assert_eq!(cursor.items().iter().collect::<BTreeSet<_>>().len(), n);

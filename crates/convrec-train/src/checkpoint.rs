@@ -39,7 +39,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     File(#[from] files::Error),
     /// A file is not what the manifest says.
-    #[error("{path}: {problem}; use another checkpoint")]
+    #[error("{path}: {problem}; remove its folder, and the run resumes from the checkpoint before it")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -116,6 +116,8 @@ pub fn save(
         fs::remove_dir_all(&target).map_err(io(&target, "remove"))?;
     }
     fs::rename(&aside, &target).map_err(io(&target, "write"))?;
+    // Without it a power cut could bring the state before back, though the log is ahead already: still right, but late.
+    fs::File::open(run).and_then(|folder| folder.sync_all()).map_err(io(run, "write"))?;
     let all = list(run)?;
     for (_, old) in &all[..all.len().saturating_sub(keep.max(1))] {
         fs::remove_dir_all(old).map_err(io(old, "remove"))?;
@@ -136,7 +138,7 @@ pub fn load(
     first: Policy,
 ) -> Result<(Manifest, Policy, Vec<u8>), CheckpointError> {
     let path = checkpoint.join(MANIFEST);
-    let manifest: Manifest = serde_json::from_str(&files::read_text(&path)?)
+    let manifest: Manifest = serde_json::from_slice(&read(&path)?)
         .map_err(|e| CheckpointError::Damaged { path: path.clone(), problem: format!("not a manifest: {e}") })?;
     if let Some(difference) = difference(&manifest, expected) {
         return Err(CheckpointError::OtherRun { path: checkpoint.into(), difference });

@@ -49,13 +49,14 @@ mod sft;
 mod task;
 
 pub use config::ConfigError;
+pub use convrec_watch::{Observer, Record, StepView, WatchConfig};
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
 pub use reward::{Diversity, Gain, Listed, Normalization, Novelty, Popular, Popularity, Relevance, Reward, Unsafe};
 pub use rl::{DynamicSampling, KlControl, RlConfig, RlJob, train_rank_grpo};
 pub use rollout::ForcedTokens;
-pub use run::{Record, RunOptions, TrainError, Validation, evaluation_record};
+pub use run::{RunOptions, Stop, TrainError, Validation, evaluation_record};
 pub use sampler::{Local, Sampler};
 pub use schedule::Schedule;
 pub use services::{ChatLoadError, PolicyChat, PolicyJudge, PolicyTeacher};
-pub use sft::{SftConfig, train_sft};
+pub use sft::{SftConfig, SftJob, train_sft};
 pub use task::{Answer, InCatalog, Sample, Task, TaskError, TokenPair};

@@ -292,3 +292,82 @@ pub(crate) fn built_in(catalog: &Catalog, samples: &[Sample]) -> Vec<Box<dyn Gai
         Box::new(Diversity::of(catalog)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use convrec_core::CatalogItem;
+
+    use super::*;
+
+    fn catalog() -> Catalog {
+        let item = |(title, genres): (&str, &[&str])| CatalogItem {
+            title: title.into(),
+            year: Some(2000),
+            genres: genres.iter().map(|genre| genre.to_string()).collect(),
+            metadata: String::new(),
+        };
+        let items: [(&str, &[&str]); 4] =
+            [("A", &["crime", "drama"]), ("B", &["crime"]), ("C", &["comedy"]), ("D", &[])];
+        Catalog::new(items.map(item).into()).unwrap()
+    }
+
+    fn sample(groundtruth: &[u32]) -> Sample {
+        let groundtruth = groundtruth.iter().copied().map(ItemId).collect();
+        Sample { id: "a-1".into(), prompt: vec![1], seen: vec![], groundtruth }
+    }
+
+    fn gains(gain: &dyn Gain, items: &[Option<u32>]) -> Vec<f64> {
+        let items: Vec<Option<ItemId>> = items.iter().map(|item| item.map(ItemId)).collect();
+        let relevant: Vec<bool> = items.iter().map(|item| *item == Some(ItemId(2))).collect();
+        gain.gains(&Listed { sample: &sample(&[2]), items: &items, relevant: &relevant })
+    }
+
+    #[test]
+    fn each_gain_is_what_it_says() {
+        let samples = [sample(&[0]), sample(&[0, 1]), sample(&[0])];
+        let popularity = Popularity::of(&samples, 4);
+        let list = [Some(0), Some(1), None, Some(2), Some(1)];
+        assert_eq!(gains(&Relevance, &list), [0.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(gains(&Popular(popularity.clone()), &list), [1.0, 1.0 / 3.0, 0.0, 0.0, 1.0 / 3.0]);
+        let novelty = gains(&Novelty(popularity), &list);
+        assert_eq!([novelty[0], novelty[2], novelty[3]], [0.0, 0.0, 1.0]);
+        assert!((novelty[1] - 0.5).abs() < 1e-12, "{novelty:?}"); // ln 2 / ln 4
+        // B shares one of two genres with A; the second B is no news at all; D has no genre to share.
+        assert_eq!(gains(&Diversity::of(&catalog()), &list), [1.0, 0.5, 0.0, 1.0, 0.0]);
+        assert_eq!(gains(&Diversity::of(&catalog()), &[Some(3), Some(0)]), [1.0, 1.0]);
+        assert_eq!(gains(&Unsafe(HashSet::from([ItemId(1)])), &list), [0.0, -1.0, 0.0, 0.0, -1.0]);
+    }
+
+    #[test]
+    fn weights_name_gains_and_add_up() {
+        let gains = built_in(&catalog(), &[sample(&[0])]);
+        let rewards = |weights: &[(&str, f64)], normalization| {
+            let weights = weights.iter().map(|(name, weight)| (name.to_string(), *weight)).collect();
+            Rewards::new(&gains, &weights, Reward::Rank(RankReward::LogDecay), normalization, Scale::Group)
+        };
+        let error = rewards(&[("relevance", 1.0), ("fun", 1.0)], Normalization::Together).err().unwrap().to_string();
+        assert!(error.contains("`gains.fun`") && error.contains("novelty"), "{error}");
+        let rewards = rewards(&[("relevance", 1.0), ("popularity", -0.5)], Normalization::Separately).unwrap();
+        let items = [Some(ItemId(2)), Some(ItemId(0))];
+        let listed = Listed { sample: &sample(&[2]), items: &items, relevant: &[true, false] };
+        let each = rewards.of(&listed); // by name: popularity, relevance
+        assert_eq!(each[1], [1.0, 0.0]);
+        let later = 1.0 / 3.0_f64.log2();
+        assert_eq!(each[0], [later, later]);
+        assert_eq!(rewards.total(&each), [1.0 - 0.5 * later, -0.5 * later]);
+        // One completion as above, one with nothing: both rewards differ at rank 0, one of them at rank 1.
+        let none = vec![vec![0.0, 0.0]; 2];
+        let advantages = rewards.advantages(&[&each, &none], 2).unwrap();
+        assert_eq!(advantages.zero_variance, 0.0);
+        assert!(advantages.values[0][0] > 0.0 && advantages.values[0][1] < 0.0);
+    }
+
+    #[test]
+    fn a_list_as_a_whole_is_credited_by_discount() {
+        let third = 1.0 / 3.0_f64.log2();
+        assert_eq!(Reward::Dcg.credit(&[0.0, 1.0], 1), [third]);
+        assert_eq!(Reward::Ndcg.credit(&[0.0, 1.0], 1), [third]);
+        assert_eq!(Reward::Ndcg.credit(&[1.0, 1.0], 2), [1.0]);
+        assert_eq!(Reward::Ndcg.credit(&[1.0, 1.0], 0), [0.0]);
+    }
+}

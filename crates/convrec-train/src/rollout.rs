@@ -30,6 +30,10 @@ pub(crate) struct Row<'a> {
     pub(crate) relevant: Vec<bool>,
     /// A row for each gain: `[terms][N]`, or one number each where lists as a whole are rewarded.
     pub(crate) rewards: Vec<Vec<f64>>,
+    /// Their weighted sum.
+    pub(crate) total: Vec<f64>,
+    /// The trainer's own log-probabilities and entropies, where the sampler's are others.
+    pub(crate) trainers: Option<[Vec<f32>; 2]>,
 }
 
 /// Reads and rewards completions, as many of each sample as there are; those of a sample are adjacent.
@@ -37,7 +41,7 @@ pub(crate) fn read_rows<'a>(
     task: &Task,
     samples: &[&'a Sample],
     completions: Vec<Vec<Completion>>,
-    rewards: &Rewards<'_>,
+    weights: &Rewards<'_>,
 ) -> Vec<Row<'a>> {
     let rows = samples.iter().zip(completions).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
     rows.map(|(sample, completion)| {
@@ -45,9 +49,10 @@ pub(crate) fn read_rows<'a>(
         let relevant = task.relevance(&answer, sample);
         let mut items = answer.items.clone();
         items.resize(task.n_ranks(), None);
-        let rewards = rewards.of(&Listed { sample, items: &items, relevant: &relevant });
-        let allowed = task.allowed(sample, &completion.tokens);
-        Row { sample, completion, answer, allowed, relevant, rewards }
+        let rewards = weights.of(&Listed { sample, items: &items, relevant: &relevant });
+        let allowed = task.allowed(&sample.seen, &completion.tokens);
+        let total = weights.total(&rewards);
+        Row { sample, completion, answer, allowed, relevant, rewards, total, trainers: None }
     })
     .collect()
 }
@@ -55,6 +60,16 @@ pub(crate) fn read_rows<'a>(
 impl Row<'_> {
     pub(crate) fn sequence(&self) -> Sequence<'_> {
         Sequence { prompt: &self.sample.prompt, completion: &self.completion.tokens }
+    }
+
+    /// Of its tokens, as the trainer has them.
+    pub(crate) fn log_probs(&self) -> &[f32] {
+        self.trainers.as_ref().map_or(&self.completion.log_probs, |[log_probs, _]| log_probs)
+    }
+
+    /// Of the distributions that its tokens were drawn from.
+    pub(crate) fn entropies(&self) -> &[f32] {
+        self.trainers.as_ref().map_or(&self.completion.entropies, |[_, entropies]| entropies)
     }
 
     fn len(&self) -> usize {
@@ -141,7 +156,16 @@ mod tests {
         let segments = TokenRanks { ranks: ranks.to_vec(), items, ended };
         let answer =
             Answer { text: String::new(), names: vec![], items: vec![None; items], unparsed_lines: 0, segments };
-        Row { sample, completion, answer, allowed: None, relevant: vec![], rewards: vec![] }
+        Row {
+            sample,
+            completion,
+            answer,
+            allowed: None,
+            relevant: vec![],
+            rewards: vec![],
+            total: vec![],
+            trainers: None,
+        }
     }
 
     fn collated(rows: &[Row<'_>], mask_truncated: bool) -> LossInputs {

@@ -1,30 +1,30 @@
 //! What both loops share: where a run is kept, how it is resumed, and its log.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use convrec_core::files;
+use convrec_core::{Item, ItemId};
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
+use convrec_watch::{
+    CompletionRecord, Diagnosis, Journal, ListedItem, Observer, Record, StepView, Trouble, WatchConfig,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::checkpoint::{self, CheckpointError, Manifest};
 use crate::config::ConfigError;
-use crate::evaluate::{Decoding, Evaluation, evaluate};
+use crate::evaluate::{Decoding, Evaluated, Evaluation, evaluate};
 use crate::optim::Updates;
-use crate::task::{Sample, Task};
-
-/// One line of the log: names to numbers, in TRL's names where TRL has one.
-pub type Record = Map<String, Value>;
+use crate::task::{Answer, Sample, Task};
 
 /// Where and how often a run writes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunOptions {
-    /// The run's folder: `log.jsonl` and checkpoints. Without one nothing is written.
+    /// The run's folder: log, completions and checkpoints. Without one nothing is written.
     pub folder: Option<PathBuf>,
     /// Go on from the newest checkpoint in the folder. Without it, a folder that holds a run is refused.
     pub resume: bool,
@@ -34,6 +34,35 @@ pub struct RunOptions {
     pub keep_checkpoints: usize,
     /// Steps between evaluations on the validation samples, the last step always among them; 0 never evaluates.
     pub evaluate_every: usize,
+    /// What the run leaves behind beside checkpoints, and when the doctor stops it.
+    pub watch: WatchConfig,
+    /// Steps after which this process stops, with a checkpoint, for the next one to go on: for machines that are lent by the
+    /// hour.
+    pub stop_after: Option<usize>,
+    /// Stops the run after the step it is at, likewise.
+    #[serde(skip)]
+    pub stop: Stop,
+}
+
+/// Asks a run to stop after the step it is at, as at Ctrl-C. Clones ask the same run.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks; the training function then returns [`TrainError::Stopped`]. Whether it was asked before.
+    pub fn ask(&self) -> bool {
+        self.0.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Stop {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// A run cannot start or go on.
@@ -45,15 +74,26 @@ pub enum TrainError {
     /// A checkpoint cannot be written or used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The log cannot be written.
+    /// The log, or another file of the run, cannot be written or read.
     #[error(transparent)]
-    File(#[from] files::Error),
+    File(#[from] convrec_watch::Error),
+    /// The doctor stopped the run. Its log has all steps; its newest checkpoint is from before.
+    #[error(transparent)]
+    Ill(#[from] Diagnosis),
     /// The folder is in use.
     #[error("{0} holds a run already; resume it, or choose another folder")]
     Exists(PathBuf),
     /// The optimiser's state cannot be stored or read.
     #[error("optimiser state: {0}")]
     Optimizer(String),
+    /// It was asked to stop, and can be resumed.
+    #[error("stopped after step {done} of {total}; resume to go on")]
+    Stopped {
+        /// Steps done.
+        done: usize,
+        /// Steps in all.
+        total: usize,
+    },
     /// Two steps in a row had gradients that are not finite.
     #[error("step {step}: the gradient norm is {norm} for the second step in a row; lower `optimizer.learning_rate`")]
     Diverged {
@@ -91,12 +131,27 @@ pub enum TrainError {
     },
 }
 
+impl From<Trouble> for TrainError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Config(e) => {
+                ConfigError { field: format!("watch.doctor.{}", e.field), problem: format!("expected {}", e.expected) }
+                    .into()
+            }
+            Trouble::File(e) => e.into(),
+            Trouble::Ill(diagnosis) => diagnosis.into(),
+        }
+    }
+}
+
 /// A run in progress.
 pub(crate) struct Run<'a> {
     options: &'a RunOptions,
     manifest: Manifest,
-    log: Option<(PathBuf, File)>,
+    journal: Journal,
     skipped: bool,
+    /// The steps that were done when this process began.
+    first: usize,
 }
 
 /// Where a run stands when it starts: at step 0 or at a checkpoint.
@@ -119,35 +174,25 @@ impl<'a> Run<'a> {
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
         let manifest =
             Manifest { kind: kind.into(), step: 0, run: config, inputs, state: Value::Null, files: BTreeMap::new() };
-        let mut run = Run { options, manifest, log: None, skipped: false };
-        let Some(folder) = &options.folder else { return Ok((run, start)) };
-        let log = folder.join("log.jsonl");
-        match checkpoint::list(folder)?.pop() {
-            Some((_, newest)) if options.resume => start = run.resume(&newest, start)?,
-            _ if options.resume => {}
-            Some(_) => return Err(TrainError::Exists(folder.clone())),
-            None if log.exists() => return Err(TrainError::Exists(folder.clone())),
-            None => {}
+        if let Some(folder) = &options.folder {
+            match checkpoint::list(folder)?.pop() {
+                Some((_, newest)) if options.resume => start = resume(&newest, &manifest, start)?,
+                Some(_) => return Err(TrainError::Exists(folder.clone())),
+                None if !options.resume && convrec_watch::log::exists(folder)? => {
+                    return Err(TrainError::Exists(folder.clone()));
+                }
+                None => {}
+            }
         }
-        rewind(&log, start.step)?;
-        let file = OpenOptions::new().create(true).append(true).open(&log);
-        run.log = Some((log.clone(), file.map_err(|e| files::Error::new("write", log, e))?));
-        Ok((run, start))
+        let journal = Journal::open(options.folder.clone(), start.step, options.watch.clone())?;
+        Ok((Run { options, manifest, journal, skipped: false, first: start.step }, start))
     }
 
-    fn resume(&self, newest: &Path, start: Start) -> Result<Start, TrainError> {
-        let (manifest, policy, optimizer) = checkpoint::load(newest, &self.manifest, start.policy)?;
-        let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
-        Ok(Start { step: manifest.step, policy, updates, state: Some(manifest.state) })
-    }
-
-    /// Appends a line to the log.
-    pub(crate) fn record(&mut self, record: &Record) -> Result<(), TrainError> {
-        let Some((path, file)) = &mut self.log else { return Ok(()) };
-        let mut line = serde_json::to_vec(record).expect("a record holds numbers and lists");
-        line.push(b'\n');
-        file.write_all(&line).map_err(|e| files::Error::new("write", path.clone(), e))?;
-        Ok(())
+    /// Records a step, and shows it.
+    pub(crate) fn record(&mut self, view: &StepView<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let recorded = self.journal.step(view);
+        observer.observe(view);
+        Ok(recorded?)
     }
 
     /// Refuses to go on after two steps in a row without a finite gradient.
@@ -160,7 +205,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Writes a checkpoint after `done` of `total` steps, when one is due.
+    /// Writes a checkpoint after `done` of `total` steps, when one is due, and stops where that is asked.
     pub(crate) fn checkpoint(
         &self,
         done: usize,
@@ -169,13 +214,33 @@ impl<'a> Run<'a> {
         updates: &Updates,
         state: Value,
     ) -> Result<(), TrainError> {
-        let Some(folder) = &self.options.folder else { return Ok(()) };
-        if done == total || due(done, self.options.checkpoint_every) {
+        let spent = self.options.stop_after.is_some_and(|steps| done - self.first >= steps);
+        let stops = done < total && (spent || self.options.stop.is_asked());
+        if let Some(folder) = &self.options.folder
+            && (stops || done == total || due(done, self.options.checkpoint_every))
+        {
             let manifest = Manifest { step: done, state, ..self.manifest.clone() };
             let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
             checkpoint::save(folder, policy, optimizer, manifest, self.options.keep_checkpoints)?;
         }
-        Ok(())
+        if stops { Err(TrainError::Stopped { done, total }) } else { Ok(()) }
+    }
+
+    /// Lists for the first validation samples, where completions of this step are kept: to compare over a run.
+    pub(crate) fn lists(
+        &self,
+        step: usize,
+        policy: &dyn Fn() -> Policy,
+        validation: &Validation<'_>,
+    ) -> Vec<CompletionRecord> {
+        let Validation { task, samples, decoding } = validation;
+        let samples = &samples[..samples.len().min(SHOWN)];
+        if samples.is_empty() || !self.journal.wants_completions(step) {
+            return vec![];
+        }
+        let evaluated = evaluate(&policy(), task, samples, decoding).samples;
+        let shown = |(evaluated, sample)| shown(task, step, sample, evaluated);
+        evaluated.into_iter().zip(samples).map(shown).collect()
     }
 
     /// Evaluates after `done` of `total` steps, when it is due, and after the last.
@@ -194,6 +259,32 @@ impl<'a> Run<'a> {
         let Validation { task, samples, decoding } = validation;
         evaluation_record(&evaluate(&policy(), task, samples, decoding), task.n_ranks())
     }
+}
+
+/// Validation samples whose lists are kept.
+const SHOWN: usize = 8;
+
+fn shown(task: &Task, step: usize, sample: &Sample, evaluated: Evaluated) -> CompletionRecord {
+    let relevant = task.relevance(&evaluated.answer, sample);
+    CompletionRecord {
+        step,
+        id: sample.id.clone(),
+        prompt: Some(task.prompter().tokenizer().decode_with_specials(&sample.prompt)),
+        items: listed(&evaluated.answer, &relevant),
+        text: evaluated.answer.text,
+        ended: evaluated.answer.segments.ended,
+        ..CompletionRecord::default()
+    }
+}
+
+/// The items of an answer, for people to read.
+pub(crate) fn listed(answer: &Answer, relevant: &[bool]) -> Vec<ListedItem> {
+    let item = |(rank, (name, id)): (usize, (&Item, &Option<ItemId>))| ListedItem {
+        name: name.to_string(),
+        in_catalog: id.is_some(),
+        hit: relevant.get(rank).copied().unwrap_or(false),
+    };
+    answer.names.iter().zip(&answer.items).enumerate().map(item).collect()
 }
 
 /// What a run is evaluated on while it trains.
@@ -226,16 +317,8 @@ fn due(done: usize, every: usize) -> bool {
     every > 0 && done.is_multiple_of(every)
 }
 
-/// Drops the log's lines from `step` on (and a last one that was cut), so that a resumed run writes them again.
-fn rewind(log: &Path, step: usize) -> Result<(), TrainError> {
-    if !log.exists() {
-        return files::write_atomic(log, |_| Ok(())).map_err(TrainError::from);
-    }
-    let text = files::read_text(log)?;
-    let earlier = |line: &&str| {
-        let record: Option<Record> = serde_json::from_str(line).ok();
-        record.and_then(|record| record.get("step")?.as_u64()).is_some_and(|done| done as usize <= step)
-    };
-    let kept: String = text.lines().filter(earlier).flat_map(|line| [line, "\n"]).collect();
-    Ok(files::write_atomic(log, |out| out.write_all(kept.as_bytes()))?)
+fn resume(newest: &Path, expected: &Manifest, start: Start) -> Result<Start, TrainError> {
+    let (manifest, policy, optimizer) = checkpoint::load(newest, expected, start.policy)?;
+    let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
+    Ok(Start { step: manifest.step, policy, updates, state: Some(manifest.state) })
 }

@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use convrec_policy::{LoraConfig, Policy, Sequence};
+use convrec_policy::{Allowed, LoraConfig, Policy, Sequence, TokenLogProbs};
+use convrec_watch::{Observer, Record, StepView, Timing};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::batches::places;
 use crate::config::{ConfigError, check_lora, frozen, with_lora};
 use crate::optim::{Accumulator, OptimizerConfig, Updates};
-use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
-use crate::task::TokenPair;
+use crate::run::{Run, RunOptions, Start, TrainError, Validation};
+use crate::task::{Task, TokenPair};
 
 /// Settings of supervised fine-tuning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,9 @@ pub struct SftConfig {
     pub gradient_checkpointing: bool,
     /// Compute the products of the policy's blocks in bf16, for GPUs with units for it; the weights stay in f32.
     pub bf16: bool,
+    /// Learn the distribution over what a constrained task lets be written, which is the one that is drawn from later:
+    /// nothing is spent on what cannot be written anyway. Every demonstration must then be a list of N different unseen items.
+    pub constrained: bool,
     /// Of the order of the data.
     pub seed: u64,
     /// The optimiser.
@@ -41,6 +46,7 @@ impl Default for SftConfig {
             micro_batch: 16,
             gradient_checkpointing: false,
             bf16: false,
+            constrained: false,
             seed: 0,
             optimizer: OptimizerConfig::default(),
             lora: None,
@@ -64,27 +70,41 @@ impl SftConfig {
     }
 }
 
-/// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch.
+/// What supervised fine-tuning learns from.
+#[derive(Debug, Clone, Copy)]
+pub struct SftJob<'a> {
+    /// What is asked of the policy.
+    pub task: &'a Task,
+    /// Demonstrations, made by `task`.
+    pub data: &'a [TokenPair],
+    /// What it is evaluated on while it trains.
+    pub validation: Validation<'a>,
+}
+
+/// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch; where `config.constrained`,
+/// over those that the constraint of `task` left a choice about.
 ///
 /// `inputs` names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that a checkpoint is not
-/// resumed with other data. `observe` is shown every log record, for progress bars.
+/// resumed with other data. `observer` is shown every step, for progress bars.
 ///
 /// `policy` must be on an autodiff device; so is the result. A policy with an adapter, its own or that of `config.lora`,
 /// keeps its other weights: checkpoints hold the adapter alone, so `inputs` should name the weights too.
 ///
 /// # Errors
-/// When the config makes no sense, a file cannot be written, a checkpoint does not fit, or training diverges.
+/// When the config makes no sense or the data does not fit it, a file cannot be written, a checkpoint does not fit, or training
+/// diverges.
 pub fn train_sft(
     policy: Policy,
-    data: &[TokenPair],
-    validation: &Validation<'_>,
+    job: SftJob<'_>,
     config: &SftConfig,
     options: &RunOptions,
     inputs: BTreeMap<String, String>,
-    observe: &mut dyn FnMut(&Record),
+    observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
     config.check()?;
+    let SftJob { task, data, validation } = job;
     ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
+    check_constraint(task, data, config.constrained)?;
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
     let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps), state: None };
     let (mut run, Start { step: first, mut policy, mut updates, .. }) =
@@ -92,17 +112,18 @@ pub fn train_sft(
     // Not before: a checkpoint knows nothing of these.
     policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
     for step in first..config.steps {
+        let clock = Instant::now();
         let batch = places(data.len(), config.batch_size, step, config.seed);
-        let tokens: usize = batch.iter().map(|&row| data[row].completion.len()).sum();
+        let allowed =
+            |pair: &TokenPair| config.constrained.then(|| task.allowed(&pair.seen, &pair.completion)).flatten();
+        let pairs: Vec<(&TokenPair, Option<Allowed>)> =
+            batch.iter().map(|&row| (&data[row], allowed(&data[row]))).collect();
+        let tokens: usize = pairs.iter().map(|(pair, allowed)| decisions(pair, allowed.as_ref())).sum();
         let mut gradients = Accumulator::default();
         let mut loss = 0.0;
-        for rows in batch.chunks(config.micro_batch) {
-            let sequences: Vec<Sequence<'_>> = rows
-                .iter()
-                .map(|&row| Sequence { prompt: &data[row].prompt, completion: &data[row].completion })
-                .collect();
+        for pairs in pairs.chunks(config.micro_batch) {
+            let output = log_probs(&policy, pairs);
             // Divided by the tokens of the whole batch: micro-batches must not weigh by their number.
-            let output = policy.log_probs(&sequences, 1.0);
             let part = output.log_probs.sum().div_scalar(-(tokens as f64));
             loss += f64::from(part.clone().into_scalar::<f32>());
             gradients.add(output.tape.backward(part, &policy), &policy);
@@ -110,6 +131,7 @@ pub fn train_sft(
         let update;
         (policy, update) = updates.step(step, policy, gradients.take());
         run.watch(step, update.grad_norm)?;
+        let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds: 0.0, tokens };
         let done = step + 1;
         let mut record = Record::new();
         record.insert("step".into(), json!(done));
@@ -118,10 +140,45 @@ pub fn train_sft(
         record.insert("grad_norm".into(), json!(update.grad_norm));
         record.insert("learning_rate".into(), json!(update.learning_rate));
         record.insert("completion_tokens".into(), json!(tokens));
-        record.extend(run.evaluate(done, config.steps, &|| frozen(&policy, config.bf16), validation));
-        run.record(&record)?;
-        observe(&record);
+        let now = || frozen(&policy, config.bf16);
+        record.extend(run.evaluate(done, config.steps, &now, &validation));
+        let completions = run.lists(done, &now, &validation);
+        run.record(
+            &StepView { record: &record, completions: &completions, timing, total_steps: config.steps },
+            observer,
+        )?;
         run.checkpoint(done, config.steps, &policy, &updates, serde_json::Value::Null)?;
     }
     Ok(policy)
+}
+
+/// Whether every demonstration can be written under the constraint that it is to be learned under.
+fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Result<(), ConfigError> {
+    let bad = |field: &str, problem| Err(ConfigError { field: field.into(), problem });
+    if constrained && !task.is_constrained() {
+        return bad("constrained", "expected false, as the task's lists are free".into());
+    }
+    match data.iter().position(|pair| constrained && !task.admits(&pair.seen, &pair.completion)) {
+        None => Ok(()),
+        Some(row) => {
+            let n = task.n_ranks();
+            let problem = format!("demonstration {row}: expected a list of {n} different items that were not seen");
+            bad("data", problem + ", or `constrained = false`")
+        }
+    }
+}
+
+/// The tokens that are learned.
+fn decisions(pair: &TokenPair, allowed: Option<&Allowed>) -> usize {
+    (0..pair.completion.len()).filter(|&t| !allowed.is_some_and(|allowed| allowed.is_forced(t))).count()
+}
+
+fn log_probs(policy: &Policy, pairs: &[(&TokenPair, Option<Allowed>)]) -> TokenLogProbs {
+    let sequences: Vec<Sequence<'_>> =
+        pairs.iter().map(|(pair, _)| Sequence { prompt: &pair.prompt, completion: &pair.completion }).collect();
+    let allowed: Option<Vec<&Allowed>> = pairs.iter().map(|(_, allowed)| allowed.as_ref()).collect();
+    match allowed {
+        Some(allowed) => policy.log_probs_within(&sequences, &allowed, 1.0),
+        None => policy.log_probs(&sequences, 1.0),
+    }
 }

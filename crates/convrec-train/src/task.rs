@@ -46,6 +46,8 @@ pub struct TokenPair {
     pub prompt: Vec<u32>,
     /// The tokens to imitate, end token included.
     pub completion: Vec<u32>,
+    /// Catalog items already seen, as of a [`Sample`].
+    pub seen: Vec<ItemId>,
 }
 
 /// What a completion says, from one parse: the items that earn rewards and the tokens that are held to account.
@@ -161,6 +163,28 @@ impl Task {
         Some(Box::new(InCatalog(cursor)))
     }
 
+    /// Whether the constraint, if any, lets a completion be written that ends where the list does.
+    pub(crate) fn admits(&self, seen: &[ItemId], completion: &[u32]) -> bool {
+        let Some(Constraining { trie, .. }) = &self.trie else { return true };
+        let Ok(mut cursor) = trie.cursor(seen) else { return false };
+        let admitted = completion.iter().all(|token| {
+            let allowed = cursor.allowed().binary_search(token).is_ok();
+            if allowed {
+                cursor.push(*token);
+            }
+            allowed
+        });
+        admitted && cursor.allowed().is_empty()
+    }
+
+    /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it alone; none where lists are
+    /// free.
+    pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
+        let Constraining { trie, .. } = self.trie.as_ref()?;
+        let cursor = trie.cursor(seen).expect(ENOUGH);
+        Some(Allowed::along(&mut InCatalog(cursor), completion))
+    }
+
     /// Reads a completion for `sample`. A constrained one is walked again, which gives its items and ranks as they were
     /// chosen; others are [`read`](Self::read) as text.
     ///
@@ -186,11 +210,6 @@ impl Task {
         }
     }
 
-    /// What was allowed along a completion, recomputed from it alone.
-    pub(crate) fn allowed(&self, sample: &Sample, completion: &[u32]) -> Option<Allowed> {
-        Some(Allowed::along(self.constraint(sample)?.as_mut(), completion))
-    }
-
     /// The catalog.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -212,7 +231,7 @@ impl Task {
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
         let find =
             |item: &Item| self.catalog.find(item).ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item));
-        let seen: Vec<ItemId> = example.seen.iter().filter_map(|item| self.catalog.find(item)).collect();
+        let seen = self.seen(example);
         let mut groundtruth = Vec::new();
         for item in &example.groundtruth {
             let id = find(item)?;
@@ -234,7 +253,12 @@ impl Task {
         }
         let failed = |source| TaskError::Prompt { id: demonstration.example.id.clone(), source };
         let completion = self.prompter.completion(&demonstration.list).map_err(|e| failed(e.into()))?;
-        Ok(TokenPair { prompt: self.prompt(&demonstration.example)?, completion })
+        let seen = self.seen(&demonstration.example);
+        Ok(TokenPair { prompt: self.prompt(&demonstration.example)?, completion, seen })
+    }
+
+    fn seen(&self, example: &Example) -> Vec<ItemId> {
+        example.seen.iter().filter_map(|item| self.catalog.find(item)).collect()
     }
 
     fn prompt(&self, example: &Example) -> Result<Vec<u32>, TaskError> {

@@ -176,7 +176,7 @@ fn a_constrained_judge_knows_a_distribution() {
 /// A tiny chat model's folder.
 fn chat_folder(folder: &Path) {
     let special_tokens = vec!["<|s|>".to_string(), "<|e|>".into(), "<|stop|>".into()];
-    let config = TrainConfig { vocab_size: 280, special_tokens };
+    let config = TrainConfig { vocab_size: 280, special_tokens, ..TrainConfig::default() };
     let tokenizer = TextTokenizer::train(["what do you like and why"].iter(), &config).unwrap();
     tokenizer.save(folder.join("tokenizer.json")).unwrap();
     let template = "{% if messages[0].content == 'refuse' %}{{ raise_exception('no') }}{% endif %}\

@@ -1,134 +1,30 @@
 //! A run that is cut and resumed ends as one that was not, bit for bit: weights, optimiser and log.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
-use burn::tensor::Device;
-use convrec_catalog::Catalog;
-use convrec_core::{CatalogItem, Demonstration, Example, Item, Turn};
-use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
+use burn::module::Module;
+use common::{bytes, lora, policy, run, world};
+use convrec_core::Item;
+use convrec_policy::{LoraConfig, Policy, Sequence};
 use convrec_train::evaluate::Decoding;
-use convrec_train::{
-    Local, RlConfig, RlJob, RunOptions, Sample, SftConfig, Task, TokenPair, TrainError, Validation, train_rank_grpo,
-    train_sft,
-};
-
-struct World {
-    task: Task,
-    pairs: Vec<TokenPair>,
-    samples: Vec<Sample>,
-}
-
-fn world() -> World {
-    let item = |n: usize| CatalogItem {
-        title: format!("Film {}", ["One", "Two", "Three", "Four", "Five", "Six"][n]),
-        year: Some(1990 + n as i32),
-        genres: vec![],
-        metadata: String::new(),
-    };
-    let catalog = Catalog::new((0..6).map(item).collect()).unwrap();
-    let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
-    let lines = names.iter().map(|item| format!("{item}\n"));
-    let corpus: Vec<String> = lines.chain(["something with robots".to_string()]).collect();
-    let tokenizer =
-        TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 320, ..Default::default() }).unwrap();
-    let task = Task::new(catalog, PromptFormat::default().prompter(&tokenizer).unwrap(), 2);
-    let example = |n: usize| Example {
-        id: format!("d{n}-1"),
-        dialog: vec![Turn::user(format!("something with robots {n}"))],
-        seen: vec![],
-        groundtruth: vec![names[n % 6].clone()],
-    };
-    let demonstration =
-        |n: usize| Demonstration { example: example(n), list: vec![names[n % 6].clone(), names[(n + 1) % 6].clone()] };
-    World {
-        pairs: (0..12).map(|n| task.pair(&demonstration(n)).unwrap()).collect(),
-        samples: (0..12).map(|n| task.sample(&example(n)).unwrap()).collect(),
-        task,
-    }
-}
-
-fn policy(world: &World) -> Policy {
-    let shape = ModelConfig::small(world.task.prompter().tokenizer().vocab_size(), 16, 1, 2);
-    Policy::new(&shape, 1, &Device::flex().autodiff()).unwrap()
-}
-
-fn lora() -> LoraConfig {
-    LoraConfig { rank: 2, targets: vec![Projection::QProj, Projection::UpProj], ..LoraConfig::default() }
-}
-
-/// Runs `kind` in `folder`; a run that is not resumed starts anew.
-fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> Result<Policy, TrainError> {
-    let options = RunOptions {
-        folder: Some(folder.into()),
-        resume,
-        checkpoint_every: 1,
-        keep_checkpoints: 100,
-        evaluate_every: 2,
-    };
-    let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
-    let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
-    let first = policy(world);
-    // What a checkpoint knows nothing of.
-    let (kind, bf16) = match kind.strip_suffix("+bf16") {
-        Some(kind) => (kind, true),
-        None => (kind, false),
-    };
-    let gradient_checkpointing = bf16;
-    let (kind, lora) = match kind.strip_suffix("+lora") {
-        Some(kind) => (kind, Some(lora())),
-        None => (kind, None),
-    };
-    if kind == "sft" {
-        let config = SftConfig {
-            steps,
-            batch_size: 4,
-            micro_batch: 3,
-            lora,
-            bf16,
-            gradient_checkpointing,
-            ..SftConfig::default()
-        };
-        return train_sft(first, &world.pairs, &validation, &config, &options, inputs, &mut |_| {});
-    }
-    let config = RlConfig {
-        steps,
-        prompts_per_step: 2,
-        group_size: 4,
-        updates_per_batch: 2,
-        micro_batch: 3,
-        max_new_tokens: 24,
-        lora,
-        bf16,
-        gradient_checkpointing,
-        ..RlConfig::default()
-    };
-    let task = match kind {
-        "constrained" => world.task.clone().constrained().unwrap(),
-        _ => world.task.clone(),
-    };
-    let job = RlJob { task: &task, samples: &world.samples, validation, gains: vec![], sampler: &mut Local };
-    train_rank_grpo(first, job, &config, &options, inputs, &mut |_| {})
-}
-
-/// Of the weights, and of the adapter where there is one.
-fn bytes(policy: &Policy) -> Vec<u8> {
-    let mut bytes = policy.without_lora().to_safetensors().unwrap();
-    if policy.lora().is_some() {
-        let folder = tempfile::tempdir().unwrap();
-        policy.save_lora(folder.path()).unwrap();
-        bytes.extend(fs::read(folder.path().join("adapter_model.safetensors")).unwrap());
-    }
-    bytes
-}
+use convrec_train::{RunOptions, SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft};
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
     let world = world();
-    for kind in ["sft", "rank_grpo", "constrained", "sft+lora", "constrained+lora", "sft+bf16", "constrained+lora+bf16"]
-    {
+    for kind in [
+        "sft",
+        "rank_grpo",
+        "constrained",
+        "everything",
+        "sft+lora",
+        "constrained+lora",
+        "sft+bf16",
+        "constrained+lora+bf16",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
@@ -232,4 +128,50 @@ fn the_constraint_comes_from_its_file_where_it_fits() {
     task.constrained_by_file(&path).unwrap();
     assert!(std::fs::metadata(&path).unwrap().len() > 100);
     assert!(world().task.constrained_by_file(folder.path()).is_err());
+}
+
+/// -log pi under the constraint, over the tokens with a choice, as it is computed one token after the other; and what does
+/// not fit the constraint is refused before anything is trained.
+#[test]
+fn a_constrained_loss_is_that_of_the_constrained_policy() {
+    let world = world();
+    let task = world.task.clone().constrained().unwrap();
+    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+    let train = |task: &Task, pairs: &[TokenPair]| {
+        let config =
+            SftConfig { steps: 1, batch_size: pairs.len(), micro_batch: 5, constrained: true, ..Default::default() };
+        let mut loss = f64::NAN;
+        let mut read = |view: &StepView<'_>| loss = view.record["loss"].as_f64().unwrap();
+        let (options, job) = (RunOptions::default(), SftJob { task, data: pairs, validation });
+        train_sft(policy(&world), job, &config, &options, BTreeMap::new(), &mut read).map(|_| loss)
+    };
+    let found = train(&task, &world.pairs).unwrap();
+    let (mut sum, mut decisions) = (0.0, 0);
+    let policy = policy(&world).valid();
+    for pair in &world.pairs {
+        let items: Vec<Item> = task.catalog().iter().map(|(_, item)| item.item()).collect();
+        let (tokenizer, list) = (task.prompter().tokenizer(), task.prompter().list());
+        let trie = convrec_text::ListTrie::new(tokenizer, list, task.prompter().end(), &items, 2).unwrap();
+        let mut cursor = trie.cursor(&pair.seen).unwrap();
+        for t in 0..pair.completion.len() {
+            let log_prob = |token: u32| {
+                let completion = [&pair.completion[..t], &[token]].concat();
+                let sequence = Sequence { prompt: &pair.prompt, completion: &completion };
+                let log_probs = policy.log_probs(&[sequence], 1.0).log_probs.into_data().try_into_vec::<f32>().unwrap();
+                f64::from(log_probs[t])
+            };
+            let all: f64 = cursor.allowed().iter().map(|token| log_prob(*token).exp()).sum();
+            sum -= log_prob(pair.completion[t]) - all.ln();
+            decisions += usize::from(cursor.allowed().len() > 1);
+            cursor.push(pair.completion[t]);
+        }
+    }
+    assert!((found - sum / decisions as f64).abs() < 1e-4, "{found}, expected {}", sum / decisions as f64);
+
+    let mut pairs = world.pairs.clone();
+    pairs[3].seen = vec![convrec_core::ItemId(3)];
+    let error = train(&task, &pairs).unwrap_err().to_string();
+    assert!(error.contains("`data`") && error.contains("demonstration 3"), "{error}");
+    let error = train(&world.task, &world.pairs).unwrap_err().to_string();
+    assert!(error.contains("`constrained`: expected false"), "{error}");
 }

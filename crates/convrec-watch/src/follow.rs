@@ -19,7 +19,7 @@ use crate::record::Record;
 /// Log::open(folder.path(), 0)?.append(&Record::from_iter([("step".to_string(), 1.into())]))?;
 /// assert_eq!(follow.poll()?.records.len(), 1);
 /// assert!(follow.poll()?.records.is_empty());
-/// # Ok::<(), convrec_watch::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Follow {
@@ -76,7 +76,7 @@ impl Follow {
 
 /// A file of records that grows.
 #[derive(Debug)]
-struct Tail {
+pub(crate) struct Tail {
     path: PathBuf,
     /// Bytes and lines that were read.
     read: u64,
@@ -86,22 +86,25 @@ struct Tail {
 }
 
 impl Tail {
-    fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.into(), read: 0, lines: 0, last: Vec::new() }
     }
 
     /// The new records, or none where what was read before is no longer there.
-    fn poll(&mut self) -> Result<Option<Vec<Record>>, Error> {
+    pub(crate) fn poll(&mut self) -> Result<Option<Vec<Record>>, Error> {
         let Some(bytes) = self.bytes()? else { return Ok(None) };
         let Some(new) = bytes.strip_prefix(self.last.as_slice()) else { return Ok(None) };
         let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let mut records = Vec::new();
+        let (mut records, mut count) = (Vec::new(), self.lines);
         for Line { bytes, .. } in lines(&new[..whole]) {
-            self.lines += 1;
-            let line = Line { number: self.lines, bytes };
-            records.extend(line.record().map_err(|problem| Error::line(&self.path, self.lines, problem))?);
-            self.last = bytes.to_vec();
+            count += 1;
+            let line = Line { number: count, bytes };
+            records.extend(line.record().map_err(|problem| Error::line(&self.path, count, problem))?);
         }
+        if let Some(last) = lines(&new[..whole]).last() {
+            self.last = last.bytes.to_vec();
+        }
+        self.lines = count;
         self.read += whole as u64;
         Ok(Some(records))
     }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::completions::{CompletionRecord, Completions};
 use crate::doctor::{ConfigError, Diagnosis, Doctor, DoctorConfig};
 use crate::error::Error;
+use crate::events::Events;
 use crate::log::{self, Log};
-use crate::record::Record;
+use crate::record::{Record, step};
 use crate::timing::{TimedStep, Timing};
 
 /// A finished step.
@@ -89,6 +90,7 @@ struct Files {
     folder: PathBuf,
     log: Log,
     completions: Completions,
+    events: Option<Events>,
 }
 
 impl Journal {
@@ -103,7 +105,8 @@ impl Journal {
         let log = Log::open(&folder, step)?;
         log::read(&folder)?.iter().try_for_each(|record| doctor.check(record))?;
         let completions = Completions::open(&folder, step, config.keep_completions)?;
-        Ok(Self { config, files: Some(Files { folder, log, completions }), doctor })
+        let events = config.tensorboard.then(|| Events::open(folder.join("tensorboard"), step)).transpose()?;
+        Ok(Self { config, files: Some(Files { folder, log, completions, events }), doctor })
     }
 
     /// Whether completions of this step, from 1, are kept: others need not be made for [`step`](Self::step).
@@ -117,17 +120,27 @@ impl Journal {
     /// # Errors
     /// When something cannot be written, and when the run is ill.
     pub fn step(&mut self, view: &StepView<'_>) -> Result<(), Trouble> {
-        if let Some(files) = &mut self.files {
-            files.log.append(view.record)?;
-        }
-        let step = crate::record::step(view.record).unwrap_or_default();
+        let step = step(view.record).unwrap_or_default();
         let wanted = self.wants_completions(step);
-        if let Some(files) = &self.files {
-            if wanted {
-                files.completions.write(step, view.completions)?;
-            }
-            TimedStep { step, total_steps: view.total_steps, timing: view.timing }.append(&files.folder)?;
+        if let Some(files) = &mut self.files {
+            files.write(step, view, wanted)?;
         }
         Ok(self.doctor.check(view.record)?)
+    }
+}
+
+impl Files {
+    fn write(&mut self, step: usize, view: &StepView<'_>, with_completions: bool) -> Result<(), Error> {
+        self.log.append(view.record)?;
+        if with_completions {
+            self.completions.write(step, view.completions)?;
+        }
+        if let Some(events) = &mut self.events {
+            events.record(view.record)?;
+            if with_completions {
+                events.completions(step, view.completions)?;
+            }
+        }
+        TimedStep { step, total_steps: view.total_steps, timing: view.timing }.append(&self.folder)
     }
 }

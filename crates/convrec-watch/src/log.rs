@@ -4,6 +4,7 @@
 //! first step. Which file a step is in depends on the step alone, so a resumed run writes the same files.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use convrec_core::append::AppendFile;
@@ -28,7 +29,7 @@ pub const STEPS_PER_FILE: usize = 10_000;
 /// let mut resumed = Log::open(folder.path(), 2)?; // from a checkpoint after step 2: the third line goes
 /// assert_eq!(log::read(folder.path())?.len(), 2);
 /// resumed.append(&record(3))?;
-/// # Ok::<(), convrec_watch::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Log {
@@ -138,6 +139,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
     }
 }
 
+/// Whether a folder holds a log, be it an empty one: [`Log::open`] at step 0 would take it away.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn exists(folder: impl AsRef<Path>) -> Result<bool, Error> {
+    Ok(!files(folder.as_ref())?.is_empty())
+}
+
 fn read_file(path: &Path) -> Result<Vec<Record>, Error> {
     let bytes = fs::read(path).map_err(Error::refused("read", path))?;
     let mut records = Vec::new();
@@ -172,11 +181,11 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
     })
 }
 
-/// The files of a folder whose names have a number, in its order. A folder that is not there has none.
+/// The files of a folder whose names have a number, in its order. What is not there, or no folder, has none.
 pub(crate) fn numbered(folder: &Path, number: &dyn Fn(&str) -> Option<usize>) -> Result<Vec<(usize, PathBuf)>, Error> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(found),
         other => other.map_err(Error::refused("read", folder))?,
     };
     for entry in entries {

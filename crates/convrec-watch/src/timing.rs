@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::Error;
+use crate::log;
 
 /// What a step cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -46,6 +48,22 @@ impl TimedStep {
         line.push(b'\n');
         let write = |path: &PathBuf| std::fs::File::options().create(true).append(true).open(path)?.write_all(&line);
         write(&path).map_err(Error::refused("write", path))
+    }
+
+    /// Reads a run's `timing.jsonl`; a run need not have one. A last line that is cut is left out.
+    ///
+    /// # Errors
+    /// When it cannot be read, and at the first bad line: file and line are named.
+    pub fn read(run: &Path) -> Result<Vec<Self>, Error> {
+        let path = run.join(Self::FILE);
+        if !path.exists() {
+            return Ok(vec![]);
+        }
+        let parse = |(n, record)| {
+            let problem = |e| format!("{e}; expected the times of a step: mend the line or remove it");
+            serde_json::from_value(Value::Object(record)).map_err(|e| Error::line(&path, n + 1, problem(e)))
+        };
+        log::read(&path)?.into_iter().enumerate().map(parse).collect()
     }
 }
 

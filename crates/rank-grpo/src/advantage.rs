@@ -211,3 +211,50 @@ pub(crate) fn std(values: &[f64]) -> f64 {
     let mean = mean(values);
     (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0)).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against the definition, one number at a time.
+        #[test]
+        fn decoupled_advantages_are_what_the_paper_defines(
+            cells in prop::collection::vec((0_u8..3, -2.0_f64..2.0), 2 * 3 * 4),
+            weights in (0.1_f64..2.0, -2.0_f64..-0.1),
+        ) {
+            let (group, n_ranks) = (3, 4);
+            let table = |of: &dyn Fn(&(u8, f64)) -> f64| -> Vec<Vec<f64>> {
+                cells.chunks(n_ranks).map(|row| row.iter().map(of).collect()).collect()
+            };
+            let tables = [(weights.0, table(&|cell| f64::from(cell.0))), (weights.1, table(&|cell| cell.1))];
+            let found = decoupled_advantages(&tables, group).unwrap();
+            let spread = |values: &[f64]| {
+                let centre = values.iter().sum::<f64>() / values.len() as f64;
+                (values.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
+            };
+            for rank in 0..n_ranks {
+                let mut sums = vec![0.0; cells.len() / n_ranks];
+                for (weight, table) in &tables {
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        let first = row / group * group;
+                        let values: Vec<f64> = (first..first + group).map(|row| table[row][rank]).collect();
+                        let centre = values.iter().sum::<f64>() / group as f64;
+                        *sum += weight * (table[row][rank] - centre) / (spread(&values) + 1e-4);
+                    }
+                }
+                let whole = spread(&sums) + 1e-4;
+                for (row, sum) in sums.iter().enumerate() {
+                    prop_assert!((found.values[row][rank] - sum / whole).abs() < 1e-9);
+                }
+            }
+            // Multiplying one reward by a number changes next to nothing: it is compared with itself only.
+            let louder = [(weights.0, tables[0].1.iter().map(|row| row.iter().map(|x| x * 1000.0).collect()).collect()), tables[1].clone()];
+            for (row, other) in decoupled_advantages(&louder, group).unwrap().values.iter().zip(&found.values) {
+                prop_assert!(row.iter().zip(other).all(|(a, b)| (a - b).abs() < 2e-3));
+            }
+        }
+    }
+}

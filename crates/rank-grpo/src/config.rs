@@ -129,6 +129,10 @@ pub struct LossConfig {
     /// the batch's own quantile, so it differs between micro-batches. The KL stays on every token (quirk L5).
     #[serde(default = "all_tokens")]
     pub top_entropy: f64,
+    /// The weight of the entropy bonus: the mean entropy of the tokens that count, averaged as their losses are, times this
+    /// is taken off the loss. Above 0 it needs [`Loss::forward_with_entropies`].
+    #[serde(default)]
+    pub entropy_bonus: f64,
     /// The correction for a sampler that is not the trainer, if any.
     #[serde(default)]
     pub correction: Option<Correction>,
@@ -164,6 +168,7 @@ impl LossConfig {
         }
         let share = 0.0 < self.top_entropy && self.top_entropy <= 1.0;
         require(share, "top_entropy", self.top_entropy, "a share above 0 and at most 1")?;
+        not_negative("entropy_bonus", self.entropy_bonus)?;
         self.correction.as_ref().map_or(Ok(()), Correction::check)?;
         Ok(Loss::from_checked(self))
     }

@@ -51,6 +51,13 @@ impl Loss {
     /// # Errors
     /// If a table does not have the shape, one that the configuration needs is missing, or the device fails.
     pub fn forward(&self, log_probs: Tensor<2>, inputs: &LossInputs) -> Result<LossOutput, InputError> {
+        if self.config.entropy_bonus != 0.0 {
+            return Err(InputError::Missing { field: "entropies in training", needed_by: "entropy_bonus" });
+        }
+        self.without_bonus(log_probs, inputs)
+    }
+
+    fn without_bonus(&self, log_probs: Tensor<2>, inputs: &LossInputs) -> Result<LossOutput, InputError> {
         let [rows, tokens] = log_probs.dims();
         if [rows, tokens] != inputs.shape {
             return Err(InputError::Shape { found: [rows, tokens], expected: inputs.shape });
@@ -72,6 +79,40 @@ impl Loss {
         // A function with this gradient; less itself, it is 0, so the value is exactly `loss`.
         let linear = (tracked * gradient).sum();
         Ok(LossOutput { loss: linear.clone() - linear.detach() + loss, metrics })
+    }
+
+    /// As [`forward`](Self::forward), less the entropy bonus: `entropies` `[B, T]` are those of the distributions in training,
+    /// with their gradients.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_with_entropies(
+        &self,
+        log_probs: Tensor<2>,
+        entropies: Tensor<2>,
+        inputs: &LossInputs,
+    ) -> Result<LossOutput, InputError> {
+        if self.config.entropy_bonus == 0.0 {
+            return self.without_bonus(log_probs, inputs);
+        }
+        if entropies.dims() != inputs.shape {
+            return Err(InputError::Shape { found: entropies.dims(), expected: inputs.shape });
+        }
+        let values = to_host(&log_probs)?;
+        let output = self.without_bonus(log_probs, inputs)?;
+        let (tokens, _) = self.tokens_that_count(&values, inputs);
+        let mut weights = self.config.aggregation.weights(&tokens, inputs);
+        let found = to_host(&entropies)?;
+        // An entropy that is not finite is left out, value and gradient.
+        let infinite: Vec<bool> = found.iter().map(|x| !x.is_finite()).collect();
+        for (weight, infinite) in weights.iter_mut().zip(&infinite) {
+            *weight = if *infinite { 0.0 } else { -self.config.entropy_bonus * *weight };
+        }
+        let (device, shape) = (entropies.device(), inputs.shape);
+        let entropies =
+            entropies.mask_fill(Tensor::<2, Bool>::from_data(TensorData::new(infinite, shape), &device), 0.0);
+        let weights = Tensor::<2>::from_data(TensorData::new(weights, shape), (&device, entropies.dtype()));
+        Ok(LossOutput { loss: output.loss + (entropies * weights).sum(), ..output })
     }
 
     /// The loss of a batch and its gradient on the host in f64; what [`forward`](Self::forward) is made of.
@@ -168,4 +209,39 @@ fn quantile(mut values: Vec<f64>, q: f64) -> f64 {
     let at = |i: f64| values.get(i as usize).copied().unwrap_or(f64::NEG_INFINITY);
     let (low, high) = (at(place.floor()), at(place.ceil()));
     if low == high { low } else { low + (high - low) * place.fract() }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::Segments;
+
+    #[test]
+    fn the_bonus_is_the_mean_entropy_with_its_gradient() {
+        let segments = Segments::ranks(&[0, 1, 1, 0, 1, -1], 2);
+        let mask = vec![true, true, true, true, true, false];
+        let inputs = LossInputs::new([2, 3], mask, segments, vec![0.5, -1.0, -1.0, 1.0, 0.0, 0.0]);
+        let device = Device::flex().autodiff();
+        let log_probs = Tensor::<2>::from_floats([[-1.0, -0.5, -0.3], [-0.2, -0.9, 0.0]], &device).require_grad();
+        let entropies = Tensor::<2>::from_floats([[1.0, 0.6, 0.2], [0.4, 2.0, 9.0]], &device).require_grad();
+        let config = LossConfig { kl: None, ..LossConfig::paper() };
+        let plain = config.clone().check().unwrap().forward(log_probs.clone(), &inputs).unwrap();
+        let loss = LossConfig { entropy_bonus: 0.1, ..config.clone() }.check().unwrap();
+        let with = loss.forward_with_entropies(log_probs.clone(), entropies.clone(), &inputs).unwrap();
+        // Rank means 1.0 and 0.4, 0.4 and 2.0, each over two ranks and two rows.
+        let bonus = 0.1 * (1.0 + 0.4 + 0.4 + 2.0) / 4.0;
+        let value = |output: &LossOutput| f64::from(output.loss.clone().into_scalar::<f32>());
+        assert!((value(&plain) - value(&with) - bonus).abs() < 1e-6);
+        let gradients = with.loss.backward();
+        let of_entropies = to_host(&entropies.grad(&gradients).unwrap()).unwrap();
+        for (found, share) in of_entropies.iter().zip([0.25, 0.125, 0.125, 0.25, 0.25, 0.0]) {
+            assert!((found + 0.1 * share).abs() < 1e-7, "{of_entropies:?}");
+        }
+        let of_log_probs = |gradients| to_host(&log_probs.grad(&gradients).unwrap()).unwrap();
+        assert_eq!(of_log_probs(gradients), of_log_probs(plain.loss.backward()));
+        assert!(loss.forward(log_probs, &inputs).unwrap_err().to_string().contains("`entropy_bonus`"));
+        assert!(LossConfig { entropy_bonus: -0.1, ..config }.check().is_err());
+    }
 }

@@ -21,6 +21,7 @@ impl LossConfig {
             aggregation: Aggregation::TokenMean,
             kl: Some(kl),
             top_entropy: 1.0,
+            entropy_bonus: 0.0,
             correction: None,
         }
     }
@@ -79,7 +80,7 @@ impl LossConfig {
 }
 
 fn member(ratio: RatioLevel, clip: Clip, aggregation: Aggregation) -> LossConfig {
-    LossConfig { ratio, clip, aggregation, kl: None, top_entropy: 1.0, correction: None }
+    LossConfig { ratio, clip, aggregation, kl: None, top_entropy: 1.0, entropy_bonus: 0.0, correction: None }
 }
 
 fn ppo(low: f64, high: f64) -> Clip {

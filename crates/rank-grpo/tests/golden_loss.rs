@@ -65,6 +65,7 @@ impl Golden {
             },
             kl: (self.beta != 0.0).then_some(kl),
             top_entropy: self.top_entropy_quantile,
+            entropy_bonus: 0.0,
             correction: None,
         }
     }

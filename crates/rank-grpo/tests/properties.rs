@@ -64,6 +64,7 @@ fn configs() -> impl Strategy<Value = LossConfig> {
             kl,
             top_entropy,
             correction,
+            entropy_bonus: 0.0,
         },
     )
 }

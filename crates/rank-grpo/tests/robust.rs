@@ -165,7 +165,7 @@ proptest! {
         ][aggregation as usize].clone();
         let estimator = if k1 { KlEstimator::K1 } else { KlEstimator::K3 };
         let kl = Some(Kl { beta: 1.0, estimator, bias_corrected, aggregation: None });
-        let config = LossConfig { ratio, clip, aggregation, kl, top_entropy: 0.7, correction };
+        let config = LossConfig { ratio, clip, aggregation, kl, top_entropy: 0.7, entropy_bonus: 0.0, correction };
         let part = |i: usize| numbers[i * 6..i * 6 + 6].to_vec();
         let inputs = LossInputs {
             old_log_probs: Some(part(1)),

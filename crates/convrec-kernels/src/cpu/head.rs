@@ -31,6 +31,35 @@ pub(crate) struct TokenLogProbs {
     pub(crate) log_sum_exps: Vec<f32>,
 }
 
+/// Gradients of the log-probabilities and entropies of M rows.
+pub(crate) struct Slopes<'a> {
+    of_log_probs: &'a [f32],
+    /// None where they are all 0, as they are but for an entropy bonus.
+    of_entropies: Option<&'a [f32]>,
+    entropies: &'a [f32],
+}
+
+impl<'a> Slopes<'a> {
+    /// Of `[2, M]`, log-probabilities and then entropies.
+    pub(crate) fn new(both: &'a [f32], entropies: &'a [f32]) -> Self {
+        let (of_log_probs, of_entropies) = both.split_at(entropies.len());
+        let of_entropies = of_entropies.iter().any(|slope| *slope != 0.0).then_some(of_entropies);
+        Self { of_log_probs, of_entropies, entropies }
+    }
+
+    pub(crate) fn of_log_prob(&self, row: usize) -> f32 {
+        self.of_log_probs[row]
+    }
+
+    /// What a row's logit with this probability takes from the entropy's gradient: `dH/dz = -p (log p + H)`.
+    pub(crate) fn through_entropy(&self, row: usize, probability: f32) -> f32 {
+        match self.of_entropies {
+            Some(slopes) if probability > 0.0 => -slopes[row] * probability * (probability.ln() + self.entropies[row]),
+            _ => 0.0,
+        }
+    }
+}
+
 impl Head<'_> {
     fn rows(&self) -> usize {
         self.targets.len()
@@ -94,10 +123,10 @@ impl Head<'_> {
         result
     }
 
-    /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`): with
-    /// `g = dy / temperature (1[target] - softmax)`, `[M, V]`, they are `g W` and `g^T hidden`. The second is left out
-    /// (empty) where the weight is frozen.
-    pub(crate) fn backward(&self, log_sum_exps: &[f32], dy: &[f32], frozen: bool) -> (Vec<f32>, Vec<f32>) {
+    /// The gradients of hidden and weight, from those of log-probabilities (dy) and entropies (de): with
+    /// `g = (dy (1[target] - p) - de p (log p + H)) / temperature`, `[M, V]`, they are `g W` and `g^T hidden`. The second is
+    /// left out (empty) where the weight is frozen.
+    pub(crate) fn backward(&self, log_sum_exps: &[f32], slopes: &Slopes<'_>, frozen: bool) -> (Vec<f32>, Vec<f32>) {
         let mut d_weight = if frozen { vec![] } else { vec![0.0; self.weight.len()] };
         let blocks = self.vocabulary().div_ceil(ENTRIES);
         // A task adds up the hidden gradients of its share of the vocabulary in a buffer of its own.
@@ -109,7 +138,7 @@ impl Head<'_> {
             .enumerate()
             .map(|(n, d_weight)| {
                 let entries = n * share..(n * share + share).min(self.vocabulary());
-                self.backward_share(entries, log_sum_exps, dy, d_weight)
+                self.backward_share(entries, log_sum_exps, slopes, d_weight)
             })
             .collect();
         let mut parts = parts.into_iter();
@@ -125,7 +154,7 @@ impl Head<'_> {
         &self,
         share: Range<usize>,
         log_sum_exps: &[f32],
-        dy: &[f32],
+        slopes: &Slopes<'_>,
         mut d_weight: Option<&mut [f32]>,
     ) -> Vec<f32> {
         let mut d_hidden = vec![0.0; self.hidden.len()];
@@ -134,7 +163,7 @@ impl Head<'_> {
             let entries = start..(start + ENTRIES).min(share.end);
             let scores = &mut scores[..entries.len() * COLUMNS];
             for rows in self.chunks() {
-                self.gradient_block(entries.clone(), rows.clone(), log_sum_exps, dy, scores);
+                self.gradient_block(entries.clone(), rows.clone(), log_sum_exps, slopes, scores);
                 let gradient = Matrix::strided(scores, entries.len(), rows.len(), COLUMNS); // [entries, rows]
                 let hidden = Matrix::dense(self.hidden, self.width).slice_rows(rows.clone());
                 if let Some(d_weight) = &mut d_weight {
@@ -155,13 +184,23 @@ impl Head<'_> {
         entries: Range<usize>,
         rows: Range<usize>,
         log_sum_exps: &[f32],
-        dy: &[f32],
+        slopes: &Slopes<'_>,
         out: &mut [f32],
     ) {
         let shift = per_column(log_sum_exps[rows.clone()].iter().copied());
-        let factor = per_column(dy[rows.clone()].iter().map(|dy| -dy / self.temperature));
+        let factor = per_column(slopes.of_log_probs[rows.clone()].iter().map(|dy| -dy / self.temperature));
         self.scores(entries.clone(), rows.clone(), out);
-        exponentials(out, COLUMNS, 1.0 / self.temperature, &shift, &factor);
+        if slopes.of_entropies.is_some() {
+            let ones = [1.0; COLUMNS];
+            exponentials(out, COLUMNS, 1.0 / self.temperature, &shift, &ones);
+            for column in out.chunks_mut(COLUMNS) {
+                for (row, p) in column[..rows.len()].iter_mut().enumerate() {
+                    *p = factor[row] * *p + slopes.through_entropy(rows.start + row, *p) / self.temperature;
+                }
+            }
+        } else {
+            exponentials(out, COLUMNS, 1.0 / self.temperature, &shift, &factor);
+        }
         for (row, entry) in self.hits(entries, rows) {
             out[entry * COLUMNS + row] -= factor[row];
         }

@@ -23,7 +23,7 @@ pub(crate) use attention::Attention;
 pub(crate) use decode::Cached;
 pub(crate) use elementwise::sum_of_squares;
 pub(crate) use gelu::bias_gelu;
-pub(crate) use head::Head;
+pub(crate) use head::{Head, Slopes};
 pub(crate) use heads::Heads;
 pub(crate) use linear::{linear, linear_input_gradient, linear_weight_gradient};
 pub(crate) use norm::{rms_norm, rms_norm_backward};

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::head::Slopes;
 use super::linear::four_dots;
 use super::simd::simd_fn;
 
@@ -73,18 +74,18 @@ impl SparseHead<'_> {
         result
     }
 
-    /// The gradients of hidden and weight, from those of the log-probabilities (`dy` `[M]`). The second is left out
-    /// (empty) where the weight is frozen.
+    /// The gradients of hidden and weight, from those of log-probabilities and entropies, as [`Head`](super::Head) has them.
+    /// The second is left out (empty) where the weight is frozen.
     pub(crate) fn backward(
         &self,
         targets: &[usize],
         probabilities: &[Vec<f32>],
-        dy: &[f32],
+        slopes: &Slopes<'_>,
         frozen: bool,
     ) -> (Vec<f32>, Vec<f32>) {
         let slope = |row: usize, n: usize| {
-            let hit = if targets[row] == n { 1.0 } else { 0.0 };
-            (hit - probabilities[row][n]) * dy[row] / self.temperature
+            let (hit, p) = (if targets[row] == n { 1.0 } else { 0.0 }, probabilities[row][n]);
+            ((hit - p) * slopes.of_log_prob(row) + slopes.through_entropy(row, p)) / self.temperature
         };
         let mut d_hidden = vec![0.0; self.hidden.len()];
         d_hidden.par_chunks_mut(self.width).enumerate().for_each(|(row, d_hidden)| {

@@ -11,8 +11,8 @@ use burn::backend::{Autodiff, Flex};
 use burn::tensor::Shape;
 
 use super::tensors::{dense, head, heads, indices, shape, tensor, values};
-use super::{Kernels, sparse_head};
-use crate::cpu::{self, Attention, Direction};
+use super::{Kernels, sparse_head, stacked};
+use crate::cpu::{self, Attention, Direction, Slopes};
 use crate::{AdamW, DecodeRow, Packing};
 
 type Tracked = FloatTensor<Autodiff<Flex>>;
@@ -132,18 +132,15 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
         temperature: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let mut entropies = None;
-        let log_probs = run::<C, _, 2>(TokenLogProbs, [&hidden, &weight], || {
+    ) -> FloatTensor<Self> {
+        run::<C, _, 2>(TokenLogProbs, [&hidden, &weight], || {
             let (hidden, weight) = (dense(hidden.primitive().clone()), dense(weight.primitive().clone()));
             let targets = indices(targets);
             let result = head(&hidden, &weight, &targets, temperature).log_probs();
-            let rows = [targets.len()];
-            entropies = Some(tensor(result.entropies, rows));
-            let log_sum_exps = tensor(result.log_sum_exps, rows);
-            (tensor(result.log_probs, rows), HeadState { hidden, weight, targets, temperature, log_sum_exps })
-        });
-        (log_probs, Tracked::new(entropies.expect("the forward pass has run")))
+            let (log_sum_exps, entropies) = (Arc::new(result.log_sum_exps), Arc::new(result.entropies));
+            let both = stacked(result.log_probs, &entropies);
+            (both, HeadState { hidden, weight, targets, temperature, log_sum_exps, entropies })
+        })
     }
 
     /// Without gradients: an optimiser's work.
@@ -180,18 +177,14 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
         temperature: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let mut entropies = None;
-        let log_probs = run::<C, _, 2>(TokenLogProbsWithin, [&hidden, &weight], || {
+    ) -> FloatTensor<Self> {
+        run::<C, _, 2>(TokenLogProbsWithin, [&hidden, &weight], || {
             let (hidden, weight) = (dense(hidden.primitive().clone()), dense(weight.primitive().clone()));
             let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
-            let rows = [targets.len()];
-            entropies = Some(tensor(result.entropies, rows));
-            let probabilities = Arc::new(result.probabilities);
-            let state = SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities };
-            (tensor(result.log_probs, rows), state)
-        });
-        (log_probs, Tracked::new(entropies.expect("the forward pass has run")))
+            let (probabilities, entropies) = (Arc::new(result.probabilities), Arc::new(result.entropies));
+            let both = stacked(result.log_probs, &entropies);
+            (both, SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities, entropies })
+        })
     }
 }
 
@@ -297,7 +290,8 @@ struct HeadState {
     weight: FlexTensor,
     targets: Vec<usize>,
     temperature: f32,
-    log_sum_exps: FlexTensor,
+    log_sum_exps: Arc<Vec<f32>>,
+    entropies: Arc<Vec<f32>>,
 }
 
 impl Backward<Flex, 2> for TokenLogProbs {
@@ -305,10 +299,10 @@ impl Backward<Flex, 2> for TokenLogProbs {
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
-        let HeadState { hidden, weight, targets, temperature, log_sum_exps } = &ops.state;
+        let HeadState { hidden, weight, targets, temperature, log_sum_exps, entropies } = &ops.state;
         let head = head(hidden, weight, targets, *temperature);
         let frozen = ops.parents[1].is_none();
-        let (d_hidden, d_weight) = head.backward(values(log_sum_exps), values(&dy), frozen);
+        let (d_hidden, d_weight) = head.backward(log_sum_exps, &Slopes::new(values(&dy), entropies), frozen);
         let shapes = [shape(hidden), shape(weight)];
         pass_on_head(ops, gradients, d_hidden, d_weight, shapes);
     }
@@ -325,6 +319,7 @@ struct SparseHeadState {
     allowed: Arc<Vec<Vec<u32>>>,
     temperature: f32,
     probabilities: Arc<Vec<Vec<f32>>>,
+    entropies: Arc<Vec<f32>>,
 }
 
 impl Backward<Flex, 2> for TokenLogProbsWithin {
@@ -332,10 +327,11 @@ impl Backward<Flex, 2> for TokenLogProbsWithin {
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
-        let SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities } = &ops.state;
+        let SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities, entropies } = &ops.state;
         let head = sparse_head(hidden, weight, allowed, *temperature);
         let frozen = ops.parents[1].is_none();
-        let (d_hidden, d_weight) = head.backward(targets, probabilities, values(&dy), frozen);
+        let slopes = Slopes::new(values(&dy), entropies);
+        let (d_hidden, d_weight) = head.backward(targets, probabilities, &slopes, frozen);
         let shapes = [shape(hidden), shape(weight)];
         pass_on_head(ops, gradients, d_hidden, d_weight, shapes);
     }

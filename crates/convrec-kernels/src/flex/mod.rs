@@ -71,8 +71,14 @@ pub(crate) fn token_log_probs(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (hidden, weight, targets) = (hidden.into_dispatch(), weight.into_dispatch(), targets.into_dispatch());
-    let (log_probs, entropies) = Dispatch::token_log_probs(hidden, weight, targets, temperature);
-    (Tensor::from_dispatch(log_probs), Tensor::from_dispatch(entropies))
+    unstacked(Tensor::from_dispatch(Dispatch::token_log_probs(hidden, weight, targets, temperature)))
+}
+
+/// The rows of `[2, M]`.
+fn unstacked(both: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
+    let m = both.dims()[1];
+    let row = |n: usize| both.clone().slice([n..n + 1, 0..m]).reshape([m]);
+    (row(0), row(1))
 }
 
 pub(crate) fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
@@ -93,9 +99,8 @@ pub(crate) fn token_log_probs_within(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
-    let (log_probs, entropies) =
-        Dispatch::token_log_probs_within(hidden, weight, Arc::new(targets), owned(allowed), temperature);
-    (Tensor::from_dispatch(log_probs), Tensor::from_dispatch(entropies))
+    let both = Dispatch::token_log_probs_within(hidden, weight, Arc::new(targets), owned(allowed), temperature);
+    unstacked(Tensor::from_dispatch(both))
 }
 
 pub(crate) fn adamw<const N: usize>(
@@ -147,12 +152,13 @@ pub(crate) trait Kernels: Backend {
         rows: &[DecodeRow],
     ) -> FloatTensor<Self>;
 
+    /// Log-probabilities and entropies, `[2, M]`: an operation under autodiff has one output.
     fn token_log_probs(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
         temperature: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    ) -> FloatTensor<Self>;
 
     fn adamw(
         weight: FloatTensor<Self>,
@@ -176,7 +182,7 @@ pub(crate) trait Kernels: Backend {
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
         temperature: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    ) -> FloatTensor<Self>;
 }
 
 impl Kernels for Flex {
@@ -243,11 +249,11 @@ impl Kernels for Flex {
         weight: FloatTensor<Self>,
         targets: IntTensor<Self>,
         temperature: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
         let targets = tensors::indices(targets);
         let result = head(&hidden, &weight, &targets, temperature).log_probs();
-        (tensor(result.log_probs, [targets.len()]), tensor(result.entropies, [targets.len()]))
+        stacked(result.log_probs, &result.entropies)
     }
 
     fn adamw(
@@ -285,11 +291,18 @@ impl Kernels for Flex {
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
         temperature: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
         let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
-        (tensor(result.log_probs, [targets.len()]), tensor(result.entropies, [targets.len()]))
+        stacked(result.log_probs, &result.entropies)
     }
+}
+
+/// `[2, M]`.
+fn stacked(mut log_probs: Vec<f32>, entropies: &[f32]) -> FlexTensor {
+    let m = entropies.len();
+    log_probs.extend(entropies);
+    tensor(log_probs, [2, m])
 }
 
 /// Both dense.

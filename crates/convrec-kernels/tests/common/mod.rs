@@ -213,7 +213,18 @@ macro_rules! cases {
                     let (hidden, weight) = (x[0].clone().reshape([m, d]), x[1].clone().reshape([v, d]));
                     let (targets, allowed) = super::common::allowed(m, v);
                     let allowed: Vec<&[u32]> = allowed.iter().map(Vec::as_slice).collect();
-                    kernels::token_log_probs_within(hidden, weight, targets, &allowed, 1.7).0
+                    let (log_probs, entropies) =
+                        kernels::token_log_probs_within(hidden, weight, targets, &allowed, 1.7);
+                    Tensor::cat(vec![log_probs, entropies], 0)
+                };
+                Case { sizes: vec![m * d, v * d], run }
+            }
+
+            /// As most losses do: nothing depends on the entropies.
+            pub fn token_log_probs_alone(m: usize, v: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+                let run = move |x: &[Tensor<1>]| {
+                    let (hidden, weight) = (x[0].clone().reshape([m, d]), x[1].clone().reshape([v, d]));
+                    kernels::token_log_probs(hidden, weight, targets(m, v), 1.7).0
                 };
                 Case { sizes: vec![m * d, v * d], run }
             }
@@ -221,7 +232,8 @@ macro_rules! cases {
             pub fn token_log_probs(m: usize, v: usize, d: usize) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
                 let run = move |x: &[Tensor<1>]| {
                     let (hidden, weight) = (x[0].clone().reshape([m, d]), x[1].clone().reshape([v, d]));
-                    kernels::token_log_probs(hidden, weight, targets(m, v), 1.7).0
+                    let (log_probs, entropies) = kernels::token_log_probs(hidden, weight, targets(m, v), 1.7);
+                    Tensor::cat(vec![log_probs, entropies], 0)
                 };
                 Case { sizes: vec![m * d, v * d], run }
             }

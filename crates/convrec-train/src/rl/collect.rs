@@ -1,13 +1,19 @@
 //! What is trained on in one step: completions of prompts that tell good lists from bad ones.
 
-use rank_grpo::GroupAdvantages;
+use convrec_watch::CompletionRecord;
+use std::error::Error;
+
+use convrec_policy::{Completion, Policy, TokenLogProbs};
+use rank_grpo::{GroupAdvantages, to_host};
 use serde::{Deserialize, Serialize};
 
-use super::trainer::{StepError, Trainer};
+use super::config::RlConfig;
+use super::trainer::{StepError, Trainer, log_probs};
 use crate::batches::places;
 use crate::config::frozen;
 use crate::rollout::{Row, read_rows};
-use crate::task::Sample;
+use crate::run::listed;
+use crate::task::{Sample, Task};
 
 /// Prompts whose completions are all worth the same teach nothing: sample others in their place (DAPO: Yu et al., arXiv
 /// 2503.14476, section 3.2; here by rank).
@@ -31,6 +37,26 @@ pub(super) struct Collected<'a> {
     pub(super) signal: f64,
 }
 
+impl Collected<'_> {
+    /// The completions for people to read, a prompt before the first of its own.
+    pub(super) fn shown(&self, task: &Task, step: usize) -> Vec<CompletionRecord> {
+        let show = |(n, (row, advantages)): (usize, (&Row<'_>, &Vec<f64>))| {
+            let first = n == 0 || self.rows[n - 1].sample.id != row.sample.id;
+            CompletionRecord {
+                step,
+                id: row.sample.id.clone(),
+                prompt: first.then(|| task.prompter().tokenizer().decode_with_specials(&row.sample.prompt)),
+                text: row.answer.text.clone(),
+                items: listed(&row.answer, &row.relevant),
+                rewards: row.total.clone(),
+                advantages: advantages.clone(),
+                ended: row.completion.ended,
+            }
+        };
+        self.rows.iter().zip(&self.advantages.values).enumerate().map(show).collect()
+    }
+}
+
 impl Trainer<'_> {
     /// Samples batch after batch until `prompts_per_step` prompts are worth training on; without dynamic sampling, one.
     pub(super) fn collect<'s>(&mut self, samples: &'s [Sample]) -> Result<Collected<'s>, StepError> {
@@ -43,6 +69,9 @@ impl Trainer<'_> {
             let generation = config.generation(self.task, self.state.batches);
             let completions =
                 self.sampler.sample(&policy, self.task, &batch, &generation).map_err(StepError::Sampler)?;
+            if !self.sampler.is_trainer() {
+                check(self.task, &policy, &batch, &completions, config.group_size).map_err(StepError::Sampler)?;
+            }
             let rows = read_rows(self.task, &batch, completions, &self.rewards);
             self.state.batches += 1;
             let ranks = self.informative_ranks(&rows);
@@ -61,7 +90,10 @@ impl Trainer<'_> {
                 break;
             }
         }
-        let rows: Vec<Row<'_>> = kept.into_iter().flatten().collect();
+        let mut rows: Vec<Row<'_>> = kept.into_iter().flatten().collect();
+        if !self.sampler.is_trainer() {
+            score(&mut rows, &policy, config)?;
+        }
         let advantages = self.advantages(&rows);
         Ok(Collected { rows, advantages, prompts, signal: signal as f64 / groups.max(1) as f64 })
     }
@@ -78,4 +110,47 @@ impl Trainer<'_> {
         let of_group = |group: &[Vec<f64>]| (0..group[0].len()).filter(|rank| differs(group, *rank)).count();
         advantages.chunks(self.config.group_size).map(of_group).collect()
     }
+}
+
+/// Refuses what no sampler should give: another number of completions, tokens that cannot be there.
+fn check(
+    task: &Task,
+    policy: &Policy,
+    batch: &[&Sample],
+    completions: &[Vec<Completion>],
+    group_size: usize,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    if completions.len() != batch.len() || completions.iter().any(|group| group.len() != group_size) {
+        let found = completions.iter().map(Vec::len).collect::<Vec<_>>();
+        return Err(format!("{found:?} completions; expected {group_size} of each of {} prompts", batch.len()).into());
+    }
+    let vocabulary = policy.config().vocab_size;
+    for (sample, completion) in batch.iter().zip(completions).flat_map(|(s, group)| group.iter().map(move |c| (s, c))) {
+        let tokens = &completion.tokens;
+        let problem = match () {
+            () if tokens.is_empty() => "no tokens",
+            () if tokens.len() != completion.log_probs.len() => "not as many log-probabilities as tokens",
+            () if tokens.iter().any(|token| *token as usize >= vocabulary) => "a token outside of the vocabulary",
+            () if !task.admits(&sample.seen, tokens) => "a list that the task's constraint does not allow",
+            () => continue,
+        };
+        return Err(format!("sample `{}`: a completion with {problem}", sample.id).into());
+    }
+    Ok(())
+}
+
+/// The trainer's own numbers for completions of a sampler that is not the trainer.
+fn score(rows: &mut [Row<'_>], policy: &Policy, config: &RlConfig) -> Result<(), StepError> {
+    for rows in rows.chunks_mut(config.micro_batch) {
+        let TokenLogProbs { log_probs, entropies, .. } =
+            log_probs(policy, &rows.iter().collect::<Vec<_>>(), config.temperature);
+        let width = log_probs.dims()[1];
+        let [log_probs, entropies] = [to_host(&log_probs)?, to_host(&entropies)?];
+        for (n, row) in rows.iter_mut().enumerate() {
+            let own =
+                |table: &[f64]| table[n * width..][..row.completion.tokens.len()].iter().map(|x| *x as f32).collect();
+            row.trainers = Some([own(&log_probs), own(&entropies)]);
+        }
+    }
+    Ok(())
 }

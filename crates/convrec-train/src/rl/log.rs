@@ -8,8 +8,8 @@ use serde_json::json;
 use super::collect::Collected;
 use crate::reward::{Popularity, Rewards};
 use crate::rollout::Row;
-use crate::run::Record;
 use crate::task::Task;
+use convrec_watch::Record;
 
 /// The mean difference between the sampler's and the trainer's log-probabilities.
 pub(super) const LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
@@ -36,7 +36,7 @@ impl StepLog {
         let (rows, n_ranks) = (&collected.rows, task.n_ranks());
         let mut record = Record::new();
         let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
-        let totals: Vec<f64> = rows.iter().map(|row| rewards.total(&row.rewards).iter().sum()).collect();
+        let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
         let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
         set("reward", mean(&totals));
         set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
@@ -102,18 +102,26 @@ impl StepLog {
         self.loss += loss;
         let tokens = metrics.tokens as f64;
         self.tokens += tokens;
-        let values = [
-            ("kl", metrics.kl.unwrap_or(0.0)),
+        let always = [
             ("clip_ratio/low_mean", metrics.clip_low),
             ("clip_ratio/high_mean", metrics.clip_high),
             ("clip_ratio/region_mean", metrics.clip_region),
             ("ratio_mean", metrics.ratio_mean),
             ("dropped_tokens", metrics.dropped),
         ];
+        let corrected = metrics.correction.map(|correction| {
+            [
+                ("sampling/importance_sampling_ratio/mean", correction.mean),
+                ("sampling/importance_sampling_ratio/cut", correction.cut),
+            ]
+        });
+        // Not where no KL is measured: 0 would be a policy that has not moved.
+        let kl = metrics.kl.map(|kl| ("kl", kl));
+        let values: Vec<(&str, f64)> = kl.into_iter().chain(always).chain(corrected.into_iter().flatten()).collect();
         if self.sums.is_empty() {
             self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
         }
-        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(values) {
+        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(&values) {
             *sum += value * tokens;
         }
     }
@@ -140,7 +148,7 @@ impl StepLog {
 
 /// Of the tokens that were chosen: forced ones have no entropy.
 fn chosen_entropies<'a>(row: &'a Row<'_>) -> impl Iterator<Item = &'a f32> {
-    row.completion.entropies.iter().enumerate().filter(|(t, _)| !row.is_forced(*t)).map(|(_, entropy)| entropy)
+    row.entropies().iter().enumerate().filter(|(t, _)| !row.is_forced(*t)).map(|(_, entropy)| entropy)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -15,15 +15,16 @@ mod trainer;
 use std::collections::BTreeMap;
 
 use convrec_policy::Policy;
+use convrec_watch::{Observer, Record, StepView};
 
 use crate::config::{ConfigError, frozen, with_lora};
 use crate::optim::Updates;
 use crate::reward::{Gain, Popularity, Rewards, built_in};
-use crate::run::{Record, Run, RunOptions, Start, TrainError, Validation};
+use crate::run::{Run, RunOptions, Start, TrainError, Validation};
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
 use log::LOGP_DIFFERENCE;
-use trainer::{State, StepError, Trainer};
+use trainer::{State, StepError, Stepped, Trainer};
 
 pub use collect::DynamicSampling;
 pub use config::RlConfig;
@@ -46,7 +47,7 @@ pub struct RlJob<'a> {
 /// Trains `policy` on the samples' ground truth. The policy as given, without an adapter that it may have, is also the
 /// reference of the KL penalty.
 ///
-/// `inputs`, `observe` and the errors are as for [`train_sft`](crate::train_sft). `policy` must be on an autodiff device.
+/// `inputs`, `observer` and the errors are as for [`train_sft`](crate::train_sft). `policy` must be on an autodiff device.
 ///
 /// # Errors
 /// When the config makes no sense, a file cannot be written, a checkpoint does not fit, no completions can be had, or
@@ -57,7 +58,7 @@ pub fn train_rank_grpo(
     config: &RlConfig,
     options: &RunOptions,
     mut inputs: BTreeMap<String, String>,
-    observe: &mut dyn FnMut(&Record),
+    observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
     config.check()?;
     let RlJob { task, samples, validation, gains, sampler } = job;
@@ -93,7 +94,8 @@ pub fn train_rank_grpo(
         state,
     };
     for step in start.step..config.steps {
-        let (mut record, grad_norm) = trainer.step(step, samples).map_err(|error| error.at(step))?;
+        let Stepped { mut record, grad_norm, mut completions, timing } =
+            trainer.step(step, samples).map_err(|error| error.at(step))?;
         run.watch(step, grad_norm)?;
         if trainer.sampler.is_trainer() {
             agree(step, &record, config)?;
@@ -102,9 +104,11 @@ pub fn train_rank_grpo(
         record.insert("step".into(), done.into());
         let visited = trainer.state.batches * config.prompts_per_step;
         record.insert("epoch".into(), (visited as f64 / samples.len() as f64).into());
-        record.extend(run.evaluate(done, config.steps, &|| frozen(trainer.policy(), config.bf16), &validation));
-        run.record(&record)?;
-        observe(&record);
+        let policy = || frozen(trainer.policy(), config.bf16);
+        record.extend(run.evaluate(done, config.steps, &policy, &validation));
+        completions.extend(run.lists(done, &policy, &validation));
+        let view = StepView { record: &record, completions: &completions, timing, total_steps: config.steps };
+        run.record(&view, observer)?;
         run.checkpoint(done, config.steps, trainer.policy(), &trainer.updates, trainer.state.write())?;
     }
     Ok(trainer.into_policy())

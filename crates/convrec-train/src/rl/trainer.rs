@@ -1,8 +1,10 @@
 //! One step: rollouts, advantages, and updates of the policy by micro-batches.
 
 use std::error::Error;
+use std::time::Instant;
 
 use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
+use convrec_watch::{CompletionRecord, Record, Timing};
 use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, to_host};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +17,6 @@ use crate::checkpoint::CheckpointError;
 use crate::optim::{Accumulator, Updates};
 use crate::reward::{Popularity, Rewards};
 use crate::rollout::{Collation, Row, table};
-use crate::run::Record;
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
 
@@ -36,6 +37,15 @@ impl State {
     pub(super) fn write(self) -> Value {
         serde_json::to_value(self).expect("two numbers")
     }
+}
+
+/// What a step did.
+pub(super) struct Stepped {
+    pub(super) record: Record,
+    /// Of the last update.
+    pub(super) grad_norm: f64,
+    pub(super) completions: Vec<CompletionRecord>,
+    pub(super) timing: Timing,
 }
 
 pub(super) enum StepError {
@@ -74,10 +84,11 @@ impl Trainer<'_> {
         self.policy.expect(HELD)
     }
 
-    /// One batch of rollouts and its updates: the log record and the last gradient norm.
-    pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<(Record, f64), StepError> {
-        let config = self.config;
+    /// One batch of rollouts and its updates.
+    pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<Stepped, StepError> {
+        let (config, clock) = (self.config, Instant::now());
         let collected = self.collect(samples)?;
+        let rollout_seconds = clock.elapsed().as_secs_f64();
         let mut log = StepLog::new(self.task, &collected, config.group_size, &self.rewards, &self.popularity);
         let loss = self.loss();
         let mut active = 0;
@@ -89,11 +100,12 @@ impl Trainer<'_> {
             for (share, parts) in batches.iter().enumerate() {
                 let mut gradients = Accumulator::default();
                 for part in parts {
-                    let TokenLogProbs { log_probs, tape, .. } = part.log_probs(self.policy(), config.temperature);
+                    let TokenLogProbs { log_probs, entropies, tape } =
+                        part.log_probs(self.policy(), config.temperature);
                     if round == 0 && share == 0 {
                         log.compare(&part.rows, &to_host(&log_probs)?);
                     }
-                    let computed = loss.forward(log_probs, &part.inputs)?;
+                    let computed = loss.forward_with_entropies(log_probs, entropies, &part.inputs)?;
                     log.part(&computed.metrics, f64::from(computed.loss.clone().into_scalar::<f32>()));
                     gradients.add(tape.backward(computed.loss, self.policy()), self.policy());
                 }
@@ -112,7 +124,11 @@ impl Trainer<'_> {
         if let (Some(control), Some(kl)) = (config.kl_control, log.kl()) {
             self.state.beta = control.next(self.state.beta, kl, collected.rows.len());
         }
-        Ok(log.finish())
+        let tokens = collected.rows.iter().map(|row| row.completion.tokens.len()).sum();
+        let completions = collected.shown(self.task, step + 1);
+        let (record, grad_norm) = log.finish();
+        let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds, tokens };
+        Ok(Stepped { record, grad_norm, completions, timing })
     }
 
     /// With the weight of the KL penalty as it stands.
@@ -170,9 +186,12 @@ impl Trainer<'_> {
         for indices in micro_batches(&active, config.micro_batch, config.group_size) {
             let (rows, mut inputs) = inputs(&indices);
             inputs.whole_batch = Some(totals);
-            inputs.entropies = Some(table(&rows, |row| &row.completion.entropies));
+            inputs.entropies = Some(table(&rows, |row| row.entropies()));
             if config.updates_per_batch * config.mini_batches > 1 {
-                inputs.old_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
+                inputs.old_log_probs = Some(table(&rows, |row| row.log_probs()));
+            }
+            if config.loss.correction.is_some() {
+                inputs.sampler_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
             }
             let mut part = Part { rows, inputs };
             if let Some(reference) = &self.reference {
@@ -194,13 +213,17 @@ struct Part<'r> {
 }
 
 impl Part<'_> {
-    /// Under the constraint that the rows were sampled under, if any.
     fn log_probs(&self, policy: &Policy, temperature: f32) -> TokenLogProbs {
-        let sequences: Vec<Sequence<'_>> = self.rows.iter().map(|row| row.sequence()).collect();
-        let allowed: Option<Vec<&Allowed>> = self.rows.iter().map(|row| row.allowed.as_ref()).collect();
-        match allowed {
-            Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
-            None => policy.log_probs(&sequences, temperature),
-        }
+        log_probs(policy, &self.rows, temperature)
+    }
+}
+
+/// Under the constraint that the rows were sampled under, if any.
+pub(super) fn log_probs(policy: &Policy, rows: &[&Row<'_>], temperature: f32) -> TokenLogProbs {
+    let sequences: Vec<Sequence<'_>> = rows.iter().map(|row| row.sequence()).collect();
+    let allowed: Option<Vec<&Allowed>> = rows.iter().map(|row| row.allowed.as_ref()).collect();
+    match allowed {
+        Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
+        None => policy.log_probs(&sequences, temperature),
     }
 }

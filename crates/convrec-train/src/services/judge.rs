@@ -66,7 +66,7 @@ impl PolicyJudge {
     fn sums(&self, sample: &Sample, lines: &[&Vec<u32>]) -> Vec<f32> {
         let sequences: Vec<Sequence<'_>> =
             lines.iter().map(|line| Sequence { prompt: &sample.prompt, completion: line }).collect();
-        let allowed: Option<Vec<Allowed>> = lines.iter().map(|line| self.task.allowed(sample, line)).collect();
+        let allowed: Option<Vec<Allowed>> = lines.iter().map(|line| self.task.allowed(&sample.seen, line)).collect();
         let found = match &allowed {
             Some(allowed) => self.policy.log_probs_within(&sequences, &allowed.iter().collect::<Vec<_>>(), 1.0),
             None => self.policy.log_probs(&sequences, 1.0),

@@ -48,7 +48,7 @@ pub struct DoctorConfig {
     pub gradient_jump: f64,
     /// Evaluations (three at least) of which the first and the last are compared by their medians.
     pub evaluations: usize,
-    /// Fall of a measure of the evaluations, as a share of what it was, from which on a rising reward is not to be
+    /// Fall of all measures of the evaluations, as a share of what each was, from which on a rising reward is not to be
     /// trusted.
     pub evaluation_fall: f64,
     /// How the names of measures begin of which more is better.
@@ -75,7 +75,7 @@ impl Default for DoctorConfig {
             lossless_records: 2,
             gradient_jump: 20.0,
             evaluations: 3,
-            evaluation_fall: 0.2,
+            evaluation_fall: 0.25,
             measures: vec!["eval_NDCG".into(), "eval_Recall".into()],
         }
     }

@@ -1,18 +1,43 @@
 //! A self-contained HTML report: text, tables, curves and lists in one file that opens anywhere.
 
-use std::error::Error;
 use std::path::Path;
 
-use convrec_core::{Turn, files::write_atomic};
+use convrec_core::{Turn, files, files::write_atomic};
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
 
 mod chart;
+mod page;
+mod run;
+mod table;
 
 pub use chart::Line;
+pub use page::page;
+pub use run::Run;
+pub use table::Table;
 
-use crate::show::Table;
+/// A report cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A file cannot be written.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// A run cannot be read.
+    #[error(transparent)]
+    Run(#[from] crate::Error),
+    /// A chart cannot be drawn.
+    #[error("the chart `{title}` cannot be drawn: {problem}")]
+    Chart {
+        /// The chart.
+        title: String,
+        /// What the library for charts said.
+        problem: String,
+    },
+    /// The page cannot be made of its template.
+    #[error("the page cannot be made: {0}")]
+    Page(#[from] minijinja::Error),
+}
 
 /// A report in the making.
 #[derive(Serialize)]
@@ -35,8 +60,14 @@ enum Piece {
     Note { text: String },
     Chat { turns: Vec<Turn> },
     Table { table: Table },
-    Charts { charts: Vec<String> },
+    Charts { charts: Vec<Chart> },
     Lists { lists: Vec<(String, Vec<Marked>)> },
+}
+
+#[derive(Serialize)]
+struct Chart {
+    title: String,
+    svg: String,
 }
 
 /// A line of a list, and what is to be said of it.
@@ -93,11 +124,13 @@ impl Report {
     ///
     /// # Errors
     /// When the chart cannot be drawn.
-    pub fn chart(&mut self, title: &str, x: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> {
-        let Some(svg) = chart::draw(title, x, lines)? else { return Ok(()) };
+    pub fn chart(&mut self, title: &str, x: &str, lines: &[Line]) -> Result<(), ReportError> {
+        let problem = |problem: String| ReportError::Chart { title: title.into(), problem };
+        let Some(svg) = chart::draw(title, x, lines).map_err(|e| problem(e.to_string()))? else { return Ok(()) };
+        let chart = Chart { title: title.into(), svg };
         match self.sections.last_mut().and_then(|section| section.pieces.last_mut()) {
-            Some(Piece::Charts { charts }) => charts.push(svg),
-            _ => self.add(Piece::Charts { charts: vec![svg] }),
+            Some(Piece::Charts { charts }) => charts.push(chart),
+            _ => self.add(Piece::Charts { charts: vec![chart] }),
         }
         Ok(())
     }
@@ -113,8 +146,8 @@ impl Report {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), Box<dyn Error>> {
-        let template = include_str!("report.html");
+    pub fn write(&self, path: &Path) -> Result<(), ReportError> {
+        let template = include_str!("report/report.html");
         let page = Environment::new().render_named_str(
             "report.html",
             template,
@@ -122,4 +155,29 @@ impl Report {
         )?;
         Ok(write_atomic(path, |out| out.write_all(page.as_bytes()))?)
     }
+    /// Writes each chart as an SVG file into `folder`, named by its title, and says how many there are.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write_plots(&self, folder: &Path) -> Result<usize, ReportError> {
+        let charts = self.sections.iter().flat_map(|section| &section.pieces).flat_map(|piece| match piece {
+            Piece::Charts { charts } => charts.as_slice(),
+            _ => &[],
+        });
+        let mut names = std::collections::HashSet::new();
+        for chart in charts {
+            let name = file_name(&chart.title);
+            // Of charts with one title each has its file.
+            let mut all = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
+            let name = all.find(|name| names.insert(name.clone())).expect("numbers do not end");
+            write_atomic(folder.join(name + ".svg"), |out| out.write_all(chart.svg.as_bytes()))?;
+        }
+        Ok(names.len())
+    }
+}
+
+/// `KL, nats a token` is `kl-nats-a-token`.
+fn file_name(title: &str) -> String {
+    let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
 }

@@ -18,6 +18,22 @@ impl Line {
         Self { name: name.into(), points: values.iter().enumerate().map(|(n, y)| (n as f64 + 1.0, *y)).collect() }
     }
 
+    /// Values at places, in the order of the places.
+    pub fn of_points(name: &str, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points }
+    }
+
+    /// At most `most` points, each the mean of those that stood side by side: a page need not hold a million.
+    pub fn thinned(mut self, most: usize) -> Self {
+        let side_by_side = self.points.len().div_ceil(most.max(1)).max(1);
+        let mean = |points: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+            points.iter().map(of).sum::<f64>() / points.len() as f64
+        };
+        let means = self.points.chunks(side_by_side).map(|points| (mean(points, |p| p.0), mean(points, |p| p.1)));
+        self.points = means.collect();
+        self
+    }
+
     /// Each point the mean of itself and those around it, `window` in all (fewer at the ends).
     pub fn smoothed(mut self, window: usize) -> Self {
         let values: Vec<f64> = self.points.iter().map(|point| point.1).collect();
@@ -62,6 +78,8 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
         legend(&top, title, lines)?;
         let mut chart = ChartBuilder::on(&bottom)
             .margin(10)
+            // Half of the last step's number stands beyond the axis.
+            .margin_right(20)
             .x_label_area_size(34)
             .y_label_area_size(46)
             .build_cartesian_2d(across, up)?;
@@ -97,5 +115,6 @@ fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, lines: &[Line]
 }
 
 fn coloured(lines: &[Line]) -> impl Iterator<Item = (&Line, &RGBColor)> {
-    lines.iter().zip(COLOURS.iter().cycle())
+    // A line without points takes a colour all the same: a run has one colour in all charts.
+    lines.iter().zip(COLOURS.iter().cycle()).filter(|(line, _)| !line.points.is_empty())
 }

@@ -1,0 +1,166 @@
+//! A world of six films, and runs in it.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::Device;
+use convrec_catalog::Catalog;
+use convrec_core::{CatalogItem, Demonstration, Example, Item, Turn};
+use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
+use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
+use convrec_train::evaluate::Decoding;
+use convrec_train::{
+    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions, Sample, SftConfig, SftJob,
+    Task, TokenPair, TrainError, Validation, WatchConfig, train_rank_grpo, train_sft,
+};
+
+pub struct World {
+    pub task: Task,
+    pub pairs: Vec<TokenPair>,
+    pub samples: Vec<Sample>,
+}
+
+pub fn world() -> World {
+    let item = |n: usize| CatalogItem {
+        title: format!("Film {}", ["One", "Two", "Three", "Four", "Five", "Six"][n]),
+        year: Some(1990 + n as i32),
+        genres: vec![],
+        metadata: String::new(),
+    };
+    let catalog = Catalog::new((0..6).map(item).collect()).unwrap();
+    let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
+    let lines = names.iter().map(|item| format!("{item}\n"));
+    let corpus: Vec<String> = lines.chain(["something with robots".to_string()]).collect();
+    let tokenizer =
+        TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 320, ..Default::default() }).unwrap();
+    let task = Task::new(catalog, PromptFormat::default().prompter(&tokenizer).unwrap(), 2);
+    let example = |n: usize| Example {
+        id: format!("d{n}-1"),
+        dialog: vec![Turn::user(format!("something with robots {n}"))],
+        seen: vec![],
+        groundtruth: vec![names[n % 6].clone()],
+    };
+    let demonstration =
+        |n: usize| Demonstration { example: example(n), list: vec![names[n % 6].clone(), names[(n + 1) % 6].clone()] };
+    World {
+        pairs: (0..12).map(|n| task.pair(&demonstration(n)).unwrap()).collect(),
+        samples: (0..12).map(|n| task.sample(&example(n)).unwrap()).collect(),
+        task,
+    }
+}
+
+pub fn policy(world: &World) -> Policy {
+    let shape = ModelConfig::small(world.task.prompter().tokenizer().vocab_size(), 16, 1, 2);
+    Policy::new(&shape, 1, &Device::flex().autodiff()).unwrap()
+}
+
+pub fn lora() -> LoraConfig {
+    LoraConfig { rank: 2, targets: vec![Projection::QProj, Projection::UpProj], ..LoraConfig::default() }
+}
+
+/// Keeps every checkpoint.
+pub fn options(folder: &Path, resume: bool) -> RunOptions {
+    RunOptions {
+        folder: Some(folder.into()),
+        resume,
+        checkpoint_every: 1,
+        keep_checkpoints: 100,
+        evaluate_every: 2,
+        watch: WatchConfig { completions_every: 2, keep_completions: 2, ..WatchConfig::default() },
+        ..RunOptions::default()
+    }
+}
+
+/// Runs `kind` in `folder`; a run that is not resumed starts anew.
+pub fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> Result<Policy, TrainError> {
+    run_with(world, kind, steps, &options(folder, resume))
+}
+
+/// Runs `kind`, one of `sft`, `constrained sft`, `rank_grpo`, `constrained` and `everything`, with `+lora` and `+bf16` behind it or without.
+pub fn run_with(world: &World, kind: &str, steps: usize, options: &RunOptions) -> Result<Policy, TrainError> {
+    run_observed(world, kind, steps, options, &mut ())
+}
+
+/// The same, watched.
+pub fn run_observed(
+    world: &World,
+    kind: &str,
+    steps: usize,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Policy, TrainError> {
+    let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
+    let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
+    let first = policy(world);
+    // What a checkpoint knows nothing of.
+    let (kind, bf16) = match kind.strip_suffix("+bf16") {
+        Some(kind) => (kind, true),
+        None => (kind, false),
+    };
+    let gradient_checkpointing = bf16;
+    let (kind, lora) = match kind.strip_suffix("+lora") {
+        Some(kind) => (kind, Some(lora())),
+        None => (kind, None),
+    };
+    let task = match kind {
+        "constrained" | "everything" | "constrained sft" => world.task.clone().constrained().unwrap(),
+        _ => world.task.clone(),
+    };
+    if kind.ends_with("sft") {
+        let config = SftConfig {
+            steps,
+            batch_size: 4,
+            micro_batch: 3,
+            constrained: task.is_constrained(),
+            lora,
+            bf16,
+            gradient_checkpointing,
+            ..SftConfig::default()
+        };
+        let job = SftJob { task: &task, data: &world.pairs, validation };
+        return train_sft(first, job, &config, options, inputs, observer);
+    }
+    let config = RlConfig {
+        steps,
+        prompts_per_step: 2,
+        group_size: 4,
+        updates_per_batch: 2,
+        micro_batch: 3,
+        max_new_tokens: 24,
+        lora,
+        bf16,
+        gradient_checkpointing,
+        ..RlConfig::default()
+    };
+    let config = match kind {
+        "everything" => everything(config),
+        _ => config,
+    };
+    let job = RlJob { task: &task, samples: &world.samples, validation, gains: vec![], sampler: &mut Local };
+    train_rank_grpo(first, job, &config, options, inputs, observer)
+}
+
+/// What a step takes from the steps before it: place in the data, weight of the KL.
+fn everything(config: RlConfig) -> RlConfig {
+    RlConfig {
+        mini_batches: 2,
+        gains: ["relevance", "novelty", "diversity"].map(|name| (name.to_string(), 1.0)).into(),
+        normalization: Normalization::Separately,
+        dynamic_sampling: Some(DynamicSampling { max_batches: 3, min_ranks: 2 }),
+        kl_control: Some(KlControl { target: 1e-4, horizon: 50.0 }),
+        ..config
+    }
+}
+
+/// Of the weights, and of the adapter where there is one.
+pub fn bytes(policy: &Policy) -> Vec<u8> {
+    let mut bytes = policy.without_lora().to_safetensors().unwrap();
+    if policy.lora().is_some() {
+        let folder = tempfile::tempdir().unwrap();
+        policy.save_lora(folder.path()).unwrap();
+        bytes.extend(fs::read(folder.path().join("adapter_model.safetensors")).unwrap());
+    }
+    bytes
+}

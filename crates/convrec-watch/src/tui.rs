@@ -1,0 +1,155 @@
+//! The full-screen view of a run in a terminal.
+//!
+//! [`follow`] watches a run's folder from another terminal; a [`Screen`] is an [`Observer`] inside the training process. Both
+//! put what they hear of onto a [`Board`], and [`draw`] draws it.
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+
+mod board;
+mod draw;
+mod feed;
+
+pub use board::{Board, Wish};
+pub use draw::draw;
+use feed::Feed;
+
+use crate::completions::CompletionRecord;
+use crate::journal::{Observer, StepView};
+use crate::record::{Record, step};
+use crate::timing::TimedStep;
+
+/// Between two looks at the keyboard and at what is new.
+const PAUSE: Duration = Duration::from_millis(200);
+
+fn has_terminal() -> bool {
+    io::stdout().is_terminal() && io::stdin().is_terminal()
+}
+
+/// Shows the run in `folder` until a key ends it; the run need not have begun.
+///
+/// # Errors
+/// When there is no terminal, or it fails.
+pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
+    if !has_terminal() {
+        return Err(io::Error::other("the view needs a terminal; a report or a check does not"));
+    }
+    let mut feed = Feed::new(folder);
+    let mut news = |board: &mut Board| {
+        let problem = feed.pass_on(board).err().map(|error| error.to_string());
+        board.problem(problem);
+        true
+    };
+    let mut terminal = ratatui::try_init()?;
+    let shown = show(&mut terminal, &mut board, &mut news);
+    ratatui::restore();
+    shown.map(drop)
+}
+
+/// The view inside the training process. It is drawn by a thread of its own, and the terminal is as before when it is dropped.
+///
+/// Whoever quits it lets the training go on; Ctrl-C ends the process.
+#[derive(Debug)]
+pub struct Screen {
+    steps: Option<Sender<Step>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// A finished step.
+type Step = (Record, Vec<CompletionRecord>, TimedStep);
+
+impl Screen {
+    /// Takes over the terminal; nothing else should be printed then. `None` where there is none.
+    ///
+    /// # Errors
+    /// When the terminal fails.
+    pub fn open(mut board: Board) -> io::Result<Option<Self>> {
+        if !has_terminal() {
+            return Ok(None);
+        }
+        let mut terminal = ratatui::try_init()?;
+        let (steps, heard) = mpsc::channel();
+        let draw = move || {
+            let shown = show(&mut terminal, &mut board, &mut |board| hear(&heard, board));
+            ratatui::restore();
+            if matches!(shown, Ok(Wish::Interrupt)) {
+                // What Ctrl-C does to a process that does not listen; a run resumes from any moment.
+                std::process::exit(130);
+            }
+            shown.map(drop)
+        };
+        Ok(Some(Self { steps: Some(steps), thread: Some(std::thread::spawn(draw)) }))
+    }
+
+    /// Whether it is still there: a key may have ended it.
+    pub fn is_open(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Observer for Screen {
+    fn observe(&mut self, view: &StepView<'_>) {
+        let step = step(view.record).unwrap_or_default();
+        let timed = TimedStep { step, total_steps: view.total_steps, timing: view.timing };
+        if let Some(steps) = &self.steps {
+            // Nobody listens any more where the view was quit.
+            let _ = steps.send((view.record.clone(), view.completions.to_vec(), timed));
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.steps = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Brings what was sent onto the board; false when no more will come.
+fn hear(heard: &Receiver<Step>, board: &mut Board) -> bool {
+    loop {
+        match heard.try_recv() {
+            Ok((record, completions, timed)) => {
+                board.record(&record);
+                board.completions(&completions);
+                board.timed(&timed);
+            }
+            Err(TryRecvError::Empty) => return true,
+            Err(TryRecvError::Disconnected) => return false,
+        }
+    }
+}
+
+/// Draws until a key or the end of the news ends it.
+fn show(
+    terminal: &mut DefaultTerminal,
+    board: &mut Board,
+    news: &mut dyn FnMut(&mut Board) -> bool,
+) -> io::Result<Wish> {
+    while news(board) {
+        terminal.draw(|frame| draw(frame, board))?;
+        if !event::poll(PAUSE)? {
+            continue;
+        }
+        if let Event::Key(key) = event::read()?
+            && key.kind == KeyEventKind::Press
+        {
+            match board.key(key) {
+                Wish::Stay => {}
+                wish => return Ok(wish),
+            }
+        }
+    }
+    Ok(Wish::Quit)
+}
+
+#[cfg(test)]
+mod tests;

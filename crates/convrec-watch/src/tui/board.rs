@@ -1,0 +1,158 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use crate::completions::CompletionRecord;
+use crate::doctor::{ConfigError, Diagnosis, Doctor, DoctorConfig};
+use crate::record::{Record, step};
+use crate::timing::{Pace, TimedStep};
+
+/// Points that a curve keeps; of longer ones every other goes.
+const POINTS: usize = 20_000;
+/// Records whose relevance per rank is averaged.
+const RECORDS: usize = 20;
+/// The curves that come first.
+const FIRST: [&str; 8] =
+    ["reward", "dcg", "loss", "kl", "entropy", "completions/mean_length", "grad_norm", "in_catalog"];
+
+/// All that the view shows; [`draw`](super::draw) draws it.
+#[derive(Debug, Clone)]
+pub struct Board {
+    pub(super) title: String,
+    pub(super) curves: BTreeMap<String, Vec<(f64, f64)>>,
+    pub(super) relevance: VecDeque<Vec<f64>>,
+    pub(super) completions: Vec<CompletionRecord>,
+    pub(super) step: usize,
+    pub(super) total: usize,
+    pub(super) pace: Pace,
+    pub(super) illness: Option<Diagnosis>,
+    /// What could not be read.
+    pub(super) problem: Option<String>,
+    /// The curve that is shown.
+    pub(super) curve: String,
+    /// The completion that is shown.
+    pub(super) completion: usize,
+    doctor: Doctor,
+    config: DoctorConfig,
+}
+
+/// What a key asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// To go on.
+    Stay,
+    /// To leave the view.
+    Quit,
+    /// To end the program.
+    Interrupt,
+}
+
+impl Board {
+    /// An empty board.
+    ///
+    /// # Errors
+    /// When a setting of the doctor makes no sense.
+    pub fn new(title: &str, config: DoctorConfig) -> Result<Self, ConfigError> {
+        let doctor = Doctor::new(config.clone())?;
+        Ok(Self {
+            title: title.into(),
+            curves: BTreeMap::new(),
+            relevance: VecDeque::new(),
+            completions: vec![],
+            step: 0,
+            total: 0,
+            pace: Pace::default(),
+            illness: None,
+            problem: None,
+            curve: FIRST[0].into(),
+            completion: 0,
+            doctor,
+            config,
+        })
+    }
+
+    /// Takes in the record of a step.
+    pub fn record(&mut self, record: &Record) {
+        self.step = step(record).unwrap_or(self.step + 1);
+        for (name, value) in record.iter().filter(|(name, _)| *name != "step" && *name != "epoch") {
+            let Some(value) = value.as_f64() else { continue };
+            let curve = self.curves.entry(name.clone()).or_default();
+            curve.push((self.step as f64, value));
+            if curve.len() > POINTS {
+                *curve = curve.iter().copied().step_by(2).collect();
+            }
+        }
+        if let Some(ranks) = record.get("rank_relevance").and_then(serde_json::Value::as_array) {
+            if self.relevance.len() == RECORDS {
+                self.relevance.pop_front();
+            }
+            self.relevance.push_back(ranks.iter().filter_map(serde_json::Value::as_f64).collect());
+        }
+        self.illness = self.doctor.check(record).err();
+        if !self.curves.contains_key(&self.curve)
+            && let Some(first) = self.names().first()
+        {
+            self.curve = first.to_string();
+        }
+    }
+
+    /// Takes in how long a step took, and how many steps there will be.
+    pub fn timed(&mut self, timed: &TimedStep) {
+        self.total = timed.total_steps;
+        self.pace.add(timed.timing);
+    }
+
+    /// Shows other completions.
+    pub fn completions(&mut self, completions: &[CompletionRecord]) {
+        if !completions.is_empty() {
+            self.completions = completions.to_vec();
+            self.completion = self.completion.min(completions.len() - 1);
+        }
+    }
+
+    /// Says that something could not be read; `None` that it could.
+    pub fn problem(&mut self, problem: Option<String>) {
+        self.problem = problem;
+    }
+
+    /// Forgets all records: the run began anew.
+    pub fn restart(&mut self) {
+        let anew = Self::new(&self.title, self.config.clone()).expect("checked before");
+        let former = std::mem::replace(self, anew);
+        (self.curve, self.completions, self.total, self.pace) =
+            (former.curve, former.completions, former.total, former.pace);
+    }
+
+    /// Heeds a key: arrows and tab change the curve, space the completion, q quits.
+    pub fn key(&mut self, key: KeyEvent) -> Wish {
+        match key.code {
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Interrupt,
+            KeyCode::Char('q') | KeyCode::Esc => return Wish::Quit,
+            KeyCode::Right | KeyCode::Down | KeyCode::Tab => self.turn(1),
+            KeyCode::Left | KeyCode::Up | KeyCode::BackTab => self.turn(-1),
+            KeyCode::Char(' ') => self.completion = (self.completion + 1) % self.completions.len().max(1),
+            _ => {}
+        }
+        Wish::Stay
+    }
+
+    /// The curves in their order: the telling ones first.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let first = FIRST.into_iter().filter(|name| self.curves.contains_key(*name));
+        first.chain(self.curves.keys().map(String::as_str).filter(|name| !FIRST.contains(name))).collect()
+    }
+
+    /// The share of lists with a right item at each rank, over the latest records.
+    pub(super) fn ranks(&self) -> Vec<f64> {
+        let n = self.relevance.iter().map(Vec::len).max().unwrap_or(0);
+        let at = |rank: usize| self.relevance.iter().filter_map(move |ranks| ranks.get(rank));
+        (0..n).map(|rank| at(rank).sum::<f64>() / at(rank).count() as f64).collect()
+    }
+
+    fn turn(&mut self, by: isize) {
+        let names = self.names();
+        let Some(n) = (!names.is_empty()).then_some(names.len() as isize) else { return };
+        let place = names.iter().position(|name| *name == self.curve).unwrap_or(0) as isize;
+        self.curve = names[(place + by).rem_euclid(n) as usize].to_string();
+    }
+}

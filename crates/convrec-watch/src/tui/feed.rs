@@ -1,0 +1,47 @@
+use std::path::{Path, PathBuf};
+
+use super::Board;
+use crate::completions;
+use crate::error::Error;
+use crate::follow::{Follow, Tail};
+use crate::timing::TimedStep;
+
+/// Brings what a run writes into its folder onto a board.
+#[derive(Debug)]
+pub(super) struct Feed {
+    folder: PathBuf,
+    log: Follow,
+    timing: Tail,
+    /// The step of the completions that are shown.
+    completions: usize,
+}
+
+impl Feed {
+    pub(super) fn new(folder: &Path) -> Self {
+        let (log, timing) = (Follow::new(folder), Tail::new(&folder.join(TimedStep::FILE)));
+        Self { folder: folder.into(), log, timing, completions: 0 }
+    }
+
+    /// What is new since the last call.
+    pub(super) fn pass_on(&mut self, board: &mut Board) -> Result<(), Error> {
+        let news = self.log.poll()?;
+        if news.restarted {
+            board.restart();
+            self.completions = 0;
+        }
+        news.records.iter().for_each(|record| board.record(record));
+        // A run need not have the file.
+        for line in self.timing.poll()?.unwrap_or_default() {
+            let timed = serde_json::from_value(serde_json::Value::Object(line));
+            timed.iter().for_each(|timed| board.timed(timed));
+        }
+        match completions::kept(&self.folder)?.pop() {
+            Some((step, path)) if step != self.completions => {
+                board.completions(&completions::read(path)?);
+                self.completions = step;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
