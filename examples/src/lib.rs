@@ -3,8 +3,10 @@
 pub mod data;
 pub mod device;
 pub mod judging;
+pub mod mentions;
 pub mod model_folder;
 pub mod plan;
+pub mod serve;
 pub mod services;
 pub mod settings;
 pub mod show;

@@ -10,7 +10,7 @@ use convrec_catalog::Catalog;
 use convrec_core::files::{self, write_atomic};
 use convrec_core::hash::{sha256, sha256_file};
 use convrec_policy::{Policy, SaveOptions};
-use convrec_text::{ChatFormat, ChatTemplate, ListFormat, PromptFormat, TextTokenizer};
+use convrec_text::{ChatFormat, ChatTemplate, ListFormat, PromptFormat, Prompter, TextTokenizer};
 use convrec_train::Task;
 use convrec_train::evaluate::Decoding;
 use serde::{Deserialize, Serialize};
@@ -141,14 +141,26 @@ impl Language {
     /// # Errors
     /// When prompts cannot be written with this tokenizer and template, or lists cannot be constrained to the catalog.
     pub fn task(&self, catalog: Catalog, free: bool) -> Result<Task, Box<dyn Error>> {
-        let n_ranks = self.format.n_ranks;
-        let prompter = match (&self.format.prompts, &self.template) {
-            (Prompts::Marked(format), _) => format.prompter(&self.tokenizer)?,
-            (Prompts::Chat(format), Some(template)) => format.prompter(&self.tokenizer, template, n_ranks)?,
-            (Prompts::Chat(_), None) => return Err("chat prompts need the chat template of a model's folder".into()),
-        };
-        let task = Task::new(catalog, prompter, n_ranks);
+        let task = Task::new(catalog, self.prompter()?, self.format.n_ranks);
         Ok(if free { task } else { task.constrained()? })
+    }
+
+    /// The token that ends a list.
+    ///
+    /// # Errors
+    /// When the tokenizer or the template has none.
+    pub fn end(&self) -> Result<u32, Box<dyn Error>> {
+        Ok(self.prompter()?.end())
+    }
+
+    fn prompter(&self) -> Result<Prompter, Box<dyn Error>> {
+        Ok(match (&self.format.prompts, &self.template) {
+            (Prompts::Marked(format), _) => format.prompter(&self.tokenizer)?,
+            (Prompts::Chat(format), Some(template)) => {
+                format.prompter(&self.tokenizer, template, self.format.n_ranks)?
+            }
+            (Prompts::Chat(_), None) => return Err("chat prompts need the chat template of a model's folder".into()),
+        })
     }
 
     /// SHA-256 of all that decides what prompts and lists are, under the names that a checkpoint knows them by.

@@ -1,0 +1,62 @@
+//! Serves a model over HTTP: completions for a trainer that samples elsewhere, and recommendations.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use convrec_examples::data::read_catalog;
+use convrec_examples::serve::{Served, serve};
+use convrec_examples::{Outcome, device::device, exit, model_folder};
+
+/// Serves a model in the OpenAI protocol.
+#[derive(Parser)]
+struct Options {
+    /// The model's folder.
+    #[arg(long)]
+    model: PathBuf,
+    /// Catalog: JSON lines, CSV, or a pickled list of titles and years. Without it there are only free completions.
+    #[arg(long)]
+    catalog: Option<PathBuf>,
+    /// Let recommended lists be whatever the policy writes. Without it only different unseen catalog items can be written.
+    #[arg(long, requires = "catalog")]
+    free: bool,
+    /// Load new weights on request, from folders below this one. Without it none are loaded.
+    #[arg(long)]
+    weights: Option<PathBuf>,
+    /// Where to listen. There are no keys: whoever reaches this address may ask.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    listen: String,
+    /// What clients call the model; the folder's name where it is left out.
+    #[arg(long)]
+    name: Option<String>,
+    /// Completions that are sampled side by side at most; bounds memory.
+    #[arg(long, default_value_t = 256)]
+    rows: usize,
+    /// Requests under way at once; others wait.
+    #[arg(long, default_value_t = 64)]
+    threads: usize,
+}
+
+fn main() -> std::process::ExitCode {
+    exit(run(Options::parse()))
+}
+
+fn run(options: Options) -> Outcome {
+    let device = device()?;
+    let (policy, language) = model_folder::load(&options.model, &device)?;
+    let task = options.catalog.map(|path| language.task(read_catalog(&path)?, options.free)).transpose()?;
+    let folder = || options.model.file_name().unwrap_or(options.model.as_os_str()).to_string_lossy().into_owned();
+    let served = Served {
+        name: options.name.unwrap_or_else(folder),
+        end_token: language.end()?,
+        language,
+        config: policy.config().clone(),
+        task,
+        weights: options.weights,
+        max_rows: options.rows,
+    };
+    let name = served.name.clone();
+    let serving = serve(policy, served, device, &options.listen, options.threads)?;
+    println!("{name} at http://{}/v1", serving.address());
+    serving.wait();
+    Ok(())
+}
