@@ -2,16 +2,18 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use burn::module::Module;
 use clap::{Parser, ValueEnum};
 use convrec_catalog::Catalog;
 use convrec_examples::data::read_catalog;
+use convrec_examples::http_sampler::{HttpSampler, SamplerSettings};
 use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::settings::{set, set_some};
 use convrec_examples::training::{Look, Settings, TrainingOptions, read_samples, train};
-use convrec_examples::{Outcome, device::device, exit, model_folder};
-use convrec_train::{Gain, Local, Reward, RlConfig, RlJob, Unsafe, Validation, train_rank_grpo};
+use convrec_examples::{Outcome, device::devices, exit, model_folder};
+use convrec_train::{Gain, Local, Reward, RlConfig, RlJob, Sampler, Unsafe, Validation, train_rank_grpo};
 use rank_grpo::{LengthShaping, LossConfig};
 
 /// Trains a policy by reinforcement learning.
@@ -28,6 +30,9 @@ struct Options {
     /// Items that should not be recommended, in a format of catalogs; `[gains]` of the config file gives `safety` a weight.
     #[arg(long)]
     unsafe_items: Option<PathBuf>,
+    /// Servers that sample in place of this process, TOML (docs/rollouts.md).
+    #[arg(long)]
+    sampler: Option<PathBuf>,
     /// The member of the family: what a config file starts from.
     #[arg(long, value_enum, default_value = "rank-grpo")]
     algorithm: Algorithm,
@@ -102,7 +107,8 @@ fn run(options: &Options) -> Outcome {
 
     let task = language.task(read_catalog(catalog_file)?, files.free)?;
     let gains = safety(&settings, task.catalog())?;
-    let (policy, _) = model_folder::load(&model, &device()?.autodiff())?;
+    let devices = devices()?;
+    let (policy, _) = model_folder::load(&model, &devices[0].clone().autodiff())?;
     let samples = read_samples(&task, conversations_file)?;
     let validation = settings.validation(&task)?;
 
@@ -119,7 +125,12 @@ fn run(options: &Options) -> Outcome {
         ("completions a step", (config.prompts_per_step * config.group_size).to_string()),
     ];
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
-    let job = RlJob { task: &task, samples: &samples, validation, gains, sampler: &mut Local::default(), devices: &[] };
+    let mut sampler: Box<dyn Sampler> = match &options.sampler {
+        Some(path) => Box::new(HttpSampler::new(SamplerSettings::read(path)?, &task, &Arc::default())?),
+        None => Box::new(Local { devices: devices[1..].to_vec() }),
+    };
+    let job =
+        RlJob { task: &task, samples: &samples, validation, gains, sampler: sampler.as_mut(), devices: &devices[1..] };
     let look = Look { name: "RL", fields: &["reward", "kl", "entropy", "signal"], steps: config.steps };
     let trained = train(training, &settings, look, &facts, |run, observer| {
         train_rank_grpo(policy, job, config, run, inputs, observer)

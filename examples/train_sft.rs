@@ -12,7 +12,7 @@ use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::settings::set_some;
 use convrec_examples::training::{Look, TrainingOptions, train};
-use convrec_examples::{Outcome, device::device, exit};
+use convrec_examples::{Outcome, device::devices, exit};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
 use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Validation, train_sft};
@@ -82,7 +82,8 @@ fn run(options: &Options) -> Outcome {
 
     let catalog = read_catalog(catalog_file)?;
     let demonstrations = read_demonstrations(demonstrations_file)?;
-    let device = device()?.autodiff();
+    let devices = devices()?;
+    let device = devices[0].clone().autodiff();
     let (start, mut language) = match model {
         Some(folder) => {
             let (policy, language) = model_folder::load(folder, &device)?;
@@ -127,7 +128,7 @@ fn run(options: &Options) -> Outcome {
     ];
     println!("{}", facts.each_ref().map(|(name, value)| format!("{value} {name}")).join(", "));
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
-    let job = SftJob { task: &task, data: &pairs, validation, devices: &[] };
+    let job = SftJob { task: &task, data: &pairs, validation, devices: &devices[1..] };
     let look = Look { name: "SFT", fields: &["loss", "grad_norm"], steps: config.steps };
     let trained = train(training, &settings, look, &facts, |run, observer| {
         train_sft(policy, job, config, run, inputs, observer)

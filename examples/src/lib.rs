@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod device;
+pub mod http_sampler;
 pub mod judging;
 pub mod mentions;
 pub mod model_folder;

@@ -152,7 +152,7 @@ impl Task {
     }
 
     /// The tokens of the longest list that can be written, where lists are constrained: cut shorter, one might lack items.
-    pub(crate) fn longest_list(&self) -> Option<usize> {
+    pub fn longest_list(&self) -> Option<usize> {
         self.trie.as_ref().map(|constraining| constraining.longest)
     }
 

@@ -9,11 +9,13 @@ use convrec_core::CatalogItem;
 use convrec_llm::{CompletionsSettings, HttpCompletions, Prompt, Sampled, SampledCompletion, Server, ServerSettings};
 use convrec_policy::{Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{Sample, Task};
+use convrec_train::evaluate::Decoding;
+use convrec_train::{Record, RlConfig, RlJob, RunOptions, Sample, StepView, Task, Validation, train_rank_grpo};
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
 use super::{Served, Serving, serve};
+use crate::http_sampler::{HttpSampler, SamplerSettings};
 use crate::model_folder::{Language, Prompts, TaskFormat};
 
 const N_RANKS: usize = 2;
@@ -338,4 +340,73 @@ fn what_cannot_be_done_is_refused_by_name() {
         (200, 2, &json!(3))
     );
     assert!(body["choices"][1]["logprobs"]["tokens"][0].as_str().unwrap().starts_with("token_id:"), "{body}");
+}
+
+fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record> {
+    let task = task();
+    let settings = SamplerSettings {
+        servers: servers
+            .iter()
+            .map(|serving| ServerSettings {
+                base_url: format!("http://{}/v1", serving.address()),
+                concurrency: 4,
+                ..ServerSettings::default()
+            })
+            .collect(),
+        completions: CompletionsSettings { model: "policy".into(), ..CompletionsSettings::default() },
+        weights: weights.into(),
+        constrained: true,
+    };
+    let mut sampler = HttpSampler::new(settings, &task, &Arc::default()).unwrap();
+    let samples: Vec<Sample> = (0..5)
+        .map(|n| Sample {
+            id: format!("a-{n}"),
+            prompt: vec![1, 40 + n, 3],
+            seen: vec![task.catalog().find(&convrec_core::Item::new("Her", 2013)).unwrap()],
+            groundtruth: vec![convrec_core::ItemId(n % 4)],
+        })
+        .collect();
+    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(20, 8) };
+    let job = RlJob { task: &task, samples: &samples, validation, gains: vec![], sampler: &mut sampler, devices: &[] };
+    let correction = Correction { level: RatioLevel::Rank, mode: CorrectionMode::Truncate { at: 3.0 } };
+    let config = RlConfig {
+        steps,
+        prompts_per_step: 4,
+        group_size: 6,
+        updates_per_batch: 2,
+        loss: LossConfig { correction: Some(correction), ..LossConfig::paper() },
+        optimizer: convrec_train::OptimizerConfig { learning_rate: 0.01, ..Default::default() },
+        ..RlConfig::default()
+    };
+    let first = Policy::new(&ModelConfig::small(262, 32, 2, 2), 1, &Device::flex().autodiff()).unwrap();
+    let mut log = Vec::new();
+    let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
+    train_rank_grpo(first, job, &config, &RunOptions::default(), Default::default(), &mut observe).unwrap();
+    log
+}
+
+/// The servers begin with other weights than the trainer: without a reload before each batch the two would be far apart.
+#[test]
+fn a_run_samples_from_servers_that_follow_its_weights() {
+    let weights = tempfile::tempdir().unwrap();
+    let servers = [start(7, Some(weights.path()), Some(task())), start(8, Some(weights.path()), Some(task()))];
+    let log = train_over(&[&servers[0], &servers[1]], weights.path(), 6);
+    let number = |record: &Record, name: &str| record[name].as_f64().unwrap();
+    for record in &log {
+        assert!(number(record, "sampling/sampling_logp_difference/mean") < 1e-5, "{record:?}");
+        assert!((number(record, "sampling/importance_sampling_ratio/mean") - 1.0).abs() < 1e-4, "{record:?}");
+        assert_eq!((number(record, "in_catalog"), number(record, "duplicates")), (1.0, 0.0));
+        assert!(number(record, "entropy") > 0.0);
+    }
+    // The policy has moved, and one folder of weights is left.
+    assert!(number(&log[5], "kl") > 1e-4);
+    assert_eq!(std::fs::read_dir(weights.path()).unwrap().count(), 1);
+    servers.into_iter().for_each(Serving::stop);
+}
+
+#[test]
+fn servers_that_write_freely_are_refused_for_constrained_lists() {
+    let settings = SamplerSettings::default();
+    let error = HttpSampler::new(settings, &task(), &Arc::default()).err().unwrap().to_string();
+    assert!(error.contains("--free"), "{error}");
 }
