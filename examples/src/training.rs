@@ -314,3 +314,73 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
         Err(_) => Err("expected a whole number from 1".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use convrec_train::{DynamicSampling, RlConfig, Schedule};
+
+    use super::*;
+
+    fn options(config: Option<PathBuf>) -> TrainingOptions {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            options: TrainingOptions,
+        }
+        let Alone { mut options } = <Alone as clap::Parser>::parse_from(["train", "--seed", "9", "--out", "runs/x"]);
+        options.config = config;
+        options
+    }
+
+    fn common(c: &mut RlConfig) -> Common<'_> {
+        (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
+    }
+
+    /// The file that the documentation shows.
+    #[test]
+    fn the_documented_file_is_read_as_a_whole() {
+        let page = include_str!("../../docs/training.md");
+        let file = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, file).unwrap();
+        let settings = options(Some(path)).settings(RlConfig::default(), common).unwrap();
+        settings.training.check().unwrap();
+        let dynamic = Some(DynamicSampling { max_batches: 4, min_ranks: 1 });
+        assert_eq!((settings.training.steps, settings.training.dynamic_sampling), (200, dynamic));
+        assert_eq!(settings.training.optimizer.schedule, Schedule::Step { after: 150, factor: 0.1 });
+        // Flags go before the file; what neither says keeps its default.
+        assert_eq!(settings.training.seed, 9);
+        assert_eq!(settings.folder().unwrap(), Path::new("runs/x"));
+        assert_eq!((settings.run.checkpoint_every, settings.run.keep_checkpoints), (50, 2));
+        assert!(settings.is_given(&["optimizer", "learning_rate"]) && !settings.is_given(&["optimizer", "beta_1"]));
+    }
+
+    /// What is written is what is read back.
+    #[test]
+    fn settings_go_through_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        let written = options(None).settings(RlConfig::default().printable(), common).unwrap();
+        std::fs::write(&path, written.to_toml().unwrap()).unwrap();
+        let read = options(Some(path)).settings(RlConfig::default(), common).unwrap();
+        assert_eq!(
+            (&read.training, &read.files, &read.run.watch),
+            (&written.training, &written.files, &written.run.watch)
+        );
+    }
+
+    #[test]
+    fn wrong_fields_of_every_table_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        let error = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            options(Some(path.clone())).settings(RlConfig::default(), common).unwrap_err().to_string()
+        };
+        assert!(error("stepz = 1").contains("unknown field `stepz`"));
+        assert!(error("[files]\ncatalogue = \"x\"").contains("`files.catalogue`"));
+        assert!(error("[run.watch.doctor]\nwindow = \"x\"").contains("`run.watch.doctor.window`"));
+        assert!(error("run = 3").contains("expected a table, `[run]`"));
+    }
+}

@@ -23,7 +23,7 @@ const N_RANKS: usize = 2;
 fn language() -> Language {
     let special_tokens: Vec<String> =
         ["<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"].map(str::to_string).to_vec();
-    let config = TrainConfig { vocab_size: 256 + special_tokens.len(), special_tokens };
+    let config = TrainConfig { vocab_size: 256 + special_tokens.len(), special_tokens, ..TrainConfig::default() };
     let tokenizer = TextTokenizer::train(["a"].iter(), &config).unwrap();
     let prompts = Prompts::Marked(PromptFormat::default());
     Language::small(tokenizer, TaskFormat { prompts, n_ranks: N_RANKS, max_new_tokens: 60 })
