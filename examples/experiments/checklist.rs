@@ -1,7 +1,5 @@
 //! The paper's claims, and what was found of them.
 
-use std::fmt;
-
 use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::Error;
 use convrec_metrics::{JudgedList, Measure};
@@ -10,52 +8,7 @@ use serde::Serialize;
 use crate::arms::{ALL_STEPS, named};
 use crate::evidence::{Evidence, mean};
 use crate::results::{Lists, Results, Runs, hits, relevance};
-
-/// NDCG@10 that "no worse" allows for.
-pub const MARGIN: f64 = 0.01;
-
-/// What a claim says of a difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Expected {
-    /// It is above 0.
-    Above,
-    /// It is not below 0 by more than [`MARGIN`].
-    NotBelow,
-    /// Nothing: it is asked which is ahead.
-    Open,
-}
-
-/// What became of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Both intervals say so.
-    Reproduced,
-    /// Both intervals say the contrary.
-    NotReproduced,
-    /// The intervals allow for either.
-    Unclear,
-    /// An arm is missing.
-    NotRun,
-    /// Of an open question: the first arm is ahead.
-    FirstAhead,
-    /// The second arm is.
-    SecondAhead,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reproduced => "reproduced",
-            Self::NotReproduced => "not reproduced",
-            Self::Unclear => "unclear",
-            Self::NotRun => "not run",
-            Self::FirstAhead => "the first is ahead",
-            Self::SecondAhead => "the second is ahead",
-        })
-    }
-}
+use crate::verdict::{Expected, Verdict, verdict};
 
 /// A claim and what was found of it.
 #[derive(Debug, Clone, Serialize)]
@@ -70,20 +23,6 @@ pub struct Claim {
     pub evidence: Option<Evidence>,
     /// What became of the claim.
     pub verdict: Verdict,
-}
-
-/// What a difference means for a claim: the wider of its intervals must allow for one answer alone.
-pub fn verdict(expected: Expected, evidence: Option<&Evidence>) -> Verdict {
-    let Some(evidence) = evidence else { return Verdict::NotRun };
-    let Some([low, high]) = evidence.bounds() else { return Verdict::Unclear };
-    let floor = if expected == Expected::NotBelow { -MARGIN } else { 0.0 };
-    match expected {
-        Expected::Open if low > 0.0 => Verdict::FirstAhead,
-        Expected::Open if high < 0.0 => Verdict::SecondAhead,
-        Expected::Above | Expected::NotBelow if high < 0.0 => Verdict::NotReproduced,
-        Expected::Above | Expected::NotBelow if low > floor => Verdict::Reproduced,
-        _ => Verdict::Unclear,
-    }
 }
 
 impl Claim {
@@ -206,4 +145,102 @@ pub fn cloning(results: &Results) -> Result<Vec<Claim>, Error> {
     let imitated = variants.iter().map(|variant| claim("", variant, "every step is worth it, after SFT"));
     let trained = variants.iter().map(|variant| claim(": + Rank-GRPO", variant, "and after Rank-GRPO still"));
     imitated.chain(trained).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::arms::{cloning_steps, family as family_arms};
+    use crate::outcome::{Done, Hits, Judged, Outcome};
+
+    /// An arm whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and whose rollouts get better.
+    fn arm(name: &str, hits: usize) -> Runs {
+        let health = json!({ "valid_lines": 1.0, "in_catalog": 1.0, "duplicates": 0.0, "seen": 0.0, "length": 10.0,
+            "ended": 1.0 });
+        // Dialogs and seeds differ a little, in all arms alike.
+        let list = |n: usize| Hits { hits: (0..hits + n % 2).collect(), relevant: N };
+        let done = |seed: usize| {
+            let judged = Judged {
+                health: serde_json::from_value(health.clone()).unwrap(),
+                lists: (seed..40 + seed).map(list).collect(),
+            };
+            let log = [0.1, 0.2].map(|dcg| {
+                let ranks: Vec<f64> = (0..N).map(|rank| dcg + (hits * rank) as f64).collect();
+                serde_json::from_value(json!({ "dcg": dcg, "rank_relevance": ranks })).unwrap()
+            });
+            let outcome = Outcome { constrained: judged.clone(), free: judged, stopped: None };
+            Done { folder: "".into(), outcome, log: log.into(), seconds: 1.0, made: None }
+        };
+        Runs { name: name.into(), done: (0..3).map(done).collect() }
+    }
+
+    fn results(arms: Vec<Runs>) -> Results {
+        Results { seeds: vec![1, 2, 3], arms, best: vec![] }
+    }
+
+    /// The hits of an arm as the paper would have them.
+    fn as_in_the_paper(name: &str) -> usize {
+        match name.split(" mu=").next().unwrap() {
+            "untrained" => 0,
+            "R1-zero" => 1,
+            "SFT" => 2,
+            "GRPO" => 4,
+            "Rank-GRPO exp_inf" => 7,
+            "Rank-GRPO log_decay" | "Rank-GRPO exp_gamma(2)" => 6,
+            _ => 5,
+        }
+    }
+
+    #[test]
+    fn the_papers_results_are_found_where_they_are() {
+        let arms = family_arms(1).arms;
+        let found = results(arms.iter().map(|a| arm(&a.name, as_in_the_paper(&a.name))).collect());
+        let claims = family(&found).unwrap();
+        assert_eq!(claims.len(), 20);
+        for claim in &claims {
+            let expected = match claim.expected {
+                Expected::Open => Verdict::FirstAhead,
+                _ => Verdict::Reproduced,
+            };
+            assert_eq!(claim.verdict, expected, "{claim:?}");
+        }
+    }
+
+    #[test]
+    fn the_contrary_is_found_where_it_is() {
+        let arms = family_arms(1).arms;
+        let found = results(arms.iter().map(|a| arm(&a.name, 8 - as_in_the_paper(&a.name))).collect());
+        let verdict_of = |letter: &str| {
+            let claims = family(&found).unwrap();
+            let of_letter = claims.iter().filter(|claim| claim.text.starts_with(letter)).map(|claim| claim.verdict);
+            of_letter.collect::<Vec<_>>()
+        };
+        assert_eq!(verdict_of("(a)"), [Verdict::NotReproduced; 4]);
+        assert_eq!(verdict_of("(b)"), [Verdict::NotReproduced; 2]);
+        assert_eq!(verdict_of("(d)"), [Verdict::NotReproduced; 4]);
+        assert_eq!(verdict_of("(e)"), [Verdict::SecondAhead]);
+        assert_eq!(verdict_of("(f)"), [Verdict::NotReproduced; 2]);
+        assert_eq!(verdict_of("(g)"), [Verdict::Reproduced]); // the same with one update and with two
+    }
+
+    #[test]
+    fn a_run_that_diverges_is_not_stable_and_missing_arms_are_said() {
+        let mut two = arm("Rank-GRPO exp_inf mu=2", 5);
+        two.done[1].log.reverse(); // ends with less than it began with
+        let claims = family(&results(vec![arm("Rank-GRPO exp_inf mu=1", 5), two])).unwrap();
+        let (stable, others) = claims.split_last().unwrap();
+        assert_eq!(stable.verdict, Verdict::NotReproduced);
+        assert!(stable.text.contains("1 runs diverged"));
+        assert!(others.iter().all(|claim| claim.verdict == Verdict::NotRun));
+    }
+
+    #[test]
+    fn steps_are_claimed_to_help_before_and_after() {
+        let hits = |name: &str| if name.starts_with(ALL_STEPS) { 6 } else { 4 };
+        let found = results(cloning_steps(1).arms.iter().map(|a| arm(&a.name, hits(&a.name))).collect());
+        let claims = cloning(&found).unwrap();
+        assert_eq!(claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>(), [Verdict::Reproduced; 6]);
+    }
 }

@@ -14,6 +14,7 @@ mod page;
 mod results;
 mod summary;
 mod tables;
+mod verdict;
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -76,7 +76,7 @@ impl Runs {
     pub fn ends(&self, of: &dyn Fn(&Record) -> Option<f64>) -> Vec<[f64; 2]> {
         let ends = |done: &Done| {
             let curve: Vec<f64> = done.log.iter().filter_map(of).collect();
-            let window = WINDOW.min(curve.len());
+            let window = WINDOW.min(curve.len().div_ceil(2));
             (window > 0).then(|| [mean(&curve[..window]), mean(&curve[curve.len() - window..])])
         };
         self.done.iter().filter_map(ends).collect()

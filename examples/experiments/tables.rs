@@ -3,10 +3,11 @@
 use convrec_examples::show::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 
-use crate::checklist::{Claim, MARGIN};
+use crate::checklist::Claim;
 use crate::evidence::{Evidence, mean};
 use crate::results::Lists;
 use crate::summary::{Quality, Summary, Training};
+use crate::verdict::MARGIN;
 
 /// How good the lists of every arm are.
 pub fn quality(summary: &Summary, lists: Lists) -> Table {
