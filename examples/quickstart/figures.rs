@@ -4,14 +4,12 @@ use std::error::Error;
 
 use convrec_examples::judging::mean;
 use convrec_examples::show::Table;
+use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 use convrec_train::evaluate::{Evaluation, ListHealth};
 
-use crate::experiment::{Arm, N, Run};
-
-/// Ranks above which the list's tail begins.
-pub const HEAD: usize = 3;
+use crate::experiment::{Arm, Run};
 
 /// What the columns of [`results`] mean.
 pub const LEGEND: &str = "Greedy lists for conversations not trained on. constrained: only different unseen catalog items can be \

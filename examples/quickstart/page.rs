@@ -4,11 +4,12 @@ use std::error::Error;
 
 use convrec_core::Item;
 use convrec_examples::report::{Line, Marked, Report};
+use convrec_examples::world_experiment::{HEAD, N};
 use convrec_train::Record;
 use convrec_train::evaluate::Evaluation;
 
-use crate::experiment::{Arm, N, Plan, Run};
-use crate::figures::{self, HEAD, Lists};
+use crate::experiment::{Arm, Plan, Run};
+use crate::figures::{self, Lists};
 
 /// Records averaged in a curve's point: one batch of rollouts says little.
 const WINDOW: usize = 5;

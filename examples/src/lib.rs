@@ -1,4 +1,5 @@
-//! Shared pieces of the example binaries: the device, data, settings, services, model folders, progress bars and tables.
+//! Shared pieces of the example binaries: the device, data, settings, services, model folders, progress bars, tables,
+//! and experiments on the embedded world.
 
 pub mod data;
 pub mod device;
@@ -13,6 +14,7 @@ pub mod settings;
 pub mod show;
 pub mod steps;
 pub mod training;
+pub mod world_experiment;
 
 pub use convrec_watch::report;
 

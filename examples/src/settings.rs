@@ -18,23 +18,22 @@ pub fn read<T: DeserializeOwned + Serialize>(path: Option<&Path>, defaults: T) -
     over(path, "", defaults, table(path)?)
 }
 
-/// As [`read`], of a file whose tables of these names are settings of their own; and what the file said.
+/// As [`read`], of a file whose tables of these names are settings of their own; `given` is what the file says.
 ///
 /// # Errors
 /// As there.
 pub fn read_parts<T, A, B>(
-    path: Option<&Path>,
+    path: &Path,
+    given: &toml::Table,
     defaults: T,
     (first, a): (&str, A),
     (second, b): (&str, B),
-) -> Result<((T, A, B), toml::Table), Box<dyn Error>>
+) -> Result<(T, A, B), Box<dyn Error>>
 where
     T: DeserializeOwned + Serialize,
     A: DeserializeOwned + Serialize,
     B: DeserializeOwned + Serialize,
 {
-    let Some(path) = path else { return Ok(((defaults, a, b), toml::Table::new())) };
-    let given = table(path)?;
     let mut rest = given.clone();
     let mut part = |name: &str| match rest.remove(name) {
         None => Ok(toml::Table::new()),
@@ -42,11 +41,14 @@ where
         Some(_) => Err(format!("{}, field `{name}`: expected a table, `[{name}]`", path.display())),
     };
     let (of_a, of_b) = (part(first)?, part(second)?);
-    let parts = (over(path, "", defaults, rest)?, over(path, first, a, of_a)?, over(path, second, b, of_b)?);
-    Ok((parts, given))
+    Ok((over(path, "", defaults, rest)?, over(path, first, a, of_a)?, over(path, second, b, of_b)?))
 }
 
-fn table(path: &Path) -> Result<toml::Table, Box<dyn Error>> {
+/// What a TOML file says.
+///
+/// # Errors
+/// When it cannot be read or is no TOML; the error names the file and the line.
+pub fn table(path: &Path) -> Result<toml::Table, Box<dyn Error>> {
     toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()).into())
 }
 

@@ -136,8 +136,9 @@ impl TrainingOptions {
         let run =
             RunOptions { checkpoint_every: 100, keep_checkpoints: 2, evaluate_every: 100, ..RunOptions::default() };
         let files = Files { validation_samples: 300, ..Files::default() };
-        let ((training, files, run), given) =
-            settings::read_parts(self.config.as_deref(), defaults, ("files", files), ("run", run))?;
+        let given = self.config.as_deref().map_or(Ok(toml::Table::new()), settings::table)?;
+        let path = self.config.as_deref().unwrap_or(Path::new(""));
+        let (training, files, run) = settings::read_parts(path, &given, defaults, ("files", files), ("run", run))?;
         let mut settings = Settings { training, files, run, given };
         let (steps, learning_rate, seed, lora) = common(&mut settings.training);
         settings::set(steps, self.steps);

@@ -13,6 +13,9 @@ use convrec_policy::Policy;
 
 use crate::optim::Accumulator;
 
+/// The gradients of a part of a batch, and what else comes of it.
+type Compute<'a, T, E> = dyn Fn(&Policy, usize) -> Result<(GradientsParams, T), E> + Sync + 'a;
+
 /// Gradients of some parts of a batch, whose losses are normalised by the whole batch, and what else comes of each part,
 /// in order. `further` devices take their share; without any, this thread does it all.
 ///
@@ -21,7 +24,7 @@ pub(crate) fn gradients<T: Send, E: Send>(
     policy: &Policy,
     further: &[Device],
     parts: usize,
-    compute: &(dyn Fn(&Policy, usize) -> Result<(GradientsParams, T), E> + Sync),
+    compute: &Compute<'_, T, E>,
 ) -> Result<(GradientsParams, Vec<T>), E> {
     let n = further.len() + 1;
     let of_share = |policy: &Policy, share: usize| {

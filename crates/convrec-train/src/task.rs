@@ -5,7 +5,8 @@ use std::path::Path;
 use convrec_catalog::{Catalog, relevance};
 use convrec_core::{Demonstration, Example, Item, ItemId};
 use convrec_policy::{Allowed, Constraint};
-use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError, segments};
+use convrec_text::segments::{self, Segmentation};
+use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError};
 
 /// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or not.
 ///
@@ -16,6 +17,7 @@ pub struct Task {
     catalog: Catalog,
     prompter: Prompter,
     n_ranks: usize,
+    segmentation: Segmentation,
     trie: Option<Constraining>,
 }
 
@@ -101,7 +103,18 @@ impl Task {
     /// When `n_ranks` is 0.
     pub fn new(catalog: Catalog, prompter: Prompter, n_ranks: usize) -> Self {
         assert!(n_ranks > 0, "a list has at least one rank");
-        Self { catalog, prompter, n_ranks, trie: None }
+        Self { catalog, prompter, n_ranks, segmentation: Segmentation::OneParse, trie: None }
+    }
+
+    /// This task with free lists read so. [`Segmentation::Reference`] pairs rewards and tokens as the public Python code
+    /// does, which is for comparisons; constrained lists are never read as text, and the same either way.
+    pub fn with_segmentation(self, segmentation: Segmentation) -> Self {
+        Self { segmentation, ..self }
+    }
+
+    /// How the tokens of free lists are given to ranks.
+    pub fn segmentation(&self) -> Segmentation {
+        self.segmentation
     }
 
     /// This task with lists that cannot leave the catalog.
@@ -275,7 +288,7 @@ impl Task {
         let text = tokenizer.decode(tokens);
         let parsed = self.prompter.list().parse(&text);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));
-        let segments = segments::Segmentation::OneParse.segment(&parsed, bytes, ended);
+        let segments = self.segmentation.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();
         let names = parsed.items().cloned().collect();
         Answer { text, names, items, unparsed_lines: parsed.unparsed.len(), segments }

@@ -151,7 +151,8 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
     let folder = tempfile::tempdir().unwrap();
     let (run, whole) = (folder.path().join("run"), folder.path().join("whole"));
     start_or_go_on("sft", &whole).unwrap();
-    let damages: [(&str, fn(Vec<u8>) -> Vec<u8>); 4] = [
+    type Damage = fn(Vec<u8>) -> Vec<u8>;
+    let damages: [(&str, Damage); 4] = [
         ("model.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec()),
         ("optimizer.bpk", |mut bytes| {
             let middle = bytes.len() / 2;

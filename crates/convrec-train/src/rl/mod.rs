@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Device;
 use convrec_policy::Policy;
+use convrec_text::segments::Segmentation;
 use convrec_watch::{Observer, Record, StepView};
 
 use crate::config::{ConfigError, frozen, with_lora};
@@ -65,7 +66,10 @@ pub fn train_rank_grpo(
 ) -> Result<Policy, TrainError> {
     config.check()?;
     let RlJob { task, samples, validation, gains, sampler, devices } = job;
-    let lists = format!("{} items, constrained: {}", task.n_ranks(), task.is_constrained());
+    let mut lists = format!("{} items, constrained: {}", task.n_ranks(), task.is_constrained());
+    if task.segmentation() != Segmentation::OneParse {
+        lists += ", ranks by line feeds";
+    }
     inputs.insert("the kind of lists".into(), lists);
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
     let gains: Vec<Box<dyn Gain + '_>> =

@@ -1,0 +1,246 @@
+//! The paper's claims, and what was found of them.
+
+use convrec_examples::world_experiment::{HEAD, N};
+use convrec_metrics::stats::Error;
+use convrec_metrics::{JudgedList, Measure};
+use serde::Serialize;
+
+use crate::arms::{ALL_STEPS, named};
+use crate::evidence::{Evidence, mean};
+use crate::results::{Lists, Results, Runs, hits, relevance};
+use crate::verdict::{Expected, Verdict, verdict};
+
+/// A claim and what was found of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Claim {
+    /// The claim.
+    pub text: String,
+    /// The difference that is looked at.
+    pub difference: String,
+    /// What the claim says of it.
+    pub expected: Expected,
+    /// The difference; none where an arm was not run.
+    pub evidence: Option<Evidence>,
+    /// What became of the claim.
+    pub verdict: Verdict,
+}
+
+impl Claim {
+    fn new(text: &str, difference: String, expected: Expected, evidence: Option<Evidence>) -> Self {
+        let verdict = verdict(expected, evidence.as_ref());
+        Self { text: text.into(), difference, expected, evidence, verdict }
+    }
+}
+
+type Value<'a> = (&'a str, &'a dyn Fn(&JudgedList) -> f64);
+
+/// A claim about two arms' constrained lists.
+fn pair(
+    results: &Results,
+    text: &str,
+    [first, second]: [&str; 2],
+    (what, of): Value<'_>,
+    expected: Expected,
+) -> Result<Claim, Error> {
+    let evidence = match (results.arm(first), results.arm(second)) {
+        (Some(first), Some(second)) => Some(first.less(second, Lists::Constrained, of)?),
+        _ => None,
+    };
+    Ok(Claim::new(text, format!("{first} - {second}, {what}"), expected, evidence))
+}
+
+fn ndcg(list: &JudgedList) -> f64 {
+    Measure::Ndcg(N).of(list)
+}
+
+/// Recall@10 without what Recall@5 has already.
+fn late_recall(list: &JudgedList) -> f64 {
+    Measure::Recall(N).of(list) - Measure::Recall(5).of(list)
+}
+
+/// The paper's claims about the family.
+///
+/// # Errors
+/// When there are fewer than two test conversations.
+pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
+    use Expected::{Above, NotBelow, Open};
+    let (at_10, late): (Value<'_>, Value<'_>) = (("NDCG@10", &ndcg), ("Recall@10 - Recall@5", &late_recall));
+    let tail: Value<'_> = ("hits at ranks 4-10", &|list| hits(list, HEAD..N));
+    let (ours, grows) = ("Rank-GRPO exp_inf", "(c) its gain grows with the rank");
+    let no_worse = "(d) exp_inf is no worse than other rewards";
+    let mut claims = Vec::new();
+    for mu in [1, 2] {
+        let pairs = [
+            ("(a) RL improves on SFT", ours, "SFT", at_10, Above),
+            ("(a) RL improves on SFT", "GRPO", "SFT", at_10, Above),
+            ("(b) Rank-GRPO is better than GRPO", ours, "GRPO", at_10, Above),
+            (grows, ours, "GRPO", late, Above),
+            (grows, ours, "GRPO", tail, Above),
+            (no_worse, ours, "Rank-GRPO log_decay", at_10, NotBelow),
+            (no_worse, ours, "Rank-GRPO exp_gamma(2)", at_10, NotBelow),
+        ];
+        for (text, first, second, value, expected) in pairs {
+            let second = if second == "SFT" { second.into() } else { named(second, mu) };
+            claims.push(pair(results, text, [&named(first, mu), &second], value, expected)?);
+        }
+        claims.push(in_rollouts(results, grows, &named(ours, mu), &named("GRPO", mu)));
+        claims.push(worst(results, &named("R1-zero", mu), mu)?);
+    }
+    // With one update of each batch the two are the same.
+    let [gspo, grpo] = ["GSPO", "GRPO"].map(|name| named(name, 2));
+    claims.push(pair(results, "(e) GSPO or GRPO?", [&gspo, &grpo], at_10, Open)?);
+    claims.push(stable(results)?);
+    claims.sort_by(|a, b| a.text.cmp(&b.text));
+    Ok(claims)
+}
+
+/// In what is sampled, which is what is rewarded, the tail's gain less the head's.
+fn in_rollouts(results: &Results, text: &str, first: &str, second: &str) -> Claim {
+    let last = |arm: &Runs, ranks: std::ops::Range<usize>| -> Vec<f64> {
+        arm.ends(&|record| relevance(record, ranks.clone())).iter().map(|ends| ends[1]).collect()
+    };
+    let difference = |first: &Runs, second: &Runs| {
+        let gain = |ranks: std::ops::Range<usize>| -> Vec<f64> {
+            last(first, ranks.clone()).iter().zip(last(second, ranks)).map(|(a, b)| a - b).collect()
+        };
+        Evidence::of_seeds(gain(HEAD..N).iter().zip(gain(0..HEAD)).map(|(tail, head)| tail - head).collect())
+    };
+    let evidence = results.arm(first).zip(results.arm(second)).map(|(first, second)| difference(first, second));
+    let what = "relevance of the last rollouts, ranks 4-10 less ranks 1-3";
+    Claim::new(text, format!("{first} - {second}, {what}"), Expected::Above, evidence)
+}
+
+/// Whether an arm is worse than the next worst.
+fn worst(results: &Results, name: &str, mu: usize) -> Result<Claim, Error> {
+    let score = |arm: &Runs| mean(&arm.values(Lists::Constrained, &ndcg).concat());
+    let comparable = |arm: &&Runs| arm.name == "SFT" || (arm.name.ends_with(&named("", mu)) && arm.name != name);
+    let others = results.arms.iter().filter(comparable);
+    let next = others.min_by(|a, b| score(a).total_cmp(&score(b))).map_or("SFT", |arm| &arm.name);
+    pair(results, "(f) without SFT is worst", [next, name], ("NDCG@10", &ndcg), Expected::Above)
+}
+
+/// Whether two updates of each batch cost nothing, and no run is lost.
+fn stable(results: &Results) -> Result<Claim, Error> {
+    let [one, two] = [1, 2].map(|mu| named("Rank-GRPO exp_inf", mu));
+    let text = "(g) Rank-GRPO is stable with mu = 2";
+    let mut claim = pair(results, text, [&two, &one], ("NDCG@10", &ndcg), Expected::NotBelow)?;
+    let lost = results.arm(&two).map_or(0, |arm| arm.diverged().iter().filter(|diverged| **diverged).count());
+    if lost > 0 {
+        claim.verdict = Verdict::NotReproduced;
+        claim.text += &format!(" ({lost} runs diverged)");
+    }
+    Ok(claim)
+}
+
+/// The paper's claims about the steps of Remap-Reflect-Adjust.
+///
+/// # Errors
+/// When there are fewer than two test conversations.
+pub fn cloning(results: &Results) -> Result<Vec<Claim>, Error> {
+    let variants = ["no remap, no reflect", "no reflect", "no adjust"];
+    let claim = |after: &str, variant: &str, text: &str| {
+        let arms = [format!("{ALL_STEPS}{after}"), format!("{variant}{after}")];
+        pair(results, text, [&arms[0], &arms[1]], ("NDCG@10", &ndcg), Expected::Above)
+    };
+    let imitated = variants.iter().map(|variant| claim("", variant, "every step is worth it, after SFT"));
+    let trained = variants.iter().map(|variant| claim(": + Rank-GRPO", variant, "and after Rank-GRPO still"));
+    imitated.chain(trained).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::arms::{cloning_steps, family as family_arms};
+    use crate::outcome::{Done, Hits, Judged, Outcome};
+
+    /// An arm whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and whose rollouts get better.
+    fn arm(name: &str, hits: usize) -> Runs {
+        let health = json!({ "valid_lines": 1.0, "in_catalog": 1.0, "duplicates": 0.0, "seen": 0.0, "length": 10.0,
+            "ended": 1.0 });
+        // Dialogs and seeds differ a little, in all arms alike.
+        let list = |n: usize| Hits { hits: (0..hits + n % 2).collect(), relevant: N };
+        let done = |seed: usize| {
+            let judged = Judged {
+                health: serde_json::from_value(health.clone()).unwrap(),
+                lists: (seed..40 + seed).map(list).collect(),
+            };
+            let log = [0.1, 0.2].map(|dcg| {
+                let ranks: Vec<f64> = (0..N).map(|rank| dcg + (hits * rank) as f64).collect();
+                serde_json::from_value(json!({ "dcg": dcg, "rank_relevance": ranks })).unwrap()
+            });
+            let outcome = Outcome { constrained: judged.clone(), free: judged, stopped: None };
+            Done { folder: "".into(), outcome, log: log.into(), seconds: 1.0, made: None }
+        };
+        Runs { name: name.into(), done: (0..3).map(done).collect() }
+    }
+
+    fn results(arms: Vec<Runs>) -> Results {
+        Results { seeds: vec![1, 2, 3], arms, best: vec![] }
+    }
+
+    /// The hits of an arm as the paper would have them.
+    fn as_in_the_paper(name: &str) -> usize {
+        match name.split(" mu=").next().unwrap() {
+            "untrained" => 0,
+            "R1-zero" => 1,
+            "SFT" => 2,
+            "GRPO" => 4,
+            "Rank-GRPO exp_inf" => 7,
+            "Rank-GRPO log_decay" | "Rank-GRPO exp_gamma(2)" => 6,
+            _ => 5,
+        }
+    }
+
+    #[test]
+    fn the_papers_results_are_found_where_they_are() {
+        let arms = family_arms(1).arms;
+        let found = results(arms.iter().map(|a| arm(&a.name, as_in_the_paper(&a.name))).collect());
+        let claims = family(&found).unwrap();
+        assert_eq!(claims.len(), 20);
+        for claim in &claims {
+            let expected = match claim.expected {
+                Expected::Open => Verdict::FirstAhead,
+                _ => Verdict::Reproduced,
+            };
+            assert_eq!(claim.verdict, expected, "{claim:?}");
+        }
+    }
+
+    #[test]
+    fn the_contrary_is_found_where_it_is() {
+        let arms = family_arms(1).arms;
+        let found = results(arms.iter().map(|a| arm(&a.name, 8 - as_in_the_paper(&a.name))).collect());
+        let verdict_of = |letter: &str| {
+            let claims = family(&found).unwrap();
+            let of_letter = claims.iter().filter(|claim| claim.text.starts_with(letter)).map(|claim| claim.verdict);
+            of_letter.collect::<Vec<_>>()
+        };
+        assert_eq!(verdict_of("(a)"), [Verdict::NotReproduced; 4]);
+        assert_eq!(verdict_of("(b)"), [Verdict::NotReproduced; 2]);
+        assert_eq!(verdict_of("(d)"), [Verdict::NotReproduced; 4]);
+        assert_eq!(verdict_of("(e)"), [Verdict::SecondAhead]);
+        assert_eq!(verdict_of("(f)"), [Verdict::NotReproduced; 2]);
+        assert_eq!(verdict_of("(g)"), [Verdict::Reproduced]); // the same with one update and with two
+    }
+
+    #[test]
+    fn a_run_that_diverges_is_not_stable_and_missing_arms_are_said() {
+        let mut two = arm("Rank-GRPO exp_inf mu=2", 5);
+        two.done[1].log.reverse(); // ends with less than it began with
+        let claims = family(&results(vec![arm("Rank-GRPO exp_inf mu=1", 5), two])).unwrap();
+        let (stable, others) = claims.split_last().unwrap();
+        assert_eq!(stable.verdict, Verdict::NotReproduced);
+        assert!(stable.text.contains("1 runs diverged"));
+        assert!(others.iter().all(|claim| claim.verdict == Verdict::NotRun));
+    }
+
+    #[test]
+    fn steps_are_claimed_to_help_before_and_after() {
+        let hits = |name: &str| if name.starts_with(ALL_STEPS) { 6 } else { 4 };
+        let found = results(cloning_steps(1).arms.iter().map(|a| arm(&a.name, hits(&a.name))).collect());
+        let claims = cloning(&found).unwrap();
+        assert_eq!(claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>(), [Verdict::Reproduced; 6]);
+    }
+}

@@ -1,0 +1,216 @@
+//! What experiments on the embedded world share: the data of a seed, demonstrations, and the training of a small policy.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use burn::module::Module;
+use convrec_catalog::Catalog;
+use convrec_cloning::{Cloned, LexicalEmbedder, Pipeline, PipelineConfig, Services};
+use convrec_core::Example;
+use convrec_metrics::JudgedList;
+use convrec_policy::{ModelConfig, Policy};
+use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
+use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
+use convrec_train::{
+    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, SftJob, StepView,
+    Task, TokenPair, TrainError, Validation, train_rank_grpo, train_sft,
+};
+use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
+use rank_grpo::{Kl, LengthShaping, LossConfig};
+
+use crate::device::device;
+use crate::judging::judge;
+use crate::show;
+
+/// N, items in a list.
+pub const N: usize = 10;
+/// Cuts free lists that do not end.
+pub const MAX_NEW_TOKENS: usize = 96;
+/// Ranks above which a list's tail begins.
+pub const HEAD: usize = 3;
+/// Lists side by side.
+const ROWS: usize = 128;
+
+/// The conversations of a seed, and how they are put to a policy.
+pub struct Ground {
+    /// Of everything random.
+    pub seed: u64,
+    /// The conversations.
+    pub split: Split,
+    /// The task in which anything can be written.
+    pub free: Task,
+    /// The task in which only lists of N different unseen catalog items can be.
+    pub constrained: Task,
+    /// What is trained on.
+    pub train: Vec<Sample>,
+    /// What is tested on.
+    pub test: Vec<Sample>,
+}
+
+impl Ground {
+    /// So many conversations, and a tokenizer trained on them and the catalog.
+    ///
+    /// # Errors
+    /// When a conversation does not fit the catalog.
+    pub fn new(world: &World, seed: u64, conversations: usize, test: usize) -> Result<Self, Box<dyn Error>> {
+        let catalog = Catalog::new(world.catalog())?;
+        let split = world.generate(&WorldConfig { seed, n_train: conversations, n_validation: 0, n_test: test });
+        let free = task(catalog, &split)?;
+        let constrained = free.clone().constrained()?;
+        let samples = |examples: &[Example]| examples.iter().map(|e| constrained.sample(e)).collect::<Result<_, _>>();
+        let (train, test) = (samples(&split.train)?, samples(&split.test)?);
+        Ok(Self { seed, split, free, constrained, train, test })
+    }
+
+    /// What the scripted teacher's answers become.
+    ///
+    /// # Errors
+    /// When a setting makes no sense, or Adjust cannot be fitted.
+    pub fn clone_teacher(&self, config: PipelineConfig) -> Result<Cloned, Box<dyn Error>> {
+        let (teacher, catalog) = (WorldTeacher::new(self.seed), self.free.catalog());
+        let judge = WorldJudge::new(self.split.tastes.clone(), self.seed);
+        let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
+        let embedder = LexicalEmbedder::fit(&texts, LexicalEmbedder::DEFAULT_WIDTH);
+        let services = Services { teacher: &teacher, embedder: &embedder, judge: Some(&judge), describer: &teacher };
+        let pipeline = Pipeline::new(config, catalog, services)?;
+        let bars = show::Stages::default();
+        let cloned = pipeline.run(&self.split.train, &|progress| bars.show(progress, String::new()))?.complete()?;
+        bars.finish();
+        Ok(cloned)
+    }
+
+    /// The demonstrations in ids.
+    ///
+    /// # Errors
+    /// When one does not fit the catalog.
+    pub fn pairs(&self, cloned: &Cloned) -> Result<Vec<TokenPair>, Box<dyn Error>> {
+        Ok(cloned.demonstrations.iter().map(|d| self.constrained.pair(d)).collect::<Result<_, _>>()?)
+    }
+
+    /// A small policy that has learned nothing.
+    ///
+    /// # Errors
+    /// When the device is not there.
+    pub fn untrained(&self) -> Result<Policy, Box<dyn Error>> {
+        let shape = ModelConfig::small(self.free.prompter().tokenizer().vocab_size(), 128, 2, 4);
+        Ok(Policy::new(&shape, self.seed, &device()?.autodiff())?)
+    }
+
+    /// Greedy lists for the test conversations: constrained ones, and free ones.
+    pub fn evaluate(&self, policy: &Policy) -> [Evaluation; 2] {
+        let decoding = Decoding::greedy(MAX_NEW_TOKENS, ROWS);
+        [&self.constrained, &self.free].map(|task| evaluate(&policy.valid(), task, &self.test, &decoding))
+    }
+
+    /// The lists of one who knows each user's taste: no list can be expected to do better.
+    pub fn best(&self, world: &World) -> Vec<JudgedList> {
+        let best = |example: &Example| {
+            let ranking = world.oracle_ranking(&self.split.tastes[&example.id], &example.seen, N);
+            judge(self.free.catalog(), example, &ranking, N)
+        };
+        self.split.test.iter().map(best).collect()
+    }
+}
+
+/// A tokenizer trained on catalog lines and dialogs, and prompts written with it.
+fn task(catalog: Catalog, split: &Split) -> Result<Task, Box<dyn Error>> {
+    let mut corpus: Vec<String> = catalog.iter().map(|(_, item)| format!("{}\n", item.item())).collect();
+    corpus.extend(corpus.clone());
+    corpus.extend(split.train.iter().flat_map(|example| example.dialog.iter().map(|turn| turn.content.clone())));
+    let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 3000, ..Default::default() })?;
+    Ok(Task::new(catalog, PromptFormat::default().prompter(&tokenizer)?, N))
+}
+
+/// Remap-Reflect-Adjust for lists of N.
+pub fn cloning() -> PipelineConfig {
+    PipelineConfig { n: N, ..PipelineConfig::default() }
+}
+
+/// Supervised fine-tuning of a small policy from nothing.
+pub fn sft(steps: usize, seed: u64) -> SftConfig {
+    let optimizer = OptimizerConfig {
+        learning_rate: 4e-3,
+        beta_2: 0.98,
+        weight_decay: 0.05,
+        schedule: Schedule::Cosine,
+        warmup_steps: 30.min(steps / 4),
+        ..Default::default()
+    };
+    SftConfig { steps, batch_size: 16, micro_batch: 16, seed, optimizer, ..SftConfig::default() }
+}
+
+/// Rank-GRPO with exp_inf and two updates a batch, so that ratios matter.
+pub fn rank_grpo(steps: usize, seed: u64) -> RlConfig {
+    RlConfig {
+        steps,
+        updates_per_batch: 2,
+        max_new_tokens: MAX_NEW_TOKENS,
+        micro_batch: 64,
+        rollout_rows: ROWS,
+        seed,
+        optimizer: OptimizerConfig { learning_rate: 2e-4, ..Default::default() },
+        ..Default::default()
+    }
+}
+
+/// A member of the family that rewards lists as a whole, with the rollouts, updates and KL penalty of `base`.
+pub fn list_level(base: &RlConfig, loss: LossConfig) -> RlConfig {
+    let kl = LossConfig::paper().kl.map(|kl| Kl { aggregation: None, ..kl });
+    RlConfig { loss: LossConfig { kl, ..loss }, reward: Reward::Dcg, shaping: LengthShaping::OFF, ..base.clone() }
+}
+
+/// Trains `policy` to imitate demonstrations, and returns the log of the steps that were taken.
+///
+/// # Errors
+/// Those of [`train_sft`].
+pub fn supervise(
+    policy: Policy,
+    task: &Task,
+    pairs: &[TokenPair],
+    config: &SftConfig,
+    run: &RunOptions,
+) -> Result<(Policy, Vec<Record>), TrainError> {
+    let (bar, mut log) = (show::bar("SFT", config.steps), Vec::new());
+    let job = SftJob { task, data: pairs, validation: unwatched(task), devices: &[] };
+    let policy = train_sft(policy, job, config, run, BTreeMap::new(), &mut |view: &StepView<'_>| {
+        show::step(&bar, view, &["loss"]);
+        log.push(view.record.clone());
+    })?;
+    bar.finish();
+    Ok((policy, log))
+}
+
+/// Trains `policy` on rewards, and returns the log of the steps that were taken.
+///
+/// # Errors
+/// Those of [`train_rank_grpo`].
+pub fn reinforce(
+    name: &str,
+    policy: Policy,
+    task: &Task,
+    train: &[Sample],
+    config: &RlConfig,
+    run: &RunOptions,
+) -> Result<(Policy, Vec<Record>), TrainError> {
+    let (bar, mut log) = (show::bar(name, config.steps), Vec::new());
+    let mut observe = |view: &StepView<'_>| {
+        show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
+        log.push(view.record.clone());
+    };
+    let job = RlJob {
+        task,
+        samples: train,
+        validation: unwatched(task),
+        gains: vec![],
+        sampler: &mut Local::default(),
+        devices: &[],
+    };
+    let policy = train_rank_grpo(policy, job, config, run, BTreeMap::new(), &mut observe)?;
+    bar.finish();
+    Ok((policy, log))
+}
+
+/// No evaluation while training.
+fn unwatched(task: &Task) -> Validation<'_> {
+    Validation { task, samples: &[], decoding: Decoding::greedy(MAX_NEW_TOKENS, ROWS) }
+}
