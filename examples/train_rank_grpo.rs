@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use burn::module::Module;
 use clap::{Parser, ValueEnum};
@@ -13,7 +12,7 @@ use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::settings::{set, set_some};
 use convrec_examples::training::{Look, Settings, TrainingOptions, read_samples, train};
 use convrec_examples::{Outcome, device::devices, exit, model_folder};
-use convrec_train::{Gain, Local, Reward, RlConfig, RlJob, Sampler, Unsafe, Validation, train_rank_grpo};
+use convrec_train::{Gain, Local, Reward, RlConfig, RlJob, Sampler, Stop, Unsafe, Validation, train_rank_grpo};
 use rank_grpo::{LengthShaping, LossConfig};
 
 /// Trains a policy by reinforcement learning.
@@ -92,7 +91,7 @@ fn run(options: &Options) -> Outcome {
     set(&mut settings.training.max_new_tokens, max_new_tokens);
     set(&mut settings.training.optimizer.learning_rate, learning_rate);
     settings.training.check()?;
-    settings.run.watch.doctor.check()?;
+    check_gains(&settings)?;
     settings.training = settings.training.printable();
     if training.print_config {
         print!("{}", settings.to_toml()?);
@@ -119,25 +118,43 @@ fn run(options: &Options) -> Outcome {
     }
     inputs.insert("the model's weights".into(), model_folder::weights_hash(&model)?);
     inputs.extend(language.hashes()?);
+    inputs.extend(settings.validation_hash()?);
     let facts = [
         ("parameters", policy.num_params().to_string()),
         ("samples", samples.len().to_string()),
         ("completions a step", (config.prompts_per_step * config.group_size).to_string()),
     ];
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
+    let stop = Stop::default();
     let mut sampler: Box<dyn Sampler> = match &options.sampler {
-        Some(path) => Box::new(HttpSampler::new(SamplerSettings::read(path)?, &task, &Arc::default())?),
+        Some(path) => Box::new(HttpSampler::new(SamplerSettings::read(path)?, &task, &stop.flag())?),
         None => Box::new(Local { devices: devices[1..].to_vec() }),
     };
     let job =
         RlJob { task: &task, samples: &samples, validation, gains, sampler: sampler.as_mut(), devices: &devices[1..] };
     let look = Look { name: "RL", fields: &["reward", "kl", "entropy", "signal"], steps: config.steps };
-    let trained = train(training, &settings, look, &facts, |run, observer| {
+    let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
         train_rank_grpo(policy, job, config, run, inputs, observer)
     })?;
     let Some(policy) = trained else { return Ok(()) };
     model_folder::save(settings.folder()?, &policy, &language)?;
     println!("the model is in {}", settings.folder()?.display());
+    Ok(())
+}
+
+/// Whether something can reward each of the gains, before anything is loaded.
+fn check_gains(settings: &Settings<RlConfig>) -> Result<(), String> {
+    for name in settings.training.gains.keys() {
+        match name.as_str() {
+            "relevance" | "novelty" | "popularity" | "diversity" => {}
+            "safety" if settings.files.unsafe_items.is_some() => {}
+            "safety" => return Err("config, field `gains.safety`: expected --unsafe-items FILE with it".into()),
+            _ => {
+                let known = "relevance, novelty, popularity, diversity, safety";
+                return Err(format!("config, field `gains.{name}`: nothing rewards this; expected some of {known}"));
+            }
+        }
+    }
     Ok(())
 }
 

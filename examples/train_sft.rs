@@ -15,7 +15,7 @@ use convrec_examples::training::{Look, TrainingOptions, train};
 use convrec_examples::{Outcome, device::devices, exit};
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Validation, train_sft};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Stop, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -67,7 +67,6 @@ fn run(options: &Options) -> Outcome {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }
     config.check()?;
-    settings.run.watch.doctor.check()?;
     if training.print_config {
         print!("{}", settings.to_toml()?);
         return Ok(());
@@ -118,6 +117,7 @@ fn run(options: &Options) -> Outcome {
     // What else a checkpoint depends on: with other flags these are others.
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
+    inputs.extend(settings.validation_hash()?);
     if let Some(folder) = model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
@@ -129,8 +129,9 @@ fn run(options: &Options) -> Outcome {
     println!("{}", facts.each_ref().map(|(name, value)| format!("{value} {name}")).join(", "));
     let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
     let job = SftJob { task: &task, data: &pairs, validation, devices: &devices[1..] };
+    let stop = Stop::default();
     let look = Look { name: "SFT", fields: &["loss", "grad_norm"], steps: config.steps };
-    let trained = train(training, &settings, look, &facts, |run, observer| {
+    let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
         train_sft(policy, job, config, run, inputs, observer)
     })?;
     let Some(policy) = trained else { return Ok(()) };

@@ -52,7 +52,6 @@ pub struct HttpSampler {
     /// Only the adapter is loaded by the servers.
     adapter: bool,
     constrained: bool,
-    batches: usize,
 }
 
 impl HttpSampler {
@@ -78,7 +77,7 @@ impl HttpSampler {
         let adapter = settings.completions.update == WeightUpdate::VllmLora;
         let client = HttpCompletions::new(settings.completions, servers.collect::<Result<_, _>>()?)?;
         let folders = WeightFolders::new(settings.weights);
-        Ok(Self { client, folders, adapter, constrained: settings.constrained, batches: 0 })
+        Ok(Self { client, folders, adapter, constrained: settings.constrained })
     }
 
     fn prompt<'s>(&self, task: &Task, sample: &'s Sample) -> Prompt<'s> {
@@ -89,32 +88,30 @@ impl HttpSampler {
         };
         Prompt { tokens: &sample.prompt, extra_body }
     }
+}
 
+impl Sampler for HttpSampler {
     /// Lets the servers load the policy's weights.
-    fn update(&mut self, policy: &Policy) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.batches += 1;
-        let folder = self.folders.of_step(self.batches);
+    fn begin_step(&mut self, policy: &Policy, step: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let folder = self.folders.of_step(step);
         match policy.lora() {
             Some(_) if self.adapter => policy.save_lora(&folder)?,
             Some(_) => policy.merged().save_folder(&folder, &SaveOptions::default())?,
             None => policy.save_folder(&folder, &SaveOptions::default())?,
         }
-        for stale in self.client.update_weights(&folder, self.batches)? {
+        for stale in self.client.update_weights(&folder, step)? {
             eprintln!("a server is left out from here on: {stale}");
         }
-        Ok(self.folders.keep_only(self.batches)?)
+        Ok(self.folders.keep_only(step)?)
     }
-}
 
-impl Sampler for HttpSampler {
     fn sample(
         &mut self,
-        policy: &Policy,
+        _: &Policy,
         task: &Task,
         samples: &[&Sample],
         generation: &Generation,
     ) -> Result<Vec<Vec<Completion>>, Box<dyn Error + Send + Sync>> {
-        self.update(policy)?;
         let prompts: Vec<Prompt<'_>> = samples.iter().map(|sample| self.prompt(task, sample)).collect();
         let sampled = Sampled {
             n: generation.group_size,

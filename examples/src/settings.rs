@@ -49,7 +49,27 @@ where
 /// # Errors
 /// When it cannot be read or is no TOML; the error names the file and the line.
 pub fn table(path: &Path) -> Result<toml::Table, Box<dyn Error>> {
-    toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()).into())
+    let table = toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    let table = toml::Value::Table(table);
+    if let Some(field) = not_finite(&table) {
+        return Err(format!("{}, field `{field}`: expected a finite number", path.display()).into());
+    }
+    let toml::Value::Table(table) = table else { unreachable!("it is one") };
+    Ok(table)
+}
+
+/// The path of the first number that is NaN or infinite: JSON has none.
+fn not_finite(value: &toml::Value) -> Option<String> {
+    let inner = |name: String, value: &toml::Value| {
+        let rest = not_finite(value)?;
+        Some(if rest.is_empty() { name } else { format!("{name}.{rest}") })
+    };
+    match value {
+        toml::Value::Float(x) if !x.is_finite() => Some(String::new()),
+        toml::Value::Table(table) => table.iter().find_map(|(name, value)| inner(name.clone(), value)),
+        toml::Value::Array(values) => values.iter().enumerate().find_map(|(n, value)| inner(n.to_string(), value)),
+        _ => None,
+    }
 }
 
 /// `defaults`, and over them what the table called `name` of the file says.
@@ -71,7 +91,14 @@ fn merge(settings: &mut Value, over: Value) {
         // Another variant of a choice, as `{ cispo = ... }` over `{ ppo = ... }`, replaces it.
         (settings @ Value::Object(_), Value::Object(over)) if is_choice(settings, &over) => *settings = over.into(),
         (Value::Object(settings), Value::Object(over)) => {
-            over.into_iter().for_each(|(field, value)| merge(settings.entry(field).or_insert(Value::Null), value));
+            for (field, value) in over {
+                let old = settings.entry(&field).or_insert(Value::Null);
+                match (old, value) {
+                    // Names of one's own, not variants.
+                    (Value::Object(old), Value::Object(new)) if field == "gains" => old.extend(new),
+                    (old, value) => merge(old, value),
+                }
+            }
         }
         (settings, over) => *settings = over,
     }
@@ -154,10 +181,21 @@ mod tests {
     }
 
     #[test]
+    fn gains_are_added_to_the_default_however_many_are_named() {
+        for text in ["[gains]\nnovelty = 0.5", "[gains]\nnovelty = 0.5\ndiversity = 1.0"] {
+            let read = read(Some(file(text).path()), RlConfig::default()).unwrap();
+            assert_eq!((read.gains["relevance"], read.gains["novelty"]), (1.0, 0.5));
+        }
+    }
+
+    #[test]
     fn wrong_settings_are_named() {
         let error = |text: &str| read(Some(file(text).path()), SftConfig::default()).unwrap_err().to_string();
         assert!(error("stepz = 3").contains("unknown field `stepz`"));
         assert!(error("[optimizer]\nlearning_rate = \"x\"").contains("field `optimizer.learning_rate`"));
         assert!(error("steps = = 3").contains("line 1"));
+        assert!(
+            error("[optimizer]\nlearning_rate = nan").contains("field `optimizer.learning_rate`: expected a finite")
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! What the training binaries ask for alike: files, the run, checkpoints, evaluation while training.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use convrec_core::Example;
-use convrec_core::files::write_atomic;
+use convrec_core::files::{self, write_atomic};
+use convrec_core::hash::sha256_file as files_hash;
 use convrec_policy::{LoraConfig, Policy, Projection};
 use convrec_train::{Observer, RunOptions, Sample, StepView, Stop, Task, TrainError};
 use convrec_watch::tui::{Board, Screen};
@@ -44,7 +46,7 @@ pub struct TrainingOptions {
     /// Print all settings as TOML, with what the config file and the flags say, and do nothing else.
     #[arg(long)]
     pub print_config: bool,
-    /// Load everything, take three steps in memory, and print what the run would take: tokens, time, memory, disk.
+    /// Load everything, take three steps in memory, and print what the run would take: tokens, time, memory.
     #[arg(long, conflicts_with = "print_config")]
     pub dry_run: bool,
     /// A full-screen view of the run in place of a progress bar; q leaves it.
@@ -152,6 +154,7 @@ impl TrainingOptions {
         }
         self.set_files(&mut settings.files);
         self.set_run(&mut settings.run);
+        settings.check()?;
         Ok(settings)
     }
 
@@ -173,6 +176,32 @@ impl TrainingOptions {
 }
 
 impl<T: Serialize> Settings<T> {
+    /// What is not the training's own to check.
+    fn check(&self) -> Result<(), String> {
+        let rules = [
+            ("files.validation_samples", self.files.validation_samples > 0),
+            ("run.keep_checkpoints", self.run.keep_checkpoints > 0),
+            ("run.stop_after", self.run.stop_after != Some(0)),
+        ];
+        let wrong = rules.iter().find(|(_, holds)| !holds);
+        wrong.map_or(Ok(()), |(field, _)| Err(format!("config, field `{field}`: expected at least 1")))?;
+        self.run
+            .watch
+            .doctor
+            .check()
+            .map_err(|e| format!("config, field `run.watch.doctor.{}`: expected {}", e.field, e.expected))
+    }
+
+    /// What else a run depends on: with other validation samples its log is another.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn validation_hash(&self) -> Result<BTreeMap<String, String>, files::Error> {
+        let Some(path) = &self.files.validation else { return Ok(BTreeMap::new()) };
+        let hash = format!("{} {}", files_hash(path)?, self.files.validation_samples);
+        Ok(BTreeMap::from([("the validation samples".into(), hash)]))
+    }
+
     /// A file of `[files]` that must be named.
     ///
     /// # Errors
@@ -201,12 +230,17 @@ impl<T: Serialize> Settings<T> {
         path.iter().skip(1).fold(first, |table, name| inner(table.as_ref(), name)).is_some()
     }
 
-    /// As a TOML file.
+    /// As a TOML file, without what is for this process alone.
     ///
     /// # Errors
     /// When a setting cannot be written as TOML.
-    pub fn to_toml(&self) -> Result<String, Box<dyn Error>> {
-        Ok(toml::to_string(self)?)
+    pub fn to_toml(&self) -> Result<String, Box<dyn Error>>
+    where
+        T: Clone,
+    {
+        let mut kept = self.clone();
+        (kept.run.resume, kept.run.stop_after) = (false, None);
+        Ok(toml::to_string(&kept)?)
     }
 
     /// The validation samples.
@@ -233,15 +267,17 @@ pub struct Look<'a> {
 }
 
 /// Trains as the options ask: for real, with its settings kept in the folder and an end by Ctrl-C that loses nothing, or dry,
-/// where nothing is returned. `facts` is what a plan begins with.
+/// where nothing is returned. `facts` is what a plan begins
+/// with.
 ///
 /// # Errors
 /// When training fails or is stopped.
-pub fn train<T: Serialize>(
+pub fn train<T: Serialize + Clone>(
     options: &TrainingOptions,
     settings: &Settings<T>,
     look: Look<'_>,
     facts: &[(&str, String)],
+    stop: &Stop,
     train: impl FnOnce(&RunOptions, &mut dyn Observer) -> Result<Policy, TrainError>,
 ) -> Result<Option<Policy>, Box<dyn Error>> {
     if options.dry_run {
@@ -250,8 +286,8 @@ pub fn train<T: Serialize>(
     }
     let folder = settings.folder()?;
     crate::check_folder(folder)?;
-    let stop = Stop::default();
     let run = RunOptions { stop: stop.clone(), ..settings.run.clone() };
+    let stop = stop.clone();
     // Twice ends at once.
     ctrlc::set_handler(move || {
         if stop.ask() {
@@ -280,9 +316,7 @@ pub fn train<T: Serialize>(
     };
     match trained {
         Ok(policy) => Ok(Some(policy)),
-        Err(stopped @ TrainError::Stopped { .. }) => {
-            Err(Paused(format!("{stopped}: the same command with --resume")).into())
-        }
+        Err(stopped @ TrainError::Stopped { .. }) => Err(Paused(format!("{stopped}, by --resume")).into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -349,7 +383,7 @@ mod tests {
         settings.training.check().unwrap();
         let dynamic = Some(DynamicSampling { max_batches: 4, min_ranks: 1 });
         assert_eq!((settings.training.steps, settings.training.dynamic_sampling), (200, dynamic));
-        assert_eq!(settings.training.optimizer.schedule, Schedule::Step { after: 150, factor: 0.1 });
+        assert_eq!(settings.training.optimizer.schedule, Schedule::Step { after: 300, factor: 0.1 });
         // Flags go before the file; what neither says keeps its default.
         assert_eq!(settings.training.seed, 9);
         assert_eq!(settings.folder().unwrap(), Path::new("runs/x"));

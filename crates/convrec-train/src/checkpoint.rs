@@ -138,14 +138,16 @@ pub fn load(
     first: Policy,
 ) -> Result<(Manifest, Policy, Vec<u8>), CheckpointError> {
     let path = checkpoint.join(MANIFEST);
-    let manifest: Manifest = serde_json::from_slice(&read(&path)?)
-        .map_err(|e| CheckpointError::Damaged { path: path.clone(), problem: format!("not a manifest: {e}") })?;
+    let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
+    let bytes = fs::read(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
+    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(format!("not a manifest: {e}")))?;
     if let Some(difference) = difference(&manifest, expected) {
         return Err(CheckpointError::OtherRun { path: checkpoint.into(), difference });
     }
     for (name, hash) in &manifest.files {
         let path = checkpoint.join(name);
-        let found = sha256_file(&path)?;
+        let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
+        let found = sha256_file(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
         if found != *hash {
             return Err(CheckpointError::Damaged { path, problem: format!("SHA-256 {found}, expected {hash}") });
         }

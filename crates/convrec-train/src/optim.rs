@@ -29,7 +29,7 @@ pub struct OptimizerConfig {
     pub max_grad_norm: f64,
     /// How the learning rate changes.
     pub schedule: Schedule,
-    /// Steps over which it first rises from 0.
+    /// Updates over which it first rises from 0.
     pub warmup_steps: usize,
 }
 
@@ -125,12 +125,17 @@ impl Updates {
         Self { config: config.clone(), optimizer, total_steps }
     }
 
+    /// The learning rate of a step.
+    pub fn learning_rate(&self, step: usize) -> f64 {
+        let config = &self.config;
+        config.learning_rate * config.schedule.factor(step, config.warmup_steps, self.total_steps)
+    }
+
     /// One step with the gradients of the whole batch. A step whose gradients are not finite changes nothing.
     pub fn step<M: Module>(&mut self, step: usize, module: M, mut grads: GradientsParams) -> (M, Update) {
         let config = &self.config;
-        let factor = config.schedule.factor(step, config.warmup_steps, self.total_steps);
         let grad_norm = global_norm(&module, &grads);
-        let update = Update { learning_rate: config.learning_rate * factor, grad_norm };
+        let update = Update { learning_rate: self.learning_rate(step), grad_norm };
         if !grad_norm.is_finite() {
             return (module, update);
         }

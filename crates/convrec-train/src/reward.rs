@@ -217,6 +217,9 @@ pub enum Normalization {
     Separately,
 }
 
+/// The largest gain, and the largest weight of one, in size: with these no sum of them leaves the range of numbers.
+pub(crate) const LARGEST_GAIN: f64 = 1e9;
+
 /// The gains that a run rewards, with their weights.
 pub(crate) struct Rewards<'a> {
     credit: Reward,
@@ -246,10 +249,19 @@ impl<'a> Rewards<'a> {
         Ok(Self { credit, normalization, scale, terms })
     }
 
-    /// A row of rewards for each gain.
-    pub(crate) fn of(&self, list: &Listed<'_>) -> Vec<Vec<f64>> {
-        let credit = |gain: &dyn Gain| self.credit.credit(&gain.gains(list), list.sample.groundtruth.len());
-        self.terms.iter().map(|(_, gain)| credit(*gain)).collect()
+    /// A row of rewards for each gain; or what is wrong with a gain.
+    pub(crate) fn of(&self, list: &Listed<'_>) -> Result<Vec<Vec<f64>>, String> {
+        let credit = |gain: &dyn Gain| {
+            let (gains, expected) = (gain.gains(list), list.items.len());
+            match gains.iter().position(|x| !(x.abs() <= LARGEST_GAIN)) {
+                _ if gains.len() != expected => Err(format!("{} ranks; expected {expected}", gains.len())),
+                Some(rank) => Err(format!("{} at rank {}; expected a number of at most 1e9", gains[rank], rank + 1)),
+                None => Ok(self.credit.credit(&gains, list.sample.groundtruth.len())),
+            }
+        };
+        let named =
+            |gain: &dyn Gain, problem| format!("gain `{}` of sample `{}`: {problem}", gain.name(), list.sample.id);
+        self.terms.iter().map(|(_, gain)| credit(*gain).map_err(|problem| named(*gain, problem))).collect()
     }
 
     /// The weighted sum of [`of`](Self::of).
@@ -350,7 +362,7 @@ mod tests {
         let rewards = rewards(&[("relevance", 1.0), ("popularity", -0.5)], Normalization::Separately).unwrap();
         let items = [Some(ItemId(2)), Some(ItemId(0))];
         let listed = Listed { sample: &sample(&[2]), items: &items, relevant: &[true, false] };
-        let each = rewards.of(&listed); // by name: popularity, relevance
+        let each = rewards.of(&listed).unwrap(); // by name: popularity, relevance
         assert_eq!(each[1], [1.0, 0.0]);
         let later = 1.0 / 3.0_f64.log2();
         assert_eq!(each[0], [later, later]);

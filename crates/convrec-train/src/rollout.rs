@@ -42,17 +42,17 @@ pub(crate) fn read_rows<'a>(
     samples: &[&'a Sample],
     completions: Vec<Vec<Completion>>,
     weights: &Rewards<'_>,
-) -> Vec<Row<'a>> {
+) -> Result<Vec<Row<'a>>, String> {
     let rows = samples.iter().zip(completions).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
     rows.map(|(sample, completion)| {
         let answer = task.answer(sample, &completion.tokens);
         let relevant = task.relevance(&answer, sample);
         let mut items = answer.items.clone();
         items.resize(task.n_ranks(), None);
-        let rewards = weights.of(&Listed { sample, items: &items, relevant: &relevant });
+        let rewards = weights.of(&Listed { sample, items: &items, relevant: &relevant })?;
         let allowed = task.allowed(&sample.seen, &completion.tokens);
         let total = weights.total(&rewards);
-        Row { sample, completion, answer, allowed, relevant, rewards, total, trainers: None }
+        Ok(Row { sample, completion, answer, allowed, relevant, rewards, total, trainers: None })
     })
     .collect()
 }

@@ -54,6 +54,11 @@ impl Stop {
         self.0.swap(true, Ordering::Relaxed)
     }
 
+    /// For others who should stop as well.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
     fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -113,8 +118,16 @@ pub enum TrainError {
         /// The mean difference.
         difference: f64,
     },
+    /// A gain is not one number for each rank.
+    #[error("step {step}: {problem}")]
+    Gain {
+        /// The step.
+        step: usize,
+        /// The gain, and what is wrong.
+        problem: String,
+    },
     /// No completions could be had.
-    #[error("step {step}: no completions: {source}; the run can be resumed from its newest checkpoint")]
+    #[error("step {step}: no completions: {source}; the run can be resumed from its newest checkpoint, if it has one")]
     Sampler {
         /// The step.
         step: usize,

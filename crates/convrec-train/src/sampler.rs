@@ -11,6 +11,14 @@ use crate::task::{Sample, Task};
 
 /// Writes completions. [`Local`] is the policy itself; an engine on other machines may do it as well.
 pub trait Sampler {
+    /// The policy has moved: what is sampled from here on, for the step of this number (from 1), is under these weights.
+    ///
+    /// # Errors
+    /// When they cannot be handed on.
+    fn begin_step(&mut self, _policy: &Policy, _step: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+
     /// `generation.group_size` completions of each sample, in their order, under `policy` (without autodiff). Where the
     /// task is constrained, they must be within [`Task::constraint`].
     ///

@@ -16,7 +16,7 @@ pub enum Schedule {
     Cosine,
     /// 1, and from step `after` on `factor`: as the paper's 3B run goes from 1e-6 to 1e-7 after 8,000 steps.
     Step {
-        /// The first step at the second rate, the warm-up's steps included.
+        /// The first update at the second rate, the warm-up's included. (A step of reinforcement learning may be several.)
         after: usize,
         /// What the rate is multiplied by.
         factor: f64,

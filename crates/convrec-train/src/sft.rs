@@ -136,7 +136,7 @@ pub fn train_sft(
         let loss: f64 = losses.iter().sum();
         let update;
         (policy, update) = updates.step(step, policy, gradients);
-        run.watch(step, update.grad_norm)?;
+        run.watch(step + 1, update.grad_norm)?;
         let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds: 0.0, tokens };
         let done = step + 1;
         let mut record = Record::new();

@@ -75,6 +75,17 @@ pub enum Trouble {
     Ill(#[from] Diagnosis),
 }
 
+/// Whether the log has every step up to `last`: what is resumed with a hole is no log of the run.
+fn check_whole(folder: &std::path::Path, last: usize) -> Result<(), Error> {
+    if last == 0 {
+        return Ok(());
+    }
+    let records = if log::exists(folder)? { log::read(folder)? } else { vec![] };
+    let steps = records.iter().map(crate::record::step);
+    let whole = steps.zip(1..=last).take_while(|(found, expected)| *found == Some(*expected)).count();
+    if whole == last { Ok(()) } else { Err(Error::Hole { folder: folder.into(), missing: whole + 1, last }) }
+}
+
 /// Writes all that a run leaves in its folder but checkpoints, and lets the doctor look at it.
 ///
 /// Call [`step`](Self::step) before the checkpoint of the step is written: a resumed run then finds all its steps.
@@ -102,6 +113,7 @@ impl Journal {
     pub fn open(folder: Option<PathBuf>, step: usize, config: WatchConfig) -> Result<Self, Trouble> {
         let mut doctor = Doctor::new(config.doctor.clone())?;
         let Some(folder) = folder else { return Ok(Self { config, files: None, doctor }) };
+        check_whole(&folder, step)?;
         let log = Log::open(&folder, step)?;
         log::read(&folder)?.iter().try_for_each(|record| doctor.check(record))?;
         let completions = Completions::open(&folder, step, config.keep_completions)?;

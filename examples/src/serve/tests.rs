@@ -404,6 +404,18 @@ fn a_run_samples_from_servers_that_follow_its_weights() {
     servers.into_iter().for_each(Serving::stop);
 }
 
+/// The file that the documentation shows.
+#[test]
+fn the_documented_sampler_is_read() {
+    let page = include_str!("../../../docs/rollouts.md");
+    let file = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), file).unwrap();
+    let settings = SamplerSettings::read(path.path()).unwrap();
+    assert!(settings.constrained && settings.servers.len() == 1 && settings.completions.model == "sft");
+    HttpSampler::new(settings, &task(), &Arc::default()).unwrap();
+}
+
 #[test]
 fn servers_that_write_freely_are_refused_for_constrained_lists() {
     let settings = SamplerSettings::default();

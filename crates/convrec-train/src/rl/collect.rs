@@ -3,7 +3,7 @@
 use convrec_watch::CompletionRecord;
 use std::error::Error;
 
-use convrec_policy::{Completion, Policy, TokenLogProbs};
+use convrec_policy::{Completion, Generation, Policy, TokenLogProbs};
 use rank_grpo::{GroupAdvantages, to_host};
 use serde::{Deserialize, Serialize};
 
@@ -59,9 +59,10 @@ impl Collected<'_> {
 
 impl Trainer<'_> {
     /// Samples batch after batch until `prompts_per_step` prompts are worth training on; without dynamic sampling, one.
-    pub(super) fn collect<'s>(&mut self, samples: &'s [Sample]) -> Result<Collected<'s>, StepError> {
+    pub(super) fn collect<'s>(&mut self, step: usize, samples: &'s [Sample]) -> Result<Collected<'s>, StepError> {
         let config = self.config;
         let policy = frozen(self.policy(), config.bf16);
+        self.sampler.begin_step(&policy, step + 1).map_err(StepError::Sampler)?;
         let (mut kept, mut prompts, mut signal, mut groups) = (Vec::new(), 0, 0, 0);
         for _ in 0..config.dynamic_sampling.map_or(1, |dynamic| dynamic.max_batches) {
             let chosen = places(samples.len(), config.prompts_per_step, self.state.batches, config.seed);
@@ -70,9 +71,9 @@ impl Trainer<'_> {
             let completions =
                 self.sampler.sample(&policy, self.task, &batch, &generation).map_err(StepError::Sampler)?;
             if !self.sampler.is_trainer() {
-                check(self.task, &policy, &batch, &completions, config.group_size).map_err(StepError::Sampler)?;
+                check(self.task, &policy, &batch, &completions, &generation).map_err(StepError::Sampler)?;
             }
-            let rows = read_rows(self.task, &batch, completions, &self.rewards);
+            let rows = read_rows(self.task, &batch, completions, &self.rewards).map_err(StepError::Gain)?;
             self.state.batches += 1;
             let ranks = self.informative_ranks(&rows);
             prompts += batch.len();
@@ -118,8 +119,10 @@ fn check(
     policy: &Policy,
     batch: &[&Sample],
     completions: &[Vec<Completion>],
-    group_size: usize,
+    generation: &Generation,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let group_size = generation.group_size;
+    let longest = task.longest_list().unwrap_or(generation.max_new_tokens);
     if completions.len() != batch.len() || completions.iter().any(|group| group.len() != group_size) {
         let found = completions.iter().map(Vec::len).collect::<Vec<_>>();
         return Err(format!("{found:?} completions; expected {group_size} of each of {} prompts", batch.len()).into());
@@ -130,6 +133,12 @@ fn check(
         let problem = match () {
             () if tokens.is_empty() => "no tokens",
             () if tokens.len() != completion.log_probs.len() => "not as many log-probabilities as tokens",
+            () if !completion.log_probs.iter().all(|x| (-1e6..1e-3).contains(x)) => {
+                "a number that is no log-probability"
+            }
+            () if tokens.len() > longest => "more tokens than were asked for",
+            () if ends(tokens, generation.end_token) != completion.ended => "an end that is not where its end token is",
+            () if tokens[..tokens.len() - 1].contains(&generation.end_token) => "tokens after its end token",
             () if tokens.iter().any(|token| *token as usize >= vocabulary) => "a token outside of the vocabulary",
             () if !task.admits(&sample.seen, tokens) => "a list that the task's constraint does not allow",
             () => continue,
@@ -137,6 +146,10 @@ fn check(
         return Err(format!("sample `{}`: a completion with {problem}", sample.id).into());
     }
     Ok(())
+}
+
+fn ends(tokens: &[u32], end_token: u32) -> bool {
+    tokens.last() == Some(&end_token)
 }
 
 /// The trainer's own numbers for completions of a sampler that is not the trainer.

@@ -8,7 +8,7 @@ use super::collect::DynamicSampling;
 use super::kl::KlControl;
 use crate::config::{ConfigError, check_lora};
 use crate::optim::OptimizerConfig;
-use crate::reward::{Normalization, Reward};
+use crate::reward::{LARGEST_GAIN, Normalization, Reward};
 use crate::rollout::ForcedTokens;
 use crate::task::Task;
 
@@ -112,10 +112,14 @@ impl RlConfig {
             _ => true,
         };
         let rules = [
-            ("steps", self.steps > 0, "at least 1"),
-            ("prompts_per_step", self.prompts_per_step > 0, "at least 1"),
-            ("group_size", self.group_size > 1, "at least 2: one completion has nothing to be compared with"),
-            ("updates_per_batch", self.updates_per_batch > 0, "at least 1"),
+            ("steps", (1..=MOST * 1000).contains(&self.steps), "1 to 1,000,000,000"),
+            ("prompts_per_step", (1..=MOST).contains(&self.prompts_per_step), "1 to 1,000,000"),
+            (
+                "group_size",
+                (2..=MOST).contains(&self.group_size),
+                "2 to 1,000,000: one completion has nothing to be compared with",
+            ),
+            ("updates_per_batch", (1..=MOST).contains(&self.updates_per_batch), "1 to 1,000,000"),
             ("mini_batches", (1..=self.prompts_per_step).contains(&self.mini_batches), "1 to `prompts_per_step`"),
             ("micro_batch", self.micro_batch > 0, "at least 1"),
             ("rollout_rows", self.rollout_rows >= self.group_size, "at least group_size"),
@@ -128,7 +132,7 @@ impl RlConfig {
             ),
             ("reward.rank.exp_gamma.gamma", reward, "a number above 1"),
             ("gains", !self.gains.is_empty(), "at least one, as `relevance = 1.0`"),
-            ("gains", self.gains.values().all(|weight| weight.is_finite()), "finite weights"),
+            ("gains", self.gains.values().all(|weight| weight.abs() <= LARGEST_GAIN), "weights of at most 1e9 in size"),
             (
                 "normalization",
                 self.normalization == Normalization::Together || self.scale == Scale::Group,
@@ -180,6 +184,9 @@ impl RlConfig {
         }
     }
 }
+
+/// More of anything in a step is a slip.
+const MOST: usize = 1_000_000;
 
 fn positive(x: f64) -> bool {
     x > 0.0 && x.is_finite()

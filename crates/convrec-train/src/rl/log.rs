@@ -22,6 +22,8 @@ pub(super) struct StepLog {
     sums: Vec<(&'static str, f64)>,
     tokens: f64,
     difference: (f64, f64, usize),
+    /// The smallest and the largest weight of the correction for the sampler.
+    weights: Option<(f64, f64)>,
     grad_norm: f64,
 }
 
@@ -33,38 +35,15 @@ impl StepLog {
         rewards: &Rewards<'_>,
         popularity: &Popularity,
     ) -> Self {
-        let (rows, n_ranks) = (&collected.rows, task.n_ranks());
         let mut record = Record::new();
-        let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
-        let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
-        let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
-        set("reward", mean(&totals));
-        set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
-        set("frac_reward_zero_std", collected.advantages.zero_variance);
-        set("prompts", collected.prompts as f64);
-        set("signal", collected.signal);
-        for (term, name) in rewards.names().enumerate() {
-            set(&format!("rewards/{name}/mean"), mean_of(rows, |row| row.rewards[term].iter().sum()));
+        record.insert("prompts".into(), json!(collected.prompts));
+        record.insert("signal".into(), json!(collected.signal));
+        // Dynamic sampling may find nothing to train on, and means of nothing say nothing.
+        if !collected.rows.is_empty() {
+            record.extend(of_rows(task, collected, group_size, rewards, popularity));
         }
-        let listed = || rows.iter().flat_map(|row| row.answer.items.iter().flatten());
-        set("popularity", mean(&listed().map(|id| popularity.share(*id)).collect::<Vec<_>>()));
-        set("completions/mean_length", mean(&lengths));
-        set("completions/mean_passes", mean_of(rows, |row| row.completion.passes as f64));
-        set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
-        set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
-        set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));
-        set("entropy", mean_f32(rows.iter().flat_map(chosen_entropies)));
-        set("dcg", mean_of(rows, |row| dcg(&row.relevant, n_ranks)));
-        set("ndcg", mean_of(rows, |row| ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)));
-        set("items", mean_of(rows, |row| row.answer.names.len() as f64));
-        set("complete_lists", share(rows, |row| row.completion.ended && row.answer.names.len() == n_ranks));
-        let named: Vec<_> = rows.iter().map(|row| row.answer.items.clone()).collect();
-        set("in_catalog", lists::catalog_share(&named, Option::is_some).unwrap_or(0.0));
-        let names: Vec<_> = rows.iter().map(|row| row.answer.names.clone()).collect();
-        set("duplicates", lists::duplicate_share(&names).unwrap_or(0.0));
-        let per_rank: Vec<f64> = (0..n_ranks).map(|rank| share(rows, |row| row.relevant[rank])).collect();
-        record.insert("rank_relevance".into(), json!(per_rank));
-        Self { record, loss: 0.0, updates: 0, sums: vec![], tokens: 0.0, difference: (0.0, 0.0, 0), grad_norm: 0.0 }
+        let (difference, weights) = ((0.0, 0.0, 0), None);
+        Self { record, loss: 0.0, updates: 0, sums: vec![], tokens: 0.0, difference, weights, grad_norm: 0.0 }
     }
 
     /// How many rows were trained on.
@@ -115,6 +94,10 @@ impl StepLog {
                 ("sampling/importance_sampling_ratio/cut", correction.cut),
             ]
         });
+        if let Some(correction) = &metrics.correction {
+            let (min, max) = self.weights.unwrap_or((f64::INFINITY, 0.0));
+            self.weights = Some((min.min(correction.min), max.max(correction.max)));
+        }
         // Not where no KL is measured: 0 would be a policy that has not moved.
         let kl = metrics.kl.map(|kl| ("kl", kl));
         let values: Vec<(&str, f64)> = kl.into_iter().chain(always).chain(corrected.into_iter().flatten()).collect();
@@ -133,17 +116,68 @@ impl StepLog {
         self.record.insert("learning_rate".into(), json!(learning_rate));
     }
 
+    /// An update with nothing to learn from.
+    pub(super) fn skip(&mut self, learning_rate: f64) {
+        self.updates += 1;
+        self.record.insert("learning_rate".into(), json!(learning_rate));
+        self.record.entry("grad_norm").or_insert(json!(0.0));
+    }
+
     /// The record and the last gradient norm. Means are over updates and tokens.
     pub(super) fn finish(mut self) -> (Record, f64) {
         self.record.insert("loss".into(), json!(self.loss / self.updates.max(1) as f64));
         for (name, sum) in &self.sums {
             self.record.insert((*name).into(), json!(sum / self.tokens.max(1.0)));
         }
+        if let Some((min, max)) = self.weights {
+            self.record.insert("sampling/importance_sampling_ratio/min".into(), json!(min));
+            self.record.insert("sampling/importance_sampling_ratio/max".into(), json!(max));
+        }
         let (sum, largest, n) = self.difference;
         self.record.insert(LOGP_DIFFERENCE.into(), json!(sum / n.max(1) as f64));
         self.record.insert("sampling/sampling_logp_difference/max".into(), json!(largest));
         (self.record, self.grad_norm)
     }
+}
+
+/// What the completions that are trained on look like.
+fn of_rows(
+    task: &Task,
+    collected: &Collected<'_>,
+    group_size: usize,
+    rewards: &Rewards<'_>,
+    popularity: &Popularity,
+) -> Record {
+    let (rows, n_ranks) = (&collected.rows, task.n_ranks());
+    let mut record = Record::new();
+    let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
+    let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
+    let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
+    set("reward", mean(&totals));
+    set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
+    set("frac_reward_zero_std", collected.advantages.zero_variance);
+    for (term, name) in rewards.names().enumerate() {
+        set(&format!("rewards/{name}/mean"), mean_of(rows, |row| row.rewards[term].iter().sum()));
+    }
+    let listed = || rows.iter().flat_map(|row| row.answer.items.iter().flatten());
+    set("popularity", mean(&listed().map(|id| popularity.share(*id)).collect::<Vec<_>>()));
+    set("completions/mean_length", mean(&lengths));
+    set("completions/mean_passes", mean_of(rows, |row| row.completion.passes as f64));
+    set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
+    set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
+    set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));
+    set("entropy", mean_f32(rows.iter().flat_map(chosen_entropies)));
+    set("dcg", mean_of(rows, |row| dcg(&row.relevant, n_ranks)));
+    set("ndcg", mean_of(rows, |row| ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)));
+    set("items", mean_of(rows, |row| row.answer.names.len() as f64));
+    set("complete_lists", share(rows, |row| row.completion.ended && row.answer.names.len() == n_ranks));
+    let named: Vec<_> = rows.iter().map(|row| row.answer.items.clone()).collect();
+    set("in_catalog", lists::catalog_share(&named, Option::is_some).unwrap_or(0.0));
+    let names: Vec<_> = rows.iter().map(|row| row.answer.names.clone()).collect();
+    set("duplicates", lists::duplicate_share(&names).unwrap_or(0.0));
+    let per_rank: Vec<f64> = (0..n_ranks).map(|rank| share(rows, |row| row.relevant[rank])).collect();
+    record.insert("rank_relevance".into(), json!(per_rank));
+    record
 }
 
 /// Of the tokens that were chosen: forced ones have no entropy.

@@ -71,6 +71,12 @@ pub fn train_rank_grpo(
         lists += ", ranks by line feeds";
     }
     inputs.insert("the kind of lists".into(), lists);
+    let sampler_is = if sampler.is_trainer() { "the trainer" } else { "elsewhere" };
+    inputs.insert("the kind of sampler".into(), sampler_is.into());
+    let ranks = if config.reward.is_ranked() { task.n_ranks() } else { 1 };
+    let reachable = config.dynamic_sampling.is_none_or(|dynamic| dynamic.min_ranks <= ranks);
+    let problem = "at most N, the ranks of a list; 1 where lists as a whole are rewarded";
+    ConfigError::first("", &[("dynamic_sampling.min_ranks", reachable, problem)])?;
     ConfigError::first("", &[("samples", !samples.is_empty(), "at least one sample")])?;
     let gains: Vec<Box<dyn Gain + '_>> =
         built_in(task.catalog(), samples).into_iter().map(|gain| gain as Box<dyn Gain>).chain(gains).collect();
@@ -103,10 +109,10 @@ pub fn train_rank_grpo(
     };
     for step in start.step..config.steps {
         let Stepped { mut record, grad_norm, mut completions, timing } =
-            trainer.step(step, samples).map_err(|error| error.at(step))?;
-        run.watch(step, grad_norm)?;
+            trainer.step(step, samples).map_err(|error| error.at(step + 1))?;
+        run.watch(step + 1, grad_norm)?;
         if trainer.sampler.is_trainer() {
-            agree(step, &record, config)?;
+            agree(step + 1, &record, config)?;
         }
         let done = step + 1;
         record.insert("step".into(), done.into());
@@ -126,6 +132,7 @@ impl StepError {
     fn at(self, step: usize) -> TrainError {
         match self {
             StepError::Loss(source) => TrainError::Loss { step, source },
+            StepError::Gain(problem) => TrainError::Gain { step, problem },
             StepError::Sampler(source) => TrainError::Sampler { step, source },
         }
     }

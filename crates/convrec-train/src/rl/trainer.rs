@@ -53,6 +53,7 @@ pub(super) struct Stepped {
 
 pub(super) enum StepError {
     Loss(InputError),
+    Gain(String),
     Sampler(Box<dyn Error + Send + Sync>),
 }
 
@@ -92,7 +93,7 @@ impl Trainer<'_> {
     /// One batch of rollouts and its updates.
     pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<Stepped, StepError> {
         let (config, clock) = (self.config, Instant::now());
-        let collected = self.collect(samples)?;
+        let collected = self.collect(step, samples)?;
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let mut log = StepLog::new(self.task, &collected, config.group_size, &self.rewards, &self.popularity);
         let loss = self.loss();
@@ -103,8 +104,9 @@ impl Trainer<'_> {
         log.active(active);
         for round in 0..config.updates_per_batch {
             for (share, parts) in batches.iter().enumerate() {
+                let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
                 if parts.is_empty() {
-                    log.update(0.0, 0.0);
+                    log.skip(self.updates.learning_rate(place));
                     continue;
                 }
                 let first = round == 0 && share == 0;
@@ -115,7 +117,6 @@ impl Trainer<'_> {
                     computed.log_probs.iter().for_each(|log_probs| log.compare(&part.rows, log_probs));
                 }
                 let policy = self.policy.take().expect(HELD);
-                let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
                 let (policy, done) = self.updates.step(place, policy, gradients);
                 self.policy = Some(policy);
                 log.update(done.grad_norm, done.learning_rate);
@@ -154,8 +155,8 @@ impl Trainer<'_> {
         shares.into_iter().map(rows).collect()
     }
 
-    /// The micro-batches of an update. Rows without any advantage are left out where no KL penalty acts on them: their
-    /// gradient is 0.
+    /// The micro-batches of an update. Rows without any advantage are left out where neither a KL penalty nor an
+    /// entropy bonus acts on them: their gradient is 0.
     fn parts<'r>(&self, collected: &'r Collected<'r>, all: &[usize]) -> Result<Vec<Part<'r>>, InputError> {
         let (config, advantages) = (self.config, &collected.advantages.values);
         let collation = Collation {
@@ -178,9 +179,10 @@ impl Trainer<'_> {
         let (_, whole) = inputs(all);
         let totals = BatchTotals::of([&whole]);
         let width = whole.shape[1];
+        let everywhere = config.kl().is_some() || config.loss.entropy_bonus != 0.0;
         let acts = |place: usize| {
             let tokens = place * width..(place + 1) * width;
-            config.kl().is_some() || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
+            everywhere || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
         };
         let active: Vec<usize> = (0..all.len()).filter(|place| acts(*place)).map(|place| all[place]).collect();
         let mut parts = Vec::new();
