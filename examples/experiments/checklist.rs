@@ -166,7 +166,7 @@ mod tests {
                 health: serde_json::from_value(health.clone()).unwrap(),
                 lists: (seed..40 + seed).map(list).collect(),
             };
-            let log = [0.1, 0.2].map(|dcg| {
+            let log = [0.1, 0.3].map(|dcg| {
                 let ranks: Vec<f64> = (0..N).map(|rank| dcg + (hits * rank) as f64).collect();
                 serde_json::from_value(json!({ "dcg": dcg, "rank_relevance": ranks })).unwrap()
             });
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn a_run_that_diverges_is_not_stable_and_missing_arms_are_said() {
         let mut two = arm("Rank-GRPO exp_inf mu=2", 5);
-        two.done[1].log.reverse(); // ends with less than it began with
+        two.done[1].log.reverse(); // ends with a third of what it began with
         let claims = family(&results(vec![arm("Rank-GRPO exp_inf mu=1", 5), two])).unwrap();
         let (stable, others) = claims.split_last().unwrap();
         assert_eq!(stable.verdict, Verdict::NotReproduced);
