@@ -122,7 +122,7 @@ pub fn paired(summary: &Summary) -> Option<Table> {
 
 /// The paper's claims; none where the experiment has none.
 pub fn checklist(claims: &[Claim]) -> Option<Table> {
-    let mut table = Table::new(["claim", "found", "difference", "", "over seeds", "by seed"]);
+    let mut table = Table::new(["claim", "found", "difference", "over seeds", "by seed", "of"]);
     for Claim { text, difference: what, evidence, verdict, .. } in claims {
         let cells = match evidence {
             None => ["", "", ""].map(String::from),
@@ -131,7 +131,7 @@ pub fn checklist(claims: &[Claim]) -> Option<Table> {
                 [difference(evidence), over_seeds, by_seed(&evidence.seeds, true)]
             }
         };
-        table.row(text, [verdict.to_string(), what.clone()].into_iter().chain(cells));
+        table.row(text, [verdict.to_string()].into_iter().chain(cells).chain([what.clone()]));
     }
     (!claims.is_empty()).then_some(table)
 }
