@@ -3,11 +3,12 @@
 use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::Error;
 use convrec_metrics::{JudgedList, Measure};
+use convrec_train::Record;
 use serde::Serialize;
 
 use crate::arms::{ALL_STEPS, named};
 use crate::evidence::{Evidence, mean};
-use crate::results::{Lists, Results, Runs, hits, relevance};
+use crate::results::{Lists, Results, Runs, hits, number, relevance};
 use crate::verdict::{Expected, Verdict, verdict};
 
 /// A claim and what was found of it.
@@ -67,13 +68,14 @@ pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
     let (at_10, late): (Value<'_>, Value<'_>) = (("NDCG@10", &ndcg), ("Recall@10 - Recall@5", &late_recall));
     let tail: Value<'_> = ("hits at ranks 4-10", &|list| hits(list, HEAD..N));
     let (ours, grows) = ("Rank-GRPO exp_inf", "(c) its gain grows with the rank");
+    let better = "(b) Rank-GRPO is better than GRPO";
     let no_worse = "(d) exp_inf is no worse than other rewards";
     let mut claims = Vec::new();
     for mu in [1, 2] {
         let pairs = [
             ("(a) RL improves on SFT", ours, "SFT", at_10, Above),
             ("(a) RL improves on SFT", "GRPO", "SFT", at_10, Above),
-            ("(b) Rank-GRPO is better than GRPO", ours, "GRPO", at_10, Above),
+            (better, ours, "GRPO", at_10, Above),
             (grows, ours, "GRPO", late, Above),
             (grows, ours, "GRPO", tail, Above),
             (no_worse, ours, "Rank-GRPO log_decay", at_10, NotBelow),
@@ -83,7 +85,10 @@ pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
             let second = if second == "SFT" { second.into() } else { named(second, mu) };
             claims.push(pair(results, text, [&named(first, mu), &second], value, expected)?);
         }
-        claims.push(in_rollouts(results, grows, &named(ours, mu), &named("GRPO", mu)));
+        let arms = [&*named(ours, mu), &*named("GRPO", mu)];
+        claims.push(sampled(results, better, arms, "DCG@10 of the last rollouts", &|record| number(record, "dcg")));
+        let what = "relevance of the last rollouts, ranks 4-10 less ranks 1-3";
+        claims.push(sampled(results, grows, arms, what, &tail_less_head));
         claims.push(worst(results, &named("R1-zero", mu), mu)?);
     }
     // With one update of each batch the two are the same.
@@ -94,20 +99,25 @@ pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
     Ok(claims)
 }
 
-/// In what is sampled, which is what is rewarded, the tail's gain less the head's.
-fn in_rollouts(results: &Results, text: &str, first: &str, second: &str) -> Claim {
-    let last = |arm: &Runs, ranks: std::ops::Range<usize>| -> Vec<f64> {
-        arm.ends(&|record| relevance(record, ranks.clone())).iter().map(|ends| ends[1]).collect()
-    };
-    let difference = |first: &Runs, second: &Runs| {
-        let gain = |ranks: std::ops::Range<usize>| -> Vec<f64> {
-            last(first, ranks.clone()).iter().zip(last(second, ranks)).map(|(a, b)| a - b).collect()
-        };
-        Evidence::of_seeds(gain(HEAD..N).iter().zip(gain(0..HEAD)).map(|(tail, head)| tail - head).collect())
-    };
-    let evidence = results.arm(first).zip(results.arm(second)).map(|(first, second)| difference(first, second));
-    let what = "relevance of the last rollouts, ranks 4-10 less ranks 1-3";
+/// A claim about what two arms sampled last, which is what is rewarded; by seed alone.
+fn sampled(
+    results: &Results,
+    text: &str,
+    [first, second]: [&str; 2],
+    what: &str,
+    of: &dyn Fn(&Record) -> Option<f64>,
+) -> Claim {
+    let last = |arm: &Runs| arm.ends(of).into_iter().map(|[_, last]| last).collect::<Vec<f64>>();
+    let evidence = results
+        .arm(first)
+        .zip(results.arm(second))
+        .map(|(first, second)| Evidence::of_seeds(last(first).iter().zip(last(second)).map(|(a, b)| a - b).collect()));
     Claim::new(text, format!("{first} - {second}, {what}"), Expected::Above, evidence)
+}
+
+/// How much more often the ranks of the tail hit than those of the head.
+fn tail_less_head(record: &Record) -> Option<f64> {
+    Some(relevance(record, HEAD..N)? - relevance(record, 0..HEAD)?)
 }
 
 /// Whether an arm is worse than the next worst.
@@ -166,9 +176,9 @@ mod tests {
                 health: serde_json::from_value(health.clone()).unwrap(),
                 lists: (seed..40 + seed).map(list).collect(),
             };
-            let log = [0.1, 0.2].map(|dcg| {
+            let log = [0.1, 0.3].map(|dcg| {
                 let ranks: Vec<f64> = (0..N).map(|rank| dcg + (hits * rank) as f64).collect();
-                serde_json::from_value(json!({ "dcg": dcg, "rank_relevance": ranks })).unwrap()
+                serde_json::from_value(json!({ "dcg": dcg * (1 + hits) as f64, "rank_relevance": ranks })).unwrap()
             });
             let outcome = Outcome { constrained: judged.clone(), free: judged, stopped: None };
             Done { folder: "".into(), outcome, log: log.into(), seconds: 1.0, made: None }
@@ -198,7 +208,7 @@ mod tests {
         let arms = family_arms(1).arms;
         let found = results(arms.iter().map(|a| arm(&a.name, as_in_the_paper(&a.name))).collect());
         let claims = family(&found).unwrap();
-        assert_eq!(claims.len(), 20);
+        assert_eq!(claims.len(), 22);
         for claim in &claims {
             let expected = match claim.expected {
                 Expected::Open => Verdict::FirstAhead,
@@ -218,7 +228,7 @@ mod tests {
             of_letter.collect::<Vec<_>>()
         };
         assert_eq!(verdict_of("(a)"), [Verdict::NotReproduced; 4]);
-        assert_eq!(verdict_of("(b)"), [Verdict::NotReproduced; 2]);
+        assert_eq!(verdict_of("(b)"), [Verdict::NotReproduced; 4]);
         assert_eq!(verdict_of("(d)"), [Verdict::NotReproduced; 4]);
         assert_eq!(verdict_of("(e)"), [Verdict::SecondAhead]);
         assert_eq!(verdict_of("(f)"), [Verdict::NotReproduced; 2]);
@@ -228,7 +238,7 @@ mod tests {
     #[test]
     fn a_run_that_diverges_is_not_stable_and_missing_arms_are_said() {
         let mut two = arm("Rank-GRPO exp_inf mu=2", 5);
-        two.done[1].log.reverse(); // ends with less than it began with
+        two.done[1].log.reverse(); // ends with a third of what it began with
         let claims = family(&results(vec![arm("Rank-GRPO exp_inf mu=1", 5), two])).unwrap();
         let (stable, others) = claims.split_last().unwrap();
         assert_eq!(stable.verdict, Verdict::NotReproduced);

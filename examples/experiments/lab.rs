@@ -213,3 +213,25 @@ fn write(path: &Path, content: &impl Serialize) -> Result<(), Box<dyn Error>> {
     let text = serde_json::to_string(content)?;
     Ok(write_atomic(path, |out| writeln!(out, "{text}"))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arms::{OURS, choices, family, named};
+
+    #[test]
+    fn arms_are_shared_where_all_is_the_same() {
+        let folder = |sft_steps, seed, arm: &Arm| {
+            let sizes = Sizes { conversations: 10, test: 5, sft_steps };
+            Lab::new(World::embedded(), sizes, seed, Path::new("out")).folder_of(arm)
+        };
+        let (family, choices) = (family(2).arms, choices(2).arms);
+        let find = |arms: &[Arm], name: &str| arms.iter().find(|arm| arm.name == name).unwrap().clone();
+        let ours = find(&choices, OURS);
+        assert_eq!(folder(3, 1, &ours), folder(3, 1, &find(&family, &named("Rank-GRPO exp_inf", 2))));
+        assert_ne!(folder(3, 1, &ours), folder(3, 2, &ours));
+        assert_ne!(folder(3, 1, &ours), folder(4, 1, &ours));
+        let all: BTreeSet<PathBuf> = family.iter().chain(&choices).map(|arm| folder(3, 1, arm)).collect();
+        assert_eq!(all.len(), family.len() + choices.len() - 2, "SFT and Rank-GRPO are in both");
+    }
+}

@@ -42,11 +42,13 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Which {
-    /// SFT, GRPO, GSPO, Dr.GRPO, DAPO, Rank-GRPO with three rewards, and Rank-GRPO without SFT; with mu 1 and 2 (5 seeds).
+    /// SFT, GRPO, GSPO, Dr.GRPO, DAPO, Rank-GRPO with three rewards, and Rank-GRPO without SFT; with mu 1 and 2 (5 seeds,
+    /// 1800 steps of SFT, 20 batches of rollouts).
     Family(Common),
-    /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds).
+    /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds, 1800
+    /// steps of SFT, 20 batches of rollouts).
     Choices(Common),
-    /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds).
+    /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds, 700 steps of SFT, 12 batches of rollouts).
     Cloning(Common),
 }
 
@@ -62,8 +64,8 @@ struct Common {
     #[arg(long, value_parser = at_least_one)]
     sft_steps: Option<usize>,
     /// Batches of rollouts of each reinforcement learning run.
-    #[arg(long, value_parser = at_least_one, default_value_t = 20)]
-    rl_steps: usize,
+    #[arg(long, value_parser = at_least_one)]
+    rl_steps: Option<usize>,
     /// Training conversations.
     #[arg(long, value_parser = at_least_one, default_value_t = 4000)]
     conversations: usize,
@@ -84,19 +86,30 @@ struct Common {
     finished: bool,
 }
 
-/// The claims of an experiment, held against its results.
-type Claims = fn(&Results) -> Result<Vec<Claim>, stats::Error>;
-
-/// An experiment's arms for so many batches of rollouts.
-type Arms = fn(usize) -> Experiment;
+/// One of the experiments.
+struct Kind {
+    /// Its arms for so many batches of rollouts.
+    arms: fn(usize) -> Experiment,
+    /// The paper's claims, held against its results.
+    claims: fn(&Results) -> Result<Vec<Claim>, stats::Error>,
+    /// How many seeds are usual, steps of SFT and batches of rollouts; so that two cores take less than an hour for the first
+    /// experiment, and a quarter of one for each of the others.
+    usual: [usize; 3],
+}
 
 impl Which {
-    /// What was asked for, and of each experiment: its arms, its claims, its usual number of seeds and steps of SFT.
-    fn into_parts(self) -> (Common, Arms, Claims, usize, usize) {
+    /// What was asked for, and of what.
+    fn into_parts(self) -> (Common, Kind) {
         match self {
-            Which::Family(common) => (common, arms::family, checklist::family, 5, 1800),
-            Which::Choices(common) => (common, arms::choices, |_| Ok(vec![]), 3, 1800),
-            Which::Cloning(common) => (common, arms::cloning_steps, checklist::cloning, 3, 800),
+            Which::Family(common) => {
+                (common, Kind { arms: arms::family, claims: checklist::family, usual: [5, 1800, 20] })
+            }
+            Which::Choices(common) => {
+                (common, Kind { arms: arms::choices, claims: |_| Ok(vec![]), usual: [3, 1800, 20] })
+            }
+            Which::Cloning(common) => {
+                (common, Kind { arms: arms::cloning_steps, claims: checklist::cloning, usual: [3, 700, 12] })
+            }
         }
     }
 }
@@ -106,9 +119,10 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: Options) -> Outcome {
-    let (common, arms, claims, seeds, sft_steps) = options.which.into_parts();
+    let (common, Kind { arms, claims, usual: [seeds, sft_steps, rl_steps] }) = options.which.into_parts();
     let clock = Instant::now();
-    let Common { rl_steps, conversations, test, .. } = common;
+    let Common { conversations, test, .. } = common;
+    let rl_steps = common.rl_steps.unwrap_or(rl_steps);
     let sizes = Sizes { conversations, test, sft_steps: common.sft_steps.unwrap_or(sft_steps) };
     let experiment = arms(rl_steps).only(&common.only)?;
     let against = against(&experiment, common.against.as_deref())?;

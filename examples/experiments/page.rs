@@ -6,7 +6,7 @@ use convrec_examples::world_experiment::{HEAD, N};
 use convrec_train::Record;
 
 use crate::results::{Lists, Results, Runs, number, relevance};
-use crate::summary::Summary;
+use crate::summary::{ArmSummary, Summary};
 use crate::tables;
 
 /// Records averaged in a curve's point: one batch of rollouts says little.
@@ -32,10 +32,11 @@ pub fn page(title: &str, subtitle: &str, summary: &Summary, results: &Results) -
     report.table(&tables::quality(summary, Lists::Constrained));
     report.table(&tables::quality(summary, Lists::Free));
     report.note(&tables::legend());
-    let hits: Vec<Line> =
-        summary.arms.iter().map(|arm| Line::of_values(&arm.name, &arm.constrained.hits_per_rank)).collect();
-    for lines in hits.chunks(LINES) {
-        report.chart("hits per rank, constrained lists", "rank", lines)?;
+    let hits = |arm: &ArmSummary| Line::of_values(&arm.name, &arm.constrained.hits_per_rank);
+    let (trained, others): (Vec<&ArmSummary>, _) = summary.arms.iter().partition(|arm| arm.training.is_some());
+    for arms in std::iter::once(others.as_slice()).chain(trained.chunks(LINES)) {
+        let lines: Vec<Line> = arms.iter().copied().map(hits).collect();
+        report.chart("hits per rank, constrained lists", "rank", &lines)?;
     }
     add(&mut report, "Differences", tables::paired(summary));
     add(&mut report, "Demonstrations", Some(tables::demonstrations(summary)));
@@ -59,8 +60,8 @@ pub fn page(title: &str, subtitle: &str, summary: &Summary, results: &Results) -
     Ok(report)
 }
 
-/// Lines of a chart: its legend has no room for more.
-const LINES: usize = 4;
+/// Lines of a chart: there are no more colours. Also the arms of the family with the same number of updates.
+const LINES: usize = 8;
 
 fn has_rollouts(arm: &Runs) -> bool {
     arm.done.iter().all(|done| done.log.iter().any(|record| number(record, "dcg").is_some()))

@@ -82,10 +82,10 @@ impl Runs {
         self.done.iter().filter_map(ends).collect()
     }
 
-    /// Whether training was stopped, or ended with less reward than it began with, by seed.
+    /// Whether training was stopped, or lost half of the reward that it began with, by seed.
     pub fn diverged(&self) -> Vec<bool> {
         let ends = self.ends(&|record| number(record, "dcg"));
-        let fell = |seed: usize| ends.get(seed).is_some_and(|[first, last]| last < first);
+        let fell = |seed: usize| ends.get(seed).is_some_and(|[first, last]| *last < first / 2.0);
         self.done.iter().enumerate().map(|(seed, done)| done.outcome.stopped.is_some() || fell(seed)).collect()
     }
 }

@@ -104,7 +104,7 @@ pub struct Training {
     pub clip_ratio: f64,
     /// The largest gradient norm of any step and seed.
     pub largest_grad_norm: f64,
-    /// The share of runs that were stopped, or ended with less reward than they began with.
+    /// The share of runs that were stopped, or lost half of the reward that they began with.
     pub diverged: f64,
 }
 

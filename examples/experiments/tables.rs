@@ -122,7 +122,7 @@ pub fn paired(summary: &Summary) -> Option<Table> {
 
 /// The paper's claims; none where the experiment has none.
 pub fn checklist(claims: &[Claim]) -> Option<Table> {
-    let mut table = Table::new(["claim", "found", "difference", "", "over seeds", "by seed"]);
+    let mut table = Table::new(["claim", "found", "difference", "over seeds", "by seed", "of"]);
     for Claim { text, difference: what, evidence, verdict, .. } in claims {
         let cells = match evidence {
             None => ["", "", ""].map(String::from),
@@ -131,7 +131,7 @@ pub fn checklist(claims: &[Claim]) -> Option<Table> {
                 [difference(evidence), over_seeds, by_seed(&evidence.seeds, true)]
             }
         };
-        table.row(text, [verdict.to_string(), what.clone()].into_iter().chain(cells));
+        table.row(text, [verdict.to_string()].into_iter().chain(cells).chain([what.clone()]));
     }
     (!claims.is_empty()).then_some(table)
 }
@@ -144,7 +144,7 @@ pub fn legend() -> String {
          by resampling the dialogs\nof all seeds; over seeds: 95% of the mean over seeds, by Student's t, which knows of luck \
          in training. p: permutation test over dialogs,\ncorrected for the number of arms. a>b: means over the first and the \
          last 5 batches of rollouts; relevance: share of lists that hit at a rank;\nKL and entropy: nats a token. \
-         diverged: stopped, or ended with less DCG than it began with. A claim is reproduced where both intervals are\n\
+         diverged: stopped, or lost half of the DCG it began with. A claim is reproduced where both intervals are\n\
          above 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and else unclear."
     )
 }

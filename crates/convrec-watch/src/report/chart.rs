@@ -47,15 +47,19 @@ impl Line {
 
 /// Of a chart, in pixels.
 const SIZE: (u32, u32) = (470, 310);
-/// The height of title and legend.
+/// The height of title and a legend of one row.
 const TOP: u32 = 48;
-const COLOURS: [RGBColor; 6] = [
+/// The height of each further row.
+const ROW: i32 = 15;
+const COLOURS: [RGBColor; 8] = [
     RGBColor(55, 115, 200),
     RGBColor(222, 100, 40),
     RGBColor(40, 150, 95),
     RGBColor(150, 80, 180),
     RGBColor(120, 120, 120),
     RGBColor(195, 155, 20),
+    RGBColor(205, 70, 120),
+    RGBColor(25, 60, 75),
 ];
 
 /// The chart, or nothing where there is no point to draw.
@@ -71,11 +75,13 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
     let (across, y) = (range(|point| point.0), range(|point| point.1));
     let room = (y.end - y.start) * 0.05;
     let up = (y.start - room).max(if y.start >= 0.0 { 0.0 } else { f64::NEG_INFINITY })..y.end + room;
+    let names = legend_places(lines)?;
+    let below = names.last().map_or(0, |(_, _, (_, row))| (row * ROW) as u32);
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        let (top, bottom) = area.split_vertically(TOP);
-        legend(&top, title, lines)?;
+        let area = SVGBackend::with_string(&mut svg, (SIZE.0, SIZE.1 + below)).into_drawing_area();
+        let (top, bottom) = area.split_vertically(TOP + below);
+        legend(&top, title, &names)?;
         let mut chart = ChartBuilder::on(&bottom)
             .margin(10)
             // Half of the last step's number stands beyond the axis.
@@ -102,14 +108,35 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
     Ok(Some(svg))
 }
 
-/// The title, and below it the names of the lines, side by side.
-fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, lines: &[Line]) -> Result<(), Box<dyn Error>> {
-    area.draw(&Text::new(title.to_string(), (14, 12), ("sans-serif", 15)))?;
-    let mut x = 14;
-    for (line, colour) in coloured(lines) {
-        area.draw(&PathElement::new([(x, 40), (x + 12, 40)], colour.stroke_width(3)))?;
-        area.draw(&Text::new(line.name.clone(), (x + 16, 35), ("sans-serif", 11)))?;
-        x += 30 + area.estimate_text_size(&line.name, &("sans-serif", 11).into_text_style(area))?.0 as i32;
+/// A line with its colour, and where its name stands in the legend: how far to the right, and in which row.
+type Named<'a> = (&'a Line, &'a RGBColor, (i32, i32));
+
+/// The names of the lines side by side, in as many rows as it takes.
+fn legend_places(lines: &[Line]) -> Result<Vec<Named<'_>>, Box<dyn Error>> {
+    let (mut x, mut row) = (LEFT, 0);
+    let place = |(line, colour): (_, _)| {
+        let line: &Line = line;
+        let ((left, _), (right, _)) = ("sans-serif", 11).into_font().layout_box(&line.name)?;
+        let width = 30 + right - left;
+        if x > LEFT && x + width > SIZE.0 as i32 {
+            (x, row) = (LEFT, row + 1);
+        }
+        x += width;
+        Ok((line, colour, (x - width, row)))
+    };
+    coloured(lines).map(place).collect()
+}
+
+/// Where title and legend begin.
+const LEFT: i32 = 14;
+
+/// The title, and below it the names of the lines.
+fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, names: &[Named<'_>]) -> Result<(), Box<dyn Error>> {
+    area.draw(&Text::new(title.to_string(), (LEFT, 12), ("sans-serif", 15)))?;
+    for (line, colour, (x, row)) in names {
+        let y = row * ROW;
+        area.draw(&PathElement::new([(*x, 40 + y), (x + 12, 40 + y)], colour.stroke_width(3)))?;
+        area.draw(&Text::new(line.name.clone(), (x + 16, 35 + y), ("sans-serif", 11)))?;
     }
     Ok(())
 }
