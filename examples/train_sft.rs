@@ -30,7 +30,7 @@ struct Options {
     constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
     /// of the shape below is trained from nothing.
-    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "width", "layers", "heads"])]
+    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "dialog_tokens", "width", "layers", "heads"])]
     model: Option<PathBuf>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
@@ -38,6 +38,9 @@ struct Options {
     /// Makes every line of the catalog one token more.
     #[arg(long)]
     title_tokens: bool,
+    /// Tokens of the dialog that a prompt holds, at most: the last ones.
+    #[arg(long, default_value_t = PromptFormat::default().max_dialog_tokens)]
+    dialog_tokens: usize,
     /// Width of the decoder.
     #[arg(long, default_value_t = 256)]
     width: usize,
@@ -69,7 +72,11 @@ fn run(options: &Options) -> Outcome {
     }
 
     let catalog = read_catalog(&training.catalog)?;
-    let demonstrations = read_demonstrations(&options.demonstrations)?;
+    let mut demonstrations = read_demonstrations(&options.demonstrations)?;
+    let n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
+    if config.constrained {
+        keep_full(&mut demonstrations, n_ranks);
+    }
     let device = device()?.autodiff();
     let (start, mut language) = match &options.model {
         Some(folder) => {
@@ -78,14 +85,15 @@ fn run(options: &Options) -> Outcome {
         }
         None => {
             let tokenizer = train_tokenizer(&catalog, &demonstrations, options)?;
-            let prompts = Prompts::Marked(PromptFormat::default());
+            let format = PromptFormat { max_dialog_tokens: options.dialog_tokens, ..PromptFormat::default() };
+            let prompts = Prompts::Marked(format);
             (None, Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
         }
     };
     if catalog.iter().any(|(_, item)| item.year.is_none()) {
         language.format.list().years = Years::Optional;
     }
-    language.format.n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
+    language.format.n_ranks = n_ranks;
     let task = language.task(catalog, training.free)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     language.format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
@@ -126,6 +134,16 @@ fn run(options: &Options) -> Outcome {
     model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());
     Ok(())
+}
+
+/// A constrained list has all of its items.
+fn keep_full(demonstrations: &mut Vec<Demonstration>, n: usize) {
+    let all = demonstrations.len();
+    demonstrations.retain(|demonstration| demonstration.list.len() == n);
+    let short = all - demonstrations.len();
+    if short > 0 {
+        eprintln!("left out: {short} demonstrations of fewer than {n} items");
+    }
 }
 
 /// A warm-up of a tenth of the steps, at most 50: nobody asked for another.
