@@ -9,12 +9,13 @@ use convrec_catalog::Catalog;
 use convrec_core::hash::sha256;
 use convrec_core::{CatalogItem, Demonstration};
 use convrec_examples::data::{read_catalog, read_demonstrations};
+use convrec_examples::factors::item_factors;
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::training::TrainingOptions;
 use convrec_examples::{Outcome, device::device, exit, show};
 use convrec_policy::{ModelConfig, Policy};
-use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, Validation, train_sft};
+use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TokenizerError, TrainConfig, Years};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, Task, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -30,7 +31,7 @@ struct Options {
     constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
     /// of the shape below is trained from nothing.
-    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "dialog_tokens", "width", "layers", "heads"])]
+    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "item_vectors", "dialog_tokens", "width", "layers", "heads"])]
     model: Option<PathBuf>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
@@ -38,6 +39,10 @@ struct Options {
     /// Makes every line of the catalog one token more.
     #[arg(long)]
     title_tokens: bool,
+    /// Begins with a recommender in the policy: the titles' embeddings are vectors that say which items are listed where which
+    /// were seen, and the first block looks them up.
+    #[arg(long, requires = "title_tokens")]
+    item_vectors: bool,
     /// Tokens of the dialog that a prompt holds, at most: the last ones.
     #[arg(long, default_value_t = PromptFormat::default().max_dialog_tokens)]
     dialog_tokens: usize,
@@ -105,7 +110,11 @@ fn run(options: &Options) -> Outcome {
             let vocabulary = language.tokenizer.vocab_size();
             let shape = ModelConfig::small(vocabulary, options.width, options.layers, options.heads);
             let shape = ModelConfig { end_tokens: vec![task.prompter().end()], ..shape };
-            Policy::new(&shape, config.seed, &device)?
+            let policy = Policy::new(&shape, config.seed, &device)?;
+            match options.item_vectors {
+                true => with_item_vectors(policy, &task, &demonstrations)?,
+                false => policy,
+            }
         }
     };
     println!(
@@ -121,6 +130,7 @@ fn run(options: &Options) -> Outcome {
     // What else a checkpoint depends on: with other flags these are others.
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
+    inputs.insert("item vectors".into(), options.item_vectors.to_string());
     if let Some(folder) = &options.model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
@@ -134,6 +144,20 @@ fn run(options: &Options) -> Outcome {
     model_folder::save(&training.out, &policy, &language)?;
     println!("the model is in {}", training.out.display());
     Ok(())
+}
+
+/// Every title's token with the vector of its item.
+fn with_item_vectors(
+    policy: Policy,
+    task: &Task,
+    demonstrations: &[Demonstration],
+) -> Result<Policy, Box<dyn std::error::Error>> {
+    let (catalog, tokenizer) = (task.catalog(), task.prompter().tokenizer());
+    let vectors = item_factors(catalog, demonstrations, policy.config().hidden_size.saturating_sub(2));
+    let token = |item: &CatalogItem| Ok(tokenizer.encode(&ListFormat::default().line(0, &item.item()))?[0]);
+    let tokens = catalog.iter().map(|(_, item)| token(item)).collect::<Result<Vec<u32>, TokenizerError>>()?;
+    let vectors: Vec<(u32, Vec<f32>)> = tokens.into_iter().zip(vectors).collect();
+    Ok(policy.with_item_vectors(&vectors, tokenizer.special_id("<rec>")?)?)
 }
 
 /// A constrained list has all of its items.

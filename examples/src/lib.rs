@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod device;
+pub mod factors;
 pub mod judging;
 pub mod model_folder;
 pub mod report;
