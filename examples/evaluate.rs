@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
-use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
+use convrec_cloning::scripted::{Popularity, Scorer};
 use convrec_core::{Example, ItemId, files};
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::judging::{judge, mean};
+use convrec_examples::services::Scorers;
 use convrec_examples::training::{at_least_one, samples};
 use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
@@ -34,7 +35,8 @@ struct Options {
     /// Conversations with ground truth, JSON lines.
     #[arg(long)]
     conversations: PathBuf,
-    /// Training conversations: adds the baselines popularity, BM25 and co-occurrence.
+    /// Training conversations: adds the baselines popularity, BM25 and co-occurrence, and what the informed
+    /// scripted teacher ranks by.
     #[arg(long)]
     train: Option<PathBuf>,
     /// Writes the first model's lists as a TREC run; document `r<n>` is item n of the catalog, from 0.
@@ -78,10 +80,13 @@ fn run(options: &Options) -> Outcome {
     if let Some(train) = &options.train {
         let train = read_conversations(train)?;
         let popularity = Popularity::new(&catalog, &train);
-        let bm25 = Bm25Scorer::new(&catalog);
-        let cooccurrence = Cooccurrence::new(&catalog, &train);
-        let baselines: [(&str, &dyn Scorer); 3] =
-            [("popularity", &popularity), ("bm25", &bm25), ("cooccurrence", &cooccurrence)];
+        let scorers = Scorers::new(&catalog, &train);
+        let baselines: [(&str, &dyn Scorer); 4] = [
+            ("popularity", &popularity),
+            ("bm25", &scorers.bm25),
+            ("cooccurrence", &scorers.cooccurrence),
+            ("informed teacher", &scorers.informed()),
+        ];
         for (name, scorer) in baselines {
             let judged = examples.iter().map(|example| baseline(&catalog, scorer, example, n_ranks)).collect();
             systems.push((name.to_string(), judged));

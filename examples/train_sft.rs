@@ -9,13 +9,14 @@ use convrec_catalog::Catalog;
 use convrec_core::hash::sha256;
 use convrec_core::{CatalogItem, Demonstration};
 use convrec_examples::data::{read_catalog, read_demonstrations};
+use convrec_examples::factors::item_factors;
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::settings::set_some;
 use convrec_examples::training::{Look, TrainingOptions, train};
 use convrec_examples::{Outcome, device::devices, exit};
 use convrec_policy::{ModelConfig, Policy};
-use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Stop, Validation, train_sft};
+use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TokenizerError, TrainConfig, Years};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Stop, Task, Validation, train_sft};
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -31,7 +32,7 @@ struct Options {
     constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
     /// of the shape below is trained from nothing.
-    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "width", "layers", "heads"])]
+    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "item_vectors", "dialog_tokens", "width", "layers", "heads"])]
     model: Option<PathBuf>,
     /// Tokens in the vocabulary.
     #[arg(long, default_value_t = 8192)]
@@ -39,6 +40,13 @@ struct Options {
     /// Makes every line of the catalog one token more.
     #[arg(long)]
     title_tokens: bool,
+    /// Begins with a recommender in the policy: the titles' embeddings are vectors that say which items are listed where which
+    /// were seen, and the first block looks them up.
+    #[arg(long, requires = "title_tokens")]
+    item_vectors: bool,
+    /// Tokens of the dialog that a prompt holds, at most: the last ones.
+    #[arg(long, default_value_t = PromptFormat::default().max_dialog_tokens)]
+    dialog_tokens: usize,
     /// Width of the decoder.
     #[arg(long, default_value_t = 256)]
     width: usize,
@@ -80,7 +88,11 @@ fn run(options: &Options) -> Outcome {
     }
 
     let catalog = read_catalog(catalog_file)?;
-    let demonstrations = read_demonstrations(demonstrations_file)?;
+    let mut demonstrations = read_demonstrations(demonstrations_file)?;
+    let n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
+    if config.constrained {
+        keep_full(&mut demonstrations, n_ranks);
+    }
     let devices = devices()?;
     let device = devices[0].clone().autodiff();
     let (start, mut language) = match model {
@@ -90,14 +102,15 @@ fn run(options: &Options) -> Outcome {
         }
         None => {
             let tokenizer = train_tokenizer(&catalog, &demonstrations, options)?;
-            let prompts = Prompts::Marked(PromptFormat::default());
+            let format = PromptFormat { max_dialog_tokens: options.dialog_tokens, ..PromptFormat::default() };
+            let prompts = Prompts::Marked(format);
             (None, Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
         }
     };
     if catalog.iter().any(|(_, item)| item.year.is_none()) {
         language.format.list().years = Years::Optional;
     }
-    language.format.n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
+    language.format.n_ranks = n_ranks;
     let task = language.task(catalog, files.free)?;
     let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
     language.format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
@@ -109,7 +122,11 @@ fn run(options: &Options) -> Outcome {
             let vocabulary = language.tokenizer.vocab_size();
             let shape = ModelConfig::small(vocabulary, options.width, options.layers, options.heads);
             let shape = ModelConfig { end_tokens: vec![task.prompter().end()], ..shape };
-            Policy::new(&shape, config.seed, &device)?
+            let policy = Policy::new(&shape, config.seed, &device)?;
+            match options.item_vectors {
+                true => with_item_vectors(policy, &task, &demonstrations)?,
+                false => policy,
+            }
         }
     };
     let mut inputs =
@@ -118,6 +135,7 @@ fn run(options: &Options) -> Outcome {
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
     inputs.extend(settings.validation_hash()?);
+    inputs.insert("item vectors".into(), options.item_vectors.to_string());
     if let Some(folder) = model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
@@ -138,6 +156,30 @@ fn run(options: &Options) -> Outcome {
     model_folder::save(settings.folder()?, &policy, &language)?;
     println!("the model is in {}", settings.folder()?.display());
     Ok(())
+}
+
+/// Every title's token with the vector of its item.
+fn with_item_vectors(
+    policy: Policy,
+    task: &Task,
+    demonstrations: &[Demonstration],
+) -> Result<Policy, Box<dyn std::error::Error>> {
+    let (catalog, tokenizer) = (task.catalog(), task.prompter().tokenizer());
+    let vectors = item_factors(catalog, demonstrations, policy.config().hidden_size.saturating_sub(2));
+    let token = |item: &CatalogItem| Ok(tokenizer.encode(&ListFormat::default().line(0, &item.item()))?[0]);
+    let tokens = catalog.iter().map(|(_, item)| token(item)).collect::<Result<Vec<u32>, TokenizerError>>()?;
+    let vectors: Vec<(u32, Vec<f32>)> = tokens.into_iter().zip(vectors).collect();
+    Ok(policy.with_item_vectors(&vectors, tokenizer.special_id("<rec>")?)?)
+}
+
+/// A constrained list has all of its items.
+fn keep_full(demonstrations: &mut Vec<Demonstration>, n: usize) {
+    let all = demonstrations.len();
+    demonstrations.retain(|demonstration| demonstration.list.len() == n);
+    let short = all - demonstrations.len();
+    if short > 0 {
+        eprintln!("left out: {short} demonstrations of fewer than {n} items");
+    }
 }
 
 /// A warm-up of a tenth of the steps, at most 50: nobody asked for another.

@@ -1,5 +1,6 @@
-//! Conversations without words.
+//! Conversations without words, and without items.
 
+use convrec_catalog::Catalog;
 use convrec_core::{Example, Turn};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -23,4 +24,20 @@ pub fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<
         Some(Example { id, dialog: vec![Turn::user("")], seen: items, groundtruth })
     };
     (0..count).map_while(draw).collect()
+}
+
+/// For each item of the catalog a conversation without words in which it was seen. Nothing is right in it.
+pub fn every_item(catalog: &Catalog) -> impl Iterator<Item = Example> {
+    catalog.iter().map(|(id, item)| Example {
+        id: format!("item-{}", id.0),
+        dialog: vec![Turn::user("")],
+        seen: vec![item.item()],
+        groundtruth: vec![],
+    })
+}
+
+/// The conversations in which items were seen, as if none were.
+pub fn forgetful(examples: &[Example]) -> impl Iterator<Item = Example> {
+    let with_seen = examples.iter().filter(|example| !example.seen.is_empty());
+    with_seen.map(|example| Example { id: format!("{}-words", example.id), seen: vec![], ..example.clone() })
 }

@@ -38,6 +38,12 @@ struct Options {
     /// more of the catalog.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["answers", "llm"])]
     item_conversations: usize,
+    /// Adds a conversation without words for every item of the catalog, in which it was seen.
+    #[arg(long, conflicts_with_all = ["answers", "llm"])]
+    every_item: bool,
+    /// Adds every conversation in which items were seen once more as if none were, so that the policy learns what words say.
+    #[arg(long, conflicts_with_all = ["answers", "llm"])]
+    forgetful: bool,
     /// Leaves Remap out: only items of the answer that are in the catalog are left.
     #[arg(long)]
     no_remap: bool,
@@ -88,7 +94,10 @@ fn run(options: &Options) -> Outcome {
     let scorers = Scorers::new(&catalog, &examples);
     let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
     chosen.keep_answered(&mut examples, &options.conversations)?;
-    examples.extend(items::item_conversations(&examples, options.item_conversations, options.services.seed));
+    let mut more = items::item_conversations(&examples, options.item_conversations, options.services.seed);
+    more.extend(options.every_item.then(|| items::every_item(&catalog)).into_iter().flatten());
+    more.extend(options.forgetful.then(|| items::forgetful(&examples)).into_iter().flatten());
+    examples.extend(more);
     let origin = output::origin(&config, &catalog, &examples, &chosen);
     chosen.names.iter().for_each(|(role, name)| println!("{role}: {name}"));
     let known = |example: &Example| example.groundtruth.iter().any(|item| catalog.find(item).is_some());

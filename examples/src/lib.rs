@@ -3,6 +3,7 @@
 
 pub mod data;
 pub mod device;
+pub mod factors;
 pub mod http_sampler;
 pub mod judging;
 pub mod mentions;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, ValueEnum};
 use convrec_catalog::Catalog;
 use convrec_cloning::chat::{ChatDescriber, ChatJudge, ChatTeacher, Prompts, SourceText, describe_catalog};
-use convrec_cloning::scripted::{Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher};
+use convrec_cloning::scripted::{
+    Alike, Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher, Words,
+};
 use convrec_cloning::{
     CachedEmbedder, ChatModel, Describer, Embedder, Judge, LexicalEmbedder, ReplayTeacher, Services, Teacher,
 };
@@ -76,6 +78,9 @@ pub struct ServiceOptions {
     /// Texts about items, JSON lines with `title`, `year` and `text`: descriptions are made from them where there are.
     #[arg(long, requires = "describe")]
     pub texts: Option<PathBuf>,
+    /// What the scripted teacher is, where there is no other.
+    #[arg(long, default_value = "erring")]
+    pub scripted: ScriptedKind,
     /// Of the scripted teacher and judge, and of the order in which candidates are shown to a judge.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -88,6 +93,16 @@ pub enum JudgeKind {
     Scripted,
     /// The server of `--llm`.
     Server,
+}
+
+/// The scripted teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScriptedKind {
+    /// Ranks by co-occurrence and words in the items' texts, and errs as language models do.
+    Erring,
+    /// Ranks by co-occurrence, by likeness to the seen items' texts and by what was right where the same words were said, and
+    /// makes no mistakes: the best that simple counting gives.
+    Informed,
 }
 
 /// The file of `--llm`.
@@ -249,14 +264,30 @@ impl Backend {
 
 /// What scripted services rank by.
 pub struct Scorers<'a> {
-    cooccurrence: Cooccurrence<'a>,
-    bm25: Bm25Scorer,
+    /// What is named together.
+    pub cooccurrence: Cooccurrence<'a>,
+    /// What words of the conversation are in the items' texts.
+    pub bm25: Bm25Scorer,
+    named_beside: Cooccurrence<'a>,
+    words: Words,
+    alike: Alike<'a>,
 }
 
 impl<'a> Scorers<'a> {
     /// Learns from these conversations which items go together.
     pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
-        Self { cooccurrence: Cooccurrence::new(catalog, examples), bm25: Bm25Scorer::new(catalog) }
+        Self {
+            cooccurrence: Cooccurrence::new(catalog, examples),
+            bm25: Bm25Scorer::new(catalog),
+            named_beside: Cooccurrence::new(catalog, examples).alone(),
+            words: Words::new(catalog, examples),
+            alike: Alike::new(catalog),
+        }
+    }
+
+    /// What the informed teacher ranks by; the weights were found on ReDial's validation part.
+    pub fn informed(&self) -> Mixed<'_> {
+        Mixed { parts: vec![(1.0, &self.named_beside), (0.6, &self.alike), (0.02, &self.words)] }
     }
 
     fn mixed(&self) -> Mixed<'_> {
@@ -313,9 +344,12 @@ impl<'a> Chosen<'a> {
                 Box::new(ChatTeacher::new(backend.chat()?, &prompts)?)
             }
             (None, None) => {
-                names.push(("teacher", format!("scripted, seed {}", options.seed)));
-                let mistakes = Mistakes::default();
-                Box::new(ScriptedTeacher { catalog, scorer: scorers.mixed(), mistakes, seed: options.seed })
+                let (kind, scorer, mistakes) = match options.scripted {
+                    ScriptedKind::Erring => ("", scorers.mixed(), Mistakes::default()),
+                    ScriptedKind::Informed => (" and informed", scorers.informed(), Mistakes::NONE),
+                };
+                names.push(("teacher", format!("scripted{kind}, seed {}", options.seed)));
+                Box::new(ScriptedTeacher { catalog, scorer, mistakes, seed: options.seed })
             }
         };
         let has_chat = backend.is_some_and(|backend| backend.chat.is_some());

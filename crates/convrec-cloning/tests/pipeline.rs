@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use convrec_catalog::Catalog;
-use convrec_cloning::scripted::{Cooccurrence, Mistakes, Scorer, ScriptedJudge, ScriptedTeacher};
+use convrec_cloning::scripted::{
+    Alike, Cooccurrence, Mistakes, Popularity, Scorer, ScriptedJudge, ScriptedTeacher, Words,
+};
 use convrec_cloning::{
     Answer, Cloned, Describer, Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, Ratings, ReplayTeacher,
     Scored, ServiceError, Services, Steps, Teacher,
@@ -224,6 +226,54 @@ fn a_training_sample_does_not_know_its_own_dialog() {
         let others: Vec<Example> = train.iter().filter(|e| e.dialog_id() != example.dialog_id()).cloned().collect();
         assert_eq!(scorer.scores(example), Cooccurrence::new(&catalog, &others).scores(example));
     }
+    // Words that everybody says, so that none is left out with a dialog.
+    train
+        .iter_mut()
+        .enumerate()
+        .for_each(|(i, example)| example.dialog = vec![Turn::user(format!("good {}", ["fun", "sad"][i % 2]))]);
+    let scorer = Words::new(&catalog, &train);
+    for example in &train {
+        let others: Vec<Example> = train.iter().filter(|e| e.dialog_id() != example.dialog_id()).cloned().collect();
+        let expected = Words::new(&catalog, &others).scores(example);
+        for (found, expected) in scorer.scores(example).iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-5 * expected, "{found}, expected {expected}");
+        }
+    }
+}
+
+/// What was said leads to what was right beside it, and a seen item to those of a like text.
+#[test]
+fn words_and_texts_lead_to_items() {
+    let catalog = catalog();
+    let example = |i: usize, said: &str, right: u32| Example {
+        id: format!("dialog{i}-1"),
+        dialog: vec![Turn::user(said)],
+        seen: vec![],
+        groundtruth: vec![catalog[ItemId(right)].item()],
+    };
+    let train: Vec<Example> = (0..40)
+        .map(|i| if i % 2 == 0 { example(i, "Something scary!", 3) } else { example(i, "a romance", 7) })
+        .collect();
+    let best = |scorer: &dyn Scorer, example: &Example| {
+        let scores = scorer.scores(example);
+        (0..catalog.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap()
+    };
+    let words = Words::new(&catalog, &train);
+    assert_eq!(best(&words, &example(99, "is it SCARY", 0)), 3);
+    assert_eq!(best(&words, &example(99, "romance, please", 0)), 7);
+    let scores = words.scores(&example(99, "anything unsaid", 0));
+    assert!((scores[3] - scores[7]).abs() < 1e-6 && scores[3] > scores[5] && scores[5] > 0.0);
+
+    let alike = Alike::new(&catalog);
+    for place in [0, 4, 9] {
+        let seen = Example { seen: vec![catalog[ItemId(place)].item()], ..example(99, "", 0) };
+        assert_eq!(best(&alike, &seen), place as usize);
+    }
+    let unseen = example(99, "", 0);
+    assert!(alike.scores(&unseen).iter().all(|score| *score == 0.0));
+    let cooccurrence = Cooccurrence::new(&catalog, &train);
+    assert_eq!(best(&cooccurrence, &unseen), best(&Popularity::new(&catalog, &train), &unseen));
+    assert!(cooccurrence.alone().scores(&unseen).iter().all(|score| *score == 0.0));
 }
 
 #[test]

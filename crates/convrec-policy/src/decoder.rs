@@ -1,6 +1,8 @@
 //! The decoder: one struct per part, in the names and layout of Hugging Face checkpoints, so that weights go in and
 //! out without renaming.
 
+mod items;
+
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, module::embedding};
 use convrec_kernels::{DecodeRow, Packing};

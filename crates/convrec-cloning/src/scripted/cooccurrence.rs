@@ -51,7 +51,7 @@ impl Scorer for Popularity {
 /// own dialog is left out of all counts.
 pub struct Cooccurrence<'a> {
     catalog: &'a Catalog,
-    popularity: Popularity,
+    popularity: Option<Popularity>,
     /// The distinct items of each dialog.
     dialogs: HashMap<String, BTreeSet<ItemId>>,
     counts: Vec<u32>,
@@ -77,13 +77,21 @@ impl<'a> Cooccurrence<'a> {
                 }
             }
         }
-        Self { catalog, popularity: Popularity::new(catalog, training), dialogs, counts, together }
+        Self { catalog, popularity: Some(Popularity::new(catalog, training)), dialogs, counts, together }
+    }
+
+    /// Without popularity: where nothing was named beside a seen item, all scores are 0, and another scorer may decide.
+    pub fn alone(self) -> Self {
+        Self { popularity: None, ..self }
     }
 }
 
 impl Scorer for Cooccurrence<'_> {
     fn scores(&self, example: &Example) -> Vec<f32> {
-        let mut scores = self.popularity.scores(example);
+        let mut scores = match &self.popularity {
+            Some(popularity) => popularity.scores(example),
+            None => vec![0.0; self.catalog.len()],
+        };
         scores.iter_mut().for_each(|score| *score *= POPULARITY_WEIGHT);
         let own = self.dialogs.get(example.dialog_id());
         for seen in ids(self.catalog, &example.seen) {
@@ -103,6 +111,6 @@ impl Scorer for Cooccurrence<'_> {
 }
 
 /// The distinct catalog items that are meant; others are left out.
-fn ids(catalog: &Catalog, items: &[Item]) -> Vec<ItemId> {
+pub(super) fn ids(catalog: &Catalog, items: &[Item]) -> Vec<ItemId> {
     items.iter().filter_map(|item| catalog.find_within(item, YEAR_TOLERANCE)).unique().collect()
 }

@@ -1,10 +1,15 @@
-//! Logits of a few tokens a row: only the rows of the output matrix that are asked for are read.
+//! Logits of some tokens a row: only the rows of the output matrix that are asked for are read. Where rows ask for nearly
+//! the same tokens, these are one product of matrices.
 
 use rayon::prelude::*;
 
 use super::head::Slopes;
 use super::linear::four_dots;
+use super::matrix::{Matrix, product};
 use super::simd::simd_fn;
+
+/// Rows from which one product is worth its preparation.
+const SHARED_ROWS: usize = 8;
 
 /// What goes in: hidden `[M, D]`, weight `[V, D]`, the allowed tokens of each row, a positive temperature.
 #[derive(Clone, Copy)]
@@ -34,7 +39,13 @@ impl SparseHead<'_> {
 
     /// The logits of each row's allowed tokens, not divided by the temperature.
     pub(crate) fn logits(&self) -> Vec<Vec<f32>> {
-        self.allowed.par_iter().enumerate().map(|(row, tokens)| self.logits_of(row, tokens)).collect()
+        let Some(shared) = Shared::new(self) else {
+            return self.allowed.par_iter().enumerate().map(|(row, tokens)| self.logits_of(row, tokens)).collect();
+        };
+        let weight = Matrix::dense(&shared.weight, self.width);
+        let all = product(Matrix::dense(self.hidden, self.width), weight.transposed()); // [M, U]
+        let rows = all.par_chunks(shared.tokens.len()).zip(self.allowed);
+        rows.map(|(row, tokens)| tokens.iter().map(|token| row[shared.place[*token as usize]]).collect()).collect()
     }
 
     fn logits_of(&self, row: usize, tokens: &[u32]) -> Vec<f32> {
@@ -51,8 +62,7 @@ impl SparseHead<'_> {
 
     /// `targets` are places in each row's allowed tokens.
     pub(crate) fn log_probs(&self, targets: &[usize]) -> SparseLogProbs {
-        let rows = self.allowed.par_iter().zip(targets).enumerate().map(|(row, (tokens, target))| {
-            let mut scores = self.logits_of(row, tokens);
+        let rows = self.logits().into_par_iter().zip(targets).map(|(mut scores, target)| {
             scores.iter_mut().for_each(|score| *score /= self.temperature);
             let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exponentials: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
@@ -87,6 +97,9 @@ impl SparseHead<'_> {
             let (hit, p) = (if targets[row] == n { 1.0 } else { 0.0 }, probabilities[row][n]);
             ((hit - p) * slopes.of_log_prob(row) + slopes.through_entropy(row, p)) / self.temperature
         };
+        if let Some(shared) = Shared::new(self) {
+            return self.shared_backward(&shared, slope, frozen);
+        }
         let mut d_hidden = vec![0.0; self.hidden.len()];
         d_hidden.par_chunks_mut(self.width).enumerate().for_each(|(row, d_hidden)| {
             let terms = self.allowed[row].iter().enumerate();
@@ -117,6 +130,61 @@ impl SparseHead<'_> {
             add_scaled(d_weight, uses.iter().map(term));
         });
         (d_hidden, d_weight)
+    }
+
+    /// [`backward`](Self::backward) by products of matrices.
+    fn shared_backward(
+        &self,
+        shared: &Shared,
+        slope: impl Fn(usize, usize) -> f32 + Sync,
+        frozen: bool,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let width = shared.tokens.len();
+        let mut slopes = vec![0.0; self.allowed.len() * width]; // [M, U]
+        slopes.par_chunks_mut(width).enumerate().for_each(|(row, slopes)| {
+            let tokens = self.allowed[row].iter().enumerate();
+            tokens.for_each(|(n, token)| slopes[shared.place[*token as usize]] = slope(row, n));
+        });
+        let slopes = Matrix::dense(&slopes, width);
+        let d_hidden = product(slopes, Matrix::dense(&shared.weight, self.width));
+        if frozen {
+            return (d_hidden, vec![]);
+        }
+        let theirs = product(slopes.transposed(), Matrix::dense(self.hidden, self.width)); // [U, D]
+        let mut d_weight = vec![0.0; self.weight.len()];
+        for (token, row) in shared.tokens.iter().zip(theirs.chunks(self.width)) {
+            d_weight[*token as usize * self.width..][..self.width].copy_from_slice(row);
+        }
+        (d_hidden, d_weight)
+    }
+}
+
+/// The U tokens that some row allows, where most rows allow most of them.
+struct Shared {
+    tokens: Vec<u32>,
+    /// By token; of others it means nothing. Shape `[V]`.
+    place: Vec<usize>,
+    /// Their rows of the output matrix. Shape `[U, D]`.
+    weight: Vec<f32>,
+}
+
+impl Shared {
+    fn new(head: &SparseHead<'_>) -> Option<Self> {
+        if head.allowed.len() < SHARED_ROWS {
+            return None;
+        }
+        let vocabulary = head.weight.len() / head.width;
+        let mut is_allowed = vec![false; vocabulary];
+        head.allowed.iter().flatten().for_each(|token| is_allowed[*token as usize] = true);
+        let tokens: Vec<u32> = (0..vocabulary as u32).filter(|token| is_allowed[*token as usize]).collect();
+        let asked: usize = head.allowed.iter().map(Vec::len).sum();
+        if 2 * asked < tokens.len() * head.allowed.len() {
+            return None;
+        }
+        let mut place = vec![0; vocabulary];
+        tokens.iter().enumerate().for_each(|(n, token)| place[*token as usize] = n);
+        let weight = tokens.iter().flat_map(|token| head.weight(*token)).copied().collect();
+        Some(Self { tokens, place, weight })
     }
 }
 
