@@ -253,7 +253,7 @@ impl<'a> Rewards<'a> {
     pub(crate) fn of(&self, list: &Listed<'_>) -> Result<Vec<Vec<f64>>, String> {
         let credit = |gain: &dyn Gain| {
             let (gains, expected) = (gain.gains(list), list.items.len());
-            match gains.iter().position(|x| !(x.abs() <= LARGEST_GAIN)) {
+            match gains.iter().position(|x| !(-LARGEST_GAIN..=LARGEST_GAIN).contains(x)) {
                 _ if gains.len() != expected => Err(format!("{} ranks; expected {expected}", gains.len())),
                 Some(rank) => Err(format!("{} at rank {}; expected a number of at most 1e9", gains[rank], rank + 1)),
                 None => Ok(self.credit.credit(&gains, list.sample.groundtruth.len())),

@@ -17,6 +17,9 @@ const SMOOTHING: f32 = 20.0;
 /// Words of a conversation are not independent: together they count for so much of what they would count for if they were.
 const TRUST: f32 = 0.3;
 
+/// The words of a sample, and what was right there.
+type Said = (BTreeSet<String>, Vec<ItemId>);
+
 /// What was right where the same words were said: naive Bayes, tempered. Where no item was seen yet, it knows what a
 /// conversation is about.
 ///
@@ -28,7 +31,7 @@ pub struct Words {
     /// By word: the items that were right, and how often.
     beside: HashMap<String, HashMap<ItemId, u32>>,
     /// The words and the ground truth of each dialog's samples.
-    dialogs: HashMap<String, Vec<(BTreeSet<String>, Vec<ItemId>)>>,
+    dialogs: HashMap<String, Vec<Said>>,
 }
 
 impl Words {
