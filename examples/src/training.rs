@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use convrec_core::Example;
 use convrec_core::files::{self, write_atomic};
-use convrec_core::hash::sha256_file as files_hash;
+use convrec_core::hash::sha256_file;
 use convrec_policy::{LoraConfig, Policy, Projection};
 use convrec_train::{Observer, RunOptions, Sample, StepView, Stop, Task, TrainError};
 use convrec_watch::tui::{Board, Screen};
@@ -198,7 +198,7 @@ impl<T: Serialize> Settings<T> {
     /// When the file cannot be read.
     pub fn validation_hash(&self) -> Result<BTreeMap<String, String>, files::Error> {
         let Some(path) = &self.files.validation else { return Ok(BTreeMap::new()) };
-        let hash = format!("{} {}", files_hash(path)?, self.files.validation_samples);
+        let hash = format!("{} {}", sha256_file(path)?, self.files.validation_samples);
         Ok(BTreeMap::from([("the validation samples".into(), hash)]))
     }
 

@@ -1,0 +1,102 @@
+//! What single settings of reinforcement learning do to a step.
+
+mod common;
+
+use common::{World, policy, world};
+use convrec_train::evaluate::Decoding;
+use convrec_train::{
+    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, StepView, TrainError,
+    Validation, train_rank_grpo,
+};
+use rank_grpo::LossConfig;
+
+/// Four prompts of four completions, without a KL penalty.
+fn config() -> RlConfig {
+    RlConfig {
+        steps: 2,
+        prompts_per_step: 4,
+        group_size: 4,
+        loss: LossConfig { kl: None, ..LossConfig::paper() },
+        ..RlConfig::default()
+    }
+}
+
+fn log(
+    world: &World,
+    samples: &[Sample],
+    gains: Vec<Box<dyn Gain>>,
+    config: &RlConfig,
+) -> Result<Vec<Record>, TrainError> {
+    let task = world.task.clone().constrained().unwrap();
+    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+    let sampler = &mut Local::default();
+    let job = RlJob { task: &task, samples, validation, gains, sampler, devices: &[] };
+    let mut log = Vec::new();
+    let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
+    train_rank_grpo(policy(world), job, config, &RunOptions::default(), Default::default(), &mut observe)?;
+    Ok(log)
+}
+
+/// Samples for which no list is right: no completion has an advantage.
+fn hopeless(world: &World) -> Vec<Sample> {
+    world.samples.iter().map(|sample| Sample { groundtruth: vec![], ..sample.clone() }).collect()
+}
+
+fn number(record: &Record, name: &str) -> f64 {
+    record[name].as_f64().unwrap()
+}
+
+#[test]
+fn without_any_advantage_only_a_bonus_moves_the_policy() {
+    let world = world();
+    let samples = hopeless(&world);
+    for record in log(&world, &samples, vec![], &config()).unwrap() {
+        assert_eq!((number(&record, "active_rows"), number(&record, "grad_norm")), (0.0, 0.0));
+        // The schedule goes on: a doctor sees that a rate was there and nothing moved.
+        assert!(number(&record, "learning_rate") > 0.0);
+        assert!(!record.contains_key("kl"), "none is measured");
+    }
+    let bonus = LossConfig { entropy_bonus: 0.01, ..config().loss };
+    for record in log(&world, &samples, vec![], &RlConfig { loss: bonus, ..config() }).unwrap() {
+        assert_eq!(number(&record, "active_rows"), 16.0);
+        assert!(number(&record, "grad_norm") > 0.0);
+    }
+}
+
+#[test]
+fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
+    let world = world();
+    let dynamic = |min_ranks| {
+        let dynamic_sampling = Some(DynamicSampling { max_batches: 3, min_ranks });
+        RlConfig { dynamic_sampling, ..config() }
+    };
+    for record in log(&world, &hopeless(&world), vec![], &dynamic(1)).unwrap() {
+        assert_eq!((number(&record, "prompts"), number(&record, "signal")), (12.0, 0.0));
+        assert!(!record.contains_key("in_catalog"), "means of nothing say nothing");
+    }
+    for record in log(&world, &world.samples, vec![], &dynamic(1)).unwrap() {
+        assert!(number(&record, "active_rows") > 0.0 && number(&record, "signal") > 0.0, "{record:?}");
+    }
+    let error = log(&world, &world.samples, vec![], &dynamic(3)).unwrap_err().to_string();
+    assert!(error.contains("`dynamic_sampling.min_ranks`"), "{error}");
+}
+
+struct Endless;
+
+impl Gain for Endless {
+    fn name(&self) -> &str {
+        "endless"
+    }
+
+    fn gains(&self, list: &Listed<'_>) -> Vec<f64> {
+        vec![f64::INFINITY; list.items.len()]
+    }
+}
+
+#[test]
+fn a_gain_that_is_no_number_is_named() {
+    let world = world();
+    let config = RlConfig { gains: [("endless".to_string(), 1.0)].into(), ..config() };
+    let error = log(&world, &world.samples, vec![Box::new(Endless)], &config).unwrap_err().to_string();
+    assert!(error.contains("step 1") && error.contains("gain `endless`") && error.contains("rank 1"), "{error}");
+}
