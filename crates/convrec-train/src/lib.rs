@@ -26,7 +26,7 @@
 //! // Settings are checked as a whole before anything starts; an error names the field.
 //! let mut config = RlConfig { group_size: 1, ..RlConfig::default() };
 //! let error = config.check().unwrap_err();
-//! assert!(error.to_string().starts_with("config, field `group_size`: expected at least 2"));
+//! assert!(error.to_string().starts_with("config, field `group_size`: expected 2 to"));
 //!
 //! config.group_size = 8;
 //! config.optimizer.schedule = Schedule::Cosine;
