@@ -267,8 +267,7 @@ pub struct Look<'a> {
 }
 
 /// Trains as the options ask: for real, with its settings kept in the folder and an end by Ctrl-C that loses nothing, or dry,
-/// where nothing is returned. `facts` is what a plan begins
-/// with.
+/// where nothing is returned. `facts` begin a plan.
 ///
 /// # Errors
 /// When training fails or is stopped.

@@ -3,6 +3,9 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+/// How the names of files begin that are being written; where a process was killed, they are left behind.
+pub const ASIDE: &str = ".part-";
+
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}: {source}")]
@@ -52,7 +55,7 @@ pub fn write_atomic(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) ->
 
 fn aside() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".part-");
+    builder.prefix(ASIDE);
     // Temporary files are private by default; what replaces a user's file gets the permissions of any new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));

@@ -54,14 +54,16 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Those of a run's folder that stands after `step` steps: files of later steps go. Besides the first, `keep` files are
+    /// Those of a run's folder that stands after `step` steps, of which this is the only writer: files of later steps go, and what
+    /// a killed process left half written. Besides the first, `keep` files are
     /// kept.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn open(run: impl AsRef<Path>, step: usize, keep: usize) -> Result<Self, Error> {
         let folder = run.as_ref().join("completions");
-        for (_, path) in files_in(&folder)?.into_iter().filter(|(at, _)| *at > step) {
+        let later = files_in(&folder)?.into_iter().filter(|(at, _)| *at > step).map(|(_, path)| path);
+        for path in later.chain(left_aside(&folder)?) {
             fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
         }
         Ok(Self { folder, keep: keep.max(1) })
@@ -106,6 +108,12 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<CompletionRecord>, Error> {
         serde_json::from_slice(line.bytes).map_err(|e| Error::line(path, line.number, problem(e)))
     };
     lines(&bytes).filter(|line| !line.bytes.trim_ascii().is_empty()).map(parse).collect()
+}
+
+/// What a process that was killed while it wrote left beside the files.
+fn left_aside(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let found = numbered(folder, &|name| name.starts_with(files::ASIDE).then_some(0))?;
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
 fn files_in(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {

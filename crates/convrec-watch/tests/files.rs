@@ -152,7 +152,10 @@ fn the_first_and_the_newest_completions_are_kept() {
     let table = Completions::open(folder.path(), 0, 3).unwrap();
     (1..=6).for_each(|n| table.write(n * 10, &[completion(n * 10), completion(n)]).unwrap());
     assert_eq!(kept(), [10, 40, 50, 60]);
+    // A process was killed while it wrote.
+    std::fs::write(folder.path().join("completions/.part-Ab12Cd"), "{").unwrap();
     let table = Completions::open(folder.path(), 55, 3).unwrap();
+    assert!(!folder.path().join("completions/.part-Ab12Cd").exists());
     assert_eq!(kept(), [10, 40, 50]);
     (6..=8).for_each(|n| table.write(n * 10, &[completion(n * 10)]).unwrap());
     assert_eq!(kept(), [10, 60, 70, 80]);

@@ -97,11 +97,9 @@ impl Trainer<'_> {
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let mut log = StepLog::new(self.task, &collected, config.group_size, &self.rewards, &self.popularity);
         let loss = self.loss();
-        let mut active = 0;
         let batches = self.shares(step, &collected).into_iter().map(|rows| self.parts(&collected, &rows));
         let batches: Vec<Vec<Part<'_>>> = batches.collect::<Result<_, _>>()?;
-        active += batches.iter().flatten().map(|part| part.rows.len()).sum::<usize>();
-        log.active(active);
+        log.active(batches.iter().flatten().map(|part| part.rows.len()).sum());
         for round in 0..config.updates_per_batch {
             for (share, parts) in batches.iter().enumerate() {
                 let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
