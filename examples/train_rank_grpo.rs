@@ -65,12 +65,14 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut settings = training.settings(defaults(options.algorithm), |c| {
-        (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
-    })?;
+    let mut settings = training.settings(
+        |given, _| given.rest(defaults(options.algorithm)),
+        |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora),
+    )?;
     set_some(&mut settings.files.model, &options.model);
     set_some(&mut settings.files.conversations, &options.conversations);
     set_some(&mut settings.files.unsafe_items, &options.unsafe_items);
+    set_some(&mut settings.files.sampler, &options.sampler);
     let config = &mut settings.training;
     set(&mut config.prompts_per_step, options.prompts_per_step);
     set(&mut config.group_size, options.group_size);
@@ -126,7 +128,7 @@ fn run(options: &Options) -> Outcome {
     ];
     let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
     let stop = Stop::default();
-    let mut sampler: Box<dyn Sampler> = match &options.sampler {
+    let mut sampler: Box<dyn Sampler> = match &files.sampler {
         Some(path) => Box::new(HttpSampler::new(SamplerSettings::read(path)?, &task, &stop.flag())?),
         None => Box::new(Local { devices: devices[1..].to_vec() }),
     };

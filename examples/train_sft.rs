@@ -5,18 +5,17 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use clap::Parser;
-use convrec_catalog::Catalog;
+use convrec_core::Demonstration;
 use convrec_core::hash::sha256;
-use convrec_core::{CatalogItem, Demonstration};
 use convrec_examples::data::{read_catalog, read_demonstrations};
-use convrec_examples::factors::item_factors;
+use convrec_examples::decoder::{Decoder, DecoderOptions};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
-use convrec_examples::settings::set_some;
+use convrec_examples::settings::{Given, set_some};
 use convrec_examples::training::{Look, TrainingOptions, train};
 use convrec_examples::{Outcome, device::devices, exit};
-use convrec_policy::{ModelConfig, Policy};
-use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TokenizerError, TrainConfig, Years};
-use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Stop, Task, Validation, train_sft};
+use convrec_text::{PromptFormat, Years};
+use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Stop, Validation, train_sft};
+use serde::Serialize;
 
 /// Trains a chat model or a small decoder on demonstrations.
 #[derive(Parser)]
@@ -32,30 +31,19 @@ struct Options {
     constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
     /// of the shape below is trained from nothing.
-    #[arg(long, conflicts_with_all = ["vocabulary", "title_tokens", "item_vectors", "dialog_tokens", "width", "layers", "heads"])]
-    model: Option<PathBuf>,
-    /// Tokens in the vocabulary.
-    #[arg(long, default_value_t = 8192)]
-    vocabulary: usize,
-    /// Makes every line of the catalog one token more.
     #[arg(long)]
-    title_tokens: bool,
-    /// Begins with a recommender in the policy: the titles' embeddings are vectors that say which items are listed where which
-    /// were seen, and the first block looks them up.
-    #[arg(long, requires = "title_tokens")]
-    item_vectors: bool,
-    /// Tokens of the dialog that a prompt holds, at most: the last ones.
-    #[arg(long, default_value_t = PromptFormat::default().max_dialog_tokens)]
-    dialog_tokens: usize,
-    /// Width of the decoder.
-    #[arg(long, default_value_t = 256)]
-    width: usize,
-    /// Blocks of the decoder.
-    #[arg(long, default_value_t = 4)]
-    layers: usize,
-    /// Attention heads.
-    #[arg(long, default_value_t = 4)]
-    heads: usize,
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    decoder: DecoderOptions,
+}
+
+/// What a config file holds: the loop's settings at its top, and a new decoder's.
+#[derive(Clone, Serialize)]
+struct Sft {
+    #[serde(flatten)]
+    config: SftConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoder: Option<Decoder>,
 }
 
 fn main() -> std::process::ExitCode {
@@ -64,25 +52,35 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
-    let mut settings = training.settings(defaults(options.model.is_some()), |c| {
-        (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
-    })?;
+    let mut settings = training.settings(
+        |given, files| read(given, options.model.as_ref().or(files.model.as_ref()).is_some()),
+        |Sft { config: c, .. }| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora),
+    )?;
     set_some(&mut settings.files.demonstrations, &options.demonstrations);
     set_some(&mut settings.files.model, &options.model);
-    let config = &mut settings.training;
+    let Sft { config, decoder } = &mut settings.training;
     config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
         config.optimizer.warmup_steps = 50.min(config.steps / 10);
     }
     config.check()?;
+    match decoder {
+        Some(decoder) => decoder.set(&options.decoder)?,
+        None if options.decoder == DecoderOptions::default() => {}
+        None => {
+            return Err("flags for the shape of a new decoder, and a model that has its own: leave out either".into());
+        }
+    }
     if training.print_config {
         print!("{}", settings.to_toml()?);
         return Ok(());
     }
-    let (config, files) = (&settings.training, &settings.files);
+    let (Sft { config, decoder }, files) = (&settings.training, &settings.files);
     let catalog_file = settings.file("catalog", &files.catalog)?;
     let demonstrations_file = settings.file("demonstrations", &files.demonstrations)?;
-    let model = files.model.is_some().then(|| settings.file("model", &files.model)).transpose()?;
+    if decoder.is_none() {
+        settings.file("model", &files.model)?;
+    }
     if !training.dry_run {
         settings.folder()?;
     }
@@ -95,16 +93,16 @@ fn run(options: &Options) -> Outcome {
     }
     let devices = devices()?;
     let device = devices[0].clone().autodiff();
-    let (start, mut language) = match model {
-        Some(folder) => {
-            let (policy, language) = model_folder::load(folder, &device)?;
-            (Some(policy), language)
-        }
+    let (start, mut language) = match decoder {
         None => {
-            let tokenizer = train_tokenizer(&catalog, &demonstrations, options)?;
-            let format = PromptFormat { max_dialog_tokens: options.dialog_tokens, ..PromptFormat::default() };
+            let (policy, language) = model_folder::load(settings.file("model", &files.model)?, &device)?;
+            (Ok(policy), language)
+        }
+        Some(decoder) => {
+            let tokenizer = decoder.tokenizer(&catalog, &demonstrations)?;
+            let format = PromptFormat { max_dialog_tokens: decoder.dialog_tokens, ..PromptFormat::default() };
             let prompts = Prompts::Marked(format);
-            (None, Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
+            (Err(decoder), Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
         }
     };
     if catalog.iter().any(|(_, item)| item.year.is_none()) {
@@ -117,17 +115,9 @@ fn run(options: &Options) -> Outcome {
     let samples = settings.validation(&task)?;
 
     let policy = match start {
-        Some(policy) => policy,
-        None => {
-            let vocabulary = language.tokenizer.vocab_size();
-            let shape = ModelConfig::small(vocabulary, options.width, options.layers, options.heads);
-            let shape = ModelConfig { end_tokens: vec![task.prompter().end()], ..shape };
-            let policy = Policy::new(&shape, config.seed, &device)?;
-            match options.item_vectors {
-                true => with_item_vectors(policy, &task, &demonstrations)?,
-                false => policy,
-            }
-        }
+        Ok(policy) => policy,
+        // Its tokenizer is the task's.
+        Err(decoder) => decoder.policy(&task, &demonstrations, config.seed, &device)?,
     };
     let mut inputs =
         model_folder::hashes(&[("the catalog", catalog_file), ("the demonstrations file", demonstrations_file)])?;
@@ -135,8 +125,8 @@ fn run(options: &Options) -> Outcome {
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
     inputs.extend(settings.validation_hash()?);
-    inputs.insert("item vectors".into(), options.item_vectors.to_string());
-    if let Some(folder) = model {
+    inputs.insert("item vectors".into(), decoder.as_ref().is_some_and(|decoder| decoder.item_vectors).to_string());
+    if let Some(folder) = &files.model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
     }
     let facts = [
@@ -158,18 +148,16 @@ fn run(options: &Options) -> Outcome {
     Ok(())
 }
 
-/// Every title's token with the vector of its item.
-fn with_item_vectors(
-    policy: Policy,
-    task: &Task,
-    demonstrations: &[Demonstration],
-) -> Result<Policy, Box<dyn std::error::Error>> {
-    let (catalog, tokenizer) = (task.catalog(), task.prompter().tokenizer());
-    let vectors = item_factors(catalog, demonstrations, policy.config().hidden_size.saturating_sub(2));
-    let token = |item: &CatalogItem| Ok(tokenizer.encode(&ListFormat::default().line(0, &item.item()))?[0]);
-    let tokens = catalog.iter().map(|(_, item)| token(item)).collect::<Result<Vec<u32>, TokenizerError>>()?;
-    let vectors: Vec<(u32, Vec<f32>)> = tokens.into_iter().zip(vectors).collect();
-    Ok(policy.with_item_vectors(&vectors, tokenizer.special_id("<rec>")?)?)
+/// The settings of the file, by the defaults of what is trained.
+fn read(mut given: Given, pretrained: bool) -> Result<Sft, Box<dyn std::error::Error>> {
+    let decoder = match pretrained {
+        false => Some(given.part("decoder", Decoder::default())?),
+        true if given.has("decoder") => {
+            return Err("config, table `[decoder]`: expected none beside a model, which has its shape".into());
+        }
+        true => None,
+    };
+    Ok(Sft { decoder, config: given.rest(defaults(pretrained))? })
 }
 
 /// A constrained list has all of its items.
@@ -205,20 +193,4 @@ fn defaults(pretrained: bool) -> SftConfig {
         },
     };
     SftConfig { steps: 3000, optimizer, ..SftConfig::default() }
-}
-
-/// On catalog lines, on items as conversations name them, and on what people wrote.
-fn train_tokenizer(
-    catalog: &Catalog,
-    demonstrations: &[Demonstration],
-    options: &Options,
-) -> Result<TextTokenizer, Box<dyn std::error::Error>> {
-    let examples = || demonstrations.iter().map(|demonstration| &demonstration.example);
-    let mut corpus: Vec<String> = catalog.iter().map(|(_, item)| format!("{}\n", item.item())).collect();
-    corpus.extend(examples().flat_map(|x| x.seen.iter().chain(&x.groundtruth)).map(|item| format!("{item}\n")));
-    corpus.extend(examples().filter_map(|x| x.dialog.last()).map(|turn| turn.content.clone()));
-    let line = |item: &CatalogItem| ListFormat::default().line(0, &item.item());
-    let lines = catalog.iter().filter(|_| options.title_tokens).map(|(_, item)| line(item)).collect();
-    let config = TrainConfig { vocab_size: options.vocabulary, lines, ..TrainConfig::default() };
-    Ok(TextTokenizer::train(corpus.iter(), &config)?)
 }

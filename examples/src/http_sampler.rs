@@ -73,6 +73,7 @@ impl HttpSampler {
             };
             return Err(problem.into());
         }
+        crate::show_warnings();
         let servers = settings.servers.into_iter().map(|server| Server::new(server, stop.clone()).map(Arc::new));
         let adapter = settings.completions.update == WeightUpdate::VllmLora;
         let client = HttpCompletions::new(settings.completions, servers.collect::<Result<_, _>>()?)?;

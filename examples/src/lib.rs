@@ -2,6 +2,7 @@
 //! and experiments on the embedded world.
 
 pub mod data;
+pub mod decoder;
 pub mod device;
 pub mod factors;
 pub mod http_sampler;
@@ -55,6 +56,30 @@ pub fn check_apart<'a>(
     same.map_or(Ok(()), |other| {
         Err(format!("--out would replace {}, which is needed; name another file", other.display()))
     })
+}
+
+/// Shows on the terminal what our own crates warn of, as of servers that are asked again.
+pub fn show_warnings() {
+    // Where there is a logger already it shows them.
+    if log::set_logger(&Warnings).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}
+
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("convrec")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// No error, but not all is done: what is missing and how to go on. The exit status is 2.

@@ -148,6 +148,7 @@ impl ServiceOptions {
         if llm.chat.is_none() && self.embedder != "server" {
             return Err(format!("{}: no table `[chat]`; add one with a `model`", file.display()).into());
         }
+        crate::show_warnings();
         let stop = Arc::new(AtomicBool::new(false));
         let server = Arc::new(Server::new(llm.server, stop.clone()).map_err(named)?);
         let chat = match llm.chat.clone() {

@@ -1,7 +1,7 @@
 //! Settings from a TOML file.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use convrec_core::files;
 use serde::Serialize;
@@ -18,30 +18,43 @@ pub fn read<T: DeserializeOwned + Serialize>(path: Option<&Path>, defaults: T) -
     over(path, "", defaults, table(path)?)
 }
 
-/// As [`read`], of a file whose tables of these names are settings of their own; `given` is what the file says.
-///
-/// # Errors
-/// As there.
-pub fn read_parts<T, A, B>(
-    path: &Path,
-    given: &toml::Table,
-    defaults: T,
-    (first, a): (&str, A),
-    (second, b): (&str, B),
-) -> Result<(T, A, B), Box<dyn Error>>
-where
-    T: DeserializeOwned + Serialize,
-    A: DeserializeOwned + Serialize,
-    B: DeserializeOwned + Serialize,
-{
-    let mut rest = given.clone();
-    let mut part = |name: &str| match rest.remove(name) {
-        None => Ok(toml::Table::new()),
-        Some(toml::Value::Table(part)) => Ok(part),
-        Some(_) => Err(format!("{}, field `{name}`: expected a table, `[{name}]`", path.display())),
-    };
-    let (of_a, of_b) = (part(first)?, part(second)?);
-    Ok((over(path, "", defaults, rest)?, over(path, first, a, of_a)?, over(path, second, b, of_b)?))
+/// What a file says, of which tables are settings of their own.
+#[derive(Debug, Clone)]
+pub struct Given {
+    path: PathBuf,
+    rest: toml::Table,
+}
+
+impl Given {
+    /// What this table of the file at `path` says.
+    pub fn new(path: &Path, table: toml::Table) -> Self {
+        Self { path: path.into(), rest: table }
+    }
+
+    /// Whether the file has something of this name that was not taken yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.rest.contains_key(name)
+    }
+
+    /// Takes the table of this name: `defaults`, and over them what it says.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn part<T: DeserializeOwned + Serialize>(&mut self, name: &str, defaults: T) -> Result<T, Box<dyn Error>> {
+        match self.rest.remove(name) {
+            None => Ok(defaults),
+            Some(toml::Value::Table(part)) => over(&self.path, name, defaults, part),
+            Some(_) => Err(format!("{}, field `{name}`: expected a table, `[{name}]`", self.path.display()).into()),
+        }
+    }
+
+    /// `defaults`, and over them everything that was not taken.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn rest<T: DeserializeOwned + Serialize>(self, defaults: T) -> Result<T, Box<dyn Error>> {
+        over(&self.path, "", defaults, self.rest)
+    }
 }
 
 /// What a TOML file says.
@@ -82,8 +95,15 @@ fn over<T: DeserializeOwned + Serialize>(
     let mut settings = serde_json::to_value(defaults)?;
     merge(&mut settings, serde_json::to_value(table)?);
     let dot = if name.is_empty() { "" } else { "." };
-    serde_path_to_error::deserialize(settings)
-        .map_err(|e| format!("{}, field `{name}{dot}{}`: {}", path.display(), e.path(), e.inner()).into())
+    serde_path_to_error::deserialize(settings).map_err(|e| {
+        let (field, problem) = (format!("{name}{dot}{}", e.path()), e.inner().to_string());
+        // serde's words for a choice that was named without its fields.
+        let hint = match problem.contains("unit variant") {
+            true => "; expected its fields as well, `{ name = { field = value } }` (docs/training.md lists them)",
+            false => "",
+        };
+        format!("{}, field `{field}`: {problem}{hint}", path.display()).into()
+    })
 }
 
 fn merge(settings: &mut Value, over: Value) {
@@ -194,6 +214,8 @@ mod tests {
         assert!(error("stepz = 3").contains("unknown field `stepz`"));
         assert!(error("[optimizer]\nlearning_rate = \"x\"").contains("field `optimizer.learning_rate`"));
         assert!(error("steps = = 3").contains("line 1"));
+        let choice = over(Path::new("x"), "", RlConfig::default(), toml::from_str("loss.clip = \"cispo\"").unwrap());
+        assert!(choice.unwrap_err().to_string().contains("`loss.clip.cispo`"));
         assert!(
             error("[optimizer]\nlearning_rate = nan").contains("field `optimizer.learning_rate`: expected a finite")
         );

@@ -11,10 +11,10 @@ use convrec_core::hash::sha256_file;
 use convrec_policy::{LoraConfig, Policy, Projection};
 use convrec_train::{Observer, RunOptions, Sample, StepView, Stop, Task, TrainError};
 use convrec_watch::tui::{Board, Screen};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::data::read_examples;
+use crate::settings::Given;
 use crate::{Paused, plan, settings, show};
 
 /// Options of every training run.
@@ -103,6 +103,8 @@ pub struct Files {
     pub validation_samples: usize,
     /// Items that should not be recommended (RL).
     pub unsafe_items: Option<PathBuf>,
+    /// The servers that sample (RL).
+    pub sampler: Option<PathBuf>,
     /// Whether lists are free.
     pub free: bool,
 }
@@ -126,22 +128,23 @@ pub struct Settings<T> {
 pub type Common<'a> = (&'a mut usize, &'a mut f64, &'a mut u64, &'a mut Option<LoraConfig>);
 
 impl TrainingOptions {
-    /// The settings: `defaults`, what the config file says, what the flags say. `common` names the fields of the flags.
+    /// The settings: defaults, what the config file says, what the flags say. `training` reads the training's own, and
+    /// `common` names the fields of the flags in them.
     ///
     /// # Errors
     /// When the config file cannot be read or a field is wrong.
-    pub fn settings<T: DeserializeOwned + Serialize>(
+    pub fn settings<T: Serialize>(
         &self,
-        defaults: T,
+        training: impl FnOnce(Given, &Files) -> Result<T, Box<dyn Error>>,
         common: impl FnOnce(&mut T) -> Common<'_>,
     ) -> Result<Settings<T>, Box<dyn Error>> {
         let run =
             RunOptions { checkpoint_every: 100, keep_checkpoints: 2, evaluate_every: 100, ..RunOptions::default() };
         let files = Files { validation_samples: 300, ..Files::default() };
         let given = self.config.as_deref().map_or(Ok(toml::Table::new()), settings::table)?;
-        let path = self.config.as_deref().unwrap_or(Path::new(""));
-        let (training, files, run) = settings::read_parts(path, &given, defaults, ("files", files), ("run", run))?;
-        let mut settings = Settings { training, files, run, given };
+        let mut parts = Given::new(self.config.as_deref().unwrap_or(Path::new("")), given.clone());
+        let (files, run) = (parts.part("files", files)?, parts.part("run", run)?);
+        let mut settings = Settings { training: training(parts, &files)?, files, run, given };
         let (steps, learning_rate, seed, lora) = common(&mut settings.training);
         settings::set(steps, self.steps);
         settings::set(learning_rate, self.learning_rate);
@@ -378,7 +381,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.toml");
         std::fs::write(&path, file).unwrap();
-        let settings = options(Some(path)).settings(RlConfig::default(), common).unwrap();
+        let settings = options(Some(path)).settings(|given, _| given.rest(RlConfig::default()), common).unwrap();
         settings.training.check().unwrap();
         let dynamic = Some(DynamicSampling { max_batches: 4, min_ranks: 1 });
         assert_eq!((settings.training.steps, settings.training.dynamic_sampling), (200, dynamic));
@@ -395,9 +398,9 @@ mod tests {
     fn settings_go_through_their_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.toml");
-        let written = options(None).settings(RlConfig::default().printable(), common).unwrap();
+        let written = options(None).settings(|given, _| given.rest(RlConfig::default().printable()), common).unwrap();
         std::fs::write(&path, written.to_toml().unwrap()).unwrap();
-        let read = options(Some(path)).settings(RlConfig::default(), common).unwrap();
+        let read = options(Some(path)).settings(|given, _| given.rest(RlConfig::default()), common).unwrap();
         assert_eq!(
             (&read.training, &read.files, &read.run.watch),
             (&written.training, &written.files, &written.run.watch)
@@ -410,7 +413,10 @@ mod tests {
         let path = folder.path().join("run.toml");
         let error = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            options(Some(path.clone())).settings(RlConfig::default(), common).unwrap_err().to_string()
+            options(Some(path.clone()))
+                .settings(|given, _| given.rest(RlConfig::default()), common)
+                .unwrap_err()
+                .to_string()
         };
         assert!(error("stepz = 1").contains("unknown field `stepz`"));
         assert!(error("[files]\ncatalogue = \"x\"").contains("`files.catalogue`"));

@@ -14,13 +14,17 @@ use crate::settings::{ServerSettings, SettingsError};
 use crate::spread::spread;
 use crate::usage::{Meter, Price, Spend, Tokens, Usage};
 
+/// Between two warnings, however many requests fail.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// How long a stop may go unnoticed by one who waits.
 const NAP: Duration = Duration::from_millis(20);
 
 /// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its settings say.
 ///
 /// Chat models and embedders that share one share its connections, its pace and its budget. Once nothing more is to be
-/// asked (the budget, a stop, a server that answers nobody, a full disk), that holds for all of them and for good.
+/// asked (the budget, a stop, a server that answers nobody, a full disk), that holds for all of them and for good. What is
+/// asked again is said through the crate `log`, as warnings, one in ten seconds.
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
@@ -37,6 +41,7 @@ struct Course {
     halt: Option<Halt>,
     /// What kept the server from answering the last time, and how often in a row.
     alike: (Option<String>, usize),
+    warned: Option<Instant>,
 }
 
 /// One request to an endpoint.
@@ -139,7 +144,11 @@ impl Server {
                 Err(problem) => problem,
             };
             match delays.next().filter(|_| problem.passing) {
-                Some(delay) => self.sleep(delay.max(problem.after.min(longest)))?,
+                Some(delay) => {
+                    let delay = delay.max(problem.after.min(longest));
+                    self.warn(problem.text, delay);
+                    self.sleep(delay)?;
+                }
                 None => break problem,
             }
             tries += 1;
@@ -186,6 +195,15 @@ impl Server {
                 problem.text += &format!("; no key was sent, as {} is not set", self.settings.api_key_env);
             }
             Err(problem)
+        }
+    }
+
+    fn warn(&self, problem: String, delay: Duration) {
+        let warned = &mut self.course().warned;
+        if warned.is_none_or(|time| time.elapsed() >= QUIET) {
+            *warned = Some(Instant::now());
+            let problem = shorten(&self.without_key(problem));
+            log::warn!("{}: {problem}; asking again in {:.1} s", self.address(), delay.as_secs_f64());
         }
     }
 

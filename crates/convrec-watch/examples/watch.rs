@@ -89,8 +89,10 @@ fn check(runs: &[Run], config: &DoctorConfig) -> Result<ExitCode, Box<dyn Error>
     for run in runs {
         let found = Doctor::examine(config.clone(), &run.records)?;
         is_ill |= !found.is_empty();
-        if found.is_empty() {
-            println!("{}: nothing wrong in {} records", run.name, run.records.len());
+        match (run.records.len(), found.len()) {
+            (0, _) => println!("{}: no records yet, so nothing to judge", run.name),
+            (records, 0) => println!("{}: nothing wrong in {records} records", run.name),
+            _ => {}
         }
         found.iter().for_each(|diagnosis| println!("{}: {}: {diagnosis}", run.name, diagnosis.check.name()));
     }

@@ -30,6 +30,8 @@ pub struct DynamicSampling {
 /// The completions of a step, in whole groups.
 pub(super) struct Collected<'a> {
     pub(super) rows: Vec<Row<'a>>,
+    /// Those that dynamic sampling left out.
+    pub(super) left_out: Vec<Row<'a>>,
     pub(super) advantages: GroupAdvantages,
     /// Prompts that were sampled.
     pub(super) prompts: usize,
@@ -37,7 +39,12 @@ pub(super) struct Collected<'a> {
     pub(super) signal: f64,
 }
 
-impl Collected<'_> {
+impl<'a> Collected<'a> {
+    /// Everything that was sampled, in whole groups.
+    pub(super) fn sampled(&self) -> Vec<&Row<'a>> {
+        self.rows.iter().chain(&self.left_out).collect()
+    }
+
     /// The completions for people to read, a prompt before the first of its own.
     pub(super) fn shown(&self, task: &Task, step: usize) -> Vec<CompletionRecord> {
         let show = |(n, (row, advantages)): (usize, (&Row<'_>, &Vec<f64>))| {
@@ -63,7 +70,7 @@ impl Trainer<'_> {
         let config = self.config;
         let policy = frozen(self.policy(), config.bf16);
         self.sampler.begin_step(&policy, step + 1).map_err(StepError::Sampler)?;
-        let (mut kept, mut prompts, mut signal, mut groups) = (Vec::new(), 0, 0, 0);
+        let (mut kept, mut left_out, mut prompts, mut signal, mut groups) = (Vec::new(), Vec::new(), 0, 0, 0);
         for _ in 0..config.dynamic_sampling.map_or(1, |dynamic| dynamic.max_batches) {
             let chosen = places(samples.len(), config.prompts_per_step, self.state.batches, config.seed);
             let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
@@ -85,6 +92,8 @@ impl Trainer<'_> {
                 let group: Vec<Row<'_>> = of_prompt.by_ref().take(config.group_size).collect();
                 if ranks >= least && kept.len() < config.prompts_per_step {
                     kept.push(group);
+                } else {
+                    left_out.extend(group);
                 }
             }
             if kept.len() == config.prompts_per_step {
@@ -96,7 +105,7 @@ impl Trainer<'_> {
             score(&mut rows, &policy, config)?;
         }
         let advantages = self.advantages(&rows);
-        Ok(Collected { rows, advantages, prompts, signal: signal as f64 / groups.max(1) as f64 })
+        Ok(Collected { rows, left_out, advantages, prompts, signal: signal as f64 / groups.max(1) as f64 })
     }
 
     fn advantages(&self, rows: &[Row<'_>]) -> GroupAdvantages {

@@ -38,10 +38,8 @@ impl StepLog {
         let mut record = Record::new();
         record.insert("prompts".into(), json!(collected.prompts));
         record.insert("signal".into(), json!(collected.signal));
-        // Dynamic sampling may find nothing to train on, and means of nothing say nothing.
-        if !collected.rows.is_empty() {
-            record.extend(of_rows(task, collected, group_size, rewards, popularity));
-        }
+        record.insert("frac_reward_zero_std".into(), json!(1.0 - collected.signal));
+        record.extend(of_rows(task, &collected.sampled(), group_size, rewards, popularity));
         let (difference, weights) = ((0.0, 0.0, 0), None);
         Self { record, loss: 0.0, updates: 0, sums: vec![], tokens: 0.0, difference, weights, grad_norm: 0.0 }
     }
@@ -140,22 +138,22 @@ impl StepLog {
     }
 }
 
-/// What the completions that are trained on look like.
+/// What the completions look like that were sampled, be they trained on or not: what dynamic sampling keeps is chosen by its
+/// rewards.
 fn of_rows(
     task: &Task,
-    collected: &Collected<'_>,
+    rows: &[&Row<'_>],
     group_size: usize,
     rewards: &Rewards<'_>,
     popularity: &Popularity,
 ) -> Record {
-    let (rows, n_ranks) = (&collected.rows, task.n_ranks());
+    let n_ranks = task.n_ranks();
     let mut record = Record::new();
     let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
     let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
     let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
     set("reward", mean(&totals));
     set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
-    set("frac_reward_zero_std", collected.advantages.zero_variance);
     for (term, name) in rewards.names().enumerate() {
         set(&format!("rewards/{name}/mean"), mean_of(rows, |row| row.rewards[term].iter().sum()));
     }
@@ -166,7 +164,7 @@ fn of_rows(
     set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
     set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
     set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));
-    set("entropy", mean_f32(rows.iter().flat_map(chosen_entropies)));
+    set("entropy", mean_f32(rows.iter().flat_map(|row| chosen_entropies(row))));
     set("dcg", mean_of(rows, |row| dcg(&row.relevant, n_ranks)));
     set("ndcg", mean_of(rows, |row| ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)));
     set("items", mean_of(rows, |row| row.answer.names.len() as f64));
@@ -194,11 +192,11 @@ fn mean_f32<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
     sum / n.max(1) as f64
 }
 
-fn mean_of(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> f64) -> f64 {
-    rows.iter().map(value).sum::<f64>() / rows.len().max(1) as f64
+fn mean_of(rows: &[&Row<'_>], value: impl Fn(&Row<'_>) -> f64) -> f64 {
+    rows.iter().map(|row| value(row)).sum::<f64>() / rows.len().max(1) as f64
 }
 
-fn share(rows: &[Row<'_>], holds: impl Fn(&Row<'_>) -> bool) -> f64 {
+fn share(rows: &[&Row<'_>], holds: impl Fn(&Row<'_>) -> bool) -> f64 {
     mean_of(rows, |row| f64::from(u8::from(holds(row))))
 }
 
