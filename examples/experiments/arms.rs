@@ -91,8 +91,10 @@ pub const FREE: &str = "unconstrained";
 /// This project's choices where it departs from the paper or its public code, one changed at a time.
 pub fn choices(rl_steps: usize) -> Experiment {
     let base = rank_grpo(rl_steps, 0);
-    let token_mean = RlConfig { loss: LossConfig::authors(), ..base.clone() };
-    let all_tokens = RlConfig { forced_tokens: ForcedTokens::Count, ..base.clone() };
+    let aggregation = LossConfig::authors().aggregation;
+    let token_mean = RlConfig { loss: LossConfig { aggregation, ..base.loss.clone() }, ..base.clone() };
+    let narrow_clip = RlConfig { loss: LossConfig::paper(), ..base.clone() };
+    let all_tokens = RlConfig { forced_tokens: ForcedTokens::Count, ..narrow_clip.clone() };
     let free = |name: &str, segmentation| Arm {
         rl: Some(Rl { config: base.clone(), free: true, segmentation }),
         ..reinforced(name, base.clone())
@@ -101,7 +103,8 @@ pub fn choices(rl_steps: usize) -> Experiment {
         imitating("SFT", cloning()),
         reinforced(OURS, base.clone()),
         reinforced("mean over tokens", token_mean),
-        reinforced("ratio over all tokens", all_tokens),
+        reinforced("the paper's clip", narrow_clip),
+        reinforced("the paper's clip, ratio over all tokens", all_tokens),
         free(FREE, Segmentation::OneParse),
         free("unconstrained, pairing by lines", Segmentation::Reference),
     ];

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use convrec_policy::{Generation, LoraConfig, Sampling};
-use rank_grpo::{Kl, LengthShaping, Loss, LossConfig, Scale};
+use rank_grpo::{Clip, Kl, LengthShaping, Loss, LossConfig, Scale};
 use serde::{Deserialize, Serialize};
 
 use super::collect::DynamicSampling;
@@ -54,7 +54,7 @@ pub struct RlConfig {
     pub kl_control: Option<KlControl>,
     /// What advantages are divided by.
     pub scale: Scale,
-    /// The loss.
+    /// The loss: by default the paper's, with a wider clip.
     pub loss: LossConfig,
     /// Advantages that teach the list's length; only where ranks are rewarded and lists are not constrained.
     pub shaping: LengthShaping,
@@ -91,7 +91,9 @@ impl Default for RlConfig {
             dynamic_sampling: None,
             kl_control: None,
             scale: Scale::Group,
-            loss: LossConfig::paper(),
+            // The paper's clip is for means over all tokens of a title, most of which a constraint forces and which then
+            // hardly move; those over decisions alone need the room (docs/results.md, "Choices").
+            loss: LossConfig { clip: Clip::Ppo { low: 0.2, high: 0.28, delta: None }, ..LossConfig::paper() },
             shaping: LengthShaping::default(),
             mask_truncated: false,
             forced_tokens: ForcedTokens::LeaveOut,
