@@ -32,9 +32,9 @@ struct Options {
     /// Servers that sample in place of this process, TOML (docs/rollouts.md).
     #[arg(long)]
     sampler: Option<PathBuf>,
-    /// The member of the family: what a config file starts from.
-    #[arg(long, value_enum, default_value = "rank-grpo")]
-    algorithm: Algorithm,
+    /// The member of the family: what a config file that leaves `reward` and `loss` open starts from. [default: rank-grpo]
+    #[arg(long, value_enum)]
+    algorithm: Option<Algorithm>,
     /// P, prompts a batch.
     #[arg(long)]
     prompts_per_step: Option<usize>,
@@ -45,7 +45,7 @@ struct Options {
     #[arg(long)]
     updates_per_batch: Option<usize>,
     /// Weight of the KL penalty; 0 is none.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
 }
 
@@ -66,13 +66,21 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
     let mut settings = training.settings(
-        |given, _| given.rest(defaults(options.algorithm)),
+        |given, _| given.rest(defaults(options.algorithm.unwrap_or(Algorithm::RankGrpo))),
         |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora),
     )?;
     set_some(&mut settings.files.model, &options.model);
     set_some(&mut settings.files.conversations, &options.conversations);
     set_some(&mut settings.files.unsafe_items, &options.unsafe_items);
     set_some(&mut settings.files.sampler, &options.sampler);
+    let decided: [&[&str]; 3] = [&["reward"], &["loss", "ratio"], &["loss", "aggregation"]];
+    if options.algorithm.is_some() && decided.iter().any(|path| settings.is_given(path)) {
+        return Err("--algorithm, and a config file whose `reward` and `loss` say which it is: leave out either".into());
+    }
+    settings.refuse(&[("demonstrations", &settings.files.demonstrations)])?;
+    if training.dry_run && settings.files.sampler.is_some() {
+        return Err("--dry-run with servers that sample would load weights into them: leave out either".into());
+    }
     let config = &mut settings.training;
     set(&mut config.prompts_per_step, options.prompts_per_step);
     set(&mut config.group_size, options.group_size);

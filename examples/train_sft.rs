@@ -11,7 +11,7 @@ use convrec_examples::data::{read_catalog, read_demonstrations};
 use convrec_examples::decoder::{Decoder, DecoderOptions};
 use convrec_examples::model_folder::{self, Language, Prompts, TaskFormat};
 use convrec_examples::settings::{Given, set_some};
-use convrec_examples::training::{Look, TrainingOptions, train};
+use convrec_examples::training::{Files, Look, TrainingOptions, train};
 use convrec_examples::{Outcome, device::devices, exit};
 use convrec_text::{PromptFormat, Years};
 use convrec_train::{OptimizerConfig, Schedule, SftConfig, SftJob, Stop, Validation, train_sft};
@@ -58,6 +58,8 @@ fn run(options: &Options) -> Outcome {
     )?;
     set_some(&mut settings.files.demonstrations, &options.demonstrations);
     set_some(&mut settings.files.model, &options.model);
+    let Files { conversations, unsafe_items, sampler, .. } = &settings.files;
+    settings.refuse(&[("conversations", conversations), ("unsafe_items", unsafe_items), ("sampler", sampler)])?;
     let Sft { config, decoder } = &mut settings.training;
     config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
@@ -125,6 +127,7 @@ fn run(options: &Options) -> Outcome {
     inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
     inputs.extend(language.hashes()?);
     inputs.extend(settings.validation_hash()?);
+    inputs.insert("the kind of lists".into(), format!("{n_ranks} items, constrained: {}", task.is_constrained()));
     inputs.insert("item vectors".into(), decoder.as_ref().is_some_and(|decoder| decoder.item_vectors).to_string());
     if let Some(folder) = &files.model {
         inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);

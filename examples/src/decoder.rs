@@ -73,7 +73,7 @@ impl Decoder {
     /// With what the flags say.
     ///
     /// # Errors
-    /// When there are to be vectors for items that have no token.
+    /// When the shape is impossible, or there are to be vectors for items that have no token.
     pub fn set(&mut self, flags: &DecoderOptions) -> Result<(), String> {
         set(&mut self.vocabulary, flags.vocabulary);
         set(&mut self.dialog_tokens, flags.dialog_tokens);
@@ -82,6 +82,17 @@ impl Decoder {
         set(&mut self.heads, flags.heads);
         self.title_tokens |= flags.title_tokens;
         self.item_vectors |= flags.item_vectors;
+        let wrong = |field: &str, found: usize, expected: &str| {
+            Err(format!("config, field `decoder.{field}`: {found}; expected {expected}"))
+        };
+        for (field, found) in [("dialog_tokens", self.dialog_tokens), ("layers", self.layers), ("heads", self.heads)] {
+            if found == 0 {
+                return wrong(field, found, "at least 1");
+            }
+        }
+        if self.width == 0 || !self.width.is_multiple_of(2 * self.heads) {
+            return wrong("width", self.width, &format!("a multiple of twice the heads, {}", 2 * self.heads));
+        }
         if self.item_vectors && !self.title_tokens {
             return Err(
                 "config, field `decoder.item_vectors`: expected `title_tokens = true` (--title-tokens) with it, as \

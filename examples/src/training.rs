@@ -65,7 +65,7 @@ pub struct TrainingOptions {
     #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
     /// Of everything random.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Train low-rank adapters of this rank, and leave the weights as they are. The trained model has them merged; they
     /// alone lie in its folder `adapter`.
@@ -220,10 +220,25 @@ impl<T: Serialize> Settings<T> {
     /// The run's folder.
     ///
     /// # Errors
-    /// When neither the flag nor the config file names one.
+    /// When neither the flag nor the config file names one, or it is the model's.
     pub fn folder(&self) -> Result<&Path, String> {
         let named = self.run.folder.as_deref();
-        named.ok_or_else(|| "no folder for the run: expected --out FOLDER, or `folder` under `[run]`".into())
+        let folder = named.ok_or("no folder for the run: expected --out FOLDER, or `folder` under `[run]`")?;
+        let place = |path: &Path| path.canonicalize().ok();
+        let model = self.files.model.as_deref().and_then(place);
+        if model.is_some() && model == place(folder) {
+            return Err(format!("--out {}: the model is in this folder; expected another one", folder.display()));
+        }
+        Ok(folder)
+    }
+
+    /// Refuses files that this training reads nothing of.
+    ///
+    /// # Errors
+    /// When one of them is named.
+    pub fn refuse(&self, unused: &[(&str, &Option<PathBuf>)]) -> Result<(), String> {
+        let named = unused.iter().find(|(_, path)| path.is_some());
+        named.map_or(Ok(()), |(name, _)| Err(format!("config, field `files.{name}`: this training does not read it")))
     }
 
     /// Whether the config file sets the field at this path.
@@ -251,8 +266,10 @@ impl<T: Serialize> Settings<T> {
     /// # Errors
     /// When the file cannot be read or a sample does not fit the task.
     pub fn validation(&self, task: &Task) -> Result<Vec<Sample>, Box<dyn Error>> {
-        let Some(path) = &self.files.validation else { return Ok(vec![]) };
-        let samples = read_samples(task, path)?;
+        if self.files.validation.is_none() {
+            return Ok(vec![]);
+        }
+        let samples = read_samples(task, self.file("validation", &self.files.validation)?)?;
         let stride = samples.len().div_ceil(self.files.validation_samples.max(1)).max(1);
         Ok(samples.into_iter().step_by(stride).collect())
     }
@@ -295,6 +312,7 @@ pub fn train<T: Serialize + Clone>(
         if stop.ask() {
             std::process::exit(130)
         }
+        eprintln!("stopping after this step, with a checkpoint; once more ends at once");
     })?;
     if !convrec_watch::log::exists(folder)? {
         let text = settings.to_toml()?;

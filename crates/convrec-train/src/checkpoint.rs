@@ -6,12 +6,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use convrec_core::files::{self, write_atomic};
-use convrec_core::hash::sha256_file;
+use convrec_core::hash::{sha256, sha256_file};
 use convrec_policy::{Policy, SaveOptions, WeightsError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 const MANIFEST: &str = "manifest.json";
+/// The SHA-256 of the manifest, which cannot hold its own.
+const SEAL: &str = "manifest.sha256";
 const OPTIMIZER: &str = "optimizer.bpk";
 
 /// What a checkpoint is of.
@@ -111,7 +113,9 @@ pub fn save(
     }
     write(&aside.join(OPTIMIZER), &optimizer)?;
     manifest.files = hashes(&aside)?;
-    write(&aside.join(MANIFEST), &pretty(&manifest))?;
+    let text = pretty(&manifest);
+    write(&aside.join(SEAL), format!("{}\n", sha256(&text)).as_bytes())?;
+    write(&aside.join(MANIFEST), &text)?;
     if target.exists() {
         fs::remove_dir_all(&target).map_err(io(&target, "remove"))?;
     }
@@ -140,6 +144,12 @@ pub fn load(
     let path = checkpoint.join(MANIFEST);
     let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
     let bytes = fs::read(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
+    let seal = fs::read_to_string(checkpoint.join(SEAL))
+        .map_err(|e| damaged(format!("{SEAL} beside it is missing or cannot be read ({e})")))?;
+    let found = sha256(&bytes);
+    if found != seal.trim() {
+        return Err(damaged(format!("SHA-256 {found}, expected {}, as {SEAL} beside it says", seal.trim())));
+    }
     let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(format!("not a manifest: {e}")))?;
     if let Some(difference) = difference(&manifest, expected) {
         return Err(CheckpointError::OtherRun { path: checkpoint.into(), difference });
@@ -161,11 +171,15 @@ pub fn load(
 
 fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
     if found.kind != expected.kind {
-        return Some(format!("kind is {}, expected {}", found.kind, expected.kind));
+        return Some(format!("its kind was {} and is {} now", found.kind, expected.kind));
     }
-    let changed = |(name, hash): &(&String, &String)| found.inputs.get(*name) != Some(hash);
-    if let Some((name, _)) = expected.inputs.iter().find(changed) {
-        return Some(format!("{name} is not the one it was started with"));
+    let mut inputs = found.inputs.keys().chain(expected.inputs.keys());
+    if let Some(name) = inputs.find(|name| found.inputs.get(*name) != expected.inputs.get(*name)) {
+        return Some(match (found.inputs.contains_key(name), expected.inputs.contains_key(name)) {
+            (true, true) => format!("{name} is not the one it was started with"),
+            (true, false) => format!("it was started with {name}, and there is none now"),
+            (false, _) => format!("it was started without {name}, and there is one now"),
+        });
     }
     first_difference("", &found.run, &expected.run)
 }
@@ -181,7 +195,7 @@ fn first_difference(path: &str, found: &Value, expected: &Value) -> Option<Strin
             })
         }
         _ if found == expected => None,
-        _ => Some(format!("config field `{path}` is {found}, expected {expected}")),
+        _ => Some(format!("config field `{path}` was {found} and is {expected} now")),
     }
 }
 
@@ -208,4 +222,25 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 
 fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
     Ok(fs::read(path).map_err(|e| files::Error::new("read", path, e))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_that_were_dropped_or_added_are_differences() {
+        let manifest = |names: &[&str]| Manifest {
+            kind: "sft".into(),
+            step: 0,
+            run: Value::Null,
+            inputs: names.iter().map(|name| (name.to_string(), "0".to_string())).collect(),
+            state: Value::Null,
+            files: BTreeMap::new(),
+        };
+        let (one, two) = (manifest(&["a"]), manifest(&["a", "b"]));
+        assert_eq!(difference(&one, &one), None);
+        assert_eq!(difference(&two, &one).unwrap(), "it was started with b, and there is none now");
+        assert_eq!(difference(&one, &two).unwrap(), "it was started without b, and there is one now");
+    }
 }

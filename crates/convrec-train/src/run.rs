@@ -181,9 +181,11 @@ impl<'a> Run<'a> {
         options: &'a RunOptions,
         kind: &str,
         config: &impl Serialize,
-        inputs: BTreeMap<String, String>,
+        mut inputs: BTreeMap<String, String>,
         mut start: Start,
     ) -> Result<(Self, Start), TrainError> {
+        // With another, the log is another.
+        inputs.insert("the number of steps between evaluations".into(), options.evaluate_every.to_string());
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
         let manifest =
             Manifest { kind: kind.into(), step: 0, run: config, inputs, state: Value::Null, files: BTreeMap::new() };
@@ -216,6 +218,11 @@ impl<'a> Run<'a> {
         }
         self.skipped = skipped;
         Ok(())
+    }
+
+    /// Whether somebody asked it to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.options.stop.is_asked()
     }
 
     /// Writes a checkpoint after `done` of `total` steps, when one is due, and stops where that is asked.

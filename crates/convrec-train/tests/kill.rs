@@ -59,7 +59,7 @@ fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
         let name = path.file_name().unwrap().to_str().unwrap();
         match name {
-            "timing.jsonl" | "optimizer.bpk" => {}
+            "timing.jsonl" | "optimizer.bpk" | "manifest.sha256" => {}
             "manifest.json" => {
                 let manifest = std::fs::read_to_string(&path).unwrap();
                 let lines = manifest.lines().filter(|line| !line.contains("optimizer.bpk"));
@@ -152,7 +152,7 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
     let (run, whole) = (folder.path().join("run"), folder.path().join("whole"));
     start_or_go_on("sft", &whole).unwrap();
     type Damage = fn(Vec<u8>) -> Vec<u8>;
-    let damages: [(&str, Damage); 4] = [
+    let damages: [(&str, Damage); 5] = [
         ("model.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec()),
         ("optimizer.bpk", |mut bytes| {
             let middle = bytes.len() / 2;
@@ -161,6 +161,8 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
         }),
         ("manifest.json", |bytes| bytes[..bytes.len() - 20].to_vec()),
         ("manifest.json", |_| vec![0xFF, 0xFE]),
+        // Still a manifest, of another step.
+        ("manifest.json", |bytes| String::from_utf8(bytes).unwrap().replace("\"step\": ", "\"step\": 1").into_bytes()),
     ];
     for (file, damage) in damages {
         if run.exists() {

@@ -101,8 +101,8 @@ fn what_does_not_fit_is_refused_and_named() {
     run(&world, "sft", 2, &path, false).unwrap();
     let message = |result: Result<Policy, TrainError>| result.map(|_| ()).unwrap_err().to_string();
     assert!(message(run(&world, "sft", 2, &path, false)).contains("holds a run already"));
-    assert!(message(run(&world, "sft", 3, &path, true)).contains("config field `steps` is 2, expected 3"));
-    assert!(message(run(&world, "rank_grpo", 2, &path, true)).contains("kind is sft, expected rank_grpo"));
+    assert!(message(run(&world, "sft", 3, &path, true)).contains("config field `steps` was 2 and is 3 now"));
+    assert!(message(run(&world, "rank_grpo", 2, &path, true)).contains("its kind was sft and is rank_grpo now"));
     let weights = path.join("checkpoint-000002/model.safetensors");
     let mut damaged = fs::read(&weights).unwrap();
     *damaged.last_mut().unwrap() ^= 1;

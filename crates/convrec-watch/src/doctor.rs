@@ -191,12 +191,15 @@ impl Doctor {
     }
 
     fn high(&self) -> Option<Diagnosis> {
+        let (window, apart) = (self.config.window, self.config.sampler_difference);
         let limits = [
-            (Check::KlHigh, "kl", self.config.kl_high),
-            (Check::SamplerApart, SAMPLER, self.config.sampler_difference),
+            (Check::KlHigh, "kl", self.config.kl_high, window),
+            (Check::SamplerApart, SAMPLER, apart, window),
+            // A server that came back with old weights spoils a single step, and that is one too many.
+            (Check::SamplerApart, SAMPLER, 5.0 * apart, 1),
         ];
-        limits.into_iter().filter(|(check, ..)| self.is_on(*check)).find_map(|(check, field, limit)| {
-            let now = self.series.get(field)?.latest(self.config.window).filter(|now| now.value > limit)?;
+        limits.into_iter().filter(|(check, ..)| self.is_on(*check)).find_map(|(check, field, limit, window)| {
+            let now = self.series.get(field)?.latest(window).filter(|now| now.value > limit)?;
             let seen = format!("`{field}` is {} nats a token in the median, above {limit}", short(now.value));
             Some(Diagnosis { check, first: now.from, last: now.to, seen })
         })

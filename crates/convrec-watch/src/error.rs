@@ -27,7 +27,7 @@ pub enum Error {
     /// A log without some steps of its run.
     #[error(
         "{folder}: the log has no line of step {missing} in its place, but the checkpoint is of step {last}; bring the log back as it \
-         was, or go on in another folder"
+         was, or start anew in another folder"
     )]
     Hole {
         /// The run's folder.

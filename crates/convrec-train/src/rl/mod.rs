@@ -108,8 +108,14 @@ pub fn train_rank_grpo(
         state,
     };
     for step in start.step..config.steps {
-        let Stepped { mut record, grad_norm, mut completions, timing } =
-            trainer.step(step, samples).map_err(|error| error.at(step + 1))?;
+        let before = trainer.state;
+        let stepped = trainer.step(step, samples);
+        if matches!(stepped, Err(StepError::Sampler(_))) && run.is_stopping() {
+            // The sampler was waited for no longer; of this step nothing is kept.
+            trainer.state = before;
+            run.checkpoint(step, config.steps, trainer.policy(), &trainer.updates, trainer.state.write())?;
+        }
+        let Stepped { mut record, grad_norm, mut completions, timing } = stepped.map_err(|error| error.at(step + 1))?;
         run.watch(step + 1, grad_norm)?;
         if trainer.sampler.is_trainer() {
             agree(step + 1, &record, config)?;

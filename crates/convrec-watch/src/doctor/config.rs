@@ -39,7 +39,8 @@ pub struct DoctorConfig {
     /// Popularity of what is recommended, now as a multiple of that at first or the reverse, above which it drifts.
     pub popularity_drift: f64,
     /// Mean difference between the log-probabilities of sampler and trainer, in nats a token, above which they are two
-    /// policies. The training loop has a limit of its own, for single steps.
+    /// policies; five times as much in a single record. The training loop has a limit of its own, for single steps, where it
+    /// samples itself.
     pub sampler_difference: f64,
     /// Records in a row whose loss is not a number.
     pub lossless_records: usize,
@@ -114,6 +115,7 @@ impl DoctorConfig {
             ("sampler_difference", positive(self.sampler_difference), "a positive number of nats"),
             ("lossless_records", self.lossless_records > 0, "at least 1"),
             ("gradient_jump", multiple(self.gradient_jump), "a multiple above 1"),
+            ("measures", self.measures.iter().all(|name| name.starts_with("eval_")), "beginnings as `eval_NDCG`"),
             ("evaluations", self.evaluations >= 3, "at least 3"),
             ("evaluation_fall", share(self.evaluation_fall), "a share between 0 and 1"),
         ];
