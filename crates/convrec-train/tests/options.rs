@@ -3,10 +3,11 @@
 mod common;
 
 use common::{World, policy, world};
+use convrec_policy::{Completion, Generation, Policy};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, StepView, TrainError,
-    Validation, train_rank_grpo,
+    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, Sampler, StepView, Stop, Task,
+    TrainError, Validation, train_rank_grpo,
 };
 use rank_grpo::LossConfig;
 
@@ -100,4 +101,54 @@ fn a_gain_that_is_no_number_is_named() {
     let config = RlConfig { gains: [("endless".to_string(), 1.0)].into(), ..config() };
     let error = log(&world, &world.samples, vec![Box::new(Endless)], &config).unwrap_err().to_string();
     assert!(error.contains("step 1") && error.contains("gain `endless`") && error.contains("rank 1"), "{error}");
+}
+
+/// A server that hangs in the second batch, until somebody stops the run.
+struct Hanging {
+    batches: usize,
+    stop: Stop,
+}
+
+impl Sampler for Hanging {
+    fn sample(
+        &mut self,
+        policy: &Policy,
+        task: &Task,
+        samples: &[&Sample],
+        generation: &Generation,
+    ) -> Result<Vec<Vec<Completion>>, Box<dyn std::error::Error + Send + Sync>> {
+        self.batches += 1;
+        if self.batches == 2 {
+            self.stop.ask();
+            return Err("stopped before it was answered".into());
+        }
+        Local::default().sample(policy, task, samples, generation)
+    }
+
+    fn is_trainer(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
+    let world = world();
+    let task = world.task.clone().constrained().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, hangs: bool, resume: bool| {
+        let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+        let stop = Stop::default();
+        let mut sampler = Hanging { batches: if hangs { 0 } else { 2 }, stop: stop.clone() };
+        let samples = &world.samples;
+        let job = RlJob { task: &task, samples, validation, gains: vec![], sampler: &mut sampler, devices: &[] };
+        let folder = folder.path().join(name);
+        let options =
+            RunOptions { folder: Some(folder.clone()), resume, keep_checkpoints: 1, stop, ..Default::default() };
+        let trained =
+            train_rank_grpo(policy(&world), job, &config(), &options, Default::default(), &mut |_: &StepView<'_>| ());
+        trained.map(|_| std::fs::read(folder.join("checkpoint-000002/model.safetensors")).unwrap())
+    };
+    let whole = run("whole", false, false).unwrap();
+    assert!(matches!(run("cut", true, false), Err(TrainError::Stopped { done: 1, total: 2 })));
+    assert!(run("cut", false, true).unwrap() == whole);
 }

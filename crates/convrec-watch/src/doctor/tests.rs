@@ -102,6 +102,20 @@ fn what_drifts_is_found() {
 }
 
 #[test]
+fn a_single_step_of_another_policys_samples_is_found() {
+    let once = |difference: f64| {
+        found(move |step, record| {
+            if step == 150 {
+                record[SAMPLER] = json!(difference);
+            }
+        })
+    };
+    assert_eq!(once(0.4), []);
+    let apart = once(0.7);
+    assert_eq!((apart.len(), apart[0].check, apart[0].first, apart[0].last), (1, Check::SamplerApart, 150, 150));
+}
+
+#[test]
 fn weights_that_do_not_move_are_found() {
     let flat = found(|_, record| record["kl"] = json!(2e-8));
     assert_eq!((flat[0].check, flat[0].first, flat[0].last), (Check::WeightsStill, 1, 100));
