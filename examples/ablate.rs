@@ -1,6 +1,8 @@
-//! What each step of Remap-Reflect-Adjust adds, and what becomes of it when its settings change: the paper's ablations.
+//! What each step of Remap-Reflect-Adjust adds, and what becomes of it when its settings change:
+//! the paper's ablations.
 //!
-//! Adjust learns from right answers, so it is fitted to some dialogs and measured on others, each dialog once.
+//! Adjust learns from right answers, so it is fitted to some dialogs and measured on others, each
+//! dialog once.
 
 use std::path::PathBuf;
 
@@ -23,7 +25,8 @@ struct Options {
     /// Conversations with right answers.
     #[arg(long)]
     conversations: PathBuf,
-    /// Training conversations for scripted services. By default those that are measured, each without its own dialog.
+    /// Training conversations for scripted services. By default those that are measured, each
+    /// without its own dialog.
     #[arg(long)]
     train: Option<PathBuf>,
     /// Settings of the pipeline, TOML; variants change one of them each.
@@ -32,8 +35,9 @@ struct Options {
     /// Items in a list.
     #[arg(long)]
     n: Option<usize>,
-    /// Conversations with right answers to fit Adjust to; the teacher is asked about these, too. By default it is fitted to
-    /// some of the dialogs that are measured, and measured on the others.
+    /// Conversations with right answers to fit Adjust to; the teacher is asked about these, too.
+    /// By default it is fitted to some of the dialogs that are measured, and measured on the
+    /// others.
     #[arg(long, conflicts_with = "folds")]
     fit: Option<PathBuf>,
     /// Parts into which dialogs are cut: Adjust is fitted to all but one and measured on that one.
@@ -47,7 +51,13 @@ struct Options {
 }
 
 fn at_least_two(text: &str) -> Result<usize, String> {
-    at_least_one(text).and_then(|n| if n < 2 { Err("expected at least 2".into()) } else { Ok(n) })
+    at_least_one(text).and_then(|n| {
+        if n < 2 {
+            Err("expected at least 2".into())
+        } else {
+            Ok(n)
+        }
+    })
 }
 
 fn main() -> std::process::ExitCode {
@@ -58,22 +68,44 @@ fn run(options: &Options) -> Outcome {
     let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
     settings::set(&mut config.n, options.n);
     let backend = options.services.backend()?;
-    let catalog = options.services.described(backend.as_ref(), read_catalog(&options.catalog)?)?;
+    let catalog = options
+        .services
+        .described(backend.as_ref(), read_catalog(&options.catalog)?)?;
     let mut examples = read_examples(&catalog, &options.conversations)?;
-    let train = options.train.as_deref().map(read_conversations).transpose()?;
-    let to_fit = options.fit.as_deref().map(|path| read_examples(&catalog, path)).transpose()?;
+    let train = options
+        .train
+        .as_deref()
+        .map(read_conversations)
+        .transpose()?;
+    let to_fit = options
+        .fit
+        .as_deref()
+        .map(|path| read_examples(&catalog, path))
+        .transpose()?;
     let scorers = Scorers::new(&catalog, train.as_ref().unwrap_or(&examples));
     let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
     chosen.keep_answered(&mut examples, &options.conversations)?;
-    chosen.names.iter().for_each(|(role, name)| println!("{role}: {name}"));
+    chosen
+        .names
+        .iter()
+        .for_each(|(role, name)| println!("{role}: {name}"));
 
     let clone = |config: PipelineConfig| -> Result<Cloned, Box<dyn std::error::Error>> {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
         let bars = show::Stages::default();
-        let usage = || backend.as_ref().map(|backend| backend.usage().to_string()).unwrap_or_default();
+        let usage = || {
+            backend
+                .as_ref()
+                .map(|backend| backend.usage().to_string())
+                .unwrap_or_default()
+        };
         let scored = pipeline.score(&examples, &|progress| bars.show(progress, usage()));
         bars.finish();
-        let finished = || backend.as_ref().map_or(Ok(()), |backend| backend.finished(&options.services));
+        let finished = || {
+            backend
+                .as_ref()
+                .map_or(Ok(()), |backend| backend.finished(&options.services))
+        };
         finished()?;
         let Some(to_fit) = to_fit.as_ref().filter(|_| config.adjust) else {
             return Ok(out_of_fold(&pipeline, &config, &scored?, options.folds)?);
@@ -87,14 +119,23 @@ fn run(options: &Options) -> Outcome {
     let figures = Figures::new(&cloned, &catalog, &examples, config.n);
     let table = steps(&cloned, &catalog, &examples, config.n);
     println!("\n{}\n", figures.table(&table).print());
-    let added = table.windows(2).map(|pair| (pair[1].name.clone(), &pair[0], &pair[1]));
+    let added = table
+        .windows(2)
+        .map(|pair| (pair[1].name.clone(), &pair[0], &pair[1]));
     let whole = [("all steps".to_string(), &table[0], &table[3])];
-    println!("{}\n", figures.differences("adds", added.chain(whole)).print());
+    println!(
+        "{}\n",
+        figures.differences("adds", added.chain(whole)).print()
+    );
     let fitted = match &to_fit {
         Some(to_fit) => format!("to {} others", to_fit.len()),
         None => format!("out of fold ({} folds of dialogs)", options.folds),
     };
-    println!("{} conversations, {} without an answer; Adjust fitted {fitted}", examples.len(), cloned.failures.len());
+    println!(
+        "{} conversations, {} without an answer; Adjust fitted {fitted}",
+        examples.len(),
+        cloned.failures.len()
+    );
     println!("95% intervals by resampling dialogs");
     if let Some(backend) = &backend {
         println!("{}", backend.usage());
@@ -102,21 +143,36 @@ fn run(options: &Options) -> Outcome {
     if options.steps_only {
         return Ok(());
     }
-    let last = |name: &str, steps: Vec<Step>| steps.into_iter().last().map(|step| Step { name: name.into(), ..step });
+    let last = |name: &str, steps: Vec<Step>| {
+        steps.into_iter().last().map(|step| Step {
+            name: name.into(),
+            ..step
+        })
+    };
     let mut variants: Vec<Step> = last("as configured", table).into_iter().collect();
     for (name, config) in configs(config) {
         match clone(config) {
             Ok(other) if figures.same_conversations(&other) => {
                 variants.extend(last(&name, steps(&other, &catalog, &examples, config.n)));
             }
-            Ok(other) => eprintln!("{name}: left out, as {} other conversations got no answer", other.failures.len()),
+            Ok(other) => eprintln!(
+                "{name}: left out, as {} other conversations got no answer",
+                other.failures.len()
+            ),
             Err(error) if error.is::<AdjustError>() => eprintln!("{name}: {error}"),
             Err(error) => return Err(error),
         }
     }
     println!("\n{}\n", figures.table(&variants).print());
-    let differences = variants[1..].iter().map(|variant| (variant.name.clone(), &variants[0], variant));
-    println!("{}", figures.differences("less as configured", differences).print());
+    let differences = variants[1..]
+        .iter()
+        .map(|variant| (variant.name.clone(), &variants[0], variant));
+    println!(
+        "{}",
+        figures
+            .differences("less as configured", differences)
+            .print()
+    );
     Ok(())
 }
 
@@ -141,8 +197,9 @@ fn out_of_fold(
         let finished = pipeline.finish(&part, Some(&fit.adjust));
         let mut rows = cloned.steps.iter_mut();
         for steps in finished.steps {
-            let row =
-                rows.find(|row| row.example == steps.example).expect("a part has the rows of the whole, in order");
+            let row = rows
+                .find(|row| row.example == steps.example)
+                .expect("a part has the rows of the whole, in order");
             *row = steps;
         }
     }
@@ -158,24 +215,56 @@ fn fold_of(dialog: &str, folds: usize) -> usize {
 /// One setting changed at a time: without a step, and smaller and larger weights and sizes.
 fn configs(full: PipelineConfig) -> Vec<(String, PipelineConfig)> {
     let mut found = vec![
-        ("no remap".to_string(), PipelineConfig { remap: false, ..full }),
-        ("no remap, no reflect".to_string(), PipelineConfig { remap: false, reflect: false, ..full }),
-        ("no reflect".to_string(), PipelineConfig { reflect: false, ..full }),
-        ("no adjust".to_string(), PipelineConfig { adjust: false, ..full }),
+        (
+            "no remap".to_string(),
+            PipelineConfig {
+                remap: false,
+                ..full
+            },
+        ),
+        (
+            "no remap, no reflect".to_string(),
+            PipelineConfig {
+                remap: false,
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no reflect".to_string(),
+            PipelineConfig {
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no adjust".to_string(),
+            PipelineConfig {
+                adjust: false,
+                ..full
+            },
+        ),
     ];
     for fuzzy in [None, Some(CONFIDENT)] {
-        let name =
-            fuzzy.map_or("only exact names".to_string(), |confidence| format!("names with confidence {confidence}"));
+        let name = fuzzy.map_or("only exact names".to_string(), |confidence| {
+            format!("names with confidence {confidence}")
+        });
         found.push((name, PipelineConfig { fuzzy, ..full }));
     }
     for lambda in [0.0, 0.5, 2.0] {
-        found.push((format!("lambda {lambda}"), PipelineConfig { lambda, ..full }));
+        found.push((
+            format!("lambda {lambda}"),
+            PipelineConfig { lambda, ..full },
+        ));
     }
     for gamma in [0.25, 1.0] {
         found.push((format!("gamma {gamma}"), PipelineConfig { gamma, ..full }));
     }
     for n_reflect in [20, 50, 200] {
-        found.push((format!("N_r {n_reflect}"), PipelineConfig { n_reflect, ..full }));
+        found.push((
+            format!("N_r {n_reflect}"),
+            PipelineConfig { n_reflect, ..full },
+        ));
     }
     for reg in [0.001, 0.1] {
         let mut config = full;
@@ -204,8 +293,14 @@ mod tests {
     fn variants_differ_from_the_configuration_and_each_other() {
         let variants = configs(PipelineConfig::default());
         for (place, (name, config)) in variants.iter().enumerate() {
-            assert!(*config != PipelineConfig::default() && config.check().is_ok(), "{name}");
-            assert!(variants[..place].iter().all(|(_, other)| other != config), "{name}");
+            assert!(
+                *config != PipelineConfig::default() && config.check().is_ok(),
+                "{name}"
+            );
+            assert!(
+                variants[..place].iter().all(|(_, other)| other != config),
+                "{name}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Evaluates a policy, and baselines beside it: lists by greedy decoding or sampled, seen items removed, exact match.
+//! Evaluates a policy, and baselines beside it: lists by greedy decoding or sampled, seen items
+//! removed, exact match.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -22,11 +23,12 @@ use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
 /// Evaluates a policy on conversations.
 #[derive(Parser)]
 struct Options {
-    /// A model's folder; may be given often, and the first is compared with all else. Without one only the baselines are
-    /// evaluated.
+    /// A model's folder; may be given often, and the first is compared with all else. Without one
+    /// only the baselines are evaluated.
     #[arg(long)]
     model: Vec<PathBuf>,
-    /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
+    /// Let the list be whatever the policy writes. Without it only different unseen catalog items
+    /// can be written.
     #[arg(long)]
     free: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
@@ -35,11 +37,12 @@ struct Options {
     /// Conversations with ground truth, JSON lines.
     #[arg(long)]
     conversations: PathBuf,
-    /// Training conversations: adds the baselines popularity, BM25 and co-occurrence, and what the informed
-    /// scripted teacher ranks by.
+    /// Training conversations: adds the baselines popularity, BM25 and co-occurrence, and what the
+    /// informed scripted teacher ranks by.
     #[arg(long)]
     train: Option<PathBuf>,
-    /// Writes the first model's lists as a TREC run; document `r<n>` is item n of the catalog, from 0.
+    /// Writes the first model's lists as a TREC run; document `r<n>` is item n of the catalog,
+    /// from 0.
     #[arg(long, requires = "model")]
     run: Option<PathBuf>,
     /// 0 is greedy decoding; 1 samples from the policy as it is.
@@ -68,13 +71,22 @@ fn run(options: &Options) -> Outcome {
         let (found, n) = policy(options, folder, &catalog, &examples)?;
         if systems.is_empty() {
             n_ranks = n;
-            options.run.as_deref().map_or(Ok(()), |path| write_run(path, &examples, &found))?;
+            options
+                .run
+                .as_deref()
+                .map_or(Ok(()), |path| write_run(path, &examples, &found))?;
         } else if n != n_ranks {
-            return Err(
-                format!("{}: lists of {n} items; those of the first model have {n_ranks}", folder.display()).into()
-            );
+            return Err(format!(
+                "{}: lists of {n} items; those of the first model have {n_ranks}",
+                folder.display()
+            )
+            .into());
         }
-        let judged = found.samples.into_iter().map(|sample| sample.judged).collect();
+        let judged = found
+            .samples
+            .into_iter()
+            .map(|sample| sample.judged)
+            .collect();
         systems.push((folder.display().to_string(), judged));
     }
     if let Some(train) = &options.train {
@@ -88,7 +100,10 @@ fn run(options: &Options) -> Outcome {
             ("informed teacher", &scorers.informed()),
         ];
         for (name, scorer) in baselines {
-            let judged = examples.iter().map(|example| baseline(&catalog, scorer, example, n_ranks)).collect();
+            let judged = examples
+                .iter()
+                .map(|example| baseline(&catalog, scorer, example, n_ranks))
+                .collect();
             systems.push((name.to_string(), judged));
         }
     }
@@ -96,18 +111,33 @@ fn run(options: &Options) -> Outcome {
         return Err("nothing to evaluate: give --model, --train or both".into());
     };
     let measures = measures(n_ranks);
-    let heading = |corner: &str| std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string));
+    let heading = |corner: &str| {
+        std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
+    };
     let mut table = show::Table::new(heading(""));
-    systems.iter().for_each(|(name, judged)| table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs))));
+    systems.iter().for_each(|(name, judged)| {
+        table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs)))
+    });
     println!("{}", table.print());
-    println!("{} samples of {} dialogs; 95% intervals by resampling dialogs\n", examples.len(), distinct(&dialogs));
+    println!(
+        "{} samples of {} dialogs; 95% intervals by resampling dialogs\n",
+        examples.len(),
+        distinct(&dialogs)
+    );
     if !options.model.is_empty() && !others.is_empty() {
         let mut table = show::Table::new(heading("first model less"));
         others.iter().for_each(|(name, judged)| {
-            table.row(name, measures.iter().map(|m| difference(*m, &first.1, judged, &dialogs)));
+            table.row(
+                name,
+                measures
+                    .iter()
+                    .map(|m| difference(*m, &first.1, judged, &dialogs)),
+            );
         });
         println!("{}", table.print());
-        println!("p: paired permutation test over dialogs, not corrected for the number of comparisons");
+        println!(
+            "p: paired permutation test over dialogs, not corrected for the number of comparisons"
+        );
     }
     Ok(())
 }
@@ -122,11 +152,28 @@ fn policy(
     let (policy, language) = model_folder::load(folder, &device()?)?;
     let task = language.task(catalog.clone(), options.free)?;
     let samples = samples(&task, examples, &options.conversations)?;
-    let sampling = Sampling { temperature: options.temperature, ..Sampling::default() };
-    sampling.check().map_err(|e| format!("--temperature: {e}"))?;
-    let decoding = Decoding { sampling, max_rows: options.rows, seed: options.seed, ..language.format.greedy() };
+    let sampling = Sampling {
+        temperature: options.temperature,
+        ..Sampling::default()
+    };
+    sampling
+        .check()
+        .map_err(|e| format!("--temperature: {e}"))?;
+    let decoding = Decoding {
+        sampling,
+        max_rows: options.rows,
+        seed: options.seed,
+        ..language.format.greedy()
+    };
     let found = evaluate(&policy.valid(), &task, &samples, &decoding);
-    let ListHealth { valid_lines, in_catalog, duplicates, seen, length, ended } = found.health;
+    let ListHealth {
+        valid_lines,
+        in_catalog,
+        duplicates,
+        seen,
+        length,
+        ended,
+    } = found.health;
     println!(
         "{}: valid lines {valid_lines:.4}, in catalog {in_catalog:.4}, duplicates {duplicates:.4}, seen {seen:.4}, \
          items a list {length:.2}, ended {ended:.4}",
@@ -135,30 +182,66 @@ fn policy(
     Ok((found, language.format.n_ranks))
 }
 
-fn baseline(catalog: &Catalog, scorer: &dyn Scorer, example: &Example, n_ranks: usize) -> JudgedList {
+fn baseline(
+    catalog: &Catalog,
+    scorer: &dyn Scorer,
+    example: &Example,
+    n_ranks: usize,
+) -> JudgedList {
     let scores = scorer.scores(example);
-    let ranking: Vec<ItemId> = top_k(&scores, n_ranks + example.seen.len()).into_iter().map(|(id, _)| id).collect();
+    let ranking: Vec<ItemId> = top_k(&scores, n_ranks + example.seen.len())
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
     judge(catalog, example, &ranking, n_ranks)
 }
 
 fn measures(n_ranks: usize) -> Vec<Measure> {
-    let cuts: Vec<usize> = [5, 10, 15, 20].into_iter().filter(|k| *k < n_ranks).chain([n_ranks]).collect();
-    cuts.iter().map(|k| Measure::Recall(*k)).chain(cuts.iter().map(|k| Measure::Ndcg(*k))).collect()
+    let cuts: Vec<usize> = [5, 10, 15, 20]
+        .into_iter()
+        .filter(|k| *k < n_ranks)
+        .chain([n_ranks])
+        .collect();
+    cuts.iter()
+        .map(|k| Measure::Recall(*k))
+        .chain(cuts.iter().map(|k| Measure::Ndcg(*k)))
+        .collect()
 }
 
 fn cell(measure: Measure, judged: &[JudgedList], dialogs: &[&str]) -> String {
     let values: Vec<f64> = judged.iter().map(|list| measure.of(list)).collect();
     match cluster_bootstrap(&values, dialogs, 1, 2000) {
-        Ok(interval) => format!("{:.4} ±{:.4}", interval.mean, (interval.high - interval.low) / 2.0),
+        Ok(interval) => format!(
+            "{:.4} ±{:.4}",
+            interval.mean,
+            (interval.high - interval.low) / 2.0
+        ),
         Err(_) => format!("{:.4}", mean(measure, judged)),
     }
 }
 
-fn difference(measure: Measure, ours: &[JudgedList], theirs: &[JudgedList], dialogs: &[&str]) -> String {
-    let values = |judged: &[JudgedList]| judged.iter().map(|list| measure.of(list)).collect::<Vec<f64>>();
+fn difference(
+    measure: Measure,
+    ours: &[JudgedList],
+    theirs: &[JudgedList],
+    dialogs: &[&str],
+) -> String {
+    let values = |judged: &[JudgedList]| {
+        judged
+            .iter()
+            .map(|list| measure.of(list))
+            .collect::<Vec<f64>>()
+    };
     match paired_test(&values(ours), &values(theirs), dialogs, 1, 2000) {
-        Ok(PairedTest { difference: d, p_value }) => {
-            let p = if p_value < 0.001 { "p < .001".to_string() } else { format!("p {p_value:.3}") };
+        Ok(PairedTest {
+            difference: d,
+            p_value,
+        }) => {
+            let p = if p_value < 0.001 {
+                "p < .001".to_string()
+            } else {
+                format!("p {p_value:.3}")
+            };
             format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
         }
         Err(_) => format!("{:+.4}", mean(measure, ours) - mean(measure, theirs)),
@@ -166,7 +249,10 @@ fn difference(measure: Measure, ours: &[JudgedList], theirs: &[JudgedList], dial
 }
 
 fn distinct(dialogs: &[&str]) -> usize {
-    dialogs.iter().collect::<std::collections::HashSet<_>>().len()
+    dialogs
+        .iter()
+        .collect::<std::collections::HashSet<_>>()
+        .len()
 }
 
 fn write_run(path: &Path, examples: &[Example], found: &Evaluation) -> Outcome {

@@ -17,17 +17,19 @@ struct Options {
     /// The model's folder.
     #[arg(long)]
     model: PathBuf,
-    /// Let the list be whatever the policy writes. Without it only different unseen catalog items can be written.
+    /// Let the list be whatever the policy writes. Without it only different unseen catalog items
+    /// can be written.
     #[arg(long)]
     free: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
-    /// A file with one conversation: a line per turn, the user's first, then by turns. `-` is standard input.
+    /// A file with one conversation: a line per turn, the user's first, then by turns. `-` is
+    /// standard input.
     #[arg(long, conflicts_with = "turns")]
     file: Option<PathBuf>,
-    /// An item already seen, as `Heat (1995)`; may be given often. Items whose name stands in the conversation just so are
-    /// found anyway.
+    /// An item already seen, as `Heat (1995)`; may be given often. Items whose name stands in the
+    /// conversation just so are found anyway.
     #[arg(long)]
     seen: Vec<String>,
     /// The turns, the user's first, then by turns.
@@ -44,24 +46,42 @@ fn run(options: &Options) -> Outcome {
     let catalog = read_catalog(&options.catalog)?;
     let mut seen: Vec<Item> = named(&catalog, &turns);
     for name in &options.seen {
-        let item = catalog.iter().map(|(_, item)| item.item()).find(|item| item.to_string() == *name);
-        let item =
-            item.ok_or(format!("--seen \"{name}\" is not in the catalog; write it as there, as in `Heat (1995)`"))?;
+        let item = catalog
+            .iter()
+            .map(|(_, item)| item.item())
+            .find(|item| item.to_string() == *name);
+        let item = item.ok_or(format!(
+            "--seen \"{name}\" is not in the catalog; write it as there, as in `Heat (1995)`"
+        ))?;
         if !seen.contains(&item) {
             seen.push(item);
         }
     }
-    let example = Example { id: "typed-1".into(), dialog: turns, seen, groundtruth: vec![] };
+    let example = Example {
+        id: "typed-1".into(),
+        dialog: turns,
+        seen,
+        groundtruth: vec![],
+    };
     let task = language.task(catalog, options.free)?;
     let sample = task.sample(&example)?;
     let found = evaluate(&policy.valid(), &task, &[sample], &language.format.greedy());
-    let names = example.seen.iter().map(Item::to_string).collect::<Vec<_>>().join("; ");
+    let names = example
+        .seen
+        .iter()
+        .map(Item::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
     if !names.is_empty() {
         println!("seen: {names}\n");
     }
     let answer = &found.samples[0];
     if answer.list.is_empty() {
-        return Err(format!("the policy named no unseen item of the catalog; it wrote:\n{}", answer.answer.text).into());
+        return Err(format!(
+            "the policy named no unseen item of the catalog; it wrote:\n{}",
+            answer.answer.text
+        )
+        .into());
     }
     for (rank, id) in answer.list.iter().enumerate() {
         println!("{:>2}. {}", rank + 1, task.catalog()[*id].item());
@@ -71,7 +91,10 @@ fn run(options: &Options) -> Outcome {
 
 fn turns(options: &Options) -> Result<Vec<Turn>, Box<dyn std::error::Error>> {
     let lines: Vec<String> = match &options.file {
-        Some(path) if path.as_os_str() != "-" => files::read_text(path)?.lines().map(str::to_string).collect(),
+        Some(path) if path.as_os_str() != "-" => files::read_text(path)?
+            .lines()
+            .map(str::to_string)
+            .collect(),
         None if !options.turns.is_empty() => options.turns.clone(),
         None if std::io::stdin().is_terminal() => {
             eprintln!("Type the conversation, a line per turn, yours first; end with Ctrl-D.");
@@ -79,13 +102,24 @@ fn turns(options: &Options) -> Result<Vec<Turn>, Box<dyn std::error::Error>> {
         }
         _ => read_stdin()?,
     };
-    let lines: Vec<String> = lines.into_iter().filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = lines
+        .into_iter()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
     if lines.len().is_multiple_of(2) {
-        return Err(
-            format!("{} turns; expected an odd number: the first and the last are the user's", lines.len()).into()
-        );
+        return Err(format!(
+            "{} turns; expected an odd number: the first and the last are the user's",
+            lines.len()
+        )
+        .into());
     }
-    let turn = |(index, line): (usize, String)| if index % 2 == 0 { Turn::user(line) } else { Turn::assistant(line) };
+    let turn = |(index, line): (usize, String)| {
+        if index % 2 == 0 {
+            Turn::user(line)
+        } else {
+            Turn::assistant(line)
+        }
+    };
     Ok(lines.into_iter().enumerate().map(turn).collect())
 }
 

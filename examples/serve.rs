@@ -13,10 +13,12 @@ struct Options {
     /// The model's folder.
     #[arg(long)]
     model: PathBuf,
-    /// Catalog: JSON lines, CSV, or a pickled list of titles and years. Without it there are only free completions.
+    /// Catalog: JSON lines, CSV, or a pickled list of titles and years. Without it there are only
+    /// free completions.
     #[arg(long)]
     catalog: Option<PathBuf>,
-    /// Let recommended lists be whatever the policy writes. Without it only different unseen catalog items can be written.
+    /// Let recommended lists be whatever the policy writes. Without it only different unseen
+    /// catalog items can be written.
     #[arg(long, requires = "catalog")]
     free: bool,
     /// Load new weights on request, from folders below this one. Without it none are loaded.
@@ -43,8 +45,18 @@ fn main() -> std::process::ExitCode {
 fn run(options: Options) -> Outcome {
     let device = device()?;
     let (policy, language) = model_folder::load(&options.model, &device)?;
-    let task = options.catalog.map(|path| language.task(read_catalog(&path)?, options.free)).transpose()?;
-    let folder = || options.model.file_name().unwrap_or(options.model.as_os_str()).to_string_lossy().into_owned();
+    let task = options
+        .catalog
+        .map(|path| language.task(read_catalog(&path)?, options.free))
+        .transpose()?;
+    let folder = || {
+        options
+            .model
+            .file_name()
+            .unwrap_or(options.model.as_os_str())
+            .to_string_lossy()
+            .into_owned()
+    };
     let served = Served {
         name: options.name.unwrap_or_else(folder),
         end_token: language.end()?,

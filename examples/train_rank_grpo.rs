@@ -1,4 +1,5 @@
-//! Reinforcement learning of a policy from conversations and what was right in them: Rank-GRPO, GRPO or GSPO.
+//! Reinforcement learning of a policy from conversations and what was right in them: Rank-GRPO,
+//! GRPO or GSPO.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -12,7 +13,9 @@ use convrec_examples::model_folder::{Language, Prompts};
 use convrec_examples::settings::{set, set_some};
 use convrec_examples::training::{Look, Settings, TrainingOptions, read_samples, train};
 use convrec_examples::{Outcome, device::devices, exit, model_folder};
-use convrec_train::{Gain, Local, Reward, RlConfig, RlJob, Sampler, Stop, Unsafe, Validation, train_rank_grpo};
+use convrec_train::{
+    Gain, Local, Reward, RlConfig, RlJob, Sampler, Stop, Unsafe, Validation, train_rank_grpo,
+};
 use rank_grpo::{LengthShaping, LossConfig};
 
 /// Trains a policy by reinforcement learning.
@@ -26,13 +29,15 @@ struct Options {
     /// Training conversations, JSON lines.
     #[arg(long)]
     conversations: Option<PathBuf>,
-    /// Items that should not be recommended, in a format of catalogs; `[gains]` of the config file gives `safety` a weight.
+    /// Items that should not be recommended, in a format of catalogs; `[gains]` of the config file
+    /// gives `safety` a weight.
     #[arg(long)]
     unsafe_items: Option<PathBuf>,
     /// Servers that sample in place of this process, TOML (docs/rollouts.md).
     #[arg(long)]
     sampler: Option<PathBuf>,
-    /// The member of the family: what a config file that leaves `reward` and `loss` open starts from. [default: rank-grpo]
+    /// The member of the family: what a config file that leaves `reward` and `loss` open starts
+    /// from. [default: rank-grpo]
     #[arg(long, value_enum)]
     algorithm: Option<Algorithm>,
     /// P, prompts a batch.
@@ -67,7 +72,14 @@ fn run(options: &Options) -> Outcome {
     let training = &options.training;
     let mut settings = training.settings(
         |given, _| given.rest(defaults(options.algorithm.unwrap_or(Algorithm::RankGrpo))),
-        |c| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora),
+        |c| {
+            (
+                &mut c.steps,
+                &mut c.optimizer.learning_rate,
+                &mut c.seed,
+                &mut c.lora,
+            )
+        },
     )?;
     set_some(&mut settings.files.model, &options.model);
     set_some(&mut settings.files.conversations, &options.conversations);
@@ -79,7 +91,10 @@ fn run(options: &Options) -> Outcome {
     }
     settings.refuse(&[("demonstrations", &settings.files.demonstrations)])?;
     if training.dry_run && settings.files.sampler.is_some() {
-        return Err("--dry-run with servers that sample would load weights into them: leave out either".into());
+        return Err(
+            "--dry-run with servers that sample would load weights into them: leave out either"
+                .into(),
+        );
     }
     let config = &mut settings.training;
     set(&mut config.prompts_per_step, options.prompts_per_step);
@@ -87,7 +102,10 @@ fn run(options: &Options) -> Outcome {
     set(&mut config.updates_per_batch, options.updates_per_batch);
     if let Some(beta) = options.beta {
         let paper = LossConfig::paper().kl.expect("the paper has a KL penalty");
-        config.loss.kl = Some(rank_grpo::Kl { beta, ..config.loss.kl.clone().unwrap_or(paper) });
+        config.loss.kl = Some(rank_grpo::Kl {
+            beta,
+            ..config.loss.kl.clone().unwrap_or(paper)
+        });
     }
     let model = settings.file("model", &settings.files.model)?.to_path_buf();
     let language = Language::load(&model)?;
@@ -95,11 +113,21 @@ fn run(options: &Options) -> Outcome {
     let max_new_tokens = open(false, &["max_new_tokens"]).then_some(language.format.max_new_tokens);
     let pretrained = matches!(language.format.prompts, Prompts::Chat(_));
     // A pretrained model: the paper's, or what suits an adapter.
-    let usual = if settings.training.lora.is_some() { 1e-5 } else { 1e-6 };
-    let is_open = open(training.learning_rate.is_some(), &["optimizer", "learning_rate"]);
+    let usual = if settings.training.lora.is_some() {
+        1e-5
+    } else {
+        1e-6
+    };
+    let is_open = open(
+        training.learning_rate.is_some(),
+        &["optimizer", "learning_rate"],
+    );
     let learning_rate = (pretrained && is_open).then_some(usual);
     set(&mut settings.training.max_new_tokens, max_new_tokens);
-    set(&mut settings.training.optimizer.learning_rate, learning_rate);
+    set(
+        &mut settings.training.optimizer.learning_rate,
+        learning_rate,
+    );
     settings.training.check()?;
     check_gains(&settings)?;
     settings.training = settings.training.printable();
@@ -121,28 +149,56 @@ fn run(options: &Options) -> Outcome {
     let samples = read_samples(&task, conversations_file)?;
     let validation = settings.validation(&task)?;
 
-    let mut inputs =
-        model_folder::hashes(&[("the catalog", catalog_file), ("the conversations file", conversations_file)])?;
+    let mut inputs = model_folder::hashes(&[
+        ("the catalog", catalog_file),
+        ("the conversations file", conversations_file),
+    ])?;
     if let Some(path) = &files.unsafe_items {
         inputs.extend(model_folder::hashes(&[("the unsafe items", path)])?);
     }
-    inputs.insert("the model's weights".into(), model_folder::weights_hash(&model)?);
+    inputs.insert(
+        "the model's weights".into(),
+        model_folder::weights_hash(&model)?,
+    );
     inputs.extend(language.hashes()?);
     inputs.extend(settings.validation_hash()?);
     let facts = [
         ("parameters", policy.num_params().to_string()),
         ("samples", samples.len().to_string()),
-        ("completions a step", (config.prompts_per_step * config.group_size).to_string()),
+        (
+            "completions a step",
+            (config.prompts_per_step * config.group_size).to_string(),
+        ),
     ];
-    let validation = Validation { task: &task, samples: &validation, decoding: language.format.greedy() };
+    let validation = Validation {
+        task: &task,
+        samples: &validation,
+        decoding: language.format.greedy(),
+    };
     let stop = Stop::default();
     let mut sampler: Box<dyn Sampler> = match &files.sampler {
-        Some(path) => Box::new(HttpSampler::new(SamplerSettings::read(path)?, &task, &stop.flag())?),
-        None => Box::new(Local { devices: devices[1..].to_vec() }),
+        Some(path) => Box::new(HttpSampler::new(
+            SamplerSettings::read(path)?,
+            &task,
+            &stop.flag(),
+        )?),
+        None => Box::new(Local {
+            devices: devices[1..].to_vec(),
+        }),
     };
-    let job =
-        RlJob { task: &task, samples: &samples, validation, gains, sampler: sampler.as_mut(), devices: &devices[1..] };
-    let look = Look { name: "RL", fields: &["reward", "kl", "entropy", "signal"], steps: config.steps };
+    let job = RlJob {
+        task: &task,
+        samples: &samples,
+        validation,
+        gains,
+        sampler: sampler.as_mut(),
+        devices: &devices[1..],
+    };
+    let look = Look {
+        name: "RL",
+        fields: &["reward", "kl", "entropy", "signal"],
+        steps: config.steps,
+    };
     let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
         train_rank_grpo(policy, job, config, run, inputs, observer)
     })?;
@@ -158,10 +214,16 @@ fn check_gains(settings: &Settings<RlConfig>) -> Result<(), String> {
         match name.as_str() {
             "relevance" | "novelty" | "popularity" | "diversity" => {}
             "safety" if settings.files.unsafe_items.is_some() => {}
-            "safety" => return Err("config, field `gains.safety`: expected --unsafe-items FILE with it".into()),
+            "safety" => {
+                return Err(
+                    "config, field `gains.safety`: expected --unsafe-items FILE with it".into(),
+                );
+            }
             _ => {
                 let known = "relevance, novelty, popularity, diversity, safety";
-                return Err(format!("config, field `gains.{name}`: nothing rewards this; expected some of {known}"));
+                return Err(format!(
+                    "config, field `gains.{name}`: nothing rewards this; expected some of {known}"
+                ));
             }
         }
     }
@@ -169,24 +231,44 @@ fn check_gains(settings: &Settings<RlConfig>) -> Result<(), String> {
 }
 
 /// The gain `safety`, where there is a list of unsafe items.
-fn safety(settings: &Settings<RlConfig>, catalog: &Catalog) -> Result<Vec<Box<dyn Gain>>, Box<dyn Error>> {
-    let Some(path) = &settings.files.unsafe_items else { return Ok(vec![]) };
+fn safety(
+    settings: &Settings<RlConfig>,
+    catalog: &Catalog,
+) -> Result<Vec<Box<dyn Gain>>, Box<dyn Error>> {
+    let Some(path) = &settings.files.unsafe_items else {
+        return Ok(vec![]);
+    };
     if !settings.training.gains.contains_key("safety") {
         return Err(
             "there are unsafe items, but nothing rewards their absence: set `safety = 1.0` under `[gains]`".into()
         );
     }
     let listed = read_catalog(path)?;
-    let missing = listed.iter().find(|(_, item)| catalog.find(&item.item()).is_none());
+    let missing = listed
+        .iter()
+        .find(|(_, item)| catalog.find(&item.item()).is_none());
     if let Some((_, item)) = missing {
-        return Err(format!("{}: \"{}\" is not in the catalog", path.display(), item.item()).into());
+        return Err(format!(
+            "{}: \"{}\" is not in the catalog",
+            path.display(),
+            item.item()
+        )
+        .into());
     }
-    let ids = listed.iter().filter_map(|(_, item)| catalog.find(&item.item())).collect();
+    let ids = listed
+        .iter()
+        .filter_map(|(_, item)| catalog.find(&item.item()))
+        .collect();
     Ok(vec![Box::new(Unsafe(ids))])
 }
 
 fn defaults(algorithm: Algorithm) -> RlConfig {
-    let list = |loss| RlConfig { loss, reward: Reward::Dcg, shaping: LengthShaping::OFF, ..RlConfig::default() };
+    let list = |loss| RlConfig {
+        loss,
+        reward: Reward::Dcg,
+        shaping: LengthShaping::OFF,
+        ..RlConfig::default()
+    };
     match algorithm {
         Algorithm::RankGrpo => RlConfig::default(),
         Algorithm::Grpo => list(LossConfig::grpo()),

@@ -1,5 +1,5 @@
-//! Supervised fine-tuning on demonstrations: of a chat model, or of a small decoder from scratch, with a tokenizer trained
-//! on the corpus.
+//! Supervised fine-tuning on demonstrations: of a chat model, or of a small decoder from scratch,
+//! with a tokenizer trained on the corpus.
 
 use std::path::PathBuf;
 
@@ -25,12 +25,12 @@ struct Options {
     /// Demonstrations, JSON lines.
     #[arg(long)]
     demonstrations: Option<PathBuf>,
-    /// Learn the distribution over what a constrained list lets be written: every demonstration must be a list of so many
-    /// different unseen items of the catalog.
+    /// Learn the distribution over what a constrained list lets be written: every demonstration
+    /// must be a list of so many different unseen items of the catalog.
     #[arg(long, conflicts_with = "free")]
     constrained: bool,
-    /// A model's folder to go on from: as this program leaves it, or a chat model's as it is published. Without it a decoder
-    /// of the shape below is trained from nothing.
+    /// A model's folder to go on from: as this program leaves it, or a chat model's as it is
+    /// published. Without it a decoder of the shape below is trained from nothing.
     #[arg(long)]
     model: Option<PathBuf>,
     #[command(flatten)]
@@ -53,13 +53,34 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let training = &options.training;
     let mut settings = training.settings(
-        |given, files| read(given, options.model.as_ref().or(files.model.as_ref()).is_some()),
-        |Sft { config: c, .. }| (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora),
+        |given, files| {
+            read(
+                given,
+                options.model.as_ref().or(files.model.as_ref()).is_some(),
+            )
+        },
+        |Sft { config: c, .. }| {
+            (
+                &mut c.steps,
+                &mut c.optimizer.learning_rate,
+                &mut c.seed,
+                &mut c.lora,
+            )
+        },
     )?;
     set_some(&mut settings.files.demonstrations, &options.demonstrations);
     set_some(&mut settings.files.model, &options.model);
-    let Files { conversations, unsafe_items, sampler, .. } = &settings.files;
-    settings.refuse(&[("conversations", conversations), ("unsafe_items", unsafe_items), ("sampler", sampler)])?;
+    let Files {
+        conversations,
+        unsafe_items,
+        sampler,
+        ..
+    } = &settings.files;
+    settings.refuse(&[
+        ("conversations", conversations),
+        ("unsafe_items", unsafe_items),
+        ("sampler", sampler),
+    ])?;
     let Sft { config, decoder } = &mut settings.training;
     config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
@@ -89,7 +110,11 @@ fn run(options: &Options) -> Outcome {
 
     let catalog = read_catalog(catalog_file)?;
     let mut demonstrations = read_demonstrations(demonstrations_file)?;
-    let n_ranks = demonstrations.iter().map(|demonstration| demonstration.list.len()).max().unwrap_or(1);
+    let n_ranks = demonstrations
+        .iter()
+        .map(|demonstration| demonstration.list.len())
+        .max()
+        .unwrap_or(1);
     if config.constrained {
         keep_full(&mut demonstrations, n_ranks);
     }
@@ -97,14 +122,28 @@ fn run(options: &Options) -> Outcome {
     let device = devices[0].clone().autodiff();
     let (start, mut language) = match decoder {
         None => {
-            let (policy, language) = model_folder::load(settings.file("model", &files.model)?, &device)?;
+            let (policy, language) =
+                model_folder::load(settings.file("model", &files.model)?, &device)?;
             (Ok(policy), language)
         }
         Some(decoder) => {
             let tokenizer = decoder.tokenizer(&catalog, &demonstrations)?;
-            let format = PromptFormat { max_dialog_tokens: decoder.dialog_tokens, ..PromptFormat::default() };
+            let format = PromptFormat {
+                max_dialog_tokens: decoder.dialog_tokens,
+                ..PromptFormat::default()
+            };
             let prompts = Prompts::Marked(format);
-            (Err(decoder), Language::small(tokenizer, TaskFormat { prompts, n_ranks: 1, max_new_tokens: 1 }))
+            (
+                Err(decoder),
+                Language::small(
+                    tokenizer,
+                    TaskFormat {
+                        prompts,
+                        n_ranks: 1,
+                        max_new_tokens: 1,
+                    },
+                ),
+            )
         }
     };
     if catalog.iter().any(|(_, item)| item.year.is_none()) {
@@ -112,8 +151,16 @@ fn run(options: &Options) -> Outcome {
     }
     language.format.n_ranks = n_ranks;
     let task = language.task(catalog, files.free)?;
-    let pairs = demonstrations.iter().map(|d| task.pair(d)).collect::<Result<Vec<_>, _>>()?;
-    language.format.max_new_tokens = pairs.iter().map(|pair| pair.completion.len()).max().unwrap_or(1) + 16;
+    let pairs = demonstrations
+        .iter()
+        .map(|d| task.pair(d))
+        .collect::<Result<Vec<_>, _>>()?;
+    language.format.max_new_tokens = pairs
+        .iter()
+        .map(|pair| pair.completion.len())
+        .max()
+        .unwrap_or(1)
+        + 16;
     let samples = settings.validation(&task)?;
 
     let policy = match start {
@@ -121,27 +168,66 @@ fn run(options: &Options) -> Outcome {
         // Its tokenizer is the task's.
         Err(decoder) => decoder.policy(&task, &demonstrations, config.seed, &device)?,
     };
-    let mut inputs =
-        model_folder::hashes(&[("the catalog", catalog_file), ("the demonstrations file", demonstrations_file)])?;
+    let mut inputs = model_folder::hashes(&[
+        ("the catalog", catalog_file),
+        ("the demonstrations file", demonstrations_file),
+    ])?;
     // What else a checkpoint depends on: with other flags these are others.
-    inputs.insert("the policy's shape".into(), sha256(policy.config().to_hugging_face().as_bytes()));
+    inputs.insert(
+        "the policy's shape".into(),
+        sha256(policy.config().to_hugging_face().as_bytes()),
+    );
     inputs.extend(language.hashes()?);
     inputs.extend(settings.validation_hash()?);
-    inputs.insert("the kind of lists".into(), format!("{n_ranks} items, constrained: {}", task.is_constrained()));
-    inputs.insert("item vectors".into(), decoder.as_ref().is_some_and(|decoder| decoder.item_vectors).to_string());
+    inputs.insert(
+        "the kind of lists".into(),
+        format!("{n_ranks} items, constrained: {}", task.is_constrained()),
+    );
+    inputs.insert(
+        "item vectors".into(),
+        decoder
+            .as_ref()
+            .is_some_and(|decoder| decoder.item_vectors)
+            .to_string(),
+    );
     if let Some(folder) = &files.model {
-        inputs.insert("the model's weights".into(), model_folder::weights_hash(folder)?);
+        inputs.insert(
+            "the model's weights".into(),
+            model_folder::weights_hash(folder)?,
+        );
     }
     let facts = [
         ("parameters", policy.num_params().to_string()),
         ("demonstrations", pairs.len().to_string()),
-        ("tokens in the vocabulary", language.tokenizer.vocab_size().to_string()),
+        (
+            "tokens in the vocabulary",
+            language.tokenizer.vocab_size().to_string(),
+        ),
     ];
-    println!("{}", facts.each_ref().map(|(name, value)| format!("{value} {name}")).join(", "));
-    let validation = Validation { task: &task, samples: &samples, decoding: language.format.greedy() };
-    let job = SftJob { task: &task, data: &pairs, validation, devices: &devices[1..] };
+    println!(
+        "{}",
+        facts
+            .each_ref()
+            .map(|(name, value)| format!("{value} {name}"))
+            .join(", ")
+    );
+    let validation = Validation {
+        task: &task,
+        samples: &samples,
+        decoding: language.format.greedy(),
+    };
+    let job = SftJob {
+        task: &task,
+        data: &pairs,
+        validation,
+        devices: &devices[1..],
+    };
     let stop = Stop::default();
-    let look = Look { name: "SFT", fields: &["loss", "grad_norm"], steps: config.steps };
+    let look = Look {
+        name: "SFT",
+        fields: &["loss", "grad_norm"],
+        steps: config.steps,
+    };
     let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
         train_sft(policy, job, config, run, inputs, observer)
     })?;
@@ -156,11 +242,17 @@ fn read(mut given: Given, pretrained: bool) -> Result<Sft, Box<dyn std::error::E
     let decoder = match pretrained {
         false => Some(given.part("decoder", Decoder::default())?),
         true if given.has("decoder") => {
-            return Err("config, table `[decoder]`: expected none beside a model, which has its shape".into());
+            return Err(
+                "config, table `[decoder]`: expected none beside a model, which has its shape"
+                    .into(),
+            );
         }
         true => None,
     };
-    Ok(Sft { decoder, config: given.rest(defaults(pretrained))? })
+    Ok(Sft {
+        decoder,
+        config: given.rest(defaults(pretrained))?,
+    })
 }
 
 /// A constrained list has all of its items.
@@ -176,7 +268,8 @@ fn keep_full(demonstrations: &mut Vec<Demonstration>, n: usize) {
 /// A warm-up of a tenth of the steps, at most 50: nobody asked for another.
 const UNSET: usize = usize::MAX;
 
-/// What worked for a decoder of some millions of parameters, or what the paper has for a pretrained one.
+/// What worked for a decoder of some millions of parameters, or what the paper has for a pretrained
+/// one.
 fn defaults(pretrained: bool) -> SftConfig {
     let optimizer = OptimizerConfig {
         learning_rate: 2e-3,
@@ -195,5 +288,9 @@ fn defaults(pretrained: bool) -> SftConfig {
             ..OptimizerConfig::default()
         },
     };
-    SftConfig { steps: 3000, optimizer, ..SftConfig::default() }
+    SftConfig {
+        steps: 3000,
+        optimizer,
+        ..SftConfig::default()
+    }
 }

@@ -11,22 +11,37 @@ pub fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let items = |example: &Example| {
         let mut items = example.seen.clone();
-        items.extend(example.groundtruth.iter().filter(|item| !example.seen.contains(item)).cloned());
+        items.extend(
+            example
+                .groundtruth
+                .iter()
+                .filter(|item| !example.seen.contains(item))
+                .cloned(),
+        );
         items
     };
-    let rich: Vec<&Example> = examples.iter().filter(|example| items(example).len() > 1).collect();
+    let rich: Vec<&Example> = examples
+        .iter()
+        .filter(|example| items(example).len() > 1)
+        .collect();
     let draw = |index: usize| {
         let example = *rich.choose(&mut rng)?;
         let mut items = items(example);
         items.shuffle(&mut rng);
         let groundtruth = items.split_off(rng.random_range(1..=(items.len() - 1).min(4)));
         let id = format!("{}-items{index}", example.dialog_id());
-        Some(Example { id, dialog: vec![Turn::user("")], seen: items, groundtruth })
+        Some(Example {
+            id,
+            dialog: vec![Turn::user("")],
+            seen: items,
+            groundtruth,
+        })
     };
     (0..count).map_while(draw).collect()
 }
 
-/// For each item of the catalog a conversation without words in which it was seen. Nothing is right in it.
+/// For each item of the catalog a conversation without words in which it was seen. Nothing is right
+/// in it.
 pub fn every_item(catalog: &Catalog) -> impl Iterator<Item = Example> {
     catalog.iter().map(|(id, item)| Example {
         id: format!("item-{}", id.0),
@@ -39,5 +54,9 @@ pub fn every_item(catalog: &Catalog) -> impl Iterator<Item = Example> {
 /// The conversations in which items were seen, as if none were.
 pub fn forgetful(examples: &[Example]) -> impl Iterator<Item = Example> {
     let with_seen = examples.iter().filter(|example| !example.seen.is_empty());
-    with_seen.map(|example| Example { id: format!("{}-words", example.id), seen: vec![], ..example.clone() })
+    with_seen.map(|example| Example {
+        id: format!("{}-words", example.id),
+        seen: vec![],
+        ..example.clone()
+    })
 }

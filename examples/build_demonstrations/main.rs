@@ -1,7 +1,8 @@
-//! Makes demonstrations by Remap-Reflect-Adjust: conversations and a teacher's answers in, lists from the catalog out.
+//! Makes demonstrations by Remap-Reflect-Adjust: conversations and a teacher's answers in, lists
+//! from the catalog out.
 //!
-//! The teacher is a model on a server (`--llm`), a file of answers (`--answers`), or, where neither is given, scripted from
-//! the conversations (co-occurrence and BM25), errors included.
+//! The teacher is a model on a server (`--llm`), a file of answers (`--answers`), or, where neither
+//! is given, scripted from the conversations (co-occurrence and BM25), errors included.
 
 mod items;
 mod output;
@@ -25,7 +26,8 @@ struct Options {
     /// Training conversations: JSON lines, or a folder or file of Hugging Face's `datasets`.
     #[arg(long)]
     conversations: PathBuf,
-    /// Where the demonstrations go; beside them a manifest and a report. With --shard, the folder of the part.
+    /// Where the demonstrations go; beside them a manifest and a report. With --shard, the folder
+    /// of the part.
     #[arg(long)]
     out: PathBuf,
     /// Settings of the pipeline, TOML.
@@ -34,14 +36,15 @@ struct Options {
     /// Items in a list.
     #[arg(long)]
     n: Option<usize>,
-    /// Adds so many conversations without words, of one to four items of a training dialog, so that the policy sees
-    /// more of the catalog.
+    /// Adds so many conversations without words, of one to four items of a training dialog, so
+    /// that the policy sees more of the catalog.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["answers", "llm"])]
     item_conversations: usize,
     /// Adds a conversation without words for every item of the catalog, in which it was seen.
     #[arg(long, conflicts_with_all = ["answers", "llm"])]
     every_item: bool,
-    /// Adds every conversation in which items were seen once more as if none were, so that the policy learns what words say.
+    /// Adds every conversation in which items were seen once more as if none were, so that the
+    /// policy learns what words say.
     #[arg(long, conflicts_with_all = ["answers", "llm"])]
     forgetful: bool,
     /// Leaves Remap out: only items of the answer that are in the catalog are left.
@@ -53,8 +56,8 @@ struct Options {
     /// Leaves Adjust out.
     #[arg(long)]
     no_adjust: bool,
-    /// Asks about one part of the conversations only, as `2/8`, and writes it into the folder --out; --merge puts parts
-    /// together.
+    /// Asks about one part of the conversations only, as `2/8`, and writes it into the folder
+    /// --out; --merge puts parts together.
     #[arg(long)]
     shard: Option<Shard>,
     /// Folders of parts: nobody is asked, they are put together, adjusted and written.
@@ -74,8 +77,13 @@ fn run(options: &Options) -> Outcome {
         Some(_) => check_folder(&options.out)?,
         None => check_output(&options.out)?,
     }
-    let inputs = [&options.catalog, &options.conversations].into_iter().chain(&options.config);
-    check_apart(&options.out, inputs.chain(options.services.files()).map(PathBuf::as_path))?;
+    let inputs = [&options.catalog, &options.conversations]
+        .into_iter()
+        .chain(&options.config);
+    check_apart(
+        &options.out,
+        inputs.chain(options.services.files()).map(PathBuf::as_path),
+    )?;
     let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
     settings::set(&mut config.n, options.n);
     config.remap &= !options.no_remap;
@@ -87,20 +95,47 @@ fn run(options: &Options) -> Outcome {
     // Parts take the catalog as it is: else each machine would pay for the same descriptions.
     let whole = options.shard.is_none() && options.merge.is_empty();
     if options.services.describe && !whole {
-        eprintln!("the catalog is taken as it is: its own items are described by a run without --shard and --merge");
+        eprintln!(
+            "the catalog is taken as it is: its own items are described by a run without --shard and --merge"
+        );
     }
-    let catalog = if whole { options.services.described(backend.as_ref(), catalog)? } else { catalog };
+    let catalog = if whole {
+        options.services.described(backend.as_ref(), catalog)?
+    } else {
+        catalog
+    };
     let mut examples = read_conversations(&options.conversations)?;
     let scorers = Scorers::new(&catalog, &examples);
     let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
     chosen.keep_answered(&mut examples, &options.conversations)?;
-    let mut more = items::item_conversations(&examples, options.item_conversations, options.services.seed);
-    more.extend(options.every_item.then(|| items::every_item(&catalog)).into_iter().flatten());
-    more.extend(options.forgetful.then(|| items::forgetful(&examples)).into_iter().flatten());
+    let mut more =
+        items::item_conversations(&examples, options.item_conversations, options.services.seed);
+    more.extend(
+        options
+            .every_item
+            .then(|| items::every_item(&catalog))
+            .into_iter()
+            .flatten(),
+    );
+    more.extend(
+        options
+            .forgetful
+            .then(|| items::forgetful(&examples))
+            .into_iter()
+            .flatten(),
+    );
     examples.extend(more);
     let origin = output::origin(&config, &catalog, &examples, &chosen);
-    chosen.names.iter().for_each(|(role, name)| println!("{role}: {name}"));
-    let known = |example: &Example| example.groundtruth.iter().any(|item| catalog.find(item).is_some());
+    chosen
+        .names
+        .iter()
+        .for_each(|(role, name)| println!("{role}: {name}"));
+    let known = |example: &Example| {
+        example
+            .groundtruth
+            .iter()
+            .any(|item| catalog.find(item).is_some())
+    };
     if config.adjust && options.shard.is_none() && !examples.iter().any(known) {
         let from = options.conversations.display();
         return Err(format!(
@@ -111,7 +146,9 @@ fn run(options: &Options) -> Outcome {
     let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
 
     let scored = if options.merge.is_empty() {
-        let part = options.shard.map_or(0..examples.len(), |shard| shard.range(examples.len()));
+        let part = options
+            .shard
+            .map_or(0..examples.len(), |shard| shard.range(examples.len()));
         score(&pipeline, &examples[part], backend.as_ref(), options)?
     } else {
         let (scored, found) = Scored::merge(&options.merge)?;
@@ -122,18 +159,32 @@ fn run(options: &Options) -> Outcome {
     if let Some(shard) = options.shard {
         scored.write(&options.out, shard, &origin)?;
         usage.iter().for_each(|usage| println!("{usage}"));
-        println!("part {shard}, {} conversations, in {}", scored.examples().len(), options.out.display());
+        println!(
+            "part {shard}, {} conversations, in {}",
+            scored.examples().len(),
+            options.out.display()
+        );
         return output::complete(scored.failures(), "the same command asks for these again");
     }
     let bar = show::spinner("adjust");
     let cloned = pipeline.adjust(&scored, &|step| {
         let (norm, needed) = (step.gradient_norm, step.needed);
-        bar.set_message(format!("step {}, gradient {norm:.1e}, needed {needed:.1e}", step.iteration));
+        bar.set_message(format!(
+            "step {}, gradient {norm:.1e}, needed {needed:.1e}",
+            step.iteration
+        ));
         bar.tick();
     });
     bar.finish_and_clear();
-    output::Output { options, catalog: &catalog, origin: &origin, scored: &scored, cloned: &cloned?, usage }
-        .write(started.elapsed())
+    output::Output {
+        options,
+        catalog: &catalog,
+        origin: &origin,
+        scored: &scored,
+        cloned: &cloned?,
+        usage,
+    }
+    .write(started.elapsed())
 }
 
 /// Asks everybody.
@@ -144,7 +195,11 @@ fn score<'e>(
     options: &Options,
 ) -> Result<Scored<'e>, Box<dyn std::error::Error>> {
     let bars = show::Stages::default();
-    let usage = || backend.map(|backend| backend.usage().to_string()).unwrap_or_default();
+    let usage = || {
+        backend
+            .map(|backend| backend.usage().to_string())
+            .unwrap_or_default()
+    };
     let scored = pipeline.score(examples, &|progress| bars.show(progress, usage()));
     bars.finish();
     if let Some(backend) = backend {

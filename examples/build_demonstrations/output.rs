@@ -23,18 +23,34 @@ use super::Options;
 const SHOWN: usize = 5;
 
 /// What the demonstrations come from: the settings, hashes of what is read, and who is asked.
-pub fn origin(config: &PipelineConfig, catalog: &Catalog, examples: &[Example], chosen: &Chosen<'_>) -> Origin {
+pub fn origin(
+    config: &PipelineConfig,
+    catalog: &Catalog,
+    examples: &[Example],
+    chosen: &Chosen<'_>,
+) -> Origin {
     // A hash of hashes: rows need not be in memory twice.
     fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
         let row = |row: &T| sha256(&serde_json::to_vec(row).expect("plain data can be written"));
         sha256(rows.map(row).collect::<String>().as_bytes())
     }
     let mut inputs = BTreeMap::from([
-        ("catalog_sha256".to_string(), hash(catalog.iter().map(|(_, item)| item))),
+        (
+            "catalog_sha256".to_string(),
+            hash(catalog.iter().map(|(_, item)| item)),
+        ),
         ("conversations_sha256".to_string(), hash(examples.iter())),
     ]);
-    inputs.extend(chosen.names.iter().map(|(role, name)| (role.to_string(), name.clone())));
-    Origin { config: *config, inputs }
+    inputs.extend(
+        chosen
+            .names
+            .iter()
+            .map(|(role, name)| (role.to_string(), name.clone())),
+    );
+    Origin {
+        config: *config,
+        inputs,
+    }
 }
 
 /// Whether parts come from what is named now.
@@ -45,7 +61,10 @@ pub fn check_origin(found: &Origin, named: &Origin) -> Result<(), Box<dyn Error>
     for (name, value) in &named.inputs {
         if found.inputs.get(name) != Some(value) {
             let was = found.inputs.get(name).map_or("none", String::as_str);
-            return Err(format!("{name} of the parts is {was}, here it is {value}; give the same options").into());
+            return Err(format!(
+                "{name} of the parts is {was}, here it is {value}; give the same options"
+            )
+            .into());
         }
     }
     Ok(())
@@ -56,9 +75,14 @@ pub fn check_origin(found: &Origin, named: &Origin) -> Result<(), Box<dyn Error>
 /// # Errors
 /// [`Paused`], which says which did not, and what to do.
 pub fn complete(failures: &[Failure], again: &str) -> Outcome {
-    let Some(failure) = failures.first() else { return Ok(()) };
+    let Some(failure) = failures.first() else {
+        return Ok(());
+    };
     let n = failures.len();
-    Err(Paused(format!("{n} conversations got no answer and are left out; the first, {failure}\n{again}")).into())
+    Err(Paused(format!(
+        "{n} conversations got no answer and are left out; the first, {failure}\n{again}"
+    ))
+    .into())
 }
 
 /// A run that is done.
@@ -96,7 +120,9 @@ impl Output<'_> {
             seconds: took.as_secs_f64(),
         };
         let text = serde_json::to_string_pretty(&manifest)? + "\n";
-        write_atomic(self.beside("manifest.json"), |file| file.write_all(text.as_bytes()))?;
+        write_atomic(self.beside("manifest.json"), |file| {
+            file.write_all(text.as_bytes())
+        })?;
         if self.options.services.describe {
             let items: Vec<_> = self.catalog.iter().map(|(_, item)| item).collect();
             jsonl::write_file(self.beside("catalog.jsonl"), &items)?;
@@ -116,8 +142,19 @@ impl Output<'_> {
         let table = figures.table(&steps);
         self.report(&table, &steps)?;
         println!("{}", table.print());
-        println!("measured on the conversations that the steps learned from; 95% intervals by resampling dialogs");
-        let Counts { conversations, empty, named, named_in_catalog, candidates, unrated, demonstrations, .. } = counts;
+        println!(
+            "measured on the conversations that the steps learned from; 95% intervals by resampling dialogs"
+        );
+        let Counts {
+            conversations,
+            empty,
+            named,
+            named_in_catalog,
+            candidates,
+            unrated,
+            demonstrations,
+            ..
+        } = counts;
         println!(
             "{named} items named, {named_in_catalog} in the catalog, {} more by a likely guess; {empty} answers without \
              any; {unrated} of {candidates} candidates unrated",
@@ -126,14 +163,19 @@ impl Output<'_> {
         if let Some(usage) = &self.usage {
             println!("{usage}");
         }
-        println!("{demonstrations} demonstrations of {conversations} conversations in {}", out.display());
+        println!(
+            "{demonstrations} demonstrations of {conversations} conversations in {}",
+            out.display()
+        );
         let again = match self.options.merge.is_empty() {
             true => "the same command asks for these again",
             false => "score their parts again, and merge",
         };
         let without = conversations - counts.failed - demonstrations;
         if without > 0 {
-            eprintln!("{without} conversations have no list, as everything that might be listed was seen");
+            eprintln!(
+                "{without} conversations have no list, as everything that might be listed was seen"
+            );
         }
         if 2 * empty > conversations - counts.failed {
             eprintln!(
@@ -149,9 +191,15 @@ impl Output<'_> {
 
     fn report(&self, table: &show::Table, steps: &[Step]) -> Outcome {
         let counts = self.cloned.counts;
-        let subtitle = format!("{} demonstrations of {} conversations", counts.demonstrations, counts.conversations);
+        let subtitle = format!(
+            "{} demonstrations of {} conversations",
+            counts.demonstrations, counts.conversations
+        );
         let mut report = Report::new("Remap-Reflect-Adjust", &subtitle);
-        report.section("Steps", "The lists after each step, against what was right in the same conversations.");
+        report.section(
+            "Steps",
+            "The lists after each step, against what was right in the same conversations.",
+        );
         report.table(table);
         report.note(
             "95% intervals by resampling dialogs. popularity: mean share of conversations in which a named item is right; \
@@ -159,9 +207,18 @@ impl Output<'_> {
         );
         report.section("Where it comes from", "");
         let mut facts = show::Table::new(["", ""]);
-        self.origin.inputs.iter().for_each(|(name, value)| facts.row(name, [value.clone()]));
-        facts.row("conversations without an answer", [counts.failed.to_string()]);
-        facts.row("candidates without a rating", [format!("{} of {}", counts.unrated, counts.candidates)]);
+        self.origin
+            .inputs
+            .iter()
+            .for_each(|(name, value)| facts.row(name, [value.clone()]));
+        facts.row(
+            "conversations without an answer",
+            [counts.failed.to_string()],
+        );
+        facts.row(
+            "candidates without a rating",
+            [format!("{} of {}", counts.unrated, counts.candidates)],
+        );
         if let Some(usage) = &self.usage {
             facts.row("asked", [usage.to_string()]);
         }
@@ -180,17 +237,28 @@ impl Output<'_> {
             report.chat(&example.dialog);
             let right = |item: &Item| example.groundtruth.contains(item);
             let teacher = row.teacher.iter().map(|named| Marked {
-                text: format!("{}{}", named.item, if named.id.is_some() { "" } else { " (not in the catalog)" }),
+                text: format!(
+                    "{}{}",
+                    named.item,
+                    if named.id.is_some() {
+                        ""
+                    } else {
+                        " (not in the catalog)"
+                    }
+                ),
                 right: right(&named.item),
                 repeated: false,
             });
             let mut lists = vec![("teacher".to_string(), teacher.collect::<Vec<_>>())];
             for step in &steps[1..] {
-                let marked = step.lists[place].iter().map(|&id| self.catalog[id].item()).map(|item| Marked {
-                    right: right(&item),
-                    text: item.to_string(),
-                    repeated: false,
-                });
+                let marked = step.lists[place]
+                    .iter()
+                    .map(|&id| self.catalog[id].item())
+                    .map(|item| Marked {
+                        right: right(&item),
+                        text: item.to_string(),
+                        repeated: false,
+                    });
                 lists.push((step.name.clone(), marked.collect()));
             }
             report.lists(&lists);

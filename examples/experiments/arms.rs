@@ -13,7 +13,8 @@ use serde::Serialize;
 pub struct Arm {
     /// Its name in tables.
     pub name: String,
-    /// How the demonstrations were made that it learned to imitate; none, where it learned from no demonstrations.
+    /// How the demonstrations were made that it learned to imitate; none, where it learned from no
+    /// demonstrations.
     pub cloning: Option<PipelineConfig>,
     /// What it was rewarded for, if anything.
     pub rl: Option<Rl>,
@@ -44,38 +45,77 @@ pub struct Experiment {
 
 /// Without reinforcement learning.
 fn imitating(name: &str, cloning: PipelineConfig) -> Arm {
-    Arm { name: name.into(), cloning: Some(cloning), rl: None }
+    Arm {
+        name: name.into(),
+        cloning: Some(cloning),
+        rl: None,
+    }
 }
 
 /// Within the catalog, from the usual demonstrations.
 fn reinforced(name: &str, config: RlConfig) -> Arm {
-    let rl = Rl { config, free: false, segmentation: Segmentation::OneParse };
-    Arm { name: name.into(), cloning: Some(cloning()), rl: Some(rl) }
+    let rl = Rl {
+        config,
+        free: false,
+        segmentation: Segmentation::OneParse,
+    };
+    Arm {
+        name: name.into(),
+        cloning: Some(cloning()),
+        rl: Some(rl),
+    }
 }
 
 /// All members of the family, each with one update and with two of each batch.
 pub fn family(rl_steps: usize) -> Experiment {
-    let mut arms = vec![Arm { name: "untrained".into(), cloning: None, rl: None }, imitating("SFT", cloning())];
+    let mut arms = vec![
+        Arm {
+            name: "untrained".into(),
+            cloning: None,
+            rl: None,
+        },
+        imitating("SFT", cloning()),
+    ];
     for mu in [1, 2] {
-        let base = RlConfig { updates_per_batch: mu, ..rank_grpo(rl_steps, 0) };
-        let ranked = |reward| RlConfig { reward: Reward::Rank(reward), ..base.clone() };
+        let base = RlConfig {
+            updates_per_batch: mu,
+            ..rank_grpo(rl_steps, 0)
+        };
+        let ranked = |reward| RlConfig {
+            reward: Reward::Rank(reward),
+            ..base.clone()
+        };
         let list = |loss| list_level(&base, loss);
         // It wants advantages without standard deviation.
-        let dr_grpo = RlConfig { scale: Scale::None, ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS)) };
+        let dr_grpo = RlConfig {
+            scale: Scale::None,
+            ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
+        };
         let members = [
             ("GRPO", list(LossConfig::grpo())),
             ("GSPO", list(LossConfig::gspo())),
             ("Dr.GRPO", dr_grpo),
             ("DAPO", list(LossConfig::dapo())),
             ("Rank-GRPO log_decay", ranked(RankReward::LogDecay)),
-            ("Rank-GRPO exp_gamma(2)", ranked(RankReward::ExpGamma { gamma: 2.0 })),
+            (
+                "Rank-GRPO exp_gamma(2)",
+                ranked(RankReward::ExpGamma { gamma: 2.0 }),
+            ),
             ("Rank-GRPO exp_inf", ranked(RankReward::ExpInf)),
         ];
         let zero = reinforced(&named("R1-zero", mu), base.clone());
-        arms.push(Arm { cloning: None, ..zero });
+        arms.push(Arm {
+            cloning: None,
+            ..zero
+        });
         arms.extend(members.map(|(name, config)| reinforced(&named(name, mu), config)));
     }
-    Experiment { name: "family", title: "The family: from SFT, and without it", arms, against: "SFT" }
+    Experiment {
+        name: "family",
+        title: "The family: from SFT, and without it",
+        arms,
+        against: "SFT",
+    }
 }
 
 /// The name of an arm with `mu` updates of each batch.
@@ -88,15 +128,32 @@ pub const OURS: &str = "ours";
 /// The name of the arm of [`choices`] that trains on free lists.
 pub const FREE: &str = "unconstrained";
 
-/// This project's choices where it departs from the paper or its public code, one changed at a time.
+/// This project's choices where it departs from the paper or its public code, one changed at a
+/// time.
 pub fn choices(rl_steps: usize) -> Experiment {
     let base = rank_grpo(rl_steps, 0);
     let aggregation = LossConfig::authors().aggregation;
-    let token_mean = RlConfig { loss: LossConfig { aggregation, ..base.loss.clone() }, ..base.clone() };
-    let narrow_clip = RlConfig { loss: LossConfig::paper(), ..base.clone() };
-    let all_tokens = RlConfig { forced_tokens: ForcedTokens::Count, ..narrow_clip.clone() };
+    let token_mean = RlConfig {
+        loss: LossConfig {
+            aggregation,
+            ..base.loss.clone()
+        },
+        ..base.clone()
+    };
+    let narrow_clip = RlConfig {
+        loss: LossConfig::paper(),
+        ..base.clone()
+    };
+    let all_tokens = RlConfig {
+        forced_tokens: ForcedTokens::Count,
+        ..narrow_clip.clone()
+    };
     let free = |name: &str, segmentation| Arm {
-        rl: Some(Rl { config: base.clone(), free: true, segmentation }),
+        rl: Some(Rl {
+            config: base.clone(),
+            free: true,
+            segmentation,
+        }),
         ..reinforced(name, base.clone())
     };
     let arms = vec![
@@ -108,7 +165,12 @@ pub fn choices(rl_steps: usize) -> Experiment {
         free(FREE, Segmentation::OneParse),
         free("unconstrained, pairing by lines", Segmentation::Reference),
     ];
-    Experiment { name: "choices", title: "Choices, ours and the paper's", arms, against: OURS }
+    Experiment {
+        name: "choices",
+        title: "Choices, ours and the paper's",
+        arms,
+        against: OURS,
+    }
 }
 
 /// The name of the arm of [`cloning_steps`] with all steps.
@@ -119,9 +181,28 @@ pub fn cloning_steps(rl_steps: usize) -> Experiment {
     let full = cloning();
     let variants = [
         (ALL_STEPS, full),
-        ("no remap, no reflect", PipelineConfig { remap: false, reflect: false, ..full }),
-        ("no reflect", PipelineConfig { reflect: false, ..full }),
-        ("no adjust", PipelineConfig { adjust: false, ..full }),
+        (
+            "no remap, no reflect",
+            PipelineConfig {
+                remap: false,
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no reflect",
+            PipelineConfig {
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no adjust",
+            PipelineConfig {
+                adjust: false,
+                ..full
+            },
+        ),
     ];
     let trained = |name: &str, cloning| Arm {
         cloning: Some(cloning),
@@ -129,7 +210,12 @@ pub fn cloning_steps(rl_steps: usize) -> Experiment {
     };
     let arms = variants.map(|(name, config)| [imitating(name, config), trained(name, config)]);
     let arms = arms.into_iter().flatten().collect();
-    Experiment { name: "cloning", title: "Remap-Reflect-Adjust, step by step", arms, against: ALL_STEPS }
+    Experiment {
+        name: "cloning",
+        title: "Remap-Reflect-Adjust, step by step",
+        arms,
+        against: ALL_STEPS,
+    }
 }
 
 impl Experiment {
@@ -138,12 +224,23 @@ impl Experiment {
     /// # Errors
     /// When no arm's name begins with one of `names`.
     pub fn only(mut self, names: &[String]) -> Result<Self, String> {
-        let begins = |arm: &Arm, name: &String| arm.name.to_lowercase().starts_with(&name.trim().to_lowercase());
-        if let Some(name) = names.iter().find(|name| !self.arms.iter().any(|arm| begins(arm, name))) {
+        let begins = |arm: &Arm, name: &String| {
+            arm.name
+                .to_lowercase()
+                .starts_with(&name.trim().to_lowercase())
+        };
+        if let Some(name) = names
+            .iter()
+            .find(|name| !self.arms.iter().any(|arm| begins(arm, name)))
+        {
             let all: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
-            return Err(format!("--only {name}: no such arm; expected beginnings of: {}", all.join(", ")));
+            return Err(format!(
+                "--only {name}: no such arm; expected beginnings of: {}",
+                all.join(", ")
+            ));
         }
-        self.arms.retain(|arm| names.is_empty() || names.iter().any(|name| begins(arm, name)));
+        self.arms
+            .retain(|arm| names.is_empty() || names.iter().any(|name| begins(arm, name)));
         Ok(self)
     }
 }
@@ -158,16 +255,31 @@ mod tests {
             assert!(arms.iter().any(|arm| arm.name == against));
             for (place, arm) in arms.iter().enumerate() {
                 let (name, rl) = (&arm.name, &arm.rl);
-                assert!(rl.as_ref().is_none_or(|rl| rl.config.check().is_ok()), "{name}");
+                assert!(
+                    rl.as_ref().is_none_or(|rl| rl.config.check().is_ok()),
+                    "{name}"
+                );
                 let how = |arm: &Arm| (arm.cloning, serde_json::to_string(&arm.rl).unwrap());
-                assert!(arms[..place].iter().all(|other| other.name != *name && how(other) != how(arm)), "{name}");
+                assert!(
+                    arms[..place]
+                        .iter()
+                        .all(|other| other.name != *name && how(other) != how(arm)),
+                    "{name}"
+                );
             }
         }
     }
 
     #[test]
     fn arms_are_chosen_by_beginnings() {
-        let only = |names: &[&str]| family(2).only(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+        let only = |names: &[&str]| {
+            family(2).only(
+                &names
+                    .iter()
+                    .map(|name| name.to_string())
+                    .collect::<Vec<_>>(),
+            )
+        };
         assert_eq!(only(&["sft", "GRPO"]).unwrap().arms.len(), 3);
         assert_eq!(only(&[]).unwrap().arms.len(), 18);
         assert!(only(&["PPO"]).err().unwrap().contains("--only PPO"));

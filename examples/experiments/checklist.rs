@@ -29,7 +29,13 @@ pub struct Claim {
 impl Claim {
     fn new(text: &str, difference: String, expected: Expected, evidence: Option<Evidence>) -> Self {
         let verdict = verdict(expected, evidence.as_ref());
-        Self { text: text.into(), difference, expected, evidence, verdict }
+        Self {
+            text: text.into(),
+            difference,
+            expected,
+            evidence,
+            verdict,
+        }
     }
 }
 
@@ -47,7 +53,12 @@ fn pair(
         (Some(first), Some(second)) => Some(first.less(second, Lists::Constrained, of)?),
         _ => None,
     };
-    Ok(Claim::new(text, format!("{first} - {second}, {what}"), expected, evidence))
+    Ok(Claim::new(
+        text,
+        format!("{first} - {second}, {what}"),
+        expected,
+        evidence,
+    ))
 }
 
 fn ndcg(list: &JudgedList) -> f64 {
@@ -65,7 +76,8 @@ fn late_recall(list: &JudgedList) -> f64 {
 /// When there are fewer than two test conversations.
 pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
     use Expected::{Above, NotBelow, Open};
-    let (at_10, late): (Value<'_>, Value<'_>) = (("NDCG@10", &ndcg), ("Recall@10 - Recall@5", &late_recall));
+    let (at_10, late): (Value<'_>, Value<'_>) =
+        (("NDCG@10", &ndcg), ("Recall@10 - Recall@5", &late_recall));
     let tail: Value<'_> = ("hits at ranks 4-10", &|list| hits(list, HEAD..N));
     let (ours, grows) = ("Rank-GRPO exp_inf", "(c) its gain grows with the rank");
     let better = "(b) Rank-GRPO is better than GRPO";
@@ -82,18 +94,40 @@ pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
             (no_worse, ours, "Rank-GRPO exp_gamma(2)", at_10, NotBelow),
         ];
         for (text, first, second, value, expected) in pairs {
-            let second = if second == "SFT" { second.into() } else { named(second, mu) };
-            claims.push(pair(results, text, [&named(first, mu), &second], value, expected)?);
+            let second = if second == "SFT" {
+                second.into()
+            } else {
+                named(second, mu)
+            };
+            claims.push(pair(
+                results,
+                text,
+                [&named(first, mu), &second],
+                value,
+                expected,
+            )?);
         }
         let arms = [&*named(ours, mu), &*named("GRPO", mu)];
-        claims.push(sampled(results, better, arms, "DCG@10 of the last rollouts", &|record| number(record, "dcg")));
+        claims.push(sampled(
+            results,
+            better,
+            arms,
+            "DCG@10 of the last rollouts",
+            &|record| number(record, "dcg"),
+        ));
         let what = "relevance of the last rollouts, ranks 4-10 less ranks 1-3";
         claims.push(sampled(results, grows, arms, what, &tail_less_head));
         claims.push(worst(results, &named("R1-zero", mu), mu)?);
     }
     // With one update of each batch the two are the same.
     let [gspo, grpo] = ["GSPO", "GRPO"].map(|name| named(name, 2));
-    claims.push(pair(results, "(e) GSPO or GRPO?", [&gspo, &grpo], at_10, Open)?);
+    claims.push(pair(
+        results,
+        "(e) GSPO or GRPO?",
+        [&gspo, &grpo],
+        at_10,
+        Open,
+    )?);
     claims.push(stable(results)?);
     claims.sort_by(|a, b| a.text.cmp(&b.text));
     Ok(claims)
@@ -107,12 +141,30 @@ fn sampled(
     what: &str,
     of: &dyn Fn(&Record) -> Option<f64>,
 ) -> Claim {
-    let last = |arm: &Runs| arm.ends(of).into_iter().map(|[_, last]| last).collect::<Vec<f64>>();
+    let last = |arm: &Runs| {
+        arm.ends(of)
+            .into_iter()
+            .map(|[_, last]| last)
+            .collect::<Vec<f64>>()
+    };
     let evidence = results
         .arm(first)
         .zip(results.arm(second))
-        .map(|(first, second)| Evidence::of_seeds(last(first).iter().zip(last(second)).map(|(a, b)| a - b).collect()));
-    Claim::new(text, format!("{first} - {second}, {what}"), Expected::Above, evidence)
+        .map(|(first, second)| {
+            Evidence::of_seeds(
+                last(first)
+                    .iter()
+                    .zip(last(second))
+                    .map(|(a, b)| a - b)
+                    .collect(),
+            )
+        });
+    Claim::new(
+        text,
+        format!("{first} - {second}, {what}"),
+        Expected::Above,
+        evidence,
+    )
 }
 
 /// How much more often the ranks of the tail hit than those of the head.
@@ -123,18 +175,35 @@ fn tail_less_head(record: &Record) -> Option<f64> {
 /// Whether an arm is worse than the next worst.
 fn worst(results: &Results, name: &str, mu: usize) -> Result<Claim, Error> {
     let score = |arm: &Runs| mean(&arm.values(Lists::Constrained, &ndcg).concat());
-    let comparable = |arm: &&Runs| arm.name == "SFT" || (arm.name.ends_with(&named("", mu)) && arm.name != name);
+    let comparable =
+        |arm: &&Runs| arm.name == "SFT" || (arm.name.ends_with(&named("", mu)) && arm.name != name);
     let others = results.arms.iter().filter(comparable);
-    let next = others.min_by(|a, b| score(a).total_cmp(&score(b))).map_or("SFT", |arm| &arm.name);
-    pair(results, "(f) without SFT is worst", [next, name], ("NDCG@10", &ndcg), Expected::Above)
+    let next = others
+        .min_by(|a, b| score(a).total_cmp(&score(b)))
+        .map_or("SFT", |arm| &arm.name);
+    pair(
+        results,
+        "(f) without SFT is worst",
+        [next, name],
+        ("NDCG@10", &ndcg),
+        Expected::Above,
+    )
 }
 
 /// Whether two updates of each batch cost nothing, and no run is lost.
 fn stable(results: &Results) -> Result<Claim, Error> {
     let [one, two] = [1, 2].map(|mu| named("Rank-GRPO exp_inf", mu));
     let text = "(g) Rank-GRPO is stable with mu = 2";
-    let mut claim = pair(results, text, [&two, &one], ("NDCG@10", &ndcg), Expected::NotBelow)?;
-    let lost = results.arm(&two).map_or(0, |arm| arm.diverged().iter().filter(|diverged| **diverged).count());
+    let mut claim = pair(
+        results,
+        text,
+        [&two, &one],
+        ("NDCG@10", &ndcg),
+        Expected::NotBelow,
+    )?;
+    let lost = results.arm(&two).map_or(0, |arm| {
+        arm.diverged().iter().filter(|diverged| **diverged).count()
+    });
     if lost > 0 {
         claim.verdict = Verdict::NotReproduced;
         claim.text += &format!(" ({lost} runs diverged)");
@@ -150,10 +219,20 @@ pub fn cloning(results: &Results) -> Result<Vec<Claim>, Error> {
     let variants = ["no remap, no reflect", "no reflect", "no adjust"];
     let claim = |after: &str, variant: &str, text: &str| {
         let arms = [format!("{ALL_STEPS}{after}"), format!("{variant}{after}")];
-        pair(results, text, [&arms[0], &arms[1]], ("NDCG@10", &ndcg), Expected::Above)
+        pair(
+            results,
+            text,
+            [&arms[0], &arms[1]],
+            ("NDCG@10", &ndcg),
+            Expected::Above,
+        )
     };
-    let imitated = variants.iter().map(|variant| claim("", variant, "every step is worth it, after SFT"));
-    let trained = variants.iter().map(|variant| claim(": + Rank-GRPO", variant, "and after Rank-GRPO still"));
+    let imitated = variants
+        .iter()
+        .map(|variant| claim("", variant, "every step is worth it, after SFT"));
+    let trained = variants
+        .iter()
+        .map(|variant| claim(": + Rank-GRPO", variant, "and after Rank-GRPO still"));
     imitated.chain(trained).collect()
 }
 
@@ -165,12 +244,16 @@ mod tests {
     use crate::arms::{cloning_steps, family as family_arms};
     use crate::outcome::{Done, Hits, Judged, Outcome};
 
-    /// An arm whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and whose rollouts get better.
+    /// An arm whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and
+    /// whose rollouts get better.
     fn arm(name: &str, hits: usize) -> Runs {
         let health = json!({ "valid_lines": 1.0, "in_catalog": 1.0, "duplicates": 0.0, "seen": 0.0, "length": 10.0,
             "ended": 1.0 });
         // Dialogs and seeds differ a little, in all arms alike.
-        let list = |n: usize| Hits { hits: (0..hits + n % 2).collect(), relevant: N };
+        let list = |n: usize| Hits {
+            hits: (0..hits + n % 2).collect(),
+            relevant: N,
+        };
         let done = |seed: usize| {
             let judged = Judged {
                 health: serde_json::from_value(health.clone()).unwrap(),
@@ -178,16 +261,36 @@ mod tests {
             };
             let log = [0.1, 0.3].map(|dcg| {
                 let ranks: Vec<f64> = (0..N).map(|rank| dcg + (hits * rank) as f64).collect();
-                serde_json::from_value(json!({ "dcg": dcg * (1 + hits) as f64, "rank_relevance": ranks })).unwrap()
+                serde_json::from_value(
+                    json!({ "dcg": dcg * (1 + hits) as f64, "rank_relevance": ranks }),
+                )
+                .unwrap()
             });
-            let outcome = Outcome { constrained: judged.clone(), free: judged, stopped: None };
-            Done { folder: "".into(), outcome, log: log.into(), seconds: 1.0, made: None }
+            let outcome = Outcome {
+                constrained: judged.clone(),
+                free: judged,
+                stopped: None,
+            };
+            Done {
+                folder: "".into(),
+                outcome,
+                log: log.into(),
+                seconds: 1.0,
+                made: None,
+            }
         };
-        Runs { name: name.into(), done: (0..3).map(done).collect() }
+        Runs {
+            name: name.into(),
+            done: (0..3).map(done).collect(),
+        }
     }
 
     fn results(arms: Vec<Runs>) -> Results {
-        Results { seeds: vec![1, 2, 3], arms, best: vec![] }
+        Results {
+            seeds: vec![1, 2, 3],
+            arms,
+            best: vec![],
+        }
     }
 
     /// The hits of an arm as the paper would have them.
@@ -206,7 +309,11 @@ mod tests {
     #[test]
     fn the_papers_results_are_found_where_they_are() {
         let arms = family_arms(1).arms;
-        let found = results(arms.iter().map(|a| arm(&a.name, as_in_the_paper(&a.name))).collect());
+        let found = results(
+            arms.iter()
+                .map(|a| arm(&a.name, as_in_the_paper(&a.name)))
+                .collect(),
+        );
         let claims = family(&found).unwrap();
         assert_eq!(claims.len(), 22);
         for claim in &claims {
@@ -221,10 +328,17 @@ mod tests {
     #[test]
     fn the_contrary_is_found_where_it_is() {
         let arms = family_arms(1).arms;
-        let found = results(arms.iter().map(|a| arm(&a.name, 8 - as_in_the_paper(&a.name))).collect());
+        let found = results(
+            arms.iter()
+                .map(|a| arm(&a.name, 8 - as_in_the_paper(&a.name)))
+                .collect(),
+        );
         let verdict_of = |letter: &str| {
             let claims = family(&found).unwrap();
-            let of_letter = claims.iter().filter(|claim| claim.text.starts_with(letter)).map(|claim| claim.verdict);
+            let of_letter = claims
+                .iter()
+                .filter(|claim| claim.text.starts_with(letter))
+                .map(|claim| claim.verdict);
             of_letter.collect::<Vec<_>>()
         };
         assert_eq!(verdict_of("(a)"), [Verdict::NotReproduced; 4]);
@@ -249,8 +363,17 @@ mod tests {
     #[test]
     fn steps_are_claimed_to_help_before_and_after() {
         let hits = |name: &str| if name.starts_with(ALL_STEPS) { 6 } else { 4 };
-        let found = results(cloning_steps(1).arms.iter().map(|a| arm(&a.name, hits(&a.name))).collect());
+        let found = results(
+            cloning_steps(1)
+                .arms
+                .iter()
+                .map(|a| arm(&a.name, hits(&a.name)))
+                .collect(),
+        );
         let claims = cloning(&found).unwrap();
-        assert_eq!(claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>(), [Verdict::Reproduced; 6]);
+        assert_eq!(
+            claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>(),
+            [Verdict::Reproduced; 6]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Trains and evaluates arms, each in a folder of its own that is named by all that it depends on: what is there already is
-//! not done again, whichever experiment it was done for.
+//! Trains and evaluates arms, each in a folder of its own that is named by all that it depends on:
+//! what is there already is not done again, whichever experiment it was done for.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -51,13 +51,24 @@ pub struct Lab<'a> {
 impl<'a> Lab<'a> {
     /// Keeps arms below `folder`.
     pub fn new(world: &'a World, sizes: Sizes, seed: u64, folder: &'a Path) -> Self {
-        Self { world, sizes, seed, folder, ground: OnceCell::new() }
+        Self {
+            world,
+            sizes,
+            seed,
+            folder,
+            ground: OnceCell::new(),
+        }
     }
 
     /// The seed's conversations, which are made when they are first needed.
     pub fn ground(&self) -> Result<&Ground, Box<dyn Error>> {
         if self.ground.get().is_none() {
-            let made = Ground::new(self.world, self.seed, self.sizes.conversations, self.sizes.test)?;
+            let made = Ground::new(
+                self.world,
+                self.seed,
+                self.sizes.conversations,
+                self.sizes.test,
+            )?;
             return Ok(self.ground.get_or_init(|| made));
         }
         Ok(self.ground.get().expect("it is there"))
@@ -72,11 +83,33 @@ impl<'a> Lab<'a> {
         if !folder.join(EVALUATION).exists() {
             return Ok(None);
         }
-        let log = if log::exists(&folder)? { log::read(&folder)? } else { vec![] };
-        let seconds = TimedStep::read(&folder)?.iter().map(|step| step.timing.seconds).sum();
-        let imitated = self.folder_of(&Arm { rl: None, ..arm.clone() }).join(DEMONSTRATIONS);
-        let made = if imitated.exists() { Some(read(&imitated)?) } else { None };
-        Ok(Some(Done { outcome: read(&folder.join(EVALUATION))?, folder, log, seconds, made }))
+        let log = if log::exists(&folder)? {
+            log::read(&folder)?
+        } else {
+            vec![]
+        };
+        let seconds = TimedStep::read(&folder)?
+            .iter()
+            .map(|step| step.timing.seconds)
+            .sum();
+        let imitated = self
+            .folder_of(&Arm {
+                rl: None,
+                ..arm.clone()
+            })
+            .join(DEMONSTRATIONS);
+        let made = if imitated.exists() {
+            Some(read(&imitated)?)
+        } else {
+            None
+        };
+        Ok(Some(Done {
+            outcome: read(&folder.join(EVALUATION))?,
+            folder,
+            log,
+            seconds,
+            made,
+        }))
     }
 
     /// What becomes of an arm: trains and evaluates it as far as that was not done before.
@@ -89,7 +122,11 @@ impl<'a> Lab<'a> {
         }
         let (policy, stopped) = self.policy(arm)?;
         let [constrained, free] = self.ground()?.evaluate(&policy);
-        let outcome = Outcome { constrained: (&constrained).into(), free: (&free).into(), stopped };
+        let outcome = Outcome {
+            constrained: (&constrained).into(),
+            free: (&free).into(),
+            stopped,
+        };
         write(&self.folder_of(arm).join(EVALUATION), &outcome)?;
         Ok(self.finished(arm)?.expect("it has just been written"))
     }
@@ -107,7 +144,10 @@ impl<'a> Lab<'a> {
             (None, None) => return Ok((ground.untrained()?, None)),
             (Some(cloning), None) => self.imitate(*cloning, &folder)?,
             (_, Some(rl)) => {
-                let (start, _) = self.policy(&Arm { rl: None, ..arm.clone() })?;
+                let (start, _) = self.policy(&Arm {
+                    rl: None,
+                    ..arm.clone()
+                })?;
                 match self.reinforce(arm, rl, start.clone(), &folder)? {
                     Ok(trained) => trained,
                     Err(why) => return Ok((newest(&folder)?.unwrap_or(start), Some(why))),
@@ -116,7 +156,8 @@ impl<'a> Lab<'a> {
         };
         trained.save_folder(&kept, &SaveOptions::default())?;
         for (_, checkpoint) in checkpoint::list(&folder)? {
-            fs::remove_dir_all(&checkpoint).map_err(|e| format!("cannot remove {}: {e}", checkpoint.display()))?;
+            fs::remove_dir_all(&checkpoint)
+                .map_err(|e| format!("cannot remove {}: {e}", checkpoint.display()))?;
         }
         Ok((trained, None))
     }
@@ -126,7 +167,14 @@ impl<'a> Lab<'a> {
         let cloned = ground.clone_teacher(cloning)?;
         write(&folder.join(DEMONSTRATIONS), &made(ground, &cloned))?;
         let (config, pairs) = (sft(self.sizes.sft_steps, self.seed), ground.pairs(&cloned)?);
-        Ok(supervise(ground.untrained()?, &ground.constrained, &pairs, &config, &kept_in(folder, 300))?.0)
+        Ok(supervise(
+            ground.untrained()?,
+            &ground.constrained,
+            &pairs,
+            &config,
+            &kept_in(folder, 300),
+        )?
+        .0)
     }
 
     /// The trained policy, or why training was stopped.
@@ -145,18 +193,36 @@ impl<'a> Lab<'a> {
         } else {
             &ground.constrained
         };
-        let config = RlConfig { seed: self.seed, ..rl.config.clone() };
-        match reinforce(&arm.name, start, task, &ground.train, &config, &kept_in(folder, 10)) {
+        let config = RlConfig {
+            seed: self.seed,
+            ..rl.config.clone()
+        };
+        match reinforce(
+            &arm.name,
+            start,
+            task,
+            &ground.train,
+            &config,
+            &kept_in(folder, 10),
+        ) {
             Ok((policy, _)) => Ok(Ok(policy)),
-            Err(error @ (TrainError::Diverged { .. } | TrainError::Ill(_))) => Ok(Err(error.to_string())),
+            Err(error @ (TrainError::Diverged { .. } | TrainError::Ill(_))) => {
+                Ok(Err(error.to_string()))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     /// All that an arm depends on but this program itself.
     fn settings(&self, arm: &Arm) -> Value {
-        let Sizes { conversations, test, sft_steps } = self.sizes;
-        let sft = arm.cloning.map(|cloning| json!({ "cloning": cloning, "config": sft(sft_steps, self.seed) }));
+        let Sizes {
+            conversations,
+            test,
+            sft_steps,
+        } = self.sizes;
+        let sft = arm
+            .cloning
+            .map(|cloning| json!({ "cloning": cloning, "config": sft(sft_steps, self.seed) }));
         let mut rl = json!(arm.rl);
         if arm.rl.is_some() {
             rl["config"]["seed"] = self.seed.into();
@@ -172,28 +238,55 @@ impl<'a> Lab<'a> {
             Some(rl) => {
                 let ratio = json!(rl.config.loss.ratio);
                 let start = if arm.cloning.is_none() { "zero-" } else { "" };
-                format!("{start}rl-{}-mu{}", ratio.as_str().unwrap_or("ratio"), rl.config.updates_per_batch)
+                format!(
+                    "{start}rl-{}-mu{}",
+                    ratio.as_str().unwrap_or("ratio"),
+                    rl.config.updates_per_batch
+                )
             }
         };
         let hash = sha256(settings.to_string().as_bytes());
-        self.folder.join(format!("seed-{}", self.seed)).join(format!("{kind}-{}", &hash[..10]))
+        self.folder
+            .join(format!("seed-{}", self.seed))
+            .join(format!("{kind}-{}", &hash[..10]))
     }
 }
 
 /// A run's folder, which it goes on in, with a checkpoint every so many steps.
 fn kept_in(folder: &Path, checkpoint_every: usize) -> RunOptions {
     // Only what makes a run unstable ends it: runs shall be compared that trained equally long.
-    let off = [Check::WeightsStill, Check::PopularityDrift, Check::CatalogLeft, Check::LengthLow, Check::LengthHigh];
-    let doctor = DoctorConfig { off: BTreeSet::from(off), ..DoctorConfig::default() };
-    let watch = WatchConfig { doctor, ..WatchConfig::default() };
+    let off = [
+        Check::WeightsStill,
+        Check::PopularityDrift,
+        Check::CatalogLeft,
+        Check::LengthLow,
+        Check::LengthHigh,
+    ];
+    let doctor = DoctorConfig {
+        off: BTreeSet::from(off),
+        ..DoctorConfig::default()
+    };
+    let watch = WatchConfig {
+        doctor,
+        ..WatchConfig::default()
+    };
     let (folder, resume) = (Some(folder.into()), true);
-    RunOptions { folder, resume, checkpoint_every, watch, keep_checkpoints: 1, ..RunOptions::default() }
+    RunOptions {
+        folder,
+        resume,
+        checkpoint_every,
+        watch,
+        keep_checkpoints: 1,
+        ..RunOptions::default()
+    }
 }
 
 /// The policy of the newest checkpoint.
 fn newest(folder: &Path) -> Result<Option<Policy>, Box<dyn Error>> {
     let newest = checkpoint::list(folder)?.pop();
-    newest.map(|(_, path)| Ok(Policy::load_folder(path, &device()?.autodiff())?)).transpose()
+    newest
+        .map(|(_, path)| Ok(Policy::load_folder(path, &device()?.autodiff())?))
+        .transpose()
 }
 
 /// How good the demonstrations are, for the conversations that they were made for.
@@ -205,7 +298,12 @@ fn made(ground: &Ground, cloned: &Cloned) -> Made {
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {
-    let bad = |e| format!("{}: {e}; remove its folder, and the arm is made anew", path.display());
+    let bad = |e| {
+        format!(
+            "{}: {e}; remove its folder, and the arm is made anew",
+            path.display()
+        )
+    };
     Ok(serde_json::from_str(&read_text(path)?).map_err(bad)?)
 }
 
@@ -222,16 +320,32 @@ mod tests {
     #[test]
     fn arms_are_shared_where_all_is_the_same() {
         let folder = |sft_steps, seed, arm: &Arm| {
-            let sizes = Sizes { conversations: 10, test: 5, sft_steps };
+            let sizes = Sizes {
+                conversations: 10,
+                test: 5,
+                sft_steps,
+            };
             Lab::new(World::embedded(), sizes, seed, Path::new("out")).folder_of(arm)
         };
         let (family, choices) = (family(2).arms, choices(2).arms);
-        let find = |arms: &[Arm], name: &str| arms.iter().find(|arm| arm.name == name).unwrap().clone();
+        let find =
+            |arms: &[Arm], name: &str| arms.iter().find(|arm| arm.name == name).unwrap().clone();
         let ours = find(&choices, OURS);
-        assert_eq!(folder(3, 1, &ours), folder(3, 1, &find(&family, &named("Rank-GRPO exp_inf", 2))));
+        assert_eq!(
+            folder(3, 1, &ours),
+            folder(3, 1, &find(&family, &named("Rank-GRPO exp_inf", 2)))
+        );
         assert_ne!(folder(3, 1, &ours), folder(3, 2, &ours));
         assert_ne!(folder(3, 1, &ours), folder(4, 1, &ours));
-        let all: BTreeSet<PathBuf> = family.iter().chain(&choices).map(|arm| folder(3, 1, arm)).collect();
-        assert_eq!(all.len(), family.len() + choices.len() - 2, "SFT and Rank-GRPO are in both");
+        let all: BTreeSet<PathBuf> = family
+            .iter()
+            .chain(&choices)
+            .map(|arm| folder(3, 1, arm))
+            .collect();
+        assert_eq!(
+            all.len(),
+            family.len() + choices.len() - 2,
+            "SFT and Rank-GRPO are in both"
+        );
     }
 }

@@ -31,7 +31,8 @@ pub struct Outcome {
     pub constrained: Judged,
     /// Where anything can; seen, repeated and off-catalog items are removed before judging.
     pub free: Judged,
-    /// Why training was stopped before its end, if it was; the lists are then of the newest checkpoint.
+    /// Why training was stopped before its end, if it was; the lists are then of the newest
+    /// checkpoint.
     pub stopped: Option<String>,
 }
 
@@ -55,22 +56,36 @@ pub struct Hits {
 
 impl From<&Evaluation> for Judged {
     fn from(evaluation: &Evaluation) -> Self {
-        let lists = evaluation.samples.iter().map(|sample| Hits::from(&sample.judged));
-        Self { health: evaluation.health, lists: lists.collect() }
+        let lists = evaluation
+            .samples
+            .iter()
+            .map(|sample| Hits::from(&sample.judged));
+        Self {
+            health: evaluation.health,
+            lists: lists.collect(),
+        }
     }
 }
 
 impl From<&JudgedList> for Hits {
     fn from(list: &JudgedList) -> Self {
-        let hits = (0..list.hits().len()).filter(|rank| list.hits()[*rank]).collect();
-        Self { hits, relevant: list.relevant() }
+        let hits = (0..list.hits().len())
+            .filter(|rank| list.hits()[*rank])
+            .collect();
+        Self {
+            hits,
+            relevant: list.relevant(),
+        }
     }
 }
 
 impl Hits {
     /// The list as measures want it; ranks without an item miss.
     pub fn judged(&self) -> JudgedList {
-        JudgedList::new((0..N).map(|rank| self.hits.contains(&rank)).collect(), self.relevant)
+        JudgedList::new(
+            (0..N).map(|rank| self.hits.contains(&rank)).collect(),
+            self.relevant,
+        )
     }
 }
 
@@ -90,6 +105,11 @@ pub struct Made {
 impl Made {
     /// Of their judged lists.
     pub fn of(count: usize, items: f64, judged: &[JudgedList]) -> Self {
-        Self { count, items, recall: mean(Measure::Recall(N), judged), ndcg: mean(Measure::Ndcg(N), judged) }
+        Self {
+            count,
+            items,
+            recall: mean(Measure::Recall(N), judged),
+            ndcg: mean(Measure::Ndcg(N), judged),
+        }
     }
 }

@@ -60,7 +60,14 @@ impl Results {
 impl Runs {
     /// A value of each list, by seed.
     pub fn values(&self, lists: Lists, of: &dyn Fn(&JudgedList) -> f64) -> Vec<Vec<f64>> {
-        let seed = |done: &Done| lists.of(done).lists.iter().map(|list| of(&list.judged())).collect();
+        let seed = |done: &Done| {
+            lists
+                .of(done)
+                .lists
+                .iter()
+                .map(|list| of(&list.judged()))
+                .collect()
+        };
         self.done.iter().map(seed).collect()
     }
 
@@ -68,11 +75,17 @@ impl Runs {
     ///
     /// # Errors
     /// As [`Evidence::paired`].
-    pub fn less(&self, other: &Runs, lists: Lists, of: &dyn Fn(&JudgedList) -> f64) -> Result<Evidence, Error> {
+    pub fn less(
+        &self,
+        other: &Runs,
+        lists: Lists,
+        of: &dyn Fn(&JudgedList) -> f64,
+    ) -> Result<Evidence, Error> {
         Evidence::paired(&self.values(lists, of), &other.values(lists, of))
     }
 
-    /// A number at the beginning and at the end of training, for each seed; empty where there was none.
+    /// A number at the beginning and at the end of training, for each seed; empty where there was
+    /// none.
     pub fn ends(&self, of: &dyn Fn(&Record) -> Option<f64>) -> Vec<[f64; 2]> {
         let ends = |done: &Done| {
             let curve: Vec<f64> = done.log.iter().filter_map(of).collect();
@@ -85,8 +98,15 @@ impl Runs {
     /// Whether training was stopped, or lost half of the reward that it began with, by seed.
     pub fn diverged(&self) -> Vec<bool> {
         let ends = self.ends(&|record| number(record, "dcg"));
-        let fell = |seed: usize| ends.get(seed).is_some_and(|[first, last]| *last < first / 2.0);
-        self.done.iter().enumerate().map(|(seed, done)| done.outcome.stopped.is_some() || fell(seed)).collect()
+        let fell = |seed: usize| {
+            ends.get(seed)
+                .is_some_and(|[first, last]| *last < first / 2.0)
+        };
+        self.done
+            .iter()
+            .enumerate()
+            .map(|(seed, done)| done.outcome.stopped.is_some() || fell(seed))
+            .collect()
     }
 }
 
@@ -98,17 +118,33 @@ pub fn number(record: &Record, field: &str) -> Option<f64> {
 /// The mean relevance of some ranks of the rollouts.
 pub fn relevance(record: &Record, ranks: Range<usize>) -> Option<f64> {
     let values = record.get("rank_relevance")?.as_array()?;
-    let values: Vec<f64> = values.get(ranks)?.iter().filter_map(serde_json::Value::as_f64).collect();
+    let values: Vec<f64> = values
+        .get(ranks)?
+        .iter()
+        .filter_map(serde_json::Value::as_f64)
+        .collect();
     Some(mean(&values))
 }
 
 /// The share of some ranks that hit.
 pub fn hits(list: &JudgedList, ranks: Range<usize>) -> f64 {
     let n = ranks.len();
-    ranks.filter(|rank| list.hits().get(*rank).copied().unwrap_or(false)).count() as f64 / n as f64
+    ranks
+        .filter(|rank| list.hits().get(*rank).copied().unwrap_or(false))
+        .count() as f64
+        / n as f64
 }
 
 /// For each rank the share of lists that hit there.
 pub fn hits_per_rank<'a>(lists: impl Iterator<Item = &'a JudgedList> + Clone) -> Vec<f64> {
-    (0..N).map(|rank| mean(&lists.clone().map(|list| hits(list, rank..rank + 1)).collect::<Vec<_>>())).collect()
+    (0..N)
+        .map(|rank| {
+            mean(
+                &lists
+                    .clone()
+                    .map(|list| hits(list, rank..rank + 1))
+                    .collect::<Vec<_>>(),
+            )
+        })
+        .collect()
 }

@@ -124,36 +124,89 @@ pub struct Paired {
 impl Summary {
     /// # Errors
     /// When there are fewer than two test conversations, or the arm to test against was not run.
-    pub fn new(settings: Settings, results: &Results, claims: Vec<Claim>) -> Result<Self, Box<dyn std::error::Error>> {
-        let arms = results.arms.iter().map(ArmSummary::new).collect::<Result<Vec<_>, _>>()?;
-        let best: Vec<Vec<&JudgedList>> = results.best.iter().map(|seed| seed.iter().collect()).collect();
-        let trained_seconds = results.arms.iter().flat_map(|arm| &arm.done).map(|done| done.seconds).sum();
+    pub fn new(
+        settings: Settings,
+        results: &Results,
+        claims: Vec<Claim>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let arms = results
+            .arms
+            .iter()
+            .map(ArmSummary::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        let best: Vec<Vec<&JudgedList>> = results
+            .best
+            .iter()
+            .map(|seed| seed.iter().collect())
+            .collect();
+        let trained_seconds = results
+            .arms
+            .iter()
+            .flat_map(|arm| &arm.done)
+            .map(|done| done.seconds)
+            .sum();
         let paired = paired(results, &settings.against)?;
-        Ok(Self { trained_seconds, arms, best: Quality::new(&best)?, paired, claims, settings })
+        Ok(Self {
+            trained_seconds,
+            arms,
+            best: Quality::new(&best)?,
+            paired,
+            claims,
+            settings,
+        })
     }
 }
 
 fn paired(results: &Results, against: &str) -> Result<Vec<Paired>, Error> {
     // With --only it may have been left out.
-    let Some(other) = results.arm(against) else { return Ok(vec![]) };
+    let Some(other) = results.arm(against) else {
+        return Ok(vec![]);
+    };
     let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
-    let compared = results.arms.iter().filter(|arm| arm.name != against).map(|arm| {
-        let constrained = arm.less(other, Lists::Constrained, &ndcg)?;
-        let free = arm.less(other, Lists::Free, &ndcg)?;
-        Ok(Paired { arm: arm.name.clone(), constrained, corrected: 1.0, free })
-    });
+    let compared = results
+        .arms
+        .iter()
+        .filter(|arm| arm.name != against)
+        .map(|arm| {
+            let constrained = arm.less(other, Lists::Constrained, &ndcg)?;
+            let free = arm.less(other, Lists::Free, &ndcg)?;
+            Ok(Paired {
+                arm: arm.name.clone(),
+                constrained,
+                corrected: 1.0,
+                free,
+            })
+        });
     let mut compared = compared.collect::<Result<Vec<Paired>, Error>>()?;
-    let p_values: Vec<f64> = compared.iter().map(|paired| paired.constrained.p_value.unwrap_or(1.0)).collect();
-    compared.iter_mut().zip(holm(&p_values)).for_each(|(paired, p)| paired.corrected = p);
+    let p_values: Vec<f64> = compared
+        .iter()
+        .map(|paired| paired.constrained.p_value.unwrap_or(1.0))
+        .collect();
+    compared
+        .iter_mut()
+        .zip(holm(&p_values))
+        .for_each(|(paired, p)| paired.corrected = p);
     Ok(compared)
 }
 
 impl ArmSummary {
     fn new(runs: &Runs) -> Result<Self, Error> {
         let each = |lists: Lists| -> Result<Quality, Error> {
-            let judged = |done: &Done| lists.of(done).lists.iter().map(|list| list.judged()).collect();
+            let judged = |done: &Done| {
+                lists
+                    .of(done)
+                    .lists
+                    .iter()
+                    .map(|list| list.judged())
+                    .collect()
+            };
             let judged: Vec<Vec<JudgedList>> = runs.done.iter().map(judged).collect();
-            Quality::new(&judged.iter().map(|seed| seed.iter().collect()).collect::<Vec<_>>())
+            Quality::new(
+                &judged
+                    .iter()
+                    .map(|seed| seed.iter().collect())
+                    .collect::<Vec<_>>(),
+            )
         };
         Ok(Self {
             name: runs.name.clone(),
@@ -162,7 +215,13 @@ impl ArmSummary {
             demonstrations: runs.done.iter().map(|done| done.made).collect(),
             constrained: each(Lists::Constrained)?,
             free: each(Lists::Free)?,
-            health: health(&runs.done.iter().map(|done| Lists::Free.of(done)).collect::<Vec<_>>()),
+            health: health(
+                &runs
+                    .done
+                    .iter()
+                    .map(|done| Lists::Free.of(done))
+                    .collect::<Vec<_>>(),
+            ),
             training: Training::new(runs),
         })
     }
@@ -172,12 +231,19 @@ impl ArmSummary {
         let made: Vec<Made> = self.demonstrations.iter().flatten().copied().collect();
         let of = |value: fn(&Made) -> f64| mean(&made.iter().map(value).collect::<Vec<_>>());
         let count = made.first()?.count;
-        Some(Made { count, items: of(|m| m.items), recall: of(|m| m.recall), ndcg: of(|m| m.ndcg) })
+        Some(Made {
+            count,
+            items: of(|m| m.items),
+            recall: of(|m| m.recall),
+            ndcg: of(|m| m.ndcg),
+        })
     }
 }
 
 fn health(judged: &[&Judged]) -> ListHealth {
-    let of = |value: fn(&ListHealth) -> f64| mean(&judged.iter().map(|j| value(&j.health)).collect::<Vec<_>>());
+    let of = |value: fn(&ListHealth) -> f64| {
+        mean(&judged.iter().map(|j| value(&j.health)).collect::<Vec<_>>())
+    };
     ListHealth {
         valid_lines: of(|h| h.valid_lines),
         in_catalog: of(|h| h.in_catalog),
@@ -194,11 +260,22 @@ impl Quality {
         let all = || seeds.iter().flatten().copied();
         let interval = |of: &dyn Fn(&JudgedList) -> f64| {
             let values: Vec<f64> = all().map(of).collect();
-            cluster_bootstrap(&values, &(0..values.len()).collect::<Vec<_>>(), 1, RESAMPLES)
+            cluster_bootstrap(
+                &values,
+                &(0..values.len()).collect::<Vec<_>>(),
+                1,
+                RESAMPLES,
+            )
         };
         let measured = |measure: Measure| interval(&|list| measure.of(list));
-        let ndcg =
-            |seed: &Vec<&JudgedList>| mean(&seed.iter().map(|list| Measure::Ndcg(N).of(list)).collect::<Vec<_>>());
+        let ndcg = |seed: &Vec<&JudgedList>| {
+            mean(
+                &seed
+                    .iter()
+                    .map(|list| Measure::Ndcg(N).of(list))
+                    .collect::<Vec<_>>(),
+            )
+        };
         Ok(Self {
             recall_5: measured(Measure::Recall(5))?,
             recall_10: measured(Measure::Recall(N))?,
@@ -219,14 +296,24 @@ impl Training {
             [0, 1].map(|end| mean(&ends.iter().map(|ends| ends[end]).collect::<Vec<_>>()))
         };
         let values = |field: &str| -> Vec<f64> {
-            runs.done.iter().flat_map(|done| &done.log).filter_map(|record| number(record, field)).collect()
+            runs.done
+                .iter()
+                .flat_map(|done| &done.log)
+                .filter_map(|record| number(record, field))
+                .collect()
         };
         let largest = |field: &str| values(field).into_iter().fold(0.0, f64::max);
-        let diverged: Vec<f64> = runs.diverged().iter().map(|diverged| f64::from(u8::from(*diverged))).collect();
+        let diverged: Vec<f64> = runs
+            .diverged()
+            .iter()
+            .map(|diverged| f64::from(u8::from(*diverged)))
+            .collect();
         // Supervised fine-tuning has no rollouts.
         (!values("dcg").is_empty()).then(|| Self {
             dcg: ends(&|record| number(record, "dcg")),
-            ranks: (0..N).map(|rank| ends(&|record| relevance(record, rank..rank + 1))).collect(),
+            ranks: (0..N)
+                .map(|rank| ends(&|record| relevance(record, rank..rank + 1)))
+                .collect(),
             entropy: ends(&|record| number(record, "entropy")),
             largest_kl: largest("kl"),
             clip_ratio: mean(&values("clip_ratio/region_mean")),

@@ -15,14 +15,25 @@ pub fn quality(summary: &Summary, lists: Lists) -> Table {
         Lists::Constrained => ("constrained", &[]),
         Lists::Free => ("free", &["in catalog", "repeated", "items"]),
     };
-    let measures = ["Recall@5", "Recall@10", "NDCG@5", "NDCG@10", "hits@1-3", "hits@4-10", "NDCG@10 by seed"];
+    let measures = [
+        "Recall@5",
+        "Recall@10",
+        "NDCG@5",
+        "NDCG@10",
+        "hits@1-3",
+        "hits@4-10",
+        "NDCG@10 by seed",
+    ];
     let mut table = Table::new(std::iter::once(&name).chain(&measures).chain(more).copied());
     for arm in &summary.arms {
         match lists {
             Lists::Constrained => table.row(&arm.name, measured(&arm.constrained)),
             Lists::Free => {
-                let shares = [arm.health.in_catalog, arm.health.duplicates].map(|share| format!("{share:.3}"));
-                let health = shares.into_iter().chain([format!("{:.1}", arm.health.length)]);
+                let shares = [arm.health.in_catalog, arm.health.duplicates]
+                    .map(|share| format!("{share:.3}"));
+                let health = shares
+                    .into_iter()
+                    .chain([format!("{:.1}", arm.health.length)]);
                 table.row(&arm.name, measured(&arm.free).into_iter().chain(health));
             }
         }
@@ -34,9 +45,21 @@ pub fn quality(summary: &Summary, lists: Lists) -> Table {
 }
 
 fn measured(quality: &Quality) -> Vec<String> {
-    let Quality { recall_5, recall_10, ndcg_5, ndcg_10, head, tail, .. } = quality;
-    let intervals = [recall_5, recall_10, ndcg_5, ndcg_10, head, tail].map(|interval| format!("{interval:.3}"));
-    intervals.into_iter().chain([by_seed(&quality.ndcg_10_by_seed, false)]).collect()
+    let Quality {
+        recall_5,
+        recall_10,
+        ndcg_5,
+        ndcg_10,
+        head,
+        tail,
+        ..
+    } = quality;
+    let intervals =
+        [recall_5, recall_10, ndcg_5, ndcg_10, head, tail].map(|interval| format!("{interval:.3}"));
+    intervals
+        .into_iter()
+        .chain([by_seed(&quality.ndcg_10_by_seed, false)])
+        .collect()
 }
 
 /// How training went.
@@ -55,11 +78,28 @@ pub fn training(summary: &Summary) -> Table {
     ];
     let mut table = Table::new(heading);
     for arm in &summary.arms {
-        let Some(training) = &arm.training else { continue };
-        let ranks = |ranks: std::ops::Range<usize>| {
-            [0, 1].map(|end| mean(&training.ranks[ranks.clone()].iter().map(|ends| ends[end]).collect::<Vec<_>>()))
+        let Some(training) = &arm.training else {
+            continue;
         };
-        let Training { dcg, entropy, largest_kl, clip_ratio, largest_grad_norm, diverged, .. } = training;
+        let ranks = |ranks: std::ops::Range<usize>| {
+            [0, 1].map(|end| {
+                mean(
+                    &training.ranks[ranks.clone()]
+                        .iter()
+                        .map(|ends| ends[end])
+                        .collect::<Vec<_>>(),
+                )
+            })
+        };
+        let Training {
+            dcg,
+            entropy,
+            largest_kl,
+            clip_ratio,
+            largest_grad_norm,
+            diverged,
+            ..
+        } = training;
         let cells = [
             arrow(*dcg),
             arrow(ranks(0..HEAD)),
@@ -90,11 +130,24 @@ pub fn per_rank(summary: &Summary) -> Table {
 
 /// The demonstrations, where arms learned from different ones.
 pub fn demonstrations(summary: &Summary) -> Table {
-    let mut table = Table::new(["demonstrations of", "how many", "items", "Recall@10", "NDCG@10"]);
+    let mut table = Table::new([
+        "demonstrations of",
+        "how many",
+        "items",
+        "Recall@10",
+        "NDCG@10",
+    ]);
     for arm in summary.arms.iter().filter(|arm| arm.training.is_none()) {
         if let Some(made) = arm.made() {
-            let cells = [format!("{:.1}", made.items), format!("{:.3}", made.recall), format!("{:.3}", made.ndcg)];
-            table.row(&arm.name, std::iter::once(made.count.to_string()).chain(cells));
+            let cells = [
+                format!("{:.1}", made.items),
+                format!("{:.3}", made.recall),
+                format!("{:.3}", made.ndcg),
+            ];
+            table.row(
+                &arm.name,
+                std::iter::once(made.count.to_string()).chain(cells),
+            );
         }
     }
     table
@@ -103,10 +156,23 @@ pub fn demonstrations(summary: &Summary) -> Table {
 /// Every arm against a named one; none where that was not run.
 pub fn paired(summary: &Summary) -> Option<Table> {
     let first = format!("NDCG@10 less {}", summary.settings.against);
-    let mut table = Table::new([first.as_str(), "constrained", "by seed", "over seeds", "p (Holm)", "free", "by seed"]);
+    let mut table = Table::new([
+        first.as_str(),
+        "constrained",
+        "by seed",
+        "over seeds",
+        "p (Holm)",
+        "free",
+        "by seed",
+    ]);
     for paired in &summary.paired {
-        let Evidence { seeds, over_seeds, .. } = &paired.constrained;
-        let over_seeds = over_seeds.map_or_else(|| "-".into(), |interval| bounds([interval.low, interval.high]));
+        let Evidence {
+            seeds, over_seeds, ..
+        } = &paired.constrained;
+        let over_seeds = over_seeds.map_or_else(
+            || "-".into(),
+            |interval| bounds([interval.low, interval.high]),
+        );
         let cells = [
             difference(&paired.constrained),
             by_seed(seeds, true),
@@ -122,16 +188,42 @@ pub fn paired(summary: &Summary) -> Option<Table> {
 
 /// The paper's claims; none where the experiment has none.
 pub fn checklist(claims: &[Claim]) -> Option<Table> {
-    let mut table = Table::new(["claim", "found", "difference", "over seeds", "by seed", "of"]);
-    for Claim { text, difference: what, evidence, verdict, .. } in claims {
+    let mut table = Table::new([
+        "claim",
+        "found",
+        "difference",
+        "over seeds",
+        "by seed",
+        "of",
+    ]);
+    for Claim {
+        text,
+        difference: what,
+        evidence,
+        verdict,
+        ..
+    } in claims
+    {
         let cells = match evidence {
             None => ["", "", ""].map(String::from),
             Some(evidence) => {
-                let over_seeds = evidence.over_seeds.map_or_else(|| "-".into(), |i| bounds([i.low, i.high]));
-                [difference(evidence), over_seeds, by_seed(&evidence.seeds, true)]
+                let over_seeds = evidence
+                    .over_seeds
+                    .map_or_else(|| "-".into(), |i| bounds([i.low, i.high]));
+                [
+                    difference(evidence),
+                    over_seeds,
+                    by_seed(&evidence.seeds, true),
+                ]
             }
         };
-        table.row(text, [verdict.to_string()].into_iter().chain(cells).chain([what.clone()]));
+        table.row(
+            text,
+            [verdict.to_string()]
+                .into_iter()
+                .chain(cells)
+                .chain([what.clone()]),
+        );
     }
     (!claims.is_empty()).then_some(table)
 }
@@ -150,7 +242,9 @@ pub fn legend() -> String {
 }
 
 fn difference(evidence: &Evidence) -> String {
-    let interval = evidence.dialogs.map_or_else(String::new, |i| format!(" {}", bounds([i.low, i.high])));
+    let interval = evidence
+        .dialogs
+        .map_or_else(String::new, |i| format!(" {}", bounds([i.low, i.high])));
     format!("{:+.3}{interval}", evidence.mean)
 }
 
@@ -159,7 +253,13 @@ fn bounds([low, high]: [f64; 2]) -> String {
 }
 
 fn by_seed(seeds: &[f64], signed: bool) -> String {
-    let shown = seeds.iter().map(|x| if signed { format!("{x:+.3}") } else { format!("{x:.3}") });
+    let shown = seeds.iter().map(|x| {
+        if signed {
+            format!("{x:+.3}")
+        } else {
+            format!("{x:.3}")
+        }
+    });
     shown.collect::<Vec<_>>().join(" ")
 }
 

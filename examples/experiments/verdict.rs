@@ -54,9 +54,17 @@ impl fmt::Display for Verdict {
 
 /// What a difference means for a claim: the wider of its intervals must allow for one answer alone.
 pub fn verdict(expected: Expected, evidence: Option<&Evidence>) -> Verdict {
-    let Some(evidence) = evidence else { return Verdict::NotRun };
-    let Some([low, high]) = evidence.bounds() else { return Verdict::Unclear };
-    let floor = if expected == Expected::NotBelow { -MARGIN } else { 0.0 };
+    let Some(evidence) = evidence else {
+        return Verdict::NotRun;
+    };
+    let Some([low, high]) = evidence.bounds() else {
+        return Verdict::Unclear;
+    };
+    let floor = if expected == Expected::NotBelow {
+        -MARGIN
+    } else {
+        0.0
+    };
     match expected {
         Expected::Open if low > 0.0 => Verdict::FirstAhead,
         Expected::Open if high < 0.0 => Verdict::SecondAhead,
@@ -75,20 +83,45 @@ mod tests {
     #[test]
     fn the_wider_interval_decides() {
         let evidence = |dialogs: [f64; 2], seeds: Option<[f64; 2]>| {
-            let interval = |[low, high]: [f64; 2]| Interval { mean: (low + high) / 2.0, low, high };
+            let interval = |[low, high]: [f64; 2]| Interval {
+                mean: (low + high) / 2.0,
+                low,
+                high,
+            };
             let over_seeds = seeds.map(interval);
-            Evidence { mean: 0.0, dialogs: Some(interval(dialogs)), seeds: vec![], over_seeds, p_value: None }
+            Evidence {
+                mean: 0.0,
+                dialogs: Some(interval(dialogs)),
+                seeds: vec![],
+                over_seeds,
+                p_value: None,
+            }
         };
         let of = |expected, dialogs, seeds| verdict(expected, Some(&evidence(dialogs, seeds)));
         use Expected::{Above, NotBelow, Open};
         assert_eq!(of(Above, [0.01, 0.02], None), Verdict::Reproduced);
-        assert_eq!(of(Above, [0.01, 0.02], Some([-0.01, 0.03])), Verdict::Unclear);
-        assert_eq!(of(Above, [-0.02, -0.01], Some([-0.03, -0.001])), Verdict::NotReproduced);
-        assert_eq!(of(NotBelow, [-0.005, 0.02], Some([-0.009, 0.03])), Verdict::Reproduced);
-        assert_eq!(of(NotBelow, [-0.005, 0.02], Some([-0.011, 0.03])), Verdict::Unclear);
+        assert_eq!(
+            of(Above, [0.01, 0.02], Some([-0.01, 0.03])),
+            Verdict::Unclear
+        );
+        assert_eq!(
+            of(Above, [-0.02, -0.01], Some([-0.03, -0.001])),
+            Verdict::NotReproduced
+        );
+        assert_eq!(
+            of(NotBelow, [-0.005, 0.02], Some([-0.009, 0.03])),
+            Verdict::Reproduced
+        );
+        assert_eq!(
+            of(NotBelow, [-0.005, 0.02], Some([-0.011, 0.03])),
+            Verdict::Unclear
+        );
         assert_eq!(of(NotBelow, [-0.005, -0.002], None), Verdict::NotReproduced);
         assert_eq!(of(Open, [-0.02, -0.01], None), Verdict::SecondAhead);
-        assert_eq!(verdict(Above, Some(&Evidence::of_seeds(vec![0.1]))), Verdict::Unclear);
+        assert_eq!(
+            verdict(Above, Some(&Evidence::of_seeds(vec![0.1]))),
+            Verdict::Unclear
+        );
         assert_eq!(verdict(Above, None), Verdict::NotRun);
     }
 }

@@ -5,7 +5,9 @@ use std::error::Error;
 use burn::module::Module;
 use convrec_core::Example;
 use convrec_examples::steps::{Step, steps};
-use convrec_examples::world_experiment::{Ground, N, cloning, list_level, rank_grpo, reinforce, sft, supervise};
+use convrec_examples::world_experiment::{
+    Ground, N, cloning, list_level, rank_grpo, reinforce, sft, supervise,
+};
 use convrec_metrics::JudgedList;
 use convrec_policy::Policy;
 use convrec_train::evaluate::Evaluation;
@@ -30,19 +32,34 @@ pub struct Plan {
 impl Plan {
     /// Some minutes.
     pub fn short(seed: u64) -> Self {
-        Self { seeds: vec![seed], conversations: 4000, sft_steps: 1800, rl_steps: 20, test: 400 }
+        Self {
+            seeds: vec![seed],
+            conversations: 4000,
+            sft_steps: 1800,
+            rl_steps: 20,
+            test: 400,
+        }
     }
 
     /// Some tens of minutes.
     pub fn full(seed: u64) -> Self {
-        Self { seeds: (seed..seed + 3).collect(), conversations: 4000, sft_steps: 1800, rl_steps: 80, test: 1000 }
+        Self {
+            seeds: (seed..seed + 3).collect(),
+            conversations: 4000,
+            sft_steps: 1800,
+            rl_steps: 80,
+            test: 1000,
+        }
     }
 
     /// # Errors
     /// When there is nothing to train on.
     pub fn check(&self) -> Result<(), String> {
-        let rules =
-            [("--conversations", self.conversations), ("--sft-steps", self.sft_steps), ("--rl-steps", self.rl_steps)];
+        let rules = [
+            ("--conversations", self.conversations),
+            ("--sft-steps", self.sft_steps),
+            ("--rl-steps", self.rl_steps),
+        ];
         match rules.iter().find(|(_, value)| *value == 0) {
             Some((flag, _)) => Err(format!("{flag} 0: expected at least 1")),
             None => Ok(()),
@@ -51,8 +68,16 @@ impl Plan {
 
     /// The plan in words.
     pub fn describe(&self) -> String {
-        let Self { conversations, sft_steps, rl_steps, test, .. } = self;
-        format!("{conversations} conversations, {sft_steps} steps of SFT, {rl_steps} of each RL run, {test} to test on")
+        let Self {
+            conversations,
+            sft_steps,
+            rl_steps,
+            test,
+            ..
+        } = self;
+        format!(
+            "{conversations} conversations, {sft_steps} steps of SFT, {rl_steps} of each RL run, {test} to test on"
+        )
     }
 }
 
@@ -91,23 +116,52 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
     let cloned = ground.clone_teacher(cloning())?;
     let (pairs, kept) = (ground.pairs(&cloned)?, RunOptions::default());
     let policy = ground.untrained()?;
-    println!("a decoder of {} parameters, {} tokens", policy.num_params(), policy.config().vocab_size);
+    println!(
+        "a decoder of {} parameters, {} tokens",
+        policy.num_params(),
+        policy.config().vocab_size
+    );
     let arm = |name, policy: &Policy, log| {
         let [constrained, free] = ground.evaluate(policy);
-        Arm { name, constrained, free, log }
+        Arm {
+            name,
+            constrained,
+            free,
+            log,
+        }
     };
     let mut arms = vec![arm("zero-shot", &policy, vec![])];
-    let (policy, sft) = supervise(policy, &ground.constrained, &pairs, &sft(plan.sft_steps, seed), &kept)?;
+    let (policy, sft) = supervise(
+        policy,
+        &ground.constrained,
+        &pairs,
+        &sft(plan.sft_steps, seed),
+        &kept,
+    )?;
     arms.push(arm("SFT", &policy, vec![]));
     for (name, config) in family(plan, seed) {
-        let (trained, log) = reinforce(name, policy.clone(), &ground.constrained, &ground.train, &config, &kept)?;
+        let (trained, log) = reinforce(
+            name,
+            policy.clone(),
+            &ground.constrained,
+            &ground.train,
+            &config,
+            &kept,
+        )?;
         arms.push(arm(name, &trained, log));
     }
     let cloning = steps(&cloned, ground.free.catalog(), &ground.split.train, N);
-    Ok(Run { example: ground.split.test[0].clone(), cloning, sft, arms, best: ground.best(world) })
+    Ok(Run {
+        example: ground.split.test[0].clone(),
+        cloning,
+        sft,
+        arms,
+        best: ground.best(world),
+    })
 }
 
-/// Three members of the family with the same rollouts, updates (two a batch, so that their ratios matter) and KL penalty.
+/// Three members of the family with the same rollouts, updates (two a batch, so that their ratios
+/// matter) and KL penalty.
 fn family(plan: &Plan, seed: u64) -> Vec<(&'static str, RlConfig)> {
     let base = rank_grpo(plan.rl_steps, seed);
     let [grpo, gspo] = [LossConfig::grpo(), LossConfig::gspo()].map(|loss| list_level(&base, loss));

@@ -1,9 +1,10 @@
-//! The whole of ConvRec-R1 in a few minutes, on an embedded world of real films and generated conversations whose best
-//! possible score is known: a teacher that errs, Remap-Reflect-Adjust, supervised fine-tuning (SFT) of a small decoder
-//! from scratch, then Rank-GRPO, GRPO and GSPO from the same checkpoint with the same number of rollouts and updates.
+//! The whole of ConvRec-R1 in a few minutes, on an embedded world of real films and generated
+//! conversations whose best possible score is known: a teacher that errs, Remap-Reflect-Adjust,
+//! supervised fine-tuning (SFT) of a small decoder from scratch, then Rank-GRPO, GRPO and GSPO from
+//! the same checkpoint with the same number of rollouts and updates.
 //!
-//! `cargo run --release --example quickstart` prints tables and writes an HTML report. `--full` takes longer: three
-//! seeds, more steps of reinforcement learning, more conversations to test on.
+//! `cargo run --release --example quickstart` prints tables and writes an HTML report. `--full`
+//! takes longer: three seeds, more steps of reinforcement learning, more conversations to test on.
 
 mod experiment;
 mod figures;
@@ -44,7 +45,11 @@ struct Options {
 
 impl Options {
     fn plan(&self) -> Plan {
-        let usual = if self.full { Plan::full(self.seed) } else { Plan::short(self.seed) };
+        let usual = if self.full {
+            Plan::full(self.seed)
+        } else {
+            Plan::short(self.seed)
+        };
         Plan {
             conversations: self.conversations.unwrap_or(usual.conversations),
             sft_steps: self.sft_steps.unwrap_or(usual.sft_steps),
@@ -72,8 +77,16 @@ fn run(options: &Options) -> Outcome {
         println!("{}\n", figures::results(&runs, lists).print());
     }
     println!("{}\n", figures::LEGEND);
-    println!("{}\n{}", figures::differences(&runs)?.print(), figures::differences_legend(&runs));
+    println!(
+        "{}\n{}",
+        figures::differences(&runs)?.print(),
+        figures::differences_legend(&runs)
+    );
     page::page(&plan, &runs)?.write(&options.report)?;
-    println!("\nreport: {}   ({:.0} s in all)", options.report.display(), clock.elapsed().as_secs_f64());
+    println!(
+        "\nreport: {}   ({:.0} s in all)",
+        options.report.display(),
+        clock.elapsed().as_secs_f64()
+    );
     Ok(())
 }

@@ -20,13 +20,25 @@ const WINDOW: usize = 5;
 /// When a chart cannot be drawn.
 pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
     let run = &runs[0];
-    let seeds = if runs.len() == 1 { String::new() } else { format!(", {} seeds", runs.len()) };
-    let mut report = Report::new("ConvRec-R1: quickstart", &format!("{}{seeds}", plan.describe()));
-    report
-        .section("The task", "A conversation, and the films its user would choose next: the answer is a ranked list.");
+    let seeds = if runs.len() == 1 {
+        String::new()
+    } else {
+        format!(", {} seeds", runs.len())
+    };
+    let mut report = Report::new(
+        "ConvRec-R1: quickstart",
+        &format!("{}{seeds}", plan.describe()),
+    );
+    report.section(
+        "The task",
+        "A conversation, and the films its user would choose next: the answer is a ranked list.",
+    );
     report.chat(&run.example.dialog);
     report.text(&format!("Already named: {}", names(&run.example.seen)));
-    report.text(&format!("Right answers: {}", names(&run.example.groundtruth)));
+    report.text(&format!(
+        "Right answers: {}",
+        names(&run.example.groundtruth)
+    ));
 
     report.section("Results", "");
     report.table(&figures::results(runs, Lists::Constrained));
@@ -36,11 +48,15 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
     report.note(&figures::differences_legend(runs));
     let best: Vec<_> = runs.iter().flat_map(|run| &run.best).collect();
     let best = Line::of_values("best possible", &figures::hits_per_rank(&best));
-    for (lists, title) in
-        [(Lists::Constrained, "hits per rank, constrained lists"), (Lists::Free, "hits per rank, free lists")]
-    {
+    for (lists, title) in [
+        (Lists::Constrained, "hits per rank, constrained lists"),
+        (Lists::Free, "hits per rank, free lists"),
+    ] {
         let line = |(place, arm): (usize, &Arm)| {
-            Line::of_values(arm.name, &figures::hits_per_rank(&figures::judged(runs, place, lists)))
+            Line::of_values(
+                arm.name,
+                &figures::hits_per_rank(&figures::judged(runs, place, lists)),
+            )
         };
         let mut lines: Vec<Line> = run.arms.iter().enumerate().skip(1).map(line).collect();
         lines.push(best.clone());
@@ -53,35 +69,69 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         Remap-Reflect-Adjust; then supervised fine-tuning (SFT) on what came out.",
     );
     report.table(&figures::demonstrations(runs));
-    report.chart("SFT: loss per token", "step", &[curve(runs, "SFT", |run| &run.sft, &|r| number(r, "loss"))])?;
+    report.chart(
+        "SFT: loss per token",
+        "step",
+        &[curve(runs, "SFT", |run| &run.sft, &|r| number(r, "loss"))],
+    )?;
 
     report.section(
         "Reinforcement learning",
         "Means over the completions of each batch of rollouts, smoothed over 5 batches.",
     );
-    let trained = || run.arms.iter().enumerate().filter(|(_, arm)| !arm.log.is_empty());
+    let trained = || {
+        run.arms
+            .iter()
+            .enumerate()
+            .filter(|(_, arm)| !arm.log.is_empty())
+    };
     let by_arm = |value: &dyn Fn(&Record) -> Option<f64>| -> Vec<Line> {
-        trained().map(|(place, arm)| curve(runs, arm.name, |run| &run.arms[place].log, value)).collect()
+        trained()
+            .map(|(place, arm)| curve(runs, arm.name, |run| &run.arms[place].log, value))
+            .collect()
     };
     let charts = [
         ("reward: DCG@10 of the rollouts", "dcg"),
         ("KL against the SFT policy", "kl"),
         ("entropy per token, nats", "entropy"),
-        ("list length, tokens (always 10 items)", "completions/mean_length"),
-        ("share of (prompt, rank) groups without a difference", "frac_reward_zero_std"),
+        (
+            "list length, tokens (always 10 items)",
+            "completions/mean_length",
+        ),
+        (
+            "share of (prompt, rank) groups without a difference",
+            "frac_reward_zero_std",
+        ),
         ("gradient norm", "grad_norm"),
     ];
     for (title, field) in charts {
         report.chart(title, "batch", &by_arm(&|record| number(record, field)))?;
     }
-    report.chart("reward at ranks 1-3", "batch", &by_arm(&|record| ranks(record, 0..HEAD)))?;
-    report.chart("reward at ranks 4-10", "batch", &by_arm(&|record| ranks(record, HEAD..N)))?;
+    report.chart(
+        "reward at ranks 1-3",
+        "batch",
+        &by_arm(&|record| ranks(record, 0..HEAD)),
+    )?;
+    report.chart(
+        "reward at ranks 4-10",
+        "batch",
+        &by_arm(&|record| ranks(record, HEAD..N)),
+    )?;
     for (place, arm) in trained() {
         let at = |rank: usize| {
             let value = move |record: &Record| ranks(record, rank..rank + 1);
-            curve(runs, &format!("rank {}", rank + 1), |run| &run.arms[place].log, &value)
+            curve(
+                runs,
+                &format!("rank {}", rank + 1),
+                |run| &run.arms[place].log,
+                &value,
+            )
         };
-        report.chart(&format!("{}: reward per rank", arm.name), "batch", &[0, 1, 2, 4, 9].map(at))?;
+        report.chart(
+            &format!("{}: reward per rank", arm.name),
+            "batch",
+            &[0, 1, 2, 4, 9].map(at),
+        )?;
     }
 
     report.section(
@@ -89,14 +139,23 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         "Lists for the conversation above: right answers are marked, repetitions struck out.",
     );
     for lists in [Lists::Constrained, Lists::Free] {
-        let list = |arm: &Arm| (format!("{}, {}", arm.name, lists.name()), marked(lists.of(arm), run));
+        let list = |arm: &Arm| {
+            (
+                format!("{}, {}", arm.name, lists.name()),
+                marked(lists.of(arm), run),
+            )
+        };
         report.lists(&run.arms.iter().skip(1).map(list).collect::<Vec<_>>());
     }
     Ok(report)
 }
 
 fn names(items: &[Item]) -> String {
-    items.iter().map(Item::to_string).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .map(Item::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn number(record: &Record, field: &str) -> Option<f64> {
@@ -106,7 +165,11 @@ fn number(record: &Record, field: &str) -> Option<f64> {
 /// The mean relevance of some ranks.
 fn ranks(record: &Record, ranks: std::ops::Range<usize>) -> Option<f64> {
     let values = record.get("rank_relevance")?.as_array()?;
-    let values: Vec<f64> = values.get(ranks)?.iter().filter_map(serde_json::Value::as_f64).collect();
+    let values: Vec<f64> = values
+        .get(ranks)?
+        .iter()
+        .filter_map(serde_json::Value::as_f64)
+        .collect();
     Some(values.iter().sum::<f64>() / values.len() as f64)
 }
 
@@ -117,7 +180,10 @@ fn curve<'a>(
     log: impl Fn(&'a Run) -> &'a Vec<Record>,
     value: &dyn Fn(&Record) -> Option<f64>,
 ) -> Line {
-    let logs: Vec<Vec<f64>> = runs.iter().map(|run| log(run).iter().filter_map(value).collect()).collect();
+    let logs: Vec<Vec<f64>> = runs
+        .iter()
+        .map(|run| log(run).iter().filter_map(value).collect())
+        .collect();
     let mean = |step: usize| logs.iter().map(|log| log[step]).sum::<f64>() / logs.len() as f64;
     let steps = logs.iter().map(Vec::len).min().unwrap_or(0);
     Line::of_values(name, &(0..steps).map(mean).collect::<Vec<_>>()).smoothed(WINDOW)

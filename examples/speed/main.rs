@@ -1,8 +1,10 @@
-//! Times the policy at the work that `transformers_speed.py` beside it does in PyTorch; `compare.py` runs both in turn and
-//! prints a table. Each measured repetition is a JSON line: seconds, tokens, tokens a second, the process's peak memory.
+//! Times the policy at the work that `transformers_speed.py` beside it does in PyTorch;
+//! `compare.py` runs both in turn and prints a table. Each measured repetition is a JSON line:
+//! seconds, tokens, tokens a second, the process's peak memory.
 //!
-//! What differs from PyTorch's side is what the library can do and PyTorch cannot: lists are written under the trie of a
-//! catalog, and a prompt is computed once for its completions, in sampling and in training.
+//! What differs from PyTorch's side is what the library can do and PyTorch cannot: lists are
+//! written under the trie of a catalog, and a prompt is computed once for its completions, in
+//! sampling and in training.
 
 mod works;
 
@@ -87,7 +89,11 @@ fn run(options: &Options) -> Outcome {
             seconds,
             tokens: done.tokens,
             tokens_per_s: done.tokens as f64 / seconds,
-            parts: if done.parts.len() > 1 { done.parts.into_iter().collect() } else { BTreeMap::new() },
+            parts: if done.parts.len() > 1 {
+                done.parts.into_iter().collect()
+            } else {
+                BTreeMap::new()
+            },
             check: done.check,
             passes: done.passes,
             peak_rss_mb: peak_rss_mb(),
@@ -116,5 +122,7 @@ impl Clock {
 fn peak_rss_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) / 1024
+    peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
 }

@@ -1,4 +1,5 @@
-//! The kinds of work. Token ids are those of PyTorch's side: n-th token `(7919 n + 13) mod 40000 + 20`.
+//! The kinds of work. Token ids are those of PyTorch's side: n-th token `(7919 n + 13) mod 40000 +
+//! 20`.
 
 use std::fmt;
 
@@ -9,11 +10,15 @@ use convrec_catalog::Catalog;
 use convrec_core::Item;
 use convrec_embed::SentenceEncoder;
 use convrec_examples::device::device;
-use convrec_policy::{Allowed, Completion, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs};
+use convrec_policy::{
+    Allowed, Completion, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs,
+};
 use convrec_text::{ListFormat, ListTrie, TextTokenizer};
 use convrec_train::{Accumulator, InCatalog, OptimizerConfig, Updates};
 use convrec_world::World;
-use rank_grpo::{BatchTotals, LossConfig, LossInputs, Scale, Segments, group_advantages, spread, to_host};
+use rank_grpo::{
+    BatchTotals, LossConfig, LossInputs, Scale, Segments, group_advantages, spread, to_host,
+};
 
 use crate::{Clock, Done, Options};
 
@@ -56,13 +61,18 @@ pub enum Work {
     /// The same with prompts of 1,000 tokens.
     #[value(name = "grpo_1000")]
     Grpo1000,
-    /// Embeddings of the catalog's texts; the model is an encoder, and texts are counted, not tokens.
+    /// Embeddings of the catalog's texts; the model is an encoder, and texts are counted, not
+    /// tokens.
     Embed,
 }
 
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().expect("no variant is hidden").get_name())
+        f.write_str(
+            self.to_possible_value()
+                .expect("no variant is hidden")
+                .get_name(),
+        )
     }
 }
 
@@ -101,12 +111,20 @@ fn catalog(options: &Options) -> Result<Catalog, Error> {
 
 fn embed(options: &Options) -> Result<Repetition, Error> {
     let encoder = SentenceEncoder::load(&options.model, &device()?)?;
-    let texts: Vec<String> = catalog(options)?.iter().map(|(_, item)| item.text()).collect();
+    let texts: Vec<String> = catalog(options)?
+        .iter()
+        .map(|(_, item)| item.text())
+        .collect();
     Ok(Box::new(move |_| {
         let mut clock = Clock::start();
         let rows = encoder.encode(&texts)?;
         let check = rows.column(0).iter().map(|x| f64::from(*x)).sum();
-        Ok(Done { tokens: texts.len(), parts: vec![("", clock.lap())], check: Some(check), ..Done::default() })
+        Ok(Done {
+            tokens: texts.len(),
+            parts: vec![("", clock.lap())],
+            check: Some(check),
+            ..Done::default()
+        })
     }))
 }
 
@@ -115,14 +133,23 @@ fn trie(options: &Options) -> Result<ListTrie, Error> {
     let items: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
     let tokenizer = TextTokenizer::load(options.model.join("tokenizer.json"))?;
     let end_tokens = ModelConfig::load_folder(&options.model)?.end_tokens;
-    let end =
-        *end_tokens.first().ok_or("config.json, field `eos_token_id`: missing; expected a token that ends lists")?;
-    Ok(ListTrie::new(&tokenizer, ListFormat::default(), end, &items, RANKS)?)
+    let end = *end_tokens
+        .first()
+        .ok_or("config.json, field `eos_token_id`: missing; expected a token that ends lists")?;
+    Ok(ListTrie::new(
+        &tokenizer,
+        ListFormat::default(),
+        end,
+        &items,
+        RANKS,
+    )?)
 }
 
 fn ids(rows: usize, length: usize) -> Vec<Vec<u32>> {
     let id = |n: usize| ((n * 7919 + 13) % 40000 + 20) as u32;
-    (0..rows).map(|row| (0..length).map(|t| id(row * length + t)).collect()).collect()
+    (0..rows)
+        .map(|row| (0..length).map(|t| id(row * length + t)).collect())
+        .collect()
 }
 
 fn slices(rows: &[Vec<u32>]) -> Vec<&[u32]> {
@@ -138,12 +165,30 @@ fn prefill(policy: Policy, length: usize) -> Repetition {
         let hidden = policy.hidden(ids); // [1, T, D]
         let last = hidden.narrow(1, length - 1, 1).squeeze_dim(1); // [1, D]
         let best = policy.logits(last).argmax(1).into_scalar::<i64>();
-        Ok(Done { tokens: length, parts: vec![("", clock.lap())], check: Some(best as f64), ..Done::default() })
+        Ok(Done {
+            tokens: length,
+            parts: vec![("", clock.lap())],
+            check: Some(best as f64),
+            ..Done::default()
+        })
     })
 }
 
-fn generation(sampling: Sampling, group_size: usize, max_new_tokens: usize, rows: usize, seed: u64) -> Generation {
-    Generation { sampling, group_size, max_new_tokens, end_token: u32::MAX, max_rows: rows, seed }
+fn generation(
+    sampling: Sampling,
+    group_size: usize,
+    max_new_tokens: usize,
+    rows: usize,
+    seed: u64,
+) -> Generation {
+    Generation {
+        sampling,
+        group_size,
+        max_new_tokens,
+        end_token: u32::MAX,
+        max_rows: rows,
+        seed,
+    }
 }
 
 fn decode(policy: Policy, rows: usize) -> Repetition {
@@ -152,19 +197,36 @@ fn decode(policy: Policy, rows: usize) -> Repetition {
     Box::new(move |_| {
         let run = |new| {
             let mut clock = Clock::start();
-            let found = policy.generate(&slices(&prompts), &generation(Sampling::greedy(), 1, new, rows, 0));
+            let found = policy.generate(
+                &slices(&prompts),
+                &generation(Sampling::greedy(), 1, new, rows, 0),
+            );
             (clock.lap(), found)
         };
         // The prompts and the first tokens are not timed on either side.
         let (first, _) = run(1);
         let (all, found) = run(128);
-        let check = found.iter().flatten().flat_map(|c| &c.tokens).map(|token| f64::from(*token)).sum();
-        Ok(Done { tokens: rows * 127, parts: vec![("", all - first)], check: Some(check), ..Done::default() })
+        let check = found
+            .iter()
+            .flatten()
+            .flat_map(|c| &c.tokens)
+            .map(|token| f64::from(*token))
+            .sum();
+        Ok(Done {
+            tokens: rows * 127,
+            parts: vec![("", all - first)],
+            check: Some(check),
+            ..Done::default()
+        })
     })
 }
 
 fn updates(max_grad_norm: f64) -> Updates {
-    let config = OptimizerConfig { learning_rate: 1e-5, max_grad_norm, ..OptimizerConfig::default() };
+    let config = OptimizerConfig {
+        learning_rate: 1e-5,
+        max_grad_norm,
+        ..OptimizerConfig::default()
+    };
     Updates::new(&config, 1000)
 }
 
@@ -174,7 +236,10 @@ fn train(policy: Policy, rows: usize, length: usize) -> Repetition {
     Box::new(move |_| {
         let (policy, mut updates) = state.take().expect("put back after each step");
         let sequences: Vec<_> = tokens.iter().map(|row| row.split_at(1)).collect();
-        let sequences: Vec<_> = sequences.iter().map(|(prompt, completion)| Sequence { prompt, completion }).collect();
+        let sequences: Vec<_> = sequences
+            .iter()
+            .map(|(prompt, completion)| Sequence { prompt, completion })
+            .collect();
         let mut clock = Clock::start();
         let output = policy.log_probs(&sequences, 1.0);
         let loss = output.log_probs.mean().neg();
@@ -185,18 +250,42 @@ fn train(policy: Policy, rows: usize, length: usize) -> Repetition {
         let gradients = gradients.take();
         let backward = clock.lap();
         let (policy, _) = updates.step(0, policy, gradients);
-        let parts = vec![("forward", forward), ("backward", backward), ("optimizer", clock.lap())];
+        let parts = vec![
+            ("forward", forward),
+            ("backward", backward),
+            ("optimizer", clock.lap()),
+        ];
         state = Some((policy, updates));
-        Ok(Done { tokens: rows * length, parts, check: Some(check), ..Done::default() })
+        Ok(Done {
+            tokens: rows * length,
+            parts,
+            check: Some(check),
+            ..Done::default()
+        })
     })
 }
 
 fn begin(trie: &ListTrie) -> InCatalog<'_> {
-    InCatalog(trie.cursor(&[]).expect("the catalog has more items than a list"))
+    InCatalog(
+        trie.cursor(&[])
+            .expect("the catalog has more items than a list"),
+    )
 }
 
-fn roll_out(policy: &Policy, trie: &ListTrie, prompts: &[Vec<u32>], group: usize, seed: u64) -> Vec<Vec<Completion>> {
-    let config = generation(Sampling::default(), group, trie.longest_list(), prompts.len() * group, seed);
+fn roll_out(
+    policy: &Policy,
+    trie: &ListTrie,
+    prompts: &[Vec<u32>],
+    group: usize,
+    seed: u64,
+) -> Vec<Vec<Completion>> {
+    let config = generation(
+        Sampling::default(),
+        group,
+        trie.longest_list(),
+        prompts.len() * group,
+        seed,
+    );
     policy.generate_within(&slices(prompts), &config, &|_| Box::new(begin(trie)))
 }
 
@@ -214,11 +303,17 @@ fn lists(policy: Policy, trie: ListTrie, rows: usize) -> Repetition {
         let mut clock = Clock::start();
         let found = roll_out(&policy, &trie, &prompts, rows, seed);
         let tokens = found.iter().flatten().map(|c| c.tokens.len()).sum();
-        Ok(Done { tokens, parts: vec![("", clock.lap())], passes: Some(mean_passes(&found)), ..Done::default() })
+        Ok(Done {
+            tokens,
+            parts: vec![("", clock.lap())],
+            passes: Some(mean_passes(&found)),
+            ..Done::default()
+        })
     })
 }
 
-/// Rollout, reference log-probabilities, and one update, by the library's parts; rewards are random numbers per rank.
+/// Rollout, reference log-probabilities, and one update, by the library's parts; rewards are random
+/// numbers per rank.
 fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Repetition {
     let reference = policy.valid();
     let mut state = Some((policy, updates(1.0)));
@@ -238,36 +333,73 @@ fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Rep
             .flat_map(|(prompt, group)| group.iter().map(move |c| (prompt, c)))
             .map(|(prompt, c)| (prompt, c, Allowed::along(&mut begin(&trie), &c.tokens)))
             .collect();
-        let sequences: Vec<Sequence<'_>> =
-            rows.iter().map(|(prompt, c, _)| Sequence { prompt, completion: &c.tokens }).collect();
+        let sequences: Vec<Sequence<'_>> = rows
+            .iter()
+            .map(|(prompt, c, _)| Sequence {
+                prompt,
+                completion: &c.tokens,
+            })
+            .collect();
         let allowed: Vec<&Allowed> = rows.iter().map(|(.., allowed)| allowed).collect();
         let rollout = clock.lap();
 
-        let micro_batches = || sequences.chunks(micro_batch).zip(allowed.chunks(micro_batch));
-        let theirs = micro_batches().map(|(s, a)| to_host(&reference.log_probs_within(s, a, 1.0).log_probs));
+        let micro_batches = || {
+            sequences
+                .chunks(micro_batch)
+                .zip(allowed.chunks(micro_batch))
+        };
+        let theirs =
+            micro_batches().map(|(s, a)| to_host(&reference.log_probs_within(s, a, 1.0).log_probs));
         let theirs = theirs.collect::<Result<Vec<_>, _>>()?;
         let of_reference = clock.lap();
 
-        let rewards: Vec<Vec<f64>> = (0..rows.len()).map(|row| (0..RANKS).map(|k| reward(row, k)).collect()).collect();
+        let rewards: Vec<Vec<f64>> = (0..rows.len())
+            .map(|row| (0..RANKS).map(|k| reward(row, k)).collect())
+            .collect();
         let advantages = group_advantages(&rewards, GROUP, Scale::Group)?.values;
         let mut gradients = Accumulator::default();
-        let parts = rows.chunks(micro_batch).zip(advantages.chunks(micro_batch)).zip(theirs).zip(micro_batches());
-        let choices = |allowed: &&Allowed| (0..allowed.len()).filter(|t| !allowed.is_forced(*t)).count();
-        let whole = BatchTotals { rows: rows.len(), tokens: allowed.iter().map(choices).sum() };
+        let parts = rows
+            .chunks(micro_batch)
+            .zip(advantages.chunks(micro_batch))
+            .zip(theirs)
+            .zip(micro_batches());
+        let choices = |allowed: &&Allowed| {
+            (0..allowed.len())
+                .filter(|t| !allowed.is_forced(*t))
+                .count()
+        };
+        let whole = BatchTotals {
+            rows: rows.len(),
+            tokens: allowed.iter().map(choices).sum(),
+        };
         for (((rows, advantages), theirs), (sequences, allowed)) in parts {
-            let TokenLogProbs { log_probs, tape, .. } = policy.log_probs_within(sequences, allowed, 1.0);
+            let TokenLogProbs {
+                log_probs, tape, ..
+            } = policy.log_probs_within(sequences, allowed, 1.0);
             let mut inputs = inputs(&trie, rows, log_probs.dims(), advantages)?;
             inputs.ref_log_probs = Some(theirs);
             inputs.whole_batch = Some(whole);
-            gradients.add(tape.backward(loss.forward(log_probs, &inputs)?.loss, &policy), &policy);
+            gradients.add(
+                tape.backward(loss.forward(log_probs, &inputs)?.loss, &policy),
+                &policy,
+            );
         }
         let gradients = gradients.take();
         let tokens = rows.iter().map(|(_, c, _)| c.tokens.len()).sum();
         let passes = Some(mean_passes(&found));
         let (policy, _) = updates.step(0, policy, gradients);
         state = Some((policy, updates));
-        let parts = vec![("rollout", rollout), ("reference", of_reference), ("update", clock.lap())];
-        Ok(Done { tokens, parts, passes, ..Done::default() })
+        let parts = vec![
+            ("rollout", rollout),
+            ("reference", of_reference),
+            ("update", clock.lap()),
+        ];
+        Ok(Done {
+            tokens,
+            parts,
+            passes,
+            ..Done::default()
+        })
     })
 }
 
@@ -283,7 +415,10 @@ fn inputs(
     shape: [usize; 2],
     advantages: &[Vec<f64>],
 ) -> Result<LossInputs, Error> {
-    let (mut mask, mut ranks) = (vec![false; shape[0] * shape[1]], vec![-1; shape[0] * shape[1]]);
+    let (mut mask, mut ranks) = (
+        vec![false; shape[0] * shape[1]],
+        vec![-1; shape[0] * shape[1]],
+    );
     for (row, (_, completion, allowed)) in rows.iter().enumerate() {
         let mut cursor = trie.cursor(&[])?;
         for (t, token) in completion.tokens.iter().enumerate() {

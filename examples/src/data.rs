@@ -8,7 +8,8 @@ use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, Example};
 use convrec_formats::{BadRows, LeftOut, read_catalog_items};
 
-/// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out, and said on stderr.
+/// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out,
+/// and said on stderr.
 ///
 /// # Errors
 /// When the file cannot be read or holds no item; the error names file, line and field.
@@ -27,11 +28,17 @@ pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     let mut ids = HashSet::new();
     match examples.iter().find(|example| !ids.insert(&example.id)) {
         None => Ok(examples),
-        Some(Example { id, .. }) => Err(sample_error(path, id, "id", "used before; expected one of its own")),
+        Some(Example { id, .. }) => Err(sample_error(
+            path,
+            id,
+            "id",
+            "used before; expected one of its own",
+        )),
     }
 }
 
-/// The demonstrations of a file or folder. Lines of their lists that are no items are left out, and said on stderr.
+/// The demonstrations of a file or folder. Lines of their lists that are no items are left out, and
+/// said on stderr.
 ///
 /// # Errors
 /// When it cannot be read; the error names file, row and field.
@@ -41,19 +48,24 @@ pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Er
     Ok(demonstrations.rows)
 }
 
-/// [`read_conversations`], to be trained or measured on: each has right answers, and they are in the catalog.
+/// [`read_conversations`], to be trained or measured on: each has right answers, and they are in
+/// the catalog.
 ///
 /// # Errors
 /// As [`read_conversations`], and when right answers are missing; the error names file and sample.
 pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     let examples = read_conversations(path)?;
-    for Example { id, groundtruth, .. } in &examples {
+    for Example {
+        id, groundtruth, ..
+    } in &examples
+    {
         if groundtruth.is_empty() {
             let problem = "empty; nothing can be learned or measured here: remove the sample";
             return Err(sample_error(path, id, "groundtruth", problem));
         }
         if let Some(item) = groundtruth.iter().find(|item| catalog.find(item).is_none()) {
-            let problem = format!("\"{item}\" is not in the catalog; add it, or remove it from the sample");
+            let problem =
+                format!("\"{item}\" is not in the catalog; add it, or remove it from the sample");
             return Err(sample_error(path, id, "groundtruth", &problem));
         }
     }
@@ -62,12 +74,19 @@ pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box
 
 fn say_left_out(left_out: &[LeftOut]) {
     const SHOWN: usize = 10;
-    left_out.iter().take(SHOWN).for_each(|row| eprintln!("left out: {row}"));
+    left_out
+        .iter()
+        .take(SHOWN)
+        .for_each(|row| eprintln!("left out: {row}"));
     if left_out.len() > SHOWN {
         eprintln!("left out: {} more", left_out.len() - SHOWN);
     }
 }
 
 fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {
-    format!("{}, sample `{id}`, field `{field}`: {problem}", path.display()).into()
+    format!(
+        "{}, sample `{id}`, field `{field}`: {problem}",
+        path.display()
+    )
+    .into()
 }

@@ -43,8 +43,9 @@ pub struct DecoderOptions {
     /// Makes every line of the catalog one token more.
     #[arg(long)]
     pub title_tokens: bool,
-    /// Begins with a recommender in the policy: the titles' embeddings are vectors that say which items are listed where which
-    /// were seen, and the first block looks them up. With --title-tokens.
+    /// Begins with a recommender in the policy: the titles' embeddings are vectors that say which
+    /// items are listed where which were seen, and the first block looks them up. With
+    /// --title-tokens.
     #[arg(long)]
     pub item_vectors: bool,
     /// Tokens of the dialog that a prompt holds, at most: the last ones. [default: 64]
@@ -65,7 +66,15 @@ impl Default for Decoder {
     fn default() -> Self {
         let dialog_tokens = PromptFormat::default().max_dialog_tokens;
         let (title_tokens, item_vectors) = (false, false);
-        Self { vocabulary: 8192, title_tokens, item_vectors, dialog_tokens, width: 256, layers: 4, heads: 4 }
+        Self {
+            vocabulary: 8192,
+            title_tokens,
+            item_vectors,
+            dialog_tokens,
+            width: 256,
+            layers: 4,
+            heads: 4,
+        }
     }
 }
 
@@ -83,15 +92,25 @@ impl Decoder {
         self.title_tokens |= flags.title_tokens;
         self.item_vectors |= flags.item_vectors;
         let wrong = |field: &str, found: usize, expected: &str| {
-            Err(format!("config, field `decoder.{field}`: {found}; expected {expected}"))
+            Err(format!(
+                "config, field `decoder.{field}`: {found}; expected {expected}"
+            ))
         };
-        for (field, found) in [("dialog_tokens", self.dialog_tokens), ("layers", self.layers), ("heads", self.heads)] {
+        for (field, found) in [
+            ("dialog_tokens", self.dialog_tokens),
+            ("layers", self.layers),
+            ("heads", self.heads),
+        ] {
             if found == 0 {
                 return wrong(field, found, "at least 1");
             }
         }
         if self.width == 0 || !self.width.is_multiple_of(2 * self.heads) {
-            return wrong("width", self.width, &format!("a multiple of twice the heads, {}", 2 * self.heads));
+            return wrong(
+                "width",
+                self.width,
+                &format!("a multiple of twice the heads, {}", 2 * self.heads),
+            );
         }
         if self.item_vectors && !self.title_tokens {
             return Err(
@@ -103,7 +122,8 @@ impl Decoder {
         Ok(())
     }
 
-    /// A tokenizer trained on catalog lines, on items as conversations name them, and on what people wrote.
+    /// A tokenizer trained on catalog lines, on items as conversations name them, and on what
+    /// people wrote.
     ///
     /// # Errors
     /// When the vocabulary is too small.
@@ -112,14 +132,37 @@ impl Decoder {
         catalog: &Catalog,
         demonstrations: &[Demonstration],
     ) -> Result<TextTokenizer, TokenizerError> {
-        let examples = || demonstrations.iter().map(|demonstration| &demonstration.example);
-        let mut corpus: Vec<String> = catalog.iter().map(|(_, item)| format!("{}\n", item.item())).collect();
-        corpus.extend(examples().flat_map(|x| x.seen.iter().chain(&x.groundtruth)).map(|item| format!("{item}\n")));
-        corpus.extend(examples().filter_map(|x| x.dialog.last()).map(|turn| turn.content.clone()));
-        let lines = catalog.iter().filter(|_| self.title_tokens).map(|(_, item)| line(item)).collect();
+        let examples = || {
+            demonstrations
+                .iter()
+                .map(|demonstration| &demonstration.example)
+        };
+        let mut corpus: Vec<String> = catalog
+            .iter()
+            .map(|(_, item)| format!("{}\n", item.item()))
+            .collect();
+        corpus.extend(
+            examples()
+                .flat_map(|x| x.seen.iter().chain(&x.groundtruth))
+                .map(|item| format!("{item}\n")),
+        );
+        corpus.extend(
+            examples()
+                .filter_map(|x| x.dialog.last())
+                .map(|turn| turn.content.clone()),
+        );
+        let lines = catalog
+            .iter()
+            .filter(|_| self.title_tokens)
+            .map(|(_, item)| line(item))
+            .collect();
         TextTokenizer::train(
             corpus.iter(),
-            &TrainConfig { vocab_size: self.vocabulary, lines, ..TrainConfig::default() },
+            &TrainConfig {
+                vocab_size: self.vocabulary,
+                lines,
+                ..TrainConfig::default()
+            },
         )
     }
 
@@ -136,7 +179,10 @@ impl Decoder {
     ) -> Result<Policy, Box<dyn Error>> {
         let vocabulary = task.prompter().tokenizer().vocab_size();
         let shape = ModelConfig::small(vocabulary, self.width, self.layers, self.heads);
-        let shape = ModelConfig { end_tokens: vec![task.prompter().end()], ..shape };
+        let shape = ModelConfig {
+            end_tokens: vec![task.prompter().end()],
+            ..shape
+        };
         let policy = Policy::new(&shape, seed, device)?;
         if !self.item_vectors {
             return Ok(policy);
@@ -144,7 +190,10 @@ impl Decoder {
         let (catalog, tokenizer) = (task.catalog(), task.prompter().tokenizer());
         let vectors = item_factors(catalog, demonstrations, self.width.saturating_sub(2));
         let token = |item: &CatalogItem| Ok(tokenizer.encode(&line(item))?[0]);
-        let tokens = catalog.iter().map(|(_, item)| token(item)).collect::<Result<Vec<u32>, TokenizerError>>()?;
+        let tokens = catalog
+            .iter()
+            .map(|(_, item)| token(item))
+            .collect::<Result<Vec<u32>, TokenizerError>>()?;
         let vectors: Vec<(u32, Vec<f32>)> = tokens.into_iter().zip(vectors).collect();
         Ok(policy.with_item_vectors(&vectors, tokenizer.special_id("<rec>")?)?)
     }
@@ -161,10 +210,25 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_file_and_vectors_need_titles() {
-        let mut decoder = Decoder { title_tokens: true, width: 64, layers: 3, ..Decoder::default() };
-        let flags = DecoderOptions { width: Some(32), item_vectors: true, ..DecoderOptions::default() };
+        let mut decoder = Decoder {
+            title_tokens: true,
+            width: 64,
+            layers: 3,
+            ..Decoder::default()
+        };
+        let flags = DecoderOptions {
+            width: Some(32),
+            item_vectors: true,
+            ..DecoderOptions::default()
+        };
         decoder.set(&flags).unwrap();
-        let expected = Decoder { title_tokens: true, item_vectors: true, width: 32, layers: 3, ..Decoder::default() };
+        let expected = Decoder {
+            title_tokens: true,
+            item_vectors: true,
+            width: 32,
+            layers: 3,
+            ..Decoder::default()
+        };
         assert_eq!(decoder, expected);
         let error = Decoder::default().set(&flags).unwrap_err();
         assert!(error.contains("`decoder.item_vectors`"), "{error}");

@@ -10,8 +10,8 @@ pub fn device() -> Result<Device, String> {
     Ok(devices()?.swap_remove(0))
 }
 
-/// The devices that `CONVREC_DEVICE` names: `flex` (the CPU, default), `wgpu` or `cuda`, where compiled in; several of a host
-/// as in `cuda:0,1,2`.
+/// The devices that `CONVREC_DEVICE` names: `flex` (the CPU, default), `wgpu` or `cuda`, where
+/// compiled in; several of a host as in `cuda:0,1,2`.
 ///
 /// # Errors
 /// When the name is unknown or its feature is not compiled in, or a number is none.
@@ -19,12 +19,20 @@ pub fn devices() -> Result<Vec<Device>, String> {
     let named = std::env::var("CONVREC_DEVICE").unwrap_or_else(|_| "flex".into());
     let (name, numbers) = named.split_once(':').unwrap_or((&named, "0"));
     let number = |text: &str| {
-        text.trim().parse().map_err(|_| format!("CONVREC_DEVICE={named}: expected numbers, as in `cuda:0,1`"))
+        text.trim()
+            .parse()
+            .map_err(|_| format!("CONVREC_DEVICE={named}: expected numbers, as in `cuda:0,1`"))
     };
-    numbers.split(',').map(|text| of_kind(name, number(text)?)).collect()
+    numbers
+        .split(',')
+        .map(|text| of_kind(name, number(text)?))
+        .collect()
 }
 
-#[allow(unused_variables, reason = "the CPU is one device, whatever its number")]
+#[allow(
+    unused_variables,
+    reason = "the CPU is one device, whatever its number"
+)]
 fn of_kind(name: &str, number: usize) -> Result<Device, String> {
     match name {
         #[cfg(feature = "flex")]

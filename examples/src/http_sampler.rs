@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use convrec_llm::{
-    CompletionsSettings, HttpCompletions, Prompt, Sampled, SampledCompletion, Server, ServerSettings, WeightFolders,
-    WeightUpdate,
+    CompletionsSettings, HttpCompletions, Prompt, Sampled, SampledCompletion, Server,
+    ServerSettings, WeightFolders, WeightUpdate,
 };
 use convrec_policy::{Completion, Generation, Policy, SaveOptions};
 use convrec_train::{Sample, Sampler, Task};
@@ -25,8 +25,8 @@ pub struct SamplerSettings {
     pub completions: CompletionsSettings,
     /// Where weights are put for the servers to load: a folder that they see.
     pub weights: PathBuf,
-    /// Whether the servers keep lists within the catalog, as the example `serve` does; others write freely, and then
-    /// training must be free as well.
+    /// Whether the servers keep lists within the catalog, as the example `serve` does; others
+    /// write freely, and then training must be free as well.
     pub constrained: bool,
 }
 
@@ -34,7 +34,8 @@ impl SamplerSettings {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// When it cannot be read or a field is wrong; the error names the file, and the line or the field.
+    /// When it cannot be read or a field is wrong; the error names the file, and the line or the
+    /// field.
     pub fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
         let settings = settings::read(Some(path), Self::default())?;
         if settings.weights.as_os_str().is_empty() {
@@ -74,30 +75,51 @@ impl HttpSampler {
             return Err(problem.into());
         }
         crate::show_warnings();
-        let servers = settings.servers.into_iter().map(|server| Server::new(server, stop.clone()).map(Arc::new));
+        let servers = settings
+            .servers
+            .into_iter()
+            .map(|server| Server::new(server, stop.clone()).map(Arc::new));
         let adapter = settings.completions.update == WeightUpdate::VllmLora;
-        let client = HttpCompletions::new(settings.completions, servers.collect::<Result<_, _>>()?)?;
+        let client =
+            HttpCompletions::new(settings.completions, servers.collect::<Result<_, _>>()?)?;
         let folders = WeightFolders::new(settings.weights);
-        Ok(Self { client, folders, adapter, constrained: settings.constrained })
+        Ok(Self {
+            client,
+            folders,
+            adapter,
+            constrained: settings.constrained,
+        })
     }
 
     fn prompt<'s>(&self, task: &Task, sample: &'s Sample) -> Prompt<'s> {
-        let seen = sample.seen.iter().map(|id| task.catalog()[*id].item().to_string());
+        let seen = sample
+            .seen
+            .iter()
+            .map(|id| task.catalog()[*id].item().to_string());
         let extra_body = match self.constrained {
             true => Map::from_iter([("seen".to_string(), json!(seen.collect::<Vec<_>>()))]),
             false => Map::new(),
         };
-        Prompt { tokens: &sample.prompt, extra_body }
+        Prompt {
+            tokens: &sample.prompt,
+            extra_body,
+        }
     }
 }
 
 impl Sampler for HttpSampler {
     /// Lets the servers load the policy's weights.
-    fn begin_step(&mut self, policy: &Policy, step: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn begin_step(
+        &mut self,
+        policy: &Policy,
+        step: usize,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let folder = self.folders.of_step(step);
         match policy.lora() {
             Some(_) if self.adapter => policy.save_lora(&folder)?,
-            Some(_) => policy.merged().save_folder(&folder, &SaveOptions::default())?,
+            Some(_) => policy
+                .merged()
+                .save_folder(&folder, &SaveOptions::default())?,
             None => policy.save_folder(&folder, &SaveOptions::default())?,
         }
         for stale in self.client.update_weights(&folder, step)? {
@@ -113,7 +135,10 @@ impl Sampler for HttpSampler {
         samples: &[&Sample],
         generation: &Generation,
     ) -> Result<Vec<Vec<Completion>>, Box<dyn Error + Send + Sync>> {
-        let prompts: Vec<Prompt<'_>> = samples.iter().map(|sample| self.prompt(task, sample)).collect();
+        let prompts: Vec<Prompt<'_>> = samples
+            .iter()
+            .map(|sample| self.prompt(task, sample))
+            .collect();
         let sampled = Sampled {
             n: generation.group_size,
             temperature: generation.sampling.temperature,
@@ -121,9 +146,19 @@ impl Sampler for HttpSampler {
             end_token: generation.end_token,
             seed: generation.seed,
         };
-        let completion = |SampledCompletion { tokens, log_probs, ended }| {
+        let completion = |SampledCompletion {
+                              tokens,
+                              log_probs,
+                              ended,
+                          }| {
             let passes = tokens.len();
-            Completion { tokens, log_probs, entropies: vec![], ended, passes }
+            Completion {
+                tokens,
+                log_probs,
+                entropies: vec![],
+                ended,
+                passes,
+            }
         };
         let groups = self.client.complete(&prompts, &sampled).into_iter();
         Ok(groups

@@ -1,5 +1,5 @@
-//! Shared pieces of the example binaries: the device, data, settings, services, model folders, progress bars, tables,
-//! and experiments on the embedded world.
+//! Shared pieces of the example binaries: the device, data, settings, services, model folders,
+//! progress bars, tables, and experiments on the embedded world.
 
 pub mod data;
 pub mod decoder;
@@ -23,15 +23,23 @@ pub use convrec_watch::report;
 /// What an example's work comes to.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Whether a file can come to stand at `path`, asked before the work is done whose outcome it shall hold; its folder is made.
+/// Whether a file can come to stand at `path`, asked before the work is done whose outcome it shall
+/// hold; its folder is made.
 ///
 /// # Errors
 /// When a folder is there, or nothing can be written beside it.
 pub fn check_output(path: &std::path::Path) -> Result<(), String> {
     if path.is_dir() {
-        return Err(format!("{} is a folder; expected the name of a file", path.display()));
+        return Err(format!(
+            "{} is a folder; expected the name of a file",
+            path.display()
+        ));
     }
-    check_folder(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new(".")))
+    check_folder(
+        path.parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(std::path::Path::new(".")),
+    )
 }
 
 /// Whether files can be written into a folder, which is made where it is not there.
@@ -40,7 +48,9 @@ pub fn check_output(path: &std::path::Path) -> Result<(), String> {
 /// When they cannot.
 pub fn check_folder(folder: &std::path::Path) -> Result<(), String> {
     let written = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
-    written.map(|_| ()).map_err(|e| format!("cannot write into {}: {e}", folder.display()))
+    written
+        .map(|_| ())
+        .map_err(|e| format!("cannot write into {}: {e}", folder.display()))
 }
 
 /// Whether an output is none of the files that are read or kept.
@@ -51,10 +61,17 @@ pub fn check_apart<'a>(
     output: &std::path::Path,
     others: impl IntoIterator<Item = &'a std::path::Path>,
 ) -> Result<(), String> {
-    let Ok(there) = output.canonicalize() else { return Ok(()) };
-    let same = others.into_iter().find(|other| other.canonicalize().is_ok_and(|other| other == there));
+    let Ok(there) = output.canonicalize() else {
+        return Ok(());
+    };
+    let same = others
+        .into_iter()
+        .find(|other| other.canonicalize().is_ok_and(|other| other == there));
     same.map_or(Ok(()), |other| {
-        Err(format!("--out would replace {}, which is needed; name another file", other.display()))
+        Err(format!(
+            "--out would replace {}, which is needed; name another file",
+            other.display()
+        ))
     })
 }
 

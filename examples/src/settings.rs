@@ -8,13 +8,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// `defaults`, and over them what the TOML file at `path` says; tables are merged field by field, so that a file may set
-/// one field of a nested table. Unknown fields are refused.
+/// `defaults`, and over them what the TOML file at `path` says; tables are merged field by field,
+/// so that a file may set one field of a nested table. Unknown fields are refused.
 ///
 /// # Errors
-/// When the file cannot be read or a field is wrong: the error names the file, and the line or the field.
-pub fn read<T: DeserializeOwned + Serialize>(path: Option<&Path>, defaults: T) -> Result<T, Box<dyn Error>> {
-    let Some(path) = path else { return Ok(defaults) };
+/// When the file cannot be read or a field is wrong: the error names the file, and the line or the
+/// field.
+pub fn read<T: DeserializeOwned + Serialize>(
+    path: Option<&Path>,
+    defaults: T,
+) -> Result<T, Box<dyn Error>> {
+    let Some(path) = path else {
+        return Ok(defaults);
+    };
     over(path, "", defaults, table(path)?)
 }
 
@@ -28,7 +34,10 @@ pub struct Given {
 impl Given {
     /// What this table of the file at `path` says.
     pub fn new(path: &Path, table: toml::Table) -> Self {
-        Self { path: path.into(), rest: table }
+        Self {
+            path: path.into(),
+            rest: table,
+        }
     }
 
     /// Whether the file has something of this name that was not taken yet.
@@ -40,11 +49,19 @@ impl Given {
     ///
     /// # Errors
     /// As [`read`].
-    pub fn part<T: DeserializeOwned + Serialize>(&mut self, name: &str, defaults: T) -> Result<T, Box<dyn Error>> {
+    pub fn part<T: DeserializeOwned + Serialize>(
+        &mut self,
+        name: &str,
+        defaults: T,
+    ) -> Result<T, Box<dyn Error>> {
         match self.rest.remove(name) {
             None => Ok(defaults),
             Some(toml::Value::Table(part)) => over(&self.path, name, defaults, part),
-            Some(_) => Err(format!("{}, field `{name}`: expected a table, `[{name}]`", self.path.display()).into()),
+            Some(_) => Err(format!(
+                "{}, field `{name}`: expected a table, `[{name}]`",
+                self.path.display()
+            )
+            .into()),
         }
     }
 
@@ -62,12 +79,19 @@ impl Given {
 /// # Errors
 /// When it cannot be read or is no TOML; the error names the file and the line.
 pub fn table(path: &Path) -> Result<toml::Table, Box<dyn Error>> {
-    let table = toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
+    let table =
+        toml::from_str(&files::read_text(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
     let table = toml::Value::Table(table);
     if let Some(field) = not_finite(&table) {
-        return Err(format!("{}, field `{field}`: expected a finite number", path.display()).into());
+        return Err(format!(
+            "{}, field `{field}`: expected a finite number",
+            path.display()
+        )
+        .into());
     }
-    let toml::Value::Table(table) = table else { unreachable!("it is one") };
+    let toml::Value::Table(table) = table else {
+        unreachable!("it is one")
+    };
     Ok(table)
 }
 
@@ -75,12 +99,21 @@ pub fn table(path: &Path) -> Result<toml::Table, Box<dyn Error>> {
 fn not_finite(value: &toml::Value) -> Option<String> {
     let inner = |name: String, value: &toml::Value| {
         let rest = not_finite(value)?;
-        Some(if rest.is_empty() { name } else { format!("{name}.{rest}") })
+        Some(if rest.is_empty() {
+            name
+        } else {
+            format!("{name}.{rest}")
+        })
     };
     match value {
         toml::Value::Float(x) if !x.is_finite() => Some(String::new()),
-        toml::Value::Table(table) => table.iter().find_map(|(name, value)| inner(name.clone(), value)),
-        toml::Value::Array(values) => values.iter().enumerate().find_map(|(n, value)| inner(n.to_string(), value)),
+        toml::Value::Table(table) => table
+            .iter()
+            .find_map(|(name, value)| inner(name.clone(), value)),
+        toml::Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .find_map(|(n, value)| inner(n.to_string(), value)),
         _ => None,
     }
 }
@@ -109,7 +142,9 @@ fn over<T: DeserializeOwned + Serialize>(
 fn merge(settings: &mut Value, over: Value) {
     match (settings, over) {
         // Another variant of a choice, as `{ cispo = ... }` over `{ ppo = ... }`, replaces it.
-        (settings @ Value::Object(_), Value::Object(over)) if is_choice(settings, &over) => *settings = over.into(),
+        (settings @ Value::Object(_), Value::Object(over)) if is_choice(settings, &over) => {
+            *settings = over.into()
+        }
         (Value::Object(settings), Value::Object(over)) => {
             for (field, value) in over {
                 let old = settings.entry(&field).or_insert(Value::Null);
@@ -127,7 +162,11 @@ fn merge(settings: &mut Value, over: Value) {
 /// Whether both name one variant, and different ones.
 fn is_choice(settings: &Value, over: &Map<String, Value>) -> bool {
     let one = |map: &Map<String, Value>| map.keys().next().filter(|_| map.len() == 1).cloned();
-    settings.as_object().and_then(one).zip(one(over)).is_some_and(|(old, new)| old != new)
+    settings
+        .as_object()
+        .and_then(one)
+        .zip(one(over))
+        .is_some_and(|(old, new)| old != new)
 }
 
 /// Replaces an optional `field` where a flag was given.
@@ -160,16 +199,23 @@ mod tests {
 
     #[test]
     fn a_file_changes_what_it_names_and_nothing_else() {
-        let defaults = RlConfig { max_new_tokens: 77, ..RlConfig::default() };
+        let defaults = RlConfig {
+            max_new_tokens: 77,
+            ..RlConfig::default()
+        };
         let file = file("steps = 3\n[loss.kl]\nbeta = 0.25\n[optimizer]\nlearning_rate = 1e-3\n");
         let read = read(Some(file.path()), defaults.clone()).unwrap();
-        let mut expected = RlConfig { steps: 3, ..defaults };
+        let mut expected = RlConfig {
+            steps: 3,
+            ..defaults
+        };
         expected.loss.kl.as_mut().unwrap().beta = 0.25;
         expected.optimizer.learning_rate = 1e-3;
         assert_eq!(read, expected);
     }
 
-    /// What is printed is what is read back, and every member of the family can be written in a file.
+    /// What is printed is what is read back, and every member of the family can be written in a
+    /// file.
     #[test]
     fn every_preset_goes_through_a_file() {
         let presets = [
@@ -183,7 +229,10 @@ mod tests {
             LossConfig::bnpo(),
         ];
         for loss in presets {
-            let config = RlConfig { loss, ..RlConfig::default() };
+            let config = RlConfig {
+                loss,
+                ..RlConfig::default()
+            };
             let text = toml::to_string(&config.clone().printable()).unwrap();
             let read = read(Some(file(&text).path()), RlConfig::default()).unwrap();
             assert_eq!(read, config.printable());
@@ -195,14 +244,21 @@ mod tests {
         let read = |text: &str| read(Some(file(text).path()), SftConfig::default()).unwrap();
         assert_eq!(read("steps = 3").lora, None);
         let config = read("[lora]\nrank = 4\ntargets = [\"q_proj\"]\n");
-        let lora = LoraConfig { rank: 4, targets: vec![Projection::QProj], ..LoraConfig::default() };
+        let lora = LoraConfig {
+            rank: 4,
+            targets: vec![Projection::QProj],
+            ..LoraConfig::default()
+        };
         assert_eq!(config.lora, Some(lora));
         assert_eq!(read(&toml::to_string(&config).unwrap()), config);
     }
 
     #[test]
     fn gains_are_added_to_the_default_however_many_are_named() {
-        for text in ["[gains]\nnovelty = 0.5", "[gains]\nnovelty = 0.5\ndiversity = 1.0"] {
+        for text in [
+            "[gains]\nnovelty = 0.5",
+            "[gains]\nnovelty = 0.5\ndiversity = 1.0",
+        ] {
             let read = read(Some(file(text).path()), RlConfig::default()).unwrap();
             assert_eq!((read.gains["relevance"], read.gains["novelty"]), (1.0, 0.5));
         }
@@ -210,14 +266,31 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_named() {
-        let error = |text: &str| read(Some(file(text).path()), SftConfig::default()).unwrap_err().to_string();
+        let error = |text: &str| {
+            read(Some(file(text).path()), SftConfig::default())
+                .unwrap_err()
+                .to_string()
+        };
         assert!(error("stepz = 3").contains("unknown field `stepz`"));
-        assert!(error("[optimizer]\nlearning_rate = \"x\"").contains("field `optimizer.learning_rate`"));
-        assert!(error("steps = = 3").contains("line 1"));
-        let choice = over(Path::new("x"), "", RlConfig::default(), toml::from_str("loss.clip = \"cispo\"").unwrap());
-        assert!(choice.unwrap_err().to_string().contains("`loss.clip.cispo`"));
         assert!(
-            error("[optimizer]\nlearning_rate = nan").contains("field `optimizer.learning_rate`: expected a finite")
+            error("[optimizer]\nlearning_rate = \"x\"").contains("field `optimizer.learning_rate`")
+        );
+        assert!(error("steps = = 3").contains("line 1"));
+        let choice = over(
+            Path::new("x"),
+            "",
+            RlConfig::default(),
+            toml::from_str("loss.clip = \"cispo\"").unwrap(),
+        );
+        assert!(
+            choice
+                .unwrap_err()
+                .to_string()
+                .contains("`loss.clip.cispo`")
+        );
+        assert!(
+            error("[optimizer]\nlearning_rate = nan")
+                .contains("field `optimizer.learning_rate`: expected a finite")
         );
     }
 }

@@ -17,25 +17,46 @@ pub fn bar(name: &str, total: usize) -> ProgressBar {
     let style = ProgressStyle::with_template(style).expect("the template is right");
     // indicatif's own rate has ten digits.
     let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        out.write_fmt(format_args!("{:.1}/s", state.per_sec())).expect("it is a string");
+        out.write_fmt(format_args!("{:.1}/s", state.per_sec()))
+            .expect("it is a string");
     };
     let style = style.with_key("rate", rate);
-    ProgressBar::new(total as u64).with_style(style).with_prefix(name.to_string())
+    ProgressBar::new(total as u64)
+        .with_style(style)
+        .with_prefix(name.to_string())
 }
 
 /// A line that says what is being done where nobody knows how long it takes.
 pub fn spinner(name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:>14} {msg}").expect("the template is right");
-    ProgressBar::new_spinner().with_style(style).with_prefix(name.to_string())
+    ProgressBar::new_spinner()
+        .with_style(style)
+        .with_prefix(name.to_string())
 }
 
 /// Moves a bar to a step and shows its tokens per second and some numbers of its record.
 pub fn step(bar: &ProgressBar, view: &StepView<'_>, names: &[&str]) {
     let record = view.record;
-    let number = |name: &&str| record.get(*name).and_then(|value| value.as_f64()).map(|x| format!("{name} {x:.3}"));
-    let rate = format!("{:.0} tokens/s", view.timing.tokens as f64 / view.timing.seconds.max(1e-9));
-    bar.set_message(std::iter::once(rate).chain(names.iter().filter_map(number)).collect::<Vec<_>>().join("  "));
-    let done = record.get("step").and_then(|step| step.as_u64()).unwrap_or(bar.position() + 1);
+    let number = |name: &&str| {
+        record
+            .get(*name)
+            .and_then(|value| value.as_f64())
+            .map(|x| format!("{name} {x:.3}"))
+    };
+    let rate = format!(
+        "{:.0} tokens/s",
+        view.timing.tokens as f64 / view.timing.seconds.max(1e-9)
+    );
+    bar.set_message(
+        std::iter::once(rate)
+            .chain(names.iter().filter_map(number))
+            .collect::<Vec<_>>()
+            .join("  "),
+    );
+    let done = record
+        .get("step")
+        .and_then(|step| step.as_u64())
+        .unwrap_or(bar.position() + 1);
     let resumed = done > bar.position() + 1;
     bar.set_position(done);
     if resumed {
@@ -46,14 +67,25 @@ pub fn step(bar: &ProgressBar, view: &StepView<'_>, names: &[&str]) {
 /// Prints a record's evaluation above the bar, where it has one.
 pub fn evaluation(bar: &ProgressBar, record: &Record) {
     let number = |(name, value): (&String, &serde_json::Value)| {
-        Some(format!("{} {:.4}", name.strip_prefix("eval_")?, value.as_f64()?))
+        Some(format!(
+            "{} {:.4}",
+            name.strip_prefix("eval_")?,
+            value.as_f64()?
+        ))
     };
     let numbers: Vec<String> = record.iter().filter_map(number).collect();
     if !numbers.is_empty() {
-        let step = record.get("step").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        let step = record
+            .get("step")
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(0);
         let line = format!("step {step}: {}", numbers.join("  "));
         // A bar hides what is printed above it where there is no terminal.
-        if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
+        if bar.is_hidden() {
+            println!("{line}")
+        } else {
+            bar.println(line)
+        }
     }
 }
 
@@ -94,6 +126,9 @@ impl Stages {
 
     /// Ends the bars.
     pub fn finish(&self) {
-        self.bars.iter().filter_map(OnceLock::get).for_each(|bar| bar.abandon());
+        self.bars
+            .iter()
+            .filter_map(OnceLock::get)
+            .for_each(|bar| bar.abandon());
     }
 }

@@ -23,19 +23,36 @@ pub struct Step {
     pub judged: Vec<JudgedList>,
 }
 
-/// The teacher's lists and what each step made of them, for the conversations that were answered. `examples` are those that
-/// the pipeline ran on.
+/// The teacher's lists and what each step made of them, for the conversations that were answered.
+/// `examples` are those that the pipeline ran on.
 pub fn steps(cloned: &Cloned, catalog: &Catalog, examples: &[Example], n: usize) -> Vec<Step> {
-    let inside = |steps: &Steps| steps.teacher.iter().map(|item| item.id.is_some()).collect::<Vec<_>>();
+    let inside = |steps: &Steps| {
+        steps
+            .teacher
+            .iter()
+            .map(|item| item.id.is_some())
+            .collect::<Vec<_>>()
+    };
     let named: Vec<Vec<bool>> = cloned.steps.iter().map(inside).collect();
     let inside = lists::catalog_share(&named, |inside| *inside).unwrap_or(0.0);
     let step = |name: &str, in_catalog, list: &dyn Fn(&Steps) -> Vec<ItemId>| {
         let lists: Vec<Vec<ItemId>> = cloned.steps.iter().map(list).collect();
-        let judged = cloned.steps.iter().zip(&lists).map(|(s, list)| judge(catalog, &examples[s.example], list, n));
-        Step { name: name.into(), in_catalog, judged: judged.collect(), lists }
+        let judged = cloned
+            .steps
+            .iter()
+            .zip(&lists)
+            .map(|(s, list)| judge(catalog, &examples[s.example], list, n));
+        Step {
+            name: name.into(),
+            in_catalog,
+            judged: judged.collect(),
+            lists,
+        }
     };
     vec![
-        step("teacher", inside, &|steps| steps.teacher.iter().filter_map(|item| item.id).collect()),
+        step("teacher", inside, &|steps| {
+            steps.teacher.iter().filter_map(|item| item.id).collect()
+        }),
         step("+ remap", 1.0, &|steps| steps.remap.clone()),
         step("+ reflect", 1.0, &|steps| steps.reflect.clone()),
         step("+ adjust", 1.0, &|steps| steps.adjust.clone()),
@@ -55,43 +72,82 @@ pub struct Figures<'a> {
 }
 
 impl<'a> Figures<'a> {
-    /// Recall and NDCG at 5, 10, 20 (those up to `n`) of the answered conversations of `cloned`; the popularity of an item is
-    /// the share of `examples` in which it is right.
+    /// Recall and NDCG at 5, 10, 20 (those up to `n`) of the answered conversations of `cloned`;
+    /// the popularity of an item is the share of `examples` in which it is right.
     pub fn new(cloned: &Cloned, catalog: &'a Catalog, examples: &'a [Example], n: usize) -> Self {
-        let cuts: Vec<usize> = [5, 10, 20].into_iter().filter(|k| *k < n).chain([n]).collect();
-        let measures = cuts.iter().map(|k| Measure::Recall(*k)).chain(cuts.iter().map(|k| Measure::Ndcg(*k)));
+        let cuts: Vec<usize> = [5, 10, 20]
+            .into_iter()
+            .filter(|k| *k < n)
+            .chain([n])
+            .collect();
+        let measures = cuts
+            .iter()
+            .map(|k| Measure::Recall(*k))
+            .chain(cuts.iter().map(|k| Measure::Ndcg(*k)));
         let mut popularity: HashMap<ItemId, f64> = HashMap::new();
-        let right = examples.iter().flat_map(|example| &example.groundtruth).filter_map(|item| catalog.find(item));
+        let right = examples
+            .iter()
+            .flat_map(|example| &example.groundtruth)
+            .filter_map(|item| catalog.find(item));
         right.for_each(|item| *popularity.entry(item).or_default() += 1.0 / examples.len() as f64);
-        let dialogs = cloned.steps.iter().map(|steps| examples[steps.example].dialog_id()).collect();
+        let dialogs = cloned
+            .steps
+            .iter()
+            .map(|steps| examples[steps.example].dialog_id())
+            .collect();
         let places = cloned.steps.iter().map(|steps| steps.example).collect();
-        Self { measures: measures.collect(), places, dialogs, popularity, n, catalog }
+        Self {
+            measures: measures.collect(),
+            places,
+            dialogs,
+            popularity,
+            n,
+            catalog,
+        }
     }
 
     /// Whether the same conversations were answered: only then can lists be compared one by one.
     pub fn same_conversations(&self, cloned: &Cloned) -> bool {
-        cloned.steps.iter().map(|steps| &steps.example).eq(&self.places)
+        cloned
+            .steps
+            .iter()
+            .map(|steps| &steps.example)
+            .eq(&self.places)
     }
 
     /// A table with a row for each step: means with 95% intervals.
     pub fn table<'s>(&self, steps: impl IntoIterator<Item = &'s Step>) -> Table {
         let measures = self.measures.iter().map(Measure::to_string);
-        let heading = ["step", "in catalog"].map(String::from).into_iter().chain(measures);
+        let heading = ["step", "in catalog"]
+            .map(String::from)
+            .into_iter()
+            .chain(measures);
         let mut table = Table::new(heading.chain(["popularity", "coverage"].map(String::from)));
         let catalog = self.catalog.iter().map(|(item, _)| item).collect();
         for step in steps {
-            let measured = self.measures.iter().map(|measure| self.interval(&values(*measure, &step.judged)));
-            let cut: Vec<&[ItemId]> = step.lists.iter().map(|list| &list[..list.len().min(self.n)]).collect();
+            let measured = self
+                .measures
+                .iter()
+                .map(|measure| self.interval(&values(*measure, &step.judged)));
+            let cut: Vec<&[ItemId]> = step
+                .lists
+                .iter()
+                .map(|list| &list[..list.len().min(self.n)])
+                .collect();
             let popular = |item: &ItemId| self.popularity.get(item).copied().unwrap_or(0.0);
             let popularity = lists::average_popularity(&cut, popular).unwrap_or(0.0);
             let coverage = lists::catalog_coverage(&cut, &catalog).unwrap_or(0.0);
             let cells = std::iter::once(format!("{:.3}", step.in_catalog)).chain(measured);
-            table.row(&step.name, cells.chain([format!("{popularity:.4}"), format!("{coverage:.3}")]));
+            table.row(
+                &step.name,
+                cells.chain([format!("{popularity:.4}"), format!("{coverage:.3}")]),
+            );
         }
         table
     }
 
-    /// A table of differences, sample by sample: what each of `steps` adds to the one that it is paired with.
+    /// A table of differences, sample by sample: what each of `steps` adds to the one that it is
+    /// paired with.
     pub fn differences<'s>(
         &self,
         heading: &str,
@@ -102,7 +158,8 @@ impl<'a> Figures<'a> {
         for (name, from, to) in pairs {
             let difference = |measure: &Measure| {
                 let (from, to) = (values(*measure, &from.judged), values(*measure, &to.judged));
-                let differences: Vec<f64> = to.iter().zip(from).map(|(to, from)| to - from).collect();
+                let differences: Vec<f64> =
+                    to.iter().zip(from).map(|(to, from)| to - from).collect();
                 format!(
                     "{:+.4} {}",
                     differences.iter().sum::<f64>() / differences.len() as f64,
@@ -121,7 +178,10 @@ impl<'a> Figures<'a> {
 
     fn bounds(&self, values: &[f64]) -> String {
         let interval = cluster_bootstrap(values, &self.dialogs, 1, 2000);
-        interval.map_or_else(|_| String::new(), |interval| format!("[{:.3}, {:.3}]", interval.low, interval.high))
+        interval.map_or_else(
+            |_| String::new(),
+            |interval| format!("[{:.3}, {:.3}]", interval.low, interval.high),
+        )
     }
 }
 

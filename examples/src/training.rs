@@ -1,4 +1,5 @@
-//! What the training binaries ask for alike: files, the run, checkpoints, evaluation while training.
+//! What the training binaries ask for alike: files, the run, checkpoints, evaluation while
+//! training.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -35,18 +36,20 @@ pub struct TrainingOptions {
     /// Go on from the newest checkpoint in the folder; begin where there is none.
     #[arg(long)]
     pub resume: bool,
-    /// Let lists be whatever the policy writes, in rollouts and evaluations. Without it only lists of N different unseen
-    /// catalog items can be written.
+    /// Let lists be whatever the policy writes, in rollouts and evaluations. Without it only lists
+    /// of N different unseen catalog items can be written.
     #[arg(long)]
     pub free: bool,
-    /// All settings, TOML, as `--print-config` writes them: what the file leaves out keeps its default, and flags go before
-    /// it.
+    /// All settings, TOML, as `--print-config` writes them: what the file leaves out keeps its
+    /// default, and flags go before it.
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// Print all settings as TOML, with what the config file and the flags say, and do nothing else.
+    /// Print all settings as TOML, with what the config file and the flags say, and do nothing
+    /// else.
     #[arg(long)]
     pub print_config: bool,
-    /// Load everything, take three steps in memory, and print what the run would take: tokens, time, memory.
+    /// Load everything, take three steps in memory, and print what the run would take: tokens,
+    /// time, memory.
     #[arg(long, conflicts_with = "print_config")]
     pub dry_run: bool,
     /// A full-screen view of the run in place of a progress bar; q leaves it.
@@ -67,14 +70,15 @@ pub struct TrainingOptions {
     /// Of everything random.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
-    /// Train low-rank adapters of this rank, and leave the weights as they are. The trained model has them merged; they
-    /// alone lie in its folder `adapter`.
+    /// Train low-rank adapters of this rank, and leave the weights as they are. The trained model
+    /// has them merged; they alone lie in its folder `adapter`.
     #[arg(long)]
     pub lora_rank: Option<usize>,
     /// What adapters add is scaled by alpha / rank.
     #[arg(long, allow_negative_numbers = true)]
     pub lora_alpha: Option<f64>,
-    /// The projections with an adapter: some of q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.
+    /// The projections with an adapter: some of
+    /// q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj.
     #[arg(long, value_delimiter = ',')]
     pub lora_targets: Option<Vec<Projection>>,
     /// Steps between evaluations; 0 is never. [default: 100]
@@ -125,11 +129,16 @@ pub struct Settings<T> {
 }
 
 /// The fields that flags of every training set: steps, learning rate, seed and adapter.
-pub type Common<'a> = (&'a mut usize, &'a mut f64, &'a mut u64, &'a mut Option<LoraConfig>);
+pub type Common<'a> = (
+    &'a mut usize,
+    &'a mut f64,
+    &'a mut u64,
+    &'a mut Option<LoraConfig>,
+);
 
 impl TrainingOptions {
-    /// The settings: defaults, what the config file says, what the flags say. `training` reads the training's own, and
-    /// `common` names the fields of the flags in them.
+    /// The settings: defaults, what the config file says, what the flags say. `training` reads the
+    /// training's own, and `common` names the fields of the flags in them.
     ///
     /// # Errors
     /// When the config file cannot be read or a field is wrong.
@@ -138,13 +147,31 @@ impl TrainingOptions {
         training: impl FnOnce(Given, &Files) -> Result<T, Box<dyn Error>>,
         common: impl FnOnce(&mut T) -> Common<'_>,
     ) -> Result<Settings<T>, Box<dyn Error>> {
-        let run =
-            RunOptions { checkpoint_every: 100, keep_checkpoints: 2, evaluate_every: 100, ..RunOptions::default() };
-        let files = Files { validation_samples: 300, ..Files::default() };
-        let given = self.config.as_deref().map_or(Ok(toml::Table::new()), settings::table)?;
-        let mut parts = Given::new(self.config.as_deref().unwrap_or(Path::new("")), given.clone());
+        let run = RunOptions {
+            checkpoint_every: 100,
+            keep_checkpoints: 2,
+            evaluate_every: 100,
+            ..RunOptions::default()
+        };
+        let files = Files {
+            validation_samples: 300,
+            ..Files::default()
+        };
+        let given = self
+            .config
+            .as_deref()
+            .map_or(Ok(toml::Table::new()), settings::table)?;
+        let mut parts = Given::new(
+            self.config.as_deref().unwrap_or(Path::new("")),
+            given.clone(),
+        );
         let (files, run) = (parts.part("files", files)?, parts.part("run", run)?);
-        let mut settings = Settings { training: training(parts, &files)?, files, run, given };
+        let mut settings = Settings {
+            training: training(parts, &files)?,
+            files,
+            run,
+            given,
+        };
         let (steps, learning_rate, seed, lora) = common(&mut settings.training);
         settings::set(steps, self.steps);
         settings::set(learning_rate, self.learning_rate);
@@ -182,17 +209,23 @@ impl<T: Serialize> Settings<T> {
     /// What is not the training's own to check.
     fn check(&self) -> Result<(), String> {
         let rules = [
-            ("files.validation_samples", self.files.validation_samples > 0),
+            (
+                "files.validation_samples",
+                self.files.validation_samples > 0,
+            ),
             ("run.keep_checkpoints", self.run.keep_checkpoints > 0),
             ("run.stop_after", self.run.stop_after != Some(0)),
         ];
         let wrong = rules.iter().find(|(_, holds)| !holds);
-        wrong.map_or(Ok(()), |(field, _)| Err(format!("config, field `{field}`: expected at least 1")))?;
-        self.run
-            .watch
-            .doctor
-            .check()
-            .map_err(|e| format!("config, field `run.watch.doctor.{}`: expected {}", e.field, e.expected))
+        wrong.map_or(Ok(()), |(field, _)| {
+            Err(format!("config, field `{field}`: expected at least 1"))
+        })?;
+        self.run.watch.doctor.check().map_err(|e| {
+            format!(
+                "config, field `run.watch.doctor.{}`: expected {}",
+                e.field, e.expected
+            )
+        })
     }
 
     /// What else a run depends on: with other validation samples its log is another.
@@ -200,7 +233,9 @@ impl<T: Serialize> Settings<T> {
     /// # Errors
     /// When the file cannot be read.
     pub fn validation_hash(&self) -> Result<BTreeMap<String, String>, files::Error> {
-        let Some(path) = &self.files.validation else { return Ok(BTreeMap::new()) };
+        let Some(path) = &self.files.validation else {
+            return Ok(BTreeMap::new());
+        };
         let hash = format!("{} {}", sha256_file(path)?, self.files.validation_samples);
         Ok(BTreeMap::from([("the validation samples".into(), hash)]))
     }
@@ -212,9 +247,18 @@ impl<T: Serialize> Settings<T> {
     pub fn file<'a>(&self, name: &str, path: &'a Option<PathBuf>) -> Result<&'a Path, String> {
         let flag = name.replace('_', "-");
         let path = path.as_deref().ok_or_else(|| {
-            format!("no {name}: expected --{flag} FILE, or `{name}` under `[files]` of the config file")
+            format!(
+                "no {name}: expected --{flag} FILE, or `{name}` under `[files]` of the config file"
+            )
         })?;
-        if path.exists() { Ok(path) } else { Err(format!("--{flag} {}: there is no such file", path.display())) }
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(format!(
+                "--{flag} {}: there is no such file",
+                path.display()
+            ))
+        }
     }
 
     /// The run's folder.
@@ -223,11 +267,15 @@ impl<T: Serialize> Settings<T> {
     /// When neither the flag nor the config file names one, or it is the model's.
     pub fn folder(&self) -> Result<&Path, String> {
         let named = self.run.folder.as_deref();
-        let folder = named.ok_or("no folder for the run: expected --out FOLDER, or `folder` under `[run]`")?;
+        let folder = named
+            .ok_or("no folder for the run: expected --out FOLDER, or `folder` under `[run]`")?;
         let place = |path: &Path| path.canonicalize().ok();
         let model = self.files.model.as_deref().and_then(place);
         if model.is_some() && model == place(folder) {
-            return Err(format!("--out {}: the model is in this folder; expected another one", folder.display()));
+            return Err(format!(
+                "--out {}: the model is in this folder; expected another one",
+                folder.display()
+            ));
         }
         Ok(folder)
     }
@@ -238,14 +286,21 @@ impl<T: Serialize> Settings<T> {
     /// When one of them is named.
     pub fn refuse(&self, unused: &[(&str, &Option<PathBuf>)]) -> Result<(), String> {
         let named = unused.iter().find(|(_, path)| path.is_some());
-        named.map_or(Ok(()), |(name, _)| Err(format!("config, field `files.{name}`: this training does not read it")))
+        named.map_or(Ok(()), |(name, _)| {
+            Err(format!(
+                "config, field `files.{name}`: this training does not read it"
+            ))
+        })
     }
 
     /// Whether the config file sets the field at this path.
     pub fn is_given(&self, path: &[&str]) -> bool {
         let inner = |table: Option<&toml::Value>, name: &&str| table?.get(*name).cloned();
         let first = path.first().and_then(|name| self.given.get(*name)).cloned();
-        path.iter().skip(1).fold(first, |table, name| inner(table.as_ref(), name)).is_some()
+        path.iter()
+            .skip(1)
+            .fold(first, |table, name| inner(table.as_ref(), name))
+            .is_some()
     }
 
     /// As a TOML file, without what is for this process alone.
@@ -270,7 +325,10 @@ impl<T: Serialize> Settings<T> {
             return Ok(vec![]);
         }
         let samples = read_samples(task, self.file("validation", &self.files.validation)?)?;
-        let stride = samples.len().div_ceil(self.files.validation_samples.max(1)).max(1);
+        let stride = samples
+            .len()
+            .div_ceil(self.files.validation_samples.max(1))
+            .max(1);
         Ok(samples.into_iter().step_by(stride).collect())
     }
 }
@@ -286,8 +344,8 @@ pub struct Look<'a> {
     pub steps: usize,
 }
 
-/// Trains as the options ask: for real, with its settings kept in the folder and an end by Ctrl-C that loses nothing, or dry,
-/// where nothing is returned. `facts` begin a plan.
+/// Trains as the options ask: for real, with its settings kept in the folder and an end by Ctrl-C
+/// that loses nothing, or dry, where nothing is returned. `facts` begin a plan.
 ///
 /// # Errors
 /// When training fails or is stopped.
@@ -305,7 +363,10 @@ pub fn train<T: Serialize + Clone>(
     }
     let folder = settings.folder()?;
     crate::check_folder(folder)?;
-    let run = RunOptions { stop: stop.clone(), ..settings.run.clone() };
+    let run = RunOptions {
+        stop: stop.clone(),
+        ..settings.run.clone()
+    };
     let stop = stop.clone();
     // Twice ends at once.
     ctrlc::set_handler(move || {
@@ -316,7 +377,9 @@ pub fn train<T: Serialize + Clone>(
     })?;
     if !convrec_watch::log::exists(folder)? {
         let text = settings.to_toml()?;
-        write_atomic(folder.join("config.toml"), |out| out.write_all(text.as_bytes()))?;
+        write_atomic(folder.join("config.toml"), |out| {
+            out.write_all(text.as_bytes())
+        })?;
     }
     let screen = match options.view {
         true => Screen::open(Board::new(look.name, run.watch.doctor.clone())?)?,
@@ -336,7 +399,9 @@ pub fn train<T: Serialize + Clone>(
     };
     match trained {
         Ok(policy) => Ok(Some(policy)),
-        Err(stopped @ TrainError::Stopped { .. }) => Err(Paused(format!("{stopped}, by --resume")).into()),
+        Err(stopped @ TrainError::Stopped { .. }) => {
+            Err(Paused(format!("{stopped}, by --resume")).into())
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -345,8 +410,15 @@ pub fn train<T: Serialize + Clone>(
 ///
 /// # Errors
 /// When an example does not fit the task; the error names the file.
-pub fn samples(task: &Task, examples: &[Example], path: &Path) -> Result<Vec<Sample>, Box<dyn Error>> {
-    let samples = examples.iter().map(|example| task.sample(example)).collect::<Result<_, _>>();
+pub fn samples(
+    task: &Task,
+    examples: &[Example],
+    path: &Path,
+) -> Result<Vec<Sample>, Box<dyn Error>> {
+    let samples = examples
+        .iter()
+        .map(|example| task.sample(example))
+        .collect::<Result<_, _>>();
     samples.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
@@ -382,33 +454,65 @@ mod tests {
             #[command(flatten)]
             options: TrainingOptions,
         }
-        let Alone { mut options } = <Alone as clap::Parser>::parse_from(["train", "--seed", "9", "--out", "runs/x"]);
+        let Alone { mut options } =
+            <Alone as clap::Parser>::parse_from(["train", "--seed", "9", "--out", "runs/x"]);
         options.config = config;
         options
     }
 
     fn common(c: &mut RlConfig) -> Common<'_> {
-        (&mut c.steps, &mut c.optimizer.learning_rate, &mut c.seed, &mut c.lora)
+        (
+            &mut c.steps,
+            &mut c.optimizer.learning_rate,
+            &mut c.seed,
+            &mut c.lora,
+        )
     }
 
     /// The file that the documentation shows.
     #[test]
     fn the_documented_file_is_read_as_a_whole() {
         let page = include_str!("../../docs/training.md");
-        let file = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let file = page
+            .split("```toml\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.toml");
         std::fs::write(&path, file).unwrap();
-        let settings = options(Some(path)).settings(|given, _| given.rest(RlConfig::default()), common).unwrap();
+        let settings = options(Some(path))
+            .settings(|given, _| given.rest(RlConfig::default()), common)
+            .unwrap();
         settings.training.check().unwrap();
-        let dynamic = Some(DynamicSampling { max_batches: 4, min_ranks: 1 });
-        assert_eq!((settings.training.steps, settings.training.dynamic_sampling), (200, dynamic));
-        assert_eq!(settings.training.optimizer.schedule, Schedule::Step { after: 300, factor: 0.1 });
+        let dynamic = Some(DynamicSampling {
+            max_batches: 4,
+            min_ranks: 1,
+        });
+        assert_eq!(
+            (settings.training.steps, settings.training.dynamic_sampling),
+            (200, dynamic)
+        );
+        assert_eq!(
+            settings.training.optimizer.schedule,
+            Schedule::Step {
+                after: 300,
+                factor: 0.1
+            }
+        );
         // Flags go before the file; what neither says keeps its default.
         assert_eq!(settings.training.seed, 9);
         assert_eq!(settings.folder().unwrap(), Path::new("runs/x"));
-        assert_eq!((settings.run.checkpoint_every, settings.run.keep_checkpoints), (50, 2));
-        assert!(settings.is_given(&["optimizer", "learning_rate"]) && !settings.is_given(&["optimizer", "beta_1"]));
+        assert_eq!(
+            (settings.run.checkpoint_every, settings.run.keep_checkpoints),
+            (50, 2)
+        );
+        assert!(
+            settings.is_given(&["optimizer", "learning_rate"])
+                && !settings.is_given(&["optimizer", "beta_1"])
+        );
     }
 
     /// What is written is what is read back.
@@ -416,9 +520,16 @@ mod tests {
     fn settings_go_through_their_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run.toml");
-        let written = options(None).settings(|given, _| given.rest(RlConfig::default().printable()), common).unwrap();
+        let written = options(None)
+            .settings(
+                |given, _| given.rest(RlConfig::default().printable()),
+                common,
+            )
+            .unwrap();
         std::fs::write(&path, written.to_toml().unwrap()).unwrap();
-        let read = options(Some(path)).settings(|given, _| given.rest(RlConfig::default()), common).unwrap();
+        let read = options(Some(path))
+            .settings(|given, _| given.rest(RlConfig::default()), common)
+            .unwrap();
         assert_eq!(
             (&read.training, &read.files, &read.run.watch),
             (&written.training, &written.files, &written.run.watch)

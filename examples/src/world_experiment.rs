@@ -1,4 +1,5 @@
-//! What experiments on the embedded world share: the data of a seed, demonstrations, and the training of a small policy.
+//! What experiments on the embedded world share: the data of a seed, demonstrations, and the
+//! training of a small policy.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,8 +13,9 @@ use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule, SftConfig, SftJob, StepView,
-    Task, TokenPair, TrainError, Validation, train_rank_grpo, train_sft,
+    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule,
+    SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_rank_grpo,
+    train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -52,14 +54,36 @@ impl Ground {
     ///
     /// # Errors
     /// When a conversation does not fit the catalog.
-    pub fn new(world: &World, seed: u64, conversations: usize, test: usize) -> Result<Self, Box<dyn Error>> {
+    pub fn new(
+        world: &World,
+        seed: u64,
+        conversations: usize,
+        test: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let catalog = Catalog::new(world.catalog())?;
-        let split = world.generate(&WorldConfig { seed, n_train: conversations, n_validation: 0, n_test: test });
+        let split = world.generate(&WorldConfig {
+            seed,
+            n_train: conversations,
+            n_validation: 0,
+            n_test: test,
+        });
         let free = task(catalog, &split)?;
         let constrained = free.clone().constrained()?;
-        let samples = |examples: &[Example]| examples.iter().map(|e| constrained.sample(e)).collect::<Result<_, _>>();
+        let samples = |examples: &[Example]| {
+            examples
+                .iter()
+                .map(|e| constrained.sample(e))
+                .collect::<Result<_, _>>()
+        };
         let (train, test) = (samples(&split.train)?, samples(&split.test)?);
-        Ok(Self { seed, split, free, constrained, train, test })
+        Ok(Self {
+            seed,
+            split,
+            free,
+            constrained,
+            train,
+            test,
+        })
     }
 
     /// What the scripted teacher's answers become.
@@ -71,10 +95,19 @@ impl Ground {
         let judge = WorldJudge::new(self.split.tastes.clone(), self.seed);
         let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
         let embedder = LexicalEmbedder::fit(&texts, LexicalEmbedder::DEFAULT_WIDTH);
-        let services = Services { teacher: &teacher, embedder: &embedder, judge: Some(&judge), describer: &teacher };
+        let services = Services {
+            teacher: &teacher,
+            embedder: &embedder,
+            judge: Some(&judge),
+            describer: &teacher,
+        };
         let pipeline = Pipeline::new(config, catalog, services)?;
         let bars = show::Stages::default();
-        let cloned = pipeline.run(&self.split.train, &|progress| bars.show(progress, String::new()))?.complete()?;
+        let cloned = pipeline
+            .run(&self.split.train, &|progress| {
+                bars.show(progress, String::new())
+            })?
+            .complete()?;
         bars.finish();
         Ok(cloned)
     }
@@ -84,7 +117,11 @@ impl Ground {
     /// # Errors
     /// When one does not fit the catalog.
     pub fn pairs(&self, cloned: &Cloned) -> Result<Vec<TokenPair>, Box<dyn Error>> {
-        Ok(cloned.demonstrations.iter().map(|d| self.constrained.pair(d)).collect::<Result<_, _>>()?)
+        Ok(cloned
+            .demonstrations
+            .iter()
+            .map(|d| self.constrained.pair(d))
+            .collect::<Result<_, _>>()?)
     }
 
     /// A small policy that has learned nothing.
@@ -99,7 +136,8 @@ impl Ground {
     /// Greedy lists for the test conversations: constrained ones, and free ones.
     pub fn evaluate(&self, policy: &Policy) -> [Evaluation; 2] {
         let decoding = Decoding::greedy(MAX_NEW_TOKENS, ROWS);
-        [&self.constrained, &self.free].map(|task| evaluate(&policy.valid(), task, &self.test, &decoding))
+        [&self.constrained, &self.free]
+            .map(|task| evaluate(&policy.valid(), task, &self.test, &decoding))
     }
 
     /// The lists of one who knows each user's taste: no list can be expected to do better.
@@ -114,16 +152,37 @@ impl Ground {
 
 /// A tokenizer trained on catalog lines and dialogs, and prompts written with it.
 fn task(catalog: Catalog, split: &Split) -> Result<Task, Box<dyn Error>> {
-    let mut corpus: Vec<String> = catalog.iter().map(|(_, item)| format!("{}\n", item.item())).collect();
+    let mut corpus: Vec<String> = catalog
+        .iter()
+        .map(|(_, item)| format!("{}\n", item.item()))
+        .collect();
     corpus.extend(corpus.clone());
-    corpus.extend(split.train.iter().flat_map(|example| example.dialog.iter().map(|turn| turn.content.clone())));
-    let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 3000, ..Default::default() })?;
-    Ok(Task::new(catalog, PromptFormat::default().prompter(&tokenizer)?, N))
+    corpus.extend(
+        split
+            .train
+            .iter()
+            .flat_map(|example| example.dialog.iter().map(|turn| turn.content.clone())),
+    );
+    let tokenizer = TextTokenizer::train(
+        corpus.iter(),
+        &TrainConfig {
+            vocab_size: 3000,
+            ..Default::default()
+        },
+    )?;
+    Ok(Task::new(
+        catalog,
+        PromptFormat::default().prompter(&tokenizer)?,
+        N,
+    ))
 }
 
 /// Remap-Reflect-Adjust for lists of N.
 pub fn cloning() -> PipelineConfig {
-    PipelineConfig { n: N, ..PipelineConfig::default() }
+    PipelineConfig {
+        n: N,
+        ..PipelineConfig::default()
+    }
 }
 
 /// Supervised fine-tuning of a small policy from nothing.
@@ -136,7 +195,14 @@ pub fn sft(steps: usize, seed: u64) -> SftConfig {
         warmup_steps: 30.min(steps / 4),
         ..Default::default()
     };
-    SftConfig { steps, batch_size: 16, micro_batch: 16, seed, optimizer, ..SftConfig::default() }
+    SftConfig {
+        steps,
+        batch_size: 16,
+        micro_batch: 16,
+        seed,
+        optimizer,
+        ..SftConfig::default()
+    }
 }
 
 /// Rank-GRPO with exp_inf and two updates a batch, so that ratios matter.
@@ -148,15 +214,27 @@ pub fn rank_grpo(steps: usize, seed: u64) -> RlConfig {
         micro_batch: 64,
         rollout_rows: ROWS,
         seed,
-        optimizer: OptimizerConfig { learning_rate: 2e-4, ..Default::default() },
+        optimizer: OptimizerConfig {
+            learning_rate: 2e-4,
+            ..Default::default()
+        },
         ..Default::default()
     }
 }
 
-/// A member of the family that rewards lists as a whole, with the rollouts, updates and KL penalty of `base`.
+/// A member of the family that rewards lists as a whole, with the rollouts, updates and KL penalty
+/// of `base`.
 pub fn list_level(base: &RlConfig, loss: LossConfig) -> RlConfig {
-    let kl = LossConfig::paper().kl.map(|kl| Kl { aggregation: None, ..kl });
-    RlConfig { loss: LossConfig { kl, ..loss }, reward: Reward::Dcg, shaping: LengthShaping::OFF, ..base.clone() }
+    let kl = LossConfig::paper().kl.map(|kl| Kl {
+        aggregation: None,
+        ..kl
+    });
+    RlConfig {
+        loss: LossConfig { kl, ..loss },
+        reward: Reward::Dcg,
+        shaping: LengthShaping::OFF,
+        ..base.clone()
+    }
 }
 
 /// Trains `policy` to imitate demonstrations, and returns the log of the steps that were taken.
@@ -171,11 +249,23 @@ pub fn supervise(
     run: &RunOptions,
 ) -> Result<(Policy, Vec<Record>), TrainError> {
     let (bar, mut log) = (show::bar("SFT", config.steps), Vec::new());
-    let job = SftJob { task, data: pairs, validation: unwatched(task), devices: &[] };
-    let policy = train_sft(policy, job, config, run, BTreeMap::new(), &mut |view: &StepView<'_>| {
-        show::step(&bar, view, &["loss"]);
-        log.push(view.record.clone());
-    })?;
+    let job = SftJob {
+        task,
+        data: pairs,
+        validation: unwatched(task),
+        devices: &[],
+    };
+    let policy = train_sft(
+        policy,
+        job,
+        config,
+        run,
+        BTreeMap::new(),
+        &mut |view: &StepView<'_>| {
+            show::step(&bar, view, &["loss"]);
+            log.push(view.record.clone());
+        },
+    )?;
     bar.finish();
     Ok((policy, log))
 }
@@ -212,5 +302,9 @@ pub fn reinforce(
 
 /// No evaluation while training.
 fn unwatched(task: &Task) -> Validation<'_> {
-    Validation { task, samples: &[], decoding: Decoding::greedy(MAX_NEW_TOKENS, ROWS) }
+    Validation {
+        task,
+        samples: &[],
+        decoding: Decoding::greedy(MAX_NEW_TOKENS, ROWS),
+    }
 }

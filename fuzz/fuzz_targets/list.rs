@@ -8,16 +8,26 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     // The first byte says where tokens end; tokens may cut characters.
-    let Some((&width, bytes)) = data.split_first() else { return };
+    let Some((&width, bytes)) = data.split_first() else {
+        return;
+    };
     let text = String::from_utf8_lossy(bytes);
     parse_reference(&text);
     for years in [Years::Required, Years::Optional] {
-        let format = ListFormat { style: Style::Plain, years };
+        let format = ListFormat {
+            style: Style::Plain,
+            years,
+        };
         let list = format.parse(&text);
         let blank = |line: &&str| {
-            !line.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)).is_empty()
+            !line
+                .trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+                .is_empty()
         };
-        assert_eq!(list.entries.len() + list.unparsed.len(), text.split('\n').filter(blank).count());
+        assert_eq!(
+            list.entries.len() + list.unparsed.len(),
+            text.split('\n').filter(blank).count()
+        );
         for entry in &list.entries {
             assert!(!entry.item.title.is_empty());
             assert!(text[entry.span.clone()].contains(entry.item.title.as_str()));
@@ -25,8 +35,13 @@ fuzz_target!(|data: &[u8]| {
         let tokens: Vec<&[u8]> = text.as_bytes().chunks(width.clamp(1, 9).into()).collect();
         for ended in [false, true] {
             let segments = Segmentation::OneParse.segment(&list, tokens.iter().copied(), ended);
-            assert_eq!((segments.ranks.len(), segments.items), (tokens.len(), list.entries.len()));
-            let in_range = |&rank: &i32| rank == NO_RANK || rank == END || (0..segments.items as i32).contains(&rank);
+            assert_eq!(
+                (segments.ranks.len(), segments.items),
+                (tokens.len(), list.entries.len())
+            );
+            let in_range = |&rank: &i32| {
+                rank == NO_RANK || rank == END || (0..segments.items as i32).contains(&rank)
+            };
             assert!(segments.ranks.iter().all(in_range));
             segments.ending(20);
         }

@@ -6,7 +6,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     match pickle::items(data, "f") {
-        Ok(rows) => assert!(rows.iter().map(|(_, row)| row.title.len()).sum::<usize>() <= 16 * data.len() + (1 << 20)),
+        Ok(rows) => assert!(
+            rows.iter().map(|(_, row)| row.title.len()).sum::<usize>()
+                <= 16 * data.len() + (1 << 20)
+        ),
         Err(error) => assert!(error.to_string().starts_with("f, ")),
     }
 });

@@ -1,7 +1,8 @@
-//! From text to rewards in one go: 2,000 completions of 20 items, decorated as models do it, parsed, matched with a catalog
-//! and rewarded by rank.
+//! From text to rewards in one go: 2,000 completions of 20 items, decorated as models do it,
+//! parsed, matched with a catalog and rewarded by rank.
 //!
-//! The catalog is Reddit-v2's (7,404 items) where the data folder is there, else that of the embedded world.
+//! The catalog is Reddit-v2's (7,404 items) where the data folder is there, else that of the
+//! embedded world.
 
 use std::hint::black_box;
 
@@ -24,12 +25,17 @@ struct Rollout {
     groundtruth: Vec<Item>,
 }
 
-/// A quarter each: plain, numbered, bold with blank lines, quoted bullets with remarks; one name in ten not in the catalog.
+/// A quarter each: plain, numbered, bold with blank lines, quoted bullets with remarks; one name in
+/// ten not in the catalog.
 fn rollouts(items: &[Item]) -> Vec<Rollout> {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let mut named = |row: usize, rank: usize| {
         let item = items.choose(&mut rng).expect("a catalog has items");
-        let title = if rng.random_bool(0.1) { format!("{}: The Beginning", item.title) } else { item.title.clone() };
+        let title = if rng.random_bool(0.1) {
+            format!("{}: The Beginning", item.title)
+        } else {
+            item.title.clone()
+        };
         let (year, place) = (item.year.unwrap_or(2000), rank + 1);
         let line = match row % 4 {
             0 => format!("{title} ({year})\n"),
@@ -40,8 +46,13 @@ fn rollouts(items: &[Item]) -> Vec<Rollout> {
         (line, Item::new(title, year))
     };
     let rollout = |row: usize| {
-        let (lines, names): (Vec<String>, Vec<Item>) = (0..N_RANKS).map(|rank| named(row, rank)).unzip();
-        Rollout { text: lines.concat(), seen: names[..2].to_vec(), groundtruth: names[5..8].to_vec() }
+        let (lines, names): (Vec<String>, Vec<Item>) =
+            (0..N_RANKS).map(|rank| named(row, rank)).unzip();
+        Rollout {
+            text: lines.concat(),
+            seen: names[..2].to_vec(),
+            groundtruth: names[5..8].to_vec(),
+        }
     };
     (0..2000).map(rollout).collect()
 }
@@ -49,10 +60,20 @@ fn rollouts(items: &[Item]) -> Vec<Rollout> {
 fn default(catalog: &Catalog, rollouts: &[Rollout]) -> f64 {
     let find = |item: &Item| catalog.find_within(item, YEAR_TOLERANCE);
     let one = |rollout: &Rollout| {
-        let list: Vec<Option<ItemId>> = ListFormat::default().parse(&rollout.text).items().map(find).collect();
+        let list: Vec<Option<ItemId>> = ListFormat::default()
+            .parse(&rollout.text)
+            .items()
+            .map(find)
+            .collect();
         let groundtruth: Vec<ItemId> = rollout.groundtruth.iter().filter_map(find).collect();
-        let seen: Vec<ItemId> = rollout.seen.iter().flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE)).collect();
-        log_decay(&relevance(&list, &groundtruth, &seen)).iter().sum::<f64>()
+        let seen: Vec<ItemId> = rollout
+            .seen
+            .iter()
+            .flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE))
+            .collect();
+        log_decay(&relevance(&list, &groundtruth, &seen))
+            .iter()
+            .sum::<f64>()
     };
     rollouts.iter().map(one).sum()
 }
@@ -62,7 +83,14 @@ fn by_the_public_codes_rules(catalog: &Catalog, rollouts: &[Rollout]) -> f64 {
     let one = |rollout: &Rollout| {
         let seen: Vec<String> = rollout.seen.iter().map(|item| item.title.clone()).collect();
         let list = parse_reference(&rollout.text);
-        let hits = reference::hits(&list, &seen, &rollout.groundtruth, in_catalog, N_RANKS, YEAR_TOLERANCE);
+        let hits = reference::hits(
+            &list,
+            &seen,
+            &rollout.groundtruth,
+            in_catalog,
+            N_RANKS,
+            YEAR_TOLERANCE,
+        );
         log_decay(&hits).iter().sum::<f64>()
     };
     rollouts.iter().map(one).sum()
@@ -75,10 +103,15 @@ fn reward(c: &mut Criterion) {
     };
     let items: Vec<Item> = catalog.iter().map(CatalogItem::item).collect();
     let (catalog, rollouts) = (Catalog::new(catalog).unwrap(), rollouts(&items));
-    assert!(default(&catalog, &rollouts) > 1000.0 && by_the_public_codes_rules(&catalog, &rollouts) > 1000.0);
+    assert!(
+        default(&catalog, &rollouts) > 1000.0
+            && by_the_public_codes_rules(&catalog, &rollouts) > 1000.0
+    );
     let mut group = c.benchmark_group("parse, match and reward 2,000 completions of 20 items");
     group.throughput(Throughput::Elements(rollouts.len() as u64));
-    group.bench_function("default", |b| b.iter(|| default(&catalog, black_box(&rollouts))));
+    group.bench_function("default", |b| {
+        b.iter(|| default(&catalog, black_box(&rollouts)))
+    });
     group.bench_function("by the public code's rules", |b| {
         b.iter(|| by_the_public_codes_rules(&catalog, black_box(&rollouts)));
     });

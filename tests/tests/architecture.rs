@@ -17,15 +17,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-text", &["convrec-core"]),
     ("convrec-formats", &["convrec-core", "convrec-text"]),
     ("convrec-policy", &["convrec-kernels"]),
-    ("convrec-cloning", &["convrec-catalog", "convrec-core", "convrec-text"]),
-    ("convrec-embed", &["convrec-cloning", "convrec-core", "convrec-kernels"]),
+    (
+        "convrec-cloning",
+        &["convrec-catalog", "convrec-core", "convrec-text"],
+    ),
+    (
+        "convrec-embed",
+        &["convrec-cloning", "convrec-core", "convrec-kernels"],
+    ),
     ("convrec-llm", &["convrec-cloning", "convrec-core"]),
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
         &[
             "convrec-catalog",
-            // A policy as teacher, judge and chat model: only here policies and conversations meet.
+            // A policy as teacher, judge and chat model: only here policies and conversations
+            // meet.
             "convrec-cloning",
             "convrec-core",
             "convrec-kernels",
@@ -55,12 +62,28 @@ const WITHOUT_BURN: &[&str] = &[
 ];
 
 /// Crates that must not know texts, directly or through others.
-const WITHOUT_TEXT: &[&str] =
-    &["convrec-core", "convrec-metrics", "convrec-catalog", "convrec-kernels", "convrec-policy", "rank-grpo"];
+const WITHOUT_TEXT: &[&str] = &[
+    "convrec-core",
+    "convrec-metrics",
+    "convrec-catalog",
+    "convrec-kernels",
+    "convrec-policy",
+    "rank-grpo",
+];
 
-/// What libraries may ask of burn; everything else, the backends above all, is chosen in `examples/` and `tests/`.
-const BURN_FEATURES: &[&str] =
-    &["std", "simd", "rayon", "autodiff", "optim", "store", "safetensors", "extension", "x86-v4"];
+/// What libraries may ask of burn; everything else, the backends above all, is chosen in
+/// `examples/` and `tests/`.
+const BURN_FEATURES: &[&str] = &[
+    "std",
+    "simd",
+    "rayon",
+    "autodiff",
+    "optim",
+    "store",
+    "safetensors",
+    "extension",
+    "x86-v4",
+];
 
 #[derive(Deserialize)]
 struct Metadata {
@@ -86,24 +109,48 @@ struct Dependency {
 
 impl Package {
     fn normal(&self) -> impl Iterator<Item = &Dependency> {
-        self.dependencies.iter().filter(|dependency| dependency.kind.is_none())
+        self.dependencies
+            .iter()
+            .filter(|dependency| dependency.kind.is_none())
     }
 }
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package lies in the workspace")
 }
 
 /// The library crates: those in `crates/`, but for the one that is for tests alone.
 fn libraries() -> BTreeMap<String, Package> {
-    let arguments = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
+    let arguments = [
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--offline",
+    ];
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(arguments).current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(cargo)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
     let crates = root().join("crates");
-    let library = |package: &Package| package.manifest_path.starts_with(&crates) && package.name != DEV_ONLY;
-    metadata.packages.into_iter().filter(library).map(|package| (package.name.clone(), package)).collect()
+    let library =
+        |package: &Package| package.manifest_path.starts_with(&crates) && package.name != DEV_ONLY;
+    metadata
+        .packages
+        .into_iter()
+        .filter(library)
+        .map(|package| (package.name.clone(), package))
+        .collect()
 }
 
 /// Everything that a library declares, or a library that it knows.
@@ -111,8 +158,15 @@ fn reach(libraries: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> 
     let mut reached = BTreeSet::new();
     let mut open = vec![name.to_string()];
     while let Some(name) = open.pop() {
-        let Some(package) = libraries.get(&name) else { continue };
-        open.extend(package.normal().map(|d| d.name.clone()).filter(|name| reached.insert(name.clone())));
+        let Some(package) = libraries.get(&name) else {
+            continue;
+        };
+        open.extend(
+            package
+                .normal()
+                .map(|d| d.name.clone())
+                .filter(|name| reached.insert(name.clone())),
+        );
     }
     reached
 }
@@ -122,7 +176,10 @@ fn crates_know_only_whom_they_may() {
     let libraries = libraries();
     let listed: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
     let found: BTreeSet<&str> = libraries.keys().map(String::as_str).collect();
-    assert_eq!(found, listed, "the crates of the workspace, and those listed here");
+    assert_eq!(
+        found, listed,
+        "the crates of the workspace, and those listed here"
+    );
     for (name, may_know) in ARROWS {
         for dependency in libraries[*name].normal() {
             let inside = libraries.contains_key(&dependency.name) || dependency.name == DEV_ONLY;
@@ -136,12 +193,16 @@ fn crates_know_only_whom_they_may() {
 fn tensors_and_texts_stay_where_they_belong() {
     let libraries = libraries();
     for name in WITHOUT_BURN {
-        let burn = reach(&libraries, name).into_iter().find(|name| name.starts_with("burn"));
+        let burn = reach(&libraries, name)
+            .into_iter()
+            .find(|name| name.starts_with("burn"));
         assert_eq!(burn, None, "{name} must not know burn");
     }
     for name in WITHOUT_TEXT {
         let reached = reach(&libraries, name);
-        let texts = ["tokenizers", "minijinja", "convrec-text"].into_iter().find(|text| reached.contains(*text));
+        let texts = ["tokenizers", "minijinja", "convrec-text"]
+            .into_iter()
+            .find(|text| reached.contains(*text));
         assert_eq!(texts, None, "{name} must not know tokenizers and prompts");
     }
     assert!(
@@ -154,15 +215,40 @@ fn tensors_and_texts_stay_where_they_belong() {
 fn no_library_chooses_a_backend() {
     let libraries = libraries();
     for package in libraries.values() {
-        for dependency in package.normal().filter(|dependency| dependency.name.starts_with("burn")) {
-            let surplus = dependency.features.iter().find(|feature| !BURN_FEATURES.contains(&feature.as_str()));
-            assert_eq!(surplus, None, "{} asks it of {}", package.name, dependency.name);
-            assert!(!dependency.uses_default_features, "{} takes the defaults of {}", package.name, dependency.name);
+        for dependency in package
+            .normal()
+            .filter(|dependency| dependency.name.starts_with("burn"))
+        {
+            let surplus = dependency
+                .features
+                .iter()
+                .find(|feature| !BURN_FEATURES.contains(&feature.as_str()));
+            assert_eq!(
+                surplus, None,
+                "{} asks it of {}",
+                package.name, dependency.name
+            );
+            assert!(
+                !dependency.uses_default_features,
+                "{} takes the defaults of {}",
+                package.name, dependency.name
+            );
         }
-        for dependency in package.normal().filter(|dependency| libraries.contains_key(&dependency.name)) {
-            assert!(dependency.features.is_empty(), "{} asks features of {}", package.name, dependency.name);
+        for dependency in package
+            .normal()
+            .filter(|dependency| libraries.contains_key(&dependency.name))
+        {
+            assert!(
+                dependency.features.is_empty(),
+                "{} asks features of {}",
+                package.name,
+                dependency.name
+            );
         }
-        let by_default = package.features.get("default").filter(|features| !features.is_empty());
+        let by_default = package
+            .features
+            .get("default")
+            .filter(|features| !features.is_empty());
         assert_eq!(by_default, None, "{} has default features", package.name);
     }
 }
@@ -170,16 +256,34 @@ fn no_library_chooses_a_backend() {
 #[test]
 fn no_file_names_a_place_on_one_machine() {
     // Put together, so that this file does not name them.
-    let places = [("/ho", "me/"), ("/ro", "ot/"), ("/Us", "ers/"), ("C:", "\\")].map(|(a, b)| format!("{a}{b}"));
+    let places = [
+        ("/ho", "me/"),
+        ("/ro", "ot/"),
+        ("/Us", "ers/"),
+        ("C:", "\\"),
+    ]
+    .map(|(a, b)| format!("{a}{b}"));
     let mut files = Vec::new();
     collect(root(), &mut files);
-    assert!(files.iter().any(|file| file.ends_with("docs/architecture.md")) && files.len() > 100);
+    assert!(
+        files
+            .iter()
+            .any(|file| file.ends_with("docs/architecture.md"))
+            && files.len() > 100
+    );
     for file in files {
         let bytes = std::fs::read(&file).unwrap();
-        let Ok(text) = String::from_utf8(bytes) else { continue };
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
         for place in &places {
             let found = text.lines().position(|line| line.contains(place));
-            assert_eq!(found.map(|line| line + 1), None, "{} names {place} in this line", file.display());
+            assert_eq!(
+                found.map(|line| line + 1),
+                None,
+                "{} names {place} in this line",
+                file.display()
+            );
         }
     }
 }
@@ -188,9 +292,14 @@ fn no_file_names_a_place_on_one_machine() {
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let top = folder == root();
-        let ignored = top && (["models", "runs", ".git"].contains(&name.as_str()) || name.starts_with("target"));
+        let ignored = top
+            && (["models", "runs", ".git"].contains(&name.as_str()) || name.starts_with("target"));
         if path.is_dir() && !ignored {
             collect(&path, files);
         } else if path.is_file() {

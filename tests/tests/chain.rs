@@ -1,7 +1,7 @@
 //! `golden/chain.json`: from sampled token ids to advantages per token, in one go.
 //!
-//! Once as the paper's public code does it, exactly; and once by this project's own path, which must give the same where
-//! a list is well-formed and its items cannot be mistaken.
+//! Once as the paper's public code does it, exactly; and once by this project's own path, which
+//! must give the same where a list is well-formed and its items cannot be mistaken.
 
 use std::collections::HashSet;
 
@@ -63,7 +63,10 @@ impl Case {
             Value::String(text) => read_year(text),
             year => year.as_i64().and_then(|year| i32::try_from(year).ok()),
         };
-        self.groundtruth[row].iter().map(|(title, y)| Item::new(title.as_str(), year(y))).collect()
+        self.groundtruth[row]
+            .iter()
+            .map(|(title, y)| Item::new(title.as_str(), year(y)))
+            .collect()
     }
 
     fn tolerance(&self) -> u32 {
@@ -72,7 +75,11 @@ impl Case {
 
     fn shaping(&self) -> LengthShaping {
         let (exact, early) = (self.end_of_list_reward, self.early_stop_penalty);
-        LengthShaping { exact, early, extra: self.extra_token_penalty }
+        LengthShaping {
+            exact,
+            early,
+            extra: self.extra_token_penalty,
+        }
     }
 
     fn padded(&self, row: usize, ranks: impl Iterator<Item = i64>) -> Vec<i64> {
@@ -82,11 +89,16 @@ impl Case {
     }
 
     fn rewards(&self, rows: &[Row]) -> Vec<Vec<f64>> {
-        rows.iter().map(|row| self.reward.rewards(&row.relevant)).collect()
+        rows.iter()
+            .map(|row| self.reward.rewards(&row.relevant))
+            .collect()
     }
 
     fn segments(&self, rows: &[Row]) -> Segments {
-        let ids: Vec<i64> = rows.iter().flat_map(|row| row.ranks.iter().copied()).collect();
+        let ids: Vec<i64> = rows
+            .iter()
+            .flat_map(|row| row.ranks.iter().copied())
+            .collect();
         Segments::ranks_and_overflow(&ids, self.rec_num)
     }
 }
@@ -96,7 +108,11 @@ fn by_reference(tokenizer: &TextTokenizer, case: &Case, row: usize) -> Row {
     let (ids, ended) = until_end(&case.completion_ids[row], case.eos_token_id);
     let text = tokenizer.decode(ids);
     assert_eq!(text, case.completion_texts[row], "{}, row {row}", case.id);
-    let catalog: HashSet<Item> = case.catalog.iter().map(|(title, year)| Item::new(title.as_str(), *year)).collect();
+    let catalog: HashSet<Item> = case
+        .catalog
+        .iter()
+        .map(|(title, year)| Item::new(title.as_str(), *year))
+        .collect();
     let relevant = hits(
         &parse_reference(&text),
         &case.seen[row],
@@ -106,9 +122,17 @@ fn by_reference(tokenizer: &TextTokenizer, case: &Case, row: usize) -> Row {
         case.tolerance(),
     );
     let bytes = ids.iter().map(|&id| tokenizer.token_bytes(id));
-    let TokenRanks { ranks, items, .. } = Segmentation::Reference.segment(&ParsedList::default(), bytes, ended);
-    let end = ListEnd { n_items: items, end_token: ended.then(|| ids.len() - 1) };
-    Row { relevant, ranks: case.padded(row, ranks.into_iter().map(i64::from)), end }
+    let TokenRanks { ranks, items, .. } =
+        Segmentation::Reference.segment(&ParsedList::default(), bytes, ended);
+    let end = ListEnd {
+        n_items: items,
+        end_token: ended.then(|| ids.len() - 1),
+    };
+    Row {
+        relevant,
+        ranks: case.padded(row, ranks.into_iter().map(i64::from)),
+        end,
+    }
 }
 
 /// This project's way: one parse for items and tokens.
@@ -123,34 +147,63 @@ fn by_default(tokenizer: &TextTokenizer, case: &Case, row: usize) -> Row {
     let (ids, ended) = until_end(&case.completion_ids[row], case.eos_token_id);
     let list = ListFormat::default().parse(&tokenizer.decode(ids));
     let names: Vec<Item> = list.items().take(case.rec_num).cloned().collect();
-    let seen: Vec<Item> = case.seen[row].iter().map(|title| Item::new(title.as_str(), None)).collect();
-    let mut relevant = relevance_of_names(&catalog, &names, &case.groundtruth(row), &seen, case.tolerance());
+    let seen: Vec<Item> = case.seen[row]
+        .iter()
+        .map(|title| Item::new(title.as_str(), None))
+        .collect();
+    let mut relevant = relevance_of_names(
+        &catalog,
+        &names,
+        &case.groundtruth(row),
+        &seen,
+        case.tolerance(),
+    );
     relevant.resize(case.rec_num, false);
     let bytes = ids.iter().map(|&id| tokenizer.token_bytes(id));
     let TokenRanks { ranks, items, .. } = Segmentation::OneParse.segment(&list, bytes, ended);
     let last = items as i64 - 1;
-    let ranks = ranks.into_iter().map(|rank| if rank == END { last } else { i64::from(rank) });
-    let end = ListEnd { n_items: items, end_token: ended.then(|| ids.len() - 1) };
-    Row { relevant, ranks: case.padded(row, ranks), end }
+    let ranks = ranks
+        .into_iter()
+        .map(|rank| if rank == END { last } else { i64::from(rank) });
+    let end = ListEnd {
+        n_items: items,
+        end_token: ended.then(|| ids.len() - 1),
+    };
+    Row {
+        relevant,
+        ranks: case.padded(row, ranks),
+        end,
+    }
 }
 
-/// Whether both ways must read the same from a text: it is what this project would write for the items it holds.
+/// Whether both ways must read the same from a text: it is what this project would write for the
+/// items it holds.
 fn must_read_alike(case: &Case, row: usize) -> bool {
     let text = case.completion_texts[row].as_str();
     let items: Vec<Item> = ListFormat::default().parse(text).items().cloned().collect();
     ListFormat::default().render(&items).trim_end() == text && items == parse_reference(text)
 }
 
-/// Whether both ways must find the same items right: each title that is listed and right is right once, in the catalog
-/// once, listed as it is there, and if seen, seen under that very name.
+/// Whether both ways must find the same items right: each title that is listed and right is right
+/// once, in the catalog once, listed as it is there, and if seen, seen under that very name.
 fn must_match_alike(case: &Case, row: usize) -> bool {
     let right = case.groundtruth(row);
     let list = parse_reference(&case.completion_texts[row]);
     list.iter().all(|item| {
         let title = normalise(&item.title);
-        let right: Vec<&Item> = right.iter().filter(|item| normalise(&item.title) == title).collect();
-        let films: Vec<_> = case.catalog.iter().filter(|(other, _)| normalise(other) == title).collect();
-        let seen: Vec<_> = case.seen[row].iter().filter(|seen| normalise(seen) == title).collect();
+        let right: Vec<&Item> = right
+            .iter()
+            .filter(|item| normalise(&item.title) == title)
+            .collect();
+        let films: Vec<_> = case
+            .catalog
+            .iter()
+            .filter(|(other, _)| normalise(other) == title)
+            .collect();
+        let seen: Vec<_> = case.seen[row]
+            .iter()
+            .filter(|seen| normalise(seen) == title)
+            .collect();
         right.is_empty()
             || right.len() == 1
                 && right[0].year.is_some()
@@ -166,7 +219,10 @@ fn tokenizer() -> Option<TextTokenizer> {
 
 fn cases() -> Vec<Case> {
     let golden: Golden = golden_as("chain.json");
-    assert!(golden.n_cases == golden.cases.len() && golden.n_cases > 0, "chain.json is not whole");
+    assert!(
+        golden.n_cases == golden.cases.len() && golden.n_cases > 0,
+        "chain.json is not whole"
+    );
     golden.cases
 }
 
@@ -175,7 +231,9 @@ fn assert_same(what: &str, found: &[f64], expected: impl IntoIterator<Item = Opt
     let expected: Vec<Option<f64>> = expected.into_iter().collect();
     assert_eq!(found.len(), expected.len(), "{what}");
     for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let same = expected.map_or(found.is_nan(), |expected| (found - expected).abs() <= TOLERANCE);
+        let same = expected.map_or(found.is_nan(), |expected| {
+            (found - expected).abs() <= TOLERANCE
+        });
         assert!(same, "{what}, entry {place}: {found} is not {expected:?}");
     }
 }
@@ -184,17 +242,35 @@ fn assert_same(what: &str, found: &[f64], expected: impl IntoIterator<Item = Opt
 fn the_reference_from_ids_to_token_advantages() {
     let Some(tokenizer) = tokenizer() else { return };
     for case in cases() {
-        let rows: Vec<Row> = (0..case.completion_ids.len()).map(|row| by_reference(&tokenizer, &case, row)).collect();
+        let rows: Vec<Row> = (0..case.completion_ids.len())
+            .map(|row| by_reference(&tokenizer, &case, row))
+            .collect();
         let rewards = case.rewards(&rows);
-        assert_same(&format!("{}: rewards", case.id), &rewards.concat(), case.rewards.concat().into_iter().map(Some));
+        assert_same(
+            &format!("{}: rewards", case.id),
+            &rewards.concat(),
+            case.rewards.concat().into_iter().map(Some),
+        );
         for (row, expected) in rows.iter().zip(&case.item_seg_ids) {
             assert_eq!(row.ranks, *expected, "{}", case.id);
         }
-        let advantages = reference::group_advantages(&rewards, case.num_generations, case.scale_rewards).unwrap();
-        assert_same(&format!("{}: advantages", case.id), &advantages.concat(), case.advantages.concat());
+        let advantages =
+            reference::group_advantages(&rewards, case.num_generations, case.scale_rewards)
+                .unwrap();
+        assert_same(
+            &format!("{}: advantages", case.id),
+            &advantages.concat(),
+            case.advantages.concat(),
+        );
         let ends: Vec<Option<usize>> = rows.iter().map(|row| row.end.end_token).collect();
-        let tokens = reference::token_advantages(&advantages, &case.segments(&rows), &ends, &case.shaping()).unwrap();
-        assert_same(&format!("{}: token advantages", case.id), &tokens, case.token_advantages.concat());
+        let tokens =
+            reference::token_advantages(&advantages, &case.segments(&rows), &ends, &case.shaping())
+                .unwrap();
+        assert_same(
+            &format!("{}: token advantages", case.id),
+            &tokens,
+            case.token_advantages.concat(),
+        );
     }
 }
 
@@ -203,10 +279,19 @@ fn the_default_path_agrees_on_well_formed_lists() {
     let Some(tokenizer) = tokenizer() else { return };
     let (mut read_alike, mut matched_alike) = (0, 0);
     for case in cases() {
-        let rows: Vec<Row> = (0..case.completion_ids.len()).map(|row| by_default(&tokenizer, &case, row)).collect();
-        // Advantages compare completions of which not all are well-formed, so they start from the golden rewards.
-        let scale = if case.scale_rewards { Scale::Group } else { Scale::None };
-        let advantages = group_advantages(&case.rewards, case.num_generations, scale).unwrap().values;
+        let rows: Vec<Row> = (0..case.completion_ids.len())
+            .map(|row| by_default(&tokenizer, &case, row))
+            .collect();
+        // Advantages compare completions of which not all are well-formed, so they start from the
+        // golden rewards.
+        let scale = if case.scale_rewards {
+            Scale::Group
+        } else {
+            Scale::None
+        };
+        let advantages = group_advantages(&case.rewards, case.num_generations, scale)
+            .unwrap()
+            .values;
         let segments = case.segments(&rows);
         let mut tokens = spread(&advantages, &segments).unwrap();
         let ends: Vec<ListEnd> = rows.iter().map(|row| row.end).collect();
@@ -216,20 +301,33 @@ fn the_default_path_agrees_on_well_formed_lists() {
             let what = format!("{}, row {row}", case.id);
             assert_eq!(rows[row].ranks, case.item_seg_ids[row], "{what}");
             // A group of one has no advantage where the reference has NaN.
-            let expected = case.advantages[row].iter().map(|advantage| Some(advantage.unwrap_or(0.0)));
+            let expected = case.advantages[row]
+                .iter()
+                .map(|advantage| Some(advantage.unwrap_or(0.0)));
             assert_same(&format!("{what}: advantages"), &advantages[row], expected);
             if case.advantages[row].iter().all(Option::is_some) {
                 let tokens = &tokens[row * width..(row + 1) * width];
-                assert_same(&format!("{what}: token advantages"), tokens, case.token_advantages[row].iter().copied());
+                assert_same(
+                    &format!("{what}: token advantages"),
+                    tokens,
+                    case.token_advantages[row].iter().copied(),
+                );
             }
             read_alike += 1;
             if must_match_alike(&case, row) {
                 let rewards = case.reward.rewards(&rows[row].relevant);
-                assert_same(&format!("{what}: rewards"), &rewards, case.rewards[row].iter().copied().map(Some));
+                assert_same(
+                    &format!("{what}: rewards"),
+                    &rewards,
+                    case.rewards[row].iter().copied().map(Some),
+                );
                 matched_alike += 1;
             }
         }
     }
     println!("{read_alike} completions read alike, {matched_alike} of them matched alike");
-    assert!(read_alike > 0 && matched_alike > 0, "chain.json holds no well-formed list");
+    assert!(
+        read_alike > 0 && matched_alike > 0,
+        "chain.json holds no well-formed list"
+    );
 }

@@ -1,5 +1,5 @@
-//! `golden/rewards.json`: from a completion's text to its rewards, by the parser and the matcher of the paper's public
-//! code, and the paper's third reward.
+//! `golden/rewards.json`: from a completion's text to its rewards, by the parser and the matcher of
+//! the paper's public code, and the paper's third reward.
 
 use std::collections::HashSet;
 
@@ -30,13 +30,25 @@ fn rewards_from_text() {
         let check = |reward: RankReward, expected: &Value| {
             let rewards = reward.rewards(&relevant);
             let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
-            let close = rewards.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9);
-            assert!(close && rewards.len() == expected.len(), "{} {reward:?}: {rewards:?}", case["id"]);
+            let close = rewards
+                .iter()
+                .zip(&expected)
+                .all(|(a, b)| (a - b).abs() < 1e-9);
+            assert!(
+                close && rewards.len() == expected.len(),
+                "{} {reward:?}: {rewards:?}",
+                case["id"]
+            );
         };
         check(RankReward::ExpInf, &case["reward_exp_inf"]);
         check(RankReward::LogDecay, &case["reward_log_decay"]);
         for (gamma, expected) in case["paper_exp_gamma"].as_object().unwrap() {
-            check(RankReward::ExpGamma { gamma: gamma.parse().unwrap() }, expected);
+            check(
+                RankReward::ExpGamma {
+                    gamma: gamma.parse().unwrap(),
+                },
+                expected,
+            );
         }
     }
 }
@@ -47,5 +59,10 @@ fn items(pairs: &Value) -> Vec<Item> {
         Value::String(text) => read_year(text),
         year => year.as_i64().and_then(|year| i32::try_from(year).ok()),
     };
-    pairs.as_array().unwrap().iter().map(|pair| Item::new(pair[0].as_str().unwrap(), year(&pair[1]))).collect()
+    pairs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| Item::new(pair[0].as_str().unwrap(), year(&pair[1])))
+        .collect()
 }

@@ -27,8 +27,13 @@ fn unit_rows(count: usize, seed: u64) -> Array2<f32> {
 /// The lines of /proc/self/status on resident memory: the process's own, and of mapped files.
 fn resident() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let lines = status.lines().filter(|line| line.starts_with("RssAnon") || line.starts_with("RssFile"));
-    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join(", ")
+    let lines = status
+        .lines()
+        .filter(|line| line.starts_with("RssAnon") || line.starts_with("RssFile"));
+    lines
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn search(c: &mut Criterion) {
@@ -37,9 +42,18 @@ fn search(c: &mut Criterion) {
     // One block again and again: drawing 10^6 rows would take longer than writing them.
     let block = unit_rows(BLOCK, 1);
     let start = Instant::now();
-    Embeddings::write(&path, [COUNT, WIDTH], std::iter::repeat_n(block, COUNT / BLOCK)).unwrap();
+    Embeddings::write(
+        &path,
+        [COUNT, WIDTH],
+        std::iter::repeat_n(block, COUNT / BLOCK),
+    )
+    .unwrap();
     let bytes = std::fs::metadata(&path).unwrap().len();
-    println!("write: {:.1} s, {:.1} bytes an item", start.elapsed().as_secs_f64(), bytes as f64 / COUNT as f64);
+    println!(
+        "write: {:.1} s, {:.1} bytes an item",
+        start.elapsed().as_secs_f64(),
+        bytes as f64 / COUNT as f64
+    );
     let start = Instant::now();
     let items = Embeddings::open(&path).unwrap();
     println!("open and check: {:.2} s", start.elapsed().as_secs_f64());
@@ -48,7 +62,9 @@ fn search(c: &mut Criterion) {
     let queries = unit_rows(1024, 2);
     let mut group = c.benchmark_group("10^6 x 384");
     group.sample_size(10);
-    group.bench_function("top 20 of one query", |b| b.iter(|| items.top_k(black_box(queries.row(0)), K)));
+    group.bench_function("top 20 of one query", |b| {
+        b.iter(|| items.top_k(black_box(queries.row(0)), K))
+    });
     group.throughput(Throughput::Elements(64));
     group.bench_function("top 20 of 64 queries", |b| {
         b.iter(|| items.top_k_batch(black_box(queries.slice(s![..64, ..])), K))

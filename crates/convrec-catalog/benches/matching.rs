@@ -1,6 +1,8 @@
-//! What rewards cost in training: 2,000 completions of 20 items against a catalog of the size of Reddit-v2's.
+//! What rewards cost in training: 2,000 completions of 20 items against a catalog of the size of
+//! Reddit-v2's.
 //!
-//! The catalog is Reddit-v2's where the data folder is there, else one of its size with made-up titles.
+//! The catalog is Reddit-v2's where the data folder is there, else one of its size with made-up
+//! titles.
 
 use std::hint::black_box;
 
@@ -20,23 +22,42 @@ fn catalog_items(rng: &mut ChaCha8Rng) -> Vec<CatalogItem> {
     if let Some(path) = data_path("catalog/reddit_v2.jsonl") {
         return jsonl::read_file(path).unwrap();
     }
-    const WORDS: [&str; 12] =
-        ["The", "Night", "of", "Amélie", "King", "Return", "Straße", "Love", "2", "Dead", "House", "Man"];
+    const WORDS: [&str; 12] = [
+        "The", "Night", "of", "Amélie", "King", "Return", "Straße", "Love", "2", "Dead", "House",
+        "Man",
+    ];
     let item = |n| {
-        let words: Vec<&str> = (0..rng.random_range(1..5)).map(|_| *WORDS.choose(rng).unwrap()).collect();
+        let words: Vec<&str> = (0..rng.random_range(1..5))
+            .map(|_| *WORDS.choose(rng).unwrap())
+            .collect();
         let title = format!("{} {n}", words.join(" "));
-        CatalogItem { title, year: Some(rng.random_range(1930..2025)), genres: vec![], metadata: String::new() }
+        CatalogItem {
+            title,
+            year: Some(rng.random_range(1930..2025)),
+            genres: vec![],
+            metadata: String::new(),
+        }
     };
     (0..7404).map(item).collect()
 }
 
-/// An item as a trained policy names it: most often exactly, else with another case, another year, or invented.
+/// An item as a trained policy names it: most often exactly, else with another case, another year,
+/// or invented.
 fn named(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> Item {
     let Item { title, year } = items.choose(rng).unwrap().item();
     match rng.random_range(0..20) {
-        0 => Item { title: title.to_uppercase(), year },
-        1 => Item { title, year: year.map(|year| year + 1) },
-        2 => Item { title: format!("{title}: The Beginning"), year },
+        0 => Item {
+            title: title.to_uppercase(),
+            year,
+        },
+        1 => Item {
+            title,
+            year: year.map(|year| year + 1),
+        },
+        2 => Item {
+            title: format!("{title}: The Beginning"),
+            year,
+        },
         _ => Item { title, year },
     }
 }
@@ -47,8 +68,19 @@ fn rollouts(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> Vec<(Example, Vec<Ve
     let mut group = |n: usize| {
         let lists: Vec<Vec<Item>> = (0..GROUP).map(|_| names(N_RANKS)).collect();
         // Right are two of the items that the completions name, so that there are hits.
-        let groundtruth = vec![lists[0][n % N_RANKS].clone(), lists[1][(n / 3) % N_RANKS].clone()];
-        (Example { id: format!("bench-{n}"), dialog: vec![], seen: names(3), groundtruth }, lists)
+        let groundtruth = vec![
+            lists[0][n % N_RANKS].clone(),
+            lists[1][(n / 3) % N_RANKS].clone(),
+        ];
+        (
+            Example {
+                id: format!("bench-{n}"),
+                dialog: vec![],
+                seen: names(3),
+                groundtruth,
+            },
+            lists,
+        )
     };
     (0..N_COMPLETIONS / GROUP).map(&mut group).collect()
 }
@@ -58,10 +90,16 @@ fn by_id(catalog: &Catalog, rollouts: &[(Example, Vec<Vec<Item>>)]) -> f64 {
     let mut total = 0.0;
     for (example, lists) in rollouts {
         let groundtruth: Vec<_> = example.groundtruth.iter().filter_map(find).collect();
-        let seen: Vec<_> = example.seen.iter().flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE)).collect();
+        let seen: Vec<_> = example
+            .seen
+            .iter()
+            .flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE))
+            .collect();
         for list in lists {
             let list: Vec<_> = list.iter().map(find).collect();
-            total += rewards::log_decay(&relevance(&list, &groundtruth, &seen)).iter().sum::<f64>();
+            total += rewards::log_decay(&relevance(&list, &groundtruth, &seen))
+                .iter()
+                .sum::<f64>();
         }
     }
     total
@@ -73,7 +111,14 @@ fn by_reference(catalog: &Catalog, rollouts: &[(Example, Vec<Vec<Item>>)]) -> f6
     for (example, lists) in rollouts {
         let seen: Vec<String> = example.seen.iter().map(|item| item.title.clone()).collect();
         for list in lists {
-            let hits = reference::hits(list, &seen, &example.groundtruth, in_catalog, N_RANKS, YEAR_TOLERANCE);
+            let hits = reference::hits(
+                list,
+                &seen,
+                &example.groundtruth,
+                in_catalog,
+                N_RANKS,
+                YEAR_TOLERANCE,
+            );
             total += rewards::log_decay(&hits).iter().sum::<f64>();
         }
     }
@@ -85,26 +130,51 @@ fn matching(c: &mut Criterion) {
     let items = catalog_items(&mut rng);
     let catalog = Catalog::new(items.clone()).unwrap();
     let rollouts = rollouts(&items, &mut rng);
-    let lookups: Vec<&Item> = rollouts.iter().flat_map(|(_, lists)| lists).flatten().collect();
-    assert!(by_id(&catalog, &rollouts) > 100.0 && by_reference(&catalog, &rollouts) > 100.0, "hardly any hits");
+    let lookups: Vec<&Item> = rollouts
+        .iter()
+        .flat_map(|(_, lists)| lists)
+        .flatten()
+        .collect();
+    assert!(
+        by_id(&catalog, &rollouts) > 100.0 && by_reference(&catalog, &rollouts) > 100.0,
+        "hardly any hits"
+    );
 
     let mut group = c.benchmark_group("2000 completions of 20 items");
     group.throughput(Throughput::Elements(lookups.len() as u64));
-    group.bench_function("match and reward", |b| b.iter(|| by_id(&catalog, black_box(&rollouts))));
+    group.bench_function("match and reward", |b| {
+        b.iter(|| by_id(&catalog, black_box(&rollouts)))
+    });
     group.bench_function("match and reward by the public code's rule", |b| {
         b.iter(|| by_reference(&catalog, black_box(&rollouts)))
     });
     group.bench_function("look up", |b| {
-        b.iter(|| lookups.iter().filter(|item| catalog.find_within(black_box(item), YEAR_TOLERANCE).is_some()).count())
+        b.iter(|| {
+            lookups
+                .iter()
+                .filter(|item| {
+                    catalog
+                        .find_within(black_box(item), YEAR_TOLERANCE)
+                        .is_some()
+                })
+                .count()
+        })
     });
     group.bench_function("normalise", |b| {
-        b.iter(|| lookups.iter().map(|item| normalise(black_box(&item.title)).len()).sum::<usize>())
+        b.iter(|| {
+            lookups
+                .iter()
+                .map(|item| normalise(black_box(&item.title)).len())
+                .sum::<usize>()
+        })
     });
     group.finish();
 
     let mut group = c.benchmark_group("catalog");
     group.throughput(Throughput::Elements(items.len() as u64));
-    group.bench_function("build", |b| b.iter_with_setup(|| items.clone(), |items| Catalog::new(items).unwrap()));
+    group.bench_function("build", |b| {
+        b.iter_with_setup(|| items.clone(), |items| Catalog::new(items).unwrap())
+    });
     group.finish();
 }
 

@@ -28,11 +28,13 @@ pub const ENGLISH_STOP_WORDS: &[&str] = &[
 /// idf(w) = ln(1 + (n - df + 0.5) / (df + 0.5))
 /// ```
 ///
-/// with tf how often d holds w, df the number of texts that do, n the number of texts, |d| the words in d, k1 = 1.2 and
-/// b = 0.75. A word counts as often as the query holds it. The idf is Lucene's, which is never negative.
+/// with tf how often d holds w, df the number of texts that do, n the number of texts, |d| the
+/// words in d, k1 = 1.2 and b = 0.75. A word counts as often as the query holds it. The idf is
+/// Lucene's, which is never negative.
 ///
-/// **Words** are runs of letters, digits and apostrophes (Unicode's letters and digits; `'` and `’` are one; none at the
-/// ends of a word) of the [normalised](crate::normalise()) text, stop words left out. No stemming.
+/// **Words** are runs of letters, digits and apostrophes (Unicode's letters and digits; `'` and `’`
+/// are one; none at the ends of a word) of the [normalised](crate::normalise()) text, stop words
+/// left out. No stemming.
 ///
 /// ```
 /// use convrec_catalog::{Bm25, ENGLISH_STOP_WORDS, top_k};
@@ -54,7 +56,8 @@ pub struct Bm25 {
 }
 
 impl Bm25 {
-    /// Indexes `texts`; the place of a text is its id. Words of `stop_words` are left out, in texts and queries.
+    /// Indexes `texts`; the place of a text is its id. Words of `stop_words` are left out, in texts
+    /// and queries.
     pub fn new<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, stop_words: &[&str]) -> Self {
         let stop_words: HashSet<&str> = stop_words.iter().copied().collect();
         let mut postings: HashMap<String, Vec<(u32, f32)>> = HashMap::new();
@@ -77,10 +80,14 @@ impl Bm25 {
             let idf = idf(lengths.len(), holders.len());
             for (id, weight) in holders {
                 let tf = *weight;
-                *weight = idf * tf * (K1 + 1.0) / (tf + K1 * (1.0 - B + B * lengths[*id as usize] / mean));
+                *weight = idf * tf * (K1 + 1.0)
+                    / (tf + K1 * (1.0 - B + B * lengths[*id as usize] / mean));
             }
         }
-        Self { n_texts: lengths.len(), postings }
+        Self {
+            n_texts: lengths.len(),
+            postings,
+        }
     }
 
     /// The score of every text for `query`, by id; 0 for texts that share no word with it.
@@ -119,15 +126,32 @@ mod tests {
 
     #[test]
     fn words_keep_inner_apostrophes_and_all_scripts() {
-        let found: Vec<String> =
-            words(&normalise("'Don’t' look—Амели, 12-year-old's \"STRAẞE\" '' 七人の侍")).collect();
-        assert_eq!(found, ["don't", "look", "амели", "12", "year", "old's", "strasse", "七人の侍"]);
+        let found: Vec<String> = words(&normalise(
+            "'Don’t' look—Амели, 12-year-old's \"STRAẞE\" '' 七人の侍",
+        ))
+        .collect();
+        assert_eq!(
+            found,
+            [
+                "don't",
+                "look",
+                "амели",
+                "12",
+                "year",
+                "old's",
+                "strasse",
+                "七人の侍"
+            ]
+        );
     }
 
     #[test]
     fn nothing_to_find() {
         assert!(Bm25::new([""; 0], &[]).scores("heat").is_empty());
-        assert_eq!(Bm25::new(["", "the"], &["the"]).scores("the heat"), [0.0, 0.0]);
+        assert_eq!(
+            Bm25::new(["", "the"], &["the"]).scores("the heat"),
+            [0.0, 0.0]
+        );
     }
 
     proptest! {

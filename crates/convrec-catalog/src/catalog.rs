@@ -49,10 +49,12 @@ pub enum CatalogError {
 
 /// The items that may be recommended, indexed by title.
 ///
-/// An [`ItemId`] is the place of an item in the list given to [`Catalog::new`]: the first item is 0.
+/// An [`ItemId`] is the place of an item in the list given to [`Catalog::new`]: the first item is
+/// 0.
 ///
-/// No two items share title *and* year. Titles alone may be shared (remakes), years may be unknown, and titles may
-/// differ in case only; what a name with such a title means is decided by [`Catalog::resolve`].
+/// No two items share title *and* year. Titles alone may be shared (remakes), years may be unknown,
+/// and titles may differ in case only; what a name with such a title means is decided by
+/// [`Catalog::resolve`].
 #[derive(Debug, Clone)]
 pub struct Catalog {
     items: Vec<CatalogItem>,
@@ -85,10 +87,14 @@ impl Catalog {
     /// Reads a catalog file: one [`CatalogItem`] a line.
     ///
     /// # Errors
-    /// When the file cannot be read, at its first bad line, and as in [`Catalog::new`]; the error names the file.
+    /// When the file cannot be read, at its first bad line, and as in [`Catalog::new`]; the error
+    /// names the file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, CatalogError> {
         let file = path.as_ref().display().to_string();
-        Self::new(jsonl::read_file(path)?).map_err(|problem| CatalogError::File { file, problem: Box::new(problem) })
+        Self::new(jsonl::read_file(path)?).map_err(|problem| CatalogError::File {
+            file,
+            problem: Box::new(problem),
+        })
     }
 
     /// The number of items; at least one.
@@ -97,14 +103,18 @@ impl Catalog {
         self.items.len()
     }
 
-    /// The item with this id, where there is one. `catalog[id]` is the same for ids known to be of this catalog.
+    /// The item with this id, where there is one. `catalog[id]` is the same for ids known to be of
+    /// this catalog.
     pub fn get(&self, id: ItemId) -> Option<&CatalogItem> {
         self.items.get(id.index())
     }
 
     /// All items with their ids, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (ItemId, &CatalogItem)> {
-        self.items.iter().enumerate().map(|(index, item)| (ItemId(index as u32), item))
+        self.items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| (ItemId(index as u32), item))
     }
 
     /// The item with exactly this title and this year (or without a year, as named).
@@ -113,7 +123,8 @@ impl Catalog {
         sharing.find(|&id| is_named(&self[id], &item.title, item.year))
     }
 
-    /// The items with this title once both are [normalised](normalise()), in order; none where there is no such title.
+    /// The items with this title once both are [normalised](normalise()), in order; none where
+    /// there is no such title.
     pub fn find_normalised(&self, title: &str) -> &[ItemId] {
         self.by_title.find(&normalise(title), &self.items)
     }
@@ -139,39 +150,74 @@ mod tests {
     use crate::testing::catalog;
 
     fn problem(names: &[(&str, Option<i32>)]) -> String {
-        let items = names.iter().map(|&(title, year)| crate::testing::named(title, year)).collect();
+        let items = names
+            .iter()
+            .map(|&(title, year)| crate::testing::named(title, year))
+            .collect();
         Catalog::new(items).unwrap_err().to_string()
     }
 
     #[test]
     fn exact_lookup_compares_text_and_year() {
-        let films = catalog(&[("Heat", Some(1995)), ("HEAT", Some(1995)), ("Heat", None), ("Up", Some(2009))]);
+        let films = catalog(&[
+            ("Heat", Some(1995)),
+            ("HEAT", Some(1995)),
+            ("Heat", None),
+            ("Up", Some(2009)),
+        ]);
         assert_eq!(films.find(&Item::new("Heat", 1995)), Some(ItemId(0)));
         assert_eq!(films.find(&Item::new("HEAT", 1995)), Some(ItemId(1)));
         assert_eq!(films.find(&Item::new("Heat", None)), Some(ItemId(2)));
         assert_eq!(films.find(&Item::new("heat", 1995)), None);
         assert_eq!(films.find(&Item::new("Up", None)), None);
-        assert_eq!(films.find_normalised(" hEAT\t"), [ItemId(0), ItemId(1), ItemId(2)]);
+        assert_eq!(
+            films.find_normalised(" hEAT\t"),
+            [ItemId(0), ItemId(1), ItemId(2)]
+        );
         assert!(films.find_normalised("Heat 2").is_empty());
-        assert_eq!(films.iter().map(|(id, item)| (id, item.year)).last(), Some((ItemId(3), Some(2009))));
-        assert_eq!((films.len(), films.get(ItemId(4)), films[ItemId(3)].title.as_str()), (4, None, "Up"));
+        assert_eq!(
+            films.iter().map(|(id, item)| (id, item.year)).last(),
+            Some((ItemId(3), Some(2009)))
+        );
+        assert_eq!(
+            (
+                films.len(),
+                films.get(ItemId(4)),
+                films[ItemId(3)].title.as_str()
+            ),
+            (4, None, "Up")
+        );
     }
 
     #[test]
     fn bad_catalogs_are_named() {
         assert!(problem(&[]).contains("no items"));
-        assert!(problem(&[("Up", None), (" ", None)]).contains("item 2 of the catalog has a blank title"));
-        let names = [("Up", None), ("Heat", Some(1995)), ("Up", Some(2009)), ("Heat", Some(1995))];
+        assert!(
+            problem(&[("Up", None), (" ", None)])
+                .contains("item 2 of the catalog has a blank title")
+        );
+        let names = [
+            ("Up", None),
+            ("Heat", Some(1995)),
+            ("Up", Some(2009)),
+            ("Heat", Some(1995)),
+        ];
         assert!(problem(&names).starts_with("items 2 and 4 of the catalog are both `Heat (1995)`"));
     }
 
     #[test]
     fn errors_name_the_file() {
-        let path = std::env::temp_dir().join(format!("convrec-catalog-{}.jsonl", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("convrec-catalog-{}.jsonl", std::process::id()));
         std::fs::write(&path, "{\"title\":\"Up\"}\n{\"title\":\"Up\"}\n").unwrap();
         let message = Catalog::read(&path).unwrap_err().to_string();
         std::fs::remove_file(&path).unwrap();
         assert!(message.contains(".jsonl: items 1 and 2"), "{message}");
-        assert!(Catalog::read("no/such.jsonl").unwrap_err().to_string().contains("cannot read no/such.jsonl"));
+        assert!(
+            Catalog::read("no/such.jsonl")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read no/such.jsonl")
+        );
     }
 }

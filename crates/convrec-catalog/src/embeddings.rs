@@ -12,17 +12,21 @@ mod file;
 /// Queries scored together in one matrix product.
 const QUERIES: usize = 64;
 
-/// Items scored together. With [`QUERIES`] it bounds the memory of a search to 2 MB of scores a thread, whatever the catalog.
+/// Items scored together. With [`QUERIES`] it bounds the memory of a search to 2 MB of scores a
+/// thread, whatever the catalog.
 const ITEMS: usize = 8192;
 
-/// How far the length of a row may be from 1: rounding in f32 is far below, an unnormalised row far above.
+/// How far the length of a row may be from 1: rounding in f32 is far below, an unnormalised row far
+/// above.
 const UNIT_TOLERANCE: f32 = 1e-3;
 
 /// Why rows are no embeddings.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddingsError {
     /// No rows, or rows without numbers.
-    #[error("embeddings of shape [{rows}, {width}]; expected at least one row of at least one number")]
+    #[error(
+        "embeddings of shape [{rows}, {width}]; expected at least one row of at least one number"
+    )]
     Empty {
         /// The number of rows.
         rows: usize,
@@ -30,7 +34,9 @@ pub enum EmbeddingsError {
         width: usize,
     },
     /// A row that is not of unit length.
-    #[error("row {row} (from 0) of the embeddings has length {length}; expected 1: divide each row by its length")]
+    #[error(
+        "row {row} (from 0) of the embeddings has length {length}; expected 1: divide each row by its length"
+    )]
     NotUnit {
         /// The row, from 0: the [`ItemId`].
         row: usize,
@@ -62,8 +68,8 @@ pub enum EmbeddingsError {
 
 /// One unit vector for each item, and exact search among them by cosine similarity.
 ///
-/// Of equally similar items the lower id is the better one. The rows lie in memory, or in a file that is mapped: catalogs
-/// of 10^6 items need no memory of their own, and processes share it.
+/// Of equally similar items the lower id is the better one. The rows lie in memory, or in a file
+/// that is mapped: catalogs of 10^6 items need no memory of their own, and processes share it.
 ///
 /// ```
 /// use convrec_catalog::Embeddings;
@@ -90,7 +96,11 @@ pub struct Embeddings {
 #[derive(Debug, Clone)]
 enum Rows {
     Owned(Array2<f32>),
-    Mapped { bytes: Arc<Mmap>, start: usize, shape: [usize; 2] },
+    Mapped {
+        bytes: Arc<Mmap>,
+        start: usize,
+        shape: [usize; 2],
+    },
 }
 
 impl Embeddings {
@@ -105,18 +115,25 @@ impl Embeddings {
         check_shape(rows.nrows(), rows.ncols())?;
         let rows = rows.as_standard_layout().into_owned();
         check_unit(rows.view(), 0)?;
-        Ok(Self { rows: Rows::Owned(rows) })
+        Ok(Self {
+            rows: Rows::Owned(rows),
+        })
     }
 
     /// All rows, `[C, D]`.
     pub fn rows(&self) -> ArrayView2<'_, f32> {
         match &self.rows {
             Rows::Owned(rows) => rows.view(),
-            Rows::Mapped { bytes, start, shape } => file::rows(bytes, *start, *shape),
+            Rows::Mapped {
+                bytes,
+                start,
+                shape,
+            } => file::rows(bytes, *start, *shape),
         }
     }
 
-    /// The `k` items most similar to `query` with their cosines, best first; all items, where there are fewer.
+    /// The `k` items most similar to `query` with their cosines, best first; all items, where there
+    /// are fewer.
     ///
     /// # Shapes
     /// - query: `[D]`; a unit vector, for the scores to be cosines
@@ -131,8 +148,8 @@ impl Embeddings {
         self.search(1, k, search).pop().expect("there is one query")
     }
 
-    /// [`Embeddings::top_k`] of many queries, several times as fast as one by one. Scores may differ from those in the
-    /// last bits, as sums are taken in another order.
+    /// [`Embeddings::top_k`] of many queries, several times as fast as one by one. Scores may
+    /// differ from those in the last bits, as sums are taken in another order.
     ///
     /// # Shapes
     /// - queries: `[Q, D]`
@@ -144,13 +161,21 @@ impl Embeddings {
             let search = |first: usize, items: ArrayView2<'_, f32>| -> Vec<_> {
                 let scores = batch.dot(&items.t()); // [QUERIES, ITEMS]
                 let of_row = |row: ArrayView1<'_, f32>| {
-                    best_of(first, row.as_slice().expect("a product is in standard layout"), k)
+                    best_of(
+                        first,
+                        row.as_slice().expect("a product is in standard layout"),
+                        k,
+                    )
                 };
                 scores.outer_iter().map(of_row).collect()
             };
             self.search(batch.nrows(), k, search)
         };
-        let batches: Vec<Vec<_>> = queries.axis_chunks_iter(Axis(0), QUERIES).into_par_iter().map(of_batch).collect();
+        let batches: Vec<Vec<_>> = queries
+            .axis_chunks_iter(Axis(0), QUERIES)
+            .into_par_iter()
+            .map(of_batch)
+            .collect();
         batches.into_iter().flatten().collect()
     }
 
@@ -162,7 +187,10 @@ impl Embeddings {
         best_of_block: impl Fn(usize, ArrayView2<'_, f32>) -> Vec<Vec<(ItemId, f32)>> + Sync,
     ) -> Vec<Vec<(ItemId, f32)>> {
         let rows = self.rows();
-        let blocks = rows.axis_chunks_iter(Axis(0), ITEMS).into_par_iter().enumerate();
+        let blocks = rows
+            .axis_chunks_iter(Axis(0), ITEMS)
+            .into_par_iter()
+            .enumerate();
         let merge = |mut one: Vec<Vec<_>>, other: Vec<Vec<_>>| {
             for (one, other) in one.iter_mut().zip(other) {
                 one.extend(other);
@@ -170,7 +198,9 @@ impl Embeddings {
             }
             one
         };
-        blocks.map(|(n, block)| best_of_block(n * ITEMS, block)).reduce(|| vec![Vec::new(); n_queries], merge)
+        blocks
+            .map(|(n, block)| best_of_block(n * ITEMS, block))
+            .reduce(|| vec![Vec::new(); n_queries], merge)
     }
 }
 
@@ -181,7 +211,11 @@ fn best_of(first: usize, scores: &[f32], k: usize) -> Vec<(ItemId, f32)> {
 }
 
 fn check_shape(rows: usize, width: usize) -> Result<(), EmbeddingsError> {
-    if rows == 0 || width == 0 { Err(EmbeddingsError::Empty { rows, width }) } else { Ok(()) }
+    if rows == 0 || width == 0 {
+        Err(EmbeddingsError::Empty { rows, width })
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks the rows of a block, the first of which is `first`.
@@ -191,7 +225,14 @@ fn check_unit(rows: ArrayView2<'_, f32>, first: usize) -> Result<(), EmbeddingsE
     let is_unit = |length: f32| (length - 1.0).abs() <= UNIT_TOLERANCE;
     let bad = |(n, row): (usize, ArrayView1<'_, f32>)| {
         let length = length(row);
-        (!is_unit(length)).then_some(EmbeddingsError::NotUnit { row: first + n, length })
+        (!is_unit(length)).then_some(EmbeddingsError::NotUnit {
+            row: first + n,
+            length,
+        })
     };
-    rows.axis_iter(Axis(0)).into_par_iter().enumerate().find_map_first(bad).map_or(Ok(()), Err)
+    rows.axis_iter(Axis(0))
+        .into_par_iter()
+        .enumerate()
+        .find_map_first(bad)
+        .map_or(Ok(()), Err)
 }

@@ -1,11 +1,13 @@
-//! The catalog: which items exist, what a name means, which ranks of a list are right, and what they are worth.
+//! The catalog: which items exist, what a name means, which ranks of a list are right, and what
+//! they are worth.
 //!
-//! A model names items as text, `Heat (1995)`; a catalog holds items with ids. This crate is the bridge, in three steps:
+//! A model names items as text, `Heat (1995)`; a catalog holds items with ids. This crate is the
+//! bridge, in three steps:
 //!
-//! 1. **Lookup.** [`Catalog::resolve`] says which item a name means: exactly, after [normalisation](normalise()) of the
-//!    title, within some years, or not at all.
-//! 2. **Matching.** [`relevance`] marks the ranks of a list that are right: in the ground truth, not seen before, and not
-//!    credited at an earlier rank.
+//! 1. **Lookup.** [`Catalog::resolve`] says which item a name means: exactly, after
+//!    [normalisation](normalise()) of the title, within some years, or not at all.
+//! 2. **Matching.** [`relevance`] marks the ranks of a list that are right: in the ground truth,
+//!    not seen before, and not credited at an earlier rank.
 //! 3. **Rewards.** [`rewards`] turns the marks into one number per rank, or one per list.
 //!
 //! ```
@@ -39,9 +41,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **Messy names.** Models and people write titles otherwise than a catalog does. [`FuzzyIndex::resolve`] takes what the exact
-//! rules find, and else the item most alike, with a confidence; where nothing is alike enough, or two items are, the
-//! confidence is low, and asking for [`CONFIDENT`] gives none:
+//! **Messy names.** Models and people write titles otherwise than a catalog does.
+//! [`FuzzyIndex::resolve`] takes what the exact rules find, and else the item most alike, with a
+//! confidence; where nothing is alike enough, or two items are, the confidence is low, and asking
+//! for [`CONFIDENT`] gives none:
 //!
 //! ```
 //! use convrec_catalog::{CONFIDENT, Catalog, FuzzyIndex, YEAR_TOLERANCE};
@@ -66,9 +69,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers. To *find* items rather than
-//! to recognise them, there are [`Bm25`] (by words) and [`Embeddings`] (by meaning, in memory or mapped from
-//! a file), with one [`top_k`].
+//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers. To
+//! *find* items rather than to recognise them, there are [`Bm25`] (by words) and [`Embeddings`] (by
+//! meaning, in memory or mapped from a file), with one [`top_k`].
 //!
 //! Everything here is deterministic. The crate knows nothing of prompts, tokens or models.
 

@@ -2,19 +2,25 @@ use convrec_core::{Item, ItemId};
 
 use crate::Catalog;
 
-/// Which ranks of a list are relevant: 1 at rank k where the item is right, in the catalog, not seen, and not already
-/// credited at an earlier rank; the paper's rel_k.
+/// Which ranks of a list are relevant: 1 at rank k where the item is right, in the catalog, not
+/// seen, and not already credited at an earlier rank; the paper's rel_k.
 ///
-/// `list` is the list in order, `None` where a rank names no catalog item; each right item is credited once, at its
-/// first rank. What is in `groundtruth` or `seen` twice counts once; what is in both is seen.
+/// `list` is the list in order, `None` where a rank names no catalog item; each right item is
+/// credited once, at its first rank. What is in `groundtruth` or `seen` twice counts once; what is
+/// in both is seen.
 ///
-/// Names become ids by [`Catalog::find_within`] (the list, the ground truth) and [`Catalog::may_mean`] (what was seen);
-/// [`relevance_of_names`] does both. In training the ids of an example are looked up once for all its completions.
+/// Names become ids by [`Catalog::find_within`] (the list, the ground truth) and
+/// [`Catalog::may_mean`] (what was seen); [`relevance_of_names`] does both. In training the ids of
+/// an example are looked up once for all its completions.
 ///
 /// # Shapes
 /// One value for each rank of `list`; to have N, cut the list to N or fill it up with `None`.
 pub fn relevance(list: &[Option<ItemId>], groundtruth: &[ItemId], seen: &[ItemId]) -> Vec<bool> {
-    let mut wanted: Vec<ItemId> = groundtruth.iter().copied().filter(|id| !seen.contains(id)).collect();
+    let mut wanted: Vec<ItemId> = groundtruth
+        .iter()
+        .copied()
+        .filter(|id| !seen.contains(id))
+        .collect();
     let credit = |id: &Option<ItemId>| {
         let Some(id) = *id else { return false };
         let before = wanted.len();
@@ -24,12 +30,14 @@ pub fn relevance(list: &[Option<ItemId>], groundtruth: &[ItemId], seen: &[ItemId
     list.iter().map(credit).collect()
 }
 
-/// [`relevance`] of names: each side is resolved to catalog items, then items are compared with items.
+/// [`relevance`] of names: each side is resolved to catalog items, then items are compared with
+/// items.
 ///
-/// So a title's case and spacing do not matter, a year may be off by `year_tolerance` where the catalog has no nearer
-/// one ([`Catalog::resolve`]), a remake of a seen film may be relevant, and the match is one to one. Names that mean no
-/// item of the catalog, or several, are never relevant. [`reference::hits`](crate::reference::hits) is the rule of the
-/// paper's public code, which differs.
+/// So a title's case and spacing do not matter, a year may be off by `year_tolerance` where the
+/// catalog has no nearer one ([`Catalog::resolve`]), a remake of a seen film may be relevant, and
+/// the match is one to one. Names that mean no item of the catalog, or several, are never relevant.
+/// [`reference::hits`](crate::reference::hits) is the rule of the paper's public code, which
+/// differs.
 ///
 /// ```
 /// use convrec_catalog::{Catalog, YEAR_TOLERANCE, relevance_of_names};
@@ -58,7 +66,10 @@ pub fn relevance_of_names(
     let find = |item| catalog.find_within(item, year_tolerance);
     let list: Vec<_> = list.iter().map(find).collect();
     let groundtruth: Vec<_> = groundtruth.iter().filter_map(find).collect();
-    let seen: Vec<_> = seen.iter().flat_map(|item| catalog.may_mean(item, year_tolerance)).collect();
+    let seen: Vec<_> = seen
+        .iter()
+        .flat_map(|item| catalog.may_mean(item, year_tolerance))
+        .collect();
     relevance(&list, &groundtruth, &seen)
 }
 
@@ -70,7 +81,10 @@ mod tests {
     fn credit_goes_once_to_the_first_rank() {
         let ids = |ids: &[u32]| ids.iter().map(|&id| ItemId(id)).collect::<Vec<_>>();
         let list = [3, 9, 3, 5, 7, 5].map(|id| (id != 9).then_some(ItemId(id)));
-        assert_eq!(relevance(&list, &ids(&[5, 3, 5, 7]), &ids(&[7, 8])), [true, false, false, true, false, false]);
+        assert_eq!(
+            relevance(&list, &ids(&[5, 3, 5, 7]), &ids(&[7, 8])),
+            [true, false, false, true, false, false]
+        );
         assert_eq!(relevance(&list, &[], &[]), [false; 6]);
         assert!(relevance(&[], &ids(&[1]), &[]).is_empty());
     }

@@ -1,10 +1,12 @@
 use icu_casemap::CaseMapper;
 
-/// The one normalisation of titles: two titles name the same work when their normalised texts are equal.
+/// The one normalisation of titles: two titles name the same work when their normalised texts are
+/// equal.
 ///
-/// White space is stripped at both ends, each run of it becomes one space, and case is folded by Unicode's *full* case
-/// folding (ß = ss, ﬁ = fi, ς = σ, İ = i + U+0307; no Turkic option, which is more than lower-casing). White space is
-/// Python's: Unicode's and U+001C..U+001F. Nothing else changes: no accents removed, no NFC, no punctuation dropped.
+/// White space is stripped at both ends, each run of it becomes one space, and case is folded by
+/// Unicode's *full* case folding (ß = ss, ﬁ = fi, ς = σ, İ = i + U+0307; no Turkic option, which is
+/// more than lower-casing). White space is Python's: Unicode's and U+001C..U+001F. Nothing else
+/// changes: no accents removed, no NFC, no punctuation dropped.
 ///
 /// ```
 /// use convrec_catalog::normalise;
@@ -13,11 +15,15 @@ use icu_casemap::CaseMapper;
 /// assert_ne!(normalise("Amélie"), normalise("Amelie"));
 /// ```
 pub fn normalise(title: &str) -> String {
-    // Nearly all titles take this way, which is several times faster: folding ASCII is lower-casing it.
+    // Nearly all titles take this way, which is several times faster: folding ASCII is lower-casing
+    // it.
     if is_tidy_ascii(title) {
         return title.to_ascii_lowercase();
     }
-    let words: Vec<&str> = title.split(is_space).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = title
+        .split(is_space)
+        .filter(|word| !word.is_empty())
+        .collect();
     CaseMapper::new().fold_string(&words.join(" ")).into_owned()
 }
 
@@ -65,7 +71,10 @@ mod tests {
 
     #[test]
     fn white_space_is_pythons() {
-        assert_eq!(normalise("\u{1c} a\u{1f}\u{a0}b\u{85}\u{3000}c\r\n"), "a b c");
+        assert_eq!(
+            normalise("\u{1c} a\u{1f}\u{a0}b\u{85}\u{3000}c\r\n"),
+            "a b c"
+        );
         assert_eq!(normalise("a\u{200b}\u{feff}b"), "a\u{200b}\u{feff}b");
         assert_eq!(normalise("\u{2003}\u{1d}"), "");
     }

@@ -1,7 +1,7 @@
 //! Matching as the paper's public Python code does it, quirks included.
 //!
-//! For runs that shall be comparable with that code; [`crate::relevance`] is the rule to train by otherwise. What
-//! differs here:
+//! For runs that shall be comparable with that code; [`crate::relevance`] is the rule to train by
+//! otherwise. What differs here:
 //!
 //! | quirk | |
 //! |---|---|
@@ -21,9 +21,10 @@ use crate::normalise::is_space;
 
 /// Which of the ranks 0..`n_ranks` hit, by the rule of the public code.
 ///
-/// `recommended` holds the parsed entries of an answer in order; `in_catalog` tells whether the catalog has exactly this
-/// title and year ([`Catalog::find`](crate::Catalog::find)). Ground-truth years come from files as text:
-/// [`read_year`] reads them, and ground truth without a year is dropped (H5).
+/// `recommended` holds the parsed entries of an answer in order; `in_catalog` tells whether the
+/// catalog has exactly this title and year ([`Catalog::find`](crate::Catalog::find)). Ground-truth
+/// years come from files as text: [`read_year`] reads them, and ground truth without a year is
+/// dropped (H5).
 ///
 /// ```
 /// use convrec_catalog::reference;
@@ -43,8 +44,10 @@ pub fn hits(
     n_ranks: usize,
     year_tolerance: u32,
 ) -> Vec<bool> {
-    let mut remaining: Vec<(String, i32)> =
-        groundtruth.iter().filter_map(|item| Some((normalise(&item.title), item.year?))).collect();
+    let mut remaining: Vec<(String, i32)> = groundtruth
+        .iter()
+        .filter_map(|item| Some((normalise(&item.title), item.year?)))
+        .collect();
     let mut hits = vec![false; n_ranks];
     for (hit, item) in hits.iter_mut().zip(recommended) {
         let Some(year) = item.year else { continue };
@@ -52,7 +55,8 @@ pub fn hits(
             continue;
         }
         let title = normalise(&item.title);
-        let near = |(wanted, y): &(String, i32)| *wanted == title && y.abs_diff(year) <= year_tolerance;
+        let near =
+            |(wanted, y): &(String, i32)| *wanted == title && y.abs_diff(year) <= year_tolerance;
         let nearest = (0..remaining.len())
             .filter(|&i| near(&remaining[i]))
             .min_by_key(|&i| (remaining[i].1.abs_diff(year), remaining[i].1 < year));
@@ -64,8 +68,9 @@ pub fn hits(
     hits
 }
 
-/// A year written as text, as Python's `int()` reads it: white space around it, a sign, single underscores between
-/// digits and any Unicode decimal digits are accepted; `1999.0` and the empty text are not.
+/// A year written as text, as Python's `int()` reads it: white space around it, a sign, single
+/// underscores between digits and any Unicode decimal digits are accepted; `1999.0` and the empty
+/// text are not.
 ///
 /// A number that is no `i32` is `None` too: no list can name such a year.
 ///
@@ -89,7 +94,9 @@ pub fn read_year(text: &str) -> Option<i32> {
         }
         for c in group.chars() {
             // Saturation keeps a number too large for an `i32` too large.
-            year = year.saturating_mul(10).saturating_add(i64::from(decimal_digit(c)?));
+            year = year
+                .saturating_mul(10)
+                .saturating_add(i64::from(decimal_digit(c)?));
         }
     }
     i32::try_from(sign * year).ok()
@@ -99,7 +106,8 @@ pub fn read_year(text: &str) -> Option<i32> {
 fn decimal_digit(c: char) -> Option<u32> {
     let categories = CodePointMapData::<GeneralCategory>::new();
     let is_digit = |code: u32| categories.get32(code) == GeneralCategory::DecimalNumber;
-    // Unicode encodes the digits of a script as ten code points in a row, 0 to 9; blocks of ten may adjoin.
+    // Unicode encodes the digits of a script as ten code points in a row, 0 to 9; blocks of ten may
+    // adjoin.
     let code = u32::from(c);
     is_digit(code).then(|| (1..=code).take_while(|back| is_digit(code - back)).count() as u32 % 10)
 }
@@ -150,6 +158,11 @@ mod tests {
     fn every_decimal_digit_has_the_value_of_its_place() {
         let digits: Vec<u32> = ('\0'..=char::MAX).filter_map(decimal_digit).collect();
         assert!(digits.len() >= 680, "{}", digits.len());
-        assert!(digits.iter().enumerate().all(|(place, &digit)| digit as usize == place % 10));
+        assert!(
+            digits
+                .iter()
+                .enumerate()
+                .all(|(place, &digit)| digit as usize == place % 10)
+        );
     }
 }

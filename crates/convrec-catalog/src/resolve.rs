@@ -7,7 +7,8 @@ use crate::Catalog;
 pub enum Resolution {
     /// Title and year as the catalog writes them.
     Exact(ItemId),
-    /// The title after [normalisation](crate::normalise()), and the same year (or no year on both sides).
+    /// The title after [normalisation](crate::normalise()), and the same year (or no year on both
+    /// sides).
     Normalised(ItemId),
     /// The same normalised title; the catalog's year minus the named year is this, and not 0.
     YearTolerant(ItemId, i64),
@@ -23,7 +24,10 @@ impl Resolution {
     /// The item meant, where there is exactly one.
     pub fn id(&self) -> Option<ItemId> {
         match *self {
-            Self::Exact(id) | Self::Normalised(id) | Self::YearTolerant(id, _) | Self::YearUnknown(id) => Some(id),
+            Self::Exact(id)
+            | Self::Normalised(id)
+            | Self::YearTolerant(id, _)
+            | Self::YearUnknown(id) => Some(id),
             Self::Ambiguous(_) | Self::NotFound => None,
         }
     }
@@ -41,8 +45,14 @@ enum YearDistance {
 impl YearDistance {
     fn between(named: Option<i32>, catalog: Option<i32>) -> Self {
         match (named, catalog) {
-            (Some(named), Some(year)) => Self::Known { years: named.abs_diff(year), earlier: year < named },
-            (None, None) => Self::Known { years: 0, earlier: false },
+            (Some(named), Some(year)) => Self::Known {
+                years: named.abs_diff(year),
+                earlier: year < named,
+            },
+            (None, None) => Self::Known {
+                years: 0,
+                earlier: false,
+            },
             _ => Self::Unknown,
         }
     }
@@ -56,16 +66,18 @@ impl YearDistance {
 }
 
 impl Catalog {
-    /// Which item a name means. Titles are compared [normalised](crate::normalise()); among the items of that title, the
-    /// first of these rules that holds for any of them decides:
+    /// Which item a name means. Titles are compared [normalised](crate::normalise()); among the
+    /// items of that title, the first of these rules that holds for any of them decides:
     ///
     /// 1. title and year exactly as written;
-    /// 2. the nearest year, at most `year_tolerance` away, tried in the order same, +1, -1, +2, -2, ... (the catalog's
-    ///    year minus the named one); a name without a year is nearest to an item without a year;
-    /// 3. one year unknown: a name *with* a year means the item without one; a name *without* a year means the item
-    ///    of that title.
+    /// 2. the nearest year, at most `year_tolerance` away, tried in the order same, +1, -1, +2, -2,
+    ///    ... (the catalog's year minus the named one); a name without a year is nearest to an item
+    ///    without a year;
+    /// 3. one year unknown: a name *with* a year means the item without one; a name *without* a
+    ///    year means the item of that title.
     ///
-    /// Where the deciding rule fits several items, the name is ambiguous: `Dune` means neither of two dated films.
+    /// Where the deciding rule fits several items, the name is ambiguous: `Dune` means neither of
+    /// two dated films.
     ///
     /// ```
     /// use convrec_catalog::{Catalog, Resolution};
@@ -91,39 +103,60 @@ impl Catalog {
             return Resolution::Exact(id);
         }
         let distance = |id: &ItemId| YearDistance::between(item.year, self[*id].year);
-        let Some(least) = sharing.iter().map(distance).filter(|d| d.within(year_tolerance)).min() else {
+        let Some(least) = sharing
+            .iter()
+            .map(distance)
+            .filter(|d| d.within(year_tolerance))
+            .min()
+        else {
             return Resolution::NotFound;
         };
         let mut nearest = sharing.iter().copied().filter(|id| distance(id) == least);
         match (nearest.next(), nearest.next()) {
             (Some(id), None) => match least {
                 YearDistance::Known { years: 0, .. } => Resolution::Normalised(id),
-                YearDistance::Known { years, earlier: false } => Resolution::YearTolerant(id, i64::from(years)),
-                YearDistance::Known { years, earlier: true } => Resolution::YearTolerant(id, -i64::from(years)),
+                YearDistance::Known {
+                    years,
+                    earlier: false,
+                } => Resolution::YearTolerant(id, i64::from(years)),
+                YearDistance::Known {
+                    years,
+                    earlier: true,
+                } => Resolution::YearTolerant(id, -i64::from(years)),
                 YearDistance::Unknown => Resolution::YearUnknown(id),
             },
-            _ => Resolution::Ambiguous(sharing.iter().copied().filter(|id| distance(id) == least).collect()),
+            _ => Resolution::Ambiguous(
+                sharing
+                    .iter()
+                    .copied()
+                    .filter(|id| distance(id) == least)
+                    .collect(),
+            ),
         }
     }
 
-    /// The one item that a name means by [`Catalog::resolve`]; `None` where there is none or the name is ambiguous.
+    /// The one item that a name means by [`Catalog::resolve`]; `None` where there is none or the
+    /// name is ambiguous.
     pub fn find_within(&self, item: &Item, year_tolerance: u32) -> Option<ItemId> {
         self.resolve(item, year_tolerance).id()
     }
 
-    /// Every item that a name *may* mean, in catalog order: what it resolves to (all of them, where it is ambiguous),
-    /// and each item of the title where the name or the item gives no year.
+    /// Every item that a name *may* mean, in catalog order: what it resolves to (all of them, where
+    /// it is ambiguous), and each item of the title where the name or the item gives no year.
     ///
-    /// This is the careful reading for items to leave out: whoever says "I know Jumanji" may know either of two films,
-    /// while "Jumanji (1995)" leaves the film of 2017 to be recommended.
+    /// This is the careful reading for items to leave out: whoever says "I know Jumanji" may know
+    /// either of two films, while "Jumanji (1995)" leaves the film of 2017 to be recommended.
     pub fn may_mean(&self, item: &Item, year_tolerance: u32) -> Vec<ItemId> {
         let meant = match self.resolve(item, year_tolerance) {
             Resolution::Ambiguous(ids) => ids,
             resolution => resolution.id().into_iter().collect(),
         };
-        let unknown = |id: ItemId| YearDistance::between(item.year, self[id].year) == YearDistance::Unknown;
+        let unknown =
+            |id: ItemId| YearDistance::between(item.year, self[id].year) == YearDistance::Unknown;
         let sharing = self.find_normalised(&item.title).iter().copied();
-        sharing.filter(|&id| unknown(id) || meant.contains(&id)).collect()
+        sharing
+            .filter(|&id| unknown(id) || meant.contains(&id))
+            .collect()
     }
 }
 
@@ -169,7 +202,11 @@ mod tests {
             ("Home Alone", None, 2, NotFound),
             ("", None, 2, NotFound),
         ] {
-            assert_eq!(films.resolve(&Item::new(title, year), tolerance), expected, "{title:?} {year:?} ±{tolerance}");
+            assert_eq!(
+                films.resolve(&Item::new(title, year), tolerance),
+                expected,
+                "{title:?} {year:?} ±{tolerance}"
+            );
         }
     }
 
@@ -183,7 +220,11 @@ mod tests {
             ("Back to the Future", Some(2030)),
         ]);
         let meant = |title: &str, year: Option<i32>| -> Vec<u32> {
-            films.may_mean(&Item::new(title, year), 2).into_iter().map(|id| id.0).collect()
+            films
+                .may_mean(&Item::new(title, year), 2)
+                .into_iter()
+                .map(|id| id.0)
+                .collect()
         };
         assert_eq!(meant("jumanji", None), [0, 1]);
         assert_eq!(meant("Jumanji", Some(1996)), [0]);

@@ -1,8 +1,8 @@
 //! From relevance to rewards: one number per rank for Rank-GRPO, one per list for GRPO and its kin.
 //!
-//! All rewards per rank are *causal*: rank k is credited only for what it can still influence, itself and the ranks
-//! after it (paper, section "Reward shaping"). Ranks are indexed from 0 here, so rank j has the discount
-//! 1/log2(j + 2).
+//! All rewards per rank are *causal*: rank k is credited only for what it can still influence,
+//! itself and the ranks after it (paper, section "Reward shaping"). Ranks are indexed from 0 here,
+//! so rank j has the discount 1/log2(j + 2).
 
 use serde::{Deserialize, Serialize};
 
@@ -20,23 +20,29 @@ pub fn log_decay(relevant: &[bool]) -> Vec<f64> {
     RankReward::LogDecay.credit(&gains(relevant))
 }
 
-/// r_k = rel_k + r_{k+1} / Γ, with no reward after the last rank; sensible for Γ > 1 ([`RankReward::check`]).
+/// r_k = rel_k + r_{k+1} / Γ, with no reward after the last rank; sensible for Γ > 1
+/// ([`RankReward::check`]).
 pub fn exp_gamma(relevant: &[bool], gamma: f64) -> Vec<f64> {
     RankReward::ExpGamma { gamma }.credit(&gains(relevant))
 }
 
-/// DCG@`n` of a list: Σ_{j < n} rel_j / log2(j + 2). The scalar reward of a sequence-level baseline.
+/// DCG@`n` of a list: Σ_{j < n} rel_j / log2(j + 2). The scalar reward of a sequence-level
+/// baseline.
 pub fn dcg(relevant: &[bool], n: usize) -> f64 {
     discounted(gains(&relevant[..n.min(relevant.len())]).as_slice())
 }
 
 /// Σ_j g_j / log2(j + 2): as [`dcg`], of any gains by rank.
 pub fn discounted(gains: &[f64]) -> f64 {
-    gains.iter().enumerate().map(|(rank, gain)| gain * discount(rank)).sum()
+    gains
+        .iter()
+        .enumerate()
+        .map(|(rank, gain)| gain * discount(rank))
+        .sum()
 }
 
-/// NDCG@`n` of a list: [`dcg`] divided by that of the best list, which has all `n_relevant` right items in front (`n` of
-/// them, where there are more). 0 where nothing is right.
+/// NDCG@`n` of a list: [`dcg`] divided by that of the best list, which has all `n_relevant` right
+/// items in front (`n` of them, where there are more). 0 where nothing is right.
 pub fn ndcg(relevant: &[bool], n_relevant: usize, n: usize) -> f64 {
     match ideal_dcg(n_relevant.min(n)) {
         0.0 => 0.0,
@@ -49,7 +55,8 @@ pub fn ideal_dcg(n_relevant: usize) -> f64 {
     (0..n_relevant).map(discount).sum()
 }
 
-/// A reward per rank, by name. In a configuration file: `"exp_inf"`, `"log_decay"` or `{ exp_gamma = { gamma = 2.0 } }`.
+/// A reward per rank, by name. In a configuration file: `"exp_inf"`, `"log_decay"` or `{ exp_gamma
+/// = { gamma = 2.0 } }`.
 ///
 /// ```
 /// use convrec_catalog::rewards::RankReward;
@@ -75,7 +82,9 @@ pub enum RankReward {
 
 /// A reward's setting makes no sense.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("exp_gamma: gamma = {gamma}; expected a number above 1 (the paper's best is its limit, exp_inf)")]
+#[error(
+    "exp_gamma: gamma = {gamma}; expected a number above 1 (the paper's best is its limit, exp_inf)"
+)]
 pub struct RewardError {
     gamma: f64,
 }
@@ -84,11 +93,14 @@ impl RankReward {
     /// Whether the setting makes sense.
     ///
     /// # Errors
-    /// When Γ is not above 1: a hit would then count as much as ever, or more, at the ranks before it.
+    /// When Γ is not above 1: a hit would then count as much as ever, or more, at the ranks before
+    /// it.
     pub fn check(self) -> Result<(), RewardError> {
         match self {
             // NaN is not above 1 either.
-            Self::ExpGamma { gamma } if gamma.is_nan() || gamma <= 1.0 => Err(RewardError { gamma }),
+            Self::ExpGamma { gamma } if gamma.is_nan() || gamma <= 1.0 => {
+                Err(RewardError { gamma })
+            }
             _ => Ok(()),
         }
     }
@@ -98,11 +110,14 @@ impl RankReward {
         self.credit(&gains(relevant))
     }
 
-    /// As [`rewards`](Self::rewards), of any gains by rank in place of relevance: novelty, say, or a penalty.
+    /// As [`rewards`](Self::rewards), of any gains by rank in place of relevance: novelty, say, or
+    /// a penalty.
     pub fn credit(self, gains: &[f64]) -> Vec<f64> {
         match self {
             Self::ExpInf => gains.to_vec(),
-            Self::LogDecay => from_the_end(gains, |rank, gain, later| gain * discount(rank) + later),
+            Self::LogDecay => {
+                from_the_end(gains, |rank, gain, later| gain * discount(rank) + later)
+            }
             Self::ExpGamma { gamma } => from_the_end(gains, |_, gain, later| gain + later / gamma),
         }
     }
@@ -110,7 +125,10 @@ impl RankReward {
 
 /// 1 where a rank is right, else 0.
 pub fn gains(relevant: &[bool]) -> Vec<f64> {
-    relevant.iter().map(|&relevant| f64::from(u8::from(relevant))).collect()
+    relevant
+        .iter()
+        .map(|&relevant| f64::from(u8::from(relevant)))
+        .collect()
 }
 
 fn discount(rank: usize) -> f64 {
@@ -169,10 +187,16 @@ mod tests {
         let read = |text| serde_json::from_str::<RankReward>(text);
         assert_eq!(read("\"exp_inf\"").unwrap(), RankReward::ExpInf);
         assert_eq!(read("\"log_decay\"").unwrap(), RankReward::LogDecay);
-        assert_eq!(read("{\"exp_gamma\":{\"gamma\":2}}").unwrap(), RankReward::ExpGamma { gamma: 2.0 });
+        assert_eq!(
+            read("{\"exp_gamma\":{\"gamma\":2}}").unwrap(),
+            RankReward::ExpGamma { gamma: 2.0 }
+        );
         assert!(read("{\"exp_gamma\":{\"gamma\":2,\"delta\":1}}").is_err());
         for gamma in [1.0, 0.5, -3.0, f64::NAN] {
-            let message = RankReward::ExpGamma { gamma }.check().unwrap_err().to_string();
+            let message = RankReward::ExpGamma { gamma }
+                .check()
+                .unwrap_err()
+                .to_string();
             assert!(message.contains("expected a number above 1"), "{message}");
         }
         assert_eq!(RankReward::ExpGamma { gamma: 1.5 }.check(), Ok(()));

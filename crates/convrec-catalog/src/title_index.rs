@@ -18,9 +18,17 @@ pub(crate) struct TitleIndex {
 impl TitleIndex {
     pub(crate) fn new(items: &[CatalogItem]) -> Self {
         let n_items = u32::try_from(items.len()).expect("a catalog has fewer than 2^32 items");
-        let mut index = Self { starts: vec![0; items.len() + 1], ids: vec![ItemId(0); items.len()] };
-        let buckets: Vec<usize> = items.iter().map(|item| index.bucket(&normalise(&item.title))).collect();
-        buckets.iter().for_each(|&bucket| index.starts[bucket + 1] += 1);
+        let mut index = Self {
+            starts: vec![0; items.len() + 1],
+            ids: vec![ItemId(0); items.len()],
+        };
+        let buckets: Vec<usize> = items
+            .iter()
+            .map(|item| index.bucket(&normalise(&item.title)))
+            .collect();
+        buckets
+            .iter()
+            .for_each(|&bucket| index.starts[bucket + 1] += 1);
         (0..items.len()).for_each(|bucket| index.starts[bucket + 1] += index.starts[bucket]);
         let mut ends = index.starts.clone();
         for (id, &bucket) in (0..n_items).zip(&buckets) {
@@ -60,8 +68,13 @@ impl TitleIndex {
         let in_bucket = |bounds: &[u32]| {
             let ids = &self.ids[bounds[0] as usize..bounds[1] as usize];
             let pairs = (0..ids.len()).flat_map(|b| (0..b).map(move |a| (ids[a], ids[b])));
-            pairs.filter(|&(a, b)| named(a) == named(b)).min_by_key(|&(a, b)| (b, a))
+            pairs
+                .filter(|&(a, b)| named(a) == named(b))
+                .min_by_key(|&(a, b)| (b, a))
         };
-        self.starts.windows(2).filter_map(in_bucket).min_by_key(|&(a, b)| (b, a))
+        self.starts
+            .windows(2)
+            .filter_map(in_bucket)
+            .min_by_key(|&(a, b)| (b, a))
     }
 }

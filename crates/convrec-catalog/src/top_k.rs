@@ -1,8 +1,10 @@
 use convrec_core::ItemId;
 
-/// The `k` best-scored places of `scores` with their scores, best first; all of them, where there are fewer.
+/// The `k` best-scored places of `scores` with their scores, best first; all of them, where there
+/// are fewer.
 ///
-/// Exact and deterministic: of equal scores the lower id is better, -0 equals 0, and NaN is below all numbers.
+/// Exact and deterministic: of equal scores the lower id is better, -0 equals 0, and NaN is below
+/// all numbers.
 ///
 /// ```
 /// use convrec_catalog::top_k;
@@ -12,7 +14,11 @@ use convrec_core::ItemId;
 /// ```
 pub fn top_k<S: Copy + Into<f64>>(scores: &[S], k: usize) -> Vec<(ItemId, S)> {
     // Adding 0 turns -0 into 0, which `total_cmp` would tell apart.
-    let score = |id: u32| Some(scores[id as usize].into() + 0.0).filter(|s| !s.is_nan()).unwrap_or(f64::NEG_INFINITY);
+    let score = |id: u32| {
+        Some(scores[id as usize].into() + 0.0)
+            .filter(|s| !s.is_nan())
+            .unwrap_or(f64::NEG_INFINITY)
+    };
     let better_first = |&a: &u32, &b: &u32| score(b).total_cmp(&score(a)).then(a.cmp(&b));
     let mut ids: Vec<u32> = (0..scores.len() as u32).collect();
     if k < ids.len() {
@@ -20,14 +26,19 @@ pub fn top_k<S: Copy + Into<f64>>(scores: &[S], k: usize) -> Vec<(ItemId, S)> {
         ids.truncate(k);
     }
     ids.sort_unstable_by(better_first);
-    ids.into_iter().map(|id| (ItemId(id), scores[id as usize])).collect()
+    ids.into_iter()
+        .map(|id| (ItemId(id), scores[id as usize]))
+        .collect()
 }
 
 /// Leaves the `k` best of `found`, best first, by the order of [`top_k`].
 pub(crate) fn keep_best(found: &mut Vec<(ItemId, f32)>, k: usize) {
     found.sort_unstable_by_key(|(id, _)| *id);
     let scores: Vec<f32> = found.iter().map(|(_, score)| *score).collect();
-    *found = top_k(&scores, k).into_iter().map(|(place, _)| found[place.index()]).collect();
+    *found = top_k(&scores, k)
+        .into_iter()
+        .map(|(place, _)| found[place.index()])
+        .collect();
 }
 
 #[cfg(test)]

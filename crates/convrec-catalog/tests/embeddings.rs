@@ -22,14 +22,27 @@ fn rows(most: usize) -> impl Strategy<Value = Array2<f32>> {
 
 /// Unit rows with four entries of ±1/2: cosines are exact in f32, and many are equal.
 fn coarse_rows(most: usize) -> impl Strategy<Value = Array2<f32>> {
-    let row = prop::collection::vec(prop::bool::ANY.prop_map(|plus| if plus { 0.5 } else { -0.5 }), 4);
-    prop::collection::vec(row, 1..most).prop_map(|rows| Array2::from_shape_vec((rows.len(), 4), rows.concat()).unwrap())
+    let row = prop::collection::vec(
+        prop::bool::ANY.prop_map(|plus| if plus { 0.5 } else { -0.5 }),
+        4,
+    );
+    prop::collection::vec(row, 1..most)
+        .prop_map(|rows| Array2::from_shape_vec((rows.len(), 4), rows.concat()).unwrap())
 }
 
 /// All places with their cosines in f64, best first, the lower place first among equals.
 fn brute_force(rows: &Array2<f32>, query: &[f32]) -> Vec<(usize, f64)> {
-    let dot = |row: &[f32]| row.iter().zip(query).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    let mut all: Vec<(usize, f64)> = rows.outer_iter().map(|row| dot(row.as_slice().unwrap())).enumerate().collect();
+    let dot = |row: &[f32]| {
+        row.iter()
+            .zip(query)
+            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+            .sum::<f64>()
+    };
+    let mut all: Vec<(usize, f64)> = rows
+        .outer_iter()
+        .map(|row| dot(row.as_slice().unwrap()))
+        .enumerate()
+        .collect();
     all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap());
     all
 }
@@ -72,9 +85,15 @@ proptest! {
 #[test]
 fn rows_must_be_unit_vectors() {
     let message = |rows| Embeddings::new(rows).unwrap_err().to_string();
-    assert!(message(arr2(&[[1.0, 0.0], [3.0, 4.0]])).starts_with("row 1 (from 0) of the embeddings has length 5;"));
+    assert!(
+        message(arr2(&[[1.0, 0.0], [3.0, 4.0]]))
+            .starts_with("row 1 (from 0) of the embeddings has length 5;")
+    );
     assert!(message(arr2(&[[f32::NAN, 1.0]])).contains("length NaN"));
-    assert!(matches!(Embeddings::new(Array2::zeros((0, 3))), Err(EmbeddingsError::Empty { rows: 0, width: 3 })));
+    assert!(matches!(
+        Embeddings::new(Array2::zeros((0, 3))),
+        Err(EmbeddingsError::Empty { rows: 0, width: 3 })
+    ));
     assert!(message(Array2::zeros((2, 0))).contains("shape [2, 0]"));
 }
 
@@ -82,7 +101,9 @@ fn rows_must_be_unit_vectors() {
 fn mapped(rows: &Array2<f32>) -> Embeddings {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.safetensors");
-    let blocks = rows.axis_chunks_iter(Axis(0), 3).map(|block| block.to_owned());
+    let blocks = rows
+        .axis_chunks_iter(Axis(0), 3)
+        .map(|block| block.to_owned());
     Embeddings::write(&path, [rows.nrows(), rows.ncols()], blocks).unwrap();
     Embeddings::open(&path).unwrap()
 }
@@ -96,11 +117,18 @@ proptest! {
     }
 }
 
-/// Blocks of items are searched apart: across their borders nothing is lost, and ties go to the lower id.
+/// Blocks of items are searched apart: across their borders nothing is lost, and ties go to the
+/// lower id.
 #[test]
 fn blocks_of_items_are_merged() {
     const COUNT: usize = 20_000;
-    let row = |n: usize| if n % 5_000 == 4_999 { [1.0, 0.0] } else { [0.6, 0.8] };
+    let row = |n: usize| {
+        if n % 5_000 == 4_999 {
+            [1.0, 0.0]
+        } else {
+            [0.6, 0.8]
+        }
+    };
     let rows = Array2::from_shape_vec((COUNT, 2), (0..COUNT).flat_map(row).collect()).unwrap();
     let items = Embeddings::new(rows).unwrap();
     let query = arr2(&[[1.0, 0.0]]);
@@ -120,8 +148,15 @@ fn bad_files_are_refused_and_former_ones_stay() {
     let path = folder.path().join("rows.safetensors");
     let good = arr2(&[[1.0, 0.0], [0.0, 1.0]]);
     Embeddings::write(&path, [2, 2], [good.clone()]).unwrap();
-    let refused = |shape, blocks: Vec<Array2<f32>>| Embeddings::write(&path, shape, blocks).unwrap_err().to_string();
-    assert!(refused([3, 2], vec![good.clone()]).starts_with("2 rows came; expected embeddings of shape [3, 2]"));
+    let refused = |shape, blocks: Vec<Array2<f32>>| {
+        Embeddings::write(&path, shape, blocks)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        refused([3, 2], vec![good.clone()])
+            .starts_with("2 rows came; expected embeddings of shape [3, 2]")
+    );
     assert!(refused([1, 2], vec![good.clone()]).contains("2 rows came, or more"));
     assert!(refused([2, 3], vec![good.clone()]).contains("rows of 2"));
     assert!(
@@ -140,19 +175,32 @@ fn bad_files_are_refused_and_former_ones_stay() {
     let length = bytes.len();
     assert!(changed(&bytes[..length - 1]).contains("is no safetensors file"));
     assert!(changed(b"").contains("changed.safetensors"));
-    assert!(changed(&[&bytes[..length - 4], &2.0_f32.to_le_bytes()].concat()).contains("row 1 (from 0)"));
+    assert!(
+        changed(&[&bytes[..length - 4], &2.0_f32.to_le_bytes()].concat())
+            .contains("row 1 (from 0)")
+    );
     let text = |from: &str, to: &str| {
-        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        let at = bytes
+            .windows(from.len())
+            .position(|window| window == from.as_bytes())
+            .unwrap();
         [&bytes[..at], to.as_bytes(), &bytes[at + from.len()..]].concat()
     };
     assert!(changed(&text("embeddings", "somethings")).contains("has no matrix `embeddings`"));
     assert!(changed(&text("F32", "I32")).contains("is of I32; expected F32"));
     assert!(changed(&text("[2,2]", "[4]  ")).contains("has shape [4]"));
-    assert!(Embeddings::open(folder.path().join("none")).unwrap_err().to_string().contains("cannot read"));
+    assert!(
+        Embeddings::open(folder.path().join("none"))
+            .unwrap_err()
+            .to_string()
+            .contains("cannot read")
+    );
 }
 
 #[test]
 #[should_panic]
 fn a_query_of_another_width_is_a_mistake_of_the_caller() {
-    Embeddings::new(arr2(&[[1.0, 0.0]])).unwrap().top_k(arr1(&[1.0]).view(), 1);
+    Embeddings::new(arr2(&[[1.0, 0.0]]))
+        .unwrap()
+        .top_k(arr1(&[1.0]).view(), 1);
 }

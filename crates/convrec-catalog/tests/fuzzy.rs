@@ -1,4 +1,5 @@
-//! Names that are not exact: a small set by hand, and the labelled names of the real catalogs with floors.
+//! Names that are not exact: a small set by hand, and the labelled names of the real catalogs with
+//! floors.
 
 #[allow(dead_code, reason = "the example uses all of it")]
 #[path = "../examples/resolve_titles/judge.rs"]
@@ -48,16 +49,40 @@ fn messy_names_are_resolved_or_not_at_all() {
         ("The Godfather (1972)", None, Some("The Godfather")),
         ("Amelie", None, Some("Amélie")),
         ("Fast and Furious", Some(2009), Some("Fast & Furious")),
-        ("Star Wars", Some(1977), Some("Star Wars: Episode IV - A New Hope")),
-        ("The Empire Strikes Back", Some(1980), Some("Star Wars: Episode V - The Empire Strikes Back")),
+        (
+            "Star Wars",
+            Some(1977),
+            Some("Star Wars: Episode IV - A New Hope"),
+        ),
+        (
+            "The Empire Strikes Back",
+            Some(1980),
+            Some("Star Wars: Episode V - The Empire Strikes Back"),
+        ),
         ("Kill Bill - Volume II", None, Some("Kill Bill: Vol. 2")),
-        ("Dr. Strangelove", Some(1964), Some("Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb")),
+        (
+            "Dr. Strangelove",
+            Some(1964),
+            Some("Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb"),
+        ),
         ("Moby Dick", None, Some("Moby-Dick; or, The Whale")),
-        ("Harry Potter & the Goblet of Fire: Illustrated Edition", None, Some("Harry Potter and the Goblet of Fire")),
+        (
+            "Harry Potter & the Goblet of Fire: Illustrated Edition",
+            None,
+            Some("Harry Potter and the Goblet of Fire"),
+        ),
         ("Oceans 11", None, Some("Ocean's Eleven")),
-        ("Crouching Tiger Hidden Dragon", None, Some("Crouching Tiger, Hidden Dragon")),
+        (
+            "Crouching Tiger Hidden Dragon",
+            None,
+            Some("Crouching Tiger, Hidden Dragon"),
+        ),
         ("Wall-E", Some(2008), Some("WALL·E")),
-        ("Tucker and Dale versus Evil", None, Some("Tucker & Dale vs. Evil")),
+        (
+            "Tucker and Dale versus Evil",
+            None,
+            Some("Tucker & Dale vs. Evil"),
+        ),
         ("Men in Black III", None, Some("Men in Black 3")),
         // Sequels, remakes, others of a series, and what is not there.
         ("Gladiator II", Some(2024), None),
@@ -76,7 +101,9 @@ fn messy_names_are_resolved_or_not_at_all() {
         ("", None, None),
     ] {
         let guess = index.resolve(&Item::new(title, year), YEAR_TOLERANCE);
-        let found = guess.at_least(CONFIDENT).map(|id| catalog[id].title.as_str());
+        let found = guess
+            .at_least(CONFIDENT)
+            .map(|id| catalog[id].title.as_str());
         assert_eq!(found, expected, "{title:?} {year:?}: {guess:?}");
     }
 }
@@ -86,12 +113,19 @@ fn messy_names_are_resolved_or_not_at_all() {
 fn real_names_reach_the_floors() {
     let Some(sets) = queries::all() else { return };
     let judged = judge::guesses(&sets);
-    let test =
-        |of: &dyn Fn(&Judged) -> bool| Counts::of(judged.iter().filter(|j| !j.query.training && of(j)), CONFIDENT);
+    let test = |of: &dyn Fn(&Judged) -> bool| {
+        Counts::of(
+            judged.iter().filter(|j| !j.query.training && of(j)),
+            CONFIDENT,
+        )
+    };
     let all = test(&|_| true);
     println!("{all:?}");
     assert!(all.n() > 4000 && all.not_there > 1500, "{all:?}");
-    assert!(all.recall() > 0.94 && all.precision() > 0.98 && all.false_accept_rate() < 0.03, "{all:?}");
+    assert!(
+        all.recall() > 0.94 && all.precision() > 0.98 && all.false_accept_rate() < 0.03,
+        "{all:?}"
+    );
     for (category, recall) in [
         ("typo", 0.95),
         ("article", 0.98),
@@ -110,7 +144,10 @@ fn real_names_reach_the_floors() {
         ("GPT-4's line, not there", 0.04),
     ] {
         let counts = test(&|j| j.query.category == category && j.query.answer.is_none());
-        assert!(counts.n() > 50 && counts.false_accept_rate() < rate, "{category}: {counts:?}");
+        assert!(
+            counts.n() > 50 && counts.false_accept_rate() < rate,
+            "{category}: {counts:?}"
+        );
     }
     // Of 100 guesses with a confidence of 0.9 and more, 97 and more are right.
     let sure = Counts::of(judged.iter().filter(|j| !j.query.training), 0.9);

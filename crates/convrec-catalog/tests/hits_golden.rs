@@ -28,13 +28,19 @@ fn hits_and_rewards_are_the_public_codes() {
             tolerance,
         );
         assert_eq!(
-            found.iter().map(|&hit| f64::from(u8::from(hit))).collect::<Vec<_>>(),
+            found
+                .iter()
+                .map(|&hit| f64::from(u8::from(hit)))
+                .collect::<Vec<_>>(),
             numbers(&case["hits"]),
             "{id}"
         );
         assert_close(&exp_inf(&found), &case["reward_exp_inf"], id);
         assert_close(&log_decay(&found), &case["reward_log_decay"], id);
-        assert!((dcg(&found, n_ranks) - numbers(&case["reward_log_decay"])[0]).abs() < 1e-9, "{id}");
+        assert!(
+            (dcg(&found, n_ranks) - numbers(&case["reward_log_decay"])[0]).abs() < 1e-9,
+            "{id}"
+        );
     }
 }
 
@@ -44,15 +50,31 @@ fn items(pairs: &Value) -> Vec<Item> {
         Value::String(text) => read_year(text),
         year => year.as_i64().and_then(|year| i32::try_from(year).ok()),
     };
-    pairs.as_array().unwrap().iter().map(|pair| Item::new(pair[0].as_str().unwrap(), year(&pair[1]))).collect()
+    pairs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pair| Item::new(pair[0].as_str().unwrap(), year(&pair[1])))
+        .collect()
 }
 
 fn numbers(values: &Value) -> Vec<f64> {
-    values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    values
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_f64().unwrap())
+        .collect()
 }
 
 fn assert_close(found: &[f64], expected: &Value, id: &Value) {
     let expected = numbers(expected);
     assert_eq!(found.len(), expected.len(), "{id}");
-    assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9), "{id}: {found:?} is not {expected:?}");
+    assert!(
+        found
+            .iter()
+            .zip(&expected)
+            .all(|(a, b)| (a - b).abs() < 1e-9),
+        "{id}: {found:?} is not {expected:?}"
+    );
 }

@@ -8,8 +8,16 @@ use proptest::prelude::*;
 
 /// Few titles and years, so that names collide in every way.
 fn name() -> impl Strategy<Value = Item> {
-    let title = prop::sample::select(vec!["Heat", "HEAT", " heat", "Die Straße", "die  STRASSE", "Up"]);
-    (title, prop::option::weighted(0.85, 1990..1997)).prop_map(|(title, year)| Item::new(title, year))
+    let title = prop::sample::select(vec![
+        "Heat",
+        "HEAT",
+        " heat",
+        "Die Straße",
+        "die  STRASSE",
+        "Up",
+    ]);
+    (title, prop::option::weighted(0.85, 1990..1997))
+        .prop_map(|(title, year)| Item::new(title, year))
 }
 
 fn names(most: usize) -> impl Strategy<Value = Vec<Item>> {
@@ -20,27 +28,44 @@ fn catalog() -> impl Strategy<Value = Catalog> {
     prop::collection::hash_set(name(), 1..14).prop_map(|names| {
         let mut names: Vec<Item> = names.into_iter().collect();
         names.sort();
-        let item = |Item { title, year }| CatalogItem { title, year, genres: vec![], metadata: String::new() };
+        let item = |Item { title, year }| CatalogItem {
+            title,
+            year,
+            genres: vec![],
+            metadata: String::new(),
+        };
         Catalog::new(names.into_iter().map(item).collect()).unwrap()
     })
 }
 
 /// The normalisation, for the titles of [`name`] only.
 fn folded(title: &str) -> String {
-    title.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase().replace('ß', "ss")
+    title
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase()
+        .replace('ß', "ss")
 }
 
-/// The places of the catalog that fit the first of: the very name, then the years same, +1, -1, ..., then no year.
+/// The places of the catalog that fit the first of: the very name, then the years same, +1, -1,
+/// ..., then no year.
 fn slow_resolve(catalog: &Catalog, name: &Item, tolerance: i32) -> Vec<usize> {
     let places = |fits: &dyn Fn(&CatalogItem) -> bool| -> Vec<usize> {
-        catalog.iter().filter(|(_, item)| fits(item)).map(|(id, _)| id.index()).collect()
+        catalog
+            .iter()
+            .filter(|(_, item)| fits(item))
+            .map(|(id, _)| id.index())
+            .collect()
     };
     let titled = |item: &CatalogItem| folded(&item.title) == folded(&name.title);
     let mut tries = vec![places(&|item| item.item() == *name)];
     match name.year {
         Some(year) => {
             let offsets = (0..=tolerance).flat_map(|d| [d, -d]);
-            tries.extend(offsets.map(|d| places(&|item| titled(item) && item.year == Some(year + d))));
+            tries.extend(
+                offsets.map(|d| places(&|item| titled(item) && item.year == Some(year + d))),
+            );
             tries.push(places(&|item| titled(item) && item.year.is_none()));
         }
         None => {
@@ -48,10 +73,19 @@ fn slow_resolve(catalog: &Catalog, name: &Item, tolerance: i32) -> Vec<usize> {
             tries.push(places(&|item| titled(item)));
         }
     }
-    tries.into_iter().find(|found| !found.is_empty()).unwrap_or_default()
+    tries
+        .into_iter()
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
 }
 
-fn slow_relevance(catalog: &Catalog, list: &[Item], right: &[Item], seen: &[Item], tolerance: i32) -> Vec<bool> {
+fn slow_relevance(
+    catalog: &Catalog,
+    list: &[Item],
+    right: &[Item],
+    seen: &[Item],
+    tolerance: i32,
+) -> Vec<bool> {
     let the_one = |name: &Item| match slow_resolve(catalog, name, tolerance)[..] {
         [place] => Some(place),
         _ => None,
@@ -67,13 +101,22 @@ fn slow_relevance(catalog: &Catalog, list: &[Item], right: &[Item], seen: &[Item
     };
     let places: Vec<Option<usize>> = list.iter().map(the_one).collect();
     let credited = |(rank, place): (usize, &Option<usize>)| {
-        place.is_some_and(|p| right.contains(&p) && !is_seen(p) && !places[..rank].contains(&Some(p)))
+        place.is_some_and(|p| {
+            right.contains(&p) && !is_seen(p) && !places[..rank].contains(&Some(p))
+        })
     };
     places.iter().enumerate().map(credited).collect()
 }
 
 /// The public code's rule with a counter of ground truths, trying one year after the other.
-fn slow_hits(catalog: &Catalog, list: &[Item], right: &[Item], seen: &[String], n: usize, tolerance: i32) -> Vec<bool> {
+fn slow_hits(
+    catalog: &Catalog,
+    list: &[Item],
+    right: &[Item],
+    seen: &[String],
+    n: usize,
+    tolerance: i32,
+) -> Vec<bool> {
     let mut left: HashMap<(String, i32), usize> = HashMap::new();
     for item in right {
         if let Some(year) = item.year {
@@ -83,9 +126,17 @@ fn slow_hits(catalog: &Catalog, list: &[Item], right: &[Item], seen: &[String], 
     let mut hits = vec![false; n];
     for rank in 0..n.min(list.len()) {
         let known = catalog.iter().any(|(_, item)| item.item() == list[rank]);
-        let Some(year) = list[rank].year.filter(|_| known && !seen.contains(&list[rank].title)) else { continue };
+        let Some(year) = list[rank]
+            .year
+            .filter(|_| known && !seen.contains(&list[rank].title))
+        else {
+            continue;
+        };
         for offset in (0..=tolerance).flat_map(|d| [d, -d]) {
-            if let Some(count) = left.get_mut(&(folded(&list[rank].title), year + offset)).filter(|count| **count > 0) {
+            if let Some(count) = left
+                .get_mut(&(folded(&list[rank].title), year + offset))
+                .filter(|count| **count > 0)
+            {
                 *count -= 1;
                 hits[rank] = true;
                 break;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use convrec_catalog::{
-    Bm25, Catalog, ENGLISH_STOP_WORDS, Resolution, YEAR_TOLERANCE, relevance_of_names, rewards, top_k,
+    Bm25, Catalog, ENGLISH_STOP_WORDS, Resolution, YEAR_TOLERANCE, relevance_of_names, rewards,
+    top_k,
 };
 use convrec_core::{Example, ItemId, jsonl};
 use convrec_testdata::data_path;
@@ -19,7 +20,8 @@ struct Baseline {
 const RECALL_AT: [usize; 4] = [1, 5, 10, 20];
 const NDCG_AT: [usize; 3] = [5, 10, 20];
 
-/// Which words the baseline took is not said; the tolerances are five samples of ReDial, one or two of the others.
+/// Which words the baseline took is not said; the tolerances are five samples of ReDial, one or two
+/// of the others.
 const BASELINES: [Baseline; 3] = [
     Baseline {
         data: "redial",
@@ -44,38 +46,72 @@ const BASELINES: [Baseline; 3] = [
 #[test]
 fn bm25_reaches_the_published_baselines() {
     for baseline in &BASELINES {
-        let Some(catalog) = catalog(baseline.data) else { return };
+        let Some(catalog) = catalog(baseline.data) else {
+            return;
+        };
         let [train, test] = ["train", "test"].map(|split| examples(baseline.data, split));
         let (recall, ndcg) = measure(&catalog, &train, &test);
-        println!("{}: recall@{RECALL_AT:?} {recall:.4?}, ndcg@{NDCG_AT:?} {ndcg:.4?}", baseline.data);
-        for (found, expected) in recall.iter().chain(&ndcg).zip(baseline.recall.iter().chain(&baseline.ndcg)) {
+        println!(
+            "{}: recall@{RECALL_AT:?} {recall:.4?}, ndcg@{NDCG_AT:?} {ndcg:.4?}",
+            baseline.data
+        );
+        for (found, expected) in recall
+            .iter()
+            .chain(&ndcg)
+            .zip(baseline.recall.iter().chain(&baseline.ndcg))
+        {
             let difference = (found - expected).abs();
-            assert!(difference < baseline.tolerance, "{}: {found:.4} is not {expected:.4}", baseline.data);
+            assert!(
+                difference < baseline.tolerance,
+                "{}: {found:.4} is not {expected:.4}",
+                baseline.data
+            );
         }
     }
 }
 
-/// The protocol of the baselines: the whole catalog is ranked, seen items are removed, items match exactly. Items without
-/// a word in common with the dialog follow by their popularity in the training part.
+/// The protocol of the baselines: the whole catalog is ranked, seen items are removed, items match
+/// exactly. Items without a word in common with the dialog follow by their popularity in the
+/// training part.
 fn measure(catalog: &Catalog, train: &[Example], test: &[Example]) -> ([f64; 4], [f64; 3]) {
     let mut popularity: HashMap<ItemId, f64> = HashMap::new();
-    for id in train.iter().flat_map(|example| &example.groundtruth).filter_map(|item| catalog.find(item)) {
+    for id in train
+        .iter()
+        .flat_map(|example| &example.groundtruth)
+        .filter_map(|item| catalog.find(item))
+    {
         *popularity.entry(id).or_default() += 1e-9;
     }
     let stop_words = [ENGLISH_STOP_WORDS, &["film", "films", "movie", "movies"]].concat();
     let search = Bm25::new(catalog.iter().map(|(_, item)| item.text()), &stop_words);
     let (mut recall, mut ndcg) = ([0.0; 4], [0.0; 3]);
     for example in test {
-        let dialog = example.dialog.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n");
+        let dialog = example
+            .dialog
+            .iter()
+            .map(|turn| turn.content.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
         let mut scores: Vec<f64> = search.scores(&dialog).into_iter().map(f64::from).collect();
-        popularity.iter().for_each(|(id, count)| scores[id.index()] += count);
+        popularity
+            .iter()
+            .for_each(|(id, count)| scores[id.index()] += count);
         for id in example.seen.iter().filter_map(|item| catalog.find(item)) {
             scores[id.index()] = f64::NEG_INFINITY;
         }
-        let right: Vec<ItemId> = example.groundtruth.iter().map(|item| catalog.find(item).unwrap()).collect();
-        let relevant: Vec<bool> = top_k(&scores, 20).iter().map(|(id, _)| right.contains(id)).collect();
+        let right: Vec<ItemId> = example
+            .groundtruth
+            .iter()
+            .map(|item| catalog.find(item).unwrap())
+            .collect();
+        let relevant: Vec<bool> = top_k(&scores, 20)
+            .iter()
+            .map(|(id, _)| right.contains(id))
+            .collect();
         for (sum, k) in recall.iter_mut().zip(RECALL_AT) {
-            *sum += relevant[..k].iter().filter(|&&r| r).count() as f64 / right.len() as f64 / test.len() as f64;
+            *sum += relevant[..k].iter().filter(|&&r| r).count() as f64
+                / right.len() as f64
+                / test.len() as f64;
         }
         for (sum, k) in ndcg.iter_mut().zip(NDCG_AT) {
             *sum += rewards::ndcg(&relevant, right.len(), k) / test.len() as f64;
@@ -96,18 +132,38 @@ fn every_item_is_itself_in_every_catalog() {
         let Some(catalog) = catalog(name) else { return };
         assert_eq!(catalog.len(), n, "{name}");
         for (id, item) in catalog.iter() {
-            assert_eq!(catalog.resolve(&item.item(), YEAR_TOLERANCE), Resolution::Exact(id), "{name}: {}", item.item());
+            assert_eq!(
+                catalog.resolve(&item.item(), YEAR_TOLERANCE),
+                Resolution::Exact(id),
+                "{name}: {}",
+                item.item()
+            );
         }
     }
 }
 
 #[test]
 fn a_perfect_list_is_relevant_at_every_rank() {
-    for data in ["redial", "inspired", "opendialkg_movies", "opendialkg_books"] {
+    for data in [
+        "redial",
+        "inspired",
+        "opendialkg_movies",
+        "opendialkg_books",
+    ] {
         let Some(catalog) = catalog(data) else { return };
-        for Example { id, groundtruth, seen, .. } in examples(data, "test") {
-            let relevant = relevance_of_names(&catalog, &groundtruth, &groundtruth, &seen, YEAR_TOLERANCE);
-            assert!(relevant.iter().all(|&r| r), "{id}: {groundtruth:?} after {seen:?} is {relevant:?}");
+        for Example {
+            id,
+            groundtruth,
+            seen,
+            ..
+        } in examples(data, "test")
+        {
+            let relevant =
+                relevance_of_names(&catalog, &groundtruth, &groundtruth, &seen, YEAR_TOLERANCE);
+            assert!(
+                relevant.iter().all(|&r| r),
+                "{id}: {groundtruth:?} after {seen:?} is {relevant:?}"
+            );
         }
     }
 }
@@ -116,11 +172,15 @@ fn catalog(name: &str) -> Option<Catalog> {
     let path = data_path(&format!("catalog/{name}.jsonl"))?;
     let text = std::fs::read_to_string(path).unwrap();
     // INSPIRED's first item has a blank title, which is refused; the others are good.
-    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("\"title\": \"\",")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("\"title\": \"\","))
+        .collect();
     Some(Catalog::new(jsonl::read(lines.join("\n").as_bytes(), name).unwrap()).unwrap())
 }
 
 fn examples(data: &str, split: &str) -> Vec<Example> {
-    let path = data_path(&format!("conversations/{data}_{split}.jsonl")).expect("it lies beside the catalog");
+    let path = data_path(&format!("conversations/{data}_{split}.jsonl"))
+        .expect("it lies beside the catalog");
     jsonl::read_file(path).unwrap()
 }

@@ -27,7 +27,9 @@ pub enum CacheError {
     #[error(transparent)]
     File(#[from] append::Error),
     /// Its rows are another model's.
-    #[error("{path} holds embeddings of `{found}`; expected `{expected}`: name another file for this model")]
+    #[error(
+        "{path} holds embeddings of `{found}`; expected `{expected}`: name another file for this model"
+    )]
     OtherModel {
         /// The file.
         path: std::path::PathBuf,
@@ -38,11 +40,13 @@ pub enum CacheError {
     },
 }
 
-/// An embedder that remembers: the rows of texts that it has seen are read from a file that only grows.
+/// An embedder that remembers: the rows of texts that it has seen are read from a file that only
+/// grows.
 ///
-/// The file is of one model, by [`Embedder::id`]: a line of JSON with id and width, then for each text its SHA-256, its row
-/// as little-endian f32, and a checksum. While it is open, no other process can open it. A row is on the disk before it
-/// is returned, also where texts beside it fail; half a row at the end, from a process that was killed, is cut off.
+/// The file is of one model, by [`Embedder::id`]: a line of JSON with id and width, then for each
+/// text its SHA-256, its row as little-endian f32, and a checksum. While it is open, no other
+/// process can open it. A row is on the disk before it is returned, also where texts beside it
+/// fail; half a row at the end, from a process that was killed, is cut off.
 ///
 /// ```
 /// use convrec_cloning::{CachedEmbedder, Embedder, LexicalEmbedder};
@@ -81,7 +85,11 @@ struct Header {
 }
 
 fn header(id: &str, width: usize) -> Vec<u8> {
-    let header = Header { embeddings: 1, id: id.into(), width };
+    let header = Header {
+        embeddings: 1,
+        id: id.into(),
+        width,
+    };
     let mut line = serde_json::to_vec(&header).expect("strings and numbers are JSON");
     line.push(b'\n');
     line
@@ -94,16 +102,29 @@ impl<E: Embedder> CachedEmbedder<E> {
     /// When it is in use, damaged, another model's, or the system refuses.
     pub fn open(path: impl AsRef<Path>, embedder: E) -> Result<Self, CacheError> {
         let file = AppendFile::open(path)?;
-        let mut rows = Rows { file, id: embedder.id(), width: 0, places: HashMap::new() };
+        let mut rows = Rows {
+            file,
+            id: embedder.id(),
+            width: 0,
+            places: HashMap::new(),
+        };
         let end = rows.read()?;
         let torn = rows.file.len() - end;
         rows.file.cut(end)?;
-        Ok(Self { embedder, torn, rows: Mutex::new(rows) })
+        Ok(Self {
+            embedder,
+            torn,
+            rows: Mutex::new(rows),
+        })
     }
 
     /// How many texts have rows.
     pub fn len(&self) -> usize {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).places.len()
+        self.rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .places
+            .len()
     }
 
     /// Whether no text has a row.
@@ -122,14 +143,20 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
         self.embedder.id()
     }
 
-    /// Asks the embedder for texts without a row alone, each once, by [`Embedder::embed_parts`]. Callers on several threads wait for each other.
+    /// Asks the embedder for texts without a row alone, each once, by [`Embedder::embed_parts`].
+    /// Callers on several threads wait for each other.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
-        let keys: Vec<Key> = texts.iter().map(|text| Sha256::digest(text).into()).collect();
+        let keys: Vec<Key> = texts
+            .iter()
+            .map(|text| Sha256::digest(text).into())
+            .collect();
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let mut asked = HashSet::new();
-        let is_new = |&place: &usize| !rows.places.contains_key(&keys[place]) && asked.insert(keys[place]);
+        let is_new =
+            |&place: &usize| !rows.places.contains_key(&keys[place]) && asked.insert(keys[place]);
         let new: Vec<usize> = (0..texts.len()).filter(is_new).collect();
-        let failed = |path: &Path, error: String| ServiceError::new(path.display().to_string(), error);
+        let failed =
+            |path: &Path, error: String| ServiceError::new(path.display().to_string(), error);
         for part in new.chunks(KEPT_TOGETHER) {
             let part_texts: Vec<String> = part.iter().map(|&place| texts[place].clone()).collect();
             let mut result = Ok(());
@@ -137,7 +164,8 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
                 let part_keys: Vec<Key> = places.iter().map(|&place| keys[part[place]]).collect();
                 match embedded {
                     Ok(embedded) => {
-                        rows.keep(&part_keys, &embedded).map_err(|error| failed(rows.file.path(), error))?;
+                        rows.keep(&part_keys, &embedded)
+                            .map_err(|error| failed(rows.file.path(), error))?;
                     }
                     Err(error) => result = result.and(Err(error)),
                 }
@@ -150,7 +178,9 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
         }
         let mut out = Array2::zeros((texts.len(), rows.width));
         for (key, mut row) in keys.iter().zip(out.outer_iter_mut()) {
-            let kept = rows.get(key).map_err(|error| failed(rows.file.path(), error.to_string()))?;
+            let kept = rows
+                .get(key)
+                .map_err(|error| failed(rows.file.path(), error.to_string()))?;
             row.assign(&ArrayView1::from(&kept));
         }
         Ok(out)
@@ -163,20 +193,47 @@ impl Rows {
         let mut reader = self.file.reader()?;
         let refused = |error| self.file.refused("read", &error);
         let mut line = Vec::new();
-        let mut end = reader.by_ref().take(MAX_HEADER).read_until(b'\n', &mut line).map_err(refused)? as u64;
-        let no_header = || self.file.damaged("line 1", "not the first line of a file of embeddings");
+        let mut end = reader
+            .by_ref()
+            .take(MAX_HEADER)
+            .read_until(b'\n', &mut line)
+            .map_err(refused)? as u64;
+        let no_header = || {
+            self.file
+                .damaged("line 1", "not the first line of a file of embeddings")
+        };
         if line.last() != Some(&b'\n') {
-            // Cut off is what could be half of our own header; a file that was named by mistake is left as it is.
+            // Cut off is what could be half of our own header; a file that was named by mistake is
+            // left as it is.
             let header = header(&self.id, 0);
             let (start, _) = header.split_at(header.len() - "0}\n".len());
-            let rest = line.iter().skip(start.len()).all(|byte| byte.is_ascii_digit() || *byte == b'}');
-            let is_ours = rest && line.iter().zip(start).all(|(found, expected)| found == expected);
-            return if is_ours { Ok(0) } else { Err(no_header().into()) };
+            let rest = line
+                .iter()
+                .skip(start.len())
+                .all(|byte| byte.is_ascii_digit() || *byte == b'}');
+            let is_ours = rest
+                && line
+                    .iter()
+                    .zip(start)
+                    .all(|(found, expected)| found == expected);
+            return if is_ours {
+                Ok(0)
+            } else {
+                Err(no_header().into())
+            };
         }
-        let Header { embeddings: version, id, width } = serde_json::from_slice(&line).map_err(|_| no_header())?;
+        let Header {
+            embeddings: version,
+            id,
+            width,
+        } = serde_json::from_slice(&line).map_err(|_| no_header())?;
         if id != self.id {
             let (path, expected) = (self.file.path().to_path_buf(), self.id.clone());
-            return Err(CacheError::OtherModel { path, found: id, expected });
+            return Err(CacheError::OtherModel {
+                path,
+                found: id,
+                expected,
+            });
         }
         if version != 1 || width == 0 || width as u64 > u64::from(u32::MAX) {
             return Err(no_header().into());
@@ -202,8 +259,15 @@ impl Rows {
     fn keep(&mut self, keys: &[Key], rows: &Array2<f32>) -> Result<(), String> {
         let (n, width) = rows.dim();
         if n != keys.len() || width == 0 || (self.width != 0 && width != self.width) {
-            let expected = if self.width == 0 { "at least 1".into() } else { self.width.to_string() };
-            return Err(format!("embeddings of shape [{n}, {width}]; expected {} rows of {expected}", keys.len()));
+            let expected = if self.width == 0 {
+                "at least 1".into()
+            } else {
+                self.width.to_string()
+            };
+            return Err(format!(
+                "embeddings of shape [{n}, {width}]; expected {} rows of {expected}",
+                keys.len()
+            ));
         }
         let mut bytes = Vec::new();
         if self.file.is_empty() {
@@ -217,9 +281,16 @@ impl Rows {
             bytes.extend(checksum(&bytes[start..]));
             places.push(start as u64);
         }
-        let start = self.file.append(&bytes).map_err(|error| error.to_string())?;
+        let start = self
+            .file
+            .append(&bytes)
+            .map_err(|error| error.to_string())?;
         self.width = width;
-        self.places.extend(keys.iter().zip(places).map(|(key, place)| (*key, start + place)));
+        self.places.extend(
+            keys.iter()
+                .zip(places)
+                .map(|(key, place)| (*key, start + place)),
+        );
         Ok(())
     }
 
@@ -228,8 +299,15 @@ impl Rows {
         let record = self.file.read_at(start, KEY + 4 * self.width + SUM)?;
         let (kept, sum) = record.split_at(KEY + 4 * self.width);
         if checksum(kept) != sum || !kept.starts_with(key) {
-            return Err(self.file.damaged(format!("byte {start}"), "another row than was there before"));
+            return Err(self
+                .file
+                .damaged(format!("byte {start}"), "another row than was there before"));
         }
-        Ok(kept[KEY..].as_chunks().0.iter().map(|&number| f32::from_le_bytes(number)).collect())
+        Ok(kept[KEY..]
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&number| f32::from_le_bytes(number))
+            .collect())
     }
 }

@@ -5,10 +5,14 @@ use itertools::Itertools;
 /// Characters of a conversation that are compared with items: more than encoders read.
 const LONGEST: usize = 8000;
 
-/// The text by which a conversation is compared with items: what user and assistant said, a line each, the latest turn
-/// first, as models that read so many tokens only cut the end.
+/// The text by which a conversation is compared with items: what user and assistant said, a line
+/// each, the latest turn first, as models that read so many tokens only cut the end.
 pub(crate) fn conversation_text(example: &Example) -> String {
-    let said = example.dialog.iter().rev().filter(|turn| turn.role != Role::System);
+    let said = example
+        .dialog
+        .iter()
+        .rev()
+        .filter(|turn| turn.role != Role::System);
     let text = said.map(|turn| turn.content.as_str()).join("\n");
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => text[..end].to_string(),
@@ -18,5 +22,10 @@ pub(crate) fn conversation_text(example: &Example) -> String {
 
 /// Every catalog item that was, or may have been, seen.
 pub(crate) fn seen_ids(catalog: &Catalog, example: &Example) -> Vec<ItemId> {
-    example.seen.iter().flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE)).unique().collect()
+    example
+        .seen
+        .iter()
+        .flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE))
+        .unique()
+        .collect()
 }

@@ -5,18 +5,22 @@ use ndarray::{Array2, ArrayViewMut1};
 
 use crate::{Embedder, ServiceError, stable};
 
-/// Weight of the features of a text's name against those of the rest: an item is compared with bare names too.
+/// Weight of the features of a text's name against those of the rest: an item is compared with bare
+/// names too.
 const NAME_WEIGHT: f32 = 3.0;
 /// Weight of the letter triples of the name against its words; they find misspelt names.
-/// Of 506 ReDial names with a letter left out, 0.5 finds 77%, 1 finds 91%, 2 finds 94% but blurs what plots have in common.
+/// Of 506 ReDial names with a letter left out, 0.5 finds 77%, 1 finds 91%, 2 finds 94% but blurs
+/// what plots have in common.
 const TRIPLE_WEIGHT: f32 = 1.0;
 
-/// Texts as bags of words, without any model: TF-IDF folded into D numbers by signed feature hashing.
+/// Texts as bags of words, without any model: TF-IDF folded into D numbers by signed feature
+/// hashing.
 ///
-/// Features are the words of the text and the letter triples of the name it begins with: what stands before the first
-/// `(` or comma, if that is one line of at most twelve words. A word's weight is (1 + ln tf) idf, with tf and the idf of the catalog's texts;
-/// what no catalog text holds is left out, as it could tell nothing apart. So a wrong year or a typing error still
-/// lands near the right item:
+/// Features are the words of the text and the letter triples of the name it begins with: what
+/// stands before the first `(` or comma, if that is one line of at most twelve words. A word's
+/// weight is (1 + ln tf) idf, with tf and the idf of the catalog's texts; what no catalog text
+/// holds is left out, as it could tell nothing apart. So a wrong year or a typing error still lands
+/// near the right item:
 ///
 /// ```
 /// use convrec_cloning::{Embedder, LexicalEmbedder};
@@ -49,17 +53,27 @@ impl LexicalEmbedder {
         assert!(width > 0, "embeddings of width 0");
         let mut holders: HashMap<u64, u32> = HashMap::new();
         for text in texts {
-            let distinct: HashSet<u64> = features(text).into_iter().map(|(feature, _)| feature).collect();
-            distinct.into_iter().for_each(|feature| *holders.entry(feature).or_default() += 1);
+            let distinct: HashSet<u64> = features(text)
+                .into_iter()
+                .map(|(feature, _)| feature)
+                .collect();
+            distinct
+                .into_iter()
+                .for_each(|feature| *holders.entry(feature).or_default() += 1);
         }
         let n = texts.len() as f32;
-        let idf = holders.into_iter().map(|(feature, df)| (feature, (1.0 + n / df as f32).ln())).collect();
+        let idf = holders
+            .into_iter()
+            .map(|(feature, df)| (feature, (1.0 + n / df as f32).ln()))
+            .collect();
         Self { width, idf }
     }
 
     fn fill(&self, text: &str, mut row: ArrayViewMut1<'_, f32>) {
         for (feature, weight) in features(text) {
-            let Some(idf) = self.idf.get(&feature) else { continue };
+            let Some(idf) = self.idf.get(&feature) else {
+                continue;
+            };
             // The place from the low bits, the sign from the highest: collisions cancel on average.
             let sign = if feature >> 63 == 0 { 1.0 } else { -1.0 };
             row[(feature % self.width as u64) as usize] += sign * weight * idf;
@@ -73,32 +87,47 @@ impl LexicalEmbedder {
 
 impl Embedder for LexicalEmbedder {
     fn id(&self) -> String {
-        let mut idf: Vec<_> = self.idf.iter().map(|(feature, idf)| (*feature, idf.to_bits())).collect();
+        let mut idf: Vec<_> = self
+            .idf
+            .iter()
+            .map(|(feature, idf)| (*feature, idf.to_bits()))
+            .collect();
         idf.sort_unstable();
-        let bytes: Vec<u8> =
-            idf.iter().flat_map(|(f, idf)| f.to_le_bytes().into_iter().chain(idf.to_le_bytes())).collect();
+        let bytes: Vec<u8> = idf
+            .iter()
+            .flat_map(|(f, idf)| f.to_le_bytes().into_iter().chain(idf.to_le_bytes()))
+            .collect();
         format!("lexical-{}-{:016x}", self.width, stable::hash(&bytes))
     }
 
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let mut rows = Array2::zeros((texts.len(), self.width)); // [texts, D]
-        texts.iter().zip(rows.outer_iter_mut()).for_each(|(text, row)| self.fill(text, row));
+        texts
+            .iter()
+            .zip(rows.outer_iter_mut())
+            .for_each(|(text, row)| self.fill(text, row));
         Ok(rows)
     }
 }
 
 fn words(text: &str) -> Vec<String> {
     let text = normalise(text);
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_string).collect()
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_string)
+        .collect()
 }
 
 /// The words of the name that a text begins with.
 fn name(text: &str) -> Vec<String> {
     let name = text.split(['(', ',']).next().unwrap_or("");
-    Some(words(name)).filter(|words| words.len() <= 12 && !name.contains('\n')).unwrap_or_default()
+    Some(words(name))
+        .filter(|words| words.len() <= 12 && !name.contains('\n'))
+        .unwrap_or_default()
 }
 
-/// The distinct features of a text, each with its weight, in a fixed order (sums of f32 depend on it).
+/// The distinct features of a text, each with its weight, in a fixed order (sums of f32 depend on
+/// it).
 fn features(text: &str) -> Vec<(u64, f32)> {
     let mut counts: HashMap<u64, (f32, f32)> = HashMap::new();
     for word in words(text) {
@@ -109,11 +138,16 @@ fn features(text: &str) -> Vec<(u64, f32)> {
         let letters: Vec<char> = format!("^{word}$").chars().collect();
         for triple in letters.windows(3) {
             let feature = stable_feature(&format!("\0{}", triple.iter().collect::<String>()));
-            counts.entry(feature).or_insert((0.0, NAME_WEIGHT * TRIPLE_WEIGHT)).0 += 1.0;
+            counts
+                .entry(feature)
+                .or_insert((0.0, NAME_WEIGHT * TRIPLE_WEIGHT))
+                .0 += 1.0;
         }
     }
-    let mut features: Vec<(u64, f32)> =
-        counts.into_iter().map(|(f, (tf, weight))| (f, weight * (1.0 + tf.ln()))).collect();
+    let mut features: Vec<(u64, f32)> = counts
+        .into_iter()
+        .map(|(f, (tf, weight))| (f, weight * (1.0 + tf.ln())))
+        .collect();
     features.sort_unstable_by_key(|&(feature, _)| feature);
     features
 }
@@ -151,7 +185,11 @@ mod tests {
             let best = (0..4).max_by(|&a, &b| cosines[a].total_cmp(&cosines[b]));
             assert_eq!(best, Some(expected), "{slip}: {cosines}");
         }
-        assert!(items.outer_iter().all(|row| (row.dot(&row) - 1.0).abs() < 1e-5));
+        assert!(
+            items
+                .outer_iter()
+                .all(|row| (row.dot(&row) - 1.0).abs() < 1e-5)
+        );
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Remap-Reflect-Adjust: from a black-box teacher to demonstrations inside the catalog.
 //!
-//! A small policy learns to recommend by imitating a large model. But the large model does not know the catalog: it names
-//! items that are not in it, that do not exist or that bear another year, and it favours what is popular. Three steps turn
-//! its raw answer into a ranked list of catalog items; each is a score for every item, and the last one's best items are
-//! the demonstration.
+//! A small policy learns to recommend by imitating a large model. But the large model does not know
+//! the catalog: it names items that are not in it, that do not exist or that bear another year, and
+//! it favours what is popular. Three steps turn its raw answer into a ranked list of catalog items;
+//! each is a score for every item, and the last one's best items are the demonstration.
 //!
 //! | step | what it does | score |
 //! |---|---|---|
@@ -11,9 +11,10 @@
 //! | [`reflect`] | a judge rates the best candidates from -2 to 2 | s_reflect = s_remap + gamma r |
 //! | [`Adjust`] | a factor and a shift for each item, [fitted](fit) to what was right in training | s_final = w * s_reflect + b |
 //!
-//! Each step is a function by itself; [`Pipeline`] runs them over many conversations, and any step can be switched off.
-//! Who answers, rates and compares is behind four traits, so that a model on a server, recorded answers and a script are
-//! the same to it: [`Teacher`], [`Judge`], [`Embedder`], [`Describer`].
+//! Each step is a function by itself; [`Pipeline`] runs them over many conversations, and any step
+//! can be switched off. Who answers, rates and compares is behind four traits, so that a model on a
+//! server, recorded answers and a script are the same to it: [`Teacher`], [`Judge`], [`Embedder`],
+//! [`Describer`].
 //!
 //! ```
 //! use convrec_catalog::Catalog;
@@ -44,18 +45,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A model on a server or of one's own is a [`ChatModel`], and [`chat`] makes a teacher, a judge and a describer of it.
-//! [`CachedEmbedder`] keeps embeddings in a file. A pipeline can also go step by step: [`Pipeline::score`] asks and remaps,
-//! [`Pipeline::fit`] learns Adjust, [`Pipeline::finish`] makes the lists, of these conversations or of others; what was
-//! scored can be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere ([`Scored::merge`]).
-//! What got no answer is left out and named ([`Cloned::failures`]).
+//! A model on a server or of one's own is a [`ChatModel`], and [`chat`] makes a teacher, a judge
+//! and a describer of it. [`CachedEmbedder`] keeps embeddings in a file. A pipeline can also go
+//! step by step: [`Pipeline::score`] asks and remaps, [`Pipeline::fit`] learns Adjust,
+//! [`Pipeline::finish`] makes the lists, of these conversations or of others; what was scored can
+//! be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere
+//! ([`Scored::merge`]). What got no answer is left out and named ([`Cloned::failures`]).
 //!
-//! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or popularity and then
-//! err like one. Everything is deterministic, whatever the number of threads; scores are f32, Adjust is
-//! fitted in f64.
+//! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or
+//! popularity and then err like one. Everything is deterministic, whatever the number of threads;
+//! scores are f32, Adjust is fitted in f64.
 //!
-//! Source: Zhu et al., "Rank-GRPO: Training LLM-based Conversational Recommender Systems with Reinforcement Learning",
-//! arXiv 2510.20150, section on Remap-Reflect-Adjust.
+//! Source: Zhu et al., "Rank-GRPO: Training LLM-based Conversational Recommender Systems with
+//! Reinforcement Learning", arXiv 2510.20150, section on Remap-Reflect-Adjust.
 
 mod adjust;
 mod cached;
@@ -73,14 +75,16 @@ pub mod scripted;
 mod stable;
 mod traits;
 
-pub use adjust::{Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, FitStep, Objective, fit};
+pub use adjust::{
+    Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, FitStep, Objective, fit,
+};
 pub use cached::{CacheError, CachedEmbedder};
 pub(crate) use conversation::{conversation_text, seen_ids};
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
 pub use pipeline::{
-    Cloned, Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, Progress, Scored, Services, Shard,
-    ShardError, Stage, Steps, TeacherItem,
+    Cloned, Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, Progress, Scored,
+    Services, Shard, ShardError, Stage, Steps, TeacherItem,
 };
 pub use ratings::ratings_by_order;
 pub use reflect::reflect;
@@ -88,5 +92,6 @@ pub use remap::{Named, rank_weights, remap, remap_query};
 pub use replay::{Answer, ReplayError, ReplayTeacher};
 pub use score::{FactoredScores, ScoreRows};
 pub use traits::{
-    Candidates, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge, Ratings, ServiceError, Teacher,
+    Candidates, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge, Ratings,
+    ServiceError, Teacher,
 };

@@ -1,8 +1,10 @@
 use convrec_core::ItemId;
 
-/// Reflect: adds gamma times the judge's rating to the scores of the rated items (paper, "Reflect"); s_reflect = s_remap + gamma r.
+/// Reflect: adds gamma times the judge's rating to the scores of the rated items (paper,
+/// "Reflect"); s_reflect = s_remap + gamma r.
 ///
-/// Items without a rating keep their score. The candidates to rate are the best of s_remap, [`demonstration`](crate::demonstration)`(s_remap, N_r, &[])`.
+/// Items without a rating keep their score. The candidates to rate are the best of s_remap,
+/// [`demonstration`](crate::demonstration)`(s_remap, N_r, &[])`.
 ///
 /// # Panics
 /// When a rated item is not in the catalog.

@@ -15,17 +15,23 @@ pub struct Named<'a, A> {
     pub exact: Option<ItemId>,
 }
 
-/// The teacher's vote p for each place of its list: 1/sqrt(k) at rank k = 1, 2, ...; `None` where an item is repeated,
-/// for it keeps its best rank (and the ranks behind the repetition do not move up).
+/// The teacher's vote p for each place of its list: 1/sqrt(k) at rank k = 1, 2, ...; `None` where
+/// an item is repeated, for it keeps its best rank (and the ranks behind the repetition do not move
+/// up).
 pub fn rank_weights<K: Eq + Hash>(list: &[K]) -> Vec<Option<f64>> {
     let mut named = HashSet::new();
-    list.iter().enumerate().map(|(index, key)| named.insert(key).then(|| 1.0 / ((index + 1) as f64).sqrt())).collect()
+    list.iter()
+        .enumerate()
+        .map(|(index, key)| named.insert(key).then(|| 1.0 / ((index + 1) as f64).sqrt()))
+        .collect()
 }
 
-/// The query of a conversation: sum of p_u e_u + lambda e_conv, over the items that its teacher named.
+/// The query of a conversation: sum of p_u e_u + lambda e_conv, over the items that its teacher
+/// named.
 ///
-/// As cosines of unit vectors are linear in either vector, Remap's p' S_item + lambda s_conv is the product of the
-/// catalog's embeddings with this one vector. Only the items of this list are touched, never a |C_T| x |C| matrix.
+/// As cosines of unit vectors are linear in either vector, Remap's p' S_item + lambda s_conv is the
+/// product of the catalog's embeddings with this one vector. Only the items of this list are
+/// touched, never a |C_T| x |C| matrix.
 ///
 /// # Shapes
 /// `conversation` and the result `[D]`.
@@ -44,16 +50,20 @@ pub fn remap_query<A: Copy + Into<f64>>(
             query.len(),
             "a named item's embedding has another width than the conversation's"
         );
-        query.iter_mut().zip(named.embedding).for_each(|(q, &x)| *q += named.weight * x.into());
+        query
+            .iter_mut()
+            .zip(named.embedding)
+            .for_each(|(q, &x)| *q += named.weight * x.into());
     }
     query
 }
 
 /// Remap: what the teacher's list says about each item of the catalog (paper, "Remap").
 ///
-/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item and s_conv the
-/// cosines of the named items and of the conversation with the catalog's, and I_ic marks the exact matches. One
-/// conversation in f64; [`Pipeline`](crate::Pipeline) multiplies the [queries](remap_query) of many at once, in f32.
+/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item
+/// and s_conv the cosines of the named items and of the conversation with the catalog's, and I_ic
+/// marks the exact matches. One conversation in f64; [`Pipeline`](crate::Pipeline) multiplies the
+/// [queries](remap_query) of many at once, in f32.
 ///
 /// # Shapes
 /// `catalog` `[C, D]` and `conversation` `[D]` of unit rows; result `[C]`.
@@ -67,9 +77,16 @@ pub fn remap<A: Copy + Into<f64>>(
     lambda: f64,
 ) -> Vec<f64> {
     let query = remap_query(list, conversation, lambda); // [D]
-    assert_eq!(catalog.ncols(), query.len(), "the catalog's embeddings have another width than the conversation's");
+    assert_eq!(
+        catalog.ncols(),
+        query.len(),
+        "the catalog's embeddings have another width than the conversation's"
+    );
     let mut scores: Vec<f64> = catalog.outer_iter().map(|row| dot(row, &query)).collect(); // [C]
-    for (item, weight) in list.iter().filter_map(|named| Some((named.exact?, named.weight))) {
+    for (item, weight) in list
+        .iter()
+        .filter_map(|named| Some((named.exact?, named.weight)))
+    {
         scores[item.index()] += weight;
     }
     scores
@@ -80,10 +97,16 @@ fn dot<A: Copy + Into<f64>>(row: ArrayView1<'_, A>, query: &[f64]) -> f64 {
     let Some(row) = row.to_slice() else {
         return row.iter().zip(query).map(|(&x, q)| x.into() * q).sum();
     };
-    // Several sums side by side let the compiler use vector registers; one sum would fix the order of additions.
+    // Several sums side by side let the compiler use vector registers; one sum would fix the order
+    // of additions.
     let mut sums = [0.0; LANES];
     let (head, tail) = (row.chunks_exact(LANES), query.chunks_exact(LANES));
-    let rest: f64 = head.remainder().iter().zip(tail.remainder()).map(|(&x, q)| x.into() * q).sum();
+    let rest: f64 = head
+        .remainder()
+        .iter()
+        .zip(tail.remainder())
+        .map(|(&x, q)| x.into() * q)
+        .sum();
     for (x, q) in head.zip(tail) {
         for lane in 0..LANES {
             sums[lane] += x[lane].into() * q[lane];
@@ -100,7 +123,8 @@ mod tests {
     use super::*;
     use crate::stable;
 
-    /// The formula as it stands, with its matrices; the rows of items that were not named are NaN and must not be read.
+    /// The formula as it stands, with its matrices; the rows of items that were not named are NaN
+    /// and must not be read.
     #[test]
     fn equals_the_formula_and_reads_named_rows_only() {
         let mut rng = stable::rng(1, "remap");
@@ -110,21 +134,39 @@ mod tests {
         let conversation = Array2::from_shape_simple_fn((1, d), || rng.random_range(-1.0..1.0));
         let keys = [4, 9, 4, 17];
         for u in keys {
-            teacher.row_mut(u).mapv_inplace(|_| rng.random_range(-1.0..1.0));
+            teacher
+                .row_mut(u)
+                .mapv_inplace(|_| rng.random_range(-1.0..1.0));
         }
         let exact = |u: usize| (u == 9).then_some(ItemId(33));
         let named = keys
             .iter()
             .zip(rank_weights(&keys))
-            .filter_map(|(&u, weight)| Some(Named { weight: weight?, embedding: teacher.row(u), exact: exact(u) }));
-        let scores = remap(&named.collect::<Vec<_>>(), catalog.view(), conversation.row(0), 0.7);
+            .filter_map(|(&u, weight)| {
+                Some(Named {
+                    weight: weight?,
+                    embedding: teacher.row(u),
+                    exact: exact(u),
+                })
+            });
+        let scores = remap(
+            &named.collect::<Vec<_>>(),
+            catalog.view(),
+            conversation.row(0),
+            0.7,
+        );
 
         let p = [(4, 1.0), (9, 1.0 / 2.0_f64.sqrt()), (17, 0.5)];
         for (v, score) in scores.iter().enumerate() {
             let similar = |row: ArrayView1<f64>| row.dot(&catalog.row(v));
-            let votes = p.map(|(u, p)| p * (similar(teacher.row(u)) + f64::from(exact(u) == Some(ItemId(v as u32)))));
+            let votes = p.map(|(u, p)| {
+                p * (similar(teacher.row(u)) + f64::from(exact(u) == Some(ItemId(v as u32))))
+            });
             let expected = votes.iter().sum::<f64>() + 0.7 * similar(conversation.row(0));
-            assert!((score - expected).abs() < 1e-12, "{v}: {score}, expected {expected}");
+            assert!(
+                (score - expected).abs() < 1e-12,
+                "{v}: {score}, expected {expected}"
+            );
         }
     }
 }

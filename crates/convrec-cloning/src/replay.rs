@@ -18,7 +18,11 @@ pub struct Answer {
 
 impl Check for Answer {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.id.is_empty() { Err(("id", "empty; expected the id of a sample".into())) } else { Ok(()) }
+        if self.id.is_empty() {
+            Err(("id", "empty; expected the id of a sample".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -69,13 +73,17 @@ impl ReplayTeacher {
             }
             by_id.insert(id, raw);
         }
-        Ok(Self { name, answers: by_id })
+        Ok(Self {
+            name,
+            answers: by_id,
+        })
     }
 
     /// Reads a file of JSON lines, an [`Answer`] each.
     ///
     /// # Errors
-    /// When the file cannot be read, at its first bad line, and when two lines answer the same sample.
+    /// When the file cannot be read, at its first bad line, and when two lines answer the same
+    /// sample.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReplayError> {
         let name = path.as_ref().display().to_string();
         Self::new(name, jsonl::read_file(path)?)
@@ -87,11 +95,15 @@ impl ReplayTeacher {
     }
 }
 
-/// The recorded text whatever number of items is asked for; an error that names the sample without a record.
+/// The recorded text whatever number of items is asked for; an error that names the sample without
+/// a record.
 impl Teacher for ReplayTeacher {
     fn recommend(&self, example: &Example, _: usize) -> Result<String, ServiceError> {
         self.answer(&example.id).map(str::to_string).ok_or_else(|| {
-            let problem = format!("no answer to sample `{}`; record one or leave the sample out", example.id);
+            let problem = format!(
+                "no answer to sample `{}`; record one or leave the sample out",
+                example.id
+            );
             ServiceError::new(&self.name, problem)
         })
     }

@@ -5,7 +5,9 @@ use rand_chacha::ChaCha8Rng;
 
 /// FNV-1a, 64 bits: the standard library's hashers promise no fixed result.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// A random stream for one thing named `id`, so that it does not matter what was drawn for others.

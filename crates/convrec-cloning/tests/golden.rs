@@ -1,6 +1,8 @@
 //! The three steps against numbers made by independent code after the paper's formulas.
 
-use convrec_cloning::{AdjustConfig, Aggregation, Named, demonstration, fit, rank_weights, reflect, remap};
+use convrec_cloning::{
+    AdjustConfig, Aggregation, Named, demonstration, fit, rank_weights, reflect, remap,
+};
 use convrec_core::ItemId;
 use convrec_testdata::golden_as;
 use ndarray::{Array1, Array2};
@@ -48,22 +50,42 @@ fn remap_reflect_and_the_demonstration_agree() {
         for (&u, weight) in case.teacher_list.iter().zip(weights) {
             let Some(weight) = weight else { continue };
             p[u] = weight;
-            let exact = case.exact_matches.iter().find(|(of, _)| *of == u).map(|(_, item)| *item);
-            list.push(Named { weight, embedding: teacher.row(u), exact });
+            let exact = case
+                .exact_matches
+                .iter()
+                .find(|(of, _)| *of == u)
+                .map(|(_, item)| *item);
+            list.push(Named {
+                weight,
+                embedding: teacher.row(u),
+                exact,
+            });
         }
         close(&p, &case.p, 1e-12, id);
 
         let conversation = Array1::from(case.conversation_embedding.clone());
         let mut scores = remap(&list, catalog.view(), conversation.view(), case.lam);
         close(&scores, &case.s_remap, 1e-9, id);
-        assert_eq!(demonstration(&scores, case.n_reflect, &[]), case.candidates, "{id}");
+        assert_eq!(
+            demonstration(&scores, case.n_reflect, &[]),
+            case.candidates,
+            "{id}"
+        );
 
         reflect(&mut scores, case.ratings, case.gamma);
         close(&scores, &case.s_reflect, 1e-9, id);
 
-        convrec_cloning::Adjust { w: case.w, b: case.b }.apply(&mut scores);
+        convrec_cloning::Adjust {
+            w: case.w,
+            b: case.b,
+        }
+        .apply(&mut scores);
         close(&scores, &case.s_final, 1e-9, id);
-        assert_eq!(demonstration(&scores, case.n, &case.seen), case.demonstration, "{id}");
+        assert_eq!(
+            demonstration(&scores, case.n, &case.seen),
+            case.demonstration,
+            "{id}"
+        );
     }
 }
 
@@ -84,12 +106,26 @@ struct AdjustCase {
 fn adjust_finds_the_minimiser() {
     let set: Set<AdjustCase> = golden_as("adjust.json");
     for case in set.cases {
-        let config = AdjustConfig { reg: case.reg, aggregation: case.aggregation, ..AdjustConfig::default() };
+        let config = AdjustConfig {
+            reg: case.reg,
+            aggregation: case.aggregation,
+            ..AdjustConfig::default()
+        };
         let fitted = fit(&matrix(&case.scores), &case.groundtruth, &config, &|_| ())
             .unwrap_or_else(|e| panic!("{}: {e}", case.id));
         println!("{}: {:?}", case.id, fitted.report);
-        close(&[fitted.report.objective_start], &[case.objective_start], 1e-9, &case.id);
-        close(&[fitted.report.objective_end], &[case.objective], 1e-9, &case.id);
+        close(
+            &[fitted.report.objective_start],
+            &[case.objective_start],
+            1e-9,
+            &case.id,
+        );
+        close(
+            &[fitted.report.objective_end],
+            &[case.objective],
+            1e-9,
+            &case.id,
+        );
         close(&fitted.adjust.w, &case.w, 1e-5, &case.id);
         close(&fitted.adjust.b, &case.b, 1e-5, &case.id);
     }
@@ -102,6 +138,9 @@ fn matrix(rows: &[Vec<f64>]) -> Array2<f64> {
 fn close(found: &[f64], expected: &[f64], tolerance: f64, id: &str) {
     assert_eq!(found.len(), expected.len(), "{id}");
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        assert!((found - expected).abs() <= tolerance, "{id}[{i}]: {found}, expected {expected}");
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "{id}[{i}]: {found}, expected {expected}"
+        );
     }
 }

@@ -9,10 +9,18 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-const FORMAT: ListFormat = ListFormat { style: Style::Numbered, years: Years::Required };
+const FORMAT: ListFormat = ListFormat {
+    style: Style::Numbered,
+    years: Years::Required,
+};
 
 fn clean() -> Vec<Item> {
-    let odd = [("2001: A Space Odyssey", 1968), ("12 Angry Men", 1957), ("(500) Days of Summer", 2009), ("8½", 1963)];
+    let odd = [
+        ("2001: A Space Odyssey", 1968),
+        ("12 Angry Men", 1957),
+        ("(500) Days of Summer", 2009),
+        ("8½", 1963),
+    ];
     let more = [
         "Heat",
         "Alien",
@@ -24,10 +32,22 @@ fn clean() -> Vec<Item> {
         "Mr. Nobody",
         "Who's That Knocking?",
     ];
-    let more = (0..).zip(more).map(|(i, title)| (title, 1970 + i)).cycle().take(26).enumerate();
-    let more =
-        more.map(|(i, (title, year))| Item::new(format!("{title}{}", ["", " Returns", " Forever"][i / 9]), year));
-    odd.into_iter().map(|(title, year)| Item::new(title, year)).chain(more).collect()
+    let more = (0..)
+        .zip(more)
+        .map(|(i, title)| (title, 1970 + i))
+        .cycle()
+        .take(26)
+        .enumerate();
+    let more = more.map(|(i, (title, year))| {
+        Item::new(
+            format!("{title}{}", ["", " Returns", " Forever"][i / 9]),
+            year,
+        )
+    });
+    odd.into_iter()
+        .map(|(title, year)| Item::new(title, year))
+        .chain(more)
+        .collect()
 }
 
 proptest! {
@@ -55,7 +75,13 @@ proptest! {
 
 #[test]
 fn mistakes_are_as_frequent_as_configured() {
-    let mistakes = Mistakes { invented: 0.1, wrong_year: 0.15, duplicate: 0.05, broken_line: 0.08, preamble: 0.3 };
+    let mistakes = Mistakes {
+        invented: 0.1,
+        wrong_year: 0.15,
+        duplicate: 0.05,
+        broken_line: 0.08,
+        preamble: 0.3,
+    };
     mistakes.check().unwrap();
     let clean = clean();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -79,22 +105,63 @@ fn mistakes_are_as_frequent_as_configured() {
         talk += usize::from(first.ends_with(':') && !first.contains('('));
     }
     let rate = |count: usize| count as f64 / (answers * lines) as f64;
-    let found = [rate(invented), rate(wrong_year), rate(duplicate), rate(broken), talk as f64 / answers as f64];
+    let found = [
+        rate(invented),
+        rate(wrong_year),
+        rate(duplicate),
+        rate(broken),
+        talk as f64 / answers as f64,
+    ];
     println!("invented, wrong year, duplicate, broken, preamble: {found:.4?}");
-    // Duplicates come slightly rarer: the first line can repeat nothing, and a repeated broken line reads as new.
-    for (found, (expected, tolerance)) in
-        found.into_iter().zip([(0.1, 0.006), (0.15, 0.007), (0.05, 0.009), (0.08, 0.006), (0.3, 0.04)])
-    {
-        assert!((found - expected).abs() < tolerance, "{found}, expected {expected}");
+    // Duplicates come slightly rarer: the first line can repeat nothing, and a repeated broken line
+    // reads as new.
+    for (found, (expected, tolerance)) in found.into_iter().zip([
+        (0.1, 0.006),
+        (0.15, 0.007),
+        (0.05, 0.009),
+        (0.08, 0.006),
+        (0.3, 0.04),
+    ]) {
+        assert!(
+            (found - expected).abs() < tolerance,
+            "{found}, expected {expected}"
+        );
     }
 }
 
 #[test]
 fn impossible_rates_are_named() {
-    assert_eq!(Mistakes { wrong_year: 1.5, ..Mistakes::NONE }.check().unwrap_err().0, "wrong_year");
-    assert_eq!(Mistakes { preamble: f64::NAN, ..Mistakes::NONE }.check().unwrap_err().0, "preamble");
-    let (field, problem) = Mistakes { invented: 0.6, duplicate: 0.6, ..Mistakes::NONE }.check().unwrap_err();
-    assert!(field == "invented" && problem.contains("add up to 1.2"), "{problem}");
+    assert_eq!(
+        Mistakes {
+            wrong_year: 1.5,
+            ..Mistakes::NONE
+        }
+        .check()
+        .unwrap_err()
+        .0,
+        "wrong_year"
+    );
+    assert_eq!(
+        Mistakes {
+            preamble: f64::NAN,
+            ..Mistakes::NONE
+        }
+        .check()
+        .unwrap_err()
+        .0,
+        "preamble"
+    );
+    let (field, problem) = Mistakes {
+        invented: 0.6,
+        duplicate: 0.6,
+        ..Mistakes::NONE
+    }
+    .check()
+    .unwrap_err();
+    assert!(
+        field == "invented" && problem.contains("add up to 1.2"),
+        "{problem}"
+    );
     Mistakes::default().check().unwrap();
 }
 
@@ -102,7 +169,14 @@ fn impossible_rates_are_named() {
 fn an_answer_ends_where_there_is_nothing_to_name() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     assert_eq!(Mistakes::NONE.write(&[], 5, &mut rng), "");
-    assert_eq!(Mistakes { invented: 1.0, ..Mistakes::NONE }.write(&[], 5, &mut rng), "");
+    assert_eq!(
+        Mistakes {
+            invented: 1.0,
+            ..Mistakes::NONE
+        }
+        .write(&[], 5, &mut rng),
+        ""
+    );
     let two = Mistakes::NONE.write(&clean()[..2], 5, &mut rng);
     assert_eq!(FORMAT.parse(&two).entries.len(), 2);
 }

@@ -17,14 +17,24 @@ struct World {
 impl World {
     fn new(rows: usize, items: usize, width: usize, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut matrix = |n| Array2::from_shape_simple_fn((n, width), || rng.random_range(-1.0..1.0_f32));
+        let mut matrix =
+            |n| Array2::from_shape_simple_fn((n, width), || rng.random_range(-1.0..1.0_f32));
         let (catalog, queries) = (matrix(items), matrix(rows));
         let mut some = |most| -> Vec<ItemId> {
-            (0..rng.random_range(1..=most)).map(|_| ItemId(rng.random_range(0..items as u32))).collect()
+            (0..rng.random_range(1..=most))
+                .map(|_| ItemId(rng.random_range(0..items as u32)))
+                .collect()
         };
-        let additions = (0..rows).map(|_| some(3).into_iter().map(|item| (item, 0.5)).collect()).collect();
+        let additions = (0..rows)
+            .map(|_| some(3).into_iter().map(|item| (item, 0.5)).collect())
+            .collect();
         let groundtruth = (0..rows).map(|_| some(2)).collect();
-        Self { catalog, queries, additions, groundtruth }
+        Self {
+            catalog,
+            queries,
+            additions,
+            groundtruth,
+        }
     }
 
     fn factored(&self) -> FactoredScores<'_> {
@@ -36,7 +46,9 @@ impl World {
         let wide = |matrix: &Array2<f32>| matrix.mapv(f64::from);
         let mut scores = wide(&self.queries).dot(&wide(&self.catalog).t());
         for (row, additions) in self.additions.iter().enumerate() {
-            additions.iter().for_each(|(item, more)| scores[[row, item.index()]] += f64::from(*more));
+            additions
+                .iter()
+                .for_each(|(item, more)| scores[[row, item.index()]] += f64::from(*more));
         }
         scores
     }
@@ -46,11 +58,24 @@ impl World {
 fn slow(scores: &Array2<f64>, groundtruth: &[Vec<ItemId>], reg: f64, x: &[f64]) -> f64 {
     let (w, b) = x.split_at(scores.ncols());
     let losses = scores.outer_iter().zip(groundtruth).map(|(row, items)| {
-        let z: Vec<f64> = row.iter().zip(w).zip(b).map(|((s, w), b)| w * s + b).collect();
+        let z: Vec<f64> = row
+            .iter()
+            .zip(w)
+            .zip(b)
+            .map(|((s, w), b)| w * s + b)
+            .collect();
         let log_sum = z.iter().map(|z| z.exp()).sum::<f64>().ln();
-        items.iter().map(|item| log_sum - z[item.index()]).sum::<f64>() / items.len() as f64
+        items
+            .iter()
+            .map(|item| log_sum - z[item.index()])
+            .sum::<f64>()
+            / items.len() as f64
     });
-    let penalty = w.iter().map(|w| (w - 1.0).powi(2)).chain(b.iter().map(|b| b.powi(2))).sum::<f64>();
+    let penalty = w
+        .iter()
+        .map(|w| (w - 1.0).powi(2))
+        .chain(b.iter().map(|b| b.powi(2)))
+        .sum::<f64>();
     losses.sum::<f64>() / scores.nrows() as f64 + reg * penalty
 }
 
@@ -89,8 +114,19 @@ proptest! {
 fn the_number_of_threads_changes_no_bit() {
     let world = World::new(1000, 50, 16, 3);
     let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| fit(&world.factored(), &world.groundtruth, &AdjustConfig::default(), &|_| ()).unwrap())
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            fit(
+                &world.factored(),
+                &world.groundtruth,
+                &AdjustConfig::default(),
+                &|_| (),
+            )
+            .unwrap()
+        })
     };
     assert_eq!(on(1), on(2));
 }

@@ -1,8 +1,9 @@
 //! Files that only grow: one writer, records on the disk before they are used, a torn end cut off.
 //!
-//! [`AppendFile`] knows nothing of records but that they are appended whole. Who opens one reads it through, decides where
-//! the last whole record ends, and [cuts](AppendFile::cut) what is behind it: the beginning of a record whose writer was
-//! killed. [`checksum`] tells a record from a damaged one.
+//! [`AppendFile`] knows nothing of records but that they are appended whole. Who opens one reads it
+//! through, decides where the last whole record ends, and [cuts](AppendFile::cut) what is behind
+//! it: the beginning of a record whose writer was killed. [`checksum`] tells a record from a
+//! damaged one.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take, Write};
@@ -64,20 +65,33 @@ pub struct AppendFile {
 }
 
 impl AppendFile {
-    /// Opens the file, or creates it with the folders above it, and locks it until it is dropped or the process ends.
+    /// Opens the file, or creates it with the folders above it, and locks it until it is dropped or
+    /// the process ends.
     ///
     /// # Errors
     /// When it is in use, is no regular file, or the system refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
-        let refused = |e: io::Error| Error::File { action: "open", path: path.clone(), problem: e.to_string() };
+        let refused = |e: io::Error| Error::File {
+            action: "open",
+            path: path.clone(),
+            problem: e.to_string(),
+        };
         // Asked before it is opened: opening a pipe waits for its other end.
         if path.metadata().is_ok_and(|data| !data.is_file()) {
             return Err(refused(io::Error::other("not a regular file")));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(refused)?;
-        let file = File::options().read(true).append(true).create(true).open(&path).map_err(refused)?;
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(refused)?;
         match file.try_lock() {
             Ok(()) => (),
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::InUse { path }),
@@ -87,9 +101,16 @@ impl AppendFile {
         // A new file outlives a power failure only once its folder is written.
         #[cfg(unix)]
         if len == 0 {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(refused)?;
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(refused)?;
         }
-        Ok(Self { path, file, len, failed: None })
+        Ok(Self {
+            path,
+            file,
+            len,
+            failed: None,
+        })
     }
 
     /// Where it lies.
@@ -113,7 +134,8 @@ impl AppendFile {
     /// When the system refuses.
     pub fn reader(&self) -> Result<BufReader<Take<&File>>, Error> {
         let mut file = &self.file;
-        file.seek(SeekFrom::Start(0)).map_err(|e| self.refused("read", &e))?;
+        file.seek(SeekFrom::Start(0))
+            .map_err(|e| self.refused("read", &e))?;
         Ok(BufReader::with_capacity(1 << 20, file.take(self.len)))
     }
 
@@ -133,12 +155,17 @@ impl AppendFile {
     /// Appends `records` and waits until they are on the disk. Returns where they begin.
     ///
     /// # Errors
-    /// When they could not be written, as on a full disk: the file is then as before, and every later call fails alike.
+    /// When they could not be written, as on a full disk: the file is then as before, and every
+    /// later call fails alike.
     pub fn append(&mut self, records: &[u8]) -> Result<u64, Error> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        if let Err(e) = self.file.write_all(records).and_then(|()| self.file.sync_data()) {
+        if let Err(e) = self
+            .file
+            .write_all(records)
+            .and_then(|()| self.file.sync_data())
+        {
             // Half a record goes; where even that fails, who opens the file next cuts it off.
             let _ = self.file.set_len(self.len);
             let failed = self.refused("write", &e);
@@ -156,25 +183,38 @@ impl AppendFile {
     /// When they are not there or the system refuses.
     pub fn read_at(&mut self, start: u64, len: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; len];
-        let read = self.file.seek(SeekFrom::Start(start)).and_then(|_| self.file.read_exact(&mut bytes));
+        let read = self
+            .file
+            .seek(SeekFrom::Start(start))
+            .and_then(|_| self.file.read_exact(&mut bytes));
         read.map_err(|e| self.refused("read", &e))?;
         Ok(bytes)
     }
 
     /// An error that says that the file is damaged at `place`.
     pub fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Damaged { path: self.path.clone(), place: place.into(), problem: problem.into() }
+        Error::Damaged {
+            path: self.path.clone(),
+            place: place.into(),
+            problem: problem.into(),
+        }
     }
 
     /// An error that says that the system refused to `action` the file.
     pub fn refused(&self, action: &'static str, error: &io::Error) -> Error {
-        Error::File { action, path: self.path.clone(), problem: error.to_string() }
+        Error::File {
+            action,
+            path: self.path.clone(),
+            problem: error.to_string(),
+        }
     }
 }
 
 /// The first eight bytes of the SHA-256 of a record.
 pub fn checksum(record: &[u8]) -> [u8; 8] {
-    Sha256::digest(record)[..8].try_into().expect("SHA-256 has 32 bytes")
+    Sha256::digest(record)[..8]
+        .try_into()
+        .expect("SHA-256 has 32 bytes")
 }
 
 #[cfg(test)]
@@ -198,7 +238,12 @@ mod tests {
         file.cut(4).unwrap();
         assert_eq!(file.append(b"two\n").unwrap(), 4);
         assert_eq!(file.read_at(4, 3).unwrap(), b"two");
-        assert!(file.read_at(6, 3).unwrap_err().to_string().contains("cannot read"));
+        assert!(
+            file.read_at(6, 3)
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read")
+        );
         assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
     }
 
@@ -207,10 +252,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let first = AppendFile::open(&path).unwrap();
-        assert_eq!(AppendFile::open(&path).unwrap_err(), Error::InUse { path: path.clone() });
+        assert_eq!(
+            AppendFile::open(&path).unwrap_err(),
+            Error::InUse { path: path.clone() }
+        );
         drop(first);
         AppendFile::open(&path).unwrap();
         let error = AppendFile::open(folder.path()).unwrap_err().to_string();
-        assert!(error.contains("cannot open") && error.contains("not a regular file"), "{error}");
+        assert!(
+            error.contains("cannot open") && error.contains("not a regular file"),
+            "{error}"
+        );
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// How the names of files begin that are being written; where a process was killed, they are left behind.
+/// How the names of files begin that are being written; where a process was killed, they are left
+/// behind.
 pub const ASIDE: &str = ".part-";
 
 /// A file could not be read or written.
@@ -18,7 +19,11 @@ pub struct Error {
 impl Error {
     /// `action` completes "cannot ...": `read`, `write`, `create`.
     pub fn new(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self { action, path: path.into(), source }
+        Self {
+            action,
+            path: path.into(),
+            source,
+        }
     }
 }
 
@@ -34,10 +39,17 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, Error> {
 /// Replaces the file at `path` with what `fill` writes, creating the folders above it.
 ///
 /// # Errors
-/// When a folder or the file cannot be written or `fill` fails; the former file is then still there.
-pub fn write_atomic(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+/// When a folder or the file cannot be written or `fill` fails; the former file is then still
+/// there.
+pub fn write_atomic(
+    path: impl AsRef<Path>,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Error> {
     let path = path.as_ref();
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut out = BufWriter::new(aside().tempfile_in(folder)?);
@@ -56,7 +68,8 @@ pub fn write_atomic(path: impl AsRef<Path>, fill: impl FnOnce(&mut dyn Write) ->
 fn aside() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(ASIDE);
-    // Temporary files are private by default; what replaces a user's file gets the permissions of any new file.
+    // Temporary files are private by default; what replaces a user's file gets the permissions of
+    // any new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder

@@ -36,5 +36,9 @@ pub fn sha256_file(path: &Path) -> Result<String, files::Error> {
 }
 
 fn hexadecimal(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -29,7 +29,8 @@ pub enum Error {
         file: String,
         /// The line, from 1.
         line: usize,
-        /// The path of the field, as in `dialog[2].content`; empty where the line as a whole is wrong.
+        /// The path of the field, as in `dialog[2].content`; empty where the line as a whole is
+        /// wrong.
         field: String,
         /// What was found and expected.
         problem: String,
@@ -37,7 +38,11 @@ pub enum Error {
 }
 
 fn field_text(field: &str) -> String {
-    if field.is_empty() { String::new() } else { format!(", field `{field}`") }
+    if field.is_empty() {
+        String::new()
+    } else {
+        format!(", field `{field}`")
+    }
 }
 
 /// Reads all lines of the file at `path`. See [`read`].
@@ -50,16 +55,23 @@ pub fn read_file<T: DeserializeOwned + Check>(path: impl AsRef<Path>) -> Result<
     read(BufReader::new(file), &path.display().to_string())
 }
 
-/// Reads all lines of `reader`; `name` names the file in errors. Blank lines are skipped; a UTF-8 byte order mark too.
+/// Reads all lines of `reader`; `name` names the file in errors. Blank lines are skipped; a UTF-8
+/// byte order mark too.
 ///
 /// # Errors
-/// At the first line that is not UTF-8, not JSON, not a `T`, or fails its [`Check`]; and when there is no line at all.
-pub fn read<T: DeserializeOwned + Check>(reader: impl BufRead, name: &str) -> Result<Vec<T>, Error> {
-    rows(reader, name).map(|row| row.map(|(_, row)| row)).collect()
+/// At the first line that is not UTF-8, not JSON, not a `T`, or fails its [`Check`]; and when there
+/// is no line at all.
+pub fn read<T: DeserializeOwned + Check>(
+    reader: impl BufRead,
+    name: &str,
+) -> Result<Vec<T>, Error> {
+    rows(reader, name)
+        .map(|row| row.map(|(_, row)| row))
+        .collect()
 }
 
-/// Reads one line after the other: each row with its line, from 1. See [`read`], whose errors are these; what follows
-/// an error is not worth reading.
+/// Reads one line after the other: each row with its line, from 1. See [`read`], whose errors are
+/// these; what follows an error is not worth reading.
 pub fn rows<T: DeserializeOwned + Check, R: BufRead>(
     reader: R,
     name: &str,
@@ -70,8 +82,15 @@ pub fn rows<T: DeserializeOwned + Check, R: BufRead>(
     std::iter::from_fn(move || {
         for (index, bytes) in lines.by_ref() {
             last = index + 1;
-            let row = bytes.map_err(|e| (String::new(), e.to_string())).and_then(|bytes| read_line(&bytes, index == 0));
-            let row = row.map_err(|(field, problem)| Error::Line { file: name.clone(), line: last, field, problem });
+            let row = bytes
+                .map_err(|e| (String::new(), e.to_string()))
+                .and_then(|bytes| read_line(&bytes, index == 0));
+            let row = row.map_err(|(field, problem)| Error::Line {
+                file: name.clone(),
+                line: last,
+                field,
+                problem,
+            });
             if let Some(row) = row.transpose() {
                 any = true;
                 return Some(row.map(|row| (last, row)));
@@ -82,15 +101,34 @@ pub fn rows<T: DeserializeOwned + Check, R: BufRead>(
         }
         any = true;
         let problem = "the file holds no line with data; expected at least one".to_string();
-        Some(Err(Error::Line { file: name.clone(), line: last.max(1), field: String::new(), problem }))
+        Some(Err(Error::Line {
+            file: name.clone(),
+            line: last.max(1),
+            field: String::new(),
+            problem,
+        }))
     })
 }
 
 /// The row of a line, `None` where it is blank; or the field that is wrong, and how.
-fn read_line<T: DeserializeOwned + Check>(bytes: &[u8], is_first: bool) -> Result<Option<T>, (String, String)> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| (String::new(), format!("byte {} is not UTF-8; expected UTF-8 text", e.valid_up_to() + 1)))?;
-    let text = if is_first { text.trim_start_matches('\u{feff}') } else { text };
+fn read_line<T: DeserializeOwned + Check>(
+    bytes: &[u8],
+    is_first: bool,
+) -> Result<Option<T>, (String, String)> {
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        (
+            String::new(),
+            format!(
+                "byte {} is not UTF-8; expected UTF-8 text",
+                e.valid_up_to() + 1
+            ),
+        )
+    })?;
+    let text = if is_first {
+        text.trim_start_matches('\u{feff}')
+    } else {
+        text
+    };
     if text.trim().is_empty() {
         return Ok(None);
     }
@@ -98,11 +136,16 @@ fn read_line<T: DeserializeOwned + Check>(bytes: &[u8], is_first: bool) -> Resul
     let row: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
         let field = e.path().to_string();
         // What serde calls the place where a cut line ends.
-        let field = field.strip_suffix('?').unwrap_or(&field).trim_end_matches('.');
+        let field = field
+            .strip_suffix('?')
+            .unwrap_or(&field)
+            .trim_end_matches('.');
         (field.to_string(), without_position(e.inner()))
     })?;
-    json.end().map_err(|e| (String::new(), without_position(&e)))?;
-    row.check().map_err(|(field, problem)| (field.into(), problem))?;
+    json.end()
+        .map_err(|e| (String::new(), without_position(&e)))?;
+    row.check()
+        .map_err(|(field, problem)| (field.into(), problem))?;
     Ok(Some(row))
 }
 
@@ -110,7 +153,9 @@ fn read_line<T: DeserializeOwned + Check>(bytes: &[u8], is_first: bool) -> Resul
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
-        Some(at) if error.is_syntax() || error.is_eof() => format!("{} at column {}", &text[..at], error.column()),
+        Some(at) if error.is_syntax() || error.is_eof() => {
+            format!("{} at column {}", &text[..at], error.column())
+        }
         Some(at) => text[..at].to_string(),
         None => text,
     }
@@ -154,19 +199,39 @@ mod tests {
     #[test]
     fn every_kind_of_bad_line_says_what_is_wrong() {
         let example = |dialog: &str, seen: &str| {
-            format!("{{\"id\":\"a-1\",\"dialog\":{dialog},\"seen\":{seen},\"groundtruth\":[],\"list\":[]}}")
+            format!(
+                "{{\"id\":\"a-1\",\"dialog\":{dialog},\"seen\":{seen},\"groundtruth\":[],\"list\":[]}}"
+            )
         };
         let user = "[{\"role\":\"user\",\"content\":\"hi\"}]";
         for (text, part) in [
             (example("[]", "[]"), "field `dialog`: no turns"),
-            (example("[{\"role\":\"assistant\",\"content\":\"hi\"}]", "[]"), "the last turn is the assistant's"),
-            (example("[{\"role\":\"bot\",\"content\":\"hi\"}]", "[]"), "field `dialog[0].role`: unknown variant `bot`"),
-            (example(user, "[[\"Heat\"]]"), "field `seen[0]`: invalid length 1"),
-            (example(user, "[[\"Heat\",\"1995\"]]"), "field `seen[0][1]`: invalid type: string"),
+            (
+                example("[{\"role\":\"assistant\",\"content\":\"hi\"}]", "[]"),
+                "the last turn is the assistant's",
+            ),
+            (
+                example("[{\"role\":\"bot\",\"content\":\"hi\"}]", "[]"),
+                "field `dialog[0].role`: unknown variant `bot`",
+            ),
+            (
+                example(user, "[[\"Heat\"]]"),
+                "field `seen[0]`: invalid length 1",
+            ),
+            (
+                example(user, "[[\"Heat\",\"1995\"]]"),
+                "field `seen[0][1]`: invalid type: string",
+            ),
             (example(user, "[]"), "field `list`: no items"),
             ("{\"id\":\"a\"}".into(), "missing field `dialog`"),
-            ("{\"id\":".into(), "line 1, field `id`: EOF while parsing a value at column 6"),
-            ("{\"id\":\"a\"".into(), "line 1: EOF while parsing an object at column 9"),
+            (
+                "{\"id\":".into(),
+                "line 1, field `id`: EOF while parsing a value at column 6",
+            ),
+            (
+                "{\"id\":\"a\"".into(),
+                "line 1: EOF while parsing an object at column 9",
+            ),
             ("   \n".into(), "holds no line with data"),
         ] {
             let message = error::<Demonstration>(text.as_bytes());

@@ -1,7 +1,7 @@
 //! The vocabulary of conversational recommendation, and its files.
 //!
-//! A *conversation* ends with a user's turn; an answer is a *ranked list* of catalog *items*. Every other crate of the
-//! workspace speaks in the types of this one.
+//! A *conversation* ends with a user's turn; an answer is a *ranked list* of catalog *items*. Every
+//! other crate of the workspace speaks in the types of this one.
 //!
 //! | type | what it is |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | [`Example`] | a conversation, the items already seen in it, and the items that were right |
 //! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
 //!
-//! Files are JSON lines; [`files`] replaces them whole, and [`append`] lets them grow. A bad line is an error that names the
-//! file, the line and the field:
+//! Files are JSON lines; [`files`] replaces them whole, and [`append`] lets them grow. A bad line
+//! is an error that names the file, the line and the field:
 //!
 //! ```
 //! use convrec_core::{CatalogItem, jsonl};

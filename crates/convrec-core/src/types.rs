@@ -39,16 +39,23 @@ pub struct Turn {
 impl Turn {
     /// A turn by the person who looks for something.
     pub fn user(content: impl Into<String>) -> Self {
-        Self { role: Role::User, content: content.into() }
+        Self {
+            role: Role::User,
+            content: content.into(),
+        }
     }
 
     /// A turn by the recommender.
     pub fn assistant(content: impl Into<String>) -> Self {
-        Self { role: Role::Assistant, content: content.into() }
+        Self {
+            role: Role::Assistant,
+            content: content.into(),
+        }
     }
 }
 
-/// An item as it is named: a title and, where known, a year. In files: `["Heat", 1995]` or `["Heat", null]`.
+/// An item as it is named: a title and, where known, a year. In files: `["Heat", 1995]` or
+/// `["Heat", null]`.
 ///
 /// `Display` writes the line that a list shows: `Heat (1995)`, or `Heat` without a year.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,7 +70,10 @@ pub struct Item {
 impl Item {
     /// An item from its title and year.
     pub fn new(title: impl Into<String>, year: impl Into<Option<i32>>) -> Self {
-        Self { title: title.into(), year: year.into() }
+        Self {
+            title: title.into(),
+            year: year.into(),
+        }
     }
 }
 
@@ -141,7 +151,8 @@ impl Check for CatalogItem {
     }
 }
 
-/// A conversation with what had been seen in it and what was right: one line of a conversation file.
+/// A conversation with what had been seen in it and what was right: one line of a conversation
+/// file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// Names the sample; the part before the last `-` names the dialog ([`Example::dialog_id`]).
@@ -157,7 +168,9 @@ pub struct Example {
 impl Example {
     /// The dialog that the sample was cut from: samples of one dialog are not independent.
     pub fn dialog_id(&self) -> &str {
-        self.id.rsplit_once('-').map_or(&self.id, |(dialog, _)| dialog)
+        self.id
+            .rsplit_once('-')
+            .map_or(&self.id, |(dialog, _)| dialog)
     }
 }
 
@@ -166,15 +179,20 @@ impl Check for Example {
         not_blank("id", &self.id)?;
         match self.dialog.last() {
             None => Err(("dialog", "no turns; expected at least one".into())),
-            Some(turn) if turn.role != Role::User => {
-                Err(("dialog", format!("the last turn is the {}'s; expected the user's", turn.role.as_str())))
-            }
+            Some(turn) if turn.role != Role::User => Err((
+                "dialog",
+                format!(
+                    "the last turn is the {}'s; expected the user's",
+                    turn.role.as_str()
+                ),
+            )),
             Some(_) => Ok(()),
         }
     }
 }
 
-/// An example with the ranked list that the policy shall imitate. In files: the fields of the example and `list`.
+/// An example with the ranked list that the policy shall imitate. In files: the fields of the
+/// example and `list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "DemonstrationLine", into = "DemonstrationLine")]
 pub struct Demonstration {
@@ -196,15 +214,40 @@ struct DemonstrationLine {
 
 impl From<DemonstrationLine> for Demonstration {
     fn from(line: DemonstrationLine) -> Self {
-        let DemonstrationLine { id, dialog, seen, groundtruth, list } = line;
-        Self { example: Example { id, dialog, seen, groundtruth }, list }
+        let DemonstrationLine {
+            id,
+            dialog,
+            seen,
+            groundtruth,
+            list,
+        } = line;
+        Self {
+            example: Example {
+                id,
+                dialog,
+                seen,
+                groundtruth,
+            },
+            list,
+        }
     }
 }
 
 impl From<Demonstration> for DemonstrationLine {
     fn from(demonstration: Demonstration) -> Self {
-        let Example { id, dialog, seen, groundtruth } = demonstration.example;
-        Self { id, dialog, seen, groundtruth, list: demonstration.list }
+        let Example {
+            id,
+            dialog,
+            seen,
+            groundtruth,
+        } = demonstration.example;
+        Self {
+            id,
+            dialog,
+            seen,
+            groundtruth,
+            list: demonstration.list,
+        }
     }
 }
 
@@ -219,5 +262,9 @@ impl Check for Demonstration {
 }
 
 fn not_blank(field: &'static str, text: &str) -> Result<(), (&'static str, String)> {
-    if text.trim().is_empty() { Err((field, "blank; expected text".into())) } else { Ok(()) }
+    if text.trim().is_empty() {
+        Err((field, "blank; expected text".into()))
+    } else {
+        Ok(())
+    }
 }

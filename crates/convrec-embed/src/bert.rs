@@ -50,11 +50,18 @@ impl Bert {
         let (d, inner) = (config.hidden_size, config.intermediate_size);
         let linear = |name: String, out: usize, inner: usize| -> Result<Linear, EmbedError> {
             let weight = weights.tensor(&format!("{name}.weight"), [out, inner])?;
-            Ok(Linear { weight, bias: weights.tensor(&format!("{name}.bias"), [out])? })
+            Ok(Linear {
+                weight,
+                bias: weights.tensor(&format!("{name}.bias"), [out])?,
+            })
         };
         let norm = |name: &str| -> Result<Norm, EmbedError> {
             let part = |part: &str| weights.tensor(&format!("{name}.LayerNorm.{part}"), [d]);
-            Ok(Norm { weight: part("weight")?, bias: part("bias")?, epsilon: config.layer_norm_eps })
+            Ok(Norm {
+                weight: part("weight")?,
+                bias: part("bias")?,
+                epsilon: config.layer_norm_eps,
+            })
         };
         let layer = |n: usize| -> Result<Layer, EmbedError> {
             let at = format!("encoder.layer.{n}");
@@ -71,15 +78,21 @@ impl Bert {
         };
         weights.check_layers(config.num_hidden_layers)?;
         let words = weights.tensor("embeddings.word_embeddings.weight", [config.vocab_size, d])?;
-        let positions: Tensor<2> =
-            weights.tensor("embeddings.position_embeddings.weight", [config.max_position_embeddings, d])?;
-        let types: Tensor<2> =
-            weights.tensor("embeddings.token_type_embeddings.weight", [config.type_vocab_size, d])?;
+        let positions: Tensor<2> = weights.tensor(
+            "embeddings.position_embeddings.weight",
+            [config.max_position_embeddings, d],
+        )?;
+        let types: Tensor<2> = weights.tensor(
+            "embeddings.token_type_embeddings.weight",
+            [config.type_vocab_size, d],
+        )?;
         Ok(Self {
             words,
             positions: positions + types.narrow(0, 0, 1),
             norm: norm("embeddings")?,
-            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
+            layers: (0..config.num_hidden_layers)
+                .map(layer)
+                .collect::<Result<_, _>>()?,
             config,
         })
     }
@@ -88,18 +101,31 @@ impl Bert {
         &self.config
     }
 
-    /// The last hidden states of all tokens of some texts, one text after the other: `[M, D]`. A text sees itself alone.
+    /// The last hidden states of all tokens of some texts, one text after the other: `[M, D]`. A
+    /// text sees itself alone.
     pub(crate) fn hidden(&self, texts: &[&[u32]]) -> Tensor<2> {
         let device = self.words.device();
         let mut packing = Packing::both_ways();
         for tokens in texts {
             packing.add(tokens.len());
         }
-        let ids = indices(texts.iter().flat_map(|tokens| tokens.iter().map(|id| *id as usize)), &device);
-        let positions = indices(texts.iter().flat_map(|tokens| self.config.positions(tokens)), &device);
+        let ids = indices(
+            texts
+                .iter()
+                .flat_map(|tokens| tokens.iter().map(|id| *id as usize)),
+            &device,
+        );
+        let positions = indices(
+            texts
+                .iter()
+                .flat_map(|tokens| self.config.positions(tokens)),
+            &device,
+        );
         let x = self.words.clone().select(0, ids) + self.positions.clone().select(0, positions);
         let x = self.norm.forward(x);
-        self.layers.iter().fold(x, |x, layer| layer.forward(x, &packing, self.config.num_attention_heads))
+        self.layers.iter().fold(x, |x, layer| {
+            layer.forward(x, &packing, self.config.num_attention_heads)
+        })
     }
 }
 
@@ -108,9 +134,18 @@ impl Layer {
     fn forward(&self, x: Tensor<2>, packing: &Packing, heads: usize) -> Tensor<2> {
         let [m, d] = x.dims();
         let split = |linear: &Linear| linear.forward(x.clone()).reshape([m, heads, d / heads]);
-        let mixed = attention(split(&self.query), split(&self.key), split(&self.value), packing).reshape([m, d]);
+        let mixed = attention(
+            split(&self.query),
+            split(&self.key),
+            split(&self.value),
+            packing,
+        )
+        .reshape([m, d]);
         let x = self.attention_norm.forward(x + self.mix.forward(mixed));
-        let inner = bias_gelu(linear(x.clone(), self.up.weight.clone()), self.up.bias.clone());
+        let inner = bias_gelu(
+            linear(x.clone(), self.up.weight.clone()),
+            self.up.bias.clone(),
+        );
         self.norm.forward(x + self.down.forward(inner))
     }
 }
@@ -123,7 +158,12 @@ impl Linear {
 
 impl Norm {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        layer_norm(x, self.weight.clone(), Some(self.bias.clone()), self.epsilon)
+        layer_norm(
+            x,
+            self.weight.clone(),
+            Some(self.bias.clone()),
+            self.epsilon,
+        )
     }
 }
 

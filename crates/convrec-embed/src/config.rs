@@ -31,7 +31,13 @@ impl Config {
         let bad = |field: &str, problem: String| Err(EmbedError::field(path, field, problem));
         let Some(_) = config.family() else {
             let known = FAMILIES.map(|(name, _)| name).join(", ");
-            return bad("model_type", format!("{:?} is not supported; expected one of {known}", config.model_type));
+            return bad(
+                "model_type",
+                format!(
+                    "{:?} is not supported; expected one of {known}",
+                    config.model_type
+                ),
+            );
         };
         for (field, value) in [
             ("vocab_size", config.vocab_size),
@@ -40,7 +46,12 @@ impl Config {
             ("num_attention_heads", config.num_attention_heads),
             ("intermediate_size", config.intermediate_size),
             ("type_vocab_size", config.type_vocab_size),
-            ("max_position_embeddings", config.max_position_embeddings.saturating_sub(config.first_position())),
+            (
+                "max_position_embeddings",
+                config
+                    .max_position_embeddings
+                    .saturating_sub(config.first_position()),
+            ),
         ] {
             if value == 0 {
                 return bad(field, "too small; expected at least 1".into());
@@ -48,16 +59,38 @@ impl Config {
         }
         let (width, heads) = (config.hidden_size, config.num_attention_heads);
         if !width.is_multiple_of(heads) {
-            return bad("num_attention_heads", format!("{heads} does not divide hidden_size = {width}"));
+            return bad(
+                "num_attention_heads",
+                format!("{heads} does not divide hidden_size = {width}"),
+            );
         }
         if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
-            return bad("layer_norm_eps", format!("{}; expected a small positive number", config.layer_norm_eps));
+            return bad(
+                "layer_norm_eps",
+                format!(
+                    "{}; expected a small positive number",
+                    config.layer_norm_eps
+                ),
+            );
         }
         if config.hidden_act != "gelu" {
-            return bad("hidden_act", format!("{:?} is not supported; expected \"gelu\"", config.hidden_act));
+            return bad(
+                "hidden_act",
+                format!(
+                    "{:?} is not supported; expected \"gelu\"",
+                    config.hidden_act
+                ),
+            );
         }
-        if let Some(kind) = config.position_embedding_type.as_ref().filter(|kind| *kind != "absolute") {
-            return bad("position_embedding_type", format!("{kind:?} is not supported; expected \"absolute\""));
+        if let Some(kind) = config
+            .position_embedding_type
+            .as_ref()
+            .filter(|kind| *kind != "absolute")
+        {
+            return bad(
+                "position_embedding_type",
+                format!("{kind:?} is not supported; expected \"absolute\""),
+            );
         }
         if config.is_decoder == Some(true) {
             return bad("is_decoder", "true; expected an encoder".into());
@@ -66,7 +99,10 @@ impl Config {
     }
 
     fn family(&self) -> Option<Family> {
-        FAMILIES.into_iter().find(|(name, _)| *name == self.model_type).map(|(_, family)| family)
+        FAMILIES
+            .into_iter()
+            .find(|(name, _)| *name == self.model_type)
+            .map(|(_, family)| family)
     }
 
     /// The token for padding: in RoBERTa's models it decides where positions begin.
@@ -96,7 +132,8 @@ impl Config {
         if first == 0 {
             return (0..tokens.len()).collect();
         }
-        // A padding token that is spelled in the text stands where padding does, and is not counted.
+        // A padding token that is spelled in the text stands where padding does, and is not
+        // counted.
         let mut next = first;
         let mut position = |token: &u32| {
             let is_pad = *token == pad;
@@ -114,5 +151,8 @@ enum Family {
 }
 
 /// By `model_type`.
-const FAMILIES: [(&str, Family); 3] =
-    [("bert", Family::Bert), ("roberta", Family::Roberta), ("xlm-roberta", Family::Roberta)];
+const FAMILIES: [(&str, Family); 3] = [
+    ("bert", Family::Bert),
+    ("roberta", Family::Roberta),
+    ("xlm-roberta", Family::Roberta),
+];

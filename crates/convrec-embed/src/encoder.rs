@@ -17,8 +17,8 @@ use crate::settings::{Pooling, Settings};
 use crate::tokens::Tokens;
 use crate::weights::{self, Weights};
 
-/// Tokens in one forward pass, but one text at least. More make no difference on a CPU: it is busy, and what a layer
-/// makes of these fits its cache.
+/// Tokens in one forward pass, but one text at least. More make no difference on a CPU: it is busy,
+/// and what a layer makes of these fits its cache.
 const BATCH_TOKENS: usize = 2048;
 
 /// A model that turns texts into vectors. See the [crate's page](crate).
@@ -37,12 +37,12 @@ pub struct SentenceEncoder {
 }
 
 impl SentenceEncoder {
-    /// Reads a model's folder: `config.json`, `model.safetensors`, `tokenizer.json` (or `vocab.txt`), and what the
-    /// sentence-transformers library adds to them.
+    /// Reads a model's folder: `config.json`, `model.safetensors`, `tokenizer.json` (or
+    /// `vocab.txt`), and what the sentence-transformers library adds to them.
     ///
     /// # Errors
-    /// When a file is missing or damaged, asks for what is not computed here, or does not fit the others: the error names
-    /// file, field and tensor.
+    /// When a file is missing or damaged, asks for what is not computed here, or does not fit the
+    /// others: the error names file, field and tensor.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, EmbedError> {
         let folder = folder.as_ref();
         let settings = Settings::read(folder)?;
@@ -50,15 +50,30 @@ impl SentenceEncoder {
         let config = Config::read(&config_path)?;
         let mut hash = Sha256::new_with_prefix(files::read_text(&config_path)?);
         let (longest, known) = (config.longest(), config.vocab_size);
-        let tokens = Tokens::read(&settings.folder, settings.max_tokens, longest, known, &mut hash)?;
-        hash.update(format!("{:?} {} {}", settings.pooling, settings.lower_case, tokens.max_tokens));
+        let tokens = Tokens::read(
+            &settings.folder,
+            settings.max_tokens,
+            longest,
+            known,
+            &mut hash,
+        )?;
+        hash.update(format!(
+            "{:?} {} {}",
+            settings.pooling, settings.lower_case, tokens.max_tokens
+        ));
         let (path, bytes) = weights::map(&settings.folder)?;
         let bert = Bert::new(config, &Weights::open(&path, &bytes, device)?)?;
         hash.update(&bytes);
         // `.` has no name, what it stands for has.
-        let whole = folder.canonicalize().map_err(|e| files::Error::new("read", folder, e))?;
+        let whole = folder
+            .canonicalize()
+            .map_err(|e| files::Error::new("read", folder, e))?;
         Ok(Self {
-            name: whole.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: whole
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             bert,
             tokens,
             pooling: settings.pooling,
@@ -69,10 +84,14 @@ impl SentenceEncoder {
         })
     }
 
-    /// With a text that is put before each text, in place of the model's default one: models of the E5 kind expect
-    /// `query: ` or `passage: ` (to compare texts of one kind with each other, `query: ` for all).
+    /// With a text that is put before each text, in place of the model's default one: models of the
+    /// E5 kind expect `query: ` or `passage: ` (to compare texts of one kind with each other,
+    /// `query: ` for all).
     pub fn with_prompt(self, prompt: impl Into<String>) -> Self {
-        Self { prompt: prompt.into(), ..self }
+        Self {
+            prompt: prompt.into(),
+            ..self
+        }
     }
 
     /// With the prompt of this name in the model's `config_sentence_transformers.json`.
@@ -84,7 +103,10 @@ impl SentenceEncoder {
             Some(prompt) => Ok(self.with_prompt(prompt)),
             None => {
                 let names: Vec<&String> = self.prompts.keys().collect();
-                Err(EmbedError::Format { file: self.name, problem: format!("no prompt {name:?} among {names:?}") })
+                Err(EmbedError::Format {
+                    file: self.name,
+                    problem: format!("no prompt {name:?} among {names:?}"),
+                })
             }
         }
     }
@@ -109,8 +131,8 @@ impl SentenceEncoder {
         self.bert.config().hidden_size
     }
 
-    /// A row of unit length for each text, as sentence-transformers makes them: an empty text too has one, of the special
-    /// tokens alone.
+    /// A row of unit length for each text, as sentence-transformers makes them: an empty text too
+    /// has one, of the special tokens alone.
     ///
     /// # Shapes
     /// `[texts, D]`.
@@ -119,7 +141,10 @@ impl SentenceEncoder {
     /// When the tokenizer fails on a text, or the weights make a number of it that is not finite.
     pub fn encode(&self, texts: &[String]) -> Result<Array2<f32>, EmbedError> {
         let failed = |n: usize| move |problem| EmbedError::text(n, &texts[n], problem);
-        let tokens = texts.par_iter().enumerate().map(|(n, text)| self.tokenize(text).map_err(failed(n)));
+        let tokens = texts
+            .par_iter()
+            .enumerate()
+            .map(|(n, text)| self.tokenize(text).map_err(failed(n)));
         let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
         // By length: on devices that pad, there is little to pad.
         let mut order: Vec<usize> = (0..texts.len()).collect();
@@ -137,7 +162,11 @@ impl SentenceEncoder {
             let batch_tokens: Vec<&[u32]> = batch.iter().map(|n| tokens[*n].as_slice()).collect();
             for (n, row) in batch.iter().zip(self.rows(&batch_tokens)) {
                 if !row.iter().all(|x| x.is_finite()) {
-                    return Err(EmbedError::text(*n, &texts[*n], "the model makes numbers of it that are not finite"));
+                    return Err(EmbedError::text(
+                        *n,
+                        &texts[*n],
+                        "the model makes numbers of it that are not finite",
+                    ));
                 }
                 rows.row_mut(*n).assign(&row);
             }
@@ -147,17 +176,27 @@ impl SentenceEncoder {
 
     fn tokenize(&self, text: &str) -> Result<Vec<u32>, String> {
         let text = format!("{}{text}", self.prompt);
-        self.tokens.encode(&if self.lower_case { text.to_lowercase() } else { text })
+        self.tokens.encode(&if self.lower_case {
+            text.to_lowercase()
+        } else {
+            text
+        })
     }
 
     /// The row of each text of a batch.
     fn rows(&self, texts: &[&[u32]]) -> Vec<Array1<f32>> {
-        let hidden = self.bert.hidden(texts).into_data().try_into_vec_as::<f32>().expect("hidden states are floats");
+        let hidden = self
+            .bert
+            .hidden(texts)
+            .into_data()
+            .try_into_vec_as::<f32>()
+            .expect("hidden states are floats");
         let mut rest = hidden.as_slice();
         let row = |tokens: &&[u32]| {
             let (hidden, behind) = rest.split_at(tokens.len() * self.width());
             rest = behind;
-            let hidden = ArrayView2::from_shape((tokens.len(), self.width()), hidden).expect("D numbers a token");
+            let hidden = ArrayView2::from_shape((tokens.len(), self.width()), hidden)
+                .expect("D numbers a token");
             pool(self.pooling, hidden)
         };
         texts.iter().map(row).collect()
@@ -169,7 +208,9 @@ fn pool(pooling: Pooling, hidden: ArrayView2<'_, f32>) -> Array1<f32> {
     let row = match pooling {
         Pooling::Mean => hidden.mean_axis(Axis(0)).expect("a text has tokens"),
         Pooling::Cls => hidden.row(0).to_owned(),
-        Pooling::Max => hidden.map_axis(Axis(0), |column| column.iter().copied().fold(f32::NEG_INFINITY, f32::max)),
+        Pooling::Max => hidden.map_axis(Axis(0), |column| {
+            column.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+        }),
     };
     let norm = row.dot(&row).sqrt();
     row / norm
@@ -183,11 +224,17 @@ impl Embedder for SentenceEncoder {
         format!("{}-{hash}", self.name)
     }
 
-    /// As [`encode`](SentenceEncoder::encode), but of zeros for a text of nothing but white space and control characters.
+    /// As [`encode`](SentenceEncoder::encode), but of zeros for a text of nothing but white space
+    /// and control characters.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
-        let mut rows = self.encode(texts).map_err(|e| ServiceError::new(&self.name, e.to_string()))?;
+        let mut rows = self
+            .encode(texts)
+            .map_err(|e| ServiceError::new(&self.name, e.to_string()))?;
         let is_blank = |text: &String| text.chars().all(|c| c.is_whitespace() || c.is_control());
-        let blank = texts.iter().zip(rows.outer_iter_mut()).filter(|(text, _)| is_blank(text));
+        let blank = texts
+            .iter()
+            .zip(rows.outer_iter_mut())
+            .filter(|(text, _)| is_blank(text));
         blank.for_each(|(_, mut row)| row.fill(0.0));
         Ok(rows)
     }

@@ -53,19 +53,34 @@ pub enum EmbedError {
 
 impl EmbedError {
     pub(crate) fn format(file: &Path, problem: impl Into<String>) -> Self {
-        Self::Format { file: file.display().to_string(), problem: problem.into() }
+        Self::Format {
+            file: file.display().to_string(),
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn field(file: &Path, field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Field { file: file.display().to_string(), field: field.into(), problem: problem.into() }
+        Self::Field {
+            file: file.display().to_string(),
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn tensor(file: &Path, tensor: &str, problem: impl Into<String>) -> Self {
-        Self::Tensor { file: file.display().to_string(), tensor: tensor.into(), problem: problem.into() }
+        Self::Tensor {
+            file: file.display().to_string(),
+            tensor: tensor.into(),
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn text(index: usize, text: &str, problem: impl Into<String>) -> Self {
-        Self::Text { index, beginning: text.chars().take(40).collect(), problem: problem.into() }
+        Self::Text {
+            index,
+            beginning: text.chars().take(40).collect(),
+            problem: problem.into(),
+        }
     }
 }
 

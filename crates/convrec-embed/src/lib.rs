@@ -1,9 +1,10 @@
 //! Sentence embeddings by BERT and its kin on burn, from Hugging Face folders.
 //!
-//! An encoder reads a text whole: each token sees all others, forth and back, and ends as a vector that knows its
-//! context. Pooled into one vector of unit length, texts that mean the same lie close to each other, whatever their
-//! words; the dot product of two is the cosine of their angle. Here this compares conversations with items, and items
-//! that a teacher named with those of a catalog.
+//! An encoder reads a text whole: each token sees all others, forth and back, and ends as a vector
+//! that knows its context. Pooled into one vector of unit length, texts that mean the same lie
+//! close to each other, whatever their words; the dot product of two is the cosine of their angle.
+//! Here this compares conversations with items, and items that a teacher named with those of a
+//! catalog.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -36,18 +37,21 @@
 //! # Where this departs from sentence-transformers
 //!
 //! - Every row has unit length, whether the model has a `2_Normalize` or not.
-//! - As an [`Embedder`](convrec_cloning::Embedder), a text of white space alone is a row of zeros: like nothing. There
-//!   (and from [`SentenceEncoder::encode`]) it is the vector of a text without words, which is as close to others as any.
-//! - `max_seq_length` beyond the model's positions is cut to these instead of failing at the first long text.
+//! - As an [`Embedder`](convrec_cloning::Embedder), a text of white space alone is a row of zeros:
+//!   like nothing. There (and from [`SentenceEncoder::encode`]) it is the vector of a text without
+//!   words, which is as close to others as any.
+//! - `max_seq_length` beyond the model's positions is cut to these instead of failing at the first
+//!   long text.
 //!
 //! As there, a text that is too long loses its end: the first tokens are kept, up to
-//! [`max_tokens`](SentenceEncoder::max_tokens) with the special ones. And as there, a special token that is spelled in a
-//! text (`[SEP]`) is one.
+//! [`max_tokens`](SentenceEncoder::max_tokens) with the special ones. And as there, a special token
+//! that is spelled in a text (`[SEP]`) is one.
 //!
 //! # Batches
 //!
-//! Texts are sorted by length and lie end to end in batches of some 2,000 tokens ([`convrec_kernels::Packing`]); on a CPU
-//! nothing is padded. A text's row does not depend on its company, but for the rounding of sums (1e-6).
+//! Texts are sorted by length and lie end to end in batches of some 2,000 tokens
+//! ([`convrec_kernels::Packing`]); on a CPU nothing is padded. A text's row does not depend on its
+//! company, but for the rounding of sums (1e-6).
 //!
 //! Devlin et al., "BERT", [arXiv 1810.04805](https://arxiv.org/abs/1810.04805); Reimers and Gurevych, "Sentence-BERT",
 //! [arXiv 1908.10084](https://arxiv.org/abs/1908.10084).

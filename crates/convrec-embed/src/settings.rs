@@ -1,5 +1,5 @@
-//! What the files of the sentence-transformers library say about a model: how its tokens become one vector, how long
-//! texts may be, and what is put before them.
+//! What the files of the sentence-transformers library say about a model: how its tokens become one
+//! vector, how long texts may be, and what is put before them.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -56,34 +56,58 @@ struct SentenceTransformers {
 }
 
 impl Settings {
-    /// Reads `modules.json` and what it names. As that library has it, a folder without one is a bare encoder, of which
-    /// the mean is taken.
+    /// Reads `modules.json` and what it names. As that library has it, a folder without one is a
+    /// bare encoder, of which the mean is taken.
     pub(crate) fn read(folder: &Path) -> Result<Self, EmbedError> {
         let mut encoder = folder.to_path_buf();
         let mut pooling = Pooling::Mean;
         let path = folder.join("modules.json");
-        for (n, module) in maybe_read_json::<Vec<Module>>(&path)?.into_iter().flatten().enumerate() {
-            let bad = |field: &str, problem: String| EmbedError::field(&path, format!("[{n}].{field}"), problem);
-            if !Path::new(&module.path).components().all(|part| matches!(part, Component::Normal(_))) {
-                return Err(bad("path", format!("{:?} leads out of the folder", module.path)));
+        for (n, module) in maybe_read_json::<Vec<Module>>(&path)?
+            .into_iter()
+            .flatten()
+            .enumerate()
+        {
+            let bad = |field: &str, problem: String| {
+                EmbedError::field(&path, format!("[{n}].{field}"), problem)
+            };
+            if !Path::new(&module.path)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)))
+            {
+                return Err(bad(
+                    "path",
+                    format!("{:?} leads out of the folder", module.path),
+                ));
             }
             match (n, module.kind.rsplit('.').next().unwrap_or_default()) {
                 (0, "Transformer") => encoder = folder.join(&module.path),
-                (1, "Pooling") => pooling = read_pooling(&folder.join(&module.path).join("config.json"))?,
+                (1, "Pooling") => {
+                    pooling = read_pooling(&folder.join(&module.path).join("config.json"))?
+                }
                 // Rows are made of unit length in any case.
                 (2, "Normalize") => {}
                 _ => {
-                    let expected = "expected Transformer, Pooling and, at most, Normalize, in this order";
+                    let expected =
+                        "expected Transformer, Pooling and, at most, Normalize, in this order";
                     return Err(bad("type", format!("{:?}; {expected}", module.kind)));
                 }
             }
         }
-        let texts: SentenceBert = maybe_read_json(&encoder.join("sentence_bert_config.json"))?.unwrap_or_default();
+        let texts: SentenceBert =
+            maybe_read_json(&encoder.join("sentence_bert_config.json"))?.unwrap_or_default();
         let path = folder.join("config_sentence_transformers.json");
-        let SentenceTransformers { prompts, default_prompt_name } = maybe_read_json(&path)?.unwrap_or_default();
+        let SentenceTransformers {
+            prompts,
+            default_prompt_name,
+        } = maybe_read_json(&path)?.unwrap_or_default();
         let prompt = |name: String| {
-            let unknown =
-                || EmbedError::field(&path, "default_prompt_name", format!("no prompt has the name {name:?}"));
+            let unknown = || {
+                EmbedError::field(
+                    &path,
+                    "default_prompt_name",
+                    format!("no prompt has the name {name:?}"),
+                )
+            };
             prompts.get(&name).cloned().ok_or_else(unknown)
         };
         Ok(Self {
@@ -101,7 +125,11 @@ impl Settings {
 const POOLINGS: [(&str, &str, Pooling); 4] = [
     ("mean", "pooling_mode_mean_tokens", Pooling::Mean),
     // A multiple of the mean, and so the same at unit length.
-    ("mean_sqrt_len_tokens", "pooling_mode_mean_sqrt_len_tokens", Pooling::Mean),
+    (
+        "mean_sqrt_len_tokens",
+        "pooling_mode_mean_sqrt_len_tokens",
+        Pooling::Mean,
+    ),
     ("cls", "pooling_mode_cls_token", Pooling::Cls),
     ("max", "pooling_mode_max_tokens", Pooling::Max),
 ];
@@ -110,16 +138,24 @@ fn read_pooling(path: &Path) -> Result<Pooling, EmbedError> {
     let fields: BTreeMap<String, Value> = read_json(path)?;
     let bad = |field: &str, problem: String| Err(EmbedError::field(path, field, problem));
     if fields.get("include_prompt") == Some(&Value::Bool(false)) {
-        return bad("include_prompt", "false is not supported; expected true".into());
+        return bad(
+            "include_prompt",
+            "false is not supported; expected true".into(),
+        );
     }
     if let Some(mode) = fields.get("pooling_mode") {
         let known = POOLINGS.iter().find(|(name, ..)| mode == name);
         return match known {
             Some((.., pooling)) => Ok(*pooling),
-            None => bad("pooling_mode", format!("{mode} is not supported; expected one of mean, cls, max")),
+            None => bad(
+                "pooling_mode",
+                format!("{mode} is not supported; expected one of mean, cls, max"),
+            ),
         };
     }
-    let set = fields.iter().filter(|(name, value)| name.starts_with("pooling_mode") && **value == Value::Bool(true));
+    let set = fields
+        .iter()
+        .filter(|(name, value)| name.starts_with("pooling_mode") && **value == Value::Bool(true));
     let set: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
     match POOLINGS.iter().find(|(_, flag, _)| set == [*flag]) {
         Some((.., pooling)) => Ok(*pooling),

@@ -44,10 +44,11 @@ fn yes() -> bool {
 }
 
 impl Tokens {
-    /// Reads `tokenizer.json`, or else makes the tokenizer of `vocab.txt`, and feeds `hash` with what was read.
+    /// Reads `tokenizer.json`, or else makes the tokenizer of `vocab.txt`, and feeds `hash` with
+    /// what was read.
     ///
-    /// Texts are cut at `wanted` tokens, or at the tokenizer's own limit; in either case where the encoder's positions
-    /// end, `longest`. Its vocabulary may have at most `known` tokens.
+    /// Texts are cut at `wanted` tokens, or at the tokenizer's own limit; in either case where the
+    /// encoder's positions end, `longest`. Its vocabulary may have at most `known` tokens.
     pub(crate) fn read(
         folder: &Path,
         wanted: Option<usize>,
@@ -56,36 +57,60 @@ impl Tokens {
         hash: &mut Sha256,
     ) -> Result<Self, EmbedError> {
         let (path, mut tokenizer) = read_tokenizer(folder, hash)?;
-        let size = tokenizer.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        let size = tokenizer
+            .get_vocab(true)
+            .into_values()
+            .max()
+            .map_or(0, |id| id as usize + 1);
         if size > known {
-            let problem =
-                format!("{size} tokens, the weights {known}; expected at most as many: it is another model's");
+            let problem = format!(
+                "{size} tokens, the weights {known}; expected at most as many: it is another model's"
+            );
             return Err(EmbedError::format(&path, problem));
         }
         let limit: Limit = maybe_read_json(&folder.join(CONFIG))?.unwrap_or_default();
         let own = limit.model_max_length.map(|limit| limit as usize);
         tokenizer.with_padding(None);
-        let mut tokens = Self { tokenizer, max_tokens: 0 };
+        let mut tokens = Self {
+            tokenizer,
+            max_tokens: 0,
+        };
         let max_tokens = wanted.or(own).unwrap_or(longest).min(longest);
-        tokens.cut_at(max_tokens).map_err(|problem| EmbedError::format(folder, problem))?;
+        tokens
+            .cut_at(max_tokens)
+            .map_err(|problem| EmbedError::format(folder, problem))?;
         Ok(tokens)
     }
 
     /// Keeps at most the first `max_tokens` tokens of a text, special ones included.
     fn cut_at(&mut self, max_tokens: usize) -> Result<(), String> {
-        let special = self.tokenizer.encode_fast("", true).map_err(|e| e.to_string())?.len();
+        let special = self
+            .tokenizer
+            .encode_fast("", true)
+            .map_err(|e| e.to_string())?
+            .len();
         if max_tokens <= special {
-            return Err(format!("at most {max_tokens} tokens a text, of which {special} are special; expected more"));
+            return Err(format!(
+                "at most {max_tokens} tokens a text, of which {special} are special; expected more"
+            ));
         }
-        let truncation = TruncationParams { max_length: max_tokens, ..TruncationParams::default() };
-        self.tokenizer.with_truncation(Some(truncation)).map_err(|e| e.to_string())?;
+        let truncation = TruncationParams {
+            max_length: max_tokens,
+            ..TruncationParams::default()
+        };
+        self.tokenizer
+            .with_truncation(Some(truncation))
+            .map_err(|e| e.to_string())?;
         self.max_tokens = max_tokens;
         Ok(())
     }
 
     /// The tokens of a text, special ones included.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(|e| format!("the tokenizer failed: {e}"))?;
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, true)
+            .map_err(|e| format!("the tokenizer failed: {e}"))?;
         Ok(encoding.get_ids().to_vec())
     }
 }
@@ -96,19 +121,28 @@ fn read_tokenizer(folder: &Path, hash: &mut Sha256) -> Result<(PathBuf, Tokenize
         let text = files::read_text(&path)?;
         hash.update(&text);
         let tokenizer = text.parse();
-        let bad = |e| EmbedError::format(&path, format!("no tokenizer: {e}; expected a `{TOKENIZER}`"));
+        let bad = |e| {
+            EmbedError::format(
+                &path,
+                format!("no tokenizer: {e}; expected a `{TOKENIZER}`"),
+            )
+        };
         return Ok((path.clone(), tokenizer.map_err(bad)?));
     }
     let path = folder.join(VOCABULARY);
     if !path.exists() {
-        return Err(EmbedError::format(folder, format!("neither {TOKENIZER} nor {VOCABULARY} is there")));
+        return Err(EmbedError::format(
+            folder,
+            format!("neither {TOKENIZER} nor {VOCABULARY} is there"),
+        ));
     }
     let text = files::read_text(&path)?;
     let config_path = folder.join(CONFIG);
     let config: WordPieceConfig = read_json(&config_path)?;
     hash.update(&text);
     hash.update(files::read_text(&config_path)?);
-    let tokenizer = word_piece(&text, &config).map_err(|e| EmbedError::format(&path, e.to_string()))?;
+    let tokenizer =
+        word_piece(&text, &config).map_err(|e| EmbedError::format(&path, e.to_string()))?;
     Ok((path, tokenizer))
 }
 
@@ -121,15 +155,32 @@ fn word_piece(vocabulary: &str, config: &WordPieceConfig) -> tokenizers::Result<
     };
     let processing = BertProcessing::new(id("[SEP]")?, id("[CLS]")?);
     id("[UNK]")?;
-    let mut tokenizer = Tokenizer::new(WordPiece::builder().vocab(tokens).unk_token("[UNK]".into()).build()?);
-    let WordPieceConfig { do_lower_case, strip_accents, tokenize_chinese_chars } = *config;
+    let mut tokenizer = Tokenizer::new(
+        WordPiece::builder()
+            .vocab(tokens)
+            .unk_token("[UNK]".into())
+            .build()?,
+    );
+    let WordPieceConfig {
+        do_lower_case,
+        strip_accents,
+        tokenize_chinese_chars,
+    } = *config;
     tokenizer
-        .with_normalizer(Some(BertNormalizer::new(true, tokenize_chinese_chars, strip_accents, do_lower_case)))?
+        .with_normalizer(Some(BertNormalizer::new(
+            true,
+            tokenize_chinese_chars,
+            strip_accents,
+            do_lower_case,
+        )))?
         .with_pre_tokenizer(Some(BertPreTokenizer))
         .with_post_processor(Some(processing));
-    let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(|token| AddedToken::from(token, true));
-    let there: Vec<AddedToken> =
-        special.into_iter().filter(|token| tokenizer.token_to_id(&token.content).is_some()).collect();
+    let special =
+        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].map(|token| AddedToken::from(token, true));
+    let there: Vec<AddedToken> = special
+        .into_iter()
+        .filter(|token| tokenizer.token_to_id(&token.content).is_some())
+        .collect();
     tokenizer.add_special_tokens(there)?;
     Ok(tokenizer)
 }

@@ -21,12 +21,15 @@ const WORDS: &str = "embeddings.word_embeddings.weight";
 pub(crate) fn map(folder: &Path) -> Result<(PathBuf, Mmap), EmbedError> {
     let path = folder.join(FILE);
     if !path.exists() {
-        return Err(EmbedError::format(&path, "not there; expected a model's folder with its weights as safetensors"));
+        return Err(EmbedError::format(
+            &path,
+            "not there; expected a model's folder with its weights as safetensors",
+        ));
     }
     let failed = |e| files::Error::new("read", &path, e);
     let file = File::open(&path).map_err(failed)?;
-    // SAFETY: what is mapped must not change. It is read once, while the model is loaded, and within its bounds whatever
-    // it holds.
+    // SAFETY: what is mapped must not change. It is read once, while the model is loaded, and
+    // within its bounds whatever it holds.
     let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;
     Ok((path, bytes))
 }
@@ -40,24 +43,49 @@ pub(crate) struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    pub(crate) fn open(path: &'a Path, bytes: &'a [u8], device: &'a Device) -> Result<Self, EmbedError> {
+    pub(crate) fn open(
+        path: &'a Path,
+        bytes: &'a [u8],
+        device: &'a Device,
+    ) -> Result<Self, EmbedError> {
         let bad = |problem| EmbedError::format(path, problem);
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|e| bad(format!("{e}; it is truncated or no safetensors file: fetch it again")))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|e| {
+            bad(format!(
+                "{e}; it is truncated or no safetensors file: fetch it again"
+            ))
+        })?;
         let has = |prefix: &&str| file.tensor(&format!("{prefix}{WORDS}")).is_ok();
         let prefix = PREFIXES.into_iter().find(has);
-        let prefix = prefix.ok_or_else(|| EmbedError::tensor(path, WORDS, "missing; expected an encoder's weights"))?;
-        Ok(Self { path, file, prefix, device })
+        let prefix = prefix.ok_or_else(|| {
+            EmbedError::tensor(path, WORDS, "missing; expected an encoder's weights")
+        })?;
+        Ok(Self {
+            path,
+            file,
+            prefix,
+            device,
+        })
     }
 
     /// Refuses layers beyond the first `n`: the config is of another model then.
     pub(crate) fn check_layers(&self, n: usize) -> Result<(), EmbedError> {
         let layer = |name: &str| -> Option<usize> {
-            name.strip_prefix(self.prefix)?.strip_prefix("encoder.layer.")?.split('.').next()?.parse().ok()
+            name.strip_prefix(self.prefix)?
+                .strip_prefix("encoder.layer.")?
+                .split('.')
+                .next()?
+                .parse()
+                .ok()
         };
-        match self.file.names().into_iter().find(|name| layer(name).is_some_and(|layer| layer >= n)) {
+        match self
+            .file
+            .names()
+            .into_iter()
+            .find(|name| layer(name).is_some_and(|layer| layer >= n))
+        {
             Some(name) => {
-                let problem = format!("config.json has {n} layers: one of the two is of another model");
+                let problem =
+                    format!("config.json has {n} layers: one of the two is of another model");
                 Err(EmbedError::tensor(self.path, name, problem))
             }
             None => Ok(()),
@@ -65,17 +93,30 @@ impl<'a> Weights<'a> {
     }
 
     /// The tensor of this name and shape, in f32.
-    pub(crate) fn tensor<const N: usize>(&self, name: &str, shape: [usize; N]) -> Result<Tensor<N>, EmbedError> {
+    pub(crate) fn tensor<const N: usize>(
+        &self,
+        name: &str,
+        shape: [usize; N],
+    ) -> Result<Tensor<N>, EmbedError> {
         let name = format!("{}{name}", self.prefix);
         let bad = |problem: String| EmbedError::tensor(self.path, &name, problem);
-        let view = self.view(&name).ok_or_else(|| bad(format!("missing; expected shape {shape:?}")))?;
+        let view = self
+            .view(&name)
+            .ok_or_else(|| bad(format!("missing; expected shape {shape:?}")))?;
         if view.shape() != shape {
             let why = "config.json or the weights are of another model";
-            return Err(bad(format!("shape {:?}, expected {shape:?}; {why}", view.shape())));
+            return Err(bad(format!(
+                "shape {:?}, expected {shape:?}; {why}",
+                view.shape()
+            )));
         }
         let pairs = || view.data().chunks_exact(2).map(|b| [b[0], b[1]]);
         let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            Dtype::F32 => view
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
             Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
             Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
             other => {
@@ -84,12 +125,20 @@ impl<'a> Weights<'a> {
                 )));
             }
         };
-        Ok(Tensor::from_data(TensorData::new(values, shape), self.device))
+        Ok(Tensor::from_data(
+            TensorData::new(values, shape),
+            self.device,
+        ))
     }
 
     fn view(&self, name: &str) -> Option<TensorView<'_>> {
         // As the first BERT checkpoints call them.
-        let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
-        self.file.tensor(name).or_else(|_| self.file.tensor(&old)).ok()
+        let old = name
+            .replace("LayerNorm.weight", "LayerNorm.gamma")
+            .replace("LayerNorm.bias", "LayerNorm.beta");
+        self.file
+            .tensor(name)
+            .or_else(|_| self.file.tensor(&old))
+            .ok()
     }
 }

@@ -12,7 +12,10 @@ use safetensors::{Dtype, SafeTensors};
 #[track_caller]
 fn assert_refused(folder: &Path, parts: &[&str]) {
     let error = load(folder).unwrap_err().to_string();
-    assert!(parts.iter().all(|part| error.contains(part)), "{error}; expected {parts:?}");
+    assert!(
+        parts.iter().all(|part| error.contains(part)),
+        "{error}; expected {parts:?}"
+    );
 }
 
 /// Loading after one edit of one file.
@@ -30,19 +33,40 @@ fn fields() {
         (
             "\"bert\"",
             "\"mpnet\"",
-            &["config.json, field `model_type`: \"mpnet\" is not supported; expected one of bert"][..],
+            &["config.json, field `model_type`: \"mpnet\" is not supported; expected one of bert"]
+                [..],
         ),
-        ("\"hidden_size\": 24", "\"hidden_size\": \"24\"", &["config.json, field `hidden_size`: invalid type: string"]),
-        ("\"hidden_size\": 24,", "", &["config.json: missing field `hidden_size`"]),
+        (
+            "\"hidden_size\": 24",
+            "\"hidden_size\": \"24\"",
+            &["config.json, field `hidden_size`: invalid type: string"],
+        ),
+        (
+            "\"hidden_size\": 24,",
+            "",
+            &["config.json: missing field `hidden_size`"],
+        ),
         (
             "\"num_attention_heads\": 3",
             "\"num_attention_heads\": 5",
             &["field `num_attention_heads`: 5 does not divide"],
         ),
-        ("\"num_attention_heads\": 3", "\"num_attention_heads\": 0", &["field `num_attention_heads`: too small"]),
+        (
+            "\"num_attention_heads\": 3",
+            "\"num_attention_heads\": 0",
+            &["field `num_attention_heads`: too small"],
+        ),
         ("\"gelu\"", "\"relu\"", &["field `hidden_act`: \"relu\""]),
-        ("\"gelu\"", "\"gelu\", \"position_embedding_type\": \"relative_key\"", &["field `position_embedding_type`"]),
-        ("\"gelu\"", "\"gelu\", \"is_decoder\": true", &["field `is_decoder`"]),
+        (
+            "\"gelu\"",
+            "\"gelu\", \"position_embedding_type\": \"relative_key\"",
+            &["field `position_embedding_type`"],
+        ),
+        (
+            "\"gelu\"",
+            "\"gelu\", \"is_decoder\": true",
+            &["field `is_decoder`"],
+        ),
         ("1e-12", "0", &["field `layer_norm_eps`: 0"]),
         (
             "\"num_hidden_layers\": 2",
@@ -68,10 +92,24 @@ fn fields() {
         "1_Pooling/config.json",
         "mean_tokens\": false",
         "mean_tokens\": true",
-        &["pooling_mode_cls_token", "pooling_mode_mean_tokens", "one alone"],
+        &[
+            "pooling_mode_cls_token",
+            "pooling_mode_mean_tokens",
+            "one alone",
+        ],
     );
-    assert_edit_refused("1_Pooling/config.json", "cls_token\": true", "lasttoken\": true", &["pooling_mode_lasttoken"]);
-    assert_edit_refused("1_Pooling/config.json", "{", "{\"include_prompt\": false,", &["field `include_prompt`"]);
+    assert_edit_refused(
+        "1_Pooling/config.json",
+        "cls_token\": true",
+        "lasttoken\": true",
+        &["pooling_mode_lasttoken"],
+    );
+    assert_edit_refused(
+        "1_Pooling/config.json",
+        "{",
+        "{\"include_prompt\": false,",
+        &["field `include_prompt`"],
+    );
     assert_edit_refused(
         "1_Pooling/config.json",
         "{",
@@ -84,21 +122,42 @@ fn fields() {
         "models.Dense",
         &["modules.json, field `[1].type`: \"sentence_transformers.models.Dense\""],
     );
-    assert_edit_refused("modules.json", "1_Pooling", "../1_Pooling", &["modules.json, field `[1].path`", "leads out"]);
+    assert_edit_refused(
+        "modules.json",
+        "1_Pooling",
+        "../1_Pooling",
+        &["modules.json, field `[1].path`", "leads out"],
+    );
     assert_edit_refused("modules.json", "[", "", &["modules.json: "]);
-    assert_edit_refused("sentence_bert_config.json", "20", "2", &["at most 2 tokens a text, of which 2 are special"]);
+    assert_edit_refused(
+        "sentence_bert_config.json",
+        "20",
+        "2",
+        &["at most 2 tokens a text, of which 2 are special"],
+    );
     assert_edit_refused(
         "sentence_bert_config.json",
         "20",
         "-1",
         &["sentence_bert_config.json, field `max_seq_length`"],
     );
-    assert_edit_refused("tokenizer.json", "{", "[", &["tokenizer.json: no tokenizer"]);
+    assert_edit_refused(
+        "tokenizer.json",
+        "{",
+        "[",
+        &["tokenizer.json: no tokenizer"],
+    );
     let folder = copy("tiny-bert");
-    fs::write(folder.path().join("config_sentence_transformers.json"), r#"{"default_prompt_name": "query"}"#).unwrap();
+    fs::write(
+        folder.path().join("config_sentence_transformers.json"),
+        r#"{"default_prompt_name": "query"}"#,
+    )
+    .unwrap();
     assert_refused(
         folder.path(),
-        &["config_sentence_transformers.json, field `default_prompt_name`: no prompt has the name \"query\""],
+        &[
+            "config_sentence_transformers.json, field `default_prompt_name`: no prompt has the name \"query\"",
+        ],
     );
 }
 
@@ -120,7 +179,12 @@ fn files_that_are_not_there() {
     fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
     assert_refused(folder.path(), &["cannot read", "tokenizer_config.json"]);
     let folder = missing_tokenizer();
-    edit(folder.path(), "vocab.txt", "[MASK]", "[MASK]\nmore\nand\nmore\nstill");
+    edit(
+        folder.path(),
+        "vocab.txt",
+        "[MASK]",
+        "[MASK]\nmore\nand\nmore\nstill",
+    );
     assert_refused(folder.path(), &["vocab.txt: ", "it is another model's"]);
     fs::remove_file(folder.path().join("vocab.txt")).unwrap();
     assert_refused(folder.path(), &["neither tokenizer.json nor vocab.txt"]);
@@ -152,24 +216,32 @@ fn damaged_weights() {
                 tensors.push((name, dtype, view.shape().to_vec(), data));
             }
         }
-        let views = tensors
-            .iter()
-            .map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+        let views = tensors.iter().map(|(name, dtype, shape, data)| {
+            (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+        });
         fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
     };
     let last = "bert.encoder.layer.1.output.LayerNorm.bias";
     rewrite(&|name, _, _| name != last);
     assert_refused(
         folder.path(),
-        &["model.safetensors: tensor `bert.encoder.layer.1.output.LayerNorm.bias`: missing; expected shape [24]"],
+        &[
+            "model.safetensors: tensor `bert.encoder.layer.1.output.LayerNorm.bias`: missing; expected shape [24]",
+        ],
     );
     rewrite(&|name, dtype, _| {
         *dtype = if name == last { Dtype::I32 } else { *dtype };
         true
     });
-    assert_refused(folder.path(), &[last, "type I32, expected F32, F16 or BF16"]);
+    assert_refused(
+        folder.path(),
+        &[last, "type I32, expected F32, F16 or BF16"],
+    );
     rewrite(&|name, _, _| !name.contains("word_embeddings"));
-    assert_refused(folder.path(), &["tensor `embeddings.word_embeddings.weight`: missing"]);
+    assert_refused(
+        folder.path(),
+        &["tensor `embeddings.word_embeddings.weight`: missing"],
+    );
     // What only shows when it is used.
     rewrite(&|name, _, data| {
         if name == last {
@@ -177,8 +249,15 @@ fn damaged_weights() {
         }
         true
     });
-    let error = load(folder.path()).unwrap().encode(&["a film about".into(), "film".into()]).unwrap_err().to_string();
-    assert!(error.contains("text 1 (from 0), beginning \"film\": ") && error.contains("not finite"), "{error}");
+    let error = load(folder.path())
+        .unwrap()
+        .encode(&["a film about".into(), "film".into()])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("text 1 (from 0), beginning \"film\": ") && error.contains("not finite"),
+        "{error}"
+    );
 }
 
 /// The names of the first BERT checkpoints, and no names before them.
@@ -192,9 +271,16 @@ fn other_names() {
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let rename = |name: &str| {
         let name = name.trim_start_matches("bert.");
-        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            .replace("LayerNorm.bias", "LayerNorm.beta")
     };
-    let tensors = file.tensors().into_iter().map(|(name, view)| (rename(&name), view));
+    let tensors = file
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| (rename(&name), view));
     fs::write(&path, safetensors::serialize(tensors, None).unwrap()).unwrap();
-    assert_eq!(load(folder.path()).unwrap().encode(&texts).unwrap(), expected);
+    assert_eq!(
+        load(folder.path()).unwrap().encode(&texts).unwrap(),
+        expected
+    );
 }

@@ -16,21 +16,46 @@ fn bert() {
     let expected = json(&tiny("tiny-bert/expected.json"));
     let texts = texts(&expected["texts"]);
     let encoder = load(&tiny("tiny-bert")).unwrap();
-    assert_eq!((encoder.pooling(), encoder.max_tokens(), encoder.width()), (Pooling::Cls, 20, 24));
-    assert_rows(&encoder.encode(&texts).unwrap(), &expected["cls"], TOLERANCE);
+    assert_eq!(
+        (encoder.pooling(), encoder.max_tokens(), encoder.width()),
+        (Pooling::Cls, 20, 24)
+    );
+    assert_rows(
+        &encoder.encode(&texts).unwrap(),
+        &expected["cls"],
+        TOLERANCE,
+    );
 
-    for (flag, pooling) in [("mean_tokens", "mean"), ("max_tokens", "max"), ("mean_sqrt_len_tokens", "mean")] {
+    for (flag, pooling) in [
+        ("mean_tokens", "mean"),
+        ("max_tokens", "max"),
+        ("mean_sqrt_len_tokens", "mean"),
+    ] {
         let folder = copy("tiny-bert");
-        edit(folder.path(), "1_Pooling/config.json", "cls_token\": true", "cls_token\": false");
+        edit(
+            folder.path(),
+            "1_Pooling/config.json",
+            "cls_token\": true",
+            "cls_token\": false",
+        );
         let flag = format!("\"pooling_mode_{flag}\": ");
-        edit(folder.path(), "1_Pooling/config.json", &format!("{flag}false"), &format!("{flag}true"));
+        edit(
+            folder.path(),
+            "1_Pooling/config.json",
+            &format!("{flag}false"),
+            &format!("{flag}true"),
+        );
         let rows = load(folder.path()).unwrap().encode(&texts).unwrap();
         assert_rows(&rows, &expected[pooling], TOLERANCE);
     }
     // A bare encoder: the mean is taken.
     let folder = copy("tiny-bert");
     fs::remove_file(folder.path().join("modules.json")).unwrap();
-    assert_rows(&load(folder.path()).unwrap().encode(&texts).unwrap(), &expected["mean"], TOLERANCE);
+    assert_rows(
+        &load(folder.path()).unwrap().encode(&texts).unwrap(),
+        &expected["mean"],
+        TOLERANCE,
+    );
 }
 
 #[test]
@@ -38,14 +63,35 @@ fn roberta_in_half_precision_with_prompts() {
     let expected = json(&tiny("tiny-xlm-roberta/expected.json"));
     let texts = texts(&expected["texts"]);
     let encoder = load(&tiny("tiny-xlm-roberta")).unwrap();
-    assert_eq!((encoder.pooling(), encoder.max_tokens(), encoder.prompt()), (Pooling::Mean, 32, "query: "));
-    assert_rows(&encoder.encode(&texts).unwrap(), &expected["query"], TOLERANCE);
+    assert_eq!(
+        (encoder.pooling(), encoder.max_tokens(), encoder.prompt()),
+        (Pooling::Mean, 32, "query: ")
+    );
+    assert_rows(
+        &encoder.encode(&texts).unwrap(),
+        &expected["query"],
+        TOLERANCE,
+    );
     let encoder = encoder.with_named_prompt("document").unwrap();
-    assert_rows(&encoder.encode(&texts).unwrap(), &expected["document"], TOLERANCE);
+    assert_rows(
+        &encoder.encode(&texts).unwrap(),
+        &expected["document"],
+        TOLERANCE,
+    );
     let encoder = encoder.with_prompt("query: ");
-    assert_rows(&encoder.encode(&texts).unwrap(), &expected["query"], TOLERANCE);
-    let error = encoder.with_named_prompt("passage").unwrap_err().to_string();
-    assert!(error.contains("no prompt \"passage\" among [\"document\", \"query\"]"), "{error}");
+    assert_rows(
+        &encoder.encode(&texts).unwrap(),
+        &expected["query"],
+        TOLERANCE,
+    );
+    let error = encoder
+        .with_named_prompt("passage")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no prompt \"passage\" among [\"document\", \"query\"]"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -53,17 +99,25 @@ fn the_vocabulary_alone_makes_the_same_tokenizer() {
     let expected = json(&tiny("tiny-bert/expected.json"));
     let folder = copy("tiny-bert");
     fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
-    let rows = load(folder.path()).unwrap().encode(&texts(&expected["texts"])).unwrap();
+    let rows = load(folder.path())
+        .unwrap()
+        .encode(&texts(&expected["texts"]))
+        .unwrap();
     assert_rows(&rows, &expected["cls"], TOLERANCE);
 }
 
 #[test]
 fn all_minilm_l6_v2() {
-    let Some(folder) = model_path("all-minilm-l6-v2") else { return };
+    let Some(folder) = model_path("all-minilm-l6-v2") else {
+        return;
+    };
     let golden = &golden("real_models.json")["minilm"];
     let sentences = texts(&golden["sentences"]);
     let encoder = load(&folder).unwrap();
-    assert_eq!((encoder.pooling(), encoder.max_tokens(), encoder.width()), (Pooling::Mean, 256, 384));
+    assert_eq!(
+        (encoder.pooling(), encoder.max_tokens(), encoder.width()),
+        (Pooling::Mean, 256, 384)
+    );
     let rows = encoder.encode(&sentences).unwrap();
     // "1e-4 absolute", as the golden file says.
     assert_rows(&rows, &golden["embeddings"], 1e-4);
@@ -72,15 +126,27 @@ fn all_minilm_l6_v2() {
 
     // Its vocabulary without its tokenizer.json, on texts of all kinds.
     let other = tempfile::tempdir().unwrap();
-    for file in ["config.json", "sentence_bert_config.json", "tokenizer_config.json", "vocab.txt", "model.safetensors"]
-    {
+    for file in [
+        "config.json",
+        "sentence_bert_config.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+        "model.safetensors",
+    ] {
         fs::copy(folder.join(file), other.path().join(file)).unwrap();
     }
     let mut texts = sentences;
     texts.extend(
-        ["Amélie (2001) — 日本語, [MASK]ed", "ＦＵＬＬ width\u{ad}, İstanbul", "antidisestablishmentarianism's"]
-            .map(String::from),
+        [
+            "Amélie (2001) — 日本語, [MASK]ed",
+            "ＦＵＬＬ width\u{ad}, İstanbul",
+            "antidisestablishmentarianism's",
+        ]
+        .map(String::from),
     );
-    let (rows, others) = (encoder.encode(&texts).unwrap(), load(other.path()).unwrap().encode(&texts).unwrap());
+    let (rows, others) = (
+        encoder.encode(&texts).unwrap(),
+        load(other.path()).unwrap().encode(&texts).unwrap(),
+    );
     assert_close(&rows, &others, 1e-6);
 }

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use std::sync::LazyLock;
 
 static BERT: LazyLock<SentenceEncoder> = LazyLock::new(|| load(&tiny("tiny-bert")).unwrap());
-static ROBERTA: LazyLock<SentenceEncoder> = LazyLock::new(|| load(&tiny("tiny-xlm-roberta")).unwrap());
+static ROBERTA: LazyLock<SentenceEncoder> =
+    LazyLock::new(|| load(&tiny("tiny-xlm-roberta")).unwrap());
 
 /// Sums are rounded in another order, by the rows of a product.
 const ROUNDING: f32 = 2e-6;
@@ -44,10 +45,16 @@ proptest! {
 /// More tokens than go into one batch, of all lengths.
 #[test]
 fn many_batches() {
-    let texts: Vec<String> = (0..700).map(|n| "film about alien ".repeat(1 + n * 7 % 6)).collect();
+    let texts: Vec<String> = (0..700)
+        .map(|n| "film about alien ".repeat(1 + n * 7 % 6))
+        .collect();
     let rows = BERT.encode(&texts).unwrap();
     for n in [0, 1, 350, 698, 699] {
-        assert_close(&BERT.encode(&texts[n..=n]).unwrap(), &rows.slice(ndarray::s![n..=n, ..]).to_owned(), ROUNDING);
+        assert_close(
+            &BERT.encode(&texts[n..=n]).unwrap(),
+            &rows.slice(ndarray::s![n..=n, ..]).to_owned(),
+            ROUNDING,
+        );
     }
     assert_eq!(BERT.encode(&[]).unwrap().dim(), (0, 24));
 }
@@ -56,7 +63,10 @@ fn many_batches() {
 fn what_is_too_long_loses_its_end() {
     let rows = |texts: [&str; 2]| BERT.encode(&texts.map(String::from)).unwrap();
     // 18 tokens beside the special ones.
-    let same = rows([&"film ".repeat(18), &("film ".repeat(18) + "about a robbery")]);
+    let same = rows([
+        &"film ".repeat(18),
+        &("film ".repeat(18) + "about a robbery"),
+    ]);
     assert_eq!(same.row(0), same.row(1));
     let other = rows([&"film ".repeat(17), &("film ".repeat(17) + "robbery")]);
     assert_ne!(other.row(0), other.row(1));
@@ -70,10 +80,20 @@ fn limits_come_from_the_files() {
     let limit = || load(folder.path()).unwrap().max_tokens();
     edit(folder.path(), "sentence_bert_config.json", "20", "3000");
     assert_eq!(limit(), 32); // the positions
-    edit(folder.path(), "sentence_bert_config.json", "\"max_seq_length\": 3000,", "");
+    edit(
+        folder.path(),
+        "sentence_bert_config.json",
+        "\"max_seq_length\": 3000,",
+        "",
+    );
     edit(folder.path(), "tokenizer_config.json", "64", "17");
     assert_eq!(limit(), 17);
-    edit(folder.path(), "tokenizer_config.json", "17", "1000000000000000019884624838656");
+    edit(
+        folder.path(),
+        "tokenizer_config.json",
+        "17",
+        "1000000000000000019884624838656",
+    );
     assert_eq!(limit(), 32);
 }
 
@@ -83,12 +103,20 @@ fn ids_tell_models_apart() {
     let folder = copy("tiny-bert");
     let first = id(&folder);
     let name = folder.path().file_name().unwrap().to_str().unwrap();
-    assert!(first.starts_with(name) && first.len() == name.len() + 65, "{first}");
+    assert!(
+        first.starts_with(name) && first.len() == name.len() + 65,
+        "{first}"
+    );
     assert_eq!(first, id(&folder));
     let mut ids = vec![first];
     edit(folder.path(), "sentence_bert_config.json", "20", "21");
     ids.push(id(&folder));
-    edit(folder.path(), "tokenizer.json", "\"lowercase\": true", "\"lowercase\": false");
+    edit(
+        folder.path(),
+        "tokenizer.json",
+        "\"lowercase\": true",
+        "\"lowercase\": false",
+    );
     ids.push(id(&folder));
     let path = folder.path().join("model.safetensors");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -104,10 +132,25 @@ fn ids_tell_models_apart() {
 #[test]
 fn lower_case_where_the_model_wants_it() {
     let folder = copy("tiny-bert");
-    edit(folder.path(), "tokenizer.json", "\"lowercase\": true", "\"lowercase\": false");
-    let rows = || load(folder.path()).unwrap().encode(&["FILM".to_string(), "film".to_string()]).unwrap();
+    edit(
+        folder.path(),
+        "tokenizer.json",
+        "\"lowercase\": true",
+        "\"lowercase\": false",
+    );
+    let rows = || {
+        load(folder.path())
+            .unwrap()
+            .encode(&["FILM".to_string(), "film".to_string()])
+            .unwrap()
+    };
     assert_ne!(rows().row(0), rows().row(1));
-    edit(folder.path(), "sentence_bert_config.json", "\"do_lower_case\": false", "\"do_lower_case\": true");
+    edit(
+        folder.path(),
+        "sentence_bert_config.json",
+        "\"do_lower_case\": false",
+        "\"do_lower_case\": true",
+    );
     assert_close(
         &rows().slice(ndarray::s![0..1, ..]).to_owned(),
         &rows().slice(ndarray::s![1..2, ..]).to_owned(),
@@ -119,8 +162,18 @@ fn lower_case_where_the_model_wants_it() {
 fn an_embedder() {
     let embedder: &dyn Embedder = &*BERT;
     let texts = ["film", " \t", "alien", ""].map(String::from);
-    let (rows, all) = (embedder.embed(&texts).unwrap(), BERT.encode(&texts).unwrap());
+    let (rows, all) = (
+        embedder.embed(&texts).unwrap(),
+        BERT.encode(&texts).unwrap(),
+    );
     for (n, blank) in [false, true, false, true].into_iter().enumerate() {
-        assert!(if blank { rows.row(n).iter().all(|x| *x == 0.0) } else { rows.row(n) == all.row(n) }, "{n}");
+        assert!(
+            if blank {
+                rows.row(n).iter().all(|x| *x == 0.0)
+            } else {
+                rows.row(n) == all.row(n)
+            },
+            "{n}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Arrow streams, as Hugging Face's `datasets` writes them in `save_to_disk`. Needs the feature `arrow`.
+//! Arrow streams, as Hugging Face's `datasets` writes them in `save_to_disk`. Needs the feature
+//! `arrow`.
 
 use std::io::Read;
 
@@ -11,18 +12,23 @@ use crate::cells::{self, caught};
 use crate::conversations::Row;
 use crate::error::{At, Error, Place};
 
-/// Bytes that are read at a time. A batch that is longer is put together as its bytes come, so that a damaged length asks
-/// for no memory.
+/// Bytes that are read at a time. A batch that is longer is put together as its bytes come, so that
+/// a damaged length asks for no memory.
 const CHUNK: usize = 1 << 20;
 
 /// What ends a stream: the mark of a message, and its length 0.
 const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
-/// The rows of one Arrow stream, each with its place; `name` names the file in errors. One batch is in memory at a time.
+/// The rows of one Arrow stream, each with its place; `name` names the file in errors. One batch is
+/// in memory at a time.
 ///
 /// # Errors
-/// At the first bad row, and where the stream is damaged or ends before its end mark; nothing follows an error.
-pub fn rows<R: Read>(reader: R, name: &str) -> impl Iterator<Item = Result<(Place, AuthorsRow), Error>> + use<R> {
+/// At the first bad row, and where the stream is damaged or ends before its end mark; nothing
+/// follows an error.
+pub fn rows<R: Read>(
+    reader: R,
+    name: &str,
+) -> impl Iterator<Item = Result<(Place, AuthorsRow), Error>> + use<R> {
     let mut stream = Stream {
         reader,
         name: name.into(),
@@ -62,13 +68,16 @@ impl<R: Read> Stream<R> {
     fn decode(&mut self) -> Result<Option<RecordBatch>, Error> {
         loop {
             if self.chunk.is_empty() && !self.fill()? {
-                self.decoder.finish().map_err(|e| self.damaged(e.to_string()))?;
+                self.decoder
+                    .finish()
+                    .map_err(|e| self.damaged(e.to_string()))?;
                 if self.tail != END {
                     return Err(self.damaged("the stream has no end mark".into()));
                 }
                 return Ok(None);
             }
-            let batch = caught(|| self.decoder.decode(&mut self.chunk)).map_err(|e| self.damaged(e))?;
+            let batch =
+                caught(|| self.decoder.decode(&mut self.chunk)).map_err(|e| self.damaged(e))?;
             if batch.is_some() {
                 return Ok(batch);
             }
@@ -78,9 +87,14 @@ impl<R: Read> Stream<R> {
     /// Whether there was more to read.
     fn fill(&mut self) -> Result<bool, Error> {
         let mut bytes = Vec::new();
-        let read = self.reader.by_ref().take(CHUNK as u64).read_to_end(&mut bytes);
+        let read = self
+            .reader
+            .by_ref()
+            .take(CHUNK as u64)
+            .read_to_end(&mut bytes);
         read.map_err(|e| self.damaged(e.to_string()))?;
-        self.tail.extend(&bytes[bytes.len().saturating_sub(END.len())..]);
+        self.tail
+            .extend(&bytes[bytes.len().saturating_sub(END.len())..]);
         self.tail.drain(..self.tail.len().saturating_sub(END.len()));
         let any = !bytes.is_empty();
         self.chunk = bytes.into();

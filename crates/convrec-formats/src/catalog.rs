@@ -12,12 +12,14 @@ use serde::Deserialize;
 use crate::error::{At, Error, LeftOut, Place, Rows};
 use crate::{csv, pickle, year};
 
-/// What happens to rows that can be no item: a blank title, a year that is none, the title *and* year of an earlier row.
+/// What happens to rows that can be no item: a blank title, a year that is none, the title *and*
+/// year of an earlier row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BadRows {
     /// They are errors.
     Refuse,
-    /// They are left out and reported in [`Rows::left_out`]. Items then have other places than in the file.
+    /// They are left out and reported in [`Rows::left_out`]. Items then have other places than in
+    /// the file.
     LeaveOut,
 }
 
@@ -48,19 +50,24 @@ impl Check for CatalogRow {
     }
 }
 
-/// Reads the catalog file at `path`: JSON lines (`.jsonl`), CSV (`.csv`), or a pickled list of `(title, year)` (`.pkl`,
-/// `.pickle`).
+/// Reads the catalog file at `path`: JSON lines (`.jsonl`), CSV (`.csv`), or a pickled list of
+/// `(title, year)` (`.pkl`, `.pickle`).
 ///
-/// The id of an item is its place among the items that are returned, from 0. Where rows are left out it is not the place
-/// in the file any more: files that count lines (TREC's qrels) then belong to another catalog.
+/// The id of an item is its place among the items that are returned, from 0. Where rows are left
+/// out it is not the place in the file any more: files that count lines (TREC's qrels) then belong
+/// to another catalog.
 ///
-/// Items without a year and items that share a title are as good as others. The same title and year twice is a mistake.
+/// Items without a year and items that share a title are as good as others. The same title and year
+/// twice is a mistake.
 ///
 /// # Errors
-/// When the file cannot be read or is damaged: no JSON, rows of too few columns, opcodes that are not data; with
-/// [`BadRows::Refuse`] at the first row that can be no item; and when there is no item at all. The error names the file,
-/// the line (or row, or byte) and the field.
-pub fn read_catalog_items(path: impl AsRef<Path>, bad: BadRows) -> Result<Rows<CatalogItem>, Error> {
+/// When the file cannot be read or is damaged: no JSON, rows of too few columns, opcodes that are
+/// not data; with [`BadRows::Refuse`] at the first row that can be no item; and when there is no
+/// item at all. The error names the file, the line (or row, or byte) and the field.
+pub fn read_catalog_items(
+    path: impl AsRef<Path>,
+    bad: BadRows,
+) -> Result<Rows<CatalogItem>, Error> {
     let path = path.as_ref();
     let name = path.display().to_string();
     let open = || File::open(path).map_err(|e| files::Error::new("read", path, e));
@@ -79,7 +86,10 @@ pub fn read_catalog_items(path: impl AsRef<Path>, bad: BadRows) -> Result<Rows<C
             let bytes = std::fs::read(path).map_err(|e| files::Error::new("read", path, e))?;
             judge(pickle::items(&bytes, &name)?.into_iter().map(Ok), path, bad)
         }
-        _ => Err(Error::layout(path, "expected a catalog `.jsonl`, `.csv` or `.pkl`")),
+        _ => Err(Error::layout(
+            path,
+            "expected a catalog `.jsonl`, `.csv` or `.pkl`",
+        )),
     }
 }
 
@@ -89,21 +99,34 @@ fn judge(
     bad: BadRows,
 ) -> Result<Rows<CatalogItem>, Error> {
     let mut places: HashMap<(String, Option<i32>), Place> = HashMap::new();
-    let mut read = Rows { rows: Vec::new(), left_out: Vec::new() };
+    let mut read = Rows {
+        rows: Vec::new(),
+        left_out: Vec::new(),
+    };
     for (index, row) in rows.enumerate() {
         let (place, row) = row?;
         match item(row, &place, &mut places) {
             Ok(item) => read.rows.push(item),
             Err((place, problem)) => match bad {
                 BadRows::Refuse => {
-                    return Err(Error::bad(place, format!("{problem}; mend the row, or have such rows left out")));
+                    return Err(Error::bad(
+                        place,
+                        format!("{problem}; mend the row, or have such rows left out"),
+                    ));
                 }
-                BadRows::LeaveOut => read.left_out.push(LeftOut { row: index, place, why: problem }),
+                BadRows::LeaveOut => read.left_out.push(LeftOut {
+                    row: index,
+                    place,
+                    why: problem,
+                }),
             },
         }
     }
     if read.rows.is_empty() {
-        return Err(Error::layout(path, "there is no item; expected at least one"));
+        return Err(Error::layout(
+            path,
+            "there is no item; expected at least one",
+        ));
     }
     Ok(read)
 }
@@ -113,19 +136,32 @@ fn item(
     place: &Place,
     places: &mut HashMap<(String, Option<i32>), Place>,
 ) -> Result<CatalogItem, (Place, String)> {
-    let CatalogRow { title, year, genres, metadata } = row;
+    let CatalogRow {
+        title,
+        year,
+        genres,
+        metadata,
+    } = row;
     if title.trim().is_empty() {
         return Err((place.field("title"), "blank; expected text".into()));
     }
     let year = year.map_err(|problem| (place.field("year"), problem))?;
-    let item = CatalogItem { title, year, genres, metadata };
+    let item = CatalogItem {
+        title,
+        year,
+        genres,
+        metadata,
+    };
     if let Some(earlier) = places.insert((item.title.clone(), year), place.clone()) {
         let at = match earlier.at {
             At::Line(line) => format!("line {line}"),
             At::Row(row) => format!("row {row}"),
             At::Byte(byte) => format!("byte {byte}"),
         };
-        return Err((place.clone(), format!("`{}` is the item of {at} again", item.item())));
+        return Err((
+            place.clone(),
+            format!("`{}` is the item of {at} again", item.item()),
+        ));
     }
     Ok(item)
 }

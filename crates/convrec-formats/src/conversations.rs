@@ -25,32 +25,45 @@ pub(crate) type Row = Result<(Place, AuthorsRow), Error>;
 /// | another folder | its `<split>.jsonl`, `<split>.parquet` or `<split>-00000-of-00002.parquet`, ..., all of them | required |
 /// | `folder/train`, where there is nothing | the split `train` of such a folder | `None` |
 ///
-/// Rows in the authors' schema have no id. They are given `<folder>-<split>-<context>-<row>`: the row and the context
-/// count from 0, and the context is the first row with the same prompt. So rows of one prompt are samples of one dialog
-/// ([`Example::dialog_id`]), which is what intervals resample. The split of a file is its name without the ending.
+/// Rows in the authors' schema have no id. They are given `<folder>-<split>-<context>-<row>`: the
+/// row and the context count from 0, and the context is the first row with the same prompt. So rows
+/// of one prompt are samples of one dialog ([`Example::dialog_id`]), which is what intervals
+/// resample. The split of a file is its name without the ending.
 ///
 /// # Errors
-/// When there is nothing of this kind at `path`, or its format is not in this build; and at the first bad row: the error
-/// names the file, the row and the field.
-pub fn read_conversations(path: impl AsRef<Path>, split: Option<&str>) -> Result<Vec<Example>, Error> {
+/// When there is nothing of this kind at `path`, or its format is not in this build; and at the
+/// first bad row: the error names the file, the row and the field.
+pub fn read_conversations(
+    path: impl AsRef<Path>,
+    split: Option<&str>,
+) -> Result<Vec<Example>, Error> {
     let source = Source::find(path.as_ref(), split)?;
     if has_common_schema(&source)? {
         return Ok(jsonl::read_file(&source.files[0])?);
     }
-    let rows = source.rows().map(|row| row.map(|(_, row)| row.into_example(String::new())));
+    let rows = source
+        .rows()
+        .map(|row| row.map(|(_, row)| row.into_example(String::new())));
     with_ids(rows.collect::<Result<_, _>>()?, &source)
 }
 
-/// Reads the demonstrations at `path`: as [`read_conversations`], with the list of the common schema, or the completion
-/// of the authors' schema as the one parse of lists reads it ([`ListFormat`](convrec_text::ListFormat)). Lines of a
-/// completion that are no items are left out and reported.
+/// Reads the demonstrations at `path`: as [`read_conversations`], with the list of the common
+/// schema, or the completion of the authors' schema as the one parse of lists reads it
+/// ([`ListFormat`](convrec_text::ListFormat)). Lines of a completion that are no items are left out
+/// and reported.
 ///
 /// # Errors
 /// As [`read_conversations`]; and at a row without a list.
-pub fn read_demonstrations(path: impl AsRef<Path>, split: Option<&str>) -> Result<Rows<Demonstration>, Error> {
+pub fn read_demonstrations(
+    path: impl AsRef<Path>,
+    split: Option<&str>,
+) -> Result<Rows<Demonstration>, Error> {
     let source = Source::find(path.as_ref(), split)?;
     if has_common_schema(&source)? {
-        return Ok(Rows { rows: jsonl::read_file(&source.files[0])?, left_out: Vec::new() });
+        return Ok(Rows {
+            rows: jsonl::read_file(&source.files[0])?,
+            left_out: Vec::new(),
+        });
     }
     let (mut examples, mut lists, mut left_out) = (Vec::new(), Vec::<Vec<Item>>::new(), Vec::new());
     for (index, row) in source.rows().enumerate() {
@@ -61,12 +74,20 @@ pub fn read_demonstrations(path: impl AsRef<Path>, split: Option<&str>) -> Resul
         examples.push(row.into_example(String::new()));
     }
     let examples = with_ids(examples, &source)?.into_iter().zip(lists);
-    Ok(Rows { rows: examples.map(|(example, list)| Demonstration { example, list }).collect(), left_out })
+    Ok(Rows {
+        rows: examples
+            .map(|(example, list)| Demonstration { example, list })
+            .collect(),
+        left_out,
+    })
 }
 
 fn with_ids(mut examples: Vec<Example>, source: &Source) -> Result<Vec<Example>, Error> {
     if examples.is_empty() {
-        return Err(Error::layout(&source.path, "there are no rows; expected at least one"));
+        return Err(Error::layout(
+            &source.path,
+            "there are no rows; expected at least one",
+        ));
     }
     let mut first_rows: HashMap<&[Turn], usize> = HashMap::new();
     let ids = examples.iter().enumerate().map(|(row, example)| {
@@ -86,12 +107,17 @@ fn has_common_schema(source: &Source) -> Result<bool, Error> {
         return Ok(false);
     }
     let path = &source.files[0];
-    let mut reader = BufReader::new(File::open(path).map_err(|e| files::Error::new("read", path, e))?);
+    let mut reader =
+        BufReader::new(File::open(path).map_err(|e| files::Error::new("read", path, e))?);
     let (mut line, mut number) = (Vec::new(), 0);
     while line.trim_ascii().is_empty() {
         line.clear();
         number += 1;
-        if reader.read_until(b'\n', &mut line).map_err(|e| files::Error::new("read", path, e))? == 0 {
+        if reader
+            .read_until(b'\n', &mut line)
+            .map_err(|e| files::Error::new("read", path, e))?
+            == 0
+        {
             break;
         }
     }
@@ -102,8 +128,13 @@ fn has_common_schema(source: &Source) -> Result<bool, Error> {
     };
     if !row.contains_key("dialog") && !row.contains_key("prompt") {
         let fields: Vec<&str> = row.keys().map(String::as_str).collect();
-        let problem = format!("expected a conversation, with `dialog` or `prompt`; found the fields {fields:?}");
-        return Err(Error::bad(Place::new(&path.display().to_string(), At::Line(number)), problem));
+        let problem = format!(
+            "expected a conversation, with `dialog` or `prompt`; found the fields {fields:?}"
+        );
+        return Err(Error::bad(
+            Place::new(&path.display().to_string(), At::Line(number)),
+            problem,
+        ));
     }
     Ok(row.contains_key("dialog"))
 }

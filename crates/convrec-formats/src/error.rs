@@ -28,7 +28,9 @@ pub enum Error {
         problem: String,
     },
     /// The reader of this format was left out of the build.
-    #[error("{path}: this build does not read it; build with the feature `{feature}` of convrec-formats")]
+    #[error(
+        "{path}: this build does not read it; build with the feature `{feature}` of convrec-formats"
+    )]
     Feature {
         /// The file.
         path: String,
@@ -39,11 +41,17 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn bad(place: Place, problem: impl Into<String>) -> Self {
-        Self::Bad { place, problem: problem.into() }
+        Self::Bad {
+            place,
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn layout(path: &std::path::Path, problem: impl Into<String>) -> Self {
-        Self::Layout { path: path.display().to_string(), problem: problem.into() }
+        Self::Layout {
+            path: path.display().to_string(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -54,7 +62,8 @@ pub struct Place {
     pub file: String,
     /// Where in the file.
     pub at: At,
-    /// The column or the path of the field, as in `prompt[0].content`; empty where the whole row is meant.
+    /// The column or the path of the field, as in `prompt[0].content`; empty where the whole row
+    /// is meant.
     pub field: String,
 }
 
@@ -71,11 +80,18 @@ pub enum At {
 
 impl Place {
     pub(crate) fn new(file: &str, at: At) -> Self {
-        Self { file: file.into(), at, field: String::new() }
+        Self {
+            file: file.into(),
+            at,
+            field: String::new(),
+        }
     }
 
     pub(crate) fn field(&self, field: impl Into<String>) -> Self {
-        Self { field: field.into(), ..self.clone() }
+        Self {
+            field: field.into(),
+            ..self.clone()
+        }
     }
 }
 
@@ -87,7 +103,11 @@ impl fmt::Display for Place {
             At::Row(row) => write!(f, "{file}, row {row}")?,
             At::Byte(byte) => write!(f, "{file}, byte {byte}")?,
         }
-        if field.is_empty() { Ok(()) } else { write!(f, ", field `{field}`") }
+        if field.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ", field `{field}`")
+        }
     }
 }
 
@@ -119,7 +139,11 @@ impl fmt::Display for LeftOut {
 
 /// `text` as messages show it: its beginning, on one line.
 pub(crate) fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(60)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if shown.len() < text.len() {
         shown.push_str("...");
     }

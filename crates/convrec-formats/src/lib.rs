@@ -1,8 +1,9 @@
 //! Files of other projects, read into the types of [`convrec_core`].
 //!
-//! Conversations and catalogs come in many wrappings that hold the same few fields. Here each wrapping is unpacked by a
-//! reader of its own, and what is in it is judged in one place: the rows of an Arrow folder, of a parquet file and of
-//! JSON lines become the same [`Example`](convrec_core::Example)s, with the same errors.
+//! Conversations and catalogs come in many wrappings that hold the same few fields. Here each
+//! wrapping is unpacked by a reader of its own, and what is in it is judged in one place: the rows
+//! of an Arrow folder, of a parquet file and of JSON lines become the same
+//! [`Example`](convrec_core::Example)s, with the same errors.
 //!
 //! ```
 //! let folder = tempfile::tempdir()?;
@@ -29,19 +30,21 @@
 //! | [`read_conversations`], [`read_demonstrations`] | the common JSON lines; the authors' schema ([`AuthorsRow`]) as JSON lines, as a folder that Hugging Face's `datasets` saved (feature `arrow`), and as parquet (feature `parquet`) |
 //! | [`read_catalog_items`] | JSON lines, CSV, and pickled lists of `(title, year)` |
 //!
-//! The readers of one file each: `arrow::rows`, `parquet::rows`, [`csv::items`], [`pickle::items`], and
-//! [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`].
+//! The readers of one file each: `arrow::rows`, `parquet::rows`, [`csv::items`], [`pickle::items`],
+//! and [`jsonl::rows`](convrec_core::jsonl::rows) with [`AuthorsRow`].
 //!
 //! # What counts as a year
 //!
-//! An integer, also as text (`"1995"`) or as tables with gaps write it (`1995.0`); empty text and null are an unknown
-//! year. Everything else is an error. No year is too small: 201 and -720 are in real catalogs.
+//! An integer, also as text (`"1995"`) or as tables with gaps write it (`1995.0`); empty text and
+//! null are an unknown year. Everything else is an error. No year is too small: 201 and -720 are in
+//! real catalogs.
 //!
 //! # Trust
 //!
-//! Files are data and nothing in them is executed or followed: pickles are read by a reader that knows lists, tuples,
-//! strings and integers alone, and folders may name only files inside them. Damaged files are errors, not
-//! panics; what Arrow's decoders panic at is caught, which a build with `panic = "abort"` cannot do.
+//! Files are data and nothing in them is executed or followed: pickles are read by a reader that
+//! knows lists, tuples, strings and integers alone, and folders may name only files inside them.
+//! Damaged files are errors, not panics; what Arrow's decoders panic at is caught, which a build
+//! with `panic = "abort"` cannot do.
 
 #[cfg(feature = "arrow")]
 pub mod arrow;

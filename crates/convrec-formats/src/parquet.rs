@@ -13,16 +13,21 @@ use crate::error::{At, Error, Place};
 /// Rows that are decoded at a time.
 const BATCH: usize = 1024;
 
-/// The rows of one parquet file, each with its place; `name` names the file in errors. Other columns are not read.
+/// The rows of one parquet file, each with its place; `name` names the file in errors. Other
+/// columns are not read.
 ///
 /// # Errors
-/// At the first bad row, and where the file is damaged or compressed in a way other than snappy and zstd; nothing
-/// follows an error.
+/// At the first bad row, and where the file is damaged or compressed in a way other than snappy and
+/// zstd; nothing follows an error.
 pub fn rows<R: ChunkReader + 'static>(
     reader: R,
     name: &str,
 ) -> impl Iterator<Item = Result<(Place, AuthorsRow), Error>> + use<R> {
-    let mut file = File { name: name.into(), reader: None, rows: 0 };
+    let mut file = File {
+        name: name.into(),
+        reader: None,
+        rows: 0,
+    };
     let failure = match caught(|| open(reader)) {
         Ok(reader) => {
             file.reader = Some(reader);
@@ -30,7 +35,11 @@ pub fn rows<R: ChunkReader + 'static>(
         }
         Err(e) => Some(Err(file.damaged(e))),
     };
-    cells::until_error(failure.into_iter().chain(std::iter::from_fn(move || file.next_batch()).flatten()))
+    cells::until_error(
+        failure
+            .into_iter()
+            .chain(std::iter::from_fn(move || file.next_batch()).flatten()),
+    )
 }
 
 struct File {
@@ -55,15 +64,25 @@ impl File {
     }
 
     fn damaged(&self, problem: String) -> Error {
-        Error::bad(Place::new(&self.name, At::Row(self.rows)), format!("this is no whole parquet file: {problem}"))
+        Error::bad(
+            Place::new(&self.name, At::Row(self.rows)),
+            format!("this is no whole parquet file: {problem}"),
+        )
     }
 }
 
 fn open<R: ChunkReader + 'static>(file: R) -> Result<ParquetRecordBatchReader, ParquetError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let roots = builder.parquet_schema().root_schema().get_fields().iter().enumerate();
-    let wanted: Vec<usize> =
-        roots.filter(|(_, field)| cells::COLUMNS.contains(&field.name())).map(|(root, _)| root).collect();
+    let roots = builder
+        .parquet_schema()
+        .root_schema()
+        .get_fields()
+        .iter()
+        .enumerate();
+    let wanted: Vec<usize> = roots
+        .filter(|(_, field)| cells::COLUMNS.contains(&field.name()))
+        .map(|(root, _)| root)
+        .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
     builder.with_projection(mask).with_batch_size(BATCH).build()
 }

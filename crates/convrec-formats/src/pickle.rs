@@ -1,7 +1,8 @@
 //! Pickled catalogs, read as data.
 //!
-//! A pickle is a program for a small stack machine, and some of its opcodes call what they name. This reader knows the
-//! opcodes that make lists, tuples, strings and integers; it stops at any other, names it, and executes nothing:
+//! A pickle is a program for a small stack machine, and some of its opcodes call what they name.
+//! This reader knows the opcodes that make lists, tuples, strings and integers; it stops at any
+//! other, names it, and executes nothing:
 //!
 //! ```
 //! use convrec_formats::pickle;
@@ -18,8 +19,8 @@
 //! # Ok::<(), convrec_formats::Error>(())
 //! ```
 //!
-//! Time and memory are linear in the file: nesting is bounded, lengths are held against what is left of the file, and
-//! what the memo repeats is shared, not copied.
+//! Time and memory are linear in the file: nesting is bounded, lengths are held against what is
+//! left of the file, and what the memo repeats is shared, not copied.
 
 mod machine;
 mod opcodes;
@@ -30,34 +31,52 @@ use crate::catalog::CatalogRow;
 use crate::error::{At, Error, Place};
 use crate::year;
 
-/// A string that is named again costs no bytes in the file. All titles together may take this many times the file's
-/// length, and a megabyte.
+/// A string that is named again costs no bytes in the file. All titles together may take this many
+/// times the file's length, and a megabyte.
 const MAX_REPETITION: usize = 16;
 
-/// The rows of a pickled list of `(title, year)`: the year an integer, digits as text, or empty text. `name` names the
-/// file in errors.
+/// The rows of a pickled list of `(title, year)`: the year an integer, digits as text, or empty
+/// text. `name` names the file in errors.
 ///
 /// Pickles of protocol 2 and later, which is what Python has written by default since 3.0.
 ///
 /// # Errors
-/// At the first opcode that makes anything but lists, tuples, strings and integers, and where the pickle is cut or
-/// inconsistent (the error names the byte); and at the first entry of the list that is no `(title, year)`.
+/// At the first opcode that makes anything but lists, tuples, strings and integers, and where the
+/// pickle is cut or inconsistent (the error names the byte); and at the first entry of the list
+/// that is no `(title, year)`.
 pub fn items(bytes: &[u8], name: &str) -> Result<Vec<(Place, CatalogRow)>, Error> {
-    let at_byte = |(at, problem): machine::Refused| Error::bad(Place::new(name, At::Byte(at)), problem);
+    let at_byte =
+        |(at, problem): machine::Refused| Error::bad(Place::new(name, At::Byte(at)), problem);
     let value = machine::read(bytes).map_err(at_byte)?;
     let Some(entries) = value.entries() else {
-        return Err(at_byte((0, format!("the pickle is {}; expected a list of `(title, year)`", value.kind()))));
+        return Err(at_byte((
+            0,
+            format!(
+                "the pickle is {}; expected a list of `(title, year)`",
+                value.kind()
+            ),
+        )));
     };
-    let mut left = MAX_REPETITION.saturating_mul(bytes.len()).saturating_add(1 << 20);
+    let mut left = MAX_REPETITION
+        .saturating_mul(bytes.len())
+        .saturating_add(1 << 20);
     let row = |(index, entry): (usize, &Value)| {
         let place = Place::new(name, At::Row(index));
         let bad = |problem: String| Error::bad(place.clone(), problem);
         let (title, year) = match entry.entries() {
             Some([Value::Text(title), Value::Int(year)]) => (title, year.to_string()),
             Some([Value::Text(title), Value::Text(year)]) => (title, year.to_string()),
-            Some([Value::Text(_), other]) => return Err(bad(format!("the year is {}", other.kind()))),
+            Some([Value::Text(_), other]) => {
+                return Err(bad(format!("the year is {}", other.kind())));
+            }
             Some([other, _]) => return Err(bad(format!("the title is {}", other.kind()))),
-            Some(other) => return Err(bad(format!("{} of {}; expected `(title, year)`", entry.kind(), other.len()))),
+            Some(other) => {
+                return Err(bad(format!(
+                    "{} of {}; expected `(title, year)`",
+                    entry.kind(),
+                    other.len()
+                )));
+            }
             None => return Err(bad(format!("{}; expected `(title, year)`", entry.kind()))),
         };
         left = left.checked_sub(title.len()).ok_or_else(|| {
@@ -65,8 +84,12 @@ pub fn items(bytes: &[u8], name: &str) -> Result<Vec<(Place, CatalogRow)>, Error
                 "the titles together are over {MAX_REPETITION} times as long as the pickle: it repeats one string"
             ))
         })?;
-        let row =
-            CatalogRow { title: title.to_string(), year: year::parse(&year), genres: vec![], metadata: "".into() };
+        let row = CatalogRow {
+            title: title.to_string(),
+            year: year::parse(&year),
+            genres: vec![],
+            metadata: "".into(),
+        };
         Ok((place, row))
     };
     entries.iter().enumerate().map(row).collect()

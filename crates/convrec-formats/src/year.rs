@@ -15,7 +15,12 @@ pub(crate) fn parse(text: &str) -> Result<Option<i32>, String> {
         return Ok(None);
     }
     let integer = year.strip_suffix(".0").unwrap_or(year);
-    integer.parse().map(Some).map_err(|_| format!("`{}` is no year; expected an integer, or nothing", shown(text)))
+    integer.parse().map(Some).map_err(|_| {
+        format!(
+            "`{}` is no year; expected an integer, or nothing",
+            shown(text)
+        )
+    })
 }
 
 /// For fields whose year must be good: integers, text, null.
@@ -23,8 +28,11 @@ pub(crate) fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     lenient(deserializer)?.map_err(D::Error::custom)
 }
 
-/// For fields whose bad years are the reader's to judge. Types that no year can have are still errors.
-pub(crate) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Result<Option<i32>, String>, D::Error> {
+/// For fields whose bad years are the reader's to judge. Types that no year can have are still
+/// errors.
+pub(crate) fn lenient<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Result<Option<i32>, String>, D::Error> {
     Year::deserialize(deserializer).map(|year| year.0)
 }
 
@@ -84,16 +92,31 @@ mod tests {
             ("\"\"", None),
             ("null", None),
         ] {
-            assert_eq!(strict(&mut serde_json::Deserializer::from_str(json)).unwrap(), year, "{json}");
+            assert_eq!(
+                strict(&mut serde_json::Deserializer::from_str(json)).unwrap(),
+                year,
+                "{json}"
+            );
         }
-        for json in
-            ["\"1995?\"", "\"None\"", "\"nan\"", "1995.5", "1e300", "3000000000", "\"19 95\"", "\".0\"", "\"1995-06\""]
-        {
+        for json in [
+            "\"1995?\"",
+            "\"None\"",
+            "\"nan\"",
+            "1995.5",
+            "1e300",
+            "3000000000",
+            "\"19 95\"",
+            "\".0\"",
+            "\"1995-06\"",
+        ] {
             let read = lenient(&mut serde_json::Deserializer::from_str(json)).unwrap();
             assert!(read.unwrap_err().contains("is no year"), "{json}");
         }
         for json in ["true", "[1995]", "{}"] {
-            assert!(lenient(&mut serde_json::Deserializer::from_str(json)).is_err(), "{json}");
+            assert!(
+                lenient(&mut serde_json::Deserializer::from_str(json)).is_err(),
+                "{json}"
+            );
         }
     }
 }

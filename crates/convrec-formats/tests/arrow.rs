@@ -1,4 +1,5 @@
-//! Arrow folders and parquet files, written here with the crates' own writers; needs the features `arrow` and `parquet`.
+//! Arrow folders and parquet files, written here with the crates' own writers; needs the features
+//! `arrow` and `parquet`.
 #![cfg(all(feature = "arrow", feature = "parquet"))]
 
 use std::fs::{self, File};
@@ -28,7 +29,8 @@ struct Cells {
 fn strings<O: OffsetSizeTrait>(lists: impl Iterator<Item = Vec<String>>) -> ArrayRef {
     let mut builder = GenericListBuilder::<O, _>::new(GenericStringBuilder::<O>::new());
     for list in lists {
-        list.iter().for_each(|text| builder.values().append_value(text));
+        list.iter()
+            .for_each(|text| builder.values().append_value(text));
         builder.append(true);
     }
     Arc::new(builder.finish())
@@ -39,7 +41,8 @@ fn nested<O: OffsetSizeTrait>(lists: impl Iterator<Item = Vec<Vec<String>>>) -> 
     let mut builder = GenericListBuilder::<O, _>::new(inner);
     for list in lists {
         for pair in list {
-            pair.iter().for_each(|text| builder.values().values().append_value(text));
+            pair.iter()
+                .for_each(|text| builder.values().values().append_value(text));
             builder.values().append(true);
         }
         builder.append(true);
@@ -47,18 +50,33 @@ fn nested<O: OffsetSizeTrait>(lists: impl Iterator<Item = Vec<Vec<String>>>) -> 
     Arc::new(builder.finish())
 }
 
-fn turns<O: OffsetSizeTrait>(lists: impl Iterator<Item = Option<Vec<(&'static str, String)>>>) -> ArrayRef {
-    let text = if O::IS_LARGE { DataType::LargeUtf8 } else { DataType::Utf8 };
-    let fields = vec![Field::new("role", text.clone(), true), Field::new("content", text, true)];
-    let columns: Vec<Box<dyn ArrayBuilder>> =
-        vec![Box::new(GenericStringBuilder::<O>::new()), Box::new(GenericStringBuilder::<O>::new())];
+fn turns<O: OffsetSizeTrait>(
+    lists: impl Iterator<Item = Option<Vec<(&'static str, String)>>>,
+) -> ArrayRef {
+    let text = if O::IS_LARGE {
+        DataType::LargeUtf8
+    } else {
+        DataType::Utf8
+    };
+    let fields = vec![
+        Field::new("role", text.clone(), true),
+        Field::new("content", text, true),
+    ];
+    let columns: Vec<Box<dyn ArrayBuilder>> = vec![
+        Box::new(GenericStringBuilder::<O>::new()),
+        Box::new(GenericStringBuilder::<O>::new()),
+    ];
     let mut builder = GenericListBuilder::<O, _>::new(StructBuilder::new(fields, columns));
     for list in lists {
         let is_there = list.is_some();
         for (role, content) in list.into_iter().flatten() {
             let turn = builder.values();
-            turn.field_builder::<GenericStringBuilder<O>>(0).unwrap().append_value(role);
-            turn.field_builder::<GenericStringBuilder<O>>(1).unwrap().append_value(content);
+            turn.field_builder::<GenericStringBuilder<O>>(0)
+                .unwrap()
+                .append_value(role);
+            turn.field_builder::<GenericStringBuilder<O>>(1)
+                .unwrap()
+                .append_value(content);
             turn.append(true);
         }
         builder.append(is_there);
@@ -69,53 +87,114 @@ fn turns<O: OffsetSizeTrait>(lists: impl Iterator<Item = Option<Vec<(&'static st
 fn batch<O: OffsetSizeTrait>(rows: &[Cells]) -> RecordBatch {
     let completion = |row: &Cells| row.completion.clone().map(|list| vec![("assistant", list)]);
     RecordBatch::try_from_iter_with_nullable([
-        ("index", Arc::new(Float64Array::from(vec![0.5; rows.len()])) as ArrayRef, true),
-        ("prompt", turns::<O>(rows.iter().map(|row| row.prompt.clone())), true),
+        (
+            "index",
+            Arc::new(Float64Array::from(vec![0.5; rows.len()])) as ArrayRef,
+            true,
+        ),
+        (
+            "prompt",
+            turns::<O>(rows.iter().map(|row| row.prompt.clone())),
+            true,
+        ),
         ("completion", turns::<O>(rows.iter().map(completion)), true),
-        ("groundtruth_with_release_year", nested::<O>(rows.iter().map(|row| row.groundtruth.clone())), true),
-        ("seen_titles", strings::<O>(rows.iter().map(|row| row.seen.clone())), true),
+        (
+            "groundtruth_with_release_year",
+            nested::<O>(rows.iter().map(|row| row.groundtruth.clone())),
+            true,
+        ),
+        (
+            "seen_titles",
+            strings::<O>(rows.iter().map(|row| row.seen.clone())),
+            true,
+        ),
     ])
     .unwrap()
 }
 
 fn stream(batches: &[RecordBatch]) -> Vec<u8> {
     let mut writer = StreamWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    batches
+        .iter()
+        .for_each(|batch| writer.write(batch).unwrap());
     writer.into_inner().unwrap()
 }
 
 fn write_parquet(path: &Path, batches: &[RecordBatch], compression: Compression) {
-    let properties =
-        WriterProperties::builder().set_compression(compression).set_max_row_group_row_count(Some(7)).build();
-    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batches[0].schema(), Some(properties)).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    let properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_max_row_group_row_count(Some(7))
+        .build();
+    let mut writer = ArrowWriter::try_new(
+        File::create(path).unwrap(),
+        batches[0].schema(),
+        Some(properties),
+    )
+    .unwrap();
+    batches
+        .iter()
+        .for_each(|batch| writer.write(batch).unwrap());
     writer.close().unwrap();
 }
 
 /// A folder as `save_to_disk` leaves it, with these batches in each shard.
 fn save(folder: &Path, shards: &[Vec<RecordBatch>]) {
     fs::create_dir_all(folder.join("train")).unwrap();
-    fs::write(folder.join("dataset_dict.json"), "{\"splits\": [\"train\"]}").unwrap();
+    fs::write(
+        folder.join("dataset_dict.json"),
+        "{\"splits\": [\"train\"]}",
+    )
+    .unwrap();
     // The order is the one of state.json, whatever the names.
-    let name = |shard: usize| format!("data-{:05}-of-{:05}.arrow", shards.len() - 1 - shard, shards.len());
-    let files: Vec<_> = (0..shards.len()).map(|shard| serde_json::json!({"filename": name(shard)})).collect();
-    fs::write(folder.join("train/state.json"), serde_json::json!({"_data_files": files}).to_string()).unwrap();
+    let name = |shard: usize| {
+        format!(
+            "data-{:05}-of-{:05}.arrow",
+            shards.len() - 1 - shard,
+            shards.len()
+        )
+    };
+    let files: Vec<_> = (0..shards.len())
+        .map(|shard| serde_json::json!({"filename": name(shard)}))
+        .collect();
+    fs::write(
+        folder.join("train/state.json"),
+        serde_json::json!({"_data_files": files}).to_string(),
+    )
+    .unwrap();
     for (shard, batches) in shards.iter().enumerate() {
         fs::write(folder.join("train").join(name(shard)), stream(batches)).unwrap();
     }
 }
 
 fn cells() -> impl Strategy<Value = Cells> {
-    let turns = prop::collection::vec((prop::sample::select(vec!["user", "assistant", "system"]), ".{0,12}"), 0..3);
+    let turns = prop::collection::vec(
+        (
+            prop::sample::select(vec!["user", "assistant", "system"]),
+            ".{0,12}",
+        ),
+        0..3,
+    );
     let prompt = (turns, ".{0,12}").prop_map(|(mut turns, last)| {
         turns.push(("user", last));
         Some(turns)
     });
     let pair = (".{0,8}", prop::option::of(-800..2100i32));
-    let pair = pair.prop_map(|(title, year)| vec![title, year.map_or(String::new(), |year| year.to_string())]);
-    let list = prop::collection::vec("[a-z]{1,8} \\([0-9]{4}\\)", 1..4).prop_map(|lines| Some(lines.join("\n")));
-    (prompt, list, prop::collection::vec(pair, 0..3), prop::collection::vec(".{0,8}", 0..3))
-        .prop_map(|(prompt, completion, groundtruth, seen)| Cells { prompt, completion, groundtruth, seen })
+    let pair = pair
+        .prop_map(|(title, year)| vec![title, year.map_or(String::new(), |year| year.to_string())]);
+    let list = prop::collection::vec("[a-z]{1,8} \\([0-9]{4}\\)", 1..4)
+        .prop_map(|lines| Some(lines.join("\n")));
+    (
+        prompt,
+        list,
+        prop::collection::vec(pair, 0..3),
+        prop::collection::vec(".{0,8}", 0..3),
+    )
+        .prop_map(|(prompt, completion, groundtruth, seen)| Cells {
+            prompt,
+            completion,
+            groundtruth,
+            seen,
+        })
 }
 
 proptest! {
@@ -171,26 +250,59 @@ fn bad_rows_are_named_with_their_shard() {
             with(|row| row.groundtruth[0][1] = "20O9".into()),
             "field `groundtruth_with_release_year[0][1]`: `20O9` is no year; expected an integer, or nothing; mend",
         ),
-        (with(|row| row.groundtruth[0].truncate(1)), "field `groundtruth_with_release_year[0]`: invalid length 1"),
-        (with(|row| row.prompt = None), "field `prompt`: invalid type: null"),
-        (with(|row| row.prompt = Some(vec![])), "field `prompt`: no turns"),
-        (with(|row| row.prompt = Some(vec![("bot", "hi".into())])), "field `prompt[0].role`: unknown variant `bot`"),
-        (with(|row| row.completion = None), "field `completion`: there is none"),
-        (with(|row| row.completion = Some("Heat".into())), "field `completion[0].content`: no line names an item"),
+        (
+            with(|row| row.groundtruth[0].truncate(1)),
+            "field `groundtruth_with_release_year[0]`: invalid length 1",
+        ),
+        (
+            with(|row| row.prompt = None),
+            "field `prompt`: invalid type: null",
+        ),
+        (
+            with(|row| row.prompt = Some(vec![])),
+            "field `prompt`: no turns",
+        ),
+        (
+            with(|row| row.prompt = Some(vec![("bot", "hi".into())])),
+            "field `prompt[0].role`: unknown variant `bot`",
+        ),
+        (
+            with(|row| row.completion = None),
+            "field `completion`: there is none",
+        ),
+        (
+            with(|row| row.completion = Some("Heat".into())),
+            "field `completion[0].content`: no line names an item",
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         save(
             folder.path(),
             &[
                 vec![batch::<i32>(&[good(), good()])],
-                vec![batch::<i32>(&[good()]), batch::<i32>(&[good(), bad.clone()])],
+                vec![
+                    batch::<i32>(&[good()]),
+                    batch::<i32>(&[good(), bad.clone()]),
+                ],
             ],
         );
-        write_parquet(&folder.path().join("x.parquet"), &[batch::<i32>(&[good(), good(), bad])], Compression::SNAPPY);
-        for (path, file) in [("", "train/data-00000-of-00002.arrow"), ("x.parquet", "x.parquet")] {
-            let message = read_demonstrations(folder.path().join(path), None).unwrap_err().to_string();
+        write_parquet(
+            &folder.path().join("x.parquet"),
+            &[batch::<i32>(&[good(), good(), bad])],
+            Compression::SNAPPY,
+        );
+        for (path, file) in [
+            ("", "train/data-00000-of-00002.arrow"),
+            ("x.parquet", "x.parquet"),
+        ] {
+            let message = read_demonstrations(folder.path().join(path), None)
+                .unwrap_err()
+                .to_string();
             let place = format!("{file}, row 2, ");
-            assert!(message.contains(&place) && message.contains(part), "{message} does not say {place}{part}");
+            assert!(
+                message.contains(&place) && message.contains(part),
+                "{message} does not say {place}{part}"
+            );
         }
     }
 }
@@ -202,32 +314,63 @@ fn columns_of_other_kinds_are_named() {
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![7.5]));
     for (column, array, part) in [
-        ("prompt", numbers, "row 0, field `prompt`: invalid type: integer `7`, expected a sequence"),
-        ("seen_titles", floats, "row 0, field `seen_titles`: a column of type Float64; expected text, integers, lists"),
+        (
+            "prompt",
+            numbers,
+            "row 0, field `prompt`: invalid type: integer `7`, expected a sequence",
+        ),
+        (
+            "seen_titles",
+            floats,
+            "row 0, field `seen_titles`: a column of type Float64; expected text, integers, lists",
+        ),
     ] {
         let schema = rows.schema();
-        let columns = schema.fields().iter().zip(rows.columns()).map(|(field, old)| {
-            let is_it = field.name() == column;
-            (field.name(), if is_it { array.clone() } else { old.clone() }, true)
-        });
+        let columns = schema
+            .fields()
+            .iter()
+            .zip(rows.columns())
+            .map(|(field, old)| {
+                let is_it = field.name() == column;
+                (
+                    field.name(),
+                    if is_it { array.clone() } else { old.clone() },
+                    true,
+                )
+            });
         let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
         fs::write(folder.path().join("x.arrow"), stream(&[batch])).unwrap();
-        let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
+        let message = read_conversations(folder.path().join("x.arrow"), None)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(part), "{message} does not say {part}");
     }
     // Nulls take no bytes, so that a small file can claim more rows than there is memory for.
     let nulls = || Arc::new(NullArray::new(1 << 50)) as ArrayRef;
-    let columns = ["prompt", "groundtruth_with_release_year", "seen_titles"].map(|name| (name, nulls(), true));
+    let columns = ["prompt", "groundtruth_with_release_year", "seen_titles"]
+        .map(|name| (name, nulls(), true));
     let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
     fs::write(folder.path().join("x.arrow"), stream(&[batch])).unwrap();
-    let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
-    assert!(message.contains("row 0, field `groundtruth_with_release_year`: invalid type: null"), "{message}");
+    let message = read_conversations(folder.path().join("x.arrow"), None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("row 0, field `groundtruth_with_release_year`: invalid type: null"),
+        "{message}"
+    );
     let missing = rows.project(&[1, 2, 3]).unwrap();
     fs::write(folder.path().join("x.arrow"), stream(&[missing])).unwrap();
-    let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
-    assert!(message.contains("row 0: missing field `seen_titles`"), "{message}");
+    let message = read_conversations(folder.path().join("x.arrow"), None)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("row 0: missing field `seen_titles`"),
+        "{message}"
+    );
     fs::write(folder.path().join("x.arrow"), stream(&[rows.slice(0, 0)])).unwrap();
-    let message = read_conversations(folder.path().join("x.arrow"), None).unwrap_err().to_string();
+    let message = read_conversations(folder.path().join("x.arrow"), None)
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("there are no rows"), "{message}");
 }
 
@@ -240,7 +383,10 @@ fn files_cut_at_any_byte_are_refused() {
     assert_eq!(read(&whole).unwrap().len(), 3);
     for length in 0..whole.len() {
         let message = read(&whole[..length]).unwrap_err().to_string();
-        assert!(message.contains("this is no whole Arrow stream"), "{message}");
+        assert!(
+            message.contains("this is no whole Arrow stream"),
+            "{message}"
+        );
     }
     assert!(read(&[&whole[..], b"more"].concat()).is_err());
 
@@ -251,7 +397,10 @@ fn files_cut_at_any_byte_are_refused() {
     for length in (0..whole.len()).step_by(7) {
         fs::write(&path, &whole[..length]).unwrap();
         let message = read_conversations(&path, None).unwrap_err().to_string();
-        assert!(message.contains("row 0: this is no whole parquet file"), "{message}");
+        assert!(
+            message.contains("row 0: this is no whole parquet file"),
+            "{message}"
+        );
     }
 }
 
@@ -283,44 +432,91 @@ fn flipped_bits_are_no_panic() {
 fn schemas_are_not_needed_to_be_of_one_shard() {
     // Arrays of 32-bit and of 64-bit offsets, as two releases of a library write them.
     let folder = tempfile::tempdir().unwrap();
-    save(folder.path(), &[vec![batch::<i32>(&[good()])], vec![batch::<i64>(&[good()])]]);
+    save(
+        folder.path(),
+        &[vec![batch::<i32>(&[good()])], vec![batch::<i64>(&[good()])]],
+    );
     assert_eq!(read_conversations(folder.path(), None).unwrap().len(), 2);
 }
 
-/// `cargo test --release -p convrec-formats --features arrow,parquet --test arrow -- --ignored`, after a change of what
-/// the fuzz targets shall start from.
+/// `cargo test --release -p convrec-formats --features arrow,parquet --test arrow -- --ignored`,
+/// after a change of what the fuzz targets shall start from.
 #[test]
 #[ignore = "writes the seeds of the fuzz targets"]
 fn seeds_of_the_fuzz_targets() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
-    let rows = [good(), Cells { prompt: Some(vec![("assistant", "Hi".into()), ("user", "é".into())]), ..good() }];
+    let rows = [
+        good(),
+        Cells {
+            prompt: Some(vec![("assistant", "Hi".into()), ("user", "é".into())]),
+            ..good()
+        },
+    ];
     let [small, large] = [batch::<i32>(&rows), batch::<i64>(&rows)];
-    fs::write(seeds.join("arrow/two_batches"), stream(&[small.clone(), small.slice(1, 1)])).unwrap();
-    fs::write(seeds.join("arrow/large"), stream(std::slice::from_ref(&large))).unwrap();
-    write_parquet(&seeds.join("parquet/snappy"), std::slice::from_ref(&small), Compression::SNAPPY);
-    write_parquet(&seeds.join("parquet/zstd"), &[large], Compression::ZSTD(ZstdLevel::default()));
-    write_parquet(&seeds.join("parquet/plain"), &[small], Compression::UNCOMPRESSED);
+    fs::write(
+        seeds.join("arrow/two_batches"),
+        stream(&[small.clone(), small.slice(1, 1)]),
+    )
+    .unwrap();
+    fs::write(
+        seeds.join("arrow/large"),
+        stream(std::slice::from_ref(&large)),
+    )
+    .unwrap();
+    write_parquet(
+        &seeds.join("parquet/snappy"),
+        std::slice::from_ref(&small),
+        Compression::SNAPPY,
+    );
+    write_parquet(
+        &seeds.join("parquet/zstd"),
+        &[large],
+        Compression::ZSTD(ZstdLevel::default()),
+    );
+    write_parquet(
+        &seeds.join("parquet/plain"),
+        &[small],
+        Compression::UNCOMPRESSED,
+    );
 }
 
 #[test]
 #[ignore = "a measurement; run it with --ignored --nocapture"]
 fn as_many_rows_as_the_paper_has() {
     let row = |n: usize| Cells {
-        prompt: Some(vec![("user", format!("{n} {}", "I liked Heat. ".repeat(90)))]),
-        completion: Some((0..20).map(|rank| format!("A film of rank {rank} ({})\n", 1990 + rank)).collect()),
+        prompt: Some(vec![(
+            "user",
+            format!("{n} {}", "I liked Heat. ".repeat(90)),
+        )]),
+        completion: Some(
+            (0..20)
+                .map(|rank| format!("A film of rank {rank} ({})\n", 1990 + rank))
+                .collect(),
+        ),
         groundtruth: vec![vec!["Up".into(), "2009".into()]; 2],
         seen: vec!["Heat".into(), "Alien".into()],
     };
-    let batches: Vec<RecordBatch> =
-        (0..96).map(|part| batch::<i32>(&(0..1000).map(|n| row(1000 * part + n)).collect::<Vec<_>>())).collect();
+    let batches: Vec<RecordBatch> = (0..96)
+        .map(|part| batch::<i32>(&(0..1000).map(|n| row(1000 * part + n)).collect::<Vec<_>>()))
+        .collect();
     let folder = tempfile::tempdir().unwrap();
-    save(&folder.path().join("saved"), &[batches[..48].to_vec(), batches[48..].to_vec()]);
-    write_parquet(&folder.path().join("x.parquet"), &batches, Compression::SNAPPY);
+    save(
+        &folder.path().join("saved"),
+        &[batches[..48].to_vec(), batches[48..].to_vec()],
+    );
+    write_parquet(
+        &folder.path().join("x.parquet"),
+        &batches,
+        Compression::SNAPPY,
+    );
     drop(batches);
     for name in ["saved", "x.parquet"] {
         let start = std::time::Instant::now();
         let read = read_demonstrations(folder.path().join(name), None).unwrap();
         assert_eq!((read.rows.len(), read.left_out.len()), (96_000, 0));
-        println!("{name}: 96,000 demonstrations of 20 items in {:.1} s", start.elapsed().as_secs_f64());
+        println!(
+            "{name}: 96,000 demonstrations of 20 items in {:.1} s",
+            start.elapsed().as_secs_f64()
+        );
     }
 }

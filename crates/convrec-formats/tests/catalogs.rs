@@ -1,4 +1,5 @@
-//! Catalogs of every format: what an independent writer wrote is read back, and every kind of bad row says what it is.
+//! Catalogs of every format: what an independent writer wrote is read back, and every kind of bad
+//! row says what it is.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +18,9 @@ fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
 
 fn error(name: &str, bytes: impl AsRef<[u8]>) -> String {
     let (_folder, path) = file(name, bytes);
-    read_catalog_items(path, BadRows::Refuse).unwrap_err().to_string()
+    read_catalog_items(path, BadRows::Refuse)
+        .unwrap_err()
+        .to_string()
 }
 
 fn read(name: &str, bytes: impl AsRef<[u8]>, bad: BadRows) -> Rows<CatalogItem> {
@@ -28,18 +31,38 @@ fn read(name: &str, bytes: impl AsRef<[u8]>, bad: BadRows) -> Rows<CatalogItem> 
 /// As spreadsheets write it: quoted where there is a comma, a quote, or a line end.
 fn csv_cell(text: &str) -> String {
     let needs_quotes = text.is_empty() || text.contains([',', '"', '\n', '\r']);
-    if needs_quotes { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
+    if needs_quotes {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.into()
+    }
 }
 
 fn items() -> impl Strategy<Value = Vec<CatalogItem>> {
     let title = r#"[a-zA-Z0-9,"'\n é映-]{0,12}[a-z]"#;
     let genres = prop::collection::vec("[A-Za-z][A-Za-z -]{0,6}[a-z]", 0..3);
-    let item = (title, prop::option::of(-800..2100), genres, r#"[ -~\n]{0,20}"#);
+    let item = (
+        title,
+        prop::option::of(-800..2100),
+        genres,
+        r#"[ -~\n]{0,20}"#,
+    );
     prop::collection::vec(item, 1..12).prop_map(|rows| {
-        let item = |(index, (title, year, genres, metadata)): (usize, (String, Option<i32>, Vec<String>, String))| {
+        let item = |(index, (title, year, genres, metadata)): (
+            usize,
+            (String, Option<i32>, Vec<String>, String),
+        )| {
             // The number keeps items apart.
-            let genres = genres.into_iter().map(|genre| genre.replace('|', "")).collect();
-            CatalogItem { title: format!("{title} {index}"), year, genres, metadata }
+            let genres = genres
+                .into_iter()
+                .map(|genre| genre.replace('|', ""))
+                .collect();
+            CatalogItem {
+                title: format!("{title} {index}"),
+                year,
+                genres,
+                metadata,
+            }
         };
         rows.into_iter().enumerate().map(item).collect()
     })
@@ -53,8 +76,17 @@ struct Pickler {
 }
 
 impl Pickler {
-    fn pickle(items: &[(String, Option<i32>)], protocol: u8, one_by_one: bool, tuples: bool) -> Vec<u8> {
-        let mut pickler = Self { protocol, bytes: vec![0x80, protocol], memo: Vec::new() };
+    fn pickle(
+        items: &[(String, Option<i32>)],
+        protocol: u8,
+        one_by_one: bool,
+        tuples: bool,
+    ) -> Vec<u8> {
+        let mut pickler = Self {
+            protocol,
+            bytes: vec![0x80, protocol],
+            memo: Vec::new(),
+        };
         if protocol >= 4 {
             pickler.bytes.extend([0x95, 7, 0, 0, 0, 0, 0, 0, 0]);
         }
@@ -82,7 +114,9 @@ impl Pickler {
                 pickler.bytes.push(b'a');
             }
         }
-        pickler.bytes.extend(if one_by_one { &b"."[..] } else { b"e." });
+        pickler
+            .bytes
+            .extend(if one_by_one { &b"."[..] } else { b"e." });
         pickler.bytes
     }
 
@@ -100,7 +134,11 @@ impl Pickler {
     }
 
     fn text(&mut self, text: &str) {
-        if let Some(place) = self.memo.iter().position(|known| *known == format!("text {text}")) {
+        if let Some(place) = self
+            .memo
+            .iter()
+            .position(|known| *known == format!("text {text}"))
+        {
             if place < 256 {
                 self.bytes.extend([b'h', place as u8]);
             } else {
@@ -184,26 +222,52 @@ fn bad_rows_are_refused_with_their_place_or_left_out_with_it() {
     let csv = "title,year\nHeat,1995\n\"\",\nUp,soon\nHeat,1995.0\nHeat,\nThe Wall,201\n";
     for (name, text, first_line) in [("c.jsonl", json, 2), ("c.csv", csv, 2)] {
         let read = read(name, text, BadRows::LeaveOut);
-        let names: Vec<String> = read.rows.iter().map(|item| item.item().to_string()).collect();
+        let names: Vec<String> = read
+            .rows
+            .iter()
+            .map(|item| item.item().to_string())
+            .collect();
         assert_eq!(names, ["Heat (1995)", "Heat", "The Wall (201)"], "{name}");
         let left_out: Vec<(usize, String)> = read
             .left_out
             .iter()
-            .map(|left| (left.row, left.to_string().rsplit('/').next().unwrap().to_string()))
+            .map(|left| {
+                (
+                    left.row,
+                    left.to_string().rsplit('/').next().unwrap().to_string(),
+                )
+            })
             .collect();
         let line = |row: usize| format!("{name}, line {}", first_line + row);
         let expected = [
-            (1, format!("{}, field `title`: blank; expected text", line(1))),
-            (2, format!("{}, field `year`: `soon` is no year; expected an integer, or nothing", line(2))),
-            (3, format!("{}: `Heat (1995)` is the item of line {first_line} again", line(3))),
+            (
+                1,
+                format!("{}, field `title`: blank; expected text", line(1)),
+            ),
+            (
+                2,
+                format!(
+                    "{}, field `year`: `soon` is no year; expected an integer, or nothing",
+                    line(2)
+                ),
+            ),
+            (
+                3,
+                format!(
+                    "{}: `Heat (1995)` is the item of line {first_line} again",
+                    line(3)
+                ),
+            ),
         ];
         assert_eq!(left_out, expected);
-        assert!(
-            error(name, text).contains("field `title`: blank; expected text; mend the row, or have such rows left out")
-        );
+        assert!(error(name, text).contains(
+            "field `title`: blank; expected text; mend the row, or have such rows left out"
+        ));
     }
     let blank_alone = file("c.csv", "title\n \n");
-    let error = read_catalog_items(&blank_alone.1, BadRows::LeaveOut).unwrap_err().to_string();
+    let error = read_catalog_items(&blank_alone.1, BadRows::LeaveOut)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("there is no item"), "{error}");
 }
 
@@ -215,10 +279,26 @@ fn damaged_catalogs_say_where() {
             &b"name,year\nHeat,1995\n"[..],
             "c.csv, line 1: expected a header with a column `title`; found the columns [\"name\", \"year\"]",
         ),
-        ("c.csv", b"title,title\na,b\n", "line 1: there are two columns `title`"),
-        ("c.csv", b"title,year\nHeat,1995\n10,000 BC,2008\n", "c.csv, line 3: 3 columns; expected 2"),
-        ("c.csv", b"title,year\nHeat,1995\nUp\n", "line 3: 1 columns; expected 2"),
-        ("c.csv", b"title,year\nHeat,1995\nU\xffp,2009\n", "line 3, field `title`: byte 2 of it is not UTF-8"),
+        (
+            "c.csv",
+            b"title,title\na,b\n",
+            "line 1: there are two columns `title`",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\n10,000 BC,2008\n",
+            "c.csv, line 3: 3 columns; expected 2",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\nUp\n",
+            "line 3: 1 columns; expected 2",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\nU\xffp,2009\n",
+            "line 3, field `title`: byte 2 of it is not UTF-8",
+        ),
         ("c.csv", b"", "expected a header with a column `title`"),
         ("c.csv", b"title,year\n", "there is no item"),
         (
@@ -226,23 +306,73 @@ fn damaged_catalogs_say_where() {
             b"{\"title\":\"Heat\",\"year\":[1995]}\n",
             "line 1, field `year`: invalid type: sequence, expected a year",
         ),
-        ("c.jsonl", b"{\"title\":\"Heat\"}\n{\"year\":1}\n", "line 2: missing field `title`"),
-        ("c.jsonl", b"{\"title\":\"Heat\"", "line 1: EOF while parsing"),
-        ("c.txt", b"Heat\n", "expected a catalog `.jsonl`, `.csv` or `.pkl`"),
-        ("c.pkl", b"", "byte 0: the pickle is cut: 0 bytes are left where 1 are needed"),
-        ("c.pkl", b"\x80\x04K\x01.", "the pickle is an integer; expected a list of `(title, year)`"),
-        ("c.pkl", b"\x80\x04]K\x01a.", "row 0: an integer; expected `(title, year)`"),
-        ("c.pkl", b"\x80\x04](K\x01K\x01\x86e.", "row 0: the title is an integer"),
-        ("c.pkl", b"\x80\x04](\x8c\x01a]\x86e.", "row 0: the year is a list"),
-        ("c.pkl", b"\x80\x04](\x8c\x01aK\x01K\x02\x87e.", "row 0: a tuple of 3; expected `(title, year)`"),
-        ("c.pkl", b"\x80\x04](\x8c\x01a\x8c\x04soon\x86e.", "row 0, field `year`: `soon` is no year"),
-        ("c.pkl", b"\x80\x04]\x8c\x01\xffa.", "byte 3: byte 1 of this string is not UTF-8"),
-        ("c.pkl", b"\x80\x01].", "byte 0: pickle protocol 1; expected 2 to 5"),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Heat\"}\n{\"year\":1}\n",
+            "line 2: missing field `title`",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Heat\"",
+            "line 1: EOF while parsing",
+        ),
+        (
+            "c.txt",
+            b"Heat\n",
+            "expected a catalog `.jsonl`, `.csv` or `.pkl`",
+        ),
+        (
+            "c.pkl",
+            b"",
+            "byte 0: the pickle is cut: 0 bytes are left where 1 are needed",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04K\x01.",
+            "the pickle is an integer; expected a list of `(title, year)`",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04]K\x01a.",
+            "row 0: an integer; expected `(title, year)`",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](K\x01K\x01\x86e.",
+            "row 0: the title is an integer",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01a]\x86e.",
+            "row 0: the year is a list",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01aK\x01K\x02\x87e.",
+            "row 0: a tuple of 3; expected `(title, year)`",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01a\x8c\x04soon\x86e.",
+            "row 0, field `year`: `soon` is no year",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04]\x8c\x01\xffa.",
+            "byte 3: byte 1 of this string is not UTF-8",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x01].",
+            "byte 0: pickle protocol 1; expected 2 to 5",
+        ),
     ] {
         let message = error(name, bytes);
         assert!(message.contains(part), "{message} does not say {part}");
     }
-    let message = read_catalog_items("no/such.csv", BadRows::Refuse).unwrap_err().to_string();
+    let message = read_catalog_items("no/such.csv", BadRows::Refuse)
+        .unwrap_err()
+        .to_string();
     assert!(message.starts_with("cannot read no/such.csv"), "{message}");
 }
 
@@ -284,10 +414,22 @@ fn pickles_that_are_programs_are_refused() {
 fn pickles_that_blow_up_are_refused() {
     let million = 1_000_000;
     let nested_tuples = [&b"\x80\x02)"[..], &vec![0x85; million], b"."].concat();
-    let nested_lists = [&b"\x80\x02"[..], &vec![b']'; million], &vec![b'a'; million - 1], b"."].concat();
-    // A string of a megabyte, named again a hundred thousand times, with years to tell the items apart.
-    let mut repeated =
-        [&b"\x80\x02](X"[..], &(million as u32).to_le_bytes(), &vec![b'a'; million], b"q\x01K\x01\x86"].concat();
+    let nested_lists = [
+        &b"\x80\x02"[..],
+        &vec![b']'; million],
+        &vec![b'a'; million - 1],
+        b".",
+    ]
+    .concat();
+    // A string of a megabyte, named again a hundred thousand times, with years to tell the items
+    // apart.
+    let mut repeated = [
+        &b"\x80\x02](X"[..],
+        &(million as u32).to_le_bytes(),
+        &vec![b'a'; million],
+        b"q\x01K\x01\x86",
+    ]
+    .concat();
     for year in 2..60_000u16 {
         repeated.extend([b'h', 1, b'M', year as u8, (year >> 8) as u8, 0x86]);
     }
@@ -301,10 +443,16 @@ fn pickles_that_blow_up_are_refused() {
             b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xff.",
             "byte 2: the pickle is cut: 1 bytes are left where 18446744073709551615 are needed",
         ),
-        (b"\x80\x02X\xff\xff\xff\xffab.", "the pickle is cut: 3 bytes are left where 4294967295 are needed"),
+        (
+            b"\x80\x02X\xff\xff\xff\xffab.",
+            "the pickle is cut: 3 bytes are left where 4294967295 are needed",
+        ),
         (b"\x80\x02\x8a\xff.", "the pickle is cut"),
         (b"\x80\x02\x8a\x09123456789.", "an integer of 9 bytes"),
-        (b"\x80\x02)r\xff\xff\xff\xffj\xfe\xff\xff\xff.", "the memo has no place 4294967294"),
+        (
+            b"\x80\x02)r\xff\xff\xff\xffj\xfe\xff\xff\xff.",
+            "the memo has no place 4294967294",
+        ),
         (b"\x80\x02(\x85.", "the stack is empty here"),
         (b"\x80\x02](a.", "the stack is empty here"),
         (b"\x80\x02e.", "there is no mark for this"),
@@ -320,12 +468,16 @@ fn pickles_that_blow_up_are_refused() {
 
 #[test]
 fn pickles_cut_at_any_byte_are_refused() {
-    let names: Vec<_> = (0..300).map(|n| (format!("Film {}", n / 3), (n % 3 > 0).then_some(n))).collect();
+    let names: Vec<_> = (0..300)
+        .map(|n| (format!("Film {}", n / 3), (n % 3 > 0).then_some(n)))
+        .collect();
     for protocol in 2..=5 {
         let whole = Pickler::pickle(&names, protocol, false, true);
         assert_eq!(pickle::items(&whole, "f").unwrap().len(), 300);
         for length in 0..whole.len() {
-            let message = pickle::items(&whole[..length], "f").unwrap_err().to_string();
+            let message = pickle::items(&whole[..length], "f")
+                .unwrap_err()
+                .to_string();
             assert!(message.contains("the pickle is cut"), "{message}");
         }
     }

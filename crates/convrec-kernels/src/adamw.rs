@@ -6,7 +6,8 @@ use crate::composed;
 #[cfg(feature = "flex")]
 use crate::flex;
 
-/// Settings of one update of AdamW (Loshchilov and Hutter, [arXiv 1711.05101]): see [`AdamW::update`].
+/// Settings of one update of AdamW (Loshchilov and Hutter, [arXiv 1711.05101]): see
+/// [`AdamW::update`].
 ///
 /// [arXiv 1711.05101]: https://arxiv.org/abs/1711.05101
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +34,8 @@ impl AdamW {
     /// w = (1 - lr wd) w - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
     /// ```
     ///
-    /// On the CPU in place, where the tensors are held by nobody else. None of them is tracked by autodiff.
+    /// On the CPU in place, where the tensors are held by nobody else. None of them is tracked by
+    /// autodiff.
     ///
     /// # Panics
     /// When the shapes differ.
@@ -43,7 +45,9 @@ impl AdamW {
         gradient: Tensor<N>,
         moments: [Tensor<N>; 2],
     ) -> (Tensor<N>, [Tensor<N>; 2]) {
-        let same = [&gradient, &moments[0], &moments[1]].iter().all(|tensor| tensor.dims() == weight.dims());
+        let same = [&gradient, &moments[0], &moments[1]]
+            .iter()
+            .all(|tensor| tensor.dims() == weight.dims());
         assert!(same, "weight, gradient and moments have one shape");
         #[cfg(feature = "flex")]
         if flex::takes(&weight) {
@@ -52,7 +56,8 @@ impl AdamW {
         composed::adamw(weight, gradient, moments, self)
     }
 
-    /// beta_1, 1 - beta_1, beta_2, 1 - beta_2, 1 / (1 - beta_1^t), 1 / (1 - beta_2^t), epsilon, lr, 1 - lr wd.
+    /// beta_1, 1 - beta_1, beta_2, 1 - beta_2, 1 / (1 - beta_1^t), 1 / (1 - beta_2^t), epsilon, lr,
+    /// 1 - lr wd.
     pub(crate) fn constants(&self) -> [f32; 9] {
         let [beta_1, beta_2] = [self.beta_1, self.beta_2].map(f64::from);
         let time = i32::try_from(self.time).unwrap_or(i32::MAX);

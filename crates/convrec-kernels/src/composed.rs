@@ -1,5 +1,5 @@
-//! The operations in ordinary burn operations: they run on every device, with burn's own gradients, and say what the
-//! fused kernels must compute.
+//! The operations in ordinary burn operations: they run on every device, with burn's own gradients,
+//! and say what the fused kernels must compute.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
@@ -13,7 +13,9 @@ pub fn linear<const N: usize>(x: Tensor<N>, weight: Tensor<2>) -> Tensor<N> {
 
 /// See [`crate::rms_norm`].
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
-    let scale = (x.clone().square().mean_dim(N - 1) + epsilon).sqrt().recip();
+    let scale = (x.clone().square().mean_dim(N - 1) + epsilon)
+        .sqrt()
+        .recip();
     x * scale * weight.unsqueeze()
 }
 
@@ -32,7 +34,13 @@ pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     let halves = x.chunk(2, 2);
     let (a, b) = (halves[0].clone(), halves[1].clone());
     let (cos, sin) = (cos.unsqueeze_dim::<3>(1), sin.unsqueeze_dim::<3>(1)); // [M, 1, d/2]
-    Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 2)
+    Tensor::cat(
+        vec![
+            a.clone() * cos.clone() - b.clone() * sin.clone(),
+            b * cos + a * sin,
+        ],
+        2,
+    )
 }
 
 /// A score that softmax turns into exactly 0.
@@ -40,57 +48,104 @@ const HIDDEN: f32 = -1e30;
 
 /// See [`crate::attention`].
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) -> Tensor<3> {
-    let (trunks, branches): (Vec<&Segment>, Vec<&Segment>) =
-        packing.segments().iter().filter(|s| !s.tokens.is_empty()).partition(|segment| segment.after.is_none());
+    let (trunks, branches): (Vec<&Segment>, Vec<&Segment>) = packing
+        .segments()
+        .iter()
+        .filter(|s| !s.tokens.is_empty())
+        .partition(|segment| segment.after.is_none());
     let mut parts = vec![];
     let mut order: Vec<usize> = vec![];
-    for segments in [trunks, branches].into_iter().filter(|segments| !segments.is_empty()) {
+    for segments in [trunks, branches]
+        .into_iter()
+        .filter(|segments| !segments.is_empty())
+    {
         order.extend(segments.iter().flat_map(|segment| segment.tokens.clone()));
         parts.push(attention_of(&segments, packing, [&q, &k, &v]));
     }
     // Back from "trunks, then branches" to the order of the tokens.
     let mut places = vec![0; order.len()];
-    order.into_iter().enumerate().for_each(|(place, token)| places[token] = place);
+    order
+        .into_iter()
+        .enumerate()
+        .for_each(|(place, token)| places[token] = place);
     Tensor::cat(parts, 0).select(0, indices(places, &q.device()))
 }
 
-/// The output for the tokens of some segments, one after the other. The segments are padded to rows of one length.
+/// The output for the tokens of some segments, one after the other. The segments are padded to rows
+/// of one length.
 fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>; 3]) -> Tensor<3> {
     let ([_, h, d], hk, device) = (q.dims(), k.dims()[1], q.device());
     let (n, group) = (segments.len(), h / hk);
-    let (own, trunks): (Vec<_>, Vec<_>) = segments.iter().map(|s| (s.tokens.clone(), packing.before(s))).unzip();
+    let (own, trunks): (Vec<_>, Vec<_>) = segments
+        .iter()
+        .map(|s| (s.tokens.clone(), packing.before(s)))
+        .unzip();
     let rows = |x: &Tensor<3>, of: &[std::ops::Range<usize>]| {
         let (length, heads) = (longest(of), x.dims()[1]);
-        let padded =
-            of.iter().flat_map(|tokens| (0..length).map(|t| if t < tokens.len() { tokens.start + t } else { 0 }));
-        x.clone().select(0, indices(padded.collect(), &device)).reshape([n, length, heads, d]).swap_dims(1, 2)
+        let padded = of.iter().flat_map(|tokens| {
+            (0..length).map(|t| {
+                if t < tokens.len() {
+                    tokens.start + t
+                } else {
+                    0
+                }
+            })
+        });
+        x.clone()
+            .select(0, indices(padded.collect(), &device))
+            .reshape([n, length, heads, d])
+            .swap_dims(1, 2)
     };
     let (t, tp) = (longest(&own), longest(&trunks));
     // The queries that share a key/value head lie along one axis.
-    let q = rows(q, &own).mul_scalar(1.0 / (d as f64).sqrt()).reshape([n, hk, group * t, d]);
+    let q = rows(q, &own)
+        .mul_scalar(1.0 / (d as f64).sqrt())
+        .reshape([n, hk, group * t, d]);
     // What comes later, or, both ways, the padding alone.
     let unseen = if packing.is_both_ways() {
-        let padding = own.iter().flat_map(|tokens| (0..t).map(|place| place >= tokens.len())).collect();
+        let padding = own
+            .iter()
+            .flat_map(|tokens| (0..t).map(|place| place >= tokens.len()))
+            .collect();
         Tensor::<4, Bool>::from_data(TensorData::new::<bool, _>(padding, [n, 1, 1, t]), &device)
     } else {
         Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze::<4>()
     };
-    let scores = q.clone().matmul(rows(k, &own).swap_dims(2, 3)).reshape([n, h, t, t]);
+    let scores = q
+        .clone()
+        .matmul(rows(k, &own).swap_dims(2, 3))
+        .reshape([n, h, t, t]);
     let scores = scores.mask_fill(unseen.expand([n, h, t, t]), HIDDEN);
     let out = if tp == 0 {
         let weights = activation::softmax(scores, 3).reshape([n, hk, group * t, t]);
         weights.matmul(rows(v, &own))
     } else {
-        let beyond: Vec<bool> = trunks.iter().flat_map(|trunk| (0..tp).map(|t| t >= trunk.len())).collect();
+        let beyond: Vec<bool> = trunks
+            .iter()
+            .flat_map(|trunk| (0..tp).map(|t| t >= trunk.len()))
+            .collect();
         let beyond = Tensor::<4, Bool>::from_data(TensorData::new(beyond, [n, 1, 1, tp]), &device);
-        let of_trunk = q.matmul(rows(k, &trunks).swap_dims(2, 3)).reshape([n, h, t, tp]);
+        let of_trunk = q
+            .matmul(rows(k, &trunks).swap_dims(2, 3))
+            .reshape([n, h, t, tp]);
         let of_trunk = of_trunk.mask_fill(beyond.expand([n, h, t, tp]), HIDDEN);
         let weights = activation::softmax(Tensor::cat(vec![of_trunk, scores], 3), 3);
-        let part = |first, length| weights.clone().narrow(3, first, length).reshape([n, hk, group * t, length]);
+        let part = |first, length| {
+            weights
+                .clone()
+                .narrow(3, first, length)
+                .reshape([n, hk, group * t, length])
+        };
         part(0, tp).matmul(rows(v, &trunks)) + part(tp, t).matmul(rows(v, &own))
     };
-    let real = own.iter().enumerate().flat_map(|(row, tokens)| (0..tokens.len()).map(move |place| row * t + place));
-    out.reshape([n, h, t, d]).swap_dims(1, 2).reshape([n * t, h, d]).select(0, indices(real.collect(), &device))
+    let real = own
+        .iter()
+        .enumerate()
+        .flat_map(|(row, tokens)| (0..tokens.len()).map(move |place| row * t + place));
+    out.reshape([n, h, t, d])
+        .swap_dims(1, 2)
+        .reshape([n * t, h, d])
+        .select(0, indices(real.collect(), &device))
 }
 
 fn longest(ranges: &[std::ops::Range<usize>]) -> usize {
@@ -109,8 +164,16 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
     // A rectangle of prompts by their rows by new tokens, padded with copies of the first.
     let groups: Vec<&[DecodeRow]> = rows.chunk_by(|a, b| a.prompt == b.prompt).collect();
     let most = |of: fn(&DecodeRow) -> usize| rows.iter().map(of).max().unwrap_or(0);
-    let (p, r) = (groups.len(), groups.iter().map(|group| group.len()).max().unwrap_or(0));
-    let (new, filled, tp, group) = (most(|row| row.new), most(|row| row.filled), most(|row| row.prompt_length), h / hk);
+    let (p, r) = (
+        groups.len(),
+        groups.iter().map(|group| group.len()).max().unwrap_or(0),
+    );
+    let (new, filled, tp, group) = (
+        most(|row| row.new),
+        most(|row| row.filled),
+        most(|row| row.prompt_length),
+        h / hk,
+    );
     let (mut token, mut own, mut real) = (vec![0; p * r * new], vec![0; p * r], vec![]);
     let mut hidden = vec![true; p * r * new * filled];
     for (g, group) in groups.iter().enumerate() {
@@ -126,31 +189,57 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         }
     }
     let heads = |x: Tensor<4>, length: usize| x.narrow(1, 0, length).swap_dims(1, 2); // [.., Hk, length, d]
-    let prompts = indices(groups.iter().map(|group| group[0].prompt).collect(), &device);
+    let prompts = indices(
+        groups.iter().map(|group| group[0].prompt).collect(),
+        &device,
+    );
     let of_prompt = |x: &Tensor<4>| heads(x.clone().select(0, prompts.clone()), tp);
     let of_row = |x: &Tensor<4>| heads(x.clone().select(0, indices(own.clone(), &device)), filled);
-    // From [P R, Hk, g new, x] to [P, Hk, R g new, x], and back: all queries of a prompt meet its keys in one product.
+    // From [P R, Hk, g new, x] to [P, Hk, R g new, x], and back: all queries of a prompt meet its
+    // keys in one product.
     let by_prompt = |x: Tensor<4>, last| {
-        x.reshape([p, r, hk, group * new * last]).swap_dims(1, 2).reshape([p, hk, r * group * new, last])
+        x.reshape([p, r, hk, group * new * last])
+            .swap_dims(1, 2)
+            .reshape([p, hk, r * group * new, last])
     };
     let by_row = |x: Tensor<4>, last| {
-        x.reshape([p, hk, r, group * new * last]).swap_dims(1, 2).reshape([p * r, hk, group * new, last])
+        x.reshape([p, hk, r, group * new * last])
+            .swap_dims(1, 2)
+            .reshape([p * r, hk, group * new, last])
     };
-    let q = q.select(0, indices(token, &device)).mul_scalar(1.0 / (d as f64).sqrt());
-    let q = q.reshape([p * r, new, h, d]).swap_dims(1, 2).reshape([p * r, hk, group * new, d]);
-    let beyond: Vec<bool> = groups.iter().flat_map(|g| (0..tp).map(|t| t >= g[0].prompt_length)).collect();
+    let q = q
+        .select(0, indices(token, &device))
+        .mul_scalar(1.0 / (d as f64).sqrt());
+    let q = q
+        .reshape([p * r, new, h, d])
+        .swap_dims(1, 2)
+        .reshape([p * r, hk, group * new, d]);
+    let beyond: Vec<bool> = groups
+        .iter()
+        .flat_map(|g| (0..tp).map(|t| t >= g[0].prompt_length))
+        .collect();
     let beyond = Tensor::<4, Bool>::from_data(TensorData::new(beyond, [p, 1, 1, tp]), &device);
-    let hidden = Tensor::<4, Bool>::from_data(TensorData::new(hidden, [p * r, 1, new, filled]), &device);
+    let hidden =
+        Tensor::<4, Bool>::from_data(TensorData::new(hidden, [p * r, 1, new, filled]), &device);
     let prompt_scores = by_prompt(q.clone(), d).matmul(of_prompt(&cache.prompt_k).swap_dims(2, 3));
-    let prompt_scores = prompt_scores.mask_fill(beyond.expand([p, hk, r * group * new, tp]), HIDDEN);
-    let own_scores = q.matmul(of_row(&cache.own_k).swap_dims(2, 3)).reshape([p * r, h, new, filled]);
+    let prompt_scores =
+        prompt_scores.mask_fill(beyond.expand([p, hk, r * group * new, tp]), HIDDEN);
+    let own_scores =
+        q.matmul(of_row(&cache.own_k).swap_dims(2, 3))
+            .reshape([p * r, h, new, filled]);
     let own_scores = own_scores.mask_fill(hidden.expand([p * r, h, new, filled]), HIDDEN);
     let own_scores = own_scores.reshape([p * r, hk, group * new, filled]);
-    let weights = activation::softmax(Tensor::cat(vec![by_row(prompt_scores, tp), own_scores], 3), 3);
+    let weights = activation::softmax(
+        Tensor::cat(vec![by_row(prompt_scores, tp), own_scores], 3),
+        3,
+    );
     let prompt_weights = by_prompt(weights.clone().narrow(3, 0, tp), tp);
     let mixed = by_row(prompt_weights.matmul(of_prompt(&cache.prompt_v)), d)
         + weights.narrow(3, tp, filled).matmul(of_row(&cache.own_v));
-    let mixed = mixed.reshape([p * r, h, new, d]).swap_dims(1, 2).reshape([p * r * new, h, d]);
+    let mixed = mixed
+        .reshape([p * r, h, new, d])
+        .swap_dims(1, 2)
+        .reshape([p * r * new, h, d]);
     mixed.select(0, indices(real, &device))
 }
 
@@ -161,12 +250,29 @@ pub fn adamw<const N: usize>(
     [first, second]: [Tensor<N>; 2],
     config: &AdamW,
 ) -> (Tensor<N>, [Tensor<N>; 2]) {
-    let [beta_1, new_1, beta_2, new_2, inverse_1, inverse_2, epsilon, rate, keep] = config.constants();
+    let [
+        beta_1,
+        new_1,
+        beta_2,
+        new_2,
+        inverse_1,
+        inverse_2,
+        epsilon,
+        rate,
+        keep,
+    ] = config.constants();
     let first = first.mul_scalar(beta_1) + gradient.clone().mul_scalar(new_1);
     let second = second.mul_scalar(beta_2) + gradient.square().mul_scalar(new_2);
-    let root = second.clone().mul_scalar(inverse_2).sqrt().add_scalar(epsilon);
+    let root = second
+        .clone()
+        .mul_scalar(inverse_2)
+        .sqrt()
+        .add_scalar(epsilon);
     let step = first.clone().mul_scalar(inverse_1) / root;
-    (weight.mul_scalar(keep) - step.mul_scalar(rate), [first, second])
+    (
+        weight.mul_scalar(keep) - step.mul_scalar(rate),
+        [first, second],
+    )
 }
 
 /// See [`crate::token_log_probs`].
@@ -184,9 +290,16 @@ pub fn token_log_probs(
 pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
     let (m, device, union) = (allowed.len(), hidden.device(), union(allowed));
     let logits = linear(hidden, rows_of(weight, &union)); // [M, U]
-    let wanted = allowed.iter().enumerate().flat_map(|(row, tokens)| tokens.iter().map(move |token| (row, *token)));
-    let flat = wanted.map(|(row, token)| row * union.len() + place(&union, token)).collect();
-    logits.reshape([m * union.len()]).select(0, indices(flat, &device))
+    let wanted = allowed
+        .iter()
+        .enumerate()
+        .flat_map(|(row, tokens)| tokens.iter().map(move |token| (row, *token)));
+    let flat = wanted
+        .map(|(row, token)| row * union.len() + place(&union, token))
+        .collect();
+    logits
+        .reshape([m * union.len()])
+        .select(0, indices(flat, &device))
 }
 
 /// See [`crate::token_log_probs_within`].
@@ -200,10 +313,16 @@ pub fn token_log_probs_within(
     let (m, device, union) = (allowed.len(), hidden.device(), union(allowed));
     let mut scores = vec![HIDDEN; m * union.len()];
     for (row, tokens) in allowed.iter().enumerate() {
-        tokens.iter().for_each(|token| scores[row * union.len() + place(&union, *token)] = 0.0);
+        tokens
+            .iter()
+            .for_each(|token| scores[row * union.len() + place(&union, *token)] = 0.0);
     }
     let places = crate::target_places(targets, allowed);
-    let targets = places.into_iter().zip(allowed).map(|(n, tokens)| place(&union, tokens[n])).collect();
+    let targets = places
+        .into_iter()
+        .zip(allowed)
+        .map(|(n, tokens)| place(&union, tokens[n]))
+        .collect();
     let logits = linear(hidden, rows_of(weight, &union)).div_scalar(temperature); // [M, U]
     let scores = Tensor::from_data(TensorData::new(scores, [m, union.len()]), &device);
     log_probs_of(logits + scores, indices(targets, &device))
@@ -218,16 +337,27 @@ fn union(allowed: &[&[u32]]) -> Vec<u32> {
 }
 
 fn place(union: &[u32], token: u32) -> usize {
-    union.binary_search(&token).expect("the union holds every allowed token")
+    union
+        .binary_search(&token)
+        .expect("the union holds every allowed token")
 }
 
 fn rows_of(weight: Tensor<2>, tokens: &[u32]) -> Tensor<2> {
     let device = weight.device();
-    weight.select(0, indices(tokens.iter().map(|token| *token as usize).collect(), &device))
+    weight.select(
+        0,
+        indices(
+            tokens.iter().map(|token| *token as usize).collect(),
+            &device,
+        ),
+    )
 }
 
 fn log_probs_of(logits: Tensor<2>, targets: Tensor<1, Int>) -> (Tensor<1>, Tensor<1>) {
     let all = activation::log_softmax(logits, 1);
     let entropies = (all.clone().exp() * all.clone()).sum_dim(1).neg();
-    (all.gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1), entropies.squeeze_dim(1))
+    (
+        all.gather(1, targets.unsqueeze_dim(1)).squeeze_dim(1),
+        entropies.squeeze_dim(1),
+    )
 }

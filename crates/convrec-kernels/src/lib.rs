@@ -1,15 +1,17 @@
 //! The hot operations of a decoder-only language model and of a BERT encoder, on [burn] tensors.
 //!
-//! Composed from burn's own operations, these parts of a small model are slow on a CPU: each elementary step walks
-//! over memory again, `exp` is scalar, and the logits of a training batch (tokens times vocabulary) fill memory only to
-//! be reduced to one number a token. So every operation here has two bodies:
+//! Composed from burn's own operations, these parts of a small model are slow on a CPU: each
+//! elementary step walks over memory again, `exp` is scalar, and the logits of a training batch
+//! (tokens times vocabulary) fill memory only to be reduced to one number a token. So every
+//! operation here has two bodies:
 //!
-//! - a **composed** one, in module [`composed`]: a few lines of burn, for every device, with burn's own gradients. It
-//!   says what the operation computes.
-//! - a **fused** one, for f32 tensors on burn's `flex` device (feature `flex`), with or without autodiff: vector code
-//!   with hand-written gradients, spread over rayon's threads.
+//! - a **composed** one, in module [`composed`]: a few lines of burn, for every device, with burn's
+//!   own gradients. It says what the operation computes.
+//! - a **fused** one, for f32 tensors on burn's `flex` device (feature `flex`), with or without
+//!   autodiff: vector code with hand-written gradients, spread over rayon's threads.
 //!
-//! Callers do not choose: the functions at the root look at the device and the element type of their first argument.
+//! Callers do not choose: the functions at the root look at the device and the element type of
+//! their first argument.
 //!
 //! | operation | what the fused body avoids |
 //! |---|---|
@@ -42,9 +44,10 @@
 //!
 //! # Numbers
 //!
-//! The fused bodies agree with the composed ones to the rounding of f32. They give the same bits for the same input on
-//! the same machine with the same number of threads; other machines may have other vector widths, which add in another
-//! order. AVX-512 and AVX2 are used where the machine has them, found out at run time.
+//! The fused bodies agree with the composed ones to the rounding of f32. They give the same bits
+//! for the same input on the same machine with the same number of threads; other machines may have
+//! other vector widths, which add in another order. AVX-512 and AVX2 are used where the machine has
+//! them, found out at run time.
 
 mod adamw;
 pub mod composed;
@@ -63,7 +66,8 @@ pub use packing::{Packing, SegmentId};
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
 
-/// Whether operations on such a tensor run on the fused bodies, which make no logits and no attention scores.
+/// Whether operations on such a tensor run on the fused bodies, which make no logits and no
+/// attention scores.
 pub fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {
     #[cfg(feature = "flex")]
     return flex::takes(x);
@@ -83,7 +87,10 @@ pub fn is_fused<const N: usize>(x: &Tensor<N>) -> bool {
 /// When the inner dimensions differ.
 pub fn linear<const N: usize>(x: Tensor<N>, weight: Tensor<2>) -> Tensor<N> {
     let (inner, expected) = (x.dims()[N - 1], weight.dims()[1]);
-    assert_eq!(inner, expected, "rows of x have {inner} elements, rows of the weight {expected}");
+    assert_eq!(
+        inner, expected,
+        "rows of x have {inner} elements, rows of the weight {expected}"
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&x) {
         return with_rows(x, weight.dims()[0], |x| flex::linear(x, weight));
@@ -91,8 +98,8 @@ pub fn linear<const N: usize>(x: Tensor<N>, weight: Tensor<2>) -> Tensor<N> {
     composed::linear(x, weight)
 }
 
-/// Root mean square normalisation (Zhang and Sennrich, [arXiv 1910.07467]): `x / sqrt(mean(x^2) + epsilon) * weight`
-/// along the last dimension.
+/// Root mean square normalisation (Zhang and Sennrich, [arXiv 1910.07467]): `x / sqrt(mean(x^2) +
+/// epsilon) * weight` along the last dimension.
 ///
 /// # Shapes
 /// x `[.., D]`, weight `[D]` to `[.., D]`.
@@ -103,7 +110,10 @@ pub fn linear<const N: usize>(x: Tensor<N>, weight: Tensor<2>) -> Tensor<N> {
 /// [arXiv 1910.07467]: https://arxiv.org/abs/1910.07467
 pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
     let (width, expected) = (x.dims()[N - 1], weight.dims()[0]);
-    assert_eq!(width, expected, "rows of x have {width} elements, the weight {expected}");
+    assert_eq!(
+        width, expected,
+        "rows of x have {width} elements, the weight {expected}"
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&x) {
         return flex::rms_norm(x, weight, epsilon);
@@ -111,8 +121,8 @@ pub fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -
     composed::rms_norm(x, weight, epsilon)
 }
 
-/// `silu(gate) * up`, the gated activation of the feed-forward part (Shazeer, [arXiv 2002.05202]), with
-/// `silu(x) = x / (1 + e^-x)`.
+/// `silu(gate) * up`, the gated activation of the feed-forward part (Shazeer, [arXiv 2002.05202]),
+/// with `silu(x) = x / (1 + e^-x)`.
 ///
 /// # Panics
 /// When the shapes differ.
@@ -127,8 +137,8 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
     composed::swiglu(gate, up)
 }
 
-/// `gelu(x + bias)`, the activation of BERT's feed-forward part (Hendrycks and Gimpel, [arXiv 1606.08415]), with
-/// `gelu(x) = x P(X <= x)` for a normal X. The fused body has P to 1e-7.
+/// `gelu(x + bias)`, the activation of BERT's feed-forward part (Hendrycks and Gimpel, [arXiv
+/// 1606.08415]), with `gelu(x) = x P(X <= x)` for a normal X. The fused body has P to 1e-7.
 ///
 /// For encoders that are not trained: there are no gradients on the CPU.
 ///
@@ -141,7 +151,10 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 /// [arXiv 1606.08415]: https://arxiv.org/abs/1606.08415
 pub fn bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let (width, expected) = (x.dims()[1], bias.dims()[0]);
-    assert_eq!(width, expected, "rows of x have {width} elements, the bias {expected}");
+    assert_eq!(
+        width, expected,
+        "rows of x have {width} elements, the bias {expected}"
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&x) {
         return flex::bias_gelu(x, bias);
@@ -149,8 +162,8 @@ pub fn bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     composed::bias_gelu(x, bias)
 }
 
-/// Rotary position encoding (Su et al., [arXiv 2104.09864]), the half-rotation kind that published checkpoints use:
-/// dimension i is turned together with dimension i + d/2.
+/// Rotary position encoding (Su et al., [arXiv 2104.09864]), the half-rotation kind that published
+/// checkpoints use: dimension i is turned together with dimension i + d/2.
 ///
 /// The angles are constants: cos and sin get no gradients.
 ///
@@ -164,7 +177,13 @@ pub fn bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
 pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     let ([m, _, d], [tokens, half]) = (x.dims(), cos.dims());
     let agree = tokens == m && 2 * half == d && cos.dims() == sin.dims();
-    assert!(agree, "angles {:?} and {:?} do not fit x {:?}", cos.dims(), sin.dims(), x.dims());
+    assert!(
+        agree,
+        "angles {:?} and {:?} do not fit x {:?}",
+        cos.dims(),
+        sin.dims(),
+        x.dims()
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&x) {
         return flex::rotate(x, cos, sin);
@@ -172,20 +191,30 @@ pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
     composed::rotate(x, cos, sin)
 }
 
-/// Self-attention of a packed batch with grouped heads: `softmax(q k^T / sqrt(d)) v`, where a token sees what its
-/// [`Packing`] says.
+/// Self-attention of a packed batch with grouped heads: `softmax(q k^T / sqrt(d)) v`, where a token
+/// sees what its [`Packing`] says.
 ///
 /// # Shapes
-/// q `[M, H, d]`; k and v `[M, Hk, d]`, where Hk divides H and key/value head i serves the query heads from i H / Hk on;
-/// M tokens as in the packing; to `[M, H, d]`.
+/// q `[M, H, d]`; k and v `[M, Hk, d]`, where Hk divides H and key/value head i serves the query
+/// heads from i H / Hk on; M tokens as in the packing; to `[M, H, d]`.
 ///
 /// # Panics
 /// When the shapes do not agree.
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) -> Tensor<3> {
     let ([m, h, d], hk) = (q.dims(), k.dims()[1]);
     let agree = k.dims() == [m, hk, d] && v.dims() == k.dims() && hk > 0 && h % hk == 0;
-    assert!(agree, "queries {:?} do not fit keys {:?} and values {:?}", q.dims(), k.dims(), v.dims());
-    assert_eq!(m, packing.tokens(), "tokens in the batch and in its packing");
+    assert!(
+        agree,
+        "queries {:?} do not fit keys {:?} and values {:?}",
+        q.dims(),
+        k.dims(),
+        v.dims()
+    );
+    assert_eq!(
+        m,
+        packing.tokens(),
+        "tokens in the batch and in its packing"
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
         return flex::attention(q, k, v, packing);
@@ -193,7 +222,8 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
     composed::attention(q, k, v, packing)
 }
 
-/// Keys and values of what was decoded so far: those of P prompts, which rows share, and those of R rows.
+/// Keys and values of what was decoded so far: those of P prompts, which rows share, and those of R
+/// rows.
 #[derive(Debug, Clone)]
 pub struct DecodeCache {
     /// Keys of the prompts, `[P, Tp, Hk, d]`, padded on the right.
@@ -217,17 +247,19 @@ pub struct DecodeRow {
     pub prompt_length: usize,
     /// Own tokens in the cache, the new ones included; at most the capacity.
     pub filled: usize,
-    /// How many of them are new, at least one. They see the prompt and all own tokens up to themselves.
+    /// How many of them are new, at least one. They see the prompt and all own tokens up to
+    /// themselves.
     pub new: usize,
 }
 
-/// Attention of the new tokens of some rows over a [`DecodeCache`], which holds the new tokens' keys and values already.
-/// Rows of a prompt should be adjacent: they then read its keys together.
+/// Attention of the new tokens of some rows over a [`DecodeCache`], which holds the new tokens'
+/// keys and values already. Rows of a prompt should be adjacent: they then read its keys together.
 ///
 /// For sampling: there are no gradients.
 ///
 /// # Shapes
-/// q `[M, H, d]`, the new tokens of all `rows` one row after the other, to `[M, H, d]`; Hk divides H.
+/// q `[M, H, d]`, the new tokens of all `rows` one row after the other, to `[M, H, d]`; Hk divides
+/// H.
 ///
 /// # Panics
 /// When the shapes do not agree, or a row lies outside of the cache.
@@ -242,8 +274,15 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
 
 fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
     let ([p, tp, hk, _], [r, capacity, ..]) = (cache.prompt_k.dims(), cache.own_k.dims());
-    assert!(hk > 0 && h % hk == 0, "{h} query heads for {hk} key/value heads");
-    assert_eq!(rows.iter().map(|row| row.new).sum::<usize>(), m, "new tokens of the rows, and queries");
+    assert!(
+        hk > 0 && h % hk == 0,
+        "{h} query heads for {hk} key/value heads"
+    );
+    assert_eq!(
+        rows.iter().map(|row| row.new).sum::<usize>(),
+        m,
+        "new tokens of the rows, and queries"
+    );
     for (name, dims, expected) in [
         ("prompt_k", cache.prompt_k.dims(), [p, tp, hk, d]),
         ("prompt_v", cache.prompt_v.dims(), [p, tp, hk, d]),
@@ -253,13 +292,17 @@ fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
         assert_eq!(dims, expected, "the shape of {name}");
     }
     for row in rows {
-        let fits = row.row < r && row.prompt < p && row.prompt_length <= tp && row.filled <= capacity;
-        assert!(fits && 0 < row.new && row.new <= row.filled, "{row:?} in a cache of {p} x {tp} and {r} x {capacity}");
+        let fits =
+            row.row < r && row.prompt < p && row.prompt_length <= tp && row.filled <= capacity;
+        assert!(
+            fits && 0 < row.new && row.new <= row.filled,
+            "{row:?} in a cache of {p} x {tp} and {r} x {capacity}"
+        );
     }
 }
 
-/// Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, and the entropies of these
-/// distributions, in nats; both with gradients.
+/// Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, and the entropies
+/// of these distributions, in nats; both with gradients.
 ///
 /// # Shapes
 /// hidden `[M, D]`, weight `[V, D]` (the output layer), targets `[M]`; to `([M], [M])`.
@@ -273,8 +316,14 @@ pub fn token_log_probs(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let ([m, d], [v, width], [n]) = (hidden.dims(), weight.dims(), targets.dims());
-    assert!(m == n && d == width && v > 0, "hidden [{m}, {d}], weight [{v}, {width}] and targets [{n}] do not fit");
-    assert!(temperature > 0.0, "the temperature must be positive, not {temperature}");
+    assert!(
+        m == n && d == width && v > 0,
+        "hidden [{m}, {d}], weight [{v}, {width}] and targets [{n}] do not fit"
+    );
+    assert!(
+        temperature > 0.0,
+        "the temperature must be positive, not {temperature}"
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         return flex::token_log_probs(hidden, weight, targets, temperature);
@@ -287,7 +336,8 @@ pub fn token_log_probs(
 /// For sampling: there are no gradients on the CPU.
 ///
 /// # Shapes
-/// hidden `[M, D]`, weight `[V, D]`, allowed `[M]` sets of tokens below V, A tokens in all; to `[A]`.
+/// hidden `[M, D]`, weight `[V, D]`, allowed `[M]` sets of tokens below V, A tokens in all; to
+/// `[A]`.
 ///
 /// # Panics
 /// When the shapes do not agree, or a token is not below V.
@@ -300,16 +350,19 @@ pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -
     composed::logits_within(hidden, weight, allowed)
 }
 
-/// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m, among them its target.
+/// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m,
+/// among them its target.
 ///
-/// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M, U]` logits, U the
-/// number of these rows; the fused one as many as there are allowed tokens.
+/// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M,
+/// U]` logits, U the number of these rows; the fused one as many as there are allowed tokens.
 ///
 /// # Shapes
-/// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V; to `([M], [M])`.
+/// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V; to `([M],
+/// [M])`.
 ///
 /// # Panics
-/// When the shapes do not agree, the temperature is not positive, or a target is not in its row's set.
+/// When the shapes do not agree, the temperature is not positive, or a target is not in its row's
+/// set.
 pub fn token_log_probs_within(
     hidden: Tensor<2>,
     weight: Tensor<2>,
@@ -319,7 +372,10 @@ pub fn token_log_probs_within(
 ) -> (Tensor<1>, Tensor<1>) {
     check_allowed(&hidden, &weight, allowed);
     assert_eq!(targets.dims(), [allowed.len()], "one target for every row");
-    assert!(temperature > 0.0, "the temperature must be positive, not {temperature}");
+    assert!(
+        temperature > 0.0,
+        "the temperature must be positive, not {temperature}"
+    );
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         let targets = target_places(targets, allowed);
@@ -331,21 +387,38 @@ pub fn token_log_probs_within(
 fn check_allowed(hidden: &Tensor<2>, weight: &Tensor<2>, allowed: &[&[u32]]) {
     let ([m, d], [v, width]) = (hidden.dims(), weight.dims());
     let fits = m == allowed.len() && d == width;
-    assert!(fits, "hidden [{m}, {d}], weight [{v}, {width}] and {} sets do not fit", allowed.len());
-    let known = allowed.iter().all(|tokens| tokens.iter().all(|token| (*token as usize) < v));
-    assert!(known, "an allowed token is outside of the vocabulary of {v}");
+    assert!(
+        fits,
+        "hidden [{m}, {d}], weight [{v}, {width}] and {} sets do not fit",
+        allowed.len()
+    );
+    let known = allowed
+        .iter()
+        .all(|tokens| tokens.iter().all(|token| (*token as usize) < v));
+    assert!(
+        known,
+        "an allowed token is outside of the vocabulary of {v}"
+    );
 }
 
 /// The place of each target in its row's set.
 fn target_places(targets: Tensor<1, Int>, allowed: &[&[u32]]) -> Vec<usize> {
     let place = |(row, target): (usize, i64)| {
-        let place = allowed[row].iter().position(|token| i64::from(*token) == target);
+        let place = allowed[row]
+            .iter()
+            .position(|token| i64::from(*token) == target);
         place.unwrap_or_else(|| panic!("target {target} of row {row} is not allowed there"))
     };
-    targets.into_data().iter::<i64>().enumerate().map(place).collect()
+    targets
+        .into_data()
+        .iter::<i64>()
+        .enumerate()
+        .map(place)
+        .collect()
 }
 
-/// Applies `f` to the rows of x along its last dimension, all in one matrix; `f` makes rows of `width` elements.
+/// Applies `f` to the rows of x along its last dimension, all in one matrix; `f` makes rows of
+/// `width` elements.
 pub(crate) fn with_rows<const N: usize>(
     x: Tensor<N>,
     width: usize,

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-/// Which tokens of a packed batch see which: a flat batch of M tokens is cut into segments of adjacent tokens.
+/// Which tokens of a packed batch see which: a flat batch of M tokens is cut into segments of
+/// adjacent tokens.
 ///
-/// A token sees itself, what comes before it in its own segment, and, where its segment *branches* from another one,
-/// all of that one; in a packing [both ways](Self::both_ways), all of its own segment. So G completions of a prompt need
-/// their prompt once:
+/// A token sees itself, what comes before it in its own segment, and, where its segment *branches*
+/// from another one, all of that one; in a packing [both ways](Self::both_ways), all of its own
+/// segment. So G completions of a prompt need their prompt once:
 ///
 /// ```
 /// use convrec_kernels::Packing;
@@ -38,9 +39,13 @@ pub(crate) struct Segment {
 }
 
 impl Packing {
-    /// No segments yet; in those to come a token also sees what comes after it, as in encoders (BERT).
+    /// No segments yet; in those to come a token also sees what comes after it, as in encoders
+    /// (BERT).
     pub fn both_ways() -> Self {
-        Self { both_ways: true, ..Self::default() }
+        Self {
+            both_ways: true,
+            ..Self::default()
+        }
     }
 
     /// B segments of T tokens each.
@@ -62,13 +67,19 @@ impl Packing {
     /// # Panics
     /// When the trunk is itself a branch, or of another packing.
     pub fn branch(&mut self, trunk: SegmentId, length: usize) -> SegmentId {
-        assert!(self.segments[trunk.0].after.is_none(), "a branch cannot branch");
+        assert!(
+            self.segments[trunk.0].after.is_none(),
+            "a branch cannot branch"
+        );
         self.push(length, Some(trunk.0))
     }
 
     fn push(&mut self, length: usize, after: Option<usize>) -> SegmentId {
         let start = self.tokens();
-        self.segments.push(Segment { tokens: start..start + length, after });
+        self.segments.push(Segment {
+            tokens: start..start + length,
+            after,
+        });
         SegmentId(self.segments.len() - 1)
     }
 
@@ -101,6 +112,8 @@ impl Packing {
 
     /// The tokens of the segment that this one branches from.
     pub(crate) fn before(&self, segment: &Segment) -> Range<usize> {
-        segment.after.map_or(0..0, |trunk| self.segments[trunk].tokens.clone())
+        segment
+            .after
+            .map_or(0..0, |trunk| self.segments[trunk].tokens.clone())
     }
 }

@@ -1,4 +1,5 @@
-//! The fused kernels against the composed bodies, against finite differences, and against themselves.
+//! The fused kernels against the composed bodies, against finite differences, and against
+//! themselves.
 
 mod common;
 
@@ -81,7 +82,8 @@ proptest! {
     }
 }
 
-/// The slope of a random weighting of the outputs along a random direction, from the gradients and from values.
+/// The slope of a random weighting of the outputs along a random direction, from the gradients and
+/// from values.
 #[test]
 fn gradients_are_finite_differences() {
     let slopes = [
@@ -89,30 +91,63 @@ fn gradients_are_finite_differences() {
         ("rms_norm", fused::rms_norm(6, 20).slopes(0.01)),
         ("swiglu", fused::swiglu(50).slopes(0.01)),
         ("rotate", fused::rotate(5, 2, 8).slopes(0.05)),
-        ("attention", fused::attention(&[(9, &[])], 2, 1, 6).slopes(0.01)),
-        ("attention with branches", fused::attention(&[(5, &[3, 4])], 2, 1, 6).slopes(0.01)),
-        ("attention both ways", fused::attention_both_ways(&[9, 4], 2, 6).slopes(0.005)),
-        ("token_log_probs_within", fused::token_log_probs_within(5, 40, 6).slopes(0.01)),
-        ("token_log_probs", fused::token_log_probs(5, 40, 6).slopes(0.01)),
+        (
+            "attention",
+            fused::attention(&[(9, &[])], 2, 1, 6).slopes(0.01),
+        ),
+        (
+            "attention with branches",
+            fused::attention(&[(5, &[3, 4])], 2, 1, 6).slopes(0.01),
+        ),
+        (
+            "attention both ways",
+            fused::attention_both_ways(&[9, 4], 2, 6).slopes(0.005),
+        ),
+        (
+            "token_log_probs_within",
+            fused::token_log_probs_within(5, 40, 6).slopes(0.01),
+        ),
+        (
+            "token_log_probs",
+            fused::token_log_probs(5, 40, 6).slopes(0.01),
+        ),
     ];
     for (name, [analytic, numeric]) in slopes {
         let error = (analytic - numeric).abs() / analytic.abs();
-        assert!(error < 2e-3, "{name}: a slope of {numeric}, but the gradients say {analytic}");
+        assert!(
+            error < 2e-3,
+            "{name}: a slope of {numeric}, but the gradients say {analytic}"
+        );
     }
 }
 
 /// A second run gives the same bits, values and gradients.
 #[test]
 fn runs_repeat_exactly() {
-    assert_eq!(fused::linear(300, 200, 100).outcome(), fused::linear(300, 200, 100).outcome());
-    assert_eq!(fused::linear(9, 500, 300).outcome(), fused::linear(9, 500, 300).outcome());
-    assert_eq!(fused::rms_norm(900, 100).outcome(), fused::rms_norm(900, 100).outcome());
-    assert_eq!(fused::swiglu(50_000).outcome(), fused::swiglu(50_000).outcome());
+    assert_eq!(
+        fused::linear(300, 200, 100).outcome(),
+        fused::linear(300, 200, 100).outcome()
+    );
+    assert_eq!(
+        fused::linear(9, 500, 300).outcome(),
+        fused::linear(9, 500, 300).outcome()
+    );
+    assert_eq!(
+        fused::rms_norm(900, 100).outcome(),
+        fused::rms_norm(900, 100).outcome()
+    );
+    assert_eq!(
+        fused::swiglu(50_000).outcome(),
+        fused::swiglu(50_000).outcome()
+    );
     let attention = || fused::attention(&[(150, &[70, 90]), (150, &[])], 4, 2, 32).outcome();
     assert_eq!(attention(), attention());
     let within = || fused::token_log_probs_within(200, 900, 32).outcome();
     assert_eq!(within(), within());
-    assert_eq!(fused::token_log_probs(200, 3000, 32).outcome(), fused::token_log_probs(200, 3000, 32).outcome());
+    assert_eq!(
+        fused::token_log_probs(200, 3000, 32).outcome(),
+        fused::token_log_probs(200, 3000, 32).outcome()
+    );
 }
 
 #[test]
@@ -122,26 +157,39 @@ fn entropies_agree() {
     let hidden = || common::flat(common::random(m * d, 1), &common::device()).reshape([m, d]);
     let weight = || common::flat(common::random(v * d, 2), &common::device()).reshape([v, d]);
     let (_, got) = fused::token_log_probs(hidden(), weight(), common::targets(m, v), 0.8);
-    let (_, expected) = fused::composed::token_log_probs(hidden(), weight(), common::targets(m, v), 0.8);
+    let (_, expected) =
+        fused::composed::token_log_probs(hidden(), weight(), common::targets(m, v), 0.8);
     assert_close("entropy", &host(got), &host(expected), TOLERANCE);
 }
 
-/// New tokens of rows that are of different ages, over prompts of different lengths; some rows sit idle.
+/// New tokens of rows that are of different ages, over prompts of different lengths; some rows sit
+/// idle.
 #[test]
 fn decode_attention() {
     use burn::tensor::{Device, Tensor};
     use convrec_kernels::{DecodeCache, DecodeRow};
     let device = Device::flex();
-    for (p, group, h, hk, tp, capacity, d) in
-        [(1, 1, 1, 1, 1, 1, 2), (3, 2, 4, 2, 17, 9, 20), (2, 5, 4, 4, 40, 30, 64), (1, 8, 6, 1, 33, 12, 32)]
-    {
+    for (p, group, h, hk, tp, capacity, d) in [
+        (1, 1, 1, 1, 1, 1, 2),
+        (3, 2, 4, 2, 17, 9, 20),
+        (2, 5, 4, 4, 40, 30, 64),
+        (1, 8, 6, 1, 33, 12, 32),
+    ] {
         let tensor = |shape: [usize; 4], seed| -> Tensor<4> {
             common::flat(common::random(shape.iter().product(), seed), &device).reshape(shape)
         };
-        let rows = (0..p * group).filter(|row| *row == 0 || row % 4 != 3).map(|row| {
-            let filled = 1 + row * 3 % capacity;
-            DecodeRow { row, prompt: row / group, prompt_length: tp - row / group * 5, filled, new: 1 + row % filled }
-        });
+        let rows = (0..p * group)
+            .filter(|row| *row == 0 || row % 4 != 3)
+            .map(|row| {
+                let filled = 1 + row * 3 % capacity;
+                DecodeRow {
+                    row,
+                    prompt: row / group,
+                    prompt_length: tp - row / group * 5,
+                    filled,
+                    new: 1 + row % filled,
+                }
+            });
         let rows: Vec<DecodeRow> = rows.collect();
         let cache = DecodeCache {
             prompt_k: tensor([p, tp, hk, d], 1),
@@ -154,24 +202,63 @@ fn decode_attention() {
         let got = convrec_kernels::decode_attention(q.clone(), &cache, &rows);
         let expected = convrec_kernels::composed::decode_attention(q.clone(), &cache, &rows);
         assert_eq!(got.dims(), expected.dims());
-        assert_close("decode_attention", &host(got.clone().flatten(0, 2)), &host(expected.flatten(0, 2)), TOLERANCE);
+        assert_close(
+            "decode_attention",
+            &host(got.clone().flatten(0, 2)),
+            &host(expected.flatten(0, 2)),
+            TOLERANCE,
+        );
         // The same as one sequence, for the row that is the longest.
         let (mut first, mut longest) = (0, (0, &rows[0]));
         for row in &rows {
-            longest = if row.filled > longest.1.filled { (first, row) } else { longest };
+            longest = if row.filled > longest.1.filled {
+                (first, row)
+            } else {
+                longest
+            };
             first += row.new;
         }
         let (first, row) = longest;
         let whole = |prompt: &Tensor<4>, own: &Tensor<4>| -> Tensor<3> {
-            let part = |x: &Tensor<4>, n, length| x.clone().narrow(0, n, 1).narrow(1, 0, length).squeeze_dim::<3>(0);
-            Tensor::cat(vec![part(prompt, row.prompt, row.prompt_length), part(own, row.row, row.filled)], 0)
+            let part = |x: &Tensor<4>, n, length| {
+                x.clone()
+                    .narrow(0, n, 1)
+                    .narrow(1, 0, length)
+                    .squeeze_dim::<3>(0)
+            };
+            Tensor::cat(
+                vec![
+                    part(prompt, row.prompt, row.prompt_length),
+                    part(own, row.row, row.filled),
+                ],
+                0,
+            )
         };
-        let (k, v) = (whole(&cache.prompt_k, &cache.own_k), whole(&cache.prompt_v, &cache.own_v));
+        let (k, v) = (
+            whole(&cache.prompt_k, &cache.own_k),
+            whole(&cache.prompt_v, &cache.own_v),
+        );
         let t = k.dims()[0];
-        let all = Tensor::cat(vec![Tensor::zeros([t - row.new, h, d], &device), q.narrow(0, first, row.new)], 0);
-        let expected = convrec_kernels::composed::attention(all, k, v, &convrec_kernels::Packing::rectangle(1, t));
+        let all = Tensor::cat(
+            vec![
+                Tensor::zeros([t - row.new, h, d], &device),
+                q.narrow(0, first, row.new),
+            ],
+            0,
+        );
+        let expected = convrec_kernels::composed::attention(
+            all,
+            k,
+            v,
+            &convrec_kernels::Packing::rectangle(1, t),
+        );
         let got = host(got.narrow(0, first, row.new).flatten(0, 2));
-        assert_close("as a whole", &got, &host(expected.narrow(0, t - row.new, row.new).flatten(0, 2)), TOLERANCE);
+        assert_close(
+            "as a whole",
+            &got,
+            &host(expected.narrow(0, t - row.new, row.new).flatten(0, 2)),
+            TOLERANCE,
+        );
     }
 }
 
@@ -182,16 +269,35 @@ fn both_ways_is_every_pair() {
     let case = fused::attention_both_ways(&lengths, 1, d);
     let inputs = case.inputs();
     let ([q, k, v], value) = ([&inputs[0], &inputs[1], &inputs[2]], case.outcome().value);
-    let row = |x: &[f32], t: usize| x[t * d..][..d].iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+    let row = |x: &[f32], t: usize| {
+        x[t * d..][..d]
+            .iter()
+            .map(|x| f64::from(*x))
+            .collect::<Vec<f64>>()
+    };
     let mut first = 0;
     for length in lengths {
         for t in first..first + length {
-            let dot = |s| row(q, t).iter().zip(row(k, s)).map(|(a, b)| a * b).sum::<f64>() / (d as f64).sqrt();
+            let dot = |s| {
+                row(q, t)
+                    .iter()
+                    .zip(row(k, s))
+                    .map(|(a, b)| a * b)
+                    .sum::<f64>()
+                    / (d as f64).sqrt()
+            };
             let weights: Vec<f64> = (first..first + length).map(|s| dot(s).exp()).collect();
             for i in 0..d {
-                let mixed: f64 = weights.iter().zip(first..).map(|(w, s)| w * row(v, s)[i]).sum();
+                let mixed: f64 = weights
+                    .iter()
+                    .zip(first..)
+                    .map(|(w, s)| w * row(v, s)[i])
+                    .sum();
                 let expected = mixed / weights.iter().sum::<f64>();
-                assert!((f64::from(value[t * d + i]) - expected).abs() < 1e-5, "token {t}");
+                assert!(
+                    (f64::from(value[t * d + i]) - expected).abs() < 1e-5,
+                    "token {t}"
+                );
             }
         }
         first += length;
@@ -202,14 +308,27 @@ fn both_ways_is_every_pair() {
 #[test]
 fn bias_gelu_of_extremes() {
     let device = burn::tensor::Device::flex();
-    let inputs: Vec<f32> = (-800..=800).map(|n| n as f32 * 0.01).chain([-1e30, 1e30, -60.0, f32::NAN]).collect();
+    let inputs: Vec<f32> = (-800..=800)
+        .map(|n| n as f32 * 0.01)
+        .chain([-1e30, 1e30, -60.0, f32::NAN])
+        .collect();
     let d = inputs.len();
     let of = |kernel: fn(Tensor<2>, Tensor<1>) -> Tensor<2>| {
-        host(kernel(common::flat(inputs.clone(), &device).reshape([1, d]), Tensor::zeros([d], &device)).flatten(0, 1))
+        host(
+            kernel(
+                common::flat(inputs.clone(), &device).reshape([1, d]),
+                Tensor::zeros([d], &device),
+            )
+            .flatten(0, 1),
+        )
     };
-    let (got, expected) = (of(convrec_kernels::bias_gelu), of(convrec_kernels::composed::bias_gelu));
+    let (got, expected) = (
+        of(convrec_kernels::bias_gelu),
+        of(convrec_kernels::composed::bias_gelu),
+    );
     for (x, (got, expected)) in inputs.iter().zip(got.iter().zip(&expected)) {
-        let same = (got - expected).abs() <= 2e-7 * x.abs().max(1.0) || (got.is_nan() && expected.is_nan());
+        let same = (got - expected).abs() <= 2e-7 * x.abs().max(1.0)
+            || (got.is_nan() && expected.is_nan());
         assert!(same, "gelu({x}) is {expected}, not {got}");
     }
 }
@@ -218,13 +337,20 @@ fn bias_gelu_of_extremes() {
 #[test]
 fn logits_within() {
     let (m, v, d) = (30, 200, 23);
-    let tensor = |size, seed| common::flat(common::random(size, seed), &burn::tensor::Device::flex());
-    let (hidden, weight) = (tensor(m * d, 1).reshape([m, d]), tensor(v * d, 2).reshape([v, d]));
+    let tensor =
+        |size, seed| common::flat(common::random(size, seed), &burn::tensor::Device::flex());
+    let (hidden, weight) = (
+        tensor(m * d, 1).reshape([m, d]),
+        tensor(v * d, 2).reshape([v, d]),
+    );
     let (_, sets) = common::allowed(m, v);
     let allowed: Vec<&[u32]> = sets.iter().map(Vec::as_slice).collect();
     let all = host(convrec_kernels::composed::linear(hidden.clone(), weight.clone()).flatten(0, 1));
-    let of_row =
-        |(row, set): (usize, &Vec<u32>)| set.iter().map(|token| all[row * v + *token as usize]).collect::<Vec<_>>();
+    let of_row = |(row, set): (usize, &Vec<u32>)| {
+        set.iter()
+            .map(|token| all[row * v + *token as usize])
+            .collect::<Vec<_>>()
+    };
     let expected: Vec<f32> = sets.iter().enumerate().flat_map(of_row).collect();
     for got in [
         convrec_kernels::logits_within(hidden.clone(), weight.clone(), &allowed),
@@ -240,26 +366,48 @@ fn adamw() {
     use burn::tensor::{Device, Tensor};
     use convrec_kernels::AdamW;
     for size in [1, 17, 40_003] {
-        let tensor = |seed| -> Tensor<1> { common::flat(common::random(size, seed), &Device::flex()) };
+        let tensor =
+            |seed| -> Tensor<1> { common::flat(common::random(size, seed), &Device::flex()) };
         let start = || (tensor(1), [tensor(1).zeros_like(), tensor(1).zeros_like()]);
         let (mut fused, mut composed, held) = (start(), start(), start());
         for time in 1..5 {
-            let config =
-                AdamW { learning_rate: 0.1, beta_1: 0.9, beta_2: 0.99, epsilon: 1e-8, weight_decay: 0.1, time };
+            let config = AdamW {
+                learning_rate: 0.1,
+                beta_1: 0.9,
+                beta_2: 0.99,
+                epsilon: 1e-8,
+                weight_decay: 0.1,
+                time,
+            };
             let gradient = tensor(7 + time as u64);
             let kept = fused.clone();
             let before = host(kept.0.clone());
             fused = config.update(fused.0, gradient.clone(), fused.1);
-            assert_eq!(host(kept.0), before, "a tensor that is held elsewhere stays as it is");
+            assert_eq!(
+                host(kept.0),
+                before,
+                "a tensor that is held elsewhere stays as it is"
+            );
             composed = convrec_kernels::composed::adamw(composed.0, gradient, composed.1, &config);
         }
         assert_close("weight", &host(fused.0), &host(composed.0), TOLERANCE);
         for (n, (fused, composed)) in fused.1.into_iter().zip(composed.1).enumerate() {
-            assert_close(&format!("moment {n}"), &host(fused), &host(composed), TOLERANCE);
+            assert_close(
+                &format!("moment {n}"),
+                &host(fused),
+                &host(composed),
+                TOLERANCE,
+            );
         }
-        let squares: f64 = host(held.0.clone()).iter().map(|x| f64::from(*x).powi(2)).sum();
+        let squares: f64 = host(held.0.clone())
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum();
         let found = convrec_kernels::sum_of_squares(held.0);
-        assert!((found - squares).abs() < 1e-6 * squares, "{found} and {squares}");
+        assert!(
+            (found - squares).abs() < 1e-6 * squares,
+            "{found} and {squares}"
+        );
     }
 }
 
@@ -268,22 +416,36 @@ fn adamw() {
 fn devices_and_types() {
     use burn::tensor::{DType, Device, Tensor};
     use convrec_kernels::linear;
-    let tensor =
-        |seed, device: &Device| -> Tensor<2> { common::flat(common::random(12 * 8, seed), device).reshape([12, 8]) };
+    let tensor = |seed, device: &Device| -> Tensor<2> {
+        common::flat(common::random(12 * 8, seed), device).reshape([12, 8])
+    };
     let plain = Device::flex();
     let expected = host(linear(tensor(1, &plain), tensor(2, &plain)).flatten(0, 1));
-    for device in [common::device(), Device::flex().autodiff().gradient_checkpointing()] {
+    for device in [
+        common::device(),
+        Device::flex().autodiff().gradient_checkpointing(),
+    ] {
         let (x, weight) = (tensor(1, &device).require_grad(), tensor(2, &device));
         let y = linear(x.clone(), weight.clone());
         assert_eq!(host(y.clone().flatten(0, 1)), expected);
         let gradients = y.sum().backward();
         let dx: Tensor<2> = x.grad(&gradients).expect("x is tracked");
         let ones = Tensor::ones([12, 12], &plain);
-        assert_close("dx", &host(dx.flatten(0, 1)), &host(ones.matmul(tensor(2, &plain)).flatten(0, 1)), TOLERANCE);
+        assert_close(
+            "dx",
+            &host(dx.flatten(0, 1)),
+            &host(ones.matmul(tensor(2, &plain)).flatten(0, 1)),
+            TOLERANCE,
+        );
         assert!(weight.grad(&gradients).is_none());
     }
     let wide = |seed| tensor(seed, &plain).cast(DType::F64);
     let y = linear(wide(1), wide(2));
     assert_eq!(y.dtype(), DType::F64);
-    assert_close("f64", &host(y.cast(DType::F32).flatten(0, 1)), &expected, TOLERANCE);
+    assert_close(
+        "f64",
+        &host(y.cast(DType::F32).flatten(0, 1)),
+        &expected,
+        TOLERANCE,
+    );
 }

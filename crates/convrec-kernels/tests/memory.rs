@@ -1,5 +1,5 @@
-//! The logits of a large vocabulary never exist at once. A test binary of its own, as it counts what the whole process
-//! allocates.
+//! The logits of a large vocabulary never exist at once. A test binary of its own, as it counts
+//! what the whole process allocates.
 
 mod common;
 
@@ -27,9 +27,17 @@ fn logits_of_a_large_vocabulary() {
     };
     let logits = (m * v * 4) as f64 / 1e6;
     let weights = (v * d * 4) as f64 / 1e6;
-    let (fused, composed) = (run(convrec_kernels::token_log_probs), run(convrec_kernels::composed::token_log_probs));
-    println!("logits {logits:.0} MB, weights {weights:.0} MB; peak: fused {fused:.0} MB, composed {composed:.0} MB");
-    assert!(composed > 2.0 * logits, "composed makes logits and their gradients");
+    let (fused, composed) = (
+        run(convrec_kernels::token_log_probs),
+        run(convrec_kernels::composed::token_log_probs),
+    );
+    println!(
+        "logits {logits:.0} MB, weights {weights:.0} MB; peak: fused {fused:.0} MB, composed {composed:.0} MB"
+    );
+    assert!(
+        composed > 2.0 * logits,
+        "composed makes logits and their gradients"
+    );
     // The gradient of the weights, and a few blocks and sums.
     assert!(fused < 3.0 * weights + 0.1 * logits, "{fused} MB");
 }

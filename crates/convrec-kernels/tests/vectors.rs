@@ -1,5 +1,5 @@
-//! The narrower vector code and the scalar code of every kernel compute what the widest does. A test binary of its own,
-//! as it switches the whole process.
+//! The narrower vector code and the scalar code of every kernel compute what the widest does. A
+//! test binary of its own, as it switches the whole process.
 
 mod common;
 
@@ -19,11 +19,23 @@ fn all_vector_widths_agree() {
             ("rms_norm", fused::rms_norm(30, 70).outcome()),
             ("swiglu", fused::swiglu(1003).outcome()),
             ("rotate", fused::rotate(22, 3, 20).outcome()),
-            ("attention", fused::attention(&[(90, &[30, 70]), (90, &[])], 4, 2, 20).outcome()),
-            ("attention both ways", fused::attention_both_ways(&[90, 70], 3, 20).outcome()),
+            (
+                "attention",
+                fused::attention(&[(90, &[30, 70]), (90, &[])], 4, 2, 20).outcome(),
+            ),
+            (
+                "attention both ways",
+                fused::attention_both_ways(&[90, 70], 3, 20).outcome(),
+            ),
             ("bias_gelu", fused::bias_gelu(7, 203)),
-            ("token_log_probs_within", fused::token_log_probs_within(40, 300, 27).outcome()),
-            ("token_log_probs", fused::token_log_probs(150, 700, 24).outcome()),
+            (
+                "token_log_probs_within",
+                fused::token_log_probs_within(40, 300, 27).outcome(),
+            ),
+            (
+                "token_log_probs",
+                fused::token_log_probs(150, 700, 24).outcome(),
+            ),
         ]
     };
     let widest = outcomes(Vectors::Widest);

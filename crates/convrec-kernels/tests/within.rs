@@ -1,4 +1,5 @@
-//! The softmax over part of the vocabulary against the same over all of it with the rest masked out: values and gradients.
+//! The softmax over part of the vocabulary against the same over all of it with the rest masked
+//! out: values and gradients.
 
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData, activation};
 use convrec_kernels::token_log_probs_within;

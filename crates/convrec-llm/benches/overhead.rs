@@ -1,4 +1,5 @@
-//! What asking costs beside the server's time: requests a second against a server that answers at once, and the ledger.
+//! What asking costs beside the server's time: requests a second against a server that answers at
+//! once, and the ledger.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -16,15 +17,24 @@ fn bench_asking(c: &mut Criterion) {
     let server = TestServer::start(echoed);
     let requests = requests(REQUESTS);
     let mut group = c.benchmark_group("2,000 requests");
-    group.sample_size(10).throughput(Throughput::Elements(REQUESTS as u64));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(REQUESTS as u64));
     for concurrency in [1, 8, 32] {
-        let settings = ServerSettings { concurrency, ..quick(&server) };
+        let settings = ServerSettings {
+            concurrency,
+            ..quick(&server)
+        };
         group.bench_function(format!("asked, {concurrency} at a time"), |b| {
             let new = || {
                 let (folder, ledger) = common::new_ledger();
                 (folder, model(settings.clone(), &ledger))
             };
-            b.iter_batched(new, |(_folder, model)| ask(&model, &requests), BatchSize::PerIteration);
+            b.iter_batched(
+                new,
+                |(_folder, model)| ask(&model, &requests),
+                BatchSize::PerIteration,
+            );
         });
     }
     let (_folder, ledger) = common::new_ledger();
@@ -48,8 +58,12 @@ fn bench_ledger(c: &mut Criterion) {
     drop(ledger);
     let path = folder.path().join("ledger.jsonl");
     let mut group = c.benchmark_group("ledger");
-    group.sample_size(10).throughput(Throughput::Elements(ANSWERS));
-    group.bench_function("open, 100,000 answers of 1 kB", |b| b.iter(|| Arc::new(Ledger::open(&path).unwrap())));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Elements(ANSWERS));
+    group.bench_function("open, 100,000 answers of 1 kB", |b| {
+        b.iter(|| Arc::new(Ledger::open(&path).unwrap()))
+    });
     group.finish();
 }
 

@@ -4,7 +4,8 @@
 //! cargo run --release -p convrec-llm --example ask -- settings.toml prompts.txt ledger.jsonl answers.jsonl
 //! ```
 //!
-//! `settings.toml` has the tables `[server]` and `[chat]`. Killed, out of budget or out of disk, the same command goes on.
+//! `settings.toml` has the tables `[server]` and `[chat]`. Killed, out of budget or out of disk,
+//! the same command goes on.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -35,44 +36,73 @@ fn main() {
 /// The tests run this in processes of their own.
 pub fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [settings, prompts, ledger, out] = arguments else {
-        return Err("expected four files: settings.toml prompts.txt ledger.jsonl answers.jsonl".into());
+        return Err(
+            "expected four files: settings.toml prompts.txt ledger.jsonl answers.jsonl".into(),
+        );
     };
     let settings: Settings = toml::from_str(&files::read_text(settings)?)?;
     let prompts = files::read_text(prompts)?;
     let prompts: Vec<&str> = prompts.lines().collect();
     let ledger = Arc::new(Ledger::open(ledger)?);
     if ledger.torn() > 0 {
-        eprintln!("{}: cut off {} bytes of an answer half written", ledger.path().display(), ledger.torn());
+        eprintln!(
+            "{}: cut off {} bytes of an answer half written",
+            ledger.path().display(),
+            ledger.torn()
+        );
     }
     let server = Arc::new(Server::new(settings.server, Arc::default())?);
     let model = HttpChat::new(settings.chat, server, ledger)?;
 
-    let request = |prompt: &&str| ChatRequest { turns: vec![Turn::user(*prompt)], max_tokens: MAX_TOKENS };
+    let request = |prompt: &&str| ChatRequest {
+        turns: vec![Turn::user(*prompt)],
+        max_tokens: MAX_TOKENS,
+    };
     let requests: Vec<ChatRequest> = prompts.iter().map(request).collect();
     let answers = with_progress(&model, &requests);
 
     let missing = answers.iter().filter(|answer| answer.is_err()).count();
     if let Some(first) = answers.iter().find_map(|answer| answer.as_ref().err()) {
-        eprintln!("{missing} of {} prompts have no answer; the first: {first}", prompts.len());
+        eprintln!(
+            "{missing} of {} prompts have no answer; the first: {first}",
+            prompts.len()
+        );
     }
     let line = |(prompt, answer): (&&str, &Result<String, _>)| match answer {
         Ok(answer) => serde_json::json!({ "prompt": prompt, "answer": answer }),
-        Err(error) => serde_json::json!({ "prompt": prompt, "error": ServiceError::to_string(error) }),
+        Err(error) => {
+            serde_json::json!({ "prompt": prompt, "error": ServiceError::to_string(error) })
+        }
     };
     let lines: Vec<_> = prompts.iter().zip(&answers).map(line).collect();
     jsonl::write_file(out, &lines)?;
-    if missing == 0 { Ok(()) } else { Err(format!("{missing} answers are missing").into()) }
+    if missing == 0 {
+        Ok(())
+    } else {
+        Err(format!("{missing} answers are missing").into())
+    }
 }
 
 /// A line every second: how many are done, how fast, what it took, and what is left.
 fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, ServiceError>> {
     let (done, start) = (AtomicUsize::new(0), Instant::now());
     let report = || {
-        let (done, usage, seconds) = (done.load(Ordering::Relaxed), model.usage(), start.elapsed().as_secs_f64());
+        let (done, usage, seconds) = (
+            done.load(Ordering::Relaxed),
+            model.usage(),
+            start.elapsed().as_secs_f64(),
+        );
         let rate = (done as f64 - usage.from_ledger as f64).max(0.0) / seconds;
         let left = (requests.len() - done) as f64 / rate;
-        let left = if left.is_finite() { format!(", {left:.0} s left") } else { String::new() };
-        eprintln!("{done} of {} done, {rate:.1} a second{left}; {usage}", requests.len());
+        let left = if left.is_finite() {
+            format!(", {left:.0} s left")
+        } else {
+            String::new()
+        };
+        eprintln!(
+            "{done} of {} done, {rate:.1} a second{left}; {usage}",
+            requests.len()
+        );
     };
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
@@ -89,6 +119,8 @@ fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<Strin
             }
         }
         report();
-        asking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        asking
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

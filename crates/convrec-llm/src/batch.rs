@@ -26,7 +26,10 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { requests: 50_000, bytes: 200_000_000 }
+        Self {
+            requests: 50_000,
+            bytes: 200_000_000,
+        }
     }
 }
 
@@ -51,7 +54,9 @@ pub enum BatchError {
         limit: usize,
     },
     /// A request is not what its id says.
-    #[error("{file}: the request `{id}` was changed after it was written; expected its id to be the hash of its body")]
+    #[error(
+        "{file}: the request `{id}` was changed after it was written; expected its id to be the hash of its body"
+    )]
     Changed {
         /// The file.
         file: PathBuf,
@@ -60,11 +65,13 @@ pub enum BatchError {
     },
 }
 
-/// A chat model that only collects: what the ledger lacks goes into files for the provider's batch interface.
+/// A chat model that only collects: what the ledger lacks goes into files for the provider's batch
+/// interface.
 ///
-/// A run with it in place of an [`HttpChat`](crate::HttpChat) of the same settings fails for want of answers; then
-/// [`write`](Self::write) has what to send, [`read_results`](crate::read_results) takes what comes back, and the same run with either of the two
-/// finds its answers in the ledger. Where answers lead to further requests, as a teacher's to a judge's, there are several such
+/// A run with it in place of an [`HttpChat`](crate::HttpChat) of the same settings fails for want
+/// of answers; then [`write`](Self::write) has what to send, [`read_results`](crate::read_results)
+/// takes what comes back, and the same run with either of the two finds its answers in the ledger.
+/// Where answers lead to further requests, as a teacher's to a judge's, there are several such
 /// rounds, and one folder holds the files of all.
 #[derive(Debug)]
 pub struct BatchWriter {
@@ -94,7 +101,10 @@ pub(crate) struct RequestLine {
 
 impl Check for RequestLine {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        self.custom_id.parse::<RequestKey>().map(|_| ()).map_err(|problem| ("custom_id", problem))
+        self.custom_id
+            .parse::<RequestKey>()
+            .map(|_| ())
+            .map_err(|problem| ("custom_id", problem))
     }
 }
 
@@ -105,35 +115,57 @@ impl BatchWriter {
     /// The field that is wrong, and what was found and expected.
     pub fn new(settings: ChatSettings, ledger: Arc<Ledger>) -> Result<Self, SettingsError> {
         settings.check()?;
-        Ok(Self { settings, ledger, lines: Mutex::default() })
+        Ok(Self {
+            settings,
+            ledger,
+            lines: Mutex::default(),
+        })
     }
 
-    /// Writes what was collected to `requests-0001.jsonl` and so on in `folder`, behind the files that are there, and
-    /// forgets it.
+    /// Writes what was collected to `requests-0001.jsonl` and so on in `folder`, behind the files
+    /// that are there, and forgets it.
     ///
-    /// A request that a file of the folder has already is skipped: it may be on its way, and would be paid twice. So one
-    /// that failed is asked again through another folder.
+    /// A request that a file of the folder has already is skipped: it may be on its way, and would
+    /// be paid twice. So one that failed is asked again through another folder.
     ///
     /// # Errors
-    /// When a file of requests in the folder cannot be read, one cannot be written, or a request alone is too large for one.
-    pub fn write(&self, folder: impl AsRef<Path>, limits: BatchLimits) -> Result<BatchFiles, BatchError> {
+    /// When a file of requests in the folder cannot be read, one cannot be written, or a request
+    /// alone is too large for one.
+    pub fn write(
+        &self,
+        folder: impl AsRef<Path>,
+        limits: BatchLimits,
+    ) -> Result<BatchFiles, BatchError> {
         let folder = folder.as_ref();
         let (mut last, mut known) = (0, BTreeSet::new());
         for (number, path) in request_files(folder)? {
             last = last.max(number);
-            known.extend(jsonl::read_file::<RequestLine>(path)?.into_iter().map(|line| line.custom_id));
+            known.extend(
+                jsonl::read_file::<RequestLine>(path)?
+                    .into_iter()
+                    .map(|line| line.custom_id),
+            );
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let new: Vec<&String> =
-            lines.iter().filter(|(key, _)| !known.contains(&key.to_string())).map(|(_, line)| line).collect();
+        let new: Vec<&String> = lines
+            .iter()
+            .filter(|(key, _)| !known.contains(&key.to_string()))
+            .map(|(_, line)| line)
+            .collect();
         let skipped = lines.len() - new.len();
         let mut parts: Vec<(usize, Vec<&str>)> = Vec::new();
         for line in new {
             let bytes = line.len() + 1;
             if bytes > limits.bytes {
-                return Err(BatchError::TooLarge { bytes, limit: limits.bytes });
+                return Err(BatchError::TooLarge {
+                    bytes,
+                    limit: limits.bytes,
+                });
             }
-            match parts.last_mut().filter(|(size, part)| size + bytes <= limits.bytes && part.len() < limits.requests) {
+            match parts
+                .last_mut()
+                .filter(|(size, part)| size + bytes <= limits.bytes && part.len() < limits.requests)
+            {
                 Some((size, part)) => {
                     *size += bytes;
                     part.push(line);
@@ -144,7 +176,9 @@ impl BatchWriter {
         let mut written = Vec::with_capacity(parts.len());
         for (number, (_, part)) in (last + 1..).zip(parts) {
             let path = folder.join(format!("requests-{number:04}.jsonl"));
-            files::write_atomic(&path, |out| part.iter().try_for_each(|line| writeln!(out, "{line}")))?;
+            files::write_atomic(&path, |out| {
+                part.iter().try_for_each(|line| writeln!(out, "{line}"))
+            })?;
             written.push(path);
         }
         lines.clear();
@@ -158,9 +192,17 @@ impl BatchWriter {
             return Ok(record.text);
         }
         let (method, url) = ("POST".into(), "/v1/chat/completions".into());
-        let line = RequestLine { custom_id: key.to_string(), method, url, body };
+        let line = RequestLine {
+            custom_id: key.to_string(),
+            method,
+            url,
+            body,
+        };
         let line = serde_json::to_string(&line).expect("strings and numbers are JSON");
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, line);
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, line);
         Err("collected for a batch file; the answer is there when its results are read".into())
     }
 }
@@ -175,8 +217,14 @@ fn request_files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, files::Error> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        let name = path.file_name().unwrap_or_default().to_str().unwrap_or_default();
-        let number = name.strip_prefix("requests-").and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_str()
+            .unwrap_or_default();
+        let number = name
+            .strip_prefix("requests-")
+            .and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
         found.extend(number.map(|number| (number, path)));
     }
     Ok(found)
@@ -187,7 +235,11 @@ impl ChatModel for BatchWriter {
         format!("{} by batch files", self.settings.model)
     }
 
-    fn answer(&self, requests: &[ChatRequest], done: Done<'_>) -> Vec<Result<String, ServiceError>> {
+    fn answer(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<String, ServiceError>> {
         let answers = requests.iter().map(|request| {
             let answer = self.answer_one(request);
             done(1);

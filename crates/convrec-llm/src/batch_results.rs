@@ -57,18 +57,36 @@ pub struct BatchReport {
 /// `12 answers kept, 1 repeated, 2 failed (the first: ...), 0 of unknown requests, 3 missing`.
 impl fmt::Display for BatchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let first = self.failed.first().map(|(key, problem)| format!(" (the first: {key}: {problem})"));
-        write!(f, "{} answers kept, {} repeated, ", self.kept, self.repeated)?;
-        write!(f, "{} failed{}, ", self.failed.len(), first.unwrap_or_default())?;
-        write!(f, "{} of unknown requests, {} missing", self.unknown.len(), self.missing.len())
+        let first = self
+            .failed
+            .first()
+            .map(|(key, problem)| format!(" (the first: {key}: {problem})"));
+        write!(
+            f,
+            "{} answers kept, {} repeated, ",
+            self.kept, self.repeated
+        )?;
+        write!(
+            f,
+            "{} failed{}, ",
+            self.failed.len(),
+            first.unwrap_or_default()
+        )?;
+        write!(
+            f,
+            "{} of unknown requests, {} missing",
+            self.unknown.len(),
+            self.missing.len()
+        )
     }
 }
 
-/// Puts the answers of the provider's files of results and errors into the ledger, checked against the files of requests.
+/// Puts the answers of the provider's files of results and errors into the ledger, checked against
+/// the files of requests.
 ///
 /// # Errors
-/// When a file cannot be read, a line is not what such a file holds, a request was changed, or the ledger cannot be
-/// written. What was kept before stays, and reading again goes on from there.
+/// When a file cannot be read, a line is not what such a file holds, a request was changed, or the
+/// ledger cannot be written. What was kept before stays, and reading again goes on from there.
 pub fn read_results(
     ledger: &Ledger,
     requests: &[impl AsRef<Path>],
@@ -76,20 +94,34 @@ pub fn read_results(
 ) -> Result<BatchReport, BatchError> {
     let mut asked = BTreeMap::new();
     for file in requests {
-        for RequestLine { custom_id, body, .. } in jsonl::read_file::<RequestLine>(file)? {
+        for RequestLine {
+            custom_id, body, ..
+        } in jsonl::read_file::<RequestLine>(file)?
+        {
             let key = RequestKey::of(&body);
             if key.to_string() != custom_id {
-                return Err(BatchError::Changed { file: file.as_ref().into(), id: custom_id });
+                return Err(BatchError::Changed {
+                    file: file.as_ref().into(),
+                    id: custom_id,
+                });
             }
-            let model = body.get("model").and_then(Value::as_str).unwrap_or_default();
+            let model = body
+                .get("model")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             asked.insert(key, (model.to_string(), body.to_string().len()));
         }
     }
-    let (mut report, mut answered, mut failed) = (BatchReport::default(), BTreeSet::new(), BTreeMap::new());
+    let (mut report, mut answered, mut failed) =
+        (BatchReport::default(), BTreeSet::new(), BTreeMap::new());
     for file in results {
         let mut records = Vec::new();
         for line in jsonl::read_file::<ResultLine>(file)? {
-            let known = line.custom_id.parse().ok().and_then(|key| Some((key, asked.get(&key)?)));
+            let known = line
+                .custom_id
+                .parse()
+                .ok()
+                .and_then(|key| Some((key, asked.get(&key)?)));
             let Some((key, (model, sent))) = known else {
                 report.unknown.push(line.custom_id);
                 continue;
@@ -99,9 +131,20 @@ pub fn read_results(
                     failed.insert(key, problem);
                 }
                 Ok(_) if ledger.contains(&key) || answered.contains(&key) => report.repeated += 1,
-                Ok(Completion { text, finish, tokens }) => {
+                Ok(Completion {
+                    text,
+                    finish,
+                    tokens,
+                }) => {
                     answered.insert(key);
-                    records.push(Record { key, model: model.clone(), time: now(), tokens, finish, text });
+                    records.push(Record {
+                        key,
+                        model: model.clone(),
+                        time: now(),
+                        tokens,
+                        finish,
+                        text,
+                    });
                 }
             }
         }
@@ -115,17 +158,27 @@ pub fn read_results(
     let open = |key: &RequestKey| !ledger.contains(key);
     report.failed = failed.into_iter().filter(|(key, _)| open(key)).collect();
     let has_failed: BTreeSet<_> = report.failed.iter().map(|(key, _)| *key).collect();
-    report.missing = asked.into_keys().filter(|key| open(key) && !has_failed.contains(key)).collect();
+    report.missing = asked
+        .into_keys()
+        .filter(|key| open(key) && !has_failed.contains(key))
+        .collect();
     Ok(report)
 }
 
 fn read_result(line: &ResultLine, sent: usize) -> Result<Completion, String> {
     match (&line.response, &line.error) {
-        (Some(Response { status_code: 200, body }), None) => Completion::read(body.to_string().as_bytes(), sent)
+        (
+            Some(Response {
+                status_code: 200,
+                body,
+            }),
+            None,
+        ) => Completion::read(body.to_string().as_bytes(), sent)
             .map_err(|e| format!("{e}, in: {}", shorten(&body.to_string()))),
-        (Some(Response { status_code, body }), None) => {
-            Err(format!("status {status_code}: {}", shorten(&body.to_string())))
-        }
+        (Some(Response { status_code, body }), None) => Err(format!(
+            "status {status_code}: {}",
+            shorten(&body.to_string())
+        )),
         (_, Some(error)) => Err(shorten(&error.to_string())),
         (None, None) => unreachable!("the line was checked"),
     }

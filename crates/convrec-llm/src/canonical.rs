@@ -6,8 +6,9 @@ use sha2::{Digest, Sha256};
 
 /// What a request is known by: the SHA-256 of its canonical JSON.
 ///
-/// All fields of the body count: model, messages, sampling settings, extra fields. Address and key do not, so that a
-/// server may move; two servers that call different models by one name need a ledger each.
+/// All fields of the body count: model, messages, sampling settings, extra fields. Address and key
+/// do not, so that a server may move; two servers that call different models by one name need a
+/// ledger each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey([u8; 32]);
 
@@ -37,8 +38,14 @@ impl FromStr for RequestKey {
     fn from_str(text: &str) -> Result<Self, String> {
         let digit = |at: usize| (text.as_bytes()[at] as char).to_digit(16);
         let byte = |at: usize| Some((digit(at)? << 4 | digit(at + 1)?) as u8);
-        let bytes = (text.len() == 64).then(|| (0..32).map(|index| byte(2 * index)).collect::<Option<Vec<u8>>>());
-        let bytes = bytes.flatten().ok_or("expected the 64 hexadecimal digits of a request")?;
+        let bytes = (text.len() == 64).then(|| {
+            (0..32)
+                .map(|index| byte(2 * index))
+                .collect::<Option<Vec<u8>>>()
+        });
+        let bytes = bytes
+            .flatten()
+            .ok_or("expected the 64 hexadecimal digits of a request")?;
         Ok(Self(bytes.try_into().expect("32 bytes were read")))
     }
 }
@@ -92,15 +99,22 @@ mod tests {
 
     #[test]
     fn fields_are_sorted_at_every_depth() {
-        let value: Value = serde_json::from_str(r#"{"b": [1, {"z": null, "a": "\n\""}], "a": 0.5}"#).unwrap();
-        assert_eq!(canonical(&value), br#"{"a":0.5,"b":[1,{"a":"\n\"","z":null}]}"#);
+        let value: Value =
+            serde_json::from_str(r#"{"b": [1, {"z": null, "a": "\n\""}], "a": 0.5}"#).unwrap();
+        assert_eq!(
+            canonical(&value),
+            br#"{"a":0.5,"b":[1,{"a":"\n\"","z":null}]}"#
+        );
     }
 
     #[test]
     fn a_key_is_its_text() {
         let key = RequestKey::of(&serde_json::json!({}));
         // The SHA-256 of "{}".
-        assert_eq!(key.to_string(), "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a");
+        assert_eq!(
+            key.to_string(),
+            "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+        );
         assert_eq!(key.to_string().parse(), Ok(key));
         for bad in ["", "44", &"g".repeat(64), &"é".repeat(32)] {
             assert!(bad.parse::<RequestKey>().is_err());

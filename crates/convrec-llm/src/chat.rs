@@ -17,8 +17,8 @@ use crate::usage::{Spend, Tokens, Usage};
 
 /// A chat model behind `chat/completions`, with a ledger of what it has answered.
 ///
-/// What the ledger holds is not asked again, and equal requests are asked once. Every answer is in the ledger, on the disk,
-/// before it is returned.
+/// What the ledger holds is not asked again, and equal requests are asked once. Every answer is in
+/// the ledger, on the disk, before it is returned.
 #[derive(Debug)]
 pub struct HttpChat {
     settings: ChatSettings,
@@ -32,15 +32,28 @@ impl HttpChat {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: ChatSettings, server: Arc<Server>, ledger: Arc<Ledger>) -> Result<Self, SettingsError> {
+    pub fn new(
+        settings: ChatSettings,
+        server: Arc<Server>,
+        ledger: Arc<Ledger>,
+    ) -> Result<Self, SettingsError> {
         settings.check()?;
         server.check_price("chat", &settings.price)?;
-        Ok(Self { settings, server, ledger, from_ledger: AtomicU64::new(0) })
+        Ok(Self {
+            settings,
+            server,
+            ledger,
+            from_ledger: AtomicU64::new(0),
+        })
     }
 
-    /// What its server has been asked so far, and what this model found in the ledger. May be called while it answers.
+    /// What its server has been asked so far, and what this model found in the ledger. May be
+    /// called while it answers.
     pub fn usage(&self) -> Usage {
-        Usage { from_ledger: self.from_ledger.load(Ordering::Relaxed), ..self.server.usage() }
+        Usage {
+            from_ledger: self.from_ledger.load(Ordering::Relaxed),
+            ..self.server.usage()
+        }
     }
 
     fn answer_one(&self, key: RequestKey, request: &ChatRequest) -> Result<String, Failure> {
@@ -54,7 +67,12 @@ impl HttpChat {
         }
         let body = canonical(&body(&self.settings, request));
         let most = most(&body, request);
-        let question = Question { endpoint: "chat/completions", body: &body, most, price: &self.settings.price };
+        let question = Question {
+            endpoint: "chat/completions",
+            body: &body,
+            most,
+            price: &self.settings.price,
+        };
         let completion = self.server.ask(question, |bytes| {
             let completion = Completion::read(bytes, body.len())?;
             let tokens = completion.tokens;
@@ -62,26 +80,49 @@ impl HttpChat {
         })?;
         let record = self.record(key, completion);
         let text = record.text.clone();
-        // What cannot be kept is not used: the next run would pay for it again and might get another answer.
-        self.ledger.keep([record]).map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
+        // What cannot be kept is not used: the next run would pay for it again and might get
+        // another answer.
+        self.ledger
+            .keep([record])
+            .map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
         Ok(text)
     }
 
     fn record(&self, key: RequestKey, completion: Completion) -> Record {
-        let Completion { text, finish, tokens } = completion;
-        let (text, finish) = (self.server.without_key(text), finish.map(|finish| self.server.without_key(finish)));
-        Record { key, model: self.settings.model.clone(), time: now(), tokens, finish, text }
+        let Completion {
+            text,
+            finish,
+            tokens,
+        } = completion;
+        let (text, finish) = (
+            self.server.without_key(text),
+            finish.map(|finish| self.server.without_key(finish)),
+        );
+        Record {
+            key,
+            model: self.settings.model.clone(),
+            time: now(),
+            tokens,
+            finish,
+            text,
+        }
     }
 }
 
-/// What a request may come to: one token for each three bytes of its body, and an answer of full length.
+/// What a request may come to: one token for each three bytes of its body, and an answer of full
+/// length.
 fn most(body: &[u8], request: &ChatRequest) -> Tokens {
-    Tokens { input: Tokens::in_text(body.len()), output: request.max_tokens as u64 }
+    Tokens {
+        input: Tokens::in_text(body.len()),
+        output: request.max_tokens as u64,
+    }
 }
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }
 
 impl ChatModel for HttpChat {
@@ -89,9 +130,17 @@ impl ChatModel for HttpChat {
         format!("{} at {}", self.settings.model, self.server.address())
     }
 
-    fn answer(&self, requests: &[ChatRequest], done: Done<'_>) -> Vec<Result<String, ServiceError>> {
+    fn answer(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<String, ServiceError>> {
         // Bodies are made again when they are sent: all of them at once might not fit into memory.
-        let distinct = Distinct::of(requests.iter().map(|request| RequestKey::of(&body(&self.settings, request))));
+        let distinct = Distinct::of(
+            requests
+                .iter()
+                .map(|request| RequestKey::of(&body(&self.settings, request))),
+        );
         let answers = self.server.side_by_side(distinct.groups.len(), |index| {
             let (key, places) = &distinct.groups[index];
             let answer = self.answer_one(*key, &requests[places[0]]);
@@ -103,7 +152,10 @@ impl ChatModel for HttpChat {
         for ((_, places), answer) in distinct.groups.iter().zip(&answers) {
             if let Err(Failure::Halted(_)) = answer {
                 let request = &requests[places[0]];
-                left.add(Spend::new(most(&canonical(&body(&self.settings, request)), request), &self.settings.price));
+                left.add(Spend::new(
+                    most(&canonical(&body(&self.settings, request)), request),
+                    &self.settings.price,
+                ));
             }
         }
         let name = self.name();
@@ -111,12 +163,22 @@ impl ChatModel for HttpChat {
             Failure::Failed(problem) => ServiceError::new(&name, problem),
             Failure::Halted(halt) => {
                 let ledger = self.ledger.path().display();
-                let problem = format!("{}; answers that are in {ledger} cost nothing", left.explain(&halt));
+                let problem = format!(
+                    "{}; answers that are in {ledger} cost nothing",
+                    left.explain(&halt)
+                );
                 ServiceError::new(&name, problem)
             }
         };
-        let answers: Vec<_> = answers.into_iter().map(|answer| answer.map_err(explain)).collect();
-        distinct.group_of.into_iter().map(|group| answers[group].clone()).collect()
+        let answers: Vec<_> = answers
+            .into_iter()
+            .map(|answer| answer.map_err(explain))
+            .collect();
+        distinct
+            .group_of
+            .into_iter()
+            .map(|group| answers[group].clone())
+            .collect()
     }
 }
 

@@ -58,15 +58,26 @@ impl Completion {
     /// Reads the body of an answer to a request of `sent` bytes. A refusal is an answer.
     pub fn read(bytes: &[u8], sent: usize) -> Result<Self, String> {
         let Reply { choices, usage } = reply::parse(bytes)?;
-        let choice = choices.into_iter().next().ok_or("no choice in the answer")?;
+        let choice = choices
+            .into_iter()
+            .next()
+            .ok_or("no choice in the answer")?;
         let Message { content, refusal } = choice.message;
         let said = |text: &String| !text.trim().is_empty();
-        let text = content.filter(said).or_else(|| refusal.filter(said)).ok_or("an empty message")?;
+        let text = content
+            .filter(said)
+            .or_else(|| refusal.filter(said))
+            .ok_or("an empty message")?;
         let tokens = Tokens {
             input: counted(&usage, "prompt_tokens").unwrap_or_else(|| Tokens::in_text(sent)),
-            output: counted(&usage, "completion_tokens").unwrap_or_else(|| Tokens::in_text(text.len())),
+            output: counted(&usage, "completion_tokens")
+                .unwrap_or_else(|| Tokens::in_text(text.len())),
         };
-        Ok(Self { text, finish: choice.finish_reason, tokens })
+        Ok(Self {
+            text,
+            finish: choice.finish_reason,
+            tokens,
+        })
     }
 }
 
@@ -83,10 +94,19 @@ mod tests {
 
     #[test]
     fn a_body_holds_what_is_set_and_nothing_else() {
-        let request = ChatRequest { turns: vec![Turn::user("a\u{0}b")], max_tokens: 7 };
-        let mut settings = ChatSettings { model: "m".into(), ..ChatSettings::default() };
+        let request = ChatRequest {
+            turns: vec![Turn::user("a\u{0}b")],
+            max_tokens: 7,
+        };
+        let mut settings = ChatSettings {
+            model: "m".into(),
+            ..ChatSettings::default()
+        };
         let messages = json!([{ "role": "user", "content": "a\u{0}b" }]);
-        assert_eq!(body(&settings, &request), json!({ "model": "m", "messages": messages, "max_tokens": 7 }));
+        assert_eq!(
+            body(&settings, &request),
+            json!({ "model": "m", "messages": messages, "max_tokens": 7 })
+        );
         settings.temperature = Some(0.5);
         settings.seed = Some(3);
         settings.max_tokens_field = MaxTokensField::MaxCompletionTokens;
@@ -102,20 +122,47 @@ mod tests {
         let read = |json: Value| Completion::read(&serde_json::to_vec(&json).unwrap(), 30);
         let message = |message: Value| read(json!({ "choices": [{ "message": message }] }));
         // Three bytes are a token where nobody counts.
-        let tokens = Tokens { input: 10, output: 2 };
-        let hello = Completion { text: "hello".into(), finish: None, tokens };
+        let tokens = Tokens {
+            input: 10,
+            output: 2,
+        };
+        let hello = Completion {
+            text: "hello".into(),
+            finish: None,
+            tokens,
+        };
         assert_eq!(message(json!({ "content": "hello" })).as_ref(), Ok(&hello));
-        assert_eq!(message(json!({ "content": null, "refusal": "hello" })).as_ref(), Ok(&hello));
-        for nothing in [json!({ "content": null }), json!({ "content": " " }), json!({})] {
+        assert_eq!(
+            message(json!({ "content": null, "refusal": "hello" })).as_ref(),
+            Ok(&hello)
+        );
+        for nothing in [
+            json!({ "content": null }),
+            json!({ "content": " " }),
+            json!({}),
+        ] {
             assert_eq!(message(nothing), Err("an empty message".into()));
         }
-        assert_eq!(read(json!({ "choices": [] })), Err("no choice in the answer".into()));
-        assert_eq!(read(json!({ "error": "x" })), Err("JSON of another shape".into()));
+        assert_eq!(
+            read(json!({ "choices": [] })),
+            Err("no choice in the answer".into())
+        );
+        assert_eq!(
+            read(json!({ "error": "x" })),
+            Err("JSON of another shape".into())
+        );
         let counted = json!({
             "choices": [{ "message": { "content": "hello" }, "finish_reason": "length" }],
             "usage": { "prompt_tokens": 5, "completion_tokens": "many" },
         });
-        let expected = Completion { finish: Some("length".into()), tokens: Tokens { input: 5, output: 2 }, ..hello };
+        let expected = Completion {
+            finish: Some("length".into()),
+            tokens: Tokens {
+                input: 5,
+                output: 2,
+            },
+            ..hello
+        };
         assert_eq!(read(counted), Ok(expected));
     }
 }

@@ -15,10 +15,12 @@ use crate::spread::spread;
 use crate::usage::{Price, Tokens, Usage};
 use crate::weights::filled;
 
-/// A model behind `completions` on one or several servers: token ids in, token ids and log-probabilities out.
+/// A model behind `completions` on one or several servers: token ids in, token ids and
+/// log-probabilities out.
 ///
-/// What a trainer needs of a sampler. Every prompt is a request of its own, sent to whichever server is free; one that fails
-/// at a server, tries included, goes to the others. Nothing is kept: completions are drawn anew each time.
+/// What a trainer needs of a sampler. Every prompt is a request of its own, sent to whichever
+/// server is free; one that fails at a server, tries included, goes to the others. Nothing is kept:
+/// completions are drawn anew each time.
 ///
 /// ```no_run
 /// use std::sync::{Arc, atomic::AtomicBool};
@@ -58,7 +60,10 @@ pub struct Prompt<'a> {
 impl<'a> Prompt<'a> {
     /// Tokens and nothing else.
     pub fn new(tokens: &'a [u32]) -> Self {
-        Self { tokens, extra_body: Map::new() }
+        Self {
+            tokens,
+            extra_body: Map::new(),
+        }
     }
 }
 
@@ -67,8 +72,8 @@ impl<'a> Prompt<'a> {
 pub struct Sampled {
     /// Completions of each prompt.
     pub n: usize,
-    /// Above 0. The servers must report log-probabilities under `softmax(logits / temperature)`: vLLM does so at 1, and with
-    /// `--logprobs-mode processed_logprobs` at others.
+    /// Above 0. The servers must report log-probabilities under `softmax(logits / temperature)`:
+    /// vLLM does so at 1, and with `--logprobs-mode processed_logprobs` at others.
     pub temperature: f32,
     /// A completion that has not ended by then is cut.
     pub max_tokens: usize,
@@ -83,7 +88,10 @@ impl HttpCompletions {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: CompletionsSettings, servers: Vec<Arc<Server>>) -> Result<Self, SettingsError> {
+    pub fn new(
+        settings: CompletionsSettings,
+        servers: Vec<Arc<Server>>,
+    ) -> Result<Self, SettingsError> {
         settings.check()?;
         let wrong = |problem: String| Err(SettingsError::new("completions.servers", problem));
         if servers.is_empty() {
@@ -91,7 +99,10 @@ impl HttpCompletions {
         }
         for (place, server) in servers.iter().enumerate() {
             server.check_price("completions", &settings.price)?;
-            if servers[..place].iter().any(|other| other.address() == server.address()) {
+            if servers[..place]
+                .iter()
+                .any(|other| other.address() == server.address())
+            {
                 return wrong(format!("{} twice; expected each once", server.address()));
             }
         }
@@ -103,44 +114,78 @@ impl HttpCompletions {
         self.servers.iter().map(|server| server.usage()).sum()
     }
 
-    /// Samples n completions of each prompt, in the order of the prompts. Which server drew them, and when, changes nothing
-    /// but what the servers themselves do otherwise. A prompt without completions says why, for each server.
+    /// Samples n completions of each prompt, in the order of the prompts. Which server drew them,
+    /// and when, changes nothing but what the servers themselves do otherwise. A prompt without
+    /// completions says why, for each server.
     pub fn complete(
         &self,
         prompts: &[Prompt<'_>],
         sampled: &Sampled,
     ) -> Vec<Result<Vec<SampledCompletion>, ServiceError>> {
-        let workers: Vec<usize> = self.servers.iter().map(|server| server.concurrency()).collect();
+        let workers: Vec<usize> = self
+            .servers
+            .iter()
+            .map(|server| server.concurrency())
+            .collect();
         let groups = spread(&workers, prompts.len(), |server, place| {
-            self.ask(&self.servers[server], &prompts[place], seed(sampled.seed, place), sampled)
+            self.ask(
+                &self.servers[server],
+                &prompts[place],
+                seed(sampled.seed, place),
+                sampled,
+            )
         });
-        groups.into_iter().map(|group| group.map_err(|failures| self.explain(failures))).collect()
+        groups
+            .into_iter()
+            .map(|group| group.map_err(|failures| self.explain(failures)))
+            .collect()
     }
 
     /// Tells every server to load the weights in `folder`, and waits until all have.
     ///
-    /// A server that does not is asked nothing any more, as it would go on sampling from old weights; it is returned with the
-    /// reason. The step only fills the place `{step}` in calls of one's own.
+    /// A server that does not is asked nothing any more, as it would go on sampling from old
+    /// weights; it is returned with the reason. The step only fills the place `{step}` in calls
+    /// of one's own.
     ///
     /// # Errors
     /// When no server is left.
-    pub fn update_weights(&self, folder: impl AsRef<Path>, step: usize) -> Result<Vec<ServiceError>, ServiceError> {
+    pub fn update_weights(
+        &self,
+        folder: impl AsRef<Path>,
+        step: usize,
+    ) -> Result<Vec<ServiceError>, ServiceError> {
         let path = self.at_servers(folder.as_ref());
-        let values = [("{path}", path.as_str()), ("{model}", &self.settings.model), ("{step}", &step.to_string())];
+        let values = [
+            ("{path}", path.as_str()),
+            ("{model}", &self.settings.model),
+            ("{step}", &step.to_string()),
+        ];
         let calls = self.settings.update.calls(&self.settings.model);
-        let calls = calls.iter().map(|call| (call.path.as_str(), canonical(&filled(&call.body, &values))));
+        let calls = calls
+            .iter()
+            .map(|call| (call.path.as_str(), canonical(&filled(&call.body, &values))));
         let calls: Vec<(&str, Vec<u8>)> = calls.collect();
         let all = self.servers.len();
         let told = spread(&[all], all, |_, place| {
             let server = &self.servers[place];
-            calls.iter().try_for_each(|(path, body)| tell(server, path, body)).map_err(|failure| (place, failure))
+            calls
+                .iter()
+                .try_for_each(|(path, body)| tell(server, path, body))
+                .map_err(|failure| (place, failure))
         });
-        let failures = told.into_iter().filter_map(Result::err).flatten().map(|(_, failure)| failure);
+        let failures = told
+            .into_iter()
+            .filter_map(Result::err)
+            .flatten()
+            .map(|(_, failure)| failure);
         self.without_stale(failures.collect())
     }
 
     /// Takes the servers out that were not told, and says which; an error where none is left.
-    fn without_stale(&self, failures: Vec<(usize, Failure)>) -> Result<Vec<ServiceError>, ServiceError> {
+    fn without_stale(
+        &self,
+        failures: Vec<(usize, Failure)>,
+    ) -> Result<Vec<ServiceError>, ServiceError> {
         if failures.len() == self.servers.len() {
             return Err(self.explain(failures));
         }
@@ -163,9 +208,21 @@ impl HttpCompletions {
         sampled: &Sampled,
     ) -> Result<Vec<SampledCompletion>, Failure> {
         let body = canonical(&self.body(prompt, seed, sampled));
-        let most = Tokens { input: prompt.tokens.len() as u64, output: (sampled.n * sampled.max_tokens) as u64 };
-        let question = Question { endpoint: "completions", body: &body, most, price: &self.settings.price };
-        let asked = Asked { prompt: prompt.tokens, n: sampled.n, end_token: sampled.end_token };
+        let most = Tokens {
+            input: prompt.tokens.len() as u64,
+            output: (sampled.n * sampled.max_tokens) as u64,
+        };
+        let question = Question {
+            endpoint: "completions",
+            body: &body,
+            most,
+            price: &self.settings.price,
+        };
+        let asked = Asked {
+            prompt: prompt.tokens,
+            n: sampled.n,
+            end_token: sampled.end_token,
+        };
         server.ask(question, |bytes| asked.read(bytes))
     }
 
@@ -205,9 +262,13 @@ impl HttpCompletions {
         };
         let problems: Vec<(&str, String)> = failures.into_iter().map(problem).collect();
         match problems.as_slice() {
-            [(address, problem)] => ServiceError::new(format!("{} at {address}", self.settings.model), problem),
+            [(address, problem)] => {
+                ServiceError::new(format!("{} at {address}", self.settings.model), problem)
+            }
             problems => {
-                let each = problems.iter().map(|(address, problem)| format!("{address}: {problem}"));
+                let each = problems
+                    .iter()
+                    .map(|(address, problem)| format!("{address}: {problem}"));
                 ServiceError::new(&self.settings.model, each.collect::<Vec<_>>().join("; "))
             }
         }
@@ -216,17 +277,27 @@ impl HttpCompletions {
 
 /// Tells a server one thing. A success may say in its JSON that it is none, as SGLang's does.
 fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
-    let question = Question { endpoint: path, body, most: Tokens::default(), price: &Price::default() };
+    let question = Question {
+        endpoint: path,
+        body,
+        most: Tokens::default(),
+        price: &Price::default(),
+    };
     server.ask(question, |bytes| {
         let json: Option<Value> = serde_json::from_slice(bytes).ok();
         match json.filter(|json| json.get("success") == Some(&Value::Bool(false))) {
-            Some(json) => Err(format!("field `success`: false; {}", reply::shorten(&json.to_string())).into()),
+            Some(json) => Err(format!(
+                "field `success`: false; {}",
+                reply::shorten(&json.to_string())
+            )
+            .into()),
             None => Ok(((), Tokens::default())),
         }
     })
 }
 
-/// Far apart for all prompts, as vLLM gives completion i of a request the seed plus i; and a number that JSON keeps exact.
+/// Far apart for all prompts, as vLLM gives completion i of a request the seed plus i; and a number
+/// that JSON keeps exact.
 fn seed(seed: u64, place: usize) -> u64 {
     // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
     let mut x = seed.wrapping_add((place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
@@ -241,10 +312,16 @@ mod tests {
 
     #[test]
     fn seeds_differ_by_seed_and_place() {
-        let seeds: std::collections::BTreeSet<u64> =
-            (0..100).flat_map(|s| (0..100).map(move |place| seed(s, place))).collect();
+        let seeds: std::collections::BTreeSet<u64> = (0..100)
+            .flat_map(|s| (0..100).map(move |place| seed(s, place)))
+            .collect();
         assert_eq!(seeds.len(), 10_000);
         assert!(seeds.iter().all(|seed| *seed < 1 << 52));
-        assert!(seeds.iter().zip(seeds.iter().skip(1)).all(|(a, b)| b - a > 1000));
+        assert!(
+            seeds
+                .iter()
+                .zip(seeds.iter().skip(1))
+                .all(|(a, b)| b - a > 1000)
+        );
     }
 }

@@ -12,7 +12,8 @@ pub struct SampledCompletion {
     pub tokens: Vec<u32>,
     /// Of each token under the distribution that the server reports, in nats: T numbers.
     pub log_probs: Vec<f32>,
-    /// Whether the end token was drawn; otherwise the completion was cut, or ended by another token.
+    /// Whether the end token was drawn; otherwise the completion was cut, or ended by another
+    /// token.
     pub ended: bool,
 }
 
@@ -52,17 +53,28 @@ impl Asked<'_> {
     pub fn read(&self, bytes: &[u8]) -> Result<(Vec<SampledCompletion>, Tokens), Unusable> {
         let Reply { choices, usage } = reply::parse(bytes)?;
         if choices.len() != self.n {
-            return Err(format!("field `choices`: {} entries; expected {}, as `n` says", choices.len(), self.n).into());
+            return Err(format!(
+                "field `choices`: {} entries; expected {}, as `n` says",
+                choices.len(),
+                self.n
+            )
+            .into());
         }
         let mut completions: Vec<Option<SampledCompletion>> = vec![None; self.n];
         for (place, choice) in choices.into_iter().enumerate() {
             let index = choice.index.unwrap_or(place);
             let slot = completions.get_mut(index).filter(|slot| slot.is_none());
-            let slot = slot.ok_or(format!("field `choices[{place}].index`: {index}, twice or not below {}", self.n))?;
+            let slot = slot.ok_or(format!(
+                "field `choices[{place}].index`: {index}, twice or not below {}",
+                self.n
+            ))?;
             *slot = Some(self.completion(choice, place)?);
         }
         let completions: Vec<SampledCompletion> = completions.into_iter().flatten().collect();
-        let received = completions.iter().map(|completion| completion.tokens.len() as u64).sum();
+        let received = completions
+            .iter()
+            .map(|completion| completion.tokens.len() as u64)
+            .sum();
         let tokens = Tokens {
             input: counted(&usage, "prompt_tokens").unwrap_or(self.prompt.len() as u64),
             output: counted(&usage, "completion_tokens").unwrap_or(received),
@@ -71,17 +83,36 @@ impl Asked<'_> {
     }
 
     fn completion(&self, choice: Choice, place: usize) -> Result<SampledCompletion, Unusable> {
-        let Choice { token_ids, prompt_token_ids, logprobs, stop_reason, .. } = choice;
+        let Choice {
+            token_ids,
+            prompt_token_ids,
+            logprobs,
+            stop_reason,
+            ..
+        } = choice;
         // No place in it: equal faults have equal texts.
-        let lasting = |problem: &str| Unusable { problem: problem.into(), lasting: true };
+        let lasting = |problem: &str| Unusable {
+            problem: problem.into(),
+            lasting: true,
+        };
         if prompt_token_ids.is_some_and(|prompt| prompt != self.prompt) {
             return Err(lasting(
                 "field `prompt_token_ids`: other tokens than were sent; expected a server that changes no prompt",
             ));
         }
-        let LogProbs { token_logprobs, tokens: names } =
-            logprobs.unwrap_or(LogProbs { token_logprobs: None, tokens: None });
-        let named = || names?.iter().map(|name| name.strip_prefix("token_id:")?.parse().ok()).collect();
+        let LogProbs {
+            token_logprobs,
+            tokens: names,
+        } = logprobs.unwrap_or(LogProbs {
+            token_logprobs: None,
+            tokens: None,
+        });
+        let named = || {
+            names?
+                .iter()
+                .map(|name| name.strip_prefix("token_id:")?.parse().ok())
+                .collect()
+        };
         let tokens: Vec<u32> = token_ids.or_else(named).ok_or_else(|| {
             lasting(
                 "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that knows `return_token_ids` or \
@@ -105,7 +136,11 @@ impl Asked<'_> {
                 "field `token_ids`: without the end token that ended it; expected a server that keeps it",
             ));
         }
-        Ok(SampledCompletion { tokens, log_probs, ended })
+        Ok(SampledCompletion {
+            tokens,
+            log_probs,
+            ended,
+        })
     }
 }
 
@@ -115,7 +150,11 @@ mod tests {
 
     use super::*;
 
-    const ASKED: Asked<'_> = Asked { prompt: &[1, 2], n: 2, end_token: 9 };
+    const ASKED: Asked<'_> = Asked {
+        prompt: &[1, 2],
+        n: 2,
+        end_token: 9,
+    };
 
     fn read(choices: Value) -> Result<(Vec<SampledCompletion>, Tokens), (String, bool)> {
         let read = ASKED.read(&serde_json::to_vec(&json!({ "choices": choices })).unwrap());
@@ -128,36 +167,95 @@ mod tests {
             "index": 1, "token_ids": [5, 9], "prompt_token_ids": [1, 2], "stop_reason": 9,
             "logprobs": { "token_logprobs": [-0.5, -0.25], "tokens": [" film", ""] },
         });
-        let old =
-            json!({ "index": 0, "logprobs": { "token_logprobs": [-1, 0], "tokens": ["token_id:7", "token_id:8"] } });
+        let old = json!({ "index": 0, "logprobs": { "token_logprobs": [-1, 0], "tokens": ["token_id:7", "token_id:8"] } });
         let (found, tokens) = read(json!([new, old])).unwrap();
         let expected = [
-            SampledCompletion { tokens: vec![7, 8], log_probs: vec![-1.0, 0.0], ended: false },
-            SampledCompletion { tokens: vec![5, 9], log_probs: vec![-0.5, -0.25], ended: true },
+            SampledCompletion {
+                tokens: vec![7, 8],
+                log_probs: vec![-1.0, 0.0],
+                ended: false,
+            },
+            SampledCompletion {
+                tokens: vec![5, 9],
+                log_probs: vec![-0.5, -0.25],
+                ended: true,
+            },
         ];
-        assert_eq!((found.as_slice(), tokens), (&expected[..], Tokens { input: 2, output: 4 }));
+        assert_eq!(
+            (found.as_slice(), tokens),
+            (
+                &expected[..],
+                Tokens {
+                    input: 2,
+                    output: 4
+                }
+            )
+        );
     }
 
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let choice = |change: Value| {
             let mut choice = json!({ "token_ids": [5], "logprobs": { "token_logprobs": [-0.5] } });
-            choice.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            choice
+                .as_object_mut()
+                .unwrap()
+                .extend(change.as_object().unwrap().clone());
             json!([choice, { "token_ids": [5], "logprobs": { "token_logprobs": [-0.5] } }])
         };
         assert!(read(choice(json!({}))).is_ok());
         for (choices, part, lasting) in [
             (json!([]), "field `choices`: 0 entries; expected 2", false),
-            (choice(json!({ "index": 1 })), "`choices[1].index`: 1, twice", false),
-            (choice(json!({ "index": 2 })), "`choices[0].index`: 2, twice or not below 2", false),
-            (choice(json!({ "token_ids": null })), "fields `token_ids` and `logprobs.tokens`: no token ids", true),
-            (choice(json!({ "token_ids": [] })), "1 numbers for 0 tokens", false),
-            (choice(json!({ "token_ids": [5, 6] })), "`choices[0].logprobs.token_logprobs`: 1 numbers for 2", false),
-            (choice(json!({ "logprobs": null })), "`logprobs.token_logprobs`: missing", true),
-            (choice(json!({ "logprobs": { "token_logprobs": [null] } })), "`logprobs.token_logprobs`: missing", true),
-            (choice(json!({ "prompt_token_ids": [0, 1, 2] })), "`prompt_token_ids`: other tokens", true),
-            (choice(json!({ "matched_stop": 9 })), "without the end token", true),
-            (json!([{ "token_ids": "5" }]), "JSON of another shape", false),
+            (
+                choice(json!({ "index": 1 })),
+                "`choices[1].index`: 1, twice",
+                false,
+            ),
+            (
+                choice(json!({ "index": 2 })),
+                "`choices[0].index`: 2, twice or not below 2",
+                false,
+            ),
+            (
+                choice(json!({ "token_ids": null })),
+                "fields `token_ids` and `logprobs.tokens`: no token ids",
+                true,
+            ),
+            (
+                choice(json!({ "token_ids": [] })),
+                "1 numbers for 0 tokens",
+                false,
+            ),
+            (
+                choice(json!({ "token_ids": [5, 6] })),
+                "`choices[0].logprobs.token_logprobs`: 1 numbers for 2",
+                false,
+            ),
+            (
+                choice(json!({ "logprobs": null })),
+                "`logprobs.token_logprobs`: missing",
+                true,
+            ),
+            (
+                choice(json!({ "logprobs": { "token_logprobs": [null] } })),
+                "`logprobs.token_logprobs`: missing",
+                true,
+            ),
+            (
+                choice(json!({ "prompt_token_ids": [0, 1, 2] })),
+                "`prompt_token_ids`: other tokens",
+                true,
+            ),
+            (
+                choice(json!({ "matched_stop": 9 })),
+                "without the end token",
+                true,
+            ),
+            (
+                json!([{ "token_ids": "5" }]),
+                "JSON of another shape",
+                false,
+            ),
         ] {
             let (problem, found) = read(choices).unwrap_err();
             assert!(problem.contains(part) && found == lasting, "{problem}");

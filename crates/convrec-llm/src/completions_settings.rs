@@ -18,13 +18,14 @@ pub struct CompletionsSettings {
     pub price: Price,
     /// How the servers are told to load new weights.
     pub update: WeightUpdate,
-    /// The folder of weights as the servers see it, where their paths are others than the trainer's.
+    /// The folder of weights as the servers see it, where their paths are others than the
+    /// trainer's.
     pub weights_at_servers: Option<String>,
 }
 
 impl CompletionsSettings {
-    /// The model has a name, prices are finite and not below 0, no extra field is one of the client's own, the calls of
-    /// `update` are paths.
+    /// The model has a name, prices are finite and not below 0, no extra field is one of the
+    /// client's own, the calls of `update` are paths.
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
@@ -45,9 +46,17 @@ impl CompletionsSettings {
             "echo",
         ];
         check_extra("completions", &self.extra_body, &own)?;
-        match self.update.calls(&self.model).iter().find(|call| !call.path.starts_with('/')) {
+        match self
+            .update
+            .calls(&self.model)
+            .iter()
+            .find(|call| !call.path.starts_with('/'))
+        {
             Some(call) => {
-                let problem = format!("`{}`; expected a path from the host on, as in `/v1/load`", call.path);
+                let problem = format!(
+                    "`{}`; expected a path from the host on, as in `/v1/load`",
+                    call.path
+                );
                 Err(SettingsError::new("completions.update.calls.path", problem))
             }
             None => Ok(()),

@@ -18,9 +18,10 @@ use crate::usage::{Spend, Tokens};
 
 /// An embedding model behind `embeddings`.
 ///
-/// Texts go out in batches, rows come back at unit length; a blank text is not sent and has a row of zeros. Nothing is kept
-/// here: [`CachedEmbedder`](convrec_cloning::CachedEmbedder) does that for any embedder. [`embed`](Embedder::embed) fails as a
-/// whole where one batch fails; the cache keeps the other batches ([`embed_parts`](Embedder::embed_parts)).
+/// Texts go out in batches, rows come back at unit length; a blank text is not sent and has a row
+/// of zeros. Nothing is kept here: [`CachedEmbedder`](convrec_cloning::CachedEmbedder) does that
+/// for any embedder. [`embed`](Embedder::embed) fails as a whole where one batch fails; the cache
+/// keeps the other batches ([`embed_parts`](Embedder::embed_parts)).
 #[derive(Debug)]
 pub struct HttpEmbedder {
     settings: EmbedderSettings,
@@ -39,8 +40,13 @@ impl HttpEmbedder {
     }
 
     fn body(&self, texts: &[&str]) -> Vec<u8> {
-        let encoding = if self.settings.base64 { "base64" } else { "float" };
-        let mut body = json!({ "model": self.settings.model, "input": texts, "encoding_format": encoding });
+        let encoding = if self.settings.base64 {
+            "base64"
+        } else {
+            "float"
+        };
+        let mut body =
+            json!({ "model": self.settings.model, "input": texts, "encoding_format": encoding });
         for (name, value) in &self.settings.extra_body {
             body[name] = value.clone();
         }
@@ -49,12 +55,23 @@ impl HttpEmbedder {
 
     fn embed_batch(&self, texts: &[&str]) -> Result<Array2<f32>, Failure> {
         let body = self.body(texts);
-        let most = Tokens { input: Tokens::in_text(body.len()), output: 0 };
-        let question = Question { endpoint: "embeddings", body: &body, most, price: &self.settings.price };
+        let most = Tokens {
+            input: Tokens::in_text(body.len()),
+            output: 0,
+        };
+        let question = Question {
+            endpoint: "embeddings",
+            body: &body,
+            most,
+            price: &self.settings.price,
+        };
         self.server.ask(question, |bytes| {
             let reply: Reply = reply::parse(bytes)?;
             let input = counted(&reply.usage, "prompt_tokens").unwrap_or(most.input);
-            Ok((rows(reply.data, texts.len(), self.settings.width)?, Tokens { input, output: 0 }))
+            Ok((
+                rows(reply.data, texts.len(), self.settings.width)?,
+                Tokens { input, output: 0 },
+            ))
         })
     }
 }
@@ -85,11 +102,18 @@ impl Numbers {
         match self {
             Self::List(numbers) => Ok(numbers),
             Self::Base64(text) => {
-                let bytes =
-                    BASE64_STANDARD.decode(text).map_err(|e| format!("an embedding that is no base64 ({e})"))?;
+                let bytes = BASE64_STANDARD
+                    .decode(text)
+                    .map_err(|e| format!("an embedding that is no base64 ({e})"))?;
                 match bytes.as_chunks() {
-                    (numbers, []) => Ok(numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()),
-                    _ => Err(format!("an embedding of {} bytes; expected 4 for each number", bytes.len())),
+                    (numbers, []) => Ok(numbers
+                        .iter()
+                        .map(|&number| f32::from_le_bytes(number))
+                        .collect()),
+                    _ => Err(format!(
+                        "an embedding of {} bytes; expected 4 for each number",
+                        bytes.len()
+                    )),
                 }
             }
         }
@@ -115,11 +139,18 @@ fn rows(data: Vec<Row>, n: usize, width: usize) -> Result<Array2<f32>, String> {
             return Err(format!("index {index} twice or beyond the {n} texts"));
         }
         // In f64: the squares of large f32 are no f32.
-        let length = numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        let length = numbers
+            .iter()
+            .map(|&x| f64::from(x).powi(2))
+            .sum::<f64>()
+            .sqrt();
         if !(length.is_finite() && length > 0.0) {
             return Err(format!("an embedding of length {length}"));
         }
-        let unit: Vec<f32> = numbers.iter().map(|&x| (f64::from(x) / length) as f32).collect();
+        let unit: Vec<f32> = numbers
+            .iter()
+            .map(|&x| (f64::from(x) / length) as f32)
+            .collect();
         rows.row_mut(index).assign(&ArrayView1::from(&unit));
     }
     Ok(rows)
@@ -128,15 +159,24 @@ fn rows(data: Vec<Row>, n: usize, width: usize) -> Result<Array2<f32>, String> {
 impl Embedder for HttpEmbedder {
     /// Model, width and extra fields; not the address, so that a server may move.
     fn id(&self) -> String {
-        let EmbedderSettings { model, width, extra_body, .. } = &self.settings;
-        let extra = String::from_utf8_lossy(&canonical(&Value::Object(extra_body.clone()))).into_owned();
+        let EmbedderSettings {
+            model,
+            width,
+            extra_body,
+            ..
+        } = &self.settings;
+        let extra =
+            String::from_utf8_lossy(&canonical(&Value::Object(extra_body.clone()))).into_owned();
         format!("http {model} {width} {extra}")
     }
 
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let mut all = Array2::zeros((texts.len(), self.settings.width));
         for (places, rows) in self.embed_parts(texts) {
-            places.iter().zip(rows?.outer_iter()).for_each(|(&place, row)| all.row_mut(place).assign(&row));
+            places
+                .iter()
+                .zip(rows?.outer_iter())
+                .for_each(|(&place, row)| all.row_mut(place).assign(&row));
         }
         Ok(all)
     }
@@ -146,24 +186,47 @@ impl Embedder for HttpEmbedder {
         let (blank, asked): (Vec<usize>, Vec<usize>) =
             (0..texts.len()).partition(|&place| texts[place].trim().is_empty());
         let batches: Vec<&[usize]> = asked.chunks(self.settings.batch).collect();
-        let text_of = |batch: &[usize]| batch.iter().map(|&place| texts[place].as_str()).collect::<Vec<_>>();
-        let results = self.server.side_by_side(batches.len(), |index| self.embed_batch(&text_of(batches[index])));
+        let text_of = |batch: &[usize]| {
+            batch
+                .iter()
+                .map(|&place| texts[place].as_str())
+                .collect::<Vec<_>>()
+        };
+        let results = self.server.side_by_side(batches.len(), |index| {
+            self.embed_batch(&text_of(batches[index]))
+        });
 
         let mut left = Left::default();
-        for (batch, _) in batches.iter().zip(&results).filter(|(_, result)| matches!(result, Err(Failure::Halted(_)))) {
+        for (batch, _) in batches
+            .iter()
+            .zip(&results)
+            .filter(|(_, result)| matches!(result, Err(Failure::Halted(_))))
+        {
             let input = Tokens::in_text(self.body(&text_of(batch)).len());
-            left.add(Spend::new(Tokens { input, output: 0 }, &self.settings.price));
+            left.add(Spend::new(
+                Tokens { input, output: 0 },
+                &self.settings.price,
+            ));
         }
         let explain = |failure| {
             let problem = match failure {
                 Failure::Failed(problem) => problem,
                 Failure::Halted(halt) => left.explain(&halt),
             };
-            ServiceError::new(format!("{} at {}", self.settings.model, self.server.address()), problem)
+            ServiceError::new(
+                format!("{} at {}", self.settings.model, self.server.address()),
+                problem,
+            )
         };
         let zeros = Array2::zeros((blank.len(), self.settings.width));
-        let parts = batches.iter().zip(results).map(|(batch, result)| (batch.to_vec(), result.map_err(explain)));
-        std::iter::once((blank, Ok(zeros))).filter(|(places, _)| !places.is_empty()).chain(parts).collect()
+        let parts = batches
+            .iter()
+            .zip(results)
+            .map(|(batch, result)| (batch.to_vec(), result.map_err(explain)));
+        std::iter::once((blank, Ok(zeros)))
+            .filter(|(places, _)| !places.is_empty())
+            .chain(parts)
+            .collect()
     }
 }
 
@@ -172,7 +235,8 @@ mod tests {
     use super::*;
 
     fn read(json: Value, n: usize) -> Result<Vec<f32>, String> {
-        rows(serde_json::from_value(json).unwrap(), n, 2).map(|rows| rows.into_raw_vec_and_offset().0)
+        rows(serde_json::from_value(json).unwrap(), n, 2)
+            .map(|rows| rows.into_raw_vec_and_offset().0)
     }
 
     #[test]
@@ -181,10 +245,19 @@ mod tests {
         let in_base64 = BASE64_STANDARD.encode(&bytes);
         let data = json!([{ "index": 1, "embedding": in_base64 }, { "index": 0, "embedding": [0.0, -2e30] }]);
         assert_eq!(read(data, 2), Ok(vec![0.0, -1.0, 0.6, 0.8]));
-        let row = |index: usize, embedding: Value| json!({ "index": index, "embedding": embedding });
+        let row =
+            |index: usize, embedding: Value| json!({ "index": index, "embedding": embedding });
         for (data, n, part) in [
-            (json!([row(0, json!([1, 0]))]), 2, "1 embeddings for 2 texts"),
-            (json!([row(0, json!([1, 0])), row(0, json!([1, 0]))]), 2, "index 0 twice"),
+            (
+                json!([row(0, json!([1, 0]))]),
+                2,
+                "1 embeddings for 2 texts",
+            ),
+            (
+                json!([row(0, json!([1, 0])), row(0, json!([1, 0]))]),
+                2,
+                "index 0 twice",
+            ),
             (json!([row(1, json!([1, 0]))]), 1, "beyond the 1 texts"),
             (json!([row(0, json!([1]))]), 1, "1 numbers; expected 2"),
             (json!([row(0, json!([0, 0]))]), 1, "length 0"),

@@ -21,9 +21,14 @@ impl fmt::Display for Halt {
         match self {
             Self::Stopped => write!(f, "stopped before it was answered"),
             Self::Budget(limit) => write!(f, "the budget is used up: {limit}"),
-            Self::Alike(n, problem) => write!(f, "not asked, as {n} requests in a row failed alike: {problem}"),
+            Self::Alike(n, problem) => write!(
+                f,
+                "not asked, as {n} requests in a row failed alike: {problem}"
+            ),
             Self::Unkept(error) => write!(f, "not asked, as answers cannot be kept: {error}"),
-            Self::Stale(problem) => write!(f, "not asked, as it did not take new weights: {problem}"),
+            Self::Stale(problem) => {
+                write!(f, "not asked, as it did not take new weights: {problem}")
+            }
         }
     }
 }
@@ -59,9 +64,18 @@ impl Left {
 
     /// Why nothing was asked, and what asking would need.
     pub fn explain(&self, halt: &Halt) -> String {
-        let Self { requests, most: Spend { tokens, cost } } = self;
-        let cost = if *cost > 0.0 { format!(" and a cost of {cost:.4}") } else { String::new() };
+        let Self {
+            requests,
+            most: Spend { tokens, cost },
+        } = self;
+        let cost = if *cost > 0.0 {
+            format!(" and a cost of {cost:.4}")
+        } else {
+            String::new()
+        };
         let tokens = tokens.total();
-        format!("{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left")
+        format!(
+            "{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left"
+        )
     }
 }

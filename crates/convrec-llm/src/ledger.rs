@@ -48,9 +48,10 @@ const DIGITS: usize = SUM.len() + 16 + KEY.len();
 
 /// The answers that were paid for: a file that only grows.
 ///
-/// One line of JSON for each answer: `sum` (a checksum of the rest of the line), `key` ([`RequestKey`]), `time`, `model`,
-/// `input_tokens`, `output_tokens`, `finish`, `text`. Requests themselves are not in it. While it is open, no other process
-/// can open it. Memory holds where each answer lies, about 100 bytes for each, not the answers.
+/// One line of JSON for each answer: `sum` (a checksum of the rest of the line), `key`
+/// ([`RequestKey`]), `time`, `model`, `input_tokens`, `output_tokens`, `finish`, `text`. Requests
+/// themselves are not in it. While it is open, no other process can open it. Memory holds where
+/// each answer lies, about 100 bytes for each, not the answers.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
@@ -78,23 +79,32 @@ struct Kept {
 }
 
 impl Ledger {
-    /// Opens the file, or creates it with the folders above it. Half a line at its end, from a process that was killed, is
-    /// cut off; [`torn`](Self::torn) tells.
+    /// Opens the file, or creates it with the folders above it. Half a line at its end, from a
+    /// process that was killed, is cut off; [`torn`](Self::torn) tells.
     ///
     /// # Errors
-    /// When another process has it open, it cannot be read, or a line of it is not what was written.
+    /// When another process has it open, it cannot be read, or a line of it is not what was
+    /// written.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let mut file = AppendFile::open(path)?;
         let (mut places, mut end, mut line) = (HashMap::new(), 0, Vec::new());
         let mut reader = file.reader()?;
         for number in 1.. {
             line.clear();
-            let read = reader.read_until(b'\n', &mut line).map_err(|e| file.refused("read", &e))?;
+            let read = reader
+                .read_until(b'\n', &mut line)
+                .map_err(|e| file.refused("read", &e))?;
             let damaged = |problem: &str| file.damaged(format!("line {number}"), problem);
             if line.last() != Some(&b'\n') {
                 // Some other file that was named by mistake keeps its last line.
-                if !line.iter().zip(SUM).all(|(found, expected)| found == expected) {
-                    return Err(damaged("not a line of a ledger; expected a record with its checksum"));
+                if !line
+                    .iter()
+                    .zip(SUM)
+                    .all(|(found, expected)| found == expected)
+                {
+                    return Err(damaged(
+                        "not a line of a ledger; expected a record with its checksum",
+                    ));
                 }
                 break;
             }
@@ -106,7 +116,16 @@ impl Ledger {
         let torn = file.len() - end;
         file.cut(end)?;
         let path = file.path().to_path_buf();
-        Ok(Self { path, torn, waiting: Mutex::default(), kept: Mutex::new(Kept { file, places, count: 0 }) })
+        Ok(Self {
+            path,
+            torn,
+            waiting: Mutex::default(),
+            kept: Mutex::new(Kept {
+                file,
+                places,
+                count: 0,
+            }),
+        })
     }
 
     /// The file.
@@ -140,20 +159,40 @@ impl Ledger {
     /// When the file cannot be read, or is no longer what it was.
     pub fn get(&self, key: &RequestKey) -> Result<Option<Record>, Error> {
         let mut kept = self.kept();
-        let Some(&(start, len)) = kept.places.get(key) else { return Ok(None) };
+        let Some(&(start, len)) = kept.places.get(key) else {
+            return Ok(None);
+        };
         let bytes = kept.file.read_at(start, len)?;
         let damaged = |problem: &str| kept.file.damaged(format!("byte {start}"), problem);
         if read_key(&bytes).map_err(damaged)? != *key {
             return Err(damaged("another answer than was there before"));
         }
         let line: Line = serde_json::from_slice(&bytes).map_err(|e| damaged(&e.to_string()))?;
-        let Line { time, model, input_tokens, output_tokens, finish, text, .. } = line;
-        let tokens = Tokens { input: input_tokens, output: output_tokens };
-        Ok(Some(Record { key: *key, model, time, tokens, finish, text }))
+        let Line {
+            time,
+            model,
+            input_tokens,
+            output_tokens,
+            finish,
+            text,
+            ..
+        } = line;
+        let tokens = Tokens {
+            input: input_tokens,
+            output: output_tokens,
+        };
+        Ok(Some(Record {
+            key: *key,
+            model,
+            time,
+            tokens,
+            finish,
+            text,
+        }))
     }
 
-    /// Appends answers and waits until they are on the disk; those of several threads go there together. Of two answers to
-    /// one request the first counts.
+    /// Appends answers and waits until they are on the disk; those of several threads go there
+    /// together. Of two answers to one request the first counts.
     ///
     /// # Errors
     /// When they could not be written. Then neither can any later one; what was there before is.
@@ -168,11 +207,17 @@ impl Ledger {
         // Whoever comes first writes the lines of all who wait meanwhile.
         let mut kept = self.kept();
         if kept.count < mine {
-            let Waiting { lines, places, count } = lock(&self.waiting).take();
+            let Waiting {
+                lines,
+                places,
+                count,
+            } = lock(&self.waiting).take();
             let start = kept.file.append(&lines)?;
             kept.count = count;
             for (key, from, to) in places {
-                kept.places.entry(key).or_insert((start + from as u64, to - from));
+                kept.places
+                    .entry(key)
+                    .or_insert((start + from as u64, to - from));
             }
         }
         Ok(())
@@ -189,9 +234,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Waiting {
     fn put(&mut self, record: Record) {
-        let Record { key, model, time, tokens, finish, text } = record;
+        let Record {
+            key,
+            model,
+            time,
+            tokens,
+            finish,
+            text,
+        } = record;
         let (key_text, Tokens { input, output }) = (key.to_string(), tokens);
-        let line = Line { key: key_text, time, model, input_tokens: input, output_tokens: output, finish, text };
+        let line = Line {
+            key: key_text,
+            time,
+            model,
+            input_tokens: input,
+            output_tokens: output,
+            finish,
+            text,
+        };
         let mut json = serde_json::to_vec(&line).expect("strings and numbers are JSON");
         json[0] = b',';
         let sum = u64::from_be_bytes(checksum(&json));
@@ -206,7 +266,10 @@ impl Waiting {
 
     /// Everything that waits; the count goes on.
     fn take(&mut self) -> Self {
-        let empty = Self { count: self.count, ..Self::default() };
+        let empty = Self {
+            count: self.count,
+            ..Self::default()
+        };
         std::mem::replace(self, empty)
     }
 }
@@ -218,10 +281,15 @@ fn read_key(line: &[u8]) -> Result<RequestKey, &'static str> {
     if !(has(0, SUM) && has(DIGITS - KEY.len(), KEY)) {
         return Err(expected);
     }
-    let digits = |from: usize, to: usize| line.get(from..to).and_then(|digits| std::str::from_utf8(digits).ok());
+    let digits = |from: usize, to: usize| {
+        line.get(from..to)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+    };
     let sum = digits(SUM.len(), SUMMED - 1).and_then(|digits| u64::from_str_radix(digits, 16).ok());
     if sum != Some(u64::from_be_bytes(checksum(&line[SUMMED..]))) {
         return Err("the checksum does not fit; the line was changed after it was written");
     }
-    digits(DIGITS, DIGITS + 64).and_then(|digits| digits.parse().ok()).ok_or(expected)
+    digits(DIGITS, DIGITS + 64)
+        .and_then(|digits| digits.parse().ok())
+        .ok_or(expected)
 }

@@ -1,9 +1,10 @@
-//! Chat models and embeddings behind an OpenAI-compatible HTTP interface, asked carefully: never paid twice, nothing lost.
+//! Chat models and embeddings behind an OpenAI-compatible HTTP interface, asked carefully: never
+//! paid twice, nothing lost.
 //!
-//! Any server that speaks the protocol will do: OpenAI's, vLLM, Ollama, llama.cpp. A [`Server`] is asked no faster, no
-//! longer and no dearer than its [settings](ServerSettings) say; [`HttpChat`] and [`HttpEmbedder`] are models on it. What a
-//! chat model answers is written to a [`Ledger`] before it is used, so a run that was stopped, killed or out of money goes
-//! on where it was:
+//! Any server that speaks the protocol will do: OpenAI's, vLLM, Ollama, llama.cpp. A [`Server`] is
+//! asked no faster, no longer and no dearer than its [settings](ServerSettings) say; [`HttpChat`]
+//! and [`HttpEmbedder`] are models on it. What a chat model answers is written to a [`Ledger`]
+//! before it is used, so a run that was stopped, killed or out of money goes on where it was:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -55,25 +56,29 @@
 //!
 //! # What is promised
 //!
-//! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run. What cannot be promised: an
-//!   answer that is on its way when the process is killed or the connection breaks has perhaps been billed, and is asked
-//!   for again; at a kill these are at most as many as requests may be under way (`concurrency`).
-//! - **Nothing lost.** A request to a chat model fails by itself and says why; the others are answered. Where an answer cannot
-//!   be kept, as on a full disk, nothing more is asked, and no half-written line stays. A damaged ledger is not opened; a
-//!   record that is damaged later fails its request alone. [`HttpEmbedder`] fails as a whole where one of its batches
-//!   fails; [`CachedEmbedder`](convrec_cloning::CachedEmbedder) keeps the others.
+//! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run.
+//!   What cannot be promised: an answer that is on its way when the process is killed or the
+//!   connection breaks has perhaps been billed, and is asked for again; at a kill these are at most
+//!   as many as requests may be under way (`concurrency`).
+//! - **Nothing lost.** A request to a chat model fails by itself and says why; the others are
+//!   answered. Where an answer cannot be kept, as on a full disk, nothing more is asked, and no
+//!   half-written line stays. A damaged ledger is not opened; a record that is damaged later fails
+//!   its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails;
+//!   [`CachedEmbedder`](convrec_cloning::CachedEmbedder) keeps the others.
 //! - **Never too dear.** What a request may come to is set aside before it is sent ([`Budget`]).
-//! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is logged here, and the HTTP
-//!   client leaves the key out of its own up to the level `debug`; at `trace` it dumps all that it sends, so a program that
-//!   installs a logger keeps `ureq_proto` below that.
+//! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is
+//!   logged here, and the HTTP client leaves the key out of its own up to the level `debug`; at
+//!   `trace` it dumps all that it sends, so a program that installs a logger keeps `ureq_proto`
+//!   below that.
 //!
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
 //!
 //! # Rollouts
 //!
-//! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out, the work spread over several
-//! servers, new weights as folders. Pace, budget, retries and stops are the same; there is no ledger, as what is sampled is
-//! used once. `docs/rollouts.md` says how vLLM, SGLang and the example `serve` are started for it.
+//! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out,
+//! the work spread over several servers, new weights as folders. Pace, budget, retries and stops
+//! are the same; there is no ledger, as what is sampled is used once. `docs/rollouts.md` says how
+//! vLLM, SGLang and the example `serve` are started for it.
 
 mod batch;
 mod batch_results;

@@ -36,7 +36,8 @@ pub struct ChatSettings {
 }
 
 impl ChatSettings {
-    /// The model has a name, `temperature` and prices are finite and not below 0, no extra field is one of the client's own.
+    /// The model has a name, `temperature` and prices are finite and not below 0, no extra field is
+    /// one of the client's own.
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
@@ -47,7 +48,16 @@ impl ChatSettings {
             let problem = format!("{temperature}; expected a number of 0 or more");
             return Err(SettingsError::new("chat.temperature", problem));
         }
-        let own = ["model", "messages", "temperature", "seed", "max_tokens", "max_completion_tokens", "stream", "n"];
+        let own = [
+            "model",
+            "messages",
+            "temperature",
+            "seed",
+            "max_tokens",
+            "max_completion_tokens",
+            "stream",
+            "n",
+        ];
         check_extra("chat", &self.extra_body, &own)
     }
 }
@@ -73,39 +83,74 @@ pub struct EmbedderSettings {
 impl Default for EmbedderSettings {
     fn default() -> Self {
         let (model, extra_body) = Default::default();
-        Self { model, width: 0, batch: 64, base64: false, extra_body, price: Price::default() }
+        Self {
+            model,
+            width: 0,
+            batch: 64,
+            base64: false,
+            extra_body,
+            price: Price::default(),
+        }
     }
 }
 
 impl EmbedderSettings {
-    /// The model has a name, `width` and `batch` are at least 1, prices finite and not below 0, no extra field is one of the
-    /// client's own.
+    /// The model has a name, `width` and `batch` are at least 1, prices finite and not below 0, no
+    /// extra field is one of the client's own.
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
     pub fn check(&self) -> Result<(), SettingsError> {
         check_model("embedder", &self.model, &self.price)?;
         let number = |name, value: usize| (name, value > 0, value.to_string(), "at least 1");
-        SettingsError::first("embedder", &[number("width", self.width), number("batch", self.batch)])?;
-        check_extra("embedder", &self.extra_body, &["model", "input", "encoding_format"])
+        SettingsError::first(
+            "embedder",
+            &[number("width", self.width), number("batch", self.batch)],
+        )?;
+        check_extra(
+            "embedder",
+            &self.extra_body,
+            &["model", "input", "encoding_format"],
+        )
     }
 }
 
 pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
     if model.trim().is_empty() {
-        return Err(SettingsError::new(format!("{section}.model"), "blank; expected a model's name"));
+        return Err(SettingsError::new(
+            format!("{section}.model"),
+            "blank; expected a model's name",
+        ));
     }
     let finite = |name, value: f64| {
-        (name, value.is_finite() && value >= 0.0, value.to_string(), "a price for a million tokens, 0 or more")
+        (
+            name,
+            value.is_finite() && value >= 0.0,
+            value.to_string(),
+            "a price for a million tokens, 0 or more",
+        )
     };
-    SettingsError::first(section, &[finite("price.input", price.input), finite("price.output", price.output)])
+    SettingsError::first(
+        section,
+        &[
+            finite("price.input", price.input),
+            finite("price.output", price.output),
+        ],
+    )
 }
 
-pub(crate) fn check_extra(section: &str, extra: &Map<String, Value>, own: &[&str]) -> Result<(), SettingsError> {
+pub(crate) fn check_extra(
+    section: &str,
+    extra: &Map<String, Value>,
+    own: &[&str],
+) -> Result<(), SettingsError> {
     match own.iter().find(|name| extra.contains_key(**name)) {
         Some(name) => {
             let problem = "the client sets this field itself; expected others";
-            Err(SettingsError::new(format!("{section}.extra_body.{name}"), problem))
+            Err(SettingsError::new(
+                format!("{section}.extra_body.{name}"),
+                problem,
+            ))
         }
         None => Ok(()),
     }

@@ -30,24 +30,42 @@ impl Pace {
     }
 
     /// Waits until one more request of so many tokens may go out.
-    pub fn wait(&self, tokens: u64, sleep: impl Fn(Duration) -> Result<(), Halt>) -> Result<(), Halt> {
-        self.requests.iter().try_for_each(|limit| limit.wait(1, &sleep))?;
-        self.tokens.iter().try_for_each(|limit| limit.wait(tokens, &sleep))
+    pub fn wait(
+        &self,
+        tokens: u64,
+        sleep: impl Fn(Duration) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        self.requests
+            .iter()
+            .try_for_each(|limit| limit.wait(1, &sleep))?;
+        self.tokens
+            .iter()
+            .try_for_each(|limit| limit.wait(tokens, &sleep))
     }
 }
 
 impl Limit {
-    /// At most a tenth of a minute's worth at once, so that the first minute is hardly fuller than the others.
+    /// At most a tenth of a minute's worth at once, so that the first minute is hardly fuller than
+    /// the others.
     fn new(per_minute: u32) -> Option<Self> {
         let burst = NonZeroU32::new(per_minute.div_ceil(10))?;
-        let limiter = RateLimiter::direct(Quota::per_minute(NonZeroU32::new(per_minute)?).allow_burst(burst));
-        Some(Self { burst, limiter, clock: DefaultClock::default() })
+        let limiter =
+            RateLimiter::direct(Quota::per_minute(NonZeroU32::new(per_minute)?).allow_burst(burst));
+        Some(Self {
+            burst,
+            limiter,
+            clock: DefaultClock::default(),
+        })
     }
 
     fn wait(&self, mut n: u64, sleep: &impl Fn(Duration) -> Result<(), Halt>) -> Result<(), Halt> {
         // A request of more tokens than go out at once takes several turns.
         while let Some(part) = NonZeroU32::new(n.min(u64::from(self.burst.get())) as u32) {
-            match self.limiter.check_n(part).expect("no part is larger than what goes out at once") {
+            match self
+                .limiter
+                .check_n(part)
+                .expect("no part is larger than what goes out at once")
+            {
                 Ok(()) => n -= u64::from(part.get()),
                 Err(early) => sleep(early.wait_time_from(self.clock.now()))?,
             }

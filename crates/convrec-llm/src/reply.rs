@@ -12,8 +12,8 @@ const SHOWN: usize = 300;
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub text: String,
-    /// What keeps the server from answering anybody, in words that are the same for each request; `None` where another
-    /// request may well be answered.
+    /// What keeps the server from answering anybody, in words that are the same for each request;
+    /// `None` where another request may well be answered.
     pub kind: Option<String>,
     /// Whether another try may do better.
     pub passing: bool,
@@ -29,16 +29,29 @@ impl Problem {
         use ureq::{Error, Timeout};
         let unsent = matches!(
             error,
-            Error::HostNotFound | Error::ConnectionFailed | Error::Timeout(Timeout::Connect | Timeout::Resolve)
+            Error::HostNotFound
+                | Error::ConnectionFailed
+                | Error::Timeout(Timeout::Connect | Timeout::Resolve)
         ) || matches!(error, Error::Io(e) if e.kind() == std::io::ErrorKind::ConnectionRefused);
-        let passing = !matches!(error, Error::Http(_) | Error::BadUri(_) | Error::InvalidProxyUrl);
+        let passing = !matches!(
+            error,
+            Error::Http(_) | Error::BadUri(_) | Error::InvalidProxyUrl
+        );
         let of_server = !matches!(error, Error::BodyExceedsLimit(_));
         let text = match error {
-            Error::BodyExceedsLimit(limit) => format!("an answer of more than {limit} bytes (`max_answer_bytes`)"),
+            Error::BodyExceedsLimit(limit) => {
+                format!("an answer of more than {limit} bytes (`max_answer_bytes`)")
+            }
             Error::Timeout(Timeout::Global) => "no whole answer within `timeout`".into(),
             error => error.to_string(),
         };
-        Self { text, kind: of_server.then(|| "connection".into()), passing, after: Duration::ZERO, billed: !unsent }
+        Self {
+            text,
+            kind: of_server.then(|| "connection".into()),
+            passing,
+            after: Duration::ZERO,
+            billed: !unsent,
+        }
     }
 
     /// The server answered with something else than success.
@@ -47,23 +60,39 @@ impl Problem {
         let passing = (matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error())
             // This will not pass within a run.
             && body.code.as_deref() != Some("insufficient_quota");
-        let location =
-            headers.get(header::LOCATION).and_then(|to| to.to_str().ok()).filter(|_| status.is_redirection());
+        let location = headers
+            .get(header::LOCATION)
+            .and_then(|to| to.to_str().ok())
+            .filter(|_| status.is_redirection());
         let text = match location {
             // Followed, it might carry the key to someone else.
-            Some(to) => format!("status {status}: moved to {to}; set `base_url` to where the server is"),
+            Some(to) => {
+                format!("status {status}: moved to {to}; set `base_url` to where the server is")
+            }
             None if body.message.is_empty() => format!("status {status}"),
             None => format!("status {status}: {}", body.message),
         };
         let kind = (!matches!(status.as_u16(), 400 | 413 | 422)).then(|| status.to_string());
-        Self { text, kind, passing, after: retry_after(headers, SystemTime::now()), billed: false }
+        Self {
+            text,
+            kind,
+            passing,
+            after: retry_after(headers, SystemTime::now()),
+            billed: false,
+        }
     }
 
     /// A success that holds no answer.
     pub fn unusable(Unusable { problem, lasting }: Unusable, body: &[u8]) -> Self {
         let text = format!("{problem}, in: {}", Body::read(body).message);
         let kind = lasting.then_some(problem);
-        Self { text, passing: kind.is_none(), kind, after: Duration::ZERO, billed: true }
+        Self {
+            text,
+            passing: kind.is_none(),
+            kind,
+            after: Duration::ZERO,
+            billed: true,
+        }
     }
 }
 
@@ -77,7 +106,10 @@ pub(crate) struct Unusable {
 /// One that another try may do better than.
 impl From<String> for Unusable {
     fn from(problem: String) -> Self {
-        Self { problem, lasting: false }
+        Self {
+            problem,
+            lasting: false,
+        }
     }
 }
 
@@ -91,15 +123,26 @@ impl Body {
     fn read(bytes: &[u8]) -> Self {
         let json: Option<Value> = serde_json::from_slice(bytes).ok();
         let error = json.as_ref().and_then(|json| json.get("error"));
-        let field = |name: &str| error.and_then(|error| error.get(name)).and_then(Value::as_str).map(str::to_string);
-        let message = field("message").or_else(|| error.and_then(Value::as_str).map(str::to_string));
-        // Far more than is shown, as white space goes and a key at the edge must be whole to be found.
+        let field = |name: &str| {
+            error
+                .and_then(|error| error.get(name))
+                .and_then(Value::as_str)
+                .map(str::to_string)
+        };
+        let message =
+            field("message").or_else(|| error.and_then(Value::as_str).map(str::to_string));
+        // Far more than is shown, as white space goes and a key at the edge must be whole to be
+        // found.
         let start = || String::from_utf8_lossy(&bytes[..bytes.len().min(16 << 10)]).into_owned();
-        Self { message: message.unwrap_or_else(start), code: field("code") }
+        Self {
+            message: message.unwrap_or_else(start),
+            code: field("code"),
+        }
     }
 }
 
-/// Reads JSON. The error tells the kind of fault, but no place, so that equal faults have equal texts.
+/// Reads JSON. The error tells the kind of fault, but no place, so that equal faults have equal
+/// texts.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|e| match e.classify() {
         Category::Data => "JSON of another shape".into(),
@@ -110,7 +153,9 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// One line of at most [`SHOWN`] characters.
 pub(crate) fn shorten(text: &str) -> String {
-    let clean = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let clean = text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty());
     let line = clean.collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}...", &line[..end]),
@@ -120,7 +165,10 @@ pub(crate) fn shorten(text: &str) -> String {
 
 /// Seconds, or a date; nothing where it is neither or has passed.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
-    let Some(text) = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()) else {
+    let Some(text) = headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+    else {
         return Duration::ZERO;
     };
     if let Ok(seconds) = text.trim().parse::<f64>() {
@@ -130,7 +178,10 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
             Duration::ZERO
         };
     }
-    httpdate::parse_http_date(text).ok().and_then(|date| date.duration_since(now).ok()).unwrap_or_default()
+    httpdate::parse_http_date(text)
+        .ok()
+        .and_then(|date| date.duration_since(now).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -141,14 +192,20 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, text.parse().unwrap());
         // Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110.
-        retry_after(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777))
+        retry_after(
+            &headers,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777),
+        )
     }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(after("2"), Duration::from_secs(2));
         assert_eq!(after(" 0.5"), Duration::from_millis(500));
-        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Duration::from_secs(60));
+        assert_eq!(
+            after("Sun, 06 Nov 1994 08:50:37 GMT"),
+            Duration::from_secs(60)
+        );
         assert_eq!(after("1e400"), Duration::MAX);
         for nothing in ["Sun, 06 Nov 1994 08:48:37 GMT", "-1", "NaN", "soon", ""] {
             assert_eq!(after(nothing), Duration::ZERO, "{nothing}");
@@ -158,7 +215,11 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again() {
         let problem = |status: u16, body: &str| {
-            Problem::status(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+            Problem::status(
+                StatusCode::from_u16(status).unwrap(),
+                &HeaderMap::new(),
+                body.as_bytes(),
+            )
         };
         for status in [408, 409, 429, 500, 503, 529] {
             assert!(problem(status, "").passing, "{status}");
@@ -166,9 +227,16 @@ mod tests {
         for status in [301, 400, 401, 403, 404, 413, 422] {
             assert!(!problem(status, "").passing, "{status}");
         }
-        let out_of_money = problem(429, r#"{"error": {"message": "no money", "code": "insufficient_quota"}}"#);
+        let out_of_money = problem(
+            429,
+            r#"{"error": {"message": "no money", "code": "insufficient_quota"}}"#,
+        );
         assert!(!out_of_money.passing && out_of_money.text.ends_with(": no money"));
-        assert!(problem(400, r#"{"error": "plain"}"#).text.ends_with(": plain"));
+        assert!(
+            problem(400, r#"{"error": "plain"}"#)
+                .text
+                .ends_with(": plain")
+        );
         assert!(problem(502, "<html>\n</html>").text.contains("<html>"));
     }
 

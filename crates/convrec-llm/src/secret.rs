@@ -2,21 +2,29 @@ use std::fmt;
 
 use crate::SettingsError;
 
-/// Keys shorter than this are placeholders for servers that ask for none, and words that stand in honest texts.
+/// Keys shorter than this are placeholders for servers that ask for none, and words that stand in
+/// honest texts.
 const SECRET_FROM: usize = 8;
 
 /// The key of an account. It is written nowhere but into the header of a request.
 pub(crate) struct ApiKey(String);
 
 impl ApiKey {
-    /// What the variable holds, without white space around it; nothing where it is not set or blank.
+    /// What the variable holds, without white space around it; nothing where it is not set or
+    /// blank.
     pub fn from_env(variable: &str) -> Result<Option<Self>, SettingsError> {
-        let wrong = |problem: &str| SettingsError::new("server.api_key_env", format!("{variable} {problem}"));
+        let wrong = |problem: &str| {
+            SettingsError::new("server.api_key_env", format!("{variable} {problem}"))
+        };
         match std::env::var(variable) {
             Ok(key) if key.trim().is_empty() => Ok(None),
-            Ok(key) if key.trim().bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(Self(key.trim().into()))),
+            Ok(key) if key.trim().bytes().all(|byte| byte.is_ascii_graphic()) => {
+                Ok(Some(Self(key.trim().into())))
+            }
             Err(std::env::VarError::NotPresent) => Ok(None),
-            _ => Err(wrong("holds characters that a key cannot have; expected visible ASCII")),
+            _ => Err(wrong(
+                "holds characters that a key cannot have; expected visible ASCII",
+            )),
         }
     }
 
@@ -32,7 +40,11 @@ impl ApiKey {
 
     /// The text without the key.
     pub fn hide_in(&self, text: String) -> String {
-        if self.0.len() >= SECRET_FROM && text.contains(&self.0) { text.replace(&self.0, "[key]") } else { text }
+        if self.0.len() >= SECRET_FROM && text.contains(&self.0) {
+            text.replace(&self.0, "[key]")
+        } else {
+            text
+        }
     }
 }
 
@@ -50,8 +62,14 @@ mod tests {
     fn a_key_shows_itself_nowhere() {
         let key = ApiKey::new("sk-secret-0123");
         assert_eq!(format!("{key:?}"), "ApiKey(..)");
-        assert_eq!(key.hide_in("bad key sk-secret-0123!".into()), "bad key [key]!");
-        assert_eq!(ApiKey::new("ollama").hide_in("an ollama".into()), "an ollama");
+        assert_eq!(
+            key.hide_in("bad key sk-secret-0123!".into()),
+            "bad key [key]!"
+        );
+        assert_eq!(
+            ApiKey::new("ollama").hide_in("an ollama".into()),
+            "an ollama"
+        );
         assert!(ApiKey::from_env("NO_SUCH_VARIABLE_0123").unwrap().is_none());
     }
 }

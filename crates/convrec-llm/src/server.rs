@@ -20,11 +20,13 @@ const QUIET: Duration = Duration::from_secs(10);
 /// How long a stop may go unnoticed by one who waits.
 const NAP: Duration = Duration::from_millis(20);
 
-/// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its settings say.
+/// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its
+/// settings say.
 ///
-/// Chat models and embedders that share one share its connections, its pace and its budget. Once nothing more is to be
-/// asked (the budget, a stop, a server that answers nobody, a full disk), that holds for all of them and for good. What is
-/// asked again is said through the crate `log`, as warnings, one in ten seconds.
+/// Chat models and embedders that share one share its connections, its pace and its budget. Once
+/// nothing more is to be asked (the budget, a stop, a server that answers nobody, a full disk),
+/// that holds for all of them and for good. What is asked again is said through the crate `log`, as
+/// warnings, one in ten seconds.
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
@@ -56,7 +58,8 @@ pub(crate) struct Question<'a> {
 }
 
 impl Server {
-    /// Checks the settings and reads the key from the environment. When `stop` becomes true, nothing more is sent.
+    /// Checks the settings and reads the key from the environment. When `stop` becomes true,
+    /// nothing more is sent.
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
@@ -76,7 +79,15 @@ impl Server {
             .build();
         let (pace, meter) = (Pace::new(&settings), Meter::new(settings.budget));
         let agent = ureq::Agent::new_with_config(config);
-        Ok(Self { settings, agent, key, pace, meter, stop, course: Mutex::default() })
+        Ok(Self {
+            settings,
+            agent,
+            key,
+            pace,
+            meter,
+            stop,
+            course: Mutex::default(),
+        })
     }
 
     /// What has been asked and spent so far.
@@ -95,14 +106,17 @@ impl Server {
             return format!("{address}/{endpoint}");
         }
         let host = address.find("://").map_or(0, |at| at + 3);
-        let end = address[host..].find('/').map_or(address.len(), |at| host + at);
+        let end = address[host..]
+            .find('/')
+            .map_or(address.len(), |at| host + at);
         format!("{}{endpoint}", &address[..end])
     }
 
     /// Without a price, a limit on cost would limit nothing.
     pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), SettingsError> {
         if self.settings.budget.max_cost.is_some() && price.input == 0.0 && price.output == 0.0 {
-            let problem = "not set; expected what tokens cost, as `server.budget.max_cost` is a limit on it";
+            let problem =
+                "not set; expected what tokens cost, as `server.budget.max_cost` is a limit on it";
             return Err(SettingsError::new(format!("{section}.price"), problem));
         }
         Ok(())
@@ -162,13 +176,18 @@ impl Server {
         again: bool,
         read: impl Fn(&[u8]) -> Result<(T, Tokens), Unusable>,
     ) -> Result<Result<T, Problem>, Halt> {
-        self.pace.wait(question.most.total(), |time| self.sleep(time))?;
+        self.pace
+            .wait(question.most.total(), |time| self.sleep(time))?;
         let most = Spend::new(question.most, question.price);
-        self.meter.reserve(most, again, || self.halted()).map_err(|halt| match halt {
-            Halt::Stopped => halt,
-            halt => self.halt(halt),
-        })?;
-        let answer = self.send(question).and_then(|bytes| read(&bytes).map_err(|e| Problem::unusable(e, &bytes)));
+        self.meter
+            .reserve(most, again, || self.halted())
+            .map_err(|halt| match halt {
+                Halt::Stopped => halt,
+                halt => self.halt(halt),
+            })?;
+        let answer = self
+            .send(question)
+            .and_then(|bytes| read(&bytes).map_err(|e| Problem::unusable(e, &bytes)));
         let actual = match &answer {
             Ok((_, tokens)) => Spend::new(*tokens, question.price),
             Err(problem) if problem.billed => most,
@@ -180,19 +199,28 @@ impl Server {
 
     /// The body of a successful answer.
     fn send(&self, question: Question<'_>) -> Result<Vec<u8>, Problem> {
-        let mut call = self.agent.post(self.url(question.endpoint)).content_type("application/json");
+        let mut call = self
+            .agent
+            .post(self.url(question.endpoint))
+            .content_type("application/json");
         if let Some(key) = &self.key {
             call = call.header("authorization", key.bearer());
         }
-        let mut reply = call.send(question.body).map_err(|e| Problem::transport(&e))?;
+        let mut reply = call
+            .send(question.body)
+            .map_err(|e| Problem::transport(&e))?;
         let limit = self.settings.max_answer_bytes;
         let body = reply.body_mut().with_config().limit(limit).read_to_vec();
         if reply.status().is_success() {
             body.map_err(|e| Problem::transport(&e))
         } else {
-            let mut problem = Problem::status(reply.status(), reply.headers(), &body.unwrap_or_default());
+            let mut problem =
+                Problem::status(reply.status(), reply.headers(), &body.unwrap_or_default());
             if reply.status() == StatusCode::UNAUTHORIZED && self.key.is_none() {
-                problem.text += &format!("; no key was sent, as {} is not set", self.settings.api_key_env);
+                problem.text += &format!(
+                    "; no key was sent, as {} is not set",
+                    self.settings.api_key_env
+                );
             }
             Err(problem)
         }
@@ -203,7 +231,11 @@ impl Server {
         if warned.is_none_or(|time| time.elapsed() >= QUIET) {
             *warned = Some(Instant::now());
             let problem = shorten(&self.without_key(problem));
-            log::warn!("{}: {problem}; asking again in {:.1} s", self.address(), delay.as_secs_f64());
+            log::warn!(
+                "{}: {problem}; asking again in {:.1} s",
+                self.address(),
+                delay.as_secs_f64()
+            );
         }
     }
 
@@ -219,11 +251,19 @@ impl Server {
         if row >= self.settings.give_up_after {
             course.halt.get_or_insert(Halt::Alike(row, text.clone()));
         }
-        Failure::Failed(if tries > 1 { format!("no answer in {tries} tries; the last: {text}") } else { text })
+        Failure::Failed(if tries > 1 {
+            format!("no answer in {tries} tries; the last: {text}")
+        } else {
+            text
+        })
     }
 
     fn halted(&self) -> Option<Halt> {
-        if self.stop.load(Ordering::Relaxed) { Some(Halt::Stopped) } else { self.course().halt.clone() }
+        if self.stop.load(Ordering::Relaxed) {
+            Some(Halt::Stopped)
+        } else {
+            self.course().halt.clone()
+        }
     }
 
     /// Sleeps, unless nothing more is to be asked.
@@ -233,7 +273,10 @@ impl Server {
             if let Some(halt) = self.halted() {
                 return Err(halt);
             }
-            match time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+            match time
+                .checked_sub(start.elapsed())
+                .filter(|left| !left.is_zero())
+            {
                 Some(left) => std::thread::sleep(left.min(NAP)),
                 None => return Ok(()),
             }
@@ -245,10 +288,19 @@ impl Server {
         self.settings.concurrency
     }
 
-    /// Does `n` pieces of work, as many at a time as requests may be under way; the results in their order.
-    pub(crate) fn side_by_side<T: Send>(&self, n: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-        let done = spread(&[self.concurrency()], n, |_, index| Ok::<T, Infallible>(work(index)));
-        done.into_iter().map(|result| result.unwrap_or_else(|_| unreachable!("no piece fails"))).collect()
+    /// Does `n` pieces of work, as many at a time as requests may be under way; the results in
+    /// their order.
+    pub(crate) fn side_by_side<T: Send>(
+        &self,
+        n: usize,
+        work: impl Fn(usize) -> T + Sync,
+    ) -> Vec<T> {
+        let done = spread(&[self.concurrency()], n, |_, index| {
+            Ok::<T, Infallible>(work(index))
+        });
+        done.into_iter()
+            .map(|result| result.unwrap_or_else(|_| unreachable!("no piece fails")))
+            .collect()
     }
 
     fn course(&self) -> MutexGuard<'_, Course> {
@@ -262,21 +314,34 @@ mod tests {
 
     #[test]
     fn debug_output_has_no_key() {
-        let settings = ServerSettings { base_url: "http://localhost/v1".into(), ..ServerSettings::default() };
+        let settings = ServerSettings {
+            base_url: "http://localhost/v1".into(),
+            ..ServerSettings::default()
+        };
         let mut server = Server::new(settings, Arc::default()).unwrap();
         server.key = Some(ApiKey::new("sk-secret-0123"));
         let text = format!("{server:?} {server:#?}");
-        assert!(text.contains("ApiKey(..)") && !text.contains("secret"), "{text}");
+        assert!(
+            text.contains("ApiKey(..)") && !text.contains("secret"),
+            "{text}"
+        );
     }
 
     #[test]
     fn endpoints_are_below_the_address_or_the_host() {
-        for (base_url, below, of_host) in
-            [("http://a:1/v1/", "http://a:1/v1/x", "http://a:1/x/y"), ("https://b", "https://b/x", "https://b/x/y")]
-        {
-            let settings = ServerSettings { base_url: base_url.into(), ..ServerSettings::default() };
+        for (base_url, below, of_host) in [
+            ("http://a:1/v1/", "http://a:1/v1/x", "http://a:1/x/y"),
+            ("https://b", "https://b/x", "https://b/x/y"),
+        ] {
+            let settings = ServerSettings {
+                base_url: base_url.into(),
+                ..ServerSettings::default()
+            };
             let server = Server::new(settings, Arc::default()).unwrap();
-            assert_eq!((server.url("x").as_str(), server.url("/x/y").as_str()), (below, of_host));
+            assert_eq!(
+                (server.url("x").as_str(), server.url("/x/y").as_str()),
+                (below, of_host)
+            );
         }
     }
 }

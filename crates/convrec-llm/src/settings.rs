@@ -12,16 +12,20 @@ pub struct SettingsError {
 
 impl SettingsError {
     pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 
     /// The first rule of `(field, holds, found, expected)` that does not hold.
     pub(crate) fn first(section: &str, rules: &[(&str, bool, String, &str)]) -> Result<(), Self> {
         match rules.iter().find(|(_, holds, ..)| !holds) {
             None => Ok(()),
-            Some((field, _, found, expected)) => {
-                Err(Self::new(format!("{section}.{field}"), format!("{found}; expected {expected}")))
-            }
+            Some((field, _, found, expected)) => Err(Self::new(
+                format!("{section}.{field}"),
+                format!("{found}; expected {expected}"),
+            )),
         }
     }
 }
@@ -34,7 +38,8 @@ impl SettingsError {
 pub struct ServerSettings {
     /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or `http://localhost:11434/v1`.
     pub base_url: String,
-    /// The environment variable that holds the key; it may be unset for servers that ask for none. `OPENAI_API_KEY`.
+    /// The environment variable that holds the key; it may be unset for servers that ask for none.
+    /// `OPENAI_API_KEY`.
     pub api_key_env: String,
     /// Requests under way at once. 8.
     pub concurrency: usize,
@@ -48,17 +53,21 @@ pub struct ServerSettings {
     pub timeout: f64,
     /// Longer answers are refused. 8 MiB.
     pub max_answer_bytes: u64,
-    /// How often a request is tried again after what may pass: lost connections, 408, 409, 429, 5xx, unusable answers. 6.
+    /// How often a request is tried again after what may pass: lost connections, 408, 409, 429,
+    /// 5xx, unusable answers. 6.
     pub max_retries: usize,
-    /// Seconds before the first retry; each later one waits twice as long, and up to as much again by chance. 1.
+    /// Seconds before the first retry; each later one waits twice as long, and up to as much again
+    /// by chance. 1.
     pub first_delay: f64,
     /// Seconds that a delay is never longer than, before chance. 60.
     pub max_delay: f64,
-    /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited. 300.
+    /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited.
+    /// 300.
     pub max_retry_after: f64,
-    /// Requests that fail alike, one after the other, before nothing more is asked. Only what says that the server answers
-    /// nobody counts: a key, an address or a quota that is refused, a redirect, a connection that fails, a server that is
-    /// down. Faults that it finds with one request (400, 413, 422) and unusable answers do not count. 5.
+    /// Requests that fail alike, one after the other, before nothing more is asked. Only what says
+    /// that the server answers nobody counts: a key, an address or a quota that is refused, a
+    /// redirect, a connection that fails, a server that is down. Faults that it finds with one
+    /// request (400, 413, 422) and unusable answers do not count. 5.
     pub give_up_after: usize,
     /// What may be spent. No limits.
     pub budget: Budget,
@@ -91,12 +100,20 @@ impl ServerSettings {
     /// # Errors
     /// The field that is wrong, and what was found and expected.
     pub fn check(&self) -> Result<(), SettingsError> {
-        check_address(&self.base_url).map_err(|problem| SettingsError::new("server.base_url", problem))?;
+        check_address(&self.base_url)
+            .map_err(|problem| SettingsError::new("server.base_url", problem))?;
         let seconds = |name, value: f64| {
-            (name, value > 0.0 && value <= 86_400.0, value.to_string(), "seconds above 0, at most 86400")
+            (
+                name,
+                value > 0.0 && value <= 86_400.0,
+                value.to_string(),
+                "seconds above 0, at most 86400",
+            )
         };
-        let number = |name, holds, found: &dyn ToString| (name, holds, found.to_string(), "at least 1");
-        let limit = |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
+        let number =
+            |name, holds, found: &dyn ToString| (name, holds, found.to_string(), "at least 1");
+        let limit =
+            |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
         let expected = "the name of an environment variable: capital letters, digits and `_`";
         // Keys have small letters or dashes: so a key that was put here is told from a name.
         let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
@@ -111,43 +128,65 @@ impl ServerSettings {
                 limit("tokens_per_minute", self.tokens_per_minute),
                 seconds("connect_timeout", self.connect_timeout),
                 seconds("timeout", self.timeout),
-                number("max_answer_bytes", self.max_answer_bytes > 0, &self.max_answer_bytes),
+                number(
+                    "max_answer_bytes",
+                    self.max_answer_bytes > 0,
+                    &self.max_answer_bytes,
+                ),
                 seconds("first_delay", self.first_delay),
                 seconds("max_delay", self.max_delay),
                 seconds("max_retry_after", self.max_retry_after),
                 number("give_up_after", self.give_up_after > 0, &self.give_up_after),
-                limit("budget.max_requests", self.budget.max_requests.map(|n| n.min(1) as u32)),
-                limit("budget.max_tokens", self.budget.max_tokens.map(|n| n.min(1) as u32)),
+                limit(
+                    "budget.max_requests",
+                    self.budget.max_requests.map(|n| n.min(1) as u32),
+                ),
+                limit(
+                    "budget.max_tokens",
+                    self.budget.max_tokens.map(|n| n.min(1) as u32),
+                ),
             ],
         )?;
         match self.budget.max_cost {
-            Some(cost) if !(cost > 0.0 && cost.is_finite()) => {
-                Err(SettingsError::new("server.budget.max_cost", format!("{cost}; expected a number above 0")))
-            }
+            Some(cost) if !(cost > 0.0 && cost.is_finite()) => Err(SettingsError::new(
+                "server.budget.max_cost",
+                format!("{cost}; expected a number above 0"),
+            )),
             _ => Ok(()),
         }
     }
 }
 
 fn check_address(address: &str) -> Result<(), String> {
-    let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
+    let rest = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"));
     let Some(rest) = rest.filter(|rest| !rest.is_empty() && !rest.starts_with('/')) else {
-        return Err(format!("`{address}`; expected an address such as https://api.openai.com/v1"));
+        return Err(format!(
+            "`{address}`; expected an address such as https://api.openai.com/v1"
+        ));
     };
     // The address stands in errors, so it is not shown where it may hold a secret.
-    if rest.split('/').next().is_some_and(|host| host.contains('@')) || rest.contains(['?', '#']) {
+    if rest
+        .split('/')
+        .next()
+        .is_some_and(|host| host.contains('@'))
+        || rest.contains(['?', '#'])
+    {
         return Err("a user, a query or a fragment in an address; expected none: keys come from the environment".into());
     }
     if rest.contains(|c: char| !c.is_ascii_graphic()) {
-        return Err(format!("`{address}`; expected an address of visible ASCII characters"));
+        return Err(format!(
+            "`{address}`; expected an address of visible ASCII characters"
+        ));
     }
     Ok(())
 }
 
 /// What may be spent by one [`Server`](crate::Server), answers from the ledger not counted.
 ///
-/// A request is counted by its estimate before it is sent and by the server's `usage` after. One that might go beyond
-/// the budget is not sent, and neither is any after it.
+/// A request is counted by its estimate before it is sent and by the server's `usage` after. One
+/// that might go beyond the budget is not sent, and neither is any after it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {

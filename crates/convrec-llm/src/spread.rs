@@ -9,21 +9,29 @@ struct Job<E> {
     failures: Vec<(usize, E)>,
 }
 
-/// Does `n` pieces of work with so many workers at each place: the results in the order of the pieces, whoever did them.
+/// Does `n` pieces of work with so many workers at each place: the results in the order of the
+/// pieces, whoever did them.
 ///
-/// A piece that fails at one place is tried at the others; one that failed at all of them says why for each, in the order of
-/// the tries.
+/// A piece that fails at one place is tried at the others; one that failed at all of them says why
+/// for each, in the order of the tries.
 pub(crate) fn spread<T: Send, E: Send>(
     workers: &[usize],
     n: usize,
     work: impl Fn(usize, usize) -> Result<T, E> + Sync,
 ) -> Vec<Result<T, Vec<(usize, E)>>> {
-    let queue: VecDeque<Job<E>> = (0..n).map(|index| Job { index, failures: vec![] }).collect();
+    let queue: VecDeque<Job<E>> = (0..n)
+        .map(|index| Job {
+            index,
+            failures: vec![],
+        })
+        .collect();
     let queue = Mutex::new(queue);
     let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let next = |place: usize| {
         let mut queue = lock();
-        let at = queue.iter().position(|job| job.failures.iter().all(|(tried, _)| *tried != place))?;
+        let at = queue
+            .iter()
+            .position(|job| job.failures.iter().all(|(tried, _)| *tried != place))?;
         queue.remove(at)
     };
     let worker = |place: usize| {
@@ -47,10 +55,17 @@ pub(crate) fn spread<T: Send, E: Send>(
     // What comes back when those who might take it have gone home waits for the next round.
     while results.len() < n {
         results.extend(std::thread::scope(|scope| {
-            let places = workers.iter().enumerate().flat_map(|(place, &size)| std::iter::repeat_n(place, size.min(n)));
-            let workers: Vec<_> = places.map(|place| scope.spawn(move || worker(place))).collect();
+            let places = workers
+                .iter()
+                .enumerate()
+                .flat_map(|(place, &size)| std::iter::repeat_n(place, size.min(n)));
+            let workers: Vec<_> = places
+                .map(|place| scope.spawn(move || worker(place)))
+                .collect();
             let join = |worker: std::thread::ScopedJoinHandle<'_, _>| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
             workers.into_iter().flat_map(join).collect::<Vec<_>>()
         }));
@@ -82,7 +97,11 @@ mod tests {
                 Err(failures) => {
                     let mut places: Vec<usize> = failures.iter().map(|(place, _)| *place).collect();
                     places.sort();
-                    assert!(index % 6 == 3 && places == [0, 1, 2] && failures.iter().all(|(_, found)| *found == index));
+                    assert!(
+                        index % 6 == 3
+                            && places == [0, 1, 2]
+                            && failures.iter().all(|(_, found)| *found == index)
+                    );
                 }
             }
         }

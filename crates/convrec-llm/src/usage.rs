@@ -64,7 +64,8 @@ pub struct Usage {
     pub answered: u64,
     /// Answers that were in the ledger and cost nothing.
     pub from_ledger: u64,
-    /// Tokens as the server counted them; as estimated, where it did not or its answer was lost on the way.
+    /// Tokens as the server counted them; as estimated, where it did not or its answer was lost on
+    /// the way.
     pub tokens: Tokens,
     /// The cost of these tokens.
     pub cost: f64,
@@ -87,8 +88,18 @@ impl Sum for Usage {
 /// `12 answered, 3 from the ledger, 1 retried, 3400 + 560 tokens, cost 0.0021`.
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, from_ledger, retries, tokens: Tokens { input, output }, cost, .. } = self;
-        write!(f, "{answered} answered, {from_ledger} from the ledger, {retries} retried, ")?;
+        let Self {
+            answered,
+            from_ledger,
+            retries,
+            tokens: Tokens { input, output },
+            cost,
+            ..
+        } = self;
+        write!(
+            f,
+            "{answered} answered, {from_ledger} from the ledger, {retries} retried, "
+        )?;
         write!(f, "{input} + {output} tokens, cost {cost:.4}")
     }
 }
@@ -102,7 +113,10 @@ pub(crate) struct Spend {
 
 impl Spend {
     pub fn new(tokens: Tokens, price: &Price) -> Self {
-        Self { tokens, cost: price.of(tokens) }
+        Self {
+            tokens,
+            cost: price.of(tokens),
+        }
     }
 }
 
@@ -124,16 +138,25 @@ struct State {
 
 impl Meter {
     pub fn new(budget: Budget) -> Self {
-        Self { budget, state: Mutex::default(), settled: Condvar::new() }
+        Self {
+            budget,
+            state: Mutex::default(),
+            settled: Condvar::new(),
+        }
     }
 
     pub fn usage(&self) -> Usage {
         self.state().usage
     }
 
-    /// Sets aside what a request may come to at most. Where that is too much while others are under way, waits for
-    /// these: they mostly come to less than was set aside.
-    pub fn reserve(&self, most: Spend, retry: bool, halted: impl Fn() -> Option<Halt>) -> Result<(), Halt> {
+    /// Sets aside what a request may come to at most. Where that is too much while others are under
+    /// way, waits for these: they mostly come to less than was set aside.
+    pub fn reserve(
+        &self,
+        most: Spend,
+        retry: bool,
+        halted: impl Fn() -> Option<Halt>,
+    ) -> Result<(), Halt> {
         let mut state = self.state();
         loop {
             if let Some(halt) = halted() {
@@ -141,10 +164,17 @@ impl Meter {
             }
             match self.budget.exceeded(&state, most) {
                 None => break,
-                Some(limit) if state.under_way == 0 || state.usage.sent >= self.budget.requests() => {
+                Some(limit)
+                    if state.under_way == 0 || state.usage.sent >= self.budget.requests() =>
+                {
                     return Err(Halt::Budget(limit));
                 }
-                Some(_) => state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(_) => {
+                    state = self
+                        .settled
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
             }
         }
         state.usage.sent += 1;
@@ -171,7 +201,10 @@ impl Meter {
                 input: reserved.tokens.input.saturating_sub(most.tokens.input),
                 output: reserved.tokens.output.saturating_sub(most.tokens.output),
             };
-            Spend { tokens, cost: reserved.cost - most.cost }
+            Spend {
+                tokens,
+                cost: reserved.cost - most.cost,
+            }
         };
         self.settled.notify_all();
     }
@@ -188,7 +221,11 @@ impl Budget {
 
     /// The limit that one more request might go beyond.
     fn exceeded(&self, state: &State, more: Spend) -> Option<String> {
-        let tokens = state.usage.tokens.total().saturating_add(state.reserved.tokens.total());
+        let tokens = state
+            .usage
+            .tokens
+            .total()
+            .saturating_add(state.reserved.tokens.total());
         let tokens = tokens.saturating_add(more.tokens.total());
         let cost = state.usage.cost + state.reserved.cost + more.cost;
         if state.usage.sent >= self.requests() {
@@ -196,7 +233,9 @@ impl Budget {
         } else if let Some(max) = self.max_tokens.filter(|&max| tokens > max) {
             Some(format!("max_tokens = {max}"))
         } else {
-            self.max_cost.filter(|&max| cost > max).map(|max| format!("max_cost = {max}"))
+            self.max_cost
+                .filter(|&max| cost > max)
+                .map(|max| format!("max_cost = {max}"))
         }
     }
 }

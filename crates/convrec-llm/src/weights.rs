@@ -20,12 +20,14 @@ pub enum WeightUpdate {
     /// `/reload` with `{"path": "{path}"}`: the example `serve`.
     #[default]
     Reload,
-    /// vLLM with whole models: `/collective_rpc` calls its workers' `reload_weights`, `/reset_prefix_cache` forgets what the
-    /// old weights made of prompts. Both are there only where vLLM runs with `VLLM_SERVER_DEV_MODE=1`, and the folder as an
-    /// argument is younger than the method.
+    /// vLLM with whole models: `/collective_rpc` calls its workers' `reload_weights`,
+    /// `/reset_prefix_cache` forgets what the old weights made of prompts. Both are there only
+    /// where vLLM runs with `VLLM_SERVER_DEV_MODE=1`, and the folder as an argument is younger
+    /// than the method.
     Vllm,
-    /// vLLM with adapters: `/v1/load_lora_adapter`, in place of the adapter of the same name. Needs `--enable-lora` and
-    /// `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`; `load_inplace` is younger than the endpoint.
+    /// vLLM with adapters: `/v1/load_lora_adapter`, in place of the adapter of the same name. Needs
+    /// `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`; `load_inplace` is younger
+    /// than the endpoint.
     VllmLora,
     /// SGLang: `/update_weights_from_disk`, which also empties its cache.
     Sglang,
@@ -33,8 +35,8 @@ pub enum WeightUpdate {
     Calls(Vec<UpdateCall>),
 }
 
-/// One POST to each server. In the strings of `body`, `{path}` becomes the folder, `{model}` the model's name and `{step}` the
-/// step.
+/// One POST to each server. In the strings of `body`, `{path}` becomes the folder, `{model}` the
+/// model's name and `{step}` the step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateCall {
@@ -51,18 +53,29 @@ fn nothing() -> Value {
 
 impl WeightUpdate {
     pub(crate) fn calls(&self, model: &str) -> Vec<UpdateCall> {
-        let call = |path: &str, body| UpdateCall { path: path.into(), body };
+        let call = |path: &str, body| UpdateCall {
+            path: path.into(),
+            body,
+        };
         match self {
             Self::Reload => vec![call("/reload", json!({ "path": "{path}" }))],
             Self::Vllm => {
-                let body = json!({ "method": "reload_weights", "kwargs": { "weights_path": "{path}" } });
-                vec![call("/collective_rpc", body), call("/reset_prefix_cache", nothing())]
+                let body =
+                    json!({ "method": "reload_weights", "kwargs": { "weights_path": "{path}" } });
+                vec![
+                    call("/collective_rpc", body),
+                    call("/reset_prefix_cache", nothing()),
+                ]
             }
             Self::VllmLora => {
-                let body = json!({ "lora_name": model, "lora_path": "{path}", "load_inplace": true });
+                let body =
+                    json!({ "lora_name": model, "lora_path": "{path}", "load_inplace": true });
                 vec![call("/v1/load_lora_adapter", body)]
             }
-            Self::Sglang => vec![call("/update_weights_from_disk", json!({ "model_path": "{path}" }))],
+            Self::Sglang => vec![call(
+                "/update_weights_from_disk",
+                json!({ "model_path": "{path}" }),
+            )],
             Self::Calls(calls) => calls.clone(),
         }
     }
@@ -72,12 +85,17 @@ impl WeightUpdate {
 pub(crate) fn filled(template: &Value, values: &[(&str, &str)]) -> Value {
     match template {
         Value::String(text) => {
-            Value::String(values.iter().fold(text.clone(), |text, (name, value)| text.replace(name, value)))
+            Value::String(values.iter().fold(text.clone(), |text, (name, value)| {
+                text.replace(name, value)
+            }))
         }
         Value::Array(parts) => parts.iter().map(|part| filled(part, values)).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(name, value)| (name.clone(), filled(value, values))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), filled(value, values)))
+                .collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -97,7 +115,8 @@ impl WeightFolders {
         self.0.join(format!("step-{step:06}"))
     }
 
-    /// Removes the folders of all other steps, once no server needs them any more; nothing else is touched.
+    /// Removes the folders of all other steps, once no server needs them any more; nothing else is
+    /// touched.
     ///
     /// # Errors
     /// When the folder cannot be read or one of a step cannot be removed.
@@ -106,7 +125,8 @@ impl WeightFolders {
         for entry in std::fs::read_dir(&self.0).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path != self.of_step(step) && is_of_step(&path) {
-                std::fs::remove_dir_all(&path).map_err(|error| files::Error::new("remove", &path, error))?;
+                std::fs::remove_dir_all(&path)
+                    .map_err(|error| files::Error::new("remove", &path, error))?;
             }
         }
         Ok(())
@@ -114,8 +134,13 @@ impl WeightFolders {
 }
 
 fn is_of_step(path: &Path) -> bool {
-    let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("step-"));
-    path.is_dir() && number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    let number = path
+        .file_name()
+        .and_then(|name| name.to_str()?.strip_prefix("step-"));
+    path.is_dir()
+        && number.is_some_and(|number| {
+            number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())
+        })
 }
 
 #[cfg(test)]
@@ -125,15 +150,27 @@ mod tests {
     #[test]
     fn a_template_is_filled_at_every_depth() {
         let values = [("{path}", "/w/{x}"), ("{step}", "7")];
-        let found = filled(&json!({ "a": ["{path}/y", 1, { "b": "{step}-{step}" }], "{path}": null }), &values);
-        assert_eq!(found, json!({ "a": ["/w/{x}/y", 1, { "b": "7-7" }], "{path}": null }));
+        let found = filled(
+            &json!({ "a": ["{path}/y", 1, { "b": "{step}-{step}" }], "{path}": null }),
+            &values,
+        );
+        assert_eq!(
+            found,
+            json!({ "a": ["/w/{x}/y", 1, { "b": "7-7" }], "{path}": null })
+        );
     }
 
     #[test]
     fn only_folders_of_steps_are_removed() {
         let root = tempfile::tempdir().unwrap();
         let folders = WeightFolders::new(root.path());
-        for name in ["step-000001", "step-000002", "step-1234567", "step-best", "notes"] {
+        for name in [
+            "step-000001",
+            "step-000002",
+            "step-1234567",
+            "step-best",
+            "notes",
+        ] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
         std::fs::write(root.path().join("step-000009"), "a file").unwrap();

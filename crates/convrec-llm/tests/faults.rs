@@ -5,7 +5,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::{Reply, Seen, TestServer, ask, echo, echoed, fault, model, new_ledger, prompt, quick, request, requests};
+use common::{
+    Reply, Seen, TestServer, ask, echo, echoed, fault, model, new_ledger, prompt, quick, request,
+    requests,
+};
 use convrec_llm::{Ledger, ServerSettings};
 use serde_json::json;
 
@@ -15,9 +18,14 @@ const REFUSAL: &str = "I would rather not.";
 fn unreliable(seen: &Seen) -> Reply {
     let text = prompt(&seen.body);
     if text.ends_with("77") && text.len() == "prompt 9977".len() {
-        // Ninety requests that are beyond help: half of them are found fault with, half are never answered.
+        // Ninety requests that are beyond help: half of them are found fault with, half are never
+        // answered.
         let even = text.as_bytes()[text.len() - 3].is_multiple_of(2);
-        return if even { Reply::status(400) } else { Reply::empty() };
+        return if even {
+            Reply::status(400)
+        } else {
+            Reply::empty()
+        };
     }
     let headers = |text: &str| Reply::Text(429, format!("{text}\r\n"), "slow down".into());
     match fault(seen) {
@@ -29,8 +37,14 @@ fn unreliable(seen: &Seen) -> Reply {
         Some(4) => Reply::status(503),
         Some(5) => Reply::Reset,
         Some(6) => Reply::Drip,
-        Some(7) => Reply::Cut(json!({ "choices": [{ "message": { "content": "half of this" } }] }).to_string()),
-        Some(8) => Reply::Text(200, "content-type: text/html\r\n".into(), "<html><h1>Bad gateway</h1></html>".into()),
+        Some(7) => Reply::Cut(
+            json!({ "choices": [{ "message": { "content": "half of this" } }] }).to_string(),
+        ),
+        Some(8) => Reply::Text(
+            200,
+            "content-type: text/html\r\n".into(),
+            "<html><h1>Bad gateway</h1></html>".into(),
+        ),
         Some(9) => Reply::json(json!({ "answer": 42 })),
         Some(10) => Reply::json(json!({ "choices": [] })),
         Some(11) => Reply::Large(20_000_000),
@@ -46,15 +60,23 @@ fn unreliable(seen: &Seen) -> Reply {
 fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
     let server = TestServer::start(unreliable);
     let (folder, ledger) = new_ledger();
-    let settings =
-        ServerSettings { concurrency: 32, timeout: 2.0, max_retries: 9, max_answer_bytes: 1 << 20, ..quick(&server) };
+    let settings = ServerSettings {
+        concurrency: 32,
+        timeout: 2.0,
+        max_retries: 9,
+        max_answer_bytes: 1 << 20,
+        ..quick(&server)
+    };
     let model = model(settings.clone(), &ledger);
     let requests = requests(N);
     let start = Instant::now();
     let answers = ask(&model, &requests);
     let took = start.elapsed();
     let usage = model.usage();
-    println!("{took:.1?} for {N} requests: {usage}; {} HTTP requests", usage.sent);
+    println!(
+        "{took:.1?} for {N} requests: {usage}; {} HTTP requests",
+        usage.sent
+    );
 
     let mut problems = BTreeMap::<String, usize>::new();
     let mut refusals = 0;
@@ -67,18 +89,37 @@ fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
         }
     }
     println!("{refusals} refusals; without an answer: {problems:#?}");
-    // The run says what it could not get, and why: of each hundred from 1,000 on, the one that ends in 77.
+    // The run says what it could not get, and why: of each hundred from 1,000 on, the one that ends
+    // in 77.
     assert_eq!(problems.len(), 2);
-    let count = |part: &str| problems.iter().filter(|(text, _)| text.contains(part)).map(|(_, n)| n).sum::<usize>();
-    assert_eq!((count("status 400"), count("no answer in 10 tries; the last: an empty message")), (45, 45));
+    let count = |part: &str| {
+        problems
+            .iter()
+            .filter(|(text, _)| text.contains(part))
+            .map(|(_, n)| n)
+            .sum::<usize>()
+    };
+    assert_eq!(
+        (
+            count("status 400"),
+            count("no answer in 10 tries; the last: an empty message")
+        ),
+        (45, 45)
+    );
     let answered = N - 90;
     assert!(refusals > 50);
     assert!(took < Duration::from_secs(60), "{took:?}");
 
     // Nothing was answered (and so paid) twice; whatever was answered is in the ledger once.
     let paid = server.answered();
-    assert!(paid.iter().all(|(hash, &times)| times == 1 && ledger.contains(&hash.parse().unwrap())));
-    assert_eq!((paid.len(), ledger.len(), usage.answered as usize), (answered, answered, answered));
+    assert!(
+        paid.iter()
+            .all(|(hash, &times)| times == 1 && ledger.contains(&hash.parse().unwrap()))
+    );
+    assert_eq!(
+        (paid.len(), ledger.len(), usage.answered as usize),
+        (answered, answered, answered)
+    );
     assert_eq!(usage.sent as usize, server.requests());
     assert_eq!(usage.sent - usage.retries, N as u64);
 
@@ -91,7 +132,10 @@ fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
     assert!(ask(&again, &requests) == answers);
     assert_eq!(again.usage().from_ledger as usize, answered);
     for (hash, times) in server.asked() {
-        assert!(times == before[&hash] || !ledger.contains(&hash.parse().unwrap()), "{hash} was asked again");
+        assert!(
+            times == before[&hash] || !ledger.contains(&hash.parse().unwrap()),
+            "{hash} was asked again"
+        );
     }
 }
 
@@ -114,7 +158,12 @@ fn hard_texts_go_there_and_back() {
     }
     assert_eq!(server.requests(), texts.len());
     drop((model, ledger));
-    assert_eq!(Ledger::open(folder.path().join("ledger.jsonl")).unwrap().len(), texts.len());
+    assert_eq!(
+        Ledger::open(folder.path().join("ledger.jsonl"))
+            .unwrap()
+            .len(),
+        texts.len()
+    );
 }
 
 #[test]
@@ -122,7 +171,9 @@ fn equal_requests_are_asked_once_and_counted_as_often_as_they_stand() {
     let server = TestServer::start(echoed);
     let (_folder, ledger) = new_ledger();
     let model = model(quick(&server), &ledger);
-    let requests: Vec<_> = (0..100).map(|i| request(format!("prompt {}", i % 7))).collect();
+    let requests: Vec<_> = (0..100)
+        .map(|i| request(format!("prompt {}", i % 7)))
+        .collect();
     let done = std::sync::atomic::AtomicUsize::new(0);
     let count = |n| {
         done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
@@ -131,5 +182,8 @@ fn equal_requests_are_asked_once_and_counted_as_often_as_they_stand() {
     for (request, answer) in requests.iter().zip(answers) {
         assert_eq!(answer.unwrap(), echo(&request.turns[0].content));
     }
-    assert_eq!((server.requests(), ledger.len(), done.into_inner()), (7, 7, 100));
+    assert_eq!(
+        (server.requests(), ledger.len(), done.into_inner()),
+        (7, 7, 100)
+    );
 }

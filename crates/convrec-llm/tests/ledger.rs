@@ -15,7 +15,10 @@ fn record(name: &str, text: &str) -> Record {
         key: RequestKey::of(&name.into()),
         model: "test-model".into(),
         time: 1_700_000_000,
-        tokens: Tokens { input: 3, output: 4 },
+        tokens: Tokens {
+            input: 3,
+            output: 4,
+        },
         finish: Some("stop".into()),
         text: text.into(),
     }
@@ -40,11 +43,23 @@ fn a_line_is_json_with_everything_in_it() {
     let text = std::fs::read_to_string(folder.path().join("ledger.jsonl")).unwrap();
     let line: serde_json::Value = serde_json::from_str(&text).unwrap();
     // The key is the SHA-256 of `"a"`, quotes included.
-    assert_eq!(line["key"], "ac8d8342bbb2362d13f0a559a3621bb407011368895164b628a54f7fc33fc43c");
+    assert_eq!(
+        line["key"],
+        "ac8d8342bbb2362d13f0a559a3621bb407011368895164b628a54f7fc33fc43c"
+    );
     assert_eq!(line["text"], "1. Heat\n\u{0}\"");
-    assert_eq!((line["time"].as_u64(), line["input_tokens"].as_u64()), (Some(1_700_000_000), Some(3)));
-    assert_eq!((line["model"].as_str(), line["finish"].as_str()), (Some("test-model"), Some("stop")));
-    assert_eq!(ledger.get(&RequestKey::of(&"a".into())).unwrap(), Some(record("a", "1. Heat\n\u{0}\"")));
+    assert_eq!(
+        (line["time"].as_u64(), line["input_tokens"].as_u64()),
+        (Some(1_700_000_000), Some(3))
+    );
+    assert_eq!(
+        (line["model"].as_str(), line["finish"].as_str()),
+        (Some("test-model"), Some("stop"))
+    );
+    assert_eq!(
+        ledger.get(&RequestKey::of(&"a".into())).unwrap(),
+        Some(record("a", "1. Heat\n\u{0}\""))
+    );
     assert_eq!(ledger.get(&RequestKey::of(&"b".into())).unwrap(), None);
 }
 
@@ -98,7 +113,12 @@ proptest! {
 fn other_files_are_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("conversations.jsonl");
-    for text in ["{\"id\": \"c-1\"}\n", "{\"id\": \"c-1\"}", "one line", "\n\n"] {
+    for text in [
+        "{\"id\": \"c-1\"}\n",
+        "{\"id\": \"c-1\"}",
+        "one line",
+        "\n\n",
+    ] {
         std::fs::write(&path, text).unwrap();
         let error = Ledger::open(&path).unwrap_err().to_string();
         assert!(error.contains("line 1: not a line of a ledger"), "{error}");
@@ -111,7 +131,10 @@ fn a_second_writer_is_told() {
     let (folder, ledger) = new_ledger();
     let path = folder.path().join("ledger.jsonl");
     let error = Ledger::open(&path).unwrap_err().to_string();
-    assert!(error.contains("ledger.jsonl is in use by another process; wait until it has ended"), "{error}");
+    assert!(
+        error.contains("ledger.jsonl is in use by another process; wait until it has ended"),
+        "{error}"
+    );
     drop(ledger);
     assert!(Ledger::open(&path).unwrap().is_empty());
 }
@@ -125,7 +148,9 @@ fn many_threads_write_whole_lines() {
             let ledger = &ledger;
             scope.spawn(move || {
                 for i in 0..50 {
-                    ledger.keep([record(&name(thread, i), &"x".repeat(i))]).unwrap();
+                    ledger
+                        .keep([record(&name(thread, i), &"x".repeat(i))])
+                        .unwrap();
                     // Once kept, it is there for everyone.
                     assert!(ledger.contains(&RequestKey::of(&name(thread, i).into())));
                 }
@@ -135,15 +160,29 @@ fn many_threads_write_whole_lines() {
     drop(ledger);
     let ledger = Ledger::open(folder.path().join("ledger.jsonl")).unwrap();
     assert_eq!((ledger.len(), ledger.torn()), (800, 0));
-    let text = |thread: usize, i: usize| ledger.get(&RequestKey::of(&name(thread, i).into())).unwrap().unwrap().text;
+    let text = |thread: usize, i: usize| {
+        ledger
+            .get(&RequestKey::of(&name(thread, i).into()))
+            .unwrap()
+            .unwrap()
+            .text
+    };
     assert!((0..16).all(|thread| (0..50).all(|i| text(thread, i) == "x".repeat(i))));
 }
 
 #[test]
 fn the_first_of_two_answers_counts() {
     let (folder, ledger) = new_ledger();
-    ledger.keep([record("a", "first"), record("a", "second")]).unwrap();
-    let text = |ledger: &Ledger| ledger.get(&RequestKey::of(&"a".into())).unwrap().unwrap().text;
+    ledger
+        .keep([record("a", "first"), record("a", "second")])
+        .unwrap();
+    let text = |ledger: &Ledger| {
+        ledger
+            .get(&RequestKey::of(&"a".into()))
+            .unwrap()
+            .unwrap()
+            .text
+    };
     assert_eq!(text(&ledger), "first");
     drop(ledger);
     let ledger = Ledger::open(folder.path().join("ledger.jsonl")).unwrap();

@@ -33,7 +33,10 @@ fn a_hundred_thousand_answers_take_little_memory() {
     let start = Instant::now();
     let mut held = None;
     let memory = peak(|| held = Some(Ledger::open(&path).unwrap()));
-    println!("{N} answers, {size:.0} MB on the disk: {memory:.1} MB in memory, open after {:.2?}", start.elapsed());
+    println!(
+        "{N} answers, {size:.0} MB on the disk: {memory:.1} MB in memory, open after {:.2?}",
+        start.elapsed()
+    );
     assert_eq!(held.unwrap().len() as u64, N);
     assert!(memory < 20.0, "{memory} MB");
 }

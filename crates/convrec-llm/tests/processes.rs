@@ -25,7 +25,9 @@ const ARGUMENTS: &str = "CONVREC_TEST_ASK";
 /// No test: the processes that the others start.
 #[test]
 fn child() {
-    let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
+    let Ok(arguments) = std::env::var(ARGUMENTS) else {
+        return;
+    };
     let arguments: Vec<String> = arguments.lines().map(String::from).collect();
     if let Err(error) = ask::run(&arguments) {
         eprintln!("error: {error}");
@@ -60,10 +62,25 @@ impl Run {
         let this = std::env::current_exe().unwrap();
         let mut words = program.iter().map(OsStr::new).chain([this.as_os_str()]);
         let mut command = Command::new(words.next().unwrap());
-        command.args(words).args(["child", "--exact", "--nocapture"]);
-        let files = ["settings.toml", "prompts.txt", "ledger.jsonl", "answers.jsonl"];
-        command.env(ARGUMENTS, files.map(|name| self.file(name).to_str().unwrap().to_string()).join("\n"));
-        command.env("CONVREC_TEST_KEY", KEY).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(words)
+            .args(["child", "--exact", "--nocapture"]);
+        let files = [
+            "settings.toml",
+            "prompts.txt",
+            "ledger.jsonl",
+            "answers.jsonl",
+        ];
+        command.env(
+            ARGUMENTS,
+            files
+                .map(|name| self.file(name).to_str().unwrap().to_string())
+                .join("\n"),
+        );
+        command
+            .env("CONVREC_TEST_KEY", KEY)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -79,8 +96,12 @@ impl Run {
     fn keys(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.file("ledger.jsonl")).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let key =
-            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["key"].as_str().unwrap().to_string();
+        let key = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["key"]
+                .as_str()
+                .unwrap()
+                .to_string()
+        };
         whole.lines().map(key).collect()
     }
 }
@@ -142,20 +163,39 @@ fn killed_again_and_again_it_goes_on() {
 fn on_a_full_disk_nothing_more_is_asked() {
     let server = TestServer::start(echoed);
     let run = Run::new(&server, 500);
-    // A limit of 16 blocks of 512 or 1,024 bytes on files stands for the disk. Ignored, the signal becomes an error.
-    let output = run.command_by(&["sh", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"]).output().unwrap();
+    // A limit of 16 blocks of 512 or 1,024 bytes on files stands for the disk. Ignored, the signal
+    // becomes an error.
+    let output = run
+        .command_by(&["sh", "-c", "trap '' XFSZ; ulimit -f 16; exec \"$@\"", "sh"])
+        .output()
+        .unwrap();
     let error = error_of(&output);
-    assert!(error.contains("answers cannot be kept: cannot write") && error.contains("ledger.jsonl"), "{error}");
+    assert!(
+        error.contains("answers cannot be kept: cannot write") && error.contains("ledger.jsonl"),
+        "{error}"
+    );
     let kept = run.keys();
     assert!((10..100).contains(&kept.len()), "{} answers", kept.len());
     // No half line stays, and only what was under way was paid without being kept.
-    assert!(std::fs::read(run.file("ledger.jsonl")).unwrap().ends_with(b"\n"));
+    assert!(
+        std::fs::read(run.file("ledger.jsonl"))
+            .unwrap()
+            .ends_with(b"\n")
+    );
     let paid = server.answered().len();
-    assert!(paid <= kept.len() + CONCURRENCY, "{paid} paid, {} kept", kept.len());
+    assert!(
+        paid <= kept.len() + CONCURRENCY,
+        "{paid} paid, {} kept",
+        kept.len()
+    );
     // With room again, it goes on.
     assert!(run.output().status.success());
     assert_eq!(run.keys().len(), 500);
-    let twice = server.answered().values().filter(|&&times| times > 1).count();
+    let twice = server
+        .answered()
+        .values()
+        .filter(|&&times| times > 1)
+        .count();
     assert!(twice <= CONCURRENCY, "{twice} were paid twice");
 }
 
@@ -171,7 +211,10 @@ fn two_processes_do_not_share_a_ledger() {
         thread::sleep(Duration::from_millis(5));
     }
     let error = error_of(&run.output());
-    assert!(error.contains("ledger.jsonl is in use by another process"), "{error}");
+    assert!(
+        error.contains("ledger.jsonl is in use by another process"),
+        "{error}"
+    );
     assert!(first.wait_with_output().unwrap().status.success());
     assert!(server.answered().values().all(|&times| times == 1) && run.keys().len() == 400);
 }
@@ -179,18 +222,30 @@ fn two_processes_do_not_share_a_ledger() {
 #[test]
 fn the_key_goes_to_the_server_and_nowhere_else() {
     let echo_header = |seen: &common::Seen| {
-        let header =
-            seen.head.lines().find(|line| line.to_lowercase().starts_with("authorization")).unwrap().to_string();
+        let header = seen
+            .head
+            .lines()
+            .find(|line| line.to_lowercase().starts_with("authorization"))
+            .unwrap()
+            .to_string();
         match common::prompt(&seen.body) {
             "prompt 0" => {
                 // At the edge of what is shown, so that shortening alone would leave a part.
                 let message = format!("{}{header}", ".".repeat(245));
-                Reply::Text(400, String::new(), serde_json::json!({ "error": { "message": message } }).to_string())
+                Reply::Text(
+                    400,
+                    String::new(),
+                    serde_json::json!({ "error": { "message": message } }).to_string(),
+                )
             }
             "prompt 1" => Reply::Text(401, String::new(), header),
             "prompt 2" => Reply::Text(200, String::new(), format!("<html>{header}</html>")),
             "prompt 3" => Reply::json(serde_json::json!({ "choices": header })),
-            "prompt 4" => Reply::Text(302, format!("Location: http://127.0.0.1/{KEY}\r\n"), String::new()),
+            "prompt 4" => Reply::Text(
+                302,
+                format!("Location: http://127.0.0.1/{KEY}\r\n"),
+                String::new(),
+            ),
             _ => Reply::completion(&header),
         }
     };
@@ -198,12 +253,25 @@ fn the_key_goes_to_the_server_and_nowhere_else() {
     let run = Run::new(&server, 6);
     let output = run.output();
     let ledger = std::fs::read_to_string(run.file("ledger.jsonl")).unwrap();
-    let (out, error) =
-        (std::fs::read_to_string(run.file("answers.jsonl")).unwrap(), String::from_utf8_lossy(&output.stderr));
+    let (out, error) = (
+        std::fs::read_to_string(run.file("answers.jsonl")).unwrap(),
+        String::from_utf8_lossy(&output.stderr),
+    );
     for text in [&*ledger, &*out, &*error] {
-        assert!(!text.contains("sk-proj") && !text.contains("secret"), "{text}");
-        assert!(text.contains("Bearer"), "the server's text is missing: {text}");
+        assert!(
+            !text.contains("sk-proj") && !text.contains("secret"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Bearer"),
+            "the server's text is missing: {text}"
+        );
     }
     assert_eq!(out.matches("[key]").count(), 6, "{out}");
-    assert!(server.heads().iter().all(|head| head.contains(&format!("Bearer {KEY}\r\n"))));
+    assert!(
+        server
+            .heads()
+            .iter()
+            .all(|head| head.contains(&format!("Bearer {KEY}\r\n")))
+    );
 }

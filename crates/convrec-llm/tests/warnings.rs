@@ -28,13 +28,24 @@ static KEPT: Kept = Kept(Mutex::new(Vec::new()));
 fn what_is_asked_again_is_warned_of_once_for_all() {
     log::set_logger(&KEPT).unwrap();
     log::set_max_level(log::LevelFilter::Warn);
-    let server = TestServer::start(|seen| if seen.before == 0 { Reply::status(503) } else { echoed(seen) });
+    let server = TestServer::start(|seen| {
+        if seen.before == 0 {
+            Reply::status(503)
+        } else {
+            echoed(seen)
+        }
+    });
     let (_folder, ledger) = new_ledger();
     let answers = ask(&model(quick(&server), &ledger), &requests(20));
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(server.requests(), 40);
     let kept = KEPT.0.lock().unwrap();
-    let [warning] = kept.as_slice() else { panic!("{kept:?}") };
-    assert!(warning.contains(&server.base_url) && warning.contains("503"), "{warning}");
+    let [warning] = kept.as_slice() else {
+        panic!("{kept:?}")
+    };
+    assert!(
+        warning.contains(&server.base_url) && warning.contains("503"),
+        "{warning}"
+    );
     assert!(warning.contains("asking again in"), "{warning}");
 }

@@ -1,4 +1,5 @@
-//! 2,000 lists of 20 items at 4 cut-offs, against a catalog of 7,404: the size of one evaluation in the paper.
+//! 2,000 lists of 20 items at 4 cut-offs, against a catalog of 7,404: the size of one evaluation in
+//! the paper.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -21,7 +22,8 @@ struct List {
     groundtruth: Vec<u32>,
 }
 
-/// Popular items more often, one in twenty off the catalog, repeats, and a right answer in every third list.
+/// Popular items more often, one in twenty off the catalog, repeats, and a right answer in every
+/// third list.
 fn lists(rng: &mut ChaCha8Rng) -> Vec<List> {
     let popular = |rng: &mut ChaCha8Rng| (rng.random::<f64>().powi(3) * f64::from(N_ITEMS)) as u32;
     let one = |rng: &mut ChaCha8Rng| {
@@ -31,26 +33,38 @@ fn lists(rng: &mut ChaCha8Rng) -> Vec<List> {
         if rng.random_bool(1.0 / 3.0) {
             groundtruth.push(recommended[rng.random_range(0..LENGTH)] % N_ITEMS);
         }
-        List { recommended, seen: (0..rng.random_range(0..5)).map(|_| popular(rng)).collect(), groundtruth }
+        List {
+            recommended,
+            seen: (0..rng.random_range(0..5)).map(|_| popular(rng)).collect(),
+            groundtruth,
+        }
     };
     (0..N_LISTS).map(|_| one(rng)).collect()
 }
 
-/// Titles as long as real ones, with shared beginnings, in one to four words; one in four is a remake.
+/// Titles as long as real ones, with shared beginnings, in one to four words; one in four is a
+/// remake.
 fn titles(rng: &mut ChaCha8Rng) -> Vec<(String, i32)> {
-    const WORDS: [&str; 12] =
-        ["The", "Return", "of", "Night", "Last", "House", "Man", "Love", "in", "Star", "Dead", "Summer"];
+    const WORDS: [&str; 12] = [
+        "The", "Return", "of", "Night", "Last", "House", "Man", "Love", "in", "Star", "Dead",
+        "Summer",
+    ];
     let title = |number: u32, rng: &mut ChaCha8Rng| {
-        let words: Vec<&str> = (0..rng.random_range(0..4)).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect();
+        let words: Vec<&str> = (0..rng.random_range(0..4))
+            .map(|_| WORDS[rng.random_range(0..WORDS.len())])
+            .collect();
         format!("{} {}", words.join(" "), number * 3 / 4)
     };
-    (0..2 * N_ITEMS).map(|number| (title(number, rng), rng.random_range(1950..2025))).collect()
+    (0..2 * N_ITEMS)
+        .map(|number| (title(number, rng), rng.random_range(1950..2025)))
+        .collect()
 }
 
 fn metrics(c: &mut Criterion) {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let (titles, lists) = (titles(&mut rng), lists(&mut rng));
-    let name = |&number: &u32| TitleYear::new(&titles[number as usize].0, titles[number as usize].1);
+    let name =
+        |&number: &u32| TitleYear::new(&titles[number as usize].0, titles[number as usize].1);
     let named = |numbers: &[u32]| numbers.iter().map(name).collect::<Vec<TitleYear>>();
     let catalog: HashSet<TitleYear> = (0..N_ITEMS).map(|number| name(&number)).collect();
     let by_name: Vec<_> = lists
@@ -66,7 +80,11 @@ fn metrics(c: &mut Criterion) {
         group.bench_function(format!("titles, {protocol}"), |b| {
             b.iter(|| {
                 for (recommended, seen, groundtruth) in &by_name {
-                    let sample = Sample { recommended, seen, groundtruth };
+                    let sample = Sample {
+                        recommended,
+                        seen,
+                        groundtruth,
+                    };
                     black_box(protocol.evaluate(&sample, &catalog, &CUTOFFS));
                 }
             });
@@ -75,7 +93,10 @@ fn metrics(c: &mut Criterion) {
     group.bench_function("ids, Recall and NDCG", |b| {
         b.iter(|| {
             for list in &lists {
-                let judged = JudgedList::from_ids(&list.recommended, &list.groundtruth.iter().copied().collect());
+                let judged = JudgedList::from_ids(
+                    &list.recommended,
+                    &list.groundtruth.iter().copied().collect(),
+                );
                 for k in CUTOFFS {
                     black_box((Measure::Recall(k).of(&judged), Measure::Ndcg(k).of(&judged)));
                 }
@@ -84,8 +105,16 @@ fn metrics(c: &mut Criterion) {
     });
     group.finish();
 
-    let judge = |list: &List| JudgedList::from_ids(&list.recommended, &list.groundtruth.iter().copied().collect());
-    let values: Vec<f64> = lists.iter().map(|list| Measure::Ndcg(LENGTH).of(&judge(list))).collect();
+    let judge = |list: &List| {
+        JudgedList::from_ids(
+            &list.recommended,
+            &list.groundtruth.iter().copied().collect(),
+        )
+    };
+    let values: Vec<f64> = lists
+        .iter()
+        .map(|list| Measure::Ndcg(LENGTH).of(&judge(list)))
+        .collect();
     let dialogs: Vec<usize> = (0..N_LISTS).map(|index| index / 3).collect();
     c.bench_function("interval of 2000 samples, 10000 resamples", |b| {
         b.iter(|| stats::cluster_bootstrap(black_box(&values), &dialogs, 1, 10_000));

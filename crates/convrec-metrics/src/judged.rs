@@ -3,8 +3,8 @@ use std::hash::Hash;
 
 /// A ranked list after judgement: which ranks hit, and how many items were relevant in all.
 ///
-/// Every [`Measure`](crate::Measure) is a function of this and a cut-off; who decides what a hit is (ids, titles with a
-/// year, a file of judgements) does not matter to it.
+/// Every [`Measure`](crate::Measure) is a function of this and a cut-off; who decides what a hit is
+/// (ids, titles with a year, a file of judgements) does not matter to it.
 ///
 /// ```
 /// use std::collections::HashSet;
@@ -22,22 +22,31 @@ pub struct JudgedList {
 }
 
 impl JudgedList {
-    /// A list judged elsewhere: `hits[k]` says whether index `k` (rank `k + 1`) is credited, `relevant` how many items
-    /// could have been.
+    /// A list judged elsewhere: `hits[k]` says whether index `k` (rank `k + 1`) is credited,
+    /// `relevant` how many items could have been.
     ///
     /// # Panics
     /// When there are more hits than relevant items: some item was then credited twice.
     pub fn new(hits: Vec<bool>, relevant: usize) -> Self {
         let found = hits.iter().filter(|&&hit| hit).count();
-        assert!(found <= relevant, "{found} hits but only {relevant} relevant items; credit each item once");
+        assert!(
+            found <= relevant,
+            "{found} hits but only {relevant} relevant items; credit each item once"
+        );
         Self { hits, relevant }
     }
 
     /// Judges a list of ids: a rank hits when its item is relevant and stands at no earlier rank.
     pub fn from_ids<T: Eq + Hash>(list: &[T], relevant: &HashSet<T>) -> Self {
         let mut credited = HashSet::new();
-        let hits = list.iter().map(|item| relevant.contains(item) && credited.insert(item)).collect();
-        Self { hits, relevant: relevant.len() }
+        let hits = list
+            .iter()
+            .map(|item| relevant.contains(item) && credited.insert(item))
+            .collect();
+        Self {
+            hits,
+            relevant: relevant.len(),
+        }
     }
 
     /// Whether each rank hit, best rank first; as long as the list.

@@ -1,7 +1,7 @@
 //! Measures of a judged list at a cut-off, each in its own file with its source.
 //!
-//! All lie in [0, 1], are 0 for an empty list, for a sample without relevant items and at a cut-off of 0, and average
-//! over samples (the mean of AP@k is MAP@k, that of RR@k is MRR@k).
+//! All lie in [0, 1], are 0 for an empty list, for a sample without relevant items and at a cut-off
+//! of 0, and average over samples (the mean of AP@k is MAP@k, that of RR@k is MRR@k).
 
 use std::fmt;
 use std::str::FromStr;
@@ -137,21 +137,43 @@ mod tests {
 
     #[test]
     fn names_go_to_text_and_back() {
-        let names = ["Recall@1", "NDCG@10", "HitRate@5", "MRR@10", "MAP@20", "Precision@3"];
+        let names = [
+            "Recall@1",
+            "NDCG@10",
+            "HitRate@5",
+            "MRR@10",
+            "MAP@20",
+            "Precision@3",
+        ];
         for name in names {
             let measure: Measure = name.parse().unwrap();
             assert_eq!(measure.to_string(), name);
             assert_eq!(name.to_lowercase().parse(), Ok(measure));
         }
-        let read: Vec<Measure> = serde_json::from_str(&serde_json::to_string(&names).unwrap()).unwrap();
-        assert_eq!(serde_json::to_string(&read).unwrap(), serde_json::to_string(&names).unwrap());
-        assert_eq!(format!("{:>9}|{:<9}|", Measure::Map(5), Measure::Map(5)), "    MAP@5|MAP@5    |");
+        let read: Vec<Measure> =
+            serde_json::from_str(&serde_json::to_string(&names).unwrap()).unwrap();
+        assert_eq!(
+            serde_json::to_string(&read).unwrap(),
+            serde_json::to_string(&names).unwrap()
+        );
+        assert_eq!(
+            format!("{:>9}|{:<9}|", Measure::Map(5), Measure::Map(5)),
+            "    MAP@5|MAP@5    |"
+        );
     }
 
     #[test]
     fn what_is_no_measure_is_refused() {
-        for text in ["", "@", "NDCG", "NDCG@", "NDCG@0", "NDCG@-1", "NDCG@1.5", "DCG@5", "@5", "NDCG@5 "] {
-            assert!(text.parse::<Measure>().unwrap_err().to_string().contains("as in `NDCG@10`"), "{text}");
+        for text in [
+            "", "@", "NDCG", "NDCG@", "NDCG@0", "NDCG@-1", "NDCG@1.5", "DCG@5", "@5", "NDCG@5 ",
+        ] {
+            assert!(
+                text.parse::<Measure>()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("as in `NDCG@10`"),
+                "{text}"
+            );
         }
     }
 }

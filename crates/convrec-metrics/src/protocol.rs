@@ -1,8 +1,9 @@
-//! Judging lists of titles and years, as the paper's own evaluation does it and as the textbook does.
+//! Judging lists of titles and years, as the paper's own evaluation does it and as the textbook
+//! does.
 //!
-//! The figures published with Rank-GRPO (Zhu et al., arXiv 2510.20150) come from a function of the authors' code,
-//! `evaluate_direct_match`. It differs from the textbook in ways that change the numbers, so a figure is worth little
-//! without the name of its protocol. These do:
+//! The figures published with Rank-GRPO (Zhu et al., arXiv 2510.20150) come from a function of the
+//! authors' code, `evaluate_direct_match`. It differs from the textbook in ways that change the
+//! numbers, so a figure is worth little without the name of its protocol. These do:
 //!
 //! | quirk | [`Protocol::Reference`] | [`Protocol::Textbook`] |
 //! |---|---|---|
@@ -13,9 +14,9 @@
 //! | M5 | titles must be equal to the letter (years within 2) | the same |
 //! | M6 | the first entry enters DCG even at a cut-off of 0 | it does not |
 //!
-//! [`Protocol::ReferenceTruncatedFirst`] cuts the list to `k` entries *before* filtering. The authors' scripts name
-//! such a function, which their repository lacks; this is the reading of its name, and which of the two made the published
-//! figures is not known.
+//! [`Protocol::ReferenceTruncatedFirst`] cuts the list to `k` entries *before* filtering. The
+//! authors' scripts name such a function, which their repository lacks; this is the reading of its
+//! name, and which of the two made the published figures is not known.
 //!
 //! Both sides need a year. Items without one, or known by an id, are judged by
 //! [`JudgedList::from_ids`](crate::JudgedList::from_ids).
@@ -63,7 +64,8 @@ impl<'a> TitleYear<'a> {
 pub struct Sample<'a> {
     /// The list, best first.
     pub recommended: &'a [TitleYear<'a>],
-    /// Titles that may not be recommended again, without years: a remake of a seen film never scores.
+    /// Titles that may not be recommended again, without years: a remake of a seen film never
+    /// scores.
     pub seen: &'a [&'a str],
     /// The items that were right.
     pub groundtruth: &'a [TitleYear<'a>],
@@ -108,16 +110,26 @@ pub enum Protocol {
     Reference,
     /// The same on the first `k` entries alone, which are cut before anything is filtered.
     ReferenceTruncatedFirst,
-    /// Ranks as emitted, one-to-one matching, ideal list over `min(k, ground truths)`. See [`judge`].
+    /// Ranks as emitted, one-to-one matching, ideal list over `min(k, ground truths)`. See
+    /// [`judge`].
     Textbook,
 }
 
 impl Protocol {
     /// All protocols.
-    pub const ALL: [Protocol; 3] = [Protocol::Reference, Protocol::ReferenceTruncatedFirst, Protocol::Textbook];
+    pub const ALL: [Protocol; 3] = [
+        Protocol::Reference,
+        Protocol::ReferenceTruncatedFirst,
+        Protocol::Textbook,
+    ];
 
     /// Scores one list, once for each cut-off.
-    pub fn evaluate(self, sample: &Sample, catalog: &HashSet<TitleYear>, cutoffs: &[usize]) -> Vec<Scores> {
+    pub fn evaluate(
+        self,
+        sample: &Sample,
+        catalog: &HashSet<TitleYear>,
+        cutoffs: &[usize],
+    ) -> Vec<Scores> {
         match self {
             Protocol::Reference => {
                 let list = reference::filter(sample, catalog);
@@ -125,11 +137,20 @@ impl Protocol {
             }
             Protocol::ReferenceTruncatedFirst => {
                 let list = reference::filter(sample, catalog);
-                cutoffs.iter().map(|&k| list.truncated(k).scores(k)).collect()
+                cutoffs
+                    .iter()
+                    .map(|&k| list.truncated(k).scores(k))
+                    .collect()
             }
             Protocol::Textbook => {
                 let list = judge(sample, catalog);
-                cutoffs.iter().map(|&k| Scores { recall: recall(&list, k), ndcg: ndcg(&list, k) }).collect()
+                cutoffs
+                    .iter()
+                    .map(|&k| Scores {
+                        recall: recall(&list, k),
+                        ndcg: ndcg(&list, k),
+                    })
+                    .collect()
             }
         }
     }
@@ -147,7 +168,9 @@ impl fmt::Display for Protocol {
 
 /// The text names no protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a protocol; expected `reference`, `reference-truncated-first` or `textbook`")]
+#[error(
+    "`{text}` is not a protocol; expected `reference`, `reference-truncated-first` or `textbook`"
+)]
 pub struct ParseError {
     text: String,
 }
@@ -156,7 +179,9 @@ impl FromStr for Protocol {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let named = Protocol::ALL.into_iter().find(|protocol| protocol.to_string() == text);
+        let named = Protocol::ALL
+            .into_iter()
+            .find(|protocol| protocol.to_string() == text);
         named.ok_or_else(|| ParseError { text: text.into() })
     }
 }
@@ -169,8 +194,17 @@ mod tests {
     fn names_go_to_text_and_back() {
         for protocol in Protocol::ALL {
             assert_eq!(protocol.to_string().parse(), Ok(protocol));
-            assert_eq!(serde_json::to_string(&protocol).unwrap(), format!("\"{protocol}\""));
+            assert_eq!(
+                serde_json::to_string(&protocol).unwrap(),
+                format!("\"{protocol}\"")
+            );
         }
-        assert!("direct".parse::<Protocol>().unwrap_err().to_string().contains("`direct` is not a protocol"));
+        assert!(
+            "direct"
+                .parse::<Protocol>()
+                .unwrap_err()
+                .to_string()
+                .contains("`direct` is not a protocol")
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! How sure a figure is: intervals of means, and tests between two systems, by resampling whole clusters.
+//! How sure a figure is: intervals of means, and tests between two systems, by resampling whole
+//! clusters.
 //!
-//! A *cluster* is what is independent of the rest: the dialog, or the context that several samples share. Give every
-//! sample its cluster's id (anything `Eq + Hash`); with an id of its own for each sample the statistics are the
-//! ordinary ones. The mean is always that over samples.
+//! A *cluster* is what is independent of the rest: the dialog, or the context that several samples
+//! share. Give every sample its cluster's id (anything `Eq + Hash`); with an id of its own for each
+//! sample the statistics are the ordinary ones. The mean is always that over samples.
 //!
 //! ```
 //! use convrec_metrics::stats;
@@ -21,9 +22,10 @@
 //!
 //! # Many comparisons
 //!
-//! One true null hypothesis in twenty has p < 0.05. Whoever compares one system with five others by four measures makes
-//! twenty tests, and should expect one to "succeed" by luck. Fix the one comparison and the one measure that matter
-//! before looking, or correct the p-values of all that were made: [`holm`]. The intervals are not corrected.
+//! One true null hypothesis in twenty has p < 0.05. Whoever compares one system with five others by
+//! four measures makes twenty tests, and should expect one to "succeed" by luck. Fix the one
+//! comparison and the one measure that matter before looking, or correct the p-values of all that
+//! were made: [`holm`]. The intervals are not corrected.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,7 +44,8 @@ pub use permutation::{PairedTest, paired_test};
 /// The fewest resamples that have a value outside a 95% interval on either side. 10,000 are usual.
 pub const MIN_RESAMPLES: usize = 40;
 
-/// A mean with its 95% confidence interval. Prints as `0.1079 [0.1012, 0.1147]`, to the precision asked for.
+/// A mean with its 95% confidence interval. Prints as `0.1079 [0.1012, 0.1147]`, to the precision
+/// asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The mean over samples.
@@ -56,7 +59,11 @@ pub struct Interval {
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(4);
-        write!(f, "{:.digits$} [{:.digits$}, {:.digits$}]", self.mean, self.low, self.high)
+        write!(
+            f,
+            "{:.digits$} [{:.digits$}, {:.digits$}]",
+            self.mean, self.low, self.high
+        )
     }
 }
 
@@ -104,10 +111,17 @@ struct Cluster {
 }
 
 /// The clusters in the order of their first sample, so that a seed means the same everywhere.
-fn by_cluster<C: Eq + Hash>(values: &[f64], clusters: &[C], resamples: usize) -> Result<Vec<Cluster>, Error> {
+fn by_cluster<C: Eq + Hash>(
+    values: &[f64],
+    clusters: &[C],
+    resamples: usize,
+) -> Result<Vec<Cluster>, Error> {
     same_length((values.len(), "values"), (clusters.len(), "cluster ids"))?;
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-        return Err(Error::NotFinite { index, value: values[index] });
+        return Err(Error::NotFinite {
+            index,
+            value: values[index],
+        });
     }
     let mut places = HashMap::new();
     let mut found: Vec<Cluster> = Vec::new();
@@ -132,7 +146,16 @@ fn same_length(
     (left, left_name): (usize, &'static str),
     (right, right_name): (usize, &'static str),
 ) -> Result<(), Error> {
-    if left == right { Ok(()) } else { Err(Error::Lengths { left, left_name, right, right_name }) }
+    if left == right {
+        Ok(())
+    } else {
+        Err(Error::Lengths {
+            left,
+            left_name,
+            right,
+            right_name,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -141,19 +164,32 @@ mod tests {
 
     #[test]
     fn bad_input_is_named() {
-        let error = |values: &[f64], ids: &[u8], n| cluster_bootstrap(values, ids, 0, n).unwrap_err().to_string();
+        let error = |values: &[f64], ids: &[u8], n| {
+            cluster_bootstrap(values, ids, 0, n)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(error(&[0.0; 3], &[1, 2], 100).starts_with("found 3 values and 2 cluster ids"));
         assert!(error(&[0.0, f64::NAN], &[1, 2], 100).starts_with("value 1 (from 0) is NaN"));
         assert!(error(&[0.0, 1.0], &[1, 1], 100).starts_with("found 1 clusters"));
         assert!(error(&[], &[], 100).starts_with("found 0 clusters"));
         assert!(error(&[0.0, 1.0], &[1, 2], 39).starts_with("39 resamples are too few"));
         let paired = paired_test(&[0.0; 3], &[0.0; 2], &[1, 2, 3], 0, 100);
-        assert!(paired.unwrap_err().to_string().starts_with("found 3 values of the first system and 2"));
+        assert!(
+            paired
+                .unwrap_err()
+                .to_string()
+                .starts_with("found 3 values of the first system and 2")
+        );
     }
 
     #[test]
     fn intervals_print_as_asked() {
-        let interval = Interval { mean: 0.10791, low: 0.1, high: 0.12 };
+        let interval = Interval {
+            mean: 0.10791,
+            low: 0.1,
+            high: 0.12,
+        };
         assert_eq!(interval.to_string(), "0.1079 [0.1000, 0.1200]");
         assert_eq!(format!("{interval:.2}"), "0.11 [0.10, 0.12]");
     }

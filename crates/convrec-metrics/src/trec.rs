@@ -8,11 +8,12 @@
 //! ```
 //!
 //! Conventions are those of `trec_eval`:
-//! - documents are ranked by score, falling, and among equal scores by name, falling; the rank column is not read;
-//! - **every** query of the qrels counts: one without a line in the run scores 0; a query that has only lines in the
-//!   run does not count;
-//! - a relevance above 0 is relevant. Gains are binary here, so NDCG is that of `trec_eval` only where no relevance is
-//!   above 1.
+//! - documents are ranked by score, falling, and among equal scores by name, falling; the rank
+//!   column is not read;
+//! - **every** query of the qrels counts: one without a line in the run scores 0; a query that has
+//!   only lines in the run does not count;
+//! - a relevance above 0 is relevant. Gains are binary here, so NDCG is that of `trec_eval` only
+//!   where no relevance is above 1.
 //!
 //! ```
 //! use convrec_metrics::{Measure, trec::{Qrels, Run}};

@@ -49,7 +49,10 @@ impl Year {
 }
 
 fn named(items: &[(String, i32)]) -> Vec<TitleYear<'_>> {
-    items.iter().map(|(title, year)| TitleYear::new(title, *year)).collect()
+    items
+        .iter()
+        .map(|(title, year)| TitleYear::new(title, *year))
+        .collect()
 }
 
 /// `null` stands for NaN.
@@ -64,20 +67,39 @@ fn every_protocol_gives_the_golden_scores() {
     for case in &set.cases {
         let recommended = named(&case.recs);
         let seen: Vec<&str> = case.seen.iter().map(String::as_str).collect();
-        let groundtruth: Vec<TitleYear> =
-            case.groundtruth.iter().map(|(title, year)| TitleYear::new(title, year.number())).collect();
+        let groundtruth: Vec<TitleYear> = case
+            .groundtruth
+            .iter()
+            .map(|(title, year)| TitleYear::new(title, year.number()))
+            .collect();
         let catalog: HashSet<TitleYear> = named(&case.catalog).into_iter().collect();
-        let sample = Sample { recommended: &recommended, seen: &seen, groundtruth: &groundtruth };
+        let sample = Sample {
+            recommended: &recommended,
+            seen: &seen,
+            groundtruth: &groundtruth,
+        };
         for (protocol, expected) in [
             (Protocol::Reference, &case.reference),
-            (Protocol::ReferenceTruncatedFirst, &case.variant_truncate_first),
+            (
+                Protocol::ReferenceTruncatedFirst,
+                &case.variant_truncate_first,
+            ),
             (Protocol::Textbook, &case.variant_textbook),
         ] {
             let ours = protocol.evaluate(&sample, &catalog, &set.k);
-            for ((scores, k), (recall, ndcg)) in ours.iter().zip(&set.k).zip(expected.recall.iter().zip(&expected.ndcg))
+            for ((scores, k), (recall, ndcg)) in ours
+                .iter()
+                .zip(&set.k)
+                .zip(expected.recall.iter().zip(&expected.ndcg))
             {
-                let told = format!("{} {protocol} k={k}: {scores:?}, expected {recall:?}, {ndcg:?}", case.id);
-                assert!(same(scores.recall, *recall) && same(scores.ndcg, *ndcg), "{told}");
+                let told = format!(
+                    "{} {protocol} k={k}: {scores:?}, expected {recall:?}, {ndcg:?}",
+                    case.id
+                );
+                assert!(
+                    same(scores.recall, *recall) && same(scores.ndcg, *ndcg),
+                    "{told}"
+                );
             }
             assert_eq!(ours.len(), expected.recall.len(), "{}", case.id);
         }
@@ -87,9 +109,19 @@ fn every_protocol_gives_the_golden_scores() {
 #[test]
 fn undefined_scores_are_null_in_json() {
     let heat = [TitleYear::new("Heat", 1995)];
-    let sample = Sample { recommended: &heat, seen: &[], groundtruth: &[] };
+    let sample = Sample {
+        recommended: &heat,
+        seen: &[],
+        groundtruth: &[],
+    };
     let scores = |protocol: Protocol| protocol.evaluate(&sample, &HashSet::from(heat), &[5])[0];
     let undefined = serde_json::to_string(&scores(Protocol::Reference)).unwrap();
     assert_eq!(undefined, r#"{"recall":null,"ndcg":null}"#);
-    assert_eq!(scores(Protocol::Textbook), Scores { recall: 0.0, ndcg: 0.0 });
+    assert_eq!(
+        scores(Protocol::Textbook),
+        Scores {
+            recall: 0.0,
+            ndcg: 0.0
+        }
+    );
 }

@@ -2,18 +2,29 @@
 
 use std::collections::HashSet;
 
-use convrec_metrics::measure::{average_precision, hit_rate, ndcg, precision, recall, reciprocal_rank};
+use convrec_metrics::measure::{
+    average_precision, hit_rate, ndcg, precision, recall, reciprocal_rank,
+};
 use convrec_metrics::protocol::{Protocol, Sample, TitleYear};
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
 use proptest::prelude::*;
 
-const MEASURES: [fn(usize) -> Measure; 6] =
-    [Measure::Recall, Measure::Ndcg, Measure::HitRate, Measure::Mrr, Measure::Map, Measure::Precision];
+const MEASURES: [fn(usize) -> Measure; 6] = [
+    Measure::Recall,
+    Measure::Ndcg,
+    Measure::HitRate,
+    Measure::Mrr,
+    Measure::Map,
+    Measure::Precision,
+];
 
 /// A list with repeats, and relevant items of which some are not in it.
 fn ids() -> impl Strategy<Value = (Vec<u8>, HashSet<u8>)> {
-    (prop::collection::vec(0u8..30, 0..25), prop::collection::hash_set(0u8..30, 0..8))
+    (
+        prop::collection::vec(0u8..30, 0..25),
+        prop::collection::hash_set(0u8..30, 0..8),
+    )
 }
 
 fn judged() -> impl Strategy<Value = JudgedList> {
@@ -22,14 +33,25 @@ fn judged() -> impl Strategy<Value = JudgedList> {
 
 /// The first `k` items, repeats replaced by nothing relevant.
 fn beginning(list: &[u8], k: usize) -> Vec<Option<u8>> {
-    (0..k.min(list.len())).map(|index| (!list[..index].contains(&list[index])).then_some(list[index])).collect()
+    (0..k.min(list.len()))
+        .map(|index| (!list[..index].contains(&list[index])).then_some(list[index]))
+        .collect()
 }
 
 fn slow(measure: Measure, list: &[u8], relevant: &HashSet<u8>) -> f64 {
     let hit = |item: &Option<u8>| item.is_some_and(|item| relevant.contains(&item));
     let found = |k: usize| beginning(list, k).iter().filter(|item| hit(item)).count() as f64;
     let dcg = |hits: &[bool]| -> f64 {
-        hits.iter().zip(1..).map(|(&hit, rank)| if hit { 2f64.ln() / (f64::from(rank) + 1.0).ln() } else { 0.0 }).sum()
+        hits.iter()
+            .zip(1..)
+            .map(|(&hit, rank)| {
+                if hit {
+                    2f64.ln() / (f64::from(rank) + 1.0).ln()
+                } else {
+                    0.0
+                }
+            })
+            .sum()
     };
     let divided = |a: f64, b: f64| if b == 0.0 { 0.0 } else { a / b };
     let n = relevant.len() as f64;
@@ -39,9 +61,17 @@ fn slow(measure: Measure, list: &[u8], relevant: &HashSet<u8>) -> f64 {
         Measure::HitRate(k) => found(k).min(1.0),
         Measure::Mrr(k) => (1..=k)
             .find(|&rank| found(rank) == 1.0)
-            .map_or(0.0, |rank| if found(k) > 0.0 { 1.0 / rank as f64 } else { 0.0 }),
+            .map_or(0.0, |rank| {
+                if found(k) > 0.0 {
+                    1.0 / rank as f64
+                } else {
+                    0.0
+                }
+            }),
         Measure::Map(k) => {
-            let at_hits = (1..=k).filter(|&rank| found(rank) > found(rank - 1)).map(|rank| found(rank) / rank as f64);
+            let at_hits = (1..=k)
+                .filter(|&rank| found(rank) > found(rank - 1))
+                .map(|rank| found(rank) / rank as f64);
             divided(at_hits.sum(), n)
         }
         Measure::Ndcg(k) => {

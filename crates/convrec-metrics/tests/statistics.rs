@@ -1,4 +1,5 @@
-//! Simulations with known truth: intervals cover as often as they say, p-values are uniform when nothing differs.
+//! Simulations with known truth: intervals cover as often as they say, p-values are uniform when
+//! nothing differs.
 
 use convrec_metrics::stats::{cluster_bootstrap, paired_test};
 use proptest::prelude::*;
@@ -7,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 const N_CLUSTERS: usize = 120;
 
-/// Samples like those of a test set: 0 or 1, rare, in dialogs of 1 to 6 which differ in how easy they are.
-/// The true mean is that over an endless number of dialogs.
+/// Samples like those of a test set: 0 or 1, rare, in dialogs of 1 to 6 which differ in how easy
+/// they are. The true mean is that over an endless number of dialogs.
 fn dialogs(rng: &mut ChaCha8Rng) -> (Vec<f64>, Vec<usize>) {
     let mut samples = (Vec::new(), Vec::new());
     for dialog in 0..N_CLUSTERS {
@@ -38,7 +39,10 @@ fn coverage(ids: impl Fn(Vec<usize>) -> Vec<usize>) -> f64 {
 fn an_interval_covers_the_truth_19_times_in_20() {
     // The standard error of the simulation is 0.007.
     let by_dialog = coverage(|dialogs| dialogs);
-    assert!((0.93..0.97).contains(&by_dialog), "covered {by_dialog} of the times");
+    assert!(
+        (0.93..0.97).contains(&by_dialog),
+        "covered {by_dialog} of the times"
+    );
     // The same samples taken for independent: the error that clusters are for.
     let by_sample = coverage(|dialogs| (0..dialogs.len()).collect());
     assert!(by_sample < 0.88, "covered {by_sample} of the times");
@@ -50,13 +54,23 @@ fn independent_samples_agree_with_the_normal_interval() {
     let values: Vec<f64> = (0..2000).map(|_| rng.random::<f64>().powi(3)).collect();
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let variance = values
+        .iter()
+        .map(|value| (value - mean).powi(2))
+        .sum::<f64>()
+        / (n - 1.0);
     let half = 1.959964 * (variance / n).sqrt();
     let ids: Vec<usize> = (0..values.len()).collect();
     let interval = cluster_bootstrap(&values, &ids, 5, 20_000).unwrap();
     assert_eq!(interval.mean, mean);
-    assert!((interval.low - (mean - half)).abs() < 0.03 * half, "{interval:?} and {half}");
-    assert!((interval.high - (mean + half)).abs() < 0.03 * half, "{interval:?} and {half}");
+    assert!(
+        (interval.low - (mean - half)).abs() < 0.03 * half,
+        "{interval:?} and {half}"
+    );
+    assert!(
+        (interval.high - (mean + half)).abs() < 0.03 * half,
+        "{interval:?} and {half}"
+    );
 }
 
 #[test]
@@ -65,7 +79,8 @@ fn p_values_are_uniform_when_the_systems_are_alike() {
     let mut p_values: Vec<f64> = (0..SIMULATIONS as u64)
         .map(|seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            // Alike: each dialog treats both systems in the same random way; its samples agree with each other.
+            // Alike: each dialog treats both systems in the same random way; its samples agree with
+            // each other.
             let (mut first, mut second, mut ids) = (Vec::new(), Vec::new(), Vec::new());
             for dialog in 0..40 {
                 let (a, b) = (rng.random::<f64>(), rng.random::<f64>());
@@ -75,24 +90,35 @@ fn p_values_are_uniform_when_the_systems_are_alike() {
                     ids.push(dialog);
                 }
             }
-            paired_test(&first, &second, &ids, seed, 400).unwrap().p_value
+            paired_test(&first, &second, &ids, seed, 400)
+                .unwrap()
+                .p_value
         })
         .collect();
     p_values.sort_by(f64::total_cmp);
-    // Kolmogorov and Smirnov: the largest gap to the uniform distribution, 1.63 / sqrt(n) at the 1% level, and the
-    // step of 1/401 between p-values.
+    // Kolmogorov and Smirnov: the largest gap to the uniform distribution, 1.63 / sqrt(n) at the 1%
+    // level, and the step of 1/401 between p-values.
     let gap = |(index, p): (usize, &f64)| (p - index as f64 / SIMULATIONS as f64).abs();
     let largest = p_values.iter().enumerate().map(gap).fold(0.0, f64::max);
-    assert!(largest < 1.63 / (SIMULATIONS as f64).sqrt() + 1.0 / 401.0, "gap of {largest}");
+    assert!(
+        largest < 1.63 / (SIMULATIONS as f64).sqrt() + 1.0 / 401.0,
+        "gap of {largest}"
+    );
 }
 
 #[test]
 fn a_true_difference_is_found() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let (second, ids) = dialogs(&mut rng);
-    let first: Vec<f64> = second.iter().map(|value| value + rng.random_range(-0.2..0.4)).collect();
+    let first: Vec<f64> = second
+        .iter()
+        .map(|value| value + rng.random_range(-0.2..0.4))
+        .collect();
     let test = paired_test(&first, &second, &ids, 2, 10_000).unwrap();
-    assert!(test.p_value < 0.001 && test.difference.low > 0.05 && test.difference.high < 0.15, "{test:?}");
+    assert!(
+        test.p_value < 0.001 && test.difference.low > 0.05 && test.difference.high < 0.15,
+        "{test:?}"
+    );
     let turned = paired_test(&second, &first, &ids, 2, 10_000).unwrap();
     assert_eq!(turned.p_value, test.p_value);
     assert_eq!(turned.difference.mean, -test.difference.mean);
@@ -110,9 +136,14 @@ fn the_seed_decides() {
 /// All 2^n swaps.
 fn exact_p_value(sums: &[f64]) -> f64 {
     let swapped = |swaps: usize| -> f64 {
-        sums.iter().enumerate().map(|(index, sum)| if swaps >> index & 1 == 1 { -sum } else { *sum }).sum()
+        sums.iter()
+            .enumerate()
+            .map(|(index, sum)| if swaps >> index & 1 == 1 { -sum } else { *sum })
+            .sum()
     };
-    let as_large = (0..1 << sums.len()).filter(|&swaps| swapped(swaps).abs() >= swapped(0).abs() - 1e-9).count();
+    let as_large = (0..1 << sums.len())
+        .filter(|&swaps| swapped(swaps).abs() >= swapped(0).abs() - 1e-9)
+        .count();
     as_large as f64 / (1 << sums.len()) as f64
 }
 

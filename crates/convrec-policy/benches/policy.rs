@@ -1,7 +1,8 @@
-//! The quickstart's policy (D 128, 2 layers, 4 heads) at the sizes of its run: 16 prompts of about 44 tokens, completions
-//! of 44; its tokenizer has about 2,000 tokens.
+//! The quickstart's policy (D 128, 2 layers, 4 heads) at the sizes of its run: 16 prompts of about
+//! 44 tokens, completions of 44; its tokenizer has about 2,000 tokens.
 //!
-//! Criterion's "elements" are tokens: new ones when decoding, all of prompt and completion when training.
+//! Criterion's "elements" are tokens: new ones when decoding, all of prompt and completion when
+//! training.
 
 use std::time::Duration;
 
@@ -22,7 +23,11 @@ fn bench(criterion: &mut Criterion) {
     let config = ModelConfig::small(2048, 128, 2, 4);
     let policy = Policy::new(&config, 3407, &Device::flex().autodiff()).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(3407);
-    let mut ids = |n: usize| (0..n).map(|_| rng.random_range(0..2048)).collect::<Vec<u32>>();
+    let mut ids = |n: usize| {
+        (0..n)
+            .map(|_| rng.random_range(0..2048))
+            .collect::<Vec<u32>>()
+    };
     // Ragged, as conversations are.
     let prompts: Vec<Vec<u32>> = (0..PROMPTS).map(|n| ids(PROMPT_LENGTH - 8 + n)).collect();
     let completions: Vec<Vec<u32>> = (0..PROMPTS).map(|_| ids(NEW_TOKENS)).collect();
@@ -45,16 +50,31 @@ fn decode(criterion: &mut Criterion, policy: &Policy, prompts: &[Vec<u32>]) {
         .sample_size(10)
         .measurement_time(Duration::from_secs(10))
         .throughput(Throughput::Elements((PROMPTS * GROUP * NEW_TOKENS) as u64));
-    group.bench_function("16 prompts x 8 completions", |bencher| bencher.iter(|| policy.generate(&prompts, &config)));
+    group.bench_function("16 prompts x 8 completions", |bencher| {
+        bencher.iter(|| policy.generate(&prompts, &config))
+    });
     group.finish();
 }
 
-fn train(criterion: &mut Criterion, policy: Policy, prompts: &[Vec<u32>], completions: &[Vec<u32>]) {
+fn train(
+    criterion: &mut Criterion,
+    policy: Policy,
+    prompts: &[Vec<u32>],
+    completions: &[Vec<u32>],
+) {
     let texts = prompts.iter().zip(completions);
-    let rows: Vec<_> = texts.map(|(prompt, completion)| Sequence { prompt, completion }).collect();
-    let tokens: usize = rows.iter().map(|row| row.prompt.len() + row.completion.len()).sum();
+    let rows: Vec<_> = texts
+        .map(|(prompt, completion)| Sequence { prompt, completion })
+        .collect();
+    let tokens: usize = rows
+        .iter()
+        .map(|row| row.prompt.len() + row.completion.len())
+        .sum();
     let mut group = criterion.benchmark_group("train");
-    group.sample_size(10).measurement_time(Duration::from_secs(10)).throughput(Throughput::Elements(tokens as u64));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(10))
+        .throughput(Throughput::Elements(tokens as u64));
     group.bench_function("log-probs without gradients", |bencher| {
         let policy = policy.valid();
         bencher.iter(|| policy.log_probs(&rows, 1.0).log_probs.into_data());
@@ -64,7 +84,12 @@ fn train(criterion: &mut Criterion, policy: Policy, prompts: &[Vec<u32>], comple
         let mut policy = Some(policy.clone());
         bencher.iter(|| {
             let before = policy.take().expect("put back after each step");
-            let gradients = before.log_probs(&rows, 1.0).log_probs.mean().neg().backward();
+            let gradients = before
+                .log_probs(&rows, 1.0)
+                .log_probs
+                .mean()
+                .neg()
+                .backward();
             let gradients = GradientsParams::from_grads(gradients, &before);
             policy = Some(optimizer.step(1e-3, before, gradients));
         });

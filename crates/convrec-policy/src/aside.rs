@@ -1,5 +1,5 @@
-//! Files that are replaced whole: written aside, synced, renamed. A save of many files writes all of them aside before it
-//! renames the first.
+//! Files that are replaced whole: written aside, synced, renamed. A save of many files writes all
+//! of them aside before it renames the first.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -36,14 +36,20 @@ impl Aside {
     /// Puts the file in its place.
     pub(crate) fn put(self) -> Result<(), WeightsError> {
         let path = self.path;
-        self.file.persist(&path).map(|_| ()).map_err(|e| e.error).map_err(WeightsError::file("write", &path))
+        self.file
+            .persist(&path)
+            .map(|_| ())
+            .map_err(|e| e.error)
+            .map_err(WeightsError::file("write", &path))
     }
 }
 
 /// Makes earlier renames in `folder` durable.
 pub(crate) fn sync(folder: &Path) -> Result<(), WeightsError> {
     #[cfg(unix)]
-    std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(WeightsError::file("write", folder))?;
+    std::fs::File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(WeightsError::file("write", folder))?;
     Ok(())
 }
 

@@ -40,23 +40,43 @@ impl<C: Constraint> Open<C> {
 }
 
 impl Policy {
-    /// The most likely completions of a prompt under a constraint, best first: at most `width` of them.
+    /// The most likely completions of a prompt under a constraint, best first: at most `width` of
+    /// them.
     ///
-    /// Every step takes each of the `width` best beginnings on by one choice. The search ends when no beginning is more
-    /// likely than the completions that were found. With a `width` of 1 it is greedy decoding; with one as large as the
-    /// number of completions it is exact. Under the trie of one-item lists it ranks a catalog by the probability of each
-    /// item (De Cao et al., "Autoregressive entity retrieval", arXiv 2010.00904).
+    /// Every step takes each of the `width` best beginnings on by one choice. The search ends when
+    /// no beginning is more likely than the completions that were found. With a `width` of 1 it
+    /// is greedy decoding; with one as large as the number of completions it is exact. Under
+    /// the trie of one-item lists it ranks a catalog by the probability of each item (De Cao et
+    /// al., "Autoregressive entity retrieval", arXiv 2010.00904).
     ///
     /// # Panics
-    /// When `width` is 0, the prompt is empty or holds a token that is not in the vocabulary, or the constraint allows
-    /// nothing to begin with.
-    pub fn beam_search<C: Constraint + Clone>(&self, prompt: &[u32], constraint: C, width: usize) -> Vec<Beam> {
-        assert!(width > 0 && !prompt.is_empty(), "a beam search needs a width and a prompt");
-        assert!(!constraint.allowed().is_empty(), "the constraint allows nothing");
+    /// When `width` is 0, the prompt is empty or holds a token that is not in the vocabulary, or
+    /// the constraint allows nothing to begin with.
+    pub fn beam_search<C: Constraint + Clone>(
+        &self,
+        prompt: &[u32],
+        constraint: C,
+        width: usize,
+    ) -> Vec<Beam> {
+        assert!(
+            width > 0 && !prompt.is_empty(),
+            "a beam search needs a width and a prompt"
+        );
+        assert!(
+            !constraint.allowed().is_empty(),
+            "the constraint allows nothing"
+        );
         self.assert_known(prompt);
         let mut session = Session::new(self, 1, prompt.len(), 1, 32);
         let hidden = session.read(&[(0, prompt)]);
-        let begin = Open { beam: Beam { tokens: vec![], log_prob: 0.0 }, constraint, fed: 0 };
+        let begin = Open {
+            beam: Beam {
+                tokens: vec![],
+                log_prob: 0.0,
+            },
+            constraint,
+            fed: 0,
+        };
         let mut done: Vec<Beam> = vec![];
         let mut open = vec![begin];
         let mut hidden = Some(hidden);
@@ -73,12 +93,18 @@ impl Policy {
             });
             let allowed: Vec<&[u32]> = open.iter().map(|open| open.constraint.allowed()).collect();
             let logits = convrec_kernels::logits_within(hidden, self.output_matrix(), &allowed);
-            let logits = logits.into_data().try_into_vec_as::<f32>().expect("logits are floats");
+            let logits = logits
+                .into_data()
+                .try_into_vec_as::<f32>()
+                .expect("logits are floats");
             let steps = best_steps(&open, &logits, width);
             let mut parents = vec![];
             let mut next = vec![];
             for (parent, token, log_prob) in steps {
-                let mut child = Open { fed: open[parent].beam.tokens.len(), ..open[parent].clone() };
+                let mut child = Open {
+                    fed: open[parent].beam.tokens.len(),
+                    ..open[parent].clone()
+                };
                 child.push(token, log_prob);
                 if child.is_done() {
                     done.push(child.beam);
@@ -90,13 +116,22 @@ impl Policy {
             done.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob));
             done.truncate(width);
             // A beginning only ever becomes less likely.
-            let bar = if done.len() == width { done[width - 1].log_prob } else { f64::NEG_INFINITY };
+            let bar = if done.len() == width {
+                done[width - 1].log_prob
+            } else {
+                f64::NEG_INFINITY
+            };
             // Without an order, as weights that have diverged leave it, they stay.
             let drop = |open: &Open<C>| open.beam.log_prob <= bar;
             let keep: Vec<bool> = next.iter().map(|open| !drop(open)).collect();
             let kept = |n: &usize| keep[*n];
             parents = (0..keep.len()).filter(kept).map(|n| parents[n]).collect();
-            open = next.into_iter().zip(&keep).filter(|(_, keep)| **keep).map(|(open, _)| open).collect();
+            open = next
+                .into_iter()
+                .zip(&keep)
+                .filter(|(_, keep)| **keep)
+                .map(|(open, _)| open)
+                .collect();
             if open.is_empty() {
                 return done;
             }
@@ -106,7 +141,11 @@ impl Policy {
 }
 
 /// The `width` most likely steps: beam, token, log-probability of the token.
-fn best_steps<C: Constraint>(open: &[Open<C>], logits: &[f32], width: usize) -> Vec<(usize, u32, f64)> {
+fn best_steps<C: Constraint>(
+    open: &[Open<C>],
+    logits: &[f32],
+    width: usize,
+) -> Vec<(usize, u32, f64)> {
     let mut steps = vec![];
     let mut first = 0;
     for (parent, open) in open.iter().enumerate() {
@@ -114,8 +153,18 @@ fn best_steps<C: Constraint>(open: &[Open<C>], logits: &[f32], width: usize) -> 
         let logits = &logits[first..first + allowed.len()];
         first += allowed.len();
         let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let log_sum = logits.iter().map(|x| (f64::from(*x) - max).exp()).sum::<f64>().ln() + max;
-        steps.extend(allowed.iter().zip(logits).map(|(token, logit)| (parent, *token, f64::from(*logit) - log_sum)));
+        let log_sum = logits
+            .iter()
+            .map(|x| (f64::from(*x) - max).exp())
+            .sum::<f64>()
+            .ln()
+            + max;
+        steps.extend(
+            allowed
+                .iter()
+                .zip(logits)
+                .map(|(token, logit)| (parent, *token, f64::from(*logit) - log_sum)),
+        );
     }
     let total = |(parent, _, log_prob): &(usize, u32, f64)| open[*parent].beam.log_prob + log_prob;
     steps.sort_by(|a, b| total(b).total_cmp(&total(a)));

@@ -1,5 +1,5 @@
-//! Keys and values of earlier tokens: those of a prompt once for all of its completions, those of each completion in
-//! a buffer that seldom grows.
+//! Keys and values of earlier tokens: those of a prompt once for all of its completions, those of
+//! each completion in a buffer that seldom grows.
 
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor};
 use convrec_kernels::{DecodeCache, DecodeRow};
@@ -30,15 +30,23 @@ impl LayerCache {
         let (hk, d) = (config.num_key_value_heads, config.head_dim);
         let prompts = || Tensor::zeros([slots.prompts, slots.prompt_length, hk, d], device);
         let own = || Tensor::zeros([slots.rows, slots.capacity, hk, d], device);
-        let buffers = DecodeCache { prompt_k: prompts(), prompt_v: prompts(), own_k: own(), own_v: own() };
-        Self { buffers: Some(buffers) }
+        let buffers = DecodeCache {
+            prompt_k: prompts(),
+            prompt_v: prompts(),
+            own_k: own(),
+            own_v: own(),
+        };
+        Self {
+            buffers: Some(buffers),
+        }
     }
 
     fn change(&mut self, f: impl FnOnce(DecodeCache) -> DecodeCache) {
         self.buffers = self.buffers.take().map(f);
     }
 
-    /// Writes keys and values `[M, Hk, d]` to the places `[M]` of the prompts' slots: token t of slot p is at p Tp + t.
+    /// Writes keys and values `[M, Hk, d]` to the places `[M]` of the prompts' slots: token t of
+    /// slot p is at p Tp + t.
     pub(crate) fn write_prompts(&mut self, places: &Tensor<1, Int>, k: Tensor<3>, v: Tensor<3>) {
         self.change(|cache| DecodeCache {
             prompt_k: write(cache.prompt_k, places, k),
@@ -47,7 +55,8 @@ impl LayerCache {
         });
     }
 
-    /// As [`write_prompts`](Self::write_prompts), to the rows' slots: token t of row r is at r capacity + t.
+    /// As [`write_prompts`](Self::write_prompts), to the rows' slots: token t of row r is at r
+    /// capacity + t.
     pub(crate) fn write_rows(&mut self, places: &Tensor<1, Int>, k: Tensor<3>, v: Tensor<3>) {
         self.change(|cache| DecodeCache {
             own_k: write(cache.own_k, places, k),
@@ -59,24 +68,43 @@ impl LayerCache {
     /// Doubles the rows' capacity.
     pub(crate) fn grow(&mut self) {
         let longer = |x: Tensor<4>| Tensor::cat(vec![x.clone(), x.zeros_like()], 1);
-        self.change(|cache| DecodeCache { own_k: longer(cache.own_k), own_v: longer(cache.own_v), ..cache });
+        self.change(|cache| DecodeCache {
+            own_k: longer(cache.own_k),
+            own_v: longer(cache.own_v),
+            ..cache
+        });
     }
 
     /// Row r takes over what row `from[r]` holds.
     pub(crate) fn copy_rows(&mut self, from: &Tensor<1, Int>) {
         let pick = |x: Tensor<4>| x.select(0, from.clone());
-        self.change(|cache| DecodeCache { own_k: pick(cache.own_k), own_v: pick(cache.own_v), ..cache });
+        self.change(|cache| DecodeCache {
+            own_k: pick(cache.own_k),
+            own_v: pick(cache.own_v),
+            ..cache
+        });
     }
 
     /// Attention of the rows' new tokens, q `[M, H, d]` to `[M, H, d]`.
     pub(crate) fn attend(&self, q: Tensor<3>, rows: &[DecodeRow]) -> Tensor<3> {
-        convrec_kernels::decode_attention(q, self.buffers.as_ref().expect("only taken out within a change"), rows)
+        convrec_kernels::decode_attention(
+            q,
+            self.buffers
+                .as_ref()
+                .expect("only taken out within a change"),
+            rows,
+        )
     }
 }
 
 fn write(buffer: Tensor<4>, places: &Tensor<1, Int>, values: Tensor<3>) -> Tensor<4> {
     let ([slots, length, hk, d], [m, ..]) = (buffer.dims(), values.dims());
     let flat = buffer.reshape([slots * length, hk * d]);
-    let flat = flat.select_assign(0, places.clone(), values.reshape([m, hk * d]), IndexingUpdateOp::Assign);
+    let flat = flat.select_assign(
+        0,
+        places.clone(),
+        values.reshape([m, hk * d]),
+        IndexingUpdateOp::Assign,
+    );
     flat.reshape([slots, length, hk, d])
 }

@@ -1,8 +1,9 @@
 /// The shape of a decoder, in the field names of Hugging Face's `config.json`.
 ///
-/// One architecture, "Llama and its kin": pre-norm blocks of rotary grouped-query attention and a gated MLP. What the
-/// families differ in is [`Family`]'s business. Read one with [`ModelConfig::from_hugging_face`], or make one to train
-/// from scratch with [`ModelConfig::small`]:
+/// One architecture, "Llama and its kin": pre-norm blocks of rotary grouped-query attention and a
+/// gated MLP. What the families differ in is [`Family`]'s business. Read one with
+/// [`ModelConfig::from_hugging_face`], or make one to train from scratch with
+/// [`ModelConfig::small`]:
 ///
 /// ```
 /// use convrec_policy::{Family, ModelConfig};
@@ -38,10 +39,12 @@ pub struct ModelConfig {
     pub rope_scaling: Option<Llama3Scaling>,
     /// Whether the output matrix is the embedding matrix.
     pub tie_word_embeddings: bool,
-    /// The longest sequence the model is made for, in tokens. Not enforced here; carried for programs that read the file.
+    /// The longest sequence the model is made for, in tokens. Not enforced here; carried for
+    /// programs that read the file.
     pub max_position_embeddings: usize,
-    /// The tokens that end a text, `eos_token_id` in the file. Not used here ([`Generation`](crate::Generation) has its
-    /// own); carried for programs that read the file.
+    /// The tokens that end a text, `eos_token_id` in the file. Not used here
+    /// ([`Generation`](crate::Generation) has its own); carried for programs that read the
+    /// file.
     pub end_tokens: Vec<u32>,
 }
 
@@ -63,7 +66,8 @@ pub struct Llama3Scaling {
     pub factor: f64,
     /// Wavelengths above `original / low_freq_factor` are stretched fully.
     pub low_freq_factor: f64,
-    /// Wavelengths below `original / high_freq_factor` are left alone; in between, the two are mixed linearly.
+    /// Wavelengths below `original / high_freq_factor` are left alone; in between, the two are
+    /// mixed linearly.
     pub high_freq_factor: f64,
     /// `original`: the context length of pre-training, in tokens.
     pub original_max_position_embeddings: usize,
@@ -81,16 +85,26 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
 impl ModelConfig {
-    /// A small Llama-style decoder to train from scratch: tied embeddings, an MLP of 8/3 the width (rounded up to a
-    /// multiple of 16), as many key/value heads as query heads, for 2,048 tokens of context.
+    /// A small Llama-style decoder to train from scratch: tied embeddings, an MLP of 8/3 the width
+    /// (rounded up to a multiple of 16), as many key/value heads as query heads, for 2,048
+    /// tokens of context.
     ///
-    /// `hidden_size` should be an even multiple of `heads`; [`ModelConfig::check`] says where it is not.
-    pub fn small(vocab_size: usize, hidden_size: usize, num_hidden_layers: usize, heads: usize) -> Self {
+    /// `hidden_size` should be an even multiple of `heads`; [`ModelConfig::check`] says where it is
+    /// not.
+    pub fn small(
+        vocab_size: usize,
+        hidden_size: usize,
+        num_hidden_layers: usize,
+        heads: usize,
+    ) -> Self {
         Self {
             family: Family::Llama,
             vocab_size,
@@ -132,36 +146,61 @@ impl ModelConfig {
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         // transformers refuses such a Llama, so nobody else could read it.
         if self.family == Family::Llama && !self.hidden_size.is_multiple_of(heads) {
-            return bad("num_attention_heads", format!("{heads} does not divide hidden_size = {}", self.hidden_size));
+            return bad(
+                "num_attention_heads",
+                format!("{heads} does not divide hidden_size = {}", self.hidden_size),
+            );
         }
         if !heads.is_multiple_of(kv_heads) {
-            return bad("num_key_value_heads", format!("{kv_heads} does not divide num_attention_heads = {heads}"));
+            return bad(
+                "num_key_value_heads",
+                format!("{kv_heads} does not divide num_attention_heads = {heads}"),
+            );
         }
         if !self.head_dim.is_multiple_of(2) {
-            return bad("head_dim", format!("{} is odd; rotary positions need pairs", self.head_dim));
+            return bad(
+                "head_dim",
+                format!("{} is odd; rotary positions need pairs", self.head_dim),
+            );
         }
         if !(self.rms_norm_eps > 0.0 && self.rms_norm_eps < 1.0) {
-            return bad("rms_norm_eps", format!("{}; expected a small positive number", self.rms_norm_eps));
+            return bad(
+                "rms_norm_eps",
+                format!("{}; expected a small positive number", self.rms_norm_eps),
+            );
         }
         if !(self.rope_theta.is_finite() && self.rope_theta > 1.0) {
-            return bad("rope_theta", format!("{}; expected a number above 1", self.rope_theta));
+            return bad(
+                "rope_theta",
+                format!("{}; expected a number above 1", self.rope_theta),
+            );
         }
-        self.rope_scaling.as_ref().map_or(Ok(()), Llama3Scaling::check)
+        self.rope_scaling
+            .as_ref()
+            .map_or(Ok(()), Llama3Scaling::check)
     }
 }
 
 impl Llama3Scaling {
     fn check(&self) -> Result<(), ConfigError> {
-        let bad = |field: &str, problem: String| Err(ConfigError::new(format!("rope_scaling.{field}"), problem));
+        let bad = |field: &str, problem: String| {
+            Err(ConfigError::new(format!("rope_scaling.{field}"), problem))
+        };
         if !(self.factor.is_finite() && self.factor >= 1.0) {
             return bad("factor", format!("{}; expected at least 1", self.factor));
         }
         let (low, high) = (self.low_freq_factor, self.high_freq_factor);
         if !(low > 0.0 && high.is_finite() && low < high) {
-            return bad("low_freq_factor", format!("{low}; expected positive and below high_freq_factor = {high}"));
+            return bad(
+                "low_freq_factor",
+                format!("{low}; expected positive and below high_freq_factor = {high}"),
+            );
         }
         if self.original_max_position_embeddings == 0 {
-            return bad("original_max_position_embeddings", "0; expected at least 1".into());
+            return bad(
+                "original_max_position_embeddings",
+                "0; expected at least 1".into(),
+            );
         }
         Ok(())
     }

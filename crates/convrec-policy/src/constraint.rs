@@ -2,10 +2,12 @@
 
 /// What may be written next in one completion.
 ///
-/// A constrained policy draws from `softmax(logits / temperature)` renormalised over the allowed tokens; a trainer must
-/// do the same ([`Policy::log_probs_within`](crate::Policy::log_probs_within)), or its ratios are biased.
+/// A constrained policy draws from `softmax(logits / temperature)` renormalised over the allowed
+/// tokens; a trainer must do the same
+/// ([`Policy::log_probs_within`](crate::Policy::log_probs_within)), or its ratios are biased.
 pub trait Constraint: Send {
-    /// The tokens that may come next: ascending, each once. One where there is no choice, none after the end.
+    /// The tokens that may come next: ascending, each once. One where there is no choice, none
+    /// after the end.
     fn allowed(&self) -> &[u32];
 
     /// Goes on with a token, one of the allowed ones.
@@ -64,10 +66,16 @@ impl Allowed {
     /// # Panics
     /// When a token is not allowed where it stands.
     pub fn along(constraint: &mut dyn Constraint, completion: &[u32]) -> Self {
-        let mut allowed = Self { first: vec![0], tokens: vec![] };
+        let mut allowed = Self {
+            first: vec![0],
+            tokens: vec![],
+        };
         for (t, token) in completion.iter().enumerate() {
             let here = constraint.allowed();
-            assert!(here.binary_search(token).is_ok(), "token {token} at place {t} is not allowed there");
+            assert!(
+                here.binary_search(token).is_ok(),
+                "token {token} at place {t} is not allowed there"
+            );
             allowed.tokens.extend_from_slice(here);
             allowed.first.push(allowed.tokens.len());
             constraint.push(*token);
@@ -83,7 +91,8 @@ impl Allowed {
         &self.tokens[self.first[t]..self.first[t + 1]]
     }
 
-    /// Whether only one token is allowed at place t: its log-probability is 0 whatever the weights are.
+    /// Whether only one token is allowed at place t: its log-probability is 0 whatever the weights
+    /// are.
     ///
     /// # Panics
     /// When t is not below [`len`](Self::len).

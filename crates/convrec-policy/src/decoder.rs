@@ -1,5 +1,5 @@
-//! The decoder: one struct per part, in the names and layout of Hugging Face checkpoints, so that weights go in and
-//! out without renaming.
+//! The decoder: one struct per part, in the names and layout of Hugging Face checkpoints, so that
+//! weights go in and out without renaming.
 
 mod items;
 
@@ -17,7 +17,8 @@ use crate::rope::{RotaryFrequencies, Rotation};
 /// A decoder-only language model: the weights, their shape, and where they are.
 ///
 /// A burn [`Module`]: optimisers step it, `policy.valid()` is the same policy without autodiff.
-/// Parameters are numbered in the order of the file, so the same shape always has the same parameter ids.
+/// Parameters are numbered in the order of the file, so the same shape always has the same
+/// parameter ids.
 #[derive(Module, Debug)]
 pub struct Policy {
     pub(crate) model: Decoder,
@@ -101,35 +102,64 @@ pub(crate) enum Sight<'a> {
     /// Those of its sequence.
     Packed(&'a Packing),
     /// The same; keys and values are kept, at the places `[M]` of the caches' prompts.
-    Prompts { packing: &'a Packing, places: Tensor<1, Int>, caches: &'a mut [LayerCache] },
+    Prompts {
+        packing: &'a Packing,
+        places: Tensor<1, Int>,
+        caches: &'a mut [LayerCache],
+    },
     /// Those in the caches, where the new ones are kept at the places `[M]` of the caches' rows.
-    Rows { rows: &'a [DecodeRow], places: Tensor<1, Int>, caches: &'a mut [LayerCache] },
+    Rows {
+        rows: &'a [DecodeRow],
+        places: Tensor<1, Int>,
+        caches: &'a mut [LayerCache],
+    },
 }
 
 impl Policy {
-    /// A policy with random weights: normal of deviation `1/sqrt(in)` (the embedding too, so that the first logits have
-    /// deviation 1), the two matrices that write to the residual stream scaled down by `sqrt(2 layers)` (GPT-2's rule).
-    /// The same seed gives the same weights on every device.
+    /// A policy with random weights: normal of deviation `1/sqrt(in)` (the embedding too, so that
+    /// the first logits have deviation 1), the two matrices that write to the residual stream
+    /// scaled down by `sqrt(2 layers)` (GPT-2's rule). The same seed gives the same weights on
+    /// every device.
     ///
     /// # Errors
     /// When `config` makes no sense.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
-        Self::build(config, Init { rng: Some(ChaCha8Rng::seed_from_u64(seed)), next_id: 0, device })
+        Self::build(
+            config,
+            Init {
+                rng: Some(ChaCha8Rng::seed_from_u64(seed)),
+                next_id: 0,
+                device,
+            },
+        )
     }
 
     /// A policy whose matrices take no memory until they are set, or read as zeros.
     pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
-        Self::build(config, Init { rng: None, next_id: 0, device })
+        Self::build(
+            config,
+            Init {
+                rng: None,
+                next_id: 0,
+                device,
+            },
+        )
     }
 
     fn build(config: &ModelConfig, mut init: Init<'_>) -> Result<Self, ConfigError> {
         config.check()?;
         let c = config;
-        let (d, q, kv) = (c.hidden_size, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim);
+        let (d, q, kv) = (
+            c.hidden_size,
+            c.num_attention_heads * c.head_dim,
+            c.num_key_value_heads * c.head_dim,
+        );
         let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
         let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
         let model = Decoder {
-            embed_tokens: Embedding { weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()) },
+            embed_tokens: Embedding {
+                weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()),
+            },
             layers: (0..c.num_hidden_layers)
                 .map(|_| Block {
                     input_layernorm: init.norm(d, c),
@@ -156,14 +186,24 @@ impl Policy {
         };
         let lm_head = (!c.tie_word_embeddings).then(|| init.linear(c.vocab_size, d, 1.0, false));
         let frequencies = RotaryFrequencies::new(config);
-        Ok(Self { model, lm_head, lora: None, frequencies, config: config.clone(), checkpoints: false })
+        Ok(Self {
+            model,
+            lm_head,
+            lora: None,
+            frequencies,
+            config: config.clone(),
+            checkpoints: false,
+        })
     }
 
-    /// Whether training keeps only the inputs of the blocks and computes the rest once more on the way back
-    /// ([`Tape::backward`](crate::Tape::backward)): about a third more time for a fraction of the memory. Changes
-    /// results by rounding at most.
+    /// Whether training keeps only the inputs of the blocks and computes the rest once more on the
+    /// way back ([`Tape::backward`](crate::Tape::backward)): about a third more time for a
+    /// fraction of the memory. Changes results by rounding at most.
     pub fn with_gradient_checkpointing(self, on: bool) -> Self {
-        Self { checkpoints: on, ..self }
+        Self {
+            checkpoints: on,
+            ..self
+        }
     }
 
     /// Whether [`with_gradient_checkpointing`](Self::with_gradient_checkpointing) is on.
@@ -183,25 +223,36 @@ impl Policy {
 
     /// Hidden states of whole sequences under causal attention: ids `[B, T]` to `[B, T, D]`.
     ///
-    /// Rows that are shorter than T are padded on the right with any known id: no real position sees the padding. The
-    /// final norm is applied; [`Policy::logits`] goes on from here.
+    /// Rows that are shorter than T are padded on the right with any known id: no real position
+    /// sees the padding. The final norm is applied; [`Policy::logits`] goes on from here.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [b, t] = ids.dims();
-        self.hidden_packed(ids.reshape([b * t]), &Packing::rectangle(b, t)).reshape([b, t, self.config.hidden_size])
+        self.hidden_packed(ids.reshape([b * t]), &Packing::rectangle(b, t))
+            .reshape([b, t, self.config.hidden_size])
     }
 
-    /// As [`Policy::hidden`], for sequences end to end in one batch, some going on where another ended: ids `[M]` to
-    /// `[M, D]`. There is no padding, and a prompt is computed once for all of its completions.
+    /// As [`Policy::hidden`], for sequences end to end in one batch, some going on where another
+    /// ended: ids `[M]` to `[M, D]`. There is no padding, and a prompt is computed once for all
+    /// of its completions.
     ///
     /// # Panics
     /// When there are not as many ids as tokens in the packing.
     pub fn hidden_packed(&self, ids: Tensor<1, Int>, packing: &Packing) -> Tensor<2> {
-        let rotation = self.frequencies.rotation(&packing.positions(), &ids.device());
-        self.run(ids, Pass { rotation, sight: Sight::Packed(packing) })
+        let rotation = self
+            .frequencies
+            .rotation(&packing.positions(), &ids.device());
+        self.run(
+            ids,
+            Pass {
+                rotation,
+                sight: Sight::Packed(packing),
+            },
+        )
     }
 
-    /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which positions are real; padding
-    /// is seen by nobody and positions are counted over real tokens only. The result is 0 at padding.
+    /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which
+    /// positions are real; padding is seen by nobody and positions are counted over real tokens
+    /// only. The result is 0 at padding.
     ///
     /// # Panics
     /// When `present` has another shape than `ids`.
@@ -215,12 +266,19 @@ impl Policy {
         present.iter().for_each(|row| {
             packing.add(row.iter().filter(|real| **real).count());
         });
-        let real = present.iter().flatten().enumerate().filter(|(_, real)| **real).map(|(place, _)| place);
+        let real = present
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter(|(_, real)| **real)
+            .map(|(place, _)| place);
         let real = indices(real, &device);
         let hidden = self.hidden_packed(ids.reshape([b * t]).select(0, real.clone()), &packing);
         let d = self.config.hidden_size;
         let zeros = Tensor::<2>::zeros([b * t, d], &device);
-        zeros.select_assign(0, real, hidden, IndexingUpdateOp::Add).reshape([b, t, d])
+        zeros
+            .select_assign(0, real, hidden, IndexingUpdateOp::Add)
+            .reshape([b, t, d])
     }
 
     /// Logits of hidden states: `[M, D]` to `[M, V]`, before any temperature.
@@ -230,14 +288,19 @@ impl Policy {
 
     /// `[V, D]`
     pub(crate) fn output_matrix(&self) -> Tensor<2> {
-        self.lm_head.as_ref().map_or_else(|| self.model.embed_tokens.weight.val(), |head| head.weight.val())
+        self.lm_head.as_ref().map_or_else(
+            || self.model.embed_tokens.weight.val(),
+            |head| head.weight.val(),
+        )
     }
 
     /// Devices differ in what they do with an id beyond the embedding; none says what is wrong.
     pub(crate) fn assert_known(&self, tokens: &[u32]) {
         let v = self.config.vocab_size;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= v) {
-            panic!("token {token} is not in the policy's vocabulary of {v}: the tokenizer is of another model");
+            panic!(
+                "token {token} is not in the policy's vocabulary of {v}: the tokenizer is of another model"
+            );
         }
     }
 
@@ -267,7 +330,10 @@ impl Policy {
     /// x `[M, D]` to `[M, D]`.
     pub(crate) fn block(&self, layer: usize, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
         let block = &self.model.layers[layer];
-        let x = x.clone() + block.self_attn.forward(block.input_layernorm.forward(x), pass, layer);
+        let x = x.clone()
+            + block
+                .self_attn
+                .forward(block.input_layernorm.forward(x), pass, layer);
         x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x))
     }
 
@@ -278,12 +344,33 @@ impl Policy {
 }
 
 impl Decoder {
-    /// The projections of each block, in the order of [`Projection::ALL`](crate::lora::Projection::ALL).
+    /// The projections of each block, in the order of
+    /// [`Projection::ALL`](crate::lora::Projection::ALL).
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = [&mut Linear; 7]> {
-        self.layers.iter_mut().map(|Block { self_attn: a, mlp: m, .. }| {
-            let Attention { q_proj, k_proj, v_proj, o_proj, .. } = a;
-            [q_proj, k_proj, v_proj, o_proj, &mut m.gate_proj, &mut m.up_proj, &mut m.down_proj]
-        })
+        self.layers.iter_mut().map(
+            |Block {
+                 self_attn: a,
+                 mlp: m,
+                 ..
+             }| {
+                let Attention {
+                    q_proj,
+                    k_proj,
+                    v_proj,
+                    o_proj,
+                    ..
+                } = a;
+                [
+                    q_proj,
+                    k_proj,
+                    v_proj,
+                    o_proj,
+                    &mut m.gate_proj,
+                    &mut m.up_proj,
+                    &mut m.down_proj,
+                ]
+            },
+        )
     }
 }
 
@@ -293,17 +380,31 @@ impl Attention {
         let [m, _] = x.dims();
         let (h, hk, d) = (self.heads, self.kv_heads, self.head_dim);
         let split = |linear: &Linear, heads| linear.forward(x.clone()).reshape([m, heads, d]);
-        let norm = |norm: &Option<RmsNorm>, x: Tensor<3>| norm.as_ref().map_or(x.clone(), |norm| norm.forward(x));
-        let q = pass.rotation.apply(norm(&self.q_norm, split(&self.q_proj, h))); // [M, H, d]
-        let k = pass.rotation.apply(norm(&self.k_norm, split(&self.k_proj, hk))); // [M, Hk, d]
+        let norm = |norm: &Option<RmsNorm>, x: Tensor<3>| {
+            norm.as_ref().map_or(x.clone(), |norm| norm.forward(x))
+        };
+        let q = pass
+            .rotation
+            .apply(norm(&self.q_norm, split(&self.q_proj, h))); // [M, H, d]
+        let k = pass
+            .rotation
+            .apply(norm(&self.k_norm, split(&self.k_proj, hk))); // [M, Hk, d]
         let v = split(&self.v_proj, hk); // [M, Hk, d]
         let mixed = match &mut pass.sight {
             Sight::Packed(packing) => convrec_kernels::attention(q, k, v, packing),
-            Sight::Prompts { packing, places, caches } => {
+            Sight::Prompts {
+                packing,
+                places,
+                caches,
+            } => {
                 caches[layer].write_prompts(places, k.clone(), v.clone());
                 convrec_kernels::attention(q, k, v, packing)
             }
-            Sight::Rows { rows, places, caches } => {
+            Sight::Rows {
+                rows,
+                places,
+                caches,
+            } => {
                 caches[layer].write_rows(places, k, v);
                 caches[layer].attend(q, rows)
             }
@@ -314,7 +415,10 @@ impl Attention {
 
 impl Mlp {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down_proj.forward(convrec_kernels::swiglu(self.gate_proj.forward(x.clone()), self.up_proj.forward(x)))
+        self.down_proj.forward(convrec_kernels::swiglu(
+            self.gate_proj.forward(x.clone()),
+            self.up_proj.forward(x),
+        ))
     }
 }
 
@@ -350,7 +454,8 @@ pub(crate) fn indices(values: impl Iterator<Item = usize>, device: &Device) -> T
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-/// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter after a restart.
+/// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter
+/// after a restart.
 struct Init<'a> {
     /// `None` draws nothing: the weights will be read from a file.
     rng: Option<ChaCha8Rng>,
@@ -369,21 +474,41 @@ impl Init<'_> {
     fn matrix(&mut self, shape: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
         let Some(rng) = &mut self.rng else {
             self.next_id += 1;
-            let zeros = move |device: &Device, grad| Tensor::zeros(shape, device).set_require_grad(grad);
-            return Param::uninitialized(self.next_id.into(), zeros, self.device.clone(), true, shape.into());
+            let zeros =
+                move |device: &Device, grad| Tensor::zeros(shape, device).set_require_grad(grad);
+            return Param::uninitialized(
+                self.next_id.into(),
+                zeros,
+                self.device.clone(),
+                true,
+                shape.into(),
+            );
         };
-        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| (normal(rng) * deviation) as f32).collect();
-        self.param(Tensor::from_data(TensorData::new(values, shape), self.device))
+        let values: Vec<f32> = (0..shape[0] * shape[1])
+            .map(|_| (normal(rng) * deviation) as f32)
+            .collect();
+        self.param(Tensor::from_data(
+            TensorData::new(values, shape),
+            self.device,
+        ))
     }
 
     fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
         let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
         let bias = bias.then(|| self.param(Tensor::zeros([out], self.device)));
-        Linear { weight, bias, lora: None, bf16: false }
+        Linear {
+            weight,
+            bias,
+            lora: None,
+            bf16: false,
+        }
     }
 
     fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {
-        RmsNorm { weight: self.param(Tensor::ones([width], self.device)), epsilon: config.rms_norm_eps }
+        RmsNorm {
+            weight: self.param(Tensor::ones([width], self.device)),
+            epsilon: config.rms_norm_eps,
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::ConfigError;
 
-/// A model's files could not be read or written. Weights that are not in a file go by the name `(bytes)`.
+/// A model's files could not be read or written. Weights that are not in a file go by the name
+/// `(bytes)`.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// A file could not be read or written.
@@ -34,7 +35,8 @@ pub enum WeightsError {
         /// What was found and expected.
         problem: String,
     },
-    /// A tensor has another shape than the policy's, a type that is not read, or is not where the index says.
+    /// A tensor has another shape than the policy's, a type that is not read, or is not where the
+    /// index says.
     #[error("{}: tensor `{tensor}`: {problem}", path.display())]
     Tensor {
         /// The file.
@@ -65,7 +67,11 @@ pub enum WeightsError {
 impl WeightsError {
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 
     pub(crate) fn config(path: &Path) -> impl FnOnce(ConfigError) -> Self {
@@ -74,11 +80,18 @@ impl WeightsError {
     }
 
     pub(crate) fn format(path: &Path, problem: impl Into<String>) -> Self {
-        Self::Format { path: path.into(), problem: problem.into() }
+        Self::Format {
+            path: path.into(),
+            problem: problem.into(),
+        }
     }
 
     pub(crate) fn tensor(path: &Path, tensor: &str, problem: impl Into<String>) -> Self {
-        Self::Tensor { path: path.into(), tensor: tensor.into(), problem: problem.into() }
+        Self::Tensor {
+            path: path.into(),
+            tensor: tensor.into(),
+            problem: problem.into(),
+        }
     }
 }
 

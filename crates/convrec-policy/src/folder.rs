@@ -24,14 +24,18 @@ const INDEX: &str = "model.safetensors.index.json";
 pub struct SaveOptions {
     /// The type of the numbers. Only f32 keeps what the policy holds.
     pub dtype: WeightType,
-    /// Weights beyond this many bytes are split into files of at most so many; a larger tensor has a file of its own.
+    /// Weights beyond this many bytes are split into files of at most so many; a larger tensor has
+    /// a file of its own.
     pub max_shard_bytes: u64,
 }
 
 impl Default for SaveOptions {
     /// f32, in files of at most 5 GB.
     fn default() -> Self {
-        Self { dtype: WeightType::F32, max_shard_bytes: 5_000_000_000 }
+        Self {
+            dtype: WeightType::F32,
+            max_shard_bytes: 5_000_000_000,
+        }
     }
 }
 
@@ -44,7 +48,8 @@ impl ModelConfig {
     /// Reads a model folder's `config.json`.
     ///
     /// # Errors
-    /// When the file cannot be read, or as [`ModelConfig::from_hugging_face`]; the error names file and field.
+    /// When the file cannot be read, or as [`ModelConfig::from_hugging_face`]; the error names file
+    /// and field.
     pub fn load_folder(folder: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = folder.as_ref().join(CONFIG);
         let text = fs::read_to_string(&path).map_err(WeightsError::file("read", &path))?;
@@ -53,32 +58,41 @@ impl ModelConfig {
 }
 
 impl Policy {
-    /// Reads a model folder: `config.json`, and the weights in `model.safetensors` or in the files that
-    /// `model.safetensors.index.json` names. f32, f16 and bf16 are read, and held as f32.
+    /// Reads a model folder: `config.json`, and the weights in `model.safetensors` or in the files
+    /// that `model.safetensors.index.json` names. f32, f16 and bf16 are read, and held as f32.
     ///
-    /// Weights are read tensor by tensor: memory holds the model and one tensor more. Passed over are the
-    /// `lm_head.weight` of a model with tied embeddings and `rotary_emb.inv_freq`, which follow from the rest.
+    /// Weights are read tensor by tensor: memory holds the model and one tensor more. Passed over
+    /// are the `lm_head.weight` of a model with tied embeddings and `rotary_emb.inv_freq`,
+    /// which follow from the rest.
     ///
     /// # Errors
-    /// When a file is missing or damaged, the config asks for what is not computed here, or a tensor is missing, unknown,
-    /// of another shape or of another type: the error names file, field and tensor.
+    /// When a file is missing or damaged, the config asks for what is not computed here, or a
+    /// tensor is missing, unknown, of another shape or of another type: the error names file,
+    /// field and tensor.
     pub fn load_folder(folder: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
         let folder = folder.as_ref();
         let config = ModelConfig::load_folder(folder)?;
-        let policy = Self::blank(&config, device).map_err(WeightsError::config(&folder.join(CONFIG)))?;
+        let policy =
+            Self::blank(&config, device).map_err(WeightsError::config(&folder.join(CONFIG)))?;
         load(policy, source(folder)?, model_name)
     }
 
-    /// Writes a model folder that transformers and [`Policy::load_folder`] read: `config.json` and the weights, of which
-    /// files of an earlier save are removed. Other files, as a tokenizer's, are left alone.
+    /// Writes a model folder that transformers and [`Policy::load_folder`] read: `config.json` and
+    /// the weights, of which files of an earlier save are removed. Other files, as a
+    /// tokenizer's, are left alone.
     ///
-    /// Each file is written aside and renamed. A save that is cut leaves the old weights, the new ones, or an error at the
-    /// next load that says what is missing; never a mixture of the two.
+    /// Each file is written aside and renamed. A save that is cut leaves the old weights, the new
+    /// ones, or an error at the next load that says what is missing; never a mixture of the
+    /// two.
     ///
     /// # Errors
-    /// When a file cannot be written, a number does not fit `dtype`, or the policy has an adapter (save what
-    /// [`Policy::merged`] gives, or the adapter alone by [`Policy::save_lora`]).
-    pub fn save_folder(&self, folder: impl AsRef<Path>, options: &SaveOptions) -> Result<(), WeightsError> {
+    /// When a file cannot be written, a number does not fit `dtype`, or the policy has an adapter
+    /// (save what [`Policy::merged`] gives, or the adapter alone by [`Policy::save_lora`]).
+    pub fn save_folder(
+        &self,
+        folder: impl AsRef<Path>,
+        options: &SaveOptions,
+    ) -> Result<(), WeightsError> {
         let folder = folder.as_ref();
         refuse_adapter(self, folder)?;
         fs::create_dir_all(folder).map_err(WeightsError::file("write", folder))?;
@@ -86,15 +100,25 @@ impl Policy {
         let shards = split(weights(self, model_name), kind, options.max_shard_bytes);
         let names: Vec<String> = match shards.len() {
             1 => vec![SINGLE.into()],
-            n => (1..=n).map(|shard| format!("model-{shard:05}-of-{n:05}.safetensors")).collect(),
+            n => (1..=n)
+                .map(|shard| format!("model-{shard:05}-of-{n:05}.safetensors"))
+                .collect(),
         };
-        let text = |name: &str, text: String| Aside::write(folder, name, |out| out.write_all(text.as_bytes()));
+        let text = |name: &str, text: String| {
+            Aside::write(folder, name, |out| out.write_all(text.as_bytes()))
+        };
         let config = text(CONFIG, self.config().to_hugging_face_as(kind.torch_name()))?;
         let files = names.iter().zip(&shards);
-        let files = files.map(|(name, shard)| Aside::write(folder, name, |out| write(out, shard, kind)));
+        let files =
+            files.map(|(name, shard)| Aside::write(folder, name, |out| write(out, shard, kind)));
         let files: Vec<Aside> = files.collect::<Result<_, _>>()?;
-        let index = if shards.len() > 1 { Some(text(INDEX, index(&names, &shards, kind))?) } else { None };
-        // Readers take a single file before an index, so a cut between any two of these leaves one whole set or none.
+        let index = if shards.len() > 1 {
+            Some(text(INDEX, index(&names, &shards, kind))?)
+        } else {
+            None
+        };
+        // Readers take a single file before an index, so a cut between any two of these leaves one
+        // whole set or none.
         if index.is_some() {
             remove(folder, INDEX)?;
         }
@@ -115,29 +139,49 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
     }
     let path = folder.join(INDEX);
     if !path.exists() {
-        let problem =
-            format!("neither {SINGLE} nor {INDEX} is there; expected a model's folder with safetensors files");
+        let problem = format!(
+            "neither {SINGLE} nor {INDEX} is there; expected a model's folder with safetensors files"
+        );
         return Err(WeightsError::format(folder, problem));
     }
     let text = fs::read_to_string(&path).map_err(WeightsError::file("read", &path))?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| WeightsError::format(&path, format!("not an index of weights: {e}")))?;
-    let names: Vec<&String> = index.weight_map.values().collect::<BTreeSet<_>>().into_iter().collect();
+    let names: Vec<&String> = index
+        .weight_map
+        .values()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
     let files = names.iter().map(|name| {
         // An index is read as data: it may not lead out of its folder.
         if Path::new(name).file_name() != Some(name.as_ref()) {
-            return Err(WeightsError::format(&path, format!("{name:?} is not the name of a file in the folder")));
+            return Err(WeightsError::format(
+                &path,
+                format!("{name:?} is not the name of a file in the folder"),
+            ));
         }
         let shard = folder.join(name);
         if !shard.exists() {
-            return Err(WeightsError::format(&shard, format!("not there, but {INDEX} names it; fetch it")));
+            return Err(WeightsError::format(
+                &shard,
+                format!("not there, but {INDEX} names it; fetch it"),
+            ));
         }
         open(&shard)
     });
     let files: Vec<SafetensorsFile<File>> = files.collect::<Result<_, _>>()?;
-    let place = |name| names.iter().position(|other| *other == name).expect("each name has a file");
-    let places: BTreeMap<String, usize> =
-        index.weight_map.iter().map(|(tensor, name)| (tensor.clone(), place(name))).collect();
+    let place = |name| {
+        names
+            .iter()
+            .position(|other| *other == name)
+            .expect("each name has a file")
+    };
+    let places: BTreeMap<String, usize> = index
+        .weight_map
+        .iter()
+        .map(|(tensor, name)| (tensor.clone(), place(name)))
+        .collect();
     for (tensor, place) in &places {
         if !files[*place].has(tensor) {
             let problem = format!("not in this file, but {INDEX} says so; fetch both again");
@@ -150,15 +194,26 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
             return Err(WeightsError::tensor(&file.path, tensor, problem));
         }
     }
-    Ok(Source { path, files, places })
+    Ok(Source {
+        path,
+        files,
+        places,
+    })
 }
 
 fn open(path: &Path) -> Result<SafetensorsFile<File>, WeightsError> {
-    SafetensorsFile::open(path, File::open(path).map_err(WeightsError::file("read", path))?)
+    SafetensorsFile::open(
+        path,
+        File::open(path).map_err(WeightsError::file("read", path))?,
+    )
 }
 
 /// In order, as many to a file as fit.
-fn split(weights: Vec<Named<Tensor<1>>>, kind: WeightType, limit: u64) -> Vec<Vec<Named<Tensor<1>>>> {
+fn split(
+    weights: Vec<Named<Tensor<1>>>,
+    kind: WeightType,
+    limit: u64,
+) -> Vec<Vec<Named<Tensor<1>>>> {
     let mut shards = vec![];
     let (mut shard, mut bytes) = (vec![], 0);
     for weight in weights {
@@ -175,14 +230,19 @@ fn split(weights: Vec<Named<Tensor<1>>>, kind: WeightType, limit: u64) -> Vec<Ve
 }
 
 fn index(names: &[String], shards: &[Vec<Named<Tensor<1>>>], kind: WeightType) -> String {
-    let pairs = names.iter().zip(shards).flat_map(|(name, shard)| shard.iter().map(move |weight| (&weight.name, name)));
+    let pairs = names
+        .iter()
+        .zip(shards)
+        .flat_map(|(name, shard)| shard.iter().map(move |weight| (&weight.name, name)));
     let weight_map: BTreeMap<&String, &String> = pairs.collect();
     let numbers: usize = shards.iter().flatten().map(Named::numbers).sum();
-    let file = json!({ "metadata": { "total_size": numbers * kind.width() }, "weight_map": weight_map });
+    let file =
+        json!({ "metadata": { "total_size": numbers * kind.width() }, "weight_map": weight_map });
     format!("{file:#}\n")
 }
 
-/// Removes the weights of an earlier save. The single file goes before the index: with it the other set takes over.
+/// Removes the weights of an earlier save. The single file goes before the index: with it the other
+/// set takes over.
 fn remove_others(folder: &Path, names: &[String]) -> Result<(), WeightsError> {
     let known = |name: &str| names.iter().any(|kept| kept == name);
     if !known(SINGLE) {
@@ -192,7 +252,11 @@ fn remove_others(folder: &Path, names: &[String]) -> Result<(), WeightsError> {
     }
     for entry in fs::read_dir(folder).map_err(WeightsError::file("read", folder))? {
         let entry = entry.map_err(WeightsError::file("read", folder))?;
-        if let Some(name) = entry.file_name().to_str().filter(|name| is_shard(name) && !known(name)) {
+        if let Some(name) = entry
+            .file_name()
+            .to_str()
+            .filter(|name| is_shard(name) && !known(name))
+        {
             remove(folder, name)?;
         }
     }
@@ -201,15 +265,21 @@ fn remove_others(folder: &Path, names: &[String]) -> Result<(), WeightsError> {
 
 /// `model-00001-of-00002.safetensors`
 fn is_shard(name: &str) -> bool {
-    let numbers = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+    let numbers = name
+        .strip_prefix("model-")
+        .and_then(|rest| rest.strip_suffix(".safetensors"));
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    numbers.and_then(|rest| rest.split_once("-of-")).is_some_and(|(n, of)| number(n) && number(of))
+    numbers
+        .and_then(|rest| rest.split_once("-of-"))
+        .is_some_and(|(n, of)| number(n) && number(of))
 }
 
 fn remove(folder: &Path, name: &str) -> Result<(), WeightsError> {
     let path = folder.join(name);
     match fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(WeightsError::file("remove", &path)(e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(WeightsError::file("remove", &path)(e))
+        }
         _ => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! Sampling completions: [`Batch`] keeps the device busy, [`Row`](crate::row::Row) writes one completion.
+//! Sampling completions: [`Batch`] keeps the device busy, [`Row`](crate::row::Row) writes one
+//! completion.
 
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -18,11 +19,12 @@ pub struct Generation {
     pub group_size: usize,
     /// A completion that has not ended by then is cut, a constrained one too.
     pub max_new_tokens: usize,
-    /// Ends a completion and is part of it. Under a constraint that ends by itself, one that it never allows will do, as
-    /// `u32::MAX`.
+    /// Ends a completion and is part of it. Under a constraint that ends by itself, one that it
+    /// never allows will do, as `u32::MAX`.
     pub end_token: u32,
-    /// At most so many completions are sampled side by side, but those of one prompt at least; bounds memory (there is room
-    /// for as many prompts, all as long as the longest one), changes no result.
+    /// At most so many completions are sampled side by side, but those of one prompt at least;
+    /// bounds memory (there is room for as many prompts, all as long as the longest one),
+    /// changes no result.
     pub max_rows: usize,
     /// The same seed gives the same completions, however prompts are batched.
     pub seed: u64,
@@ -33,41 +35,44 @@ pub struct Generation {
 pub struct Completion {
     /// With the end token, where it ended.
     pub tokens: Vec<u32>,
-    /// Of each token under `softmax(logits / temperature)` (greedy: of the logits), before filters, in nats: the very
-    /// numbers that [`Policy::log_probs`] computes, to rounding.
+    /// Of each token under `softmax(logits / temperature)` (greedy: of the logits), before
+    /// filters, in nats: the very numbers that [`Policy::log_probs`] computes, to rounding.
     pub log_probs: Vec<f32>,
     /// Of that same distribution, in nats.
     pub entropies: Vec<f32>,
     /// Whether the end token was drawn; otherwise the completion was cut.
     pub ended: bool,
-    /// Forward passes that it took part in, that of its prompt included: as many as tokens, or, under a constraint, one
-    /// more than choices after the first token.
+    /// Forward passes that it took part in, that of its prompt included: as many as tokens, or,
+    /// under a constraint, one more than choices after the first token.
     pub passes: usize,
 }
 
 impl Policy {
     /// Samples `group_size` completions of each prompt: `[P][G]`, in the order of the prompts.
     ///
-    /// A prompt is run once for all of its completions. Completions that have ended leave the batch, and further prompts
-    /// take their place. Use a policy without autodiff (`policy.valid()`): with it, every
-    /// step is kept for a backward pass that never comes. Logits that are NaN (weights that have diverged) give
-    /// log-probabilities that are NaN.
+    /// A prompt is run once for all of its completions. Completions that have ended leave the
+    /// batch, and further prompts take their place. Use a policy without autodiff
+    /// (`policy.valid()`): with it, every step is kept for a backward pass that never comes.
+    /// Logits that are NaN (weights that have diverged) give log-probabilities that are NaN.
     ///
     /// # Panics
-    /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or `max_new_tokens` is 0, or
-    /// [`Sampling::check`] fails.
+    /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or
+    /// `max_new_tokens` is 0, or [`Sampling::check`] fails.
     pub fn generate(&self, prompts: &[&[u32]], config: &Generation) -> Vec<Vec<Completion>> {
         self.run_batches(prompts, config, &|_| None, &|p, g| by_place(config, p, g))
     }
 
-    /// As [`Policy::generate`], each completion under a constraint: `begin` makes those of prompt p.
+    /// As [`Policy::generate`], each completion under a constraint: `begin` makes those of prompt
+    /// p.
     ///
-    /// Tokens are drawn from the distribution renormalised over the allowed tokens; log-probabilities and entropies are
-    /// of that distribution, and 0 where there is no choice. [`Policy::log_probs_within`] computes the same numbers.
-    /// A completion also ends where nothing is allowed any more. All constraints that `begin` makes of one prompt are equal.
+    /// Tokens are drawn from the distribution renormalised over the allowed tokens;
+    /// log-probabilities and entropies are of that distribution, and 0 where there is no
+    /// choice. [`Policy::log_probs_within`] computes the same numbers. A completion also ends
+    /// where nothing is allowed any more. All constraints that `begin` makes of one prompt are
+    /// equal.
     ///
-    /// Tokens without a choice cost no forward pass of their own: they are fed together with the next choice. Logits are
-    /// computed of the allowed tokens only.
+    /// Tokens without a choice cost no forward pass of their own: they are fed together with the
+    /// next choice. Logits are computed of the allowed tokens only.
     ///
     /// # Panics
     /// As [`Policy::generate`], and when a constraint allows nothing to begin with.
@@ -77,11 +82,14 @@ impl Policy {
         config: &Generation,
         begin: &dyn Fn(usize) -> Box<dyn Constraint + 'c>,
     ) -> Vec<Vec<Completion>> {
-        self.run_batches(prompts, config, &|p| Some(begin(p)), &|p, g| by_place(config, p, g))
+        self.run_batches(prompts, config, &|p| Some(begin(p)), &|p, g| {
+            by_place(config, p, g)
+        })
     }
 
-    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, with a seed for each prompt in
-    /// place of the config's: what is drawn for a prompt then does not depend on which others there are.
+    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, with a seed
+    /// for each prompt in place of the config's: what is drawn for a prompt then does not
+    /// depend on which others there are.
     ///
     /// # Panics
     /// As those, and when there are not as many seeds as prompts.
@@ -93,12 +101,14 @@ impl Policy {
         begin: Option<&dyn Fn(usize) -> Box<dyn Constraint + 'c>>,
     ) -> Vec<Vec<Completion>> {
         assert_eq!(prompts.len(), seeds.len(), "a seed for each prompt");
-        self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| (seeds[p], g as u64))
+        self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| {
+            (seeds[p], g as u64)
+        })
     }
 
-    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, of a part of a longer list of prompts:
-    /// these are those from place `first` on, and get the completions that they get there. So the list can be dealt out to
-    /// several devices.
+    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, of a part of
+    /// a longer list of prompts: these are those from place `first` on, and get the completions
+    /// that they get there. So the list can be dealt out to several devices.
     ///
     /// # Panics
     /// As those.
@@ -109,7 +119,9 @@ impl Policy {
         config: &Generation,
         begin: Option<&dyn Fn(usize) -> Box<dyn Constraint + 'c>>,
     ) -> Vec<Vec<Completion>> {
-        self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| by_place(config, first + p, g))
+        self.run_batches(prompts, config, &|p| Some(begin?(p)), &|p, g| {
+            by_place(config, first + p, g)
+        })
     }
 
     fn run_batches<'c>(
@@ -119,10 +131,19 @@ impl Policy {
         begin: Begin<'_, 'c>,
         stream: Stream<'_>,
     ) -> Vec<Vec<Completion>> {
-        assert!(config.group_size > 0 && config.max_new_tokens > 0, "group_size and max_new_tokens must be positive");
-        config.sampling.check().unwrap_or_else(|e| panic!("sampling, {e}"));
+        assert!(
+            config.group_size > 0 && config.max_new_tokens > 0,
+            "group_size and max_new_tokens must be positive"
+        );
+        config
+            .sampling
+            .check()
+            .unwrap_or_else(|e| panic!("sampling, {e}"));
         prompts.iter().for_each(|prompt| self.assert_known(prompt));
-        assert!(prompts.iter().all(|prompt| !prompt.is_empty()), "a prompt is empty");
+        assert!(
+            prompts.iter().all(|prompt| !prompt.is_empty()),
+            "a prompt is empty"
+        );
         let mut results: Vec<Vec<Completion>> = vec![vec![]; prompts.len()];
         let mut batch = Batch::new(self, prompts, config, begin, stream);
         while !batch.is_done() {
@@ -133,7 +154,8 @@ impl Policy {
     }
 }
 
-/// A new batch of prompts enters when so large a part of the slots is free: the more at once, the faster.
+/// A new batch of prompts enters when so large a part of the slots is free: the more at once, the
+/// faster.
 const FREE_SHARE: usize = 4;
 
 /// Prompt tokens in one forward pass.
@@ -180,8 +202,22 @@ impl<'a, 'c> Batch<'a, 'c> {
         waiting.sort_by_key(|&p| prompts[p].len());
         let slots = (config.max_rows / config.group_size).clamp(1, prompts.len().max(1));
         let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let session = Session::new(policy, slots, longest, slots * config.group_size, config.max_new_tokens);
-        Self { session, config, prompts, begin, stream, waiting, slots: (0..slots).map(|_| None).collect() }
+        let session = Session::new(
+            policy,
+            slots,
+            longest,
+            slots * config.group_size,
+            config.max_new_tokens,
+        );
+        Self {
+            session,
+            config,
+            prompts,
+            begin,
+            stream,
+            waiting,
+            slots: (0..slots).map(|_| None).collect(),
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -190,9 +226,16 @@ impl<'a, 'c> Batch<'a, 'c> {
 
     /// Lets prompts in where there is room, or else takes all completions on by a choice.
     fn step(&mut self) {
-        let free: Vec<usize> = (0..self.slots.len()).filter(|&slot| self.slots[slot].is_none()).collect();
-        let enough = free.len() * FREE_SHARE >= self.slots.len() || free.len() >= self.waiting.len();
-        if !self.waiting.is_empty() && !free.is_empty() && enough { self.admit(&free) } else { self.go_on() }
+        let free: Vec<usize> = (0..self.slots.len())
+            .filter(|&slot| self.slots[slot].is_none())
+            .collect();
+        let enough =
+            free.len() * FREE_SHARE >= self.slots.len() || free.len() >= self.waiting.len();
+        if !self.waiting.is_empty() && !free.is_empty() && enough {
+            self.admit(&free)
+        } else {
+            self.go_on()
+        }
     }
 
     /// Runs prompts and draws the first tokens of their completions.
@@ -203,9 +246,20 @@ impl<'a, 'c> Batch<'a, 'c> {
             tokens += self.prompts[**p].len();
             tokens <= PREFILL_TOKENS
         };
-        let n = self.waiting.iter().rev().take(free.len()).take_while(fits).count().max(1);
+        let n = self
+            .waiting
+            .iter()
+            .rev()
+            .take(free.len())
+            .take_while(fits)
+            .count()
+            .max(1);
         let entering = self.waiting.split_off(self.waiting.len() - n);
-        let reading: Vec<(usize, &[u32])> = free.iter().zip(&entering).map(|(s, p)| (*s, self.prompts[*p])).collect();
+        let reading: Vec<(usize, &[u32])> = free
+            .iter()
+            .zip(&entering)
+            .map(|(s, p)| (*s, self.prompts[*p]))
+            .collect();
         let hidden = self.session.read(&reading);
         let config = self.config;
         let row = |p: usize, g: usize| {
@@ -217,9 +271,14 @@ impl<'a, 'c> Batch<'a, 'c> {
             );
             row
         };
-        let group = |p: usize| Group { prompt: p, rows: (0..config.group_size).map(|g| row(p, g)).collect() };
+        let group = |p: usize| Group {
+            prompt: p,
+            rows: (0..config.group_size).map(|g| row(p, g)).collect(),
+        };
         let mut groups: Vec<Group<'c>> = entering.into_iter().map(group).collect();
-        let sites = groups.iter_mut().map(|group| (self.prompts[group.prompt], group.rows.iter_mut().collect()));
+        let sites = groups
+            .iter_mut()
+            .map(|group| (self.prompts[group.prompt], group.rows.iter_mut().collect()));
         draw(self.session.policy, config, hidden, sites.collect());
         for (slot, group) in free.iter().zip(groups) {
             self.slots[*slot] = Some(group);
@@ -231,8 +290,13 @@ impl<'a, 'c> Batch<'a, 'c> {
         let g = self.config.group_size;
         let mut going = vec![];
         for (slot, group) in self.slots.iter().enumerate() {
-            let Some(Group { prompt, rows }) = group else { continue };
-            let active = rows.iter().enumerate().filter(|(_, row)| !row.is_done(self.config));
+            let Some(Group { prompt, rows }) = group else {
+                continue;
+            };
+            let active = rows
+                .iter()
+                .enumerate()
+                .filter(|(_, row)| !row.is_done(self.config));
             going.extend(active.map(|(place, row)| Going {
                 row: slot * g + place,
                 prompt: slot,
@@ -246,7 +310,11 @@ impl<'a, 'c> Batch<'a, 'c> {
         let groups = self.slots.iter_mut().flatten();
         let active = groups.flat_map(|group| {
             let prompt = prompts[group.prompt];
-            group.rows.iter_mut().filter(|row| !row.is_done(self.config)).map(move |row| (prompt, vec![row]))
+            group
+                .rows
+                .iter_mut()
+                .filter(|row| !row.is_done(self.config))
+                .map(move |row| (prompt, vec![row]))
         });
         draw(self.session.policy, self.config, hidden, active.collect());
     }
@@ -255,31 +323,54 @@ impl<'a, 'c> Batch<'a, 'c> {
     fn leave(&mut self, mut found: impl FnMut(usize, Vec<Completion>)) {
         let config = self.config;
         for slot in &mut self.slots {
-            if let Some(group) = slot.take_if(|group| group.rows.iter().all(|row| row.is_done(config))) {
-                found(group.prompt, group.rows.into_iter().map(|row| row.completion).collect());
+            if let Some(group) =
+                slot.take_if(|group| group.rows.iter().all(|row| row.is_done(config)))
+            {
+                found(
+                    group.prompt,
+                    group.rows.into_iter().map(|row| row.completion).collect(),
+                );
             }
         }
     }
 }
 
 /// Draws for rows that go on from the same hidden state, `[sites, D]`, with their prompt.
-fn draw(policy: &Policy, config: &Generation, hidden: Tensor<2>, sites: Vec<(&[u32], Vec<&mut Row<'_>>)>) {
+fn draw(
+    policy: &Policy,
+    config: &Generation,
+    hidden: Tensor<2>,
+    sites: Vec<(&[u32], Vec<&mut Row<'_>>)>,
+) {
     // Rows of one site begin together, so that what is allowed is the same for all of them.
     let allowed: Option<Vec<&[u32]>> = sites.iter().map(|(_, rows)| rows[0].allowed()).collect();
     let (sizes, logits): (Vec<usize>, Tensor<1>) = match allowed {
         Some(allowed) => {
             let sizes = allowed.iter().map(|tokens| tokens.len()).collect();
-            (sizes, convrec_kernels::logits_within(hidden, policy.output_matrix(), &allowed))
+            (
+                sizes,
+                convrec_kernels::logits_within(hidden, policy.output_matrix(), &allowed),
+            )
         }
-        None => (vec![policy.config().vocab_size; sites.len()], policy.logits(hidden).flatten(0, 1)),
+        None => (
+            vec![policy.config().vocab_size; sites.len()],
+            policy.logits(hidden).flatten(0, 1),
+        ),
     };
-    let logits = logits.into_data().try_into_vec_as::<f32>().expect("logits are floats");
+    let logits = logits
+        .into_data()
+        .try_into_vec_as::<f32>()
+        .expect("logits are floats");
     let mut rest = logits.as_slice();
-    let work = sites.into_iter().zip(sizes).flat_map(|((prompt, rows), size)| {
-        let (logits, behind) = rest.split_at(size);
-        rest = behind;
-        rows.into_iter().map(move |row| (row, prompt, logits))
-    });
+    let work = sites
+        .into_iter()
+        .zip(sizes)
+        .flat_map(|((prompt, rows), size)| {
+            let (logits, behind) = rest.split_at(size);
+            rest = behind;
+            rows.into_iter().map(move |row| (row, prompt, logits))
+        });
     let work: Vec<_> = work.collect();
-    work.into_par_iter().for_each(|(row, prompt, logits)| row.go_on(logits, prompt, config));
+    work.into_par_iter()
+        .for_each(|(row, prompt, logits)| row.go_on(logits, prompt, config));
 }

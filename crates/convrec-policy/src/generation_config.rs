@@ -9,7 +9,8 @@ use crate::error::WeightsError;
 use crate::hugging_face::{COUNT, Fields, read_end_tokens, read_object};
 use crate::sampling::Sampling;
 
-/// What `generation_config.json` of a Hugging Face model folder says, with the defaults of transformers 5.
+/// What `generation_config.json` of a Hugging Face model folder says, with the defaults of
+/// transformers 5.
 ///
 /// ```
 /// use convrec_policy::{GenerationDefaults, Sampling};
@@ -31,18 +32,23 @@ pub struct GenerationDefaults {
 }
 
 impl GenerationDefaults {
-    /// Reads the text of a `generation_config.json`. Fields that are not known here are passed over.
+    /// Reads the text of a `generation_config.json`. Fields that are not known here are passed
+    /// over.
     ///
-    /// As in transformers, a file that samples and says nothing of `top_k` has 50 there, and 0 is none.
+    /// As in transformers, a file that samples and says nothing of `top_k` has 50 there, and 0 is
+    /// none.
     ///
     /// # Errors
-    /// When the text is no JSON object, or a field has a wrong type or makes no sense: the error names it.
+    /// When the text is no JSON object, or a field has a wrong type or makes no sense: the error
+    /// names it.
     pub fn from_hugging_face(text: &str) -> Result<Self, ConfigError> {
         let map = read_object(text)?;
         let fields = Fields { map: &map, of: "" };
         let number = |field| fields.maybe::<f32>(field, "a number");
-        // All fields are read before `do_sample` decides which count, so that a wrong type is never passed over.
-        let (temperature, top_p, min_p) = (number("temperature")?, number("top_p")?, number("min_p")?);
+        // All fields are read before `do_sample` decides which count, so that a wrong type is never
+        // passed over.
+        let (temperature, top_p, min_p) =
+            (number("temperature")?, number("top_p")?, number("min_p")?);
         let top_k = fields.maybe::<usize>("top_k", COUNT)?.unwrap_or(50);
         let repetition_penalty = number("repetition_penalty")?.unwrap_or(1.0);
         let sampling = if fields.maybe("do_sample", "true or false")?.unwrap_or(false) {
@@ -54,18 +60,25 @@ impl GenerationDefaults {
                 min_p: min_p.filter(|p| *p != 0.0),
             }
         } else {
-            Sampling { repetition_penalty, ..Sampling::greedy() }
+            Sampling {
+                repetition_penalty,
+                ..Sampling::greedy()
+            }
         };
         sampling.check()?;
         let max_new_tokens = fields.maybe("max_new_tokens", COUNT)?;
         if max_new_tokens == Some(0) {
             return Err(fields.error("max_new_tokens", "0; expected at least 1".into()));
         }
-        Ok(Self { sampling, end_tokens: read_end_tokens(&fields)?, max_new_tokens })
+        Ok(Self {
+            sampling,
+            end_tokens: read_end_tokens(&fields)?,
+            max_new_tokens,
+        })
     }
 
-    /// Reads a model folder's `generation_config.json`. Where there is none, answers are greedy; where it names no end
-    /// token, those of `config.json` count.
+    /// Reads a model folder's `generation_config.json`. Where there is none, answers are greedy;
+    /// where it names no end token, those of `config.json` count.
     ///
     /// # Errors
     /// When a file cannot be read or a field is wrong; the error names file and field.
@@ -74,9 +87,11 @@ impl GenerationDefaults {
         let path = folder.join("generation_config.json");
         let mut defaults = match fs::read_to_string(&path) {
             Ok(text) => Self::from_hugging_face(&text).map_err(WeightsError::config(&path))?,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                Self { sampling: Sampling::greedy(), end_tokens: vec![], max_new_tokens: None }
-            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Self {
+                sampling: Sampling::greedy(),
+                end_tokens: vec![],
+                max_new_tokens: None,
+            },
             Err(e) => return Err(WeightsError::file("read", &path)(e)),
         };
         if defaults.end_tokens.is_empty() {

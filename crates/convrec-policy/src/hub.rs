@@ -13,7 +13,9 @@ use crate::error::WeightsError;
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
     /// The hub cannot be reached, or has no such model or file.
-    #[error("{model}: {source}; check the name, the network, and HF_TOKEN where the model asks for consent")]
+    #[error(
+        "{model}: {source}; check the name, the network, and HF_TOKEN where the model asks for consent"
+    )]
     Fetch {
         /// `owner/name`.
         model: String,
@@ -34,47 +36,78 @@ pub enum HubError {
 }
 
 impl Policy {
-    /// Fetches a model by its name on the hub (`HuggingFaceTB/SmolLM2-135M-Instruct`) and reads it as
-    /// [`Policy::load_folder`] does. `revision` is a branch, a tag or a commit, `main` by default: only a commit always
-    /// names the same weights. Files already in the cache of the hub's own tools are not fetched again.
+    /// Fetches a model by its name on the hub (`HuggingFaceTB/SmolLM2-135M-Instruct`) and reads it
+    /// as [`Policy::load_folder`] does. `revision` is a branch, a tag or a commit, `main` by
+    /// default: only a commit always names the same weights. Files already in the cache of the
+    /// hub's own tools are not fetched again.
     ///
     /// # Errors
     /// When the model cannot be fetched or read.
-    pub fn load_hub(model: &str, revision: Option<&str>, device: &Device) -> Result<Self, HubError> {
+    pub fn load_hub(
+        model: &str,
+        revision: Option<&str>,
+        device: &Device,
+    ) -> Result<Self, HubError> {
         Ok(Self::load_folder(fetch_model(model, revision)?, device)?)
     }
 }
 
-/// Fetches what [`Policy::load_folder`], [`GenerationDefaults::load_folder`](crate::GenerationDefaults::load_folder), a
-/// tokenizer and a chat template need, and gives the folder in the cache.
+/// Fetches what [`Policy::load_folder`],
+/// [`GenerationDefaults::load_folder`](crate::GenerationDefaults::load_folder), a tokenizer and a
+/// chat template need, and gives the folder in the cache.
 ///
 /// # Errors
 /// When the hub cannot be reached, or has no such model.
 pub fn fetch_model(model: &str, revision: Option<&str>) -> Result<PathBuf, HubError> {
-    let failed = |source| HubError::Fetch { model: model.into(), source: Box::new(source) };
+    let failed = |source| HubError::Fetch {
+        model: model.into(),
+        source: Box::new(source),
+    };
     let revision = revision.unwrap_or("main").to_string();
-    let repo = Api::new().map_err(failed)?.repo(Repo::with_revision(model.into(), RepoType::Model, revision));
+    let repo = Api::new().map_err(failed)?.repo(Repo::with_revision(
+        model.into(),
+        RepoType::Model,
+        revision,
+    ));
     let files = repo.info().map_err(failed)?.siblings;
     let mut config = None;
-    for file in files.iter().map(|file| file.rfilename.as_str()).filter(|file| is_needed(file)) {
+    for file in files
+        .iter()
+        .map(|file| file.rfilename.as_str())
+        .filter(|file| is_needed(file))
+    {
         let path = repo.get(file).map_err(failed)?;
         if file == "config.json" {
             config = Some(path);
         }
     }
     let weights = ["model.safetensors", "model.safetensors.index.json"];
-    if !files.iter().any(|file| weights.contains(&file.rfilename.as_str())) {
-        return Err(HubError::Absent { model: model.into(), file: "model.safetensors" });
+    if !files
+        .iter()
+        .any(|file| weights.contains(&file.rfilename.as_str()))
+    {
+        return Err(HubError::Absent {
+            model: model.into(),
+            file: "model.safetensors",
+        });
     }
-    let config = config.ok_or(HubError::Absent { model: model.into(), file: "config.json" })?;
+    let config = config.ok_or(HubError::Absent {
+        model: model.into(),
+        file: "config.json",
+    })?;
     Ok(config.parent().unwrap_or(Path::new(".")).to_path_buf())
 }
 
 /// Files of the top folder: weights and what describes them; not the same weights in other formats.
 fn is_needed(file: &str) -> bool {
-    let weights =
-        file.starts_with("model") && (file.ends_with(".safetensors") || file == "model.safetensors.index.json");
-    let about =
-        ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+    let weights = file.starts_with("model")
+        && (file.ends_with(".safetensors") || file == "model.safetensors.index.json");
+    let about = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ];
     !file.contains('/') && (weights || about.contains(&file))
 }

@@ -2,16 +2,18 @@
 //!
 //! # What a policy is here
 //!
-//! A [`Policy`] is a function from the tokens so far to a distribution over the next one. Reinforcement learning asks it
-//! for two things, and the whole crate is about these two giving the same numbers:
+//! A [`Policy`] is a function from the tokens so far to a distribution over the next one.
+//! Reinforcement learning asks it for two things, and the whole crate is about these two giving the
+//! same numbers:
 //!
-//! - [`Policy::generate`] *samples*: G completions of each prompt, token by token, with the log-probability of each
-//!   token that was drawn;
-//! - [`Policy::log_probs`] *recomputes*: given prompts and completions, the log-probability of every completion token,
-//!   in one forward pass, with gradients.
+//! - [`Policy::generate`] *samples*: G completions of each prompt, token by token, with the
+//!   log-probability of each token that was drawn;
+//! - [`Policy::log_probs`] *recomputes*: given prompts and completions, the log-probability of
+//!   every completion token, in one forward pass, with gradients.
 //!
-//! For the same weights both agree to rounding (1e-5 nats; with [`Policy::with_bf16_products`] about 0.01). A trainer may therefore take the sampler's numbers for the
-//! denominator of its importance ratios, and may stop when the two drift apart.
+//! For the same weights both agree to rounding (1e-5 nats; with [`Policy::with_bf16_products`]
+//! about 0.01). A trainer may therefore take the sampler's numbers for the denominator of its
+//! importance ratios, and may stop when the two drift apart.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -46,18 +48,20 @@
 //! ```
 //!
 //! To train, make the policy on an autodiff device (`Device::flex().autodiff()`), make a loss of
-//! [`TokenLogProbs::log_probs`], get its gradients by [`Tape::backward`], and sample from `policy.valid()`. Where memory is
-//! short, [`Policy::with_gradient_checkpointing`] halves it or better.
+//! [`TokenLogProbs::log_probs`], get its gradients by [`Tape::backward`], and sample from
+//! `policy.valid()`. Where memory is short, [`Policy::with_gradient_checkpointing`] halves it or
+//! better.
 //!
 //! # Shapes
 //!
-//! P prompts, G completions of each, B = P G rows, T tokens, V tokens in the vocabulary, D the width. A group's rows are
-//! adjacent. Token ids are `u32` on the host, log-probabilities and entropies are in nats.
+//! P prompts, G completions of each, B = P G rows, T tokens, V tokens in the vocabulary, D the
+//! width. A group's rows are adjacent. Token ids are `u32` on the host, log-probabilities and
+//! entropies are in nats.
 //!
 //! # Which models
 //!
-//! Llama and its kin ([`Family`]): Llama 1 to 3, SmolLM2, Qwen2, Qwen2.5, Qwen3. A policy is read from a Hugging Face
-//! model folder, and written to one, without renaming or transposing anything:
+//! Llama and its kin ([`Family`]): Llama 1 to 3, SmolLM2, Qwen2, Qwen2.5, Qwen3. A policy is read
+//! from a Hugging Face model folder, and written to one, without renaming or transposing anything:
 //!
 //! | file | in | out |
 //! |---|---|---|
@@ -67,12 +71,13 @@
 //! | `model.safetensors` as bytes | [`Policy::load_safetensors`] | [`Policy::to_safetensors`] |
 //! | `generation_config.json` | [`GenerationDefaults::load_folder`] | |
 //!
-//! With the feature `hub`, `Policy::load_hub` fetches the folder by a model's name. (No hub is within reach of this
-//! project's tests: that part is compiled, and otherwise untested.)
+//! With the feature `hub`, `Policy::load_hub` fetches the folder by a model's name. (No hub is
+//! within reach of this project's tests: that part is compiled, and otherwise untested.)
 //!
-//! Matrices are `[out, in]`; `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the output matrix; rotary
-//! positions turn dimension i together with i + head_dim / 2. Files hold f32, f16 or bf16 ([`WeightType`]). Weights are
-//! held in f32 whatever the file has: at the learning rates of reinforcement learning a bf16 weight does not move.
+//! Matrices are `[out, in]`; `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the
+//! output matrix; rotary positions turn dimension i together with i + head_dim / 2. Files hold f32,
+//! f16 or bf16 ([`WeightType`]). Weights are held in f32 whatever the file has: at the learning
+//! rates of reinforcement learning a bf16 weight does not move.
 //!
 //! ```
 //! # use burn::tensor::Device;
@@ -90,31 +95,37 @@
 //!
 //! # Adapters
 //!
-//! [`Policy::with_lora`] freezes the weights and puts low-rank matrices beside those of a [`LoraConfig`]'s projections; an
-//! optimiser then steps these alone. [`Policy::without_lora`] is the policy before, sharing its weights: the reference of
-//! a KL penalty costs no memory (with products in bf16, that of their copies). [`Policy::merged`] is a plain policy to be saved as a model; [`Policy::save_lora`] and
-//! [`Policy::load_lora`] write and read the adapter alone, in the layout of the PEFT library.
+//! [`Policy::with_lora`] freezes the weights and puts low-rank matrices beside those of a
+//! [`LoraConfig`]'s projections; an optimiser then steps these alone. [`Policy::without_lora`] is
+//! the policy before, sharing its weights: the reference of a KL penalty costs no memory (with
+//! products in bf16, that of their copies). [`Policy::merged`] is a plain policy to be saved as a
+//! model; [`Policy::save_lora`] and [`Policy::load_lora`] write and read the adapter alone, in the
+//! layout of the PEFT library.
 //!
 //! # Constraints
 //!
-//! Under a [`Constraint`] only what it allows is written: [`Policy::generate_within`] samples, [`Policy::log_probs_within`]
-//! recomputes the same renormalised numbers, [`Policy::beam_search`] finds the most likely completions.
+//! Under a [`Constraint`] only what it allows is written: [`Policy::generate_within`] samples,
+//! [`Policy::log_probs_within`] recomputes the same renormalised numbers, [`Policy::beam_search`]
+//! finds the most likely completions.
 //!
 //! # How sampling is made fast, and kept equal
 //!
-//! - A prompt is run once for all of its completions, in sampling and in training; their queries meet its keys in one
-//!   product. Sequences lie end to end ([`convrec_kernels::Packing`]): nothing is computed for padding.
+//! - A prompt is run once for all of its completions, in sampling and in training; their queries
+//!   meet its keys in one product. Sequences lie end to end ([`convrec_kernels::Packing`]): nothing
+//!   is computed for padding.
 //! - Keys and values of the completions lie in a buffer that seldom grows.
-//! - Completions that have ended leave the batch, and further prompts take the place of those that are done.
-//! - Under a [`Constraint`] only choices cost a forward pass: tokens without a choice are fed together with the next one,
-//!   and logits are made of the allowed tokens only.
-//! - Each completion has its own stream of random numbers, named by seed, prompt and place in the group. How prompts are
-//!   batched changes no completion (save where two tokens tie to rounding).
+//! - Completions that have ended leave the batch, and further prompts take the place of those that
+//!   are done.
+//! - Under a [`Constraint`] only choices cost a forward pass: tokens without a choice are fed
+//!   together with the next one, and logits are made of the allowed tokens only.
+//! - Each completion has its own stream of random numbers, named by seed, prompt and place in the
+//!   group. How prompts are batched changes no completion (save where two tokens tie to rounding).
 //!
 //! # Limits
 //!
-//! No quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no sliding windows, no rotary scaling
-//! but Llama 3's. Adapters sit on the seven projections of all blocks, without dropout.
+//! No quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no sliding
+//! windows, no rotary scaling but Llama 3's. Adapters sit on the seven projections of all blocks,
+//! without dropout.
 
 mod aside;
 mod beam;

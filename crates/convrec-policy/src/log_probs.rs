@@ -27,22 +27,26 @@ pub struct TokenLogProbs {
 }
 
 impl Policy {
-    /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given all before it.
+    /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given
+    /// all before it.
     ///
-    /// One forward pass over all tokens, without padding. Adjacent sequences with the same prompt share it: it is
-    /// computed once, and the completions branch from it. Logits are made of the M completion places only, a part of them at
-    /// a time where they are many: `[M, V]` never exists at once.
+    /// One forward pass over all tokens, without padding. Adjacent sequences with the same prompt
+    /// share it: it is computed once, and the completions branch from it. Logits are made of
+    /// the M completion places only, a part of them at a time where they are many: `[M, V]`
+    /// never exists at once.
     ///
     /// # Panics
-    /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or `temperature` is not positive.
+    /// When `sequences` or one of the prompts is empty, a token is not in the vocabulary, or
+    /// `temperature` is not positive.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], temperature: f32) -> TokenLogProbs {
         let all: Vec<(usize, usize)> = places(sequences).collect();
         self.at(sequences, &all, None, temperature)
     }
 
-    /// As [`Policy::log_probs`], under `softmax(logits / temperature)` renormalised over the tokens that were allowed:
-    /// what [`Policy::generate_within`] draws from. `allowed` has an entry for each sequence. Where only one token is
-    /// allowed the log-probability and the entropy are 0, and nothing is computed.
+    /// As [`Policy::log_probs`], under `softmax(logits / temperature)` renormalised over the tokens
+    /// that were allowed: what [`Policy::generate_within`] draws from. `allowed` has an entry
+    /// for each sequence. Where only one token is allowed the log-probability and the entropy
+    /// are 0, and nothing is computed.
     ///
     /// Only the rows of the output matrix that some place allows are read.
     ///
@@ -54,10 +58,21 @@ impl Policy {
         allowed: &[&Allowed],
         temperature: f32,
     ) -> TokenLogProbs {
-        let fits = sequences.iter().zip(allowed).all(|(s, allowed)| s.completion.len() == allowed.len());
-        assert!(fits && sequences.len() == allowed.len(), "one entry of `allowed` for every token of every sequence");
-        let chosen: Vec<(usize, usize)> = places(sequences).filter(|&(row, t)| !allowed[row].is_forced(t)).collect();
-        let sets = chosen.iter().map(|&(row, t)| allowed[row].at(t).to_vec()).collect();
+        let fits = sequences
+            .iter()
+            .zip(allowed)
+            .all(|(s, allowed)| s.completion.len() == allowed.len());
+        assert!(
+            fits && sequences.len() == allowed.len(),
+            "one entry of `allowed` for every token of every sequence"
+        );
+        let chosen: Vec<(usize, usize)> = places(sequences)
+            .filter(|&(row, t)| !allowed[row].is_forced(t))
+            .collect();
+        let sets = chosen
+            .iter()
+            .map(|&(row, t)| allowed[row].at(t).to_vec())
+            .collect();
         self.at(sequences, &chosen, Some(sets), temperature)
     }
 
@@ -71,21 +86,38 @@ impl Policy {
     ) -> TokenLogProbs {
         assert!(temperature > 0.0, "temperature must be positive");
         assert!(!sequences.is_empty(), "at least one sequence");
-        sequences.iter().flat_map(|s| [s.prompt, s.completion]).for_each(|tokens| self.assert_known(tokens));
+        sequences
+            .iter()
+            .flat_map(|s| [s.prompt, s.completion])
+            .for_each(|tokens| self.assert_known(tokens));
         if let Some(row) = sequences.iter().position(|s| s.prompt.is_empty()) {
             panic!("the prompt of row {row} is empty");
         }
-        let width = sequences.iter().map(|s| s.completion.len()).max().unwrap_or(0);
+        let width = sequences
+            .iter()
+            .map(|s| s.completion.len())
+            .max()
+            .unwrap_or(0);
         let (b, device) = (sequences.len(), self.device());
         if places.is_empty() {
             let zeros = Tensor::zeros([b, width], &device);
-            return TokenLogProbs { log_probs: zeros.clone(), entropies: zeros, tape: Tape::empty() };
+            return TokenLogProbs {
+                log_probs: zeros.clone(),
+                entropies: zeros,
+                tape: Tape::empty(),
+            };
         }
         let packed = Packed::new(sequences);
         let ids = indices(packed.tokens.iter().map(|token| *token as usize), &device);
         let head = Head {
-            read: places.iter().map(|&(row, t)| packed.before(row, t)).collect(),
-            targets: places.iter().map(|&(row, t)| sequences[row].completion[t] as usize).collect(),
+            read: places
+                .iter()
+                .map(|&(row, t)| packed.before(row, t))
+                .collect(),
+            targets: places
+                .iter()
+                .map(|&(row, t)| sequences[row].completion[t] as usize)
+                .collect(),
             allowed,
             temperature,
         };
@@ -93,20 +125,28 @@ impl Policy {
         let (log_probs, entropies, tape) = self.compute(ids, packed.packing, head);
         let spread = |values: Tensor<1>| {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
-            zeros.select_assign(0, write.clone(), values, IndexingUpdateOp::Add).reshape([b, width])
+            zeros
+                .select_assign(0, write.clone(), values, IndexingUpdateOp::Add)
+                .reshape([b, width])
         };
-        TokenLogProbs { log_probs: spread(log_probs), entropies: spread(entropies), tape }
+        TokenLogProbs {
+            log_probs: spread(log_probs),
+            entropies: spread(entropies),
+            tape,
+        }
     }
 }
 
 /// Every completion token, as a row and its place there.
 fn places(sequences: &[Sequence<'_>]) -> impl Iterator<Item = (usize, usize)> {
-    let of_row = |(row, sequence): (usize, &Sequence<'_>)| (0..sequence.completion.len()).map(move |t| (row, t));
+    let of_row = |(row, sequence): (usize, &Sequence<'_>)| {
+        (0..sequence.completion.len()).map(move |t| (row, t))
+    };
     sequences.iter().enumerate().flat_map(of_row)
 }
 
-/// Sequences end to end, a prompt once for all that follow each other with it. The last token of a completion is left
-/// out: it is only ever a target.
+/// Sequences end to end, a prompt once for all that follow each other with it. The last token of a
+/// completion is left out: it is only ever a target.
 struct Packed {
     packing: Packing,
     tokens: Vec<u32>,
@@ -116,7 +156,11 @@ struct Packed {
 
 impl Packed {
     fn new(sequences: &[Sequence<'_>]) -> Self {
-        let mut packed = Self { packing: Packing::default(), tokens: vec![], rows: vec![] };
+        let mut packed = Self {
+            packing: Packing::default(),
+            tokens: vec![],
+            rows: vec![],
+        };
         for group in sequences.chunk_by(|a, b| a.prompt == b.prompt) {
             let prompt = group[0].prompt;
             let inner = |sequence: &Sequence<'_>| sequence.completion.len().saturating_sub(1);
@@ -144,6 +188,10 @@ impl Packed {
     /// A token is predicted where the one before it stands.
     fn before(&self, row: usize, t: usize) -> usize {
         let (last_of_prompt, completion) = self.rows[row];
-        if t == 0 { last_of_prompt } else { completion + t - 1 }
+        if t == 0 {
+            last_of_prompt
+        } else {
+            completion + t - 1
+        }
     }
 }

@@ -1,6 +1,7 @@
-//! Low-rank adapters (LoRA, Hu et al., [arXiv 2106.09685]): the weights stay as they are, and small matrices beside them
-//! learn. burn has such adapters too (`Module::apply_lora`); they make the adapted weight `[out, in]` at every pass, and
-//! its gradient, which costs as much as training the weight. Here a projection computes `x W' + s (x A') B'`.
+//! Low-rank adapters (LoRA, Hu et al., [arXiv 2106.09685]): the weights stay as they are, and small
+//! matrices beside them learn. burn has such adapters too (`Module::apply_lora`); they make the
+//! adapted weight `[out, in]` at every pass, and its gradient, which costs as much as training the
+//! weight. Here a projection computes `x W' + s (x A') B'`.
 //!
 //! [arXiv 2106.09685]: https://arxiv.org/abs/2106.09685
 
@@ -35,8 +36,15 @@ pub enum Projection {
 
 impl Projection {
     /// All of them, in the order of the file.
-    pub const ALL: [Self; 7] =
-        [Self::QProj, Self::KProj, Self::VProj, Self::OProj, Self::GateProj, Self::UpProj, Self::DownProj];
+    pub const ALL: [Self; 7] = [
+        Self::QProj,
+        Self::KProj,
+        Self::VProj,
+        Self::OProj,
+        Self::GateProj,
+        Self::UpProj,
+        Self::DownProj,
+    ];
 
     /// As in files: `q_proj`.
     pub fn name(self) -> &'static str {
@@ -56,10 +64,16 @@ impl std::str::FromStr for Projection {
     type Err = ConfigError;
 
     fn from_str(name: &str) -> Result<Self, ConfigError> {
-        Self::ALL.into_iter().find(|projection| projection.name() == name).ok_or_else(|| {
-            let known = Self::ALL.map(Self::name).join(", ");
-            ConfigError::new("targets", format!("{name:?} is not supported; expected some of {known}"))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|projection| projection.name() == name)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                ConfigError::new(
+                    "targets",
+                    format!("{name:?} is not supported; expected some of {known}"),
+                )
+            })
     }
 }
 
@@ -73,7 +87,8 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// The projections that have an adapter, in every block.
     pub targets: Vec<Projection>,
-    /// Scale by `alpha / sqrt(rank)` instead, so that large ranks learn as fast (rsLoRA, [arXiv 2312.03732]).
+    /// Scale by `alpha / sqrt(rank)` instead, so that large ranks learn as fast (rsLoRA, [arXiv
+    /// 2312.03732]).
     ///
     /// [arXiv 2312.03732]: https://arxiv.org/abs/2312.03732
     pub rank_stabilized: bool,
@@ -82,7 +97,12 @@ pub struct LoraConfig {
 impl Default for LoraConfig {
     /// Rank 16 with a scale of 2, on all projections.
     fn default() -> Self {
-        Self { rank: 16, alpha: 32.0, targets: Projection::ALL.to_vec(), rank_stabilized: false }
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            targets: Projection::ALL.to_vec(),
+            rank_stabilized: false,
+        }
     }
 }
 
@@ -95,10 +115,16 @@ impl LoraConfig {
             return bad("rank", "0; expected at least 1".into());
         }
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return bad("alpha", format!("{}; expected a positive number", self.alpha));
+            return bad(
+                "alpha",
+                format!("{}; expected a positive number", self.alpha),
+            );
         }
         if self.targets.is_empty() {
-            return bad("targets", "none; expected at least one projection, as q_proj".into());
+            return bad(
+                "targets",
+                "none; expected at least one projection, as q_proj".into(),
+            );
         }
         Ok(())
     }
@@ -106,7 +132,12 @@ impl LoraConfig {
     /// s, what the product of the two matrices is multiplied by.
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
-        self.alpha / if self.rank_stabilized { rank.sqrt() } else { rank }
+        self.alpha
+            / if self.rank_stabilized {
+                rank.sqrt()
+            } else {
+                rank
+            }
     }
 }
 
@@ -134,10 +165,11 @@ impl Lora {
 }
 
 impl Policy {
-    /// This policy with a fresh adapter: it computes what it did (B is 0), and from now on only the adapter learns.
+    /// This policy with a fresh adapter: it computes what it did (B is 0), and from now on only the
+    /// adapter learns.
     ///
-    /// A is uniform in `+-1/sqrt(in)`, as in PEFT; the same seed gives the same numbers on every device. The weights are
-    /// shared with this policy's clones, not copied.
+    /// A is uniform in `+-1/sqrt(in)`, as in PEFT; the same seed gives the same numbers on every
+    /// device. The weights are shared with this policy's clones, not copied.
     ///
     /// ```
     /// # use burn::tensor::Device;
@@ -164,7 +196,8 @@ impl Policy {
             return Err(ConfigError::new("lora", problem));
         }
         self.attach(config, |place, shape, device| {
-            // A stream for each place: what one projection draws does not depend on which others are adapted.
+            // A stream for each place: what one projection draws does not depend on which others
+            // are adapted.
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(place);
             let bound = 1.0 / (shape[1] as f64).sqrt();
@@ -174,7 +207,8 @@ impl Policy {
         })
     }
 
-    /// With an adapter whose A is what `draw` gives for a place, a shape and a device, and whose B is 0.
+    /// With an adapter whose A is what `draw` gives for a place, a shape and a device, and whose B
+    /// is 0.
     pub(crate) fn attach(
         mut self,
         config: &LoraConfig,
@@ -188,7 +222,8 @@ impl Policy {
                 continue;
             }
             let [out, inner] = linear.weight.lazy_shape().dims();
-            // Far above the numbers of the weights, and named by the place: a resumed run finds its optimiser's state.
+            // Far above the numbers of the weights, and named by the place: a resumed run finds its
+            // optimiser's state.
             let id = |matrix: u64| ParamId::from((1 << 32) + 2 * place as u64 + matrix);
             let param = |tensor: Tensor<2>, matrix| {
                 let mut param = Param::from_tensor(tensor);
@@ -208,14 +243,15 @@ impl Policy {
         self.lora.as_ref()
     }
 
-    /// The policy with its adapter left off: the reference of a KL penalty. The weights are shared, not copied, and are
-    /// bit for bit those that the adapter was put on. All of them can be trained again.
+    /// The policy with its adapter left off: the reference of a KL penalty. The weights are shared,
+    /// not copied, and are bit for bit those that the adapter was put on. All of them can be
+    /// trained again.
     pub fn without_lora(&self) -> Self {
         self.plain(|_, weight| weight)
     }
 
-    /// A plain policy that computes what this one does, to rounding: each adapter is added to its weight. This policy is
-    /// as before.
+    /// A plain policy that computes what this one does, to rounding: each adapter is added to its
+    /// weight. This policy is as before.
     pub fn merged(&self) -> Self {
         self.plain(|lora, weight| weight + lora.product())
     }
@@ -227,7 +263,10 @@ impl Policy {
         }
         for (_, linear) in policy.projections_mut() {
             if let Some(lora) = linear.lora.take() {
-                linear.weight = linear.weight.clone().map(|base| weight(&lora, base).detach());
+                linear.weight = linear
+                    .weight
+                    .clone()
+                    .map(|base| weight(&lora, base).detach());
             }
         }
         policy.set_require_grad(true)
@@ -235,6 +274,8 @@ impl Policy {
 
     /// Blocks in order, [`Projection::ALL`] of each.
     fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
-        self.model.linears_mut().flat_map(|linears| Projection::ALL.into_iter().zip(linears))
+        self.model
+            .linears_mut()
+            .flat_map(|linears| Projection::ALL.into_iter().zip(linears))
     }
 }

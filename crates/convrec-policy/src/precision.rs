@@ -5,20 +5,24 @@ use burn::tensor::DType;
 use crate::decoder::Policy;
 
 impl Policy {
-    /// Whether the products of the blocks' projections are computed in bf16: twice to eight times as fast on GPUs with
-    /// units for it, slower on CPUs. The weights stay in f32 and get gradients in f32, as do norms, attention, adapters
-    /// and the head: at the learning rates of reinforcement learning a bf16 weight does not move.
+    /// Whether the products of the blocks' projections are computed in bf16: twice to eight times
+    /// as fast on GPUs with units for it, slower on CPUs. The weights stay in f32 and get
+    /// gradients in f32, as do norms, attention, adapters and the head: at the learning rates
+    /// of reinforcement learning a bf16 weight does not move.
     ///
-    /// bf16 has 8 bits of precision. Log-probabilities then agree between sampling and training to about 0.01 nats rather
-    /// than 1e-5.
+    /// bf16 has 8 bits of precision. Log-probabilities then agree between sampling and training to
+    /// about 0.01 nats rather than 1e-5.
     pub fn with_bf16_products(mut self, on: bool) -> Self {
-        self.model.linears_mut().flatten().for_each(|linear| linear.bf16 = on);
+        self.model
+            .linears_mut()
+            .flatten()
+            .for_each(|linear| linear.bf16 = on);
         self
     }
 
     /// A copy to sample from, whose projections are held in bf16: it computes what
-    /// [`with_bf16_products`](Self::with_bf16_products) does, and reads half as much memory for it. Not for training, and
-    /// not for saving.
+    /// [`with_bf16_products`](Self::with_bf16_products) does, and reads half as much memory for it.
+    /// Not for training, and not for saving.
     pub fn bf16_copy(&self) -> Self {
         let mut copy = self.clone().with_bf16_products(true);
         for linear in copy.model.linears_mut().flatten() {

@@ -1,6 +1,7 @@
-//! What is kept for the backward pass. The logits of a large batch never are: they are made for a part of the places at a
-//! time, and once more on the way back. With gradient checkpointing nothing is kept of the blocks but their inputs (Chen
-//! et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174).
+//! What is kept for the backward pass. The logits of a large batch never are: they are made for a
+//! part of the places at a time, and once more on the way back. With gradient checkpointing nothing
+//! is kept of the blocks but their inputs (Chen et al., "Training deep nets with sublinear memory
+//! cost", arXiv 1604.06174).
 
 use std::ops::Range;
 
@@ -13,11 +14,13 @@ use crate::decoder::{Pass, Policy, Sight, indices};
 
 /// The way back from log-probabilities to the weights.
 ///
-/// A policy with gradient checkpointing ([`Policy::with_gradient_checkpointing`]) computes each block once more on the
-/// way, and any policy its logits where there are many; else this is `loss.backward()`.
+/// A policy with gradient checkpointing ([`Policy::with_gradient_checkpointing`]) computes each
+/// block once more on the way, and any policy its logits where there are many; else this is
+/// `loss.backward()`.
 pub struct Tape(Option<Kept>);
 
-/// What the head computes: log-probabilities and entropies of `targets` `[M]`, each read from one hidden state.
+/// What the head computes: log-probabilities and entropies of `targets` `[M]`, each read from one
+/// hidden state.
 pub(crate) struct Head {
     /// Which hidden states, `[M]`.
     pub(crate) read: Vec<usize>,
@@ -40,26 +43,48 @@ enum Body {
     /// The blocks' own tape: `[tokens, D]`.
     Taped(Tensor<2>),
     /// Of each block, and what the last one gave: `[tokens, D]`, without autodiff.
-    Inputs { ids: Tensor<1, Int>, packing: Packing, inputs: Vec<Tensor<2>> },
+    Inputs {
+        ids: Tensor<1, Int>,
+        packing: Packing,
+        inputs: Vec<Tensor<2>>,
+    },
 }
 
 impl Head {
     /// Of some places, from their hidden states.
-    fn part(&self, policy: &Policy, hidden: Tensor<2>, places: Range<usize>) -> (Tensor<1>, Tensor<1>) {
+    fn part(
+        &self,
+        policy: &Policy,
+        hidden: Tensor<2>,
+        places: Range<usize>,
+    ) -> (Tensor<1>, Tensor<1>) {
         let (weight, device) = (policy.output_matrix(), hidden.device());
         let targets = indices(self.targets[places.clone()].iter().copied(), &device);
         match &self.allowed {
             None => convrec_kernels::token_log_probs(hidden, weight, targets, self.temperature),
             Some(allowed) => {
                 let allowed: Vec<&[u32]> = allowed[places].iter().map(Vec::as_slice).collect();
-                convrec_kernels::token_log_probs_within(hidden, weight, targets, &allowed, self.temperature)
+                convrec_kernels::token_log_probs_within(
+                    hidden,
+                    weight,
+                    targets,
+                    &allowed,
+                    self.temperature,
+                )
             }
         }
     }
 
     /// Of all places, part by part, from all hidden states.
-    fn all(&self, policy: &Policy, hidden: &Tensor<2>, parts: Vec<Range<usize>>) -> (Tensor<1>, Tensor<1>) {
-        let of_part = |places: Range<usize>| self.part(policy, self.read(hidden.clone(), places.clone()), places);
+    fn all(
+        &self,
+        policy: &Policy,
+        hidden: &Tensor<2>,
+        parts: Vec<Range<usize>>,
+    ) -> (Tensor<1>, Tensor<1>) {
+        let of_part = |places: Range<usize>| {
+            self.part(policy, self.read(hidden.clone(), places.clone()), places)
+        };
         let (log_probs, entropies): (Vec<_>, Vec<_>) = parts.into_iter().map(of_part).unzip();
         (Tensor::cat(log_probs, 0), Tensor::cat(entropies, 0))
     }
@@ -69,17 +94,26 @@ impl Head {
         hidden.select(0, indices(self.read[places].iter().copied(), &device))
     }
 
-    /// Places at a time, so that no more than 2^26 logits exist at once; all of them where the kernels make no logits.
+    /// Places at a time, so that no more than 2^26 logits exist at once; all of them where the
+    /// kernels make no logits.
     fn parts(&self, policy: &Policy) -> Vec<Range<usize>> {
         let all = self.targets.len();
-        let size =
-            if convrec_kernels::is_fused(&policy.output_matrix()) { all } else { (1 << 26) / self.columns(policy) };
-        (0..all).step_by(size.max(1)).map(|first| first..(first + size.max(1)).min(all)).collect()
+        let size = if convrec_kernels::is_fused(&policy.output_matrix()) {
+            all
+        } else {
+            (1 << 26) / self.columns(policy)
+        };
+        (0..all)
+            .step_by(size.max(1))
+            .map(|first| first..(first + size.max(1)).min(all))
+            .collect()
     }
 
     /// Logits of a place.
     fn columns(&self, policy: &Policy) -> usize {
-        let Some(allowed) = &self.allowed else { return policy.config().vocab_size };
+        let Some(allowed) = &self.allowed else {
+            return policy.config().vocab_size;
+        };
         let mut union = allowed.concat();
         union.sort_unstable();
         union.dedup();
@@ -93,14 +127,20 @@ impl Tape {
         Self(None)
     }
 
-    /// The gradients of a loss of [`TokenLogProbs`](crate::TokenLogProbs), of all weights of the policy that
-    /// computed them. None where the loss depends on no weight.
+    /// The gradients of a loss of [`TokenLogProbs`](crate::TokenLogProbs), of all weights of the
+    /// policy that computed them. None where the loss depends on no weight.
     pub fn backward(self, loss: Tensor<1>, policy: &Policy) -> GradientsParams {
         if !loss.is_tracked() {
             return GradientsParams::new(); // of tokens without a choice only
         }
         let gradients = loss.backward();
-        let Some(Kept { body, head, log_probs, entropies }) = self.0 else {
+        let Some(Kept {
+            body,
+            head,
+            log_probs,
+            entropies,
+        }) = self.0
+        else {
             return GradientsParams::from_grads(gradients, policy);
         };
         let of_head = [log_probs.grad(&gradients), entropies.grad(&gradients)];
@@ -114,12 +154,21 @@ impl Tape {
             let input = last.clone().autodiff().require_grad();
             let hidden = head.read(policy.normalise(input.clone()), places.clone());
             let (log_probs, entropies) = head.part(policy, hidden, places.clone());
-            let terms = [log_probs, entropies].into_iter().zip(&of_head).filter_map(|(values, slopes)| {
-                Some((values * slopes.clone()?.slice([places.clone()]).autodiff()).sum())
-            });
-            let Some(loss) = terms.reduce(|a, b| a + b) else { return GradientsParams::new() };
+            let terms =
+                [log_probs, entropies]
+                    .into_iter()
+                    .zip(&of_head)
+                    .filter_map(|(values, slopes)| {
+                        Some((values * slopes.clone()?.slice([places.clone()]).autodiff()).sum())
+                    });
+            let Some(loss) = terms.reduce(|a, b| a + b) else {
+                return GradientsParams::new();
+            };
             let gradients = loss.backward();
-            slope = slope + input.grad(&gradients).expect("log-probabilities depend on the hidden states");
+            slope = slope
+                + input
+                    .grad(&gradients)
+                    .expect("log-probabilities depend on the hidden states");
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
         let (ids, packing, mut inputs) = match body {
@@ -128,16 +177,27 @@ impl Tape {
                 sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
                 return sum.grads();
             }
-            Body::Inputs { ids, packing, inputs } => (ids, packing, inputs),
+            Body::Inputs {
+                ids,
+                packing,
+                inputs,
+            } => (ids, packing, inputs),
         };
         inputs.pop(); // what the last block gave
-        let rotation = policy.frequencies().rotation(&packing.positions(), &policy.device());
+        let rotation = policy
+            .frequencies()
+            .rotation(&packing.positions(), &policy.device());
         for (layer, input) in inputs.into_iter().enumerate().rev() {
             let input = input.autodiff().require_grad();
-            let mut pass = Pass { rotation: rotation.clone(), sight: Sight::Packed(&packing) };
+            let mut pass = Pass {
+                rotation: rotation.clone(),
+                sight: Sight::Packed(&packing),
+            };
             let output = policy.block(layer, input.clone(), &mut pass);
             let gradients = (output * slope.autodiff()).sum().backward();
-            slope = input.grad(&gradients).expect("a block depends on its input");
+            slope = input
+                .grad(&gradients)
+                .expect("a block depends on its input");
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
         let embedded = policy.embed(ids);
@@ -150,8 +210,14 @@ impl Tape {
 }
 
 impl Policy {
-    /// Log-probabilities and entropies `[M]` of what `head` asks of a packed batch, and the way back.
-    pub(crate) fn compute(&self, ids: Tensor<1, Int>, packing: Packing, head: Head) -> (Tensor<1>, Tensor<1>, Tape) {
+    /// Log-probabilities and entropies `[M]` of what `head` asks of a packed batch, and the way
+    /// back.
+    pub(crate) fn compute(
+        &self,
+        ids: Tensor<1, Int>,
+        packing: Packing,
+        head: Head,
+    ) -> (Tensor<1>, Tensor<1>, Tape) {
         let parts = head.parts(self);
         if !self.device().is_autodiff() {
             let hidden = self.hidden_packed(ids, &packing);
@@ -167,23 +233,48 @@ impl Policy {
         let frozen = self.valid();
         let (body, last) = if self.checkpoints() {
             let plain = ids.clone().inner();
-            let rotation = frozen.frequencies().rotation(&packing.positions(), &plain.device());
-            let mut pass = Pass { rotation, sight: Sight::Packed(&packing) };
+            let rotation = frozen
+                .frequencies()
+                .rotation(&packing.positions(), &plain.device());
+            let mut pass = Pass {
+                rotation,
+                sight: Sight::Packed(&packing),
+            };
             let mut inputs = vec![frozen.embed(plain)];
             for layer in 0..self.config().num_hidden_layers {
                 inputs.push(frozen.block(layer, inputs[layer].clone(), &mut pass));
             }
             let last = inputs[inputs.len() - 1].clone();
-            (Body::Inputs { ids, packing, inputs }, last)
+            (
+                Body::Inputs {
+                    ids,
+                    packing,
+                    inputs,
+                },
+                last,
+            )
         } else {
-            let rotation = self.frequencies().rotation(&packing.positions(), &ids.device());
-            let last = self.blocks(ids, Pass { rotation, sight: Sight::Packed(&packing) });
+            let rotation = self
+                .frequencies()
+                .rotation(&packing.positions(), &ids.device());
+            let last = self.blocks(
+                ids,
+                Pass {
+                    rotation,
+                    sight: Sight::Packed(&packing),
+                },
+            );
             (Body::Taped(last.clone()), last.inner())
         };
         let (log_probs, entropies) = head.all(&frozen, &frozen.normalise(last), parts);
         let log_probs = log_probs.autodiff().require_grad();
         let entropies = entropies.autodiff().require_grad();
-        let tape = Tape(Some(Kept { body, head, log_probs: log_probs.clone(), entropies: entropies.clone() }));
+        let tape = Tape(Some(Kept {
+            body,
+            head,
+            log_probs: log_probs.clone(),
+            entropies: entropies.clone(),
+        }));
         (log_probs, entropies, tape)
     }
 }

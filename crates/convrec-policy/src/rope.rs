@@ -1,5 +1,5 @@
-//! Rotary position encoding (Su et al., arXiv 2104.09864), the half-rotation kind that published checkpoints use:
-//! dimension `i` is paired with dimension `i + head_dim / 2`.
+//! Rotary position encoding (Su et al., arXiv 2104.09864), the half-rotation kind that published
+//! checkpoints use: dimension `i` is paired with dimension `i + head_dim / 2`.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -19,16 +19,33 @@ pub(crate) struct Rotation {
 impl RotaryFrequencies {
     pub(crate) fn new(config: &ModelConfig) -> Self {
         let d = config.head_dim as f32;
-        let plain = (0..config.head_dim / 2).map(|i| 1.0 / (config.rope_theta as f32).powf(2.0 * i as f32 / d));
-        Self(plain.map(|f| config.rope_scaling.as_ref().map_or(f, |scaling| stretch(f, scaling))).collect())
+        let plain = (0..config.head_dim / 2)
+            .map(|i| 1.0 / (config.rope_theta as f32).powf(2.0 * i as f32 / d));
+        Self(
+            plain
+                .map(|f| {
+                    config
+                        .rope_scaling
+                        .as_ref()
+                        .map_or(f, |scaling| stretch(f, scaling))
+                })
+                .collect(),
+        )
     }
 
     /// For M tokens at these positions.
     pub(crate) fn rotation(&self, positions: &[usize], device: &Device) -> Rotation {
-        let angles = || positions.iter().flat_map(|&p| self.0.iter().map(move |f| p as f32 * f));
+        let angles = || {
+            positions
+                .iter()
+                .flat_map(|&p| self.0.iter().map(move |f| p as f32 * f))
+        };
         let shape = [positions.len(), self.0.len()];
         let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), device);
-        Rotation { cos: table(angles().map(f32::cos).collect()), sin: table(angles().map(f32::sin).collect()) }
+        Rotation {
+            cos: table(angles().map(f32::cos).collect()),
+            sin: table(angles().map(f32::sin).collect()),
+        }
     }
 }
 

@@ -17,16 +17,33 @@ pub(crate) struct Row<'c> {
 
 impl<'c> Row<'c> {
     /// Random numbers are those of `stream`, whatever the other rows do.
-    pub(crate) fn new(seed: u64, stream: u64, constraint: Option<Box<dyn Constraint + 'c>>) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        stream: u64,
+        constraint: Option<Box<dyn Constraint + 'c>>,
+    ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream);
-        let completion = Completion { tokens: vec![], log_probs: vec![], entropies: vec![], ended: false, passes: 0 };
-        Self { completion, fed: 0, rng, constraint }
+        let completion = Completion {
+            tokens: vec![],
+            log_probs: vec![],
+            entropies: vec![],
+            ended: false,
+            passes: 0,
+        };
+        Self {
+            completion,
+            fed: 0,
+            rng,
+            constraint,
+        }
     }
 
     /// What may come next, under a constraint.
     pub(crate) fn allowed(&self) -> Option<&[u32]> {
-        self.constraint.as_ref().map(|constraint| constraint.allowed())
+        self.constraint
+            .as_ref()
+            .map(|constraint| constraint.allowed())
     }
 
     pub(crate) fn is_done(&self, config: &Generation) -> bool {
@@ -38,7 +55,8 @@ impl<'c> Row<'c> {
         self.completion.tokens.len() - self.fed
     }
 
-    /// Draws the next token and writes those after it that leave no choice. `logits` are of the allowed tokens, or of all.
+    /// Draws the next token and writes those after it that leave no choice. `logits` are of the
+    /// allowed tokens, or of all.
     pub(crate) fn go_on(&mut self, logits: &[f32], prompt: &[u32], config: &Generation) {
         self.fed = self.completion.tokens.len();
         self.completion.passes += 1;
@@ -47,22 +65,42 @@ impl<'c> Row<'c> {
         while !self.is_done(config)
             && let Some([only]) = self.allowed()
         {
-            self.push(Drawn { token: *only, log_prob: 0.0, entropy: 0.0 }, config);
+            self.push(
+                Drawn {
+                    token: *only,
+                    log_prob: 0.0,
+                    entropy: 0.0,
+                },
+                config,
+            );
         }
     }
 
     fn draw(&mut self, logits: &[f32], prompt: &[u32], config: &Generation) -> Drawn {
         let sampling = &config.sampling;
-        let mut history =
-            if sampling.repetition_penalty == 1.0 { vec![] } else { [prompt, &self.completion.tokens].concat() };
-        let Some(constraint) = &self.constraint else { return sampling.draw(logits, &history, &mut self.rng) };
+        let mut history = if sampling.repetition_penalty == 1.0 {
+            vec![]
+        } else {
+            [prompt, &self.completion.tokens].concat()
+        };
+        let Some(constraint) = &self.constraint else {
+            return sampling.draw(logits, &history, &mut self.rng);
+        };
         match constraint.allowed() {
-            [only] => Drawn { token: *only, log_prob: 0.0, entropy: 0.0 },
+            [only] => Drawn {
+                token: *only,
+                log_prob: 0.0,
+                entropy: 0.0,
+            },
             allowed => {
-                let place = |token: &u32| allowed.binary_search(token).ok().map(|place| place as u32);
+                let place =
+                    |token: &u32| allowed.binary_search(token).ok().map(|place| place as u32);
                 history = history.iter().filter_map(place).collect();
                 let drawn = sampling.draw(logits, &history, &mut self.rng);
-                Drawn { token: allowed[drawn.token as usize], ..drawn }
+                Drawn {
+                    token: allowed[drawn.token as usize],
+                    ..drawn
+                }
             }
         }
     }

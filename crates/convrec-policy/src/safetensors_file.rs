@@ -1,4 +1,5 @@
-//! One safetensors file, read and written tensor by tensor: memory holds one tensor beside the model, never the file.
+//! One safetensors file, read and written tensor by tensor: memory holds one tensor beside the
+//! model, never the file.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -54,13 +55,19 @@ impl WeightType {
     }
 
     fn of(dtype: Dtype) -> Option<Self> {
-        [Self::F32, Self::BF16, Self::F16].into_iter().find(|known| known.dtype() == dtype)
+        [Self::F32, Self::BF16, Self::F16]
+            .into_iter()
+            .find(|known| known.dtype() == dtype)
     }
 
     fn append(self, bytes: &[u8], numbers: &mut Vec<f32>) {
         let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
         match self {
-            Self::F32 => numbers.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+            Self::F32 => numbers.extend(
+                bytes
+                    .chunks_exact(4)
+                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+            ),
             Self::BF16 => numbers.extend(pairs().map(|b| bf16::from_le_bytes(b).to_f32())),
             Self::F16 => numbers.extend(pairs().map(|b| f16::from_le_bytes(b).to_f32())),
         }
@@ -128,27 +135,43 @@ impl<R: Read + Seek> SafetensorsFile<R> {
         let bad = |problem: String| WeightsError::format(path, problem);
         let length = reader.seek(SeekFrom::End(0)).map_err(io())?;
         if length < LENGTH {
-            return Err(bad(format!("{length} bytes; a safetensors file has at least {LENGTH}: fetch it again")));
+            return Err(bad(format!(
+                "{length} bytes; a safetensors file has at least {LENGTH}: fetch it again"
+            )));
         }
         reader.rewind().map_err(io())?;
         let mut header = [0; LENGTH as usize];
         reader.read_exact(&mut header).map_err(io())?;
         let header = u64::from_le_bytes(header);
         if header > length - LENGTH {
-            let found = format!("its header should have {header} bytes and the file has {length} in all");
-            return Err(bad(format!("{found}; it is truncated or no safetensors file: fetch it again")));
+            let found =
+                format!("its header should have {header} bytes and the file has {length} in all");
+            return Err(bad(format!(
+                "{found}; it is truncated or no safetensors file: fetch it again"
+            )));
         }
         let mut text = vec![0; header as usize];
         reader.read_exact(&mut text).map_err(io())?;
-        let metadata: Metadata =
-            serde_json::from_slice(&text).map_err(|e| bad(format!("not a safetensors header: {e}")))?;
+        let metadata: Metadata = serde_json::from_slice(&text)
+            .map_err(|e| bad(format!("not a safetensors header: {e}")))?;
         let (start, data) = (LENGTH + header, metadata.data_len() as u64);
         if start.checked_add(data) != Some(length) {
             let found = format!("{length} bytes; by its header it should have {start} + {data}");
-            return Err(bad(format!("{found}: it is truncated or damaged, fetch it again")));
+            return Err(bad(format!(
+                "{found}: it is truncated or damaged, fetch it again"
+            )));
         }
-        let tensors = metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        Ok(Self { path: path.into(), reader, start, tensors })
+        let tensors = metadata
+            .tensors()
+            .into_iter()
+            .map(|(name, info)| (name, info.clone()))
+            .collect();
+        Ok(Self {
+            path: path.into(),
+            reader,
+            start,
+            tensors,
+        })
     }
 
     pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
@@ -182,7 +205,8 @@ impl<R: Read + Seek> SafetensorsFile<R> {
         let kind = WeightType::of(dtype).expect("the type has been checked");
         let mut numbers = Vec::with_capacity((to - from) / kind.width());
         let mut read = || -> io::Result<()> {
-            self.reader.seek(SeekFrom::Start(self.start + from as u64))?;
+            self.reader
+                .seek(SeekFrom::Start(self.start + from as u64))?;
             let mut chunk = vec![0; CHUNK.min(to - from)];
             let mut left = to - from;
             while left > 0 {
@@ -202,12 +226,20 @@ impl<R: Read + Seek> SafetensorsFile<R> {
 ///
 /// # Errors
 /// Where a number does not fit `kind`, an [`io::ErrorKind::InvalidData`] that names the tensor.
-pub(crate) fn write(out: &mut dyn Write, weights: &[Named<Tensor<1>>], kind: WeightType) -> io::Result<()> {
+pub(crate) fn write(
+    out: &mut dyn Write,
+    weights: &[Named<Tensor<1>>],
+    kind: WeightType,
+) -> io::Result<()> {
     let mut end = 0;
     let infos = weights.iter().map(|weight| {
         let start = end;
         end += weight.numbers() * kind.width();
-        let info = TensorInfo { dtype: kind.dtype(), shape: weight.shape.clone(), data_offsets: (start, end) };
+        let info = TensorInfo {
+            dtype: kind.dtype(),
+            shape: weight.shape.clone(),
+            data_offsets: (start, end),
+        };
         (weight.name.clone(), info)
     });
     // transformers 4 refuses files whose format is not "pt".
@@ -219,12 +251,23 @@ pub(crate) fn write(out: &mut dyn Write, weights: &[Named<Tensor<1>>], kind: Wei
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
     for weight in weights {
-        let numbers = weight.values.clone().into_data().try_into_vec_as::<f32>().map_err(io::Error::other)?;
+        let numbers = weight
+            .values
+            .clone()
+            .into_data()
+            .try_into_vec_as::<f32>()
+            .map_err(io::Error::other)?;
         for part in numbers.chunks(CHUNK / 4) {
             let bytes = kind.to_bytes(part).ok_or_else(|| {
-                let problem =
-                    format!("tensor `{}` has a number beyond the range of {}", weight.name, kind.torch_name());
-                io::Error::new(io::ErrorKind::InvalidData, problem + "; save it as f32 or bf16")
+                let problem = format!(
+                    "tensor `{}` has a number beyond the range of {}",
+                    weight.name,
+                    kind.torch_name()
+                );
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    problem + "; save it as f32 or bf16",
+                )
             })?;
             out.write_all(&bytes)?;
         }

@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 
-/// How a token is drawn from logits. The filters act in the order of the fields, as in transformers.
+/// How a token is drawn from logits. The filters act in the order of the fields, as in
+/// transformers.
 ///
-/// The default filters nothing: tokens are drawn from `softmax(logits)`, the distribution a trainer computes
-/// ([`Sampling::is_exact`]). Importance ratios are only right with such sampling.
+/// The default filters nothing: tokens are drawn from `softmax(logits)`, the distribution a trainer
+/// computes ([`Sampling::is_exact`]). Importance ratios are only right with such sampling.
 ///
 /// ```
 /// use convrec_policy::Sampling;
@@ -21,7 +22,8 @@ use crate::config::ConfigError;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
-    /// Logits of tokens already in the sequence are divided (positive) or multiplied (negative) by this; 1 does nothing.
+    /// Logits of tokens already in the sequence are divided (positive) or multiplied (negative) by
+    /// this; 1 does nothing.
     pub repetition_penalty: f32,
     /// Logits are divided by this; 0 takes the most likely token (greedy).
     pub temperature: f32,
@@ -35,7 +37,13 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { repetition_penalty: 1.0, temperature: 1.0, top_k: None, top_p: None, min_p: None }
+        Self {
+            repetition_penalty: 1.0,
+            temperature: 1.0,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+        }
     }
 }
 
@@ -50,7 +58,10 @@ pub(crate) struct Drawn {
 impl Sampling {
     /// Always the most likely token.
     pub fn greedy() -> Self {
-        Self { temperature: 0.0, ..Self::default() }
+        Self {
+            temperature: 0.0,
+            ..Self::default()
+        }
     }
 
     /// Whether every field is in its range.
@@ -60,10 +71,19 @@ impl Sampling {
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
-            return bad("repetition_penalty", format!("{}; expected a positive number", self.repetition_penalty));
+            return bad(
+                "repetition_penalty",
+                format!("{}; expected a positive number", self.repetition_penalty),
+            );
         }
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return bad("temperature", format!("{}; expected 0 (greedy) or a positive number", self.temperature));
+            return bad(
+                "temperature",
+                format!(
+                    "{}; expected 0 (greedy) or a positive number",
+                    self.temperature
+                ),
+            );
         }
         if self.top_k == Some(0) {
             return bad("top_k", "0; expected at least 1".into());
@@ -76,7 +96,8 @@ impl Sampling {
         Ok(())
     }
 
-    /// Whether tokens are drawn from the very distribution that a trainer computes, `softmax(logits / temperature)`.
+    /// Whether tokens are drawn from the very distribution that a trainer computes, `softmax(logits
+    /// / temperature)`.
     pub fn is_exact(&self) -> bool {
         self.temperature > 0.0
             && self.repetition_penalty == 1.0
@@ -85,10 +106,11 @@ impl Sampling {
             && self.min_p.is_none()
     }
 
-    /// The filtered distribution over the vocabulary, `[V]`, summing to 1; `logits` is `[V]`, `history` holds the tokens
-    /// so far (prompt included), in any order.
+    /// The filtered distribution over the vocabulary, `[V]`, summing to 1; `logits` is `[V]`,
+    /// `history` holds the tokens so far (prompt included), in any order.
     ///
-    /// A temperature of 0 puts all mass on the most likely token, the first of them where several are.
+    /// A temperature of 0 puts all mass on the most likely token, the first of them where several
+    /// are.
     pub fn probabilities(&self, logits: &[f32], history: &[u32]) -> Vec<f64> {
         let mut scores = logits.to_vec();
         if self.repetition_penalty != 1.0 {
@@ -104,14 +126,21 @@ impl Sampling {
         }
         if self.temperature == 0.0 {
             let best = argmax(&scores);
-            return (0..scores.len()).map(|token| f64::from(token == best)).collect();
+            return (0..scores.len())
+                .map(|token| f64::from(token == best))
+                .collect();
         }
-        scores.iter_mut().for_each(|score| *score /= self.temperature);
+        scores
+            .iter_mut()
+            .for_each(|score| *score /= self.temperature);
         if let Some(k) = self.top_k.filter(|k| *k < scores.len()) {
             let mut sorted = scores.clone();
             let (_, least, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
             let least = *least;
-            scores.iter_mut().filter(|score| **score < least).for_each(|score| *score = f32::NEG_INFINITY);
+            scores
+                .iter_mut()
+                .filter(|score| **score < least)
+                .for_each(|score| *score = f32::NEG_INFINITY);
         }
         let mut probabilities = softmax(&scores);
         if let Some(p) = self.top_p.filter(|p| *p < 1.0) {
@@ -119,17 +148,24 @@ impl Sampling {
         }
         if let Some(p) = self.min_p {
             let least = f64::from(p) * probabilities.iter().copied().fold(0.0, f64::max);
-            probabilities.iter_mut().filter(|x| **x < least).for_each(|x| *x = 0.0);
+            probabilities
+                .iter_mut()
+                .filter(|x| **x < least)
+                .for_each(|x| *x = 0.0);
         }
         let sum: f64 = probabilities.iter().sum();
         probabilities.iter_mut().for_each(|x| *x /= sum);
         probabilities
     }
 
-    /// Draws a token. The log-probability and entropy are those of `softmax(logits / temperature)` before any filter,
-    /// as a trainer computes them; of `softmax(logits)` for greedy.
+    /// Draws a token. The log-probability and entropy are those of `softmax(logits / temperature)`
+    /// before any filter, as a trainer computes them; of `softmax(logits)` for greedy.
     pub(crate) fn draw(&self, logits: &[f32], history: &[u32], rng: &mut impl Rng) -> Drawn {
-        let temperature = if self.temperature == 0.0 { 1.0 } else { self.temperature };
+        let temperature = if self.temperature == 0.0 {
+            1.0
+        } else {
+            self.temperature
+        };
         let weights = Weights::new(logits, 1.0 / temperature);
         let token = if self.is_exact() {
             weights.pick(rng.random())
@@ -139,7 +175,11 @@ impl Sampling {
             let probabilities = self.probabilities(logits, history);
             pick(&probabilities, rng.random::<f64>())
         };
-        Drawn { token: token as u32, log_prob: weights.log_prob(logits[token]), entropy: weights.entropy(logits) }
+        Drawn {
+            token: token as u32,
+            log_prob: weights.log_prob(logits[token]),
+            entropy: weights.entropy(logits),
+        }
     }
 }
 
@@ -156,7 +196,12 @@ impl Weights {
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
         let weights: Vec<f32> = logits.iter().map(|x| (x * scale - max).exp()).collect();
         let sum = weights.iter().map(|w| f64::from(*w)).sum();
-        Self { weights, scale, max, sum }
+        Self {
+            weights,
+            scale,
+            max,
+            sum,
+        }
     }
 
     fn log_prob(&self, logit: f32) -> f32 {
@@ -215,7 +260,8 @@ fn softmax(scores: &[f32]) -> Vec<f64> {
     weights.into_iter().map(|w| w / sum).collect()
 }
 
-/// Drops tokens, least likely first, while the dropped mass stays at most 1 - p; the most likely token always stays.
+/// Drops tokens, least likely first, while the dropped mass stays at most 1 - p; the most likely
+/// token always stays.
 fn keep_nucleus(probabilities: &mut [f64], p: f64) {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|a, b| probabilities[*a].total_cmp(&probabilities[*b]));

@@ -29,30 +29,68 @@ pub(crate) struct Going<'a> {
 
 impl<'a> Session<'a> {
     /// Slots for prompts of at most `longest` tokens, and for rows that write at most `new`.
-    pub(crate) fn new(policy: &'a Policy, prompts: usize, longest: usize, rows: usize, new: usize) -> Self {
-        let slots = Slots { prompts, prompt_length: longest, rows, capacity: new.clamp(1, FIRST_CAPACITY) };
+    pub(crate) fn new(
+        policy: &'a Policy,
+        prompts: usize,
+        longest: usize,
+        rows: usize,
+        new: usize,
+    ) -> Self {
+        let slots = Slots {
+            prompts,
+            prompt_length: longest,
+            rows,
+            capacity: new.clamp(1, FIRST_CAPACITY),
+        };
         let (shape, device) = (policy.config(), policy.device());
-        let layers = (0..shape.num_hidden_layers).map(|_| LayerCache::new(slots, shape, &device)).collect();
-        Self { policy, layers, slots }
+        let layers = (0..shape.num_hidden_layers)
+            .map(|_| LayerCache::new(slots, shape, &device))
+            .collect();
+        Self {
+            policy,
+            layers,
+            slots,
+        }
     }
 
     /// Reads prompts into their slots: the hidden states of their last tokens, `[prompts, D]`.
     pub(crate) fn read(&mut self, prompts: &[(usize, &[u32])]) -> Tensor<2> {
         let device = self.policy.device();
         let mut packing = Packing::default();
-        let ranges: Vec<_> = prompts.iter().map(|(_, prompt)| packing.add(prompt.len())).collect();
+        let ranges: Vec<_> = prompts
+            .iter()
+            .map(|(_, prompt)| packing.add(prompt.len()))
+            .collect();
         let longest = self.slots.prompt_length;
-        let places = prompts.iter().flat_map(|(slot, prompt)| (0..prompt.len()).map(move |t| slot * longest + t));
+        let places = prompts
+            .iter()
+            .flat_map(|(slot, prompt)| (0..prompt.len()).map(move |t| slot * longest + t));
         let places = indices(places, &device);
-        let ids = indices(prompts.iter().flat_map(|(_, prompt)| *prompt).map(|token| *token as usize), &device);
-        let rotation = self.policy.frequencies().rotation(&packing.positions(), &device);
-        let sight = Sight::Prompts { packing: &packing, places, caches: &mut self.layers };
+        let ids = indices(
+            prompts
+                .iter()
+                .flat_map(|(_, prompt)| *prompt)
+                .map(|token| *token as usize),
+            &device,
+        );
+        let rotation = self
+            .policy
+            .frequencies()
+            .rotation(&packing.positions(), &device);
+        let sight = Sight::Prompts {
+            packing: &packing,
+            places,
+            caches: &mut self.layers,
+        };
         let hidden = self.policy.run(ids, Pass { rotation, sight }); // [M, D]
-        hidden.select(0, indices(ranges.iter().map(|id| packing.range(*id).end - 1), &device))
+        hidden.select(
+            0,
+            indices(ranges.iter().map(|id| packing.range(*id).end - 1), &device),
+        )
     }
 
-    /// Feeds what rows have written since they were last fed: the hidden states of their last tokens, `[rows, D]`. Rows of
-    /// one prompt should be adjacent.
+    /// Feeds what rows have written since they were last fed: the hidden states of their last
+    /// tokens, `[rows, D]`. Rows of one prompt should be adjacent.
     pub(crate) fn feed(&mut self, going: &[Going<'_>]) -> Tensor<2> {
         let device = self.policy.device();
         let most = going.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
@@ -61,18 +99,41 @@ impl<'a> Session<'a> {
             self.slots.capacity *= 2;
         }
         let of_row = |going: &Going<'_>| {
-            let Going { row, prompt, prompt_length, tokens, unfed } = *going;
-            DecodeRow { row, prompt, prompt_length, filled: tokens.len(), new: unfed }
+            let Going {
+                row,
+                prompt,
+                prompt_length,
+                tokens,
+                unfed,
+            } = *going;
+            DecodeRow {
+                row,
+                prompt,
+                prompt_length,
+                filled: tokens.len(),
+                new: unfed,
+            }
         };
         let rows: Vec<DecodeRow> = going.iter().map(of_row).collect();
         let capacity = self.slots.capacity;
         let new = |row: &DecodeRow| row.filled - row.new..row.filled;
-        let places = rows.iter().flat_map(|row| new(row).map(move |t| row.row * capacity + t));
-        let positions: Vec<usize> = rows.iter().flat_map(|row| new(row).map(move |t| row.prompt_length + t)).collect();
-        let ids = going.iter().flat_map(|row| &row.tokens[row.tokens.len() - row.unfed..]);
+        let places = rows
+            .iter()
+            .flat_map(|row| new(row).map(move |t| row.row * capacity + t));
+        let positions: Vec<usize> = rows
+            .iter()
+            .flat_map(|row| new(row).map(move |t| row.prompt_length + t))
+            .collect();
+        let ids = going
+            .iter()
+            .flat_map(|row| &row.tokens[row.tokens.len() - row.unfed..]);
         let ids = indices(ids.map(|token| *token as usize), &device);
         let rotation = self.policy.frequencies().rotation(&positions, &device);
-        let sight = Sight::Rows { rows: &rows, places: indices(places, &device), caches: &mut self.layers };
+        let sight = Sight::Rows {
+            rows: &rows,
+            places: indices(places, &device),
+            caches: &mut self.layers,
+        };
         let hidden = self.policy.run(ids, Pass { rotation, sight }); // [M, D]
         let ends = rows.iter().scan(0, |end, row| {
             *end += row.new;
@@ -81,9 +142,12 @@ impl<'a> Session<'a> {
         hidden.select(0, indices(ends, &device))
     }
 
-    /// From now on there are as many rows as in `from`: row r goes on from what row `from[r]` has written.
+    /// From now on there are as many rows as in `from`: row r goes on from what row `from[r]` has
+    /// written.
     pub(crate) fn copy_rows(&mut self, from: &[usize]) {
         let from = indices(from.iter().copied(), &self.policy.device());
-        self.layers.iter_mut().for_each(|layer| layer.copy_rows(&from));
+        self.layers
+            .iter_mut()
+            .for_each(|layer| layer.copy_rows(&from));
     }
 }

@@ -1,4 +1,5 @@
-//! The weights of a policy by their names in Hugging Face checkpoints: which there are, taking them out, putting them in.
+//! The weights of a policy by their names in Hugging Face checkpoints: which there are, taking them
+//! out, putting them in.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek};
@@ -12,9 +13,11 @@ use crate::error::WeightsError;
 use crate::safetensors_file::{Named, SafetensorsFile, WeightType, write};
 
 impl Policy {
-    /// All weights as the bytes of a `model.safetensors` file, in f32: the same weights give the same bytes.
+    /// All weights as the bytes of a `model.safetensors` file, in f32: the same weights give the
+    /// same bytes.
     ///
-    /// For weights that go into a folder there is [`Policy::save_folder`]. Tied embeddings are written once.
+    /// For weights that go into a folder there is [`Policy::save_folder`]. Tied embeddings are
+    /// written once.
     ///
     /// # Errors
     /// When the policy has an adapter, which such a file cannot hold.
@@ -26,11 +29,12 @@ impl Policy {
         Ok(bytes)
     }
 
-    /// Replaces all weights by those in the bytes of a `model.safetensors` file, as [`Policy::load_folder`] reads them. An
-    /// adapter stays.
+    /// Replaces all weights by those in the bytes of a `model.safetensors` file, as
+    /// [`Policy::load_folder`] reads them. An adapter stays.
     ///
     /// # Errors
-    /// When the bytes are no safetensors file, or a tensor is missing, unknown or of another shape: the error names it.
+    /// When the bytes are no safetensors file, or a tensor is missing, unknown or of another shape:
+    /// the error names it.
     pub fn load_safetensors(self, bytes: &[u8]) -> Result<Self, WeightsError> {
         let file = SafetensorsFile::open(Path::new(BYTES), Cursor::new(bytes))?;
         load(self, Source::of_one(file), model_name)
@@ -40,7 +44,8 @@ impl Policy {
 /// Where the weights come from, when they are in no file.
 const BYTES: &str = "(bytes)";
 
-/// The name in a file of the parameter at a path in the policy; `None` for those that the file has not.
+/// The name in a file of the parameter at a path in the policy; `None` for those that the file has
+/// not.
 pub(crate) type Naming = fn(&str) -> Option<String>;
 
 /// Of a model's own weights, without adapters.
@@ -51,9 +56,10 @@ pub(crate) fn model_name(path: &str) -> Option<String> {
 /// A model's files hold no adapter, and nobody should lose one without a word.
 pub(crate) fn refuse_adapter(policy: &Policy, path: &Path) -> Result<(), WeightsError> {
     match policy.lora() {
-        Some(_) => {
-            Err(WeightsError::format(path, "the policy has an adapter; save what `merged` gives, or `save_lora`"))
-        }
+        Some(_) => Err(WeightsError::format(
+            path,
+            "the policy has an adapter; save what `merged` gives, or `save_lora`",
+        )),
         None => Ok(()),
     }
 }
@@ -70,31 +76,62 @@ pub(crate) struct Source<R> {
 impl<R: Read + Seek> Source<R> {
     pub(crate) fn of_one(file: SafetensorsFile<R>) -> Self {
         let places = file.names().map(|name| (name.clone(), 0)).collect();
-        Self { path: file.path.clone(), files: vec![file], places }
+        Self {
+            path: file.path.clone(),
+            files: vec![file],
+            places,
+        }
     }
 
     /// Whether `expected` and what is there are the same, in name, shape and type.
     fn check(&self, expected: &[Named<()>], tied: bool) -> Result<(), WeightsError> {
-        let missing = expected.iter().map(|e| &e.name).filter(|name| !self.places.contains_key(*name));
+        let missing = expected
+            .iter()
+            .map(|e| &e.name)
+            .filter(|name| !self.places.contains_key(*name));
         let missing: Vec<String> = missing.cloned().collect();
         if !missing.is_empty() {
-            return Err(WeightsError::Missing { path: self.path.clone(), names: missing });
+            return Err(WeightsError::Missing {
+                path: self.path.clone(),
+                names: missing,
+            });
         }
         // What other programs write without need.
-        let needless = |name: &str| (tied && name == "lm_head.weight") || name.ends_with("rotary_emb.inv_freq");
+        let needless = |name: &str| {
+            (tied && name == "lm_head.weight") || name.ends_with("rotary_emb.inv_freq")
+        };
         let known = |name: &str| expected.iter().any(|e| e.name == name);
-        let unknown: Vec<String> = self.places.keys().filter(|name| !known(name) && !needless(name)).cloned().collect();
+        let unknown: Vec<String> = self
+            .places
+            .keys()
+            .filter(|name| !known(name) && !needless(name))
+            .cloned()
+            .collect();
         if !unknown.is_empty() {
-            return Err(WeightsError::Unknown { path: self.path.clone(), names: unknown });
+            return Err(WeightsError::Unknown {
+                path: self.path.clone(),
+                names: unknown,
+            });
         }
-        expected.iter().try_for_each(|e| self.files[self.places[&e.name]].check(&e.name, &e.shape))
+        expected
+            .iter()
+            .try_for_each(|e| self.files[self.places[&e.name]].check(&e.name, &e.shape))
     }
 }
 
 /// Replaces all weights of `policy` that have a name, one after the other.
-pub(crate) fn load<R: Read + Seek>(policy: Policy, source: Source<R>, name: Naming) -> Result<Policy, WeightsError> {
+pub(crate) fn load<R: Read + Seek>(
+    policy: Policy,
+    source: Source<R>,
+    name: Naming,
+) -> Result<Policy, WeightsError> {
     source.check(&shapes(&policy, name), policy.lm_head.is_none())?;
-    let mut load = Load { path: vec![], name, source, failed: None };
+    let mut load = Load {
+        path: vec![],
+        name,
+        source,
+        failed: None,
+    };
     let policy = policy.map(&mut load);
     load.failed.map_or(Ok(policy), Err)
 }
@@ -116,7 +153,9 @@ impl<R: Read + Seek> ModuleMapper for Load<R> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(name) = (self.name)(&self.path.join(".")).filter(|_| self.failed.is_none()) else { return param };
+        let Some(name) = (self.name)(&self.path.join(".")).filter(|_| self.failed.is_none()) else {
+            return param;
+        };
         match self.source.files[self.source.places[&name]].read(&name) {
             Ok(numbers) => {
                 let data = TensorData::new(numbers, param.lazy_shape());
@@ -164,7 +203,12 @@ trait Values<T> {
 }
 
 fn visit<T>(policy: &Policy, name: Naming, values: impl Values<T>) -> Vec<Named<T>> {
-    let mut visit = Visit { path: vec![], name, found: vec![], values };
+    let mut visit = Visit {
+        path: vec![],
+        name,
+        found: vec![],
+        values,
+    };
     policy.visit(&mut visit);
     visit.found
 }
@@ -180,7 +224,11 @@ impl<T, F: Values<T>> ModuleVisitor for Visit<T, F> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(name) = (self.name)(&self.path.join(".")) {
-            self.found.push(Named { name, shape: param.lazy_shape().to_vec(), values: self.values.of(param) });
+            self.found.push(Named {
+                name,
+                shape: param.lazy_shape().to_vec(),
+                values: self.values.of(param),
+            });
         }
     }
 }

@@ -27,12 +27,20 @@ fn file(model_type: &str) -> Value {
 fn new_and_old_field_names_say_the_same() {
     for model in golden("models/index.json")["models"].as_array().unwrap() {
         let name = model["name"].as_str().unwrap();
-        let new = ModelConfig::from_hugging_face(&text(&format!("models/{name}/config.json"))).unwrap();
-        let old = ModelConfig::from_hugging_face(&text(&format!("models/{name}/config_legacy.json"))).unwrap();
+        let new =
+            ModelConfig::from_hugging_face(&text(&format!("models/{name}/config.json"))).unwrap();
+        let old =
+            ModelConfig::from_hugging_face(&text(&format!("models/{name}/config_legacy.json")))
+                .unwrap();
         assert_eq!(new, old, "{name}");
         assert_eq!(new.tie_word_embeddings, model["tied"].as_bool().unwrap());
-        let parameters = burn::module::Module::num_params(&Policy::new(&new, 0, &common::device()).unwrap());
-        assert_eq!(parameters as u64, model["parameters"].as_u64().unwrap(), "{name}");
+        let parameters =
+            burn::module::Module::num_params(&Policy::new(&new, 0, &common::device()).unwrap());
+        assert_eq!(
+            parameters as u64,
+            model["parameters"].as_u64().unwrap(),
+            "{name}"
+        );
     }
 }
 
@@ -40,12 +48,23 @@ fn new_and_old_field_names_say_the_same() {
 fn written_and_read_back() {
     for config in configs() {
         for end_tokens in [vec![], vec![2], vec![2, 7]] {
-            let config = ModelConfig { end_tokens, max_position_embeddings: 333, ..config.clone() };
+            let config = ModelConfig {
+                end_tokens,
+                max_position_embeddings: 333,
+                ..config.clone()
+            };
             let text = config.to_hugging_face();
-            assert_eq!(ModelConfig::from_hugging_face(&text).unwrap(), config, "{text}");
+            assert_eq!(
+                ModelConfig::from_hugging_face(&text).unwrap(),
+                config,
+                "{text}"
+            );
             // As older programs read it.
             let mut old: Value = serde_json::from_str(&text).unwrap();
-            old.as_object_mut().unwrap().remove("rope_parameters").unwrap();
+            old.as_object_mut()
+                .unwrap()
+                .remove("rope_parameters")
+                .unwrap();
             assert_eq!(read(&old).unwrap(), config, "{text}");
         }
     }
@@ -78,7 +97,11 @@ fn rotary_parameters_of_every_age() {
             (file["rope_theta"], file[place]) = (json!(500_000), scaling.clone());
             file[place][kind] = json!("llama3");
             let config = read(&file).unwrap();
-            assert_eq!((config.rope_theta, config.rope_scaling), (500_000.0, Some(expected.clone())), "{place}.{kind}");
+            assert_eq!(
+                (config.rope_theta, config.rope_scaling),
+                (500_000.0, Some(expected.clone())),
+                "{place}.{kind}"
+            );
         }
     }
 }
@@ -93,23 +116,68 @@ fn what_is_not_computed_is_refused_by_name() {
         ("llama", "attention_bias", json!(true), "attention_bias"),
         ("llama", "mlp_bias", json!(true), "mlp_bias"),
         ("qwen3", "attention_bias", json!(true), "attention_bias"),
-        ("llama", "rope_scaling", json!({ "type": "yarn", "factor": 4.0 }), "rope_scaling.type"),
-        ("llama", "rope_parameters", json!({ "rope_type": "linear" }), "rope_parameters.rope_type"),
-        ("llama", "rope_parameters", llama3, "rope_parameters.low_freq_factor"),
+        (
+            "llama",
+            "rope_scaling",
+            json!({ "type": "yarn", "factor": 4.0 }),
+            "rope_scaling.type",
+        ),
+        (
+            "llama",
+            "rope_parameters",
+            json!({ "rope_type": "linear" }),
+            "rope_parameters.rope_type",
+        ),
+        (
+            "llama",
+            "rope_parameters",
+            llama3,
+            "rope_parameters.low_freq_factor",
+        ),
         ("llama", "rope_parameters", json!(3), "rope_parameters"),
-        ("llama", "partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
-        ("qwen3", "layer_types", json!(["full_attention", "sliding_attention"]), "layer_types"),
+        (
+            "llama",
+            "partial_rotary_factor",
+            json!(0.5),
+            "partial_rotary_factor",
+        ),
+        (
+            "qwen3",
+            "layer_types",
+            json!(["full_attention", "sliding_attention"]),
+            "layer_types",
+        ),
         ("llama", "hidden_size", json!("48"), "hidden_size"),
         ("llama", "hidden_size", json!(-1), "hidden_size"),
         ("llama", "vocab_size", Value::Null, "vocab_size"),
         ("llama", "vocab_size", json!(0), "vocab_size"),
-        ("llama", "num_key_value_heads", json!(3), "num_key_value_heads"),
-        ("llama", "num_attention_heads", json!(5), "num_attention_heads"),
-        ("llama", "num_attention_heads", json!(0), "num_attention_heads"),
+        (
+            "llama",
+            "num_key_value_heads",
+            json!(3),
+            "num_key_value_heads",
+        ),
+        (
+            "llama",
+            "num_attention_heads",
+            json!(5),
+            "num_attention_heads",
+        ),
+        (
+            "llama",
+            "num_attention_heads",
+            json!(0),
+            "num_attention_heads",
+        ),
         ("llama", "head_dim", json!(13), "head_dim"),
         ("llama", "rms_norm_eps", json!(0), "rms_norm_eps"),
         ("llama", "rope_theta", json!(0), "rope_theta"),
-        ("llama", "tie_word_embeddings", json!("yes"), "tie_word_embeddings"),
+        (
+            "llama",
+            "tie_word_embeddings",
+            json!("yes"),
+            "tie_word_embeddings",
+        ),
         ("llama", "eos_token_id", json!("</s>"), "eos_token_id"),
     ] {
         let mut file = file(family);

@@ -7,7 +7,8 @@ use common::{configs, generation, sharp, tokens};
 use convrec_policy::{Allowed, Completion, Constraint, Generation, Policy, Sampling, Sequence};
 use proptest::prelude::*;
 
-/// Allows a set of tokens that depends on all tokens before; now and then only one. Ends after `left` more tokens.
+/// Allows a set of tokens that depends on all tokens before; now and then only one. Ends after
+/// `left` more tokens.
 #[derive(Clone)]
 struct Hashed {
     vocabulary: u32,
@@ -18,19 +19,29 @@ struct Hashed {
 
 impl Hashed {
     fn new(vocabulary: usize, seed: u64, left: usize) -> Self {
-        let mut constraint = Self { vocabulary: vocabulary as u32, state: seed, left, allowed: vec![] };
+        let mut constraint = Self {
+            vocabulary: vocabulary as u32,
+            state: seed,
+            left,
+            allowed: vec![],
+        };
         constraint.choose();
         constraint
     }
 
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.state = self
+            .state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         self.state >> 33
     }
 
     fn choose(&mut self) {
         let count = [1, 2, 3, 17, 1][self.next() as usize % 5];
-        self.allowed = (0..count).map(|_| (self.next() % u64::from(self.vocabulary)) as u32).collect();
+        self.allowed = (0..count)
+            .map(|_| (self.next() % u64::from(self.vocabulary)) as u32)
+            .collect();
         self.allowed.sort_unstable();
         self.allowed.dedup();
     }
@@ -63,13 +74,24 @@ fn sample(policy: &Policy, prompts: &[Vec<u32>], config: &Generation) -> Vec<Vec
 
 fn prompts(policy: &Policy) -> Vec<Vec<u32>> {
     let v = policy.config().vocab_size;
-    [9, 1, 14, 5].iter().enumerate().map(|(n, length)| tokens(*length, v, n as u64)).collect()
+    [9, 1, 14, 5]
+        .iter()
+        .enumerate()
+        .map(|(n, length)| tokens(*length, v, n as u64))
+        .collect()
 }
 
 /// An end token that the constraint knows nothing of.
 fn config(group_size: usize, temperature: f32) -> Generation {
-    let sampling = Sampling { temperature, ..Sampling::default() };
-    Generation { sampling, end_token: u32::MAX, ..generation(group_size, 40) }
+    let sampling = Sampling {
+        temperature,
+        ..Sampling::default()
+    };
+    Generation {
+        sampling,
+        end_token: u32::MAX,
+        ..generation(group_size, 40)
+    }
 }
 
 #[test]
@@ -79,26 +101,50 @@ fn sampling_and_training_give_the_same_numbers_under_a_constraint() {
         let prompts = prompts(&policy);
         for (group_size, temperature) in [(1, 1.0), (4, 1.0), (3, 0.6)] {
             let found = sample(&policy, &prompts, &config(group_size, temperature));
-            let rows: Vec<(usize, &Completion)> =
-                found.iter().enumerate().flat_map(|(p, group)| group.iter().map(move |c| (p, c))).collect();
-            let allowed: Vec<Allowed> =
-                rows.iter().map(|(p, c)| Allowed::along(&mut constraint(&policy, *p), &c.tokens)).collect();
-            let sequences: Vec<Sequence<'_>> =
-                rows.iter().map(|(p, c)| Sequence { prompt: &prompts[*p], completion: &c.tokens }).collect();
-            let output = policy.log_probs_within(&sequences, &allowed.iter().collect::<Vec<_>>(), temperature);
+            let rows: Vec<(usize, &Completion)> = found
+                .iter()
+                .enumerate()
+                .flat_map(|(p, group)| group.iter().map(move |c| (p, c)))
+                .collect();
+            let allowed: Vec<Allowed> = rows
+                .iter()
+                .map(|(p, c)| Allowed::along(&mut constraint(&policy, *p), &c.tokens))
+                .collect();
+            let sequences: Vec<Sequence<'_>> = rows
+                .iter()
+                .map(|(p, c)| Sequence {
+                    prompt: &prompts[*p],
+                    completion: &c.tokens,
+                })
+                .collect();
+            let output = policy.log_probs_within(
+                &sequences,
+                &allowed.iter().collect::<Vec<_>>(),
+                temperature,
+            );
             let [log_probs, entropies] = [output.log_probs, output.entropies].map(host);
             for (row, (p, completion)) in rows.iter().enumerate() {
-                assert!(completion.ended && completion.tokens.len() == 5 + 4 * p, "ends where nothing is allowed");
-                let choices = (1..completion.tokens.len()).filter(|&t| !allowed[row].is_forced(t)).count();
+                assert!(
+                    completion.ended && completion.tokens.len() == 5 + 4 * p,
+                    "ends where nothing is allowed"
+                );
+                let choices = (1..completion.tokens.len())
+                    .filter(|&t| !allowed[row].is_forced(t))
+                    .count();
                 assert_eq!(
                     completion.passes,
                     1 + choices,
                     "one for the prompt, and one for every choice after the first"
                 );
                 for t in 0..completion.tokens.len() {
-                    let differences =
-                        [completion.log_probs[t] - log_probs[row][t], completion.entropies[t] - entropies[row][t]];
-                    assert!(differences.iter().all(|x| x.abs() <= 1e-5), "{shape:?}, row {row}, {t}: {differences:?}");
+                    let differences = [
+                        completion.log_probs[t] - log_probs[row][t],
+                        completion.entropies[t] - entropies[row][t],
+                    ];
+                    assert!(
+                        differences.iter().all(|x| x.abs() <= 1e-5),
+                        "{shape:?}, row {row}, {t}: {differences:?}"
+                    );
                     if allowed[row].is_forced(t) {
                         assert_eq!((completion.log_probs[t], log_probs[row][t]), (0.0, 0.0));
                     }
@@ -119,32 +165,60 @@ fn log_probs_are_those_of_the_renormalised_softmax() {
             .iter()
             .enumerate()
             .map(|(t, token)| {
-                let mut set = vec![*token, (*token + 3) % v as u32, (*token + 8 + t as u32) % v as u32];
+                let mut set = vec![
+                    *token,
+                    (*token + 3) % v as u32,
+                    (*token + 8 + t as u32) % v as u32,
+                ];
                 set.sort_unstable();
                 set.dedup();
                 set
             })
             .collect();
         let allowed = Allowed::along(&mut Given(sets.clone()), &completion);
-        let sequence = Sequence { prompt: &prompt, completion: &completion };
-        let found = &host(policy.log_probs_within(&[sequence], &[&allowed], 0.8).log_probs)[0];
+        let sequence = Sequence {
+            prompt: &prompt,
+            completion: &completion,
+        };
+        let found = &host(
+            policy
+                .log_probs_within(&[sequence], &[&allowed], 0.8)
+                .log_probs,
+        )[0];
         let every: Vec<Vec<u32>> = vec![(0..v as u32).collect(); completion.len()];
         let all = Allowed::along(&mut Given(every), &completion);
         let whole = &host(policy.log_probs_within(&[sequence], &[&all], 0.8).log_probs)[0];
         let plain = &host(policy.log_probs(&[sequence], 0.8).log_probs)[0];
         for (t, set) in sets.iter().enumerate() {
-            assert!((whole[t] - plain[t]).abs() < 1e-5, "everything allowed is no constraint");
+            assert!(
+                (whole[t] - plain[t]).abs() < 1e-5,
+                "everything allowed is no constraint"
+            );
             // log p(x | set) = log p(x) - log sum over the set of p.
             let of = |token: u32| {
                 let mut other = completion.clone();
                 other[t] = token;
                 f64::from(
-                    host(policy.log_probs(&[Sequence { prompt: &prompt, completion: &other }], 0.8).log_probs)[0][t],
+                    host(
+                        policy
+                            .log_probs(
+                                &[Sequence {
+                                    prompt: &prompt,
+                                    completion: &other,
+                                }],
+                                0.8,
+                            )
+                            .log_probs,
+                    )[0][t],
                 )
             };
             let mass: f64 = set.iter().map(|token| of(*token).exp()).sum();
             let expected = of(completion[t]) - mass.ln();
-            assert!((f64::from(found[t]) - expected).abs() < 1e-4, "{shape:?} at {t}: {} and {expected}", found[t]);
+            assert!(
+                (f64::from(found[t]) - expected).abs() < 1e-4,
+                "{shape:?} at {t}: {} and {expected}",
+                found[t]
+            );
         }
     }
 }
@@ -169,9 +243,19 @@ fn all_completions(policy: &Policy, prompt: &[u32], begin: &Hashed) -> Vec<(Vec<
     while let Some((tokens, constraint)) = open.pop() {
         if constraint.allowed().is_empty() {
             let allowed = Allowed::along(&mut begin.clone(), &tokens);
-            let sequence = Sequence { prompt, completion: &tokens };
-            let log_probs = host(policy.log_probs_within(&[sequence], &[&allowed], 1.0).log_probs);
-            found.push((tokens, log_probs[0].iter().map(|x| f64::from(*x)).sum::<f64>()));
+            let sequence = Sequence {
+                prompt,
+                completion: &tokens,
+            };
+            let log_probs = host(
+                policy
+                    .log_probs_within(&[sequence], &[&allowed], 1.0)
+                    .log_probs,
+            );
+            found.push((
+                tokens,
+                log_probs[0].iter().map(|x| f64::from(*x)).sum::<f64>(),
+            ));
             continue;
         }
         for token in constraint.allowed() {
@@ -200,19 +284,34 @@ fn beam_search_finds_the_most_likely() {
             let found = policy.beam_search(&prompt, begin.clone(), all.len());
             assert_eq!(found.len(), all.len());
             for (beam, (_, log_prob)) in found.iter().zip(&all) {
-                assert!((beam.log_prob - log_prob).abs() < 1e-4, "{} and {log_prob}", beam.log_prob);
+                assert!(
+                    (beam.log_prob - log_prob).abs() < 1e-4,
+                    "{} and {log_prob}",
+                    beam.log_prob
+                );
             }
             assert_eq!(found[0].tokens, all[0].0);
             // With a width of 1 it is greedy decoding.
-            let greedy = Generation { sampling: Sampling::greedy(), ..config(1, 1.0) };
+            let greedy = Generation {
+                sampling: Sampling::greedy(),
+                ..config(1, 1.0)
+            };
             let greedy = policy.generate_within(&[&prompt], &greedy, &|_| Box::new(begin.clone()));
             let one = policy.beam_search(&prompt, begin.clone(), 1);
             assert_eq!(one[0].tokens, greedy[0][0].tokens);
             // In between, what is found is a completion with its probability, best first.
             let some = policy.beam_search(&prompt, begin, 3);
-            assert!(some.len() <= 3 && some.windows(2).all(|pair| pair[0].log_prob >= pair[1].log_prob));
+            assert!(
+                some.len() <= 3
+                    && some
+                        .windows(2)
+                        .all(|pair| pair[0].log_prob >= pair[1].log_prob)
+            );
             for beam in &some {
-                let (_, log_prob) = all.iter().find(|(tokens, _)| *tokens == beam.tokens).unwrap();
+                let (_, log_prob) = all
+                    .iter()
+                    .find(|(tokens, _)| *tokens == beam.tokens)
+                    .unwrap();
                 assert!((beam.log_prob - log_prob).abs() < 1e-4);
             }
             narrow += usize::from(all.len() > 10);
@@ -242,5 +341,9 @@ proptest! {
 fn host(x: Tensor<2>) -> Vec<Vec<f32>> {
     let [rows, width] = x.dims();
     let values = x.into_data().try_into_vec_as::<f32>().unwrap();
-    if width == 0 { vec![vec![]; rows] } else { values.chunks(width).map(<[f32]>::to_vec).collect() }
+    if width == 0 {
+        vec![vec![]; rows]
+    } else {
+        values.chunks(width).map(<[f32]>::to_vec).collect()
+    }
 }

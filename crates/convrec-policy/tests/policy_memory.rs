@@ -1,4 +1,5 @@
-//! What gradient checkpointing saves. A test binary of its own, as it counts what the whole process allocates.
+//! What gradient checkpointing saves. A test binary of its own, as it counts what the whole process
+//! allocates.
 
 mod common;
 
@@ -19,17 +20,32 @@ fn peak_of(policy: &Policy, rows: &[Sequence<'_>]) -> f64 {
     })
 }
 
-/// 8 completions of one prompt: once packed, with and without checkpoints, and once with a prompt for each.
+/// 8 completions of one prompt: once packed, with and without checkpoints, and once with a prompt
+/// for each.
 #[test]
 fn activations() {
-    let policy = Policy::new(&ModelConfig::small(300, 64, 12, 4), 1, &Device::flex().autodiff()).unwrap();
+    let policy = Policy::new(
+        &ModelConfig::small(300, 64, 12, 4),
+        1,
+        &Device::flex().autodiff(),
+    )
+    .unwrap();
     let prompt = tokens(400, 300, 1);
     let completions: Vec<Vec<u32>> = (0..8).map(|n| tokens(60, 300, 2 + n)).collect();
-    let rows: Vec<Sequence<'_>> = completions.iter().map(|c| Sequence { prompt: &prompt, completion: c }).collect();
+    let rows: Vec<Sequence<'_>> = completions
+        .iter()
+        .map(|c| Sequence {
+            prompt: &prompt,
+            completion: c,
+        })
+        .collect();
     // Prompts that differ in their last token are computed one by one.
     let prompts: Vec<Vec<u32>> = (0..8).map(|n| [&prompt[1..], &[n]].concat()).collect();
-    let apart: Vec<Sequence<'_>> =
-        prompts.iter().zip(&completions).map(|(prompt, completion)| Sequence { prompt, completion }).collect();
+    let apart: Vec<Sequence<'_>> = prompts
+        .iter()
+        .zip(&completions)
+        .map(|(prompt, completion)| Sequence { prompt, completion })
+        .collect();
     let parameters = policy.num_params() as f64 * 4.0 / 1e6;
     let (packed, replicated) = (peak_of(&policy, &rows), peak_of(&policy, &apart));
     let checkpointed = peak_of(&policy.with_gradient_checkpointing(true), &rows);
@@ -38,5 +54,8 @@ fn activations() {
          checkpointed {checkpointed:.0} MB"
     );
     assert!(packed < 0.4 * replicated, "{packed} and {replicated} MB");
-    assert!(checkpointed < 0.4 * packed, "{checkpointed} and {packed} MB");
+    assert!(
+        checkpointed < 0.4 * packed,
+        "{checkpointed} and {packed} MB"
+    );
 }

@@ -22,8 +22,14 @@ fn filters_as_in_transformers() {
             min_p: number("min_p"),
         };
         sampling.check().unwrap();
-        let list =
-            |field: &str| case[field].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+        let list = |field: &str| {
+            case[field]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|x| x.as_f64().unwrap())
+                .collect::<Vec<_>>()
+        };
         let logits: Vec<f32> = list("logits").iter().map(|x| *x as f32).collect();
         let history: Vec<u32> = list("history").iter().map(|x| *x as u32).collect();
         let found = sampling.probabilities(&logits, &history);
@@ -31,8 +37,17 @@ fn filters_as_in_transformers() {
         assert_eq!(found.len(), expected.len());
         for (token, (x, y)) in found.iter().zip(&expected).enumerate() {
             // The logits are f32 here and f64 there.
-            assert!((x - y).abs() < 1e-6, "{}, token {token}: {x}, expected {y}", case["id"]);
-            assert_eq!(*x == 0.0, *y == 0.0, "{}, token {token}: kept or not", case["id"]);
+            assert!(
+                (x - y).abs() < 1e-6,
+                "{}, token {token}: {x}, expected {y}",
+                case["id"]
+            );
+            assert_eq!(
+                *x == 0.0,
+                *y == 0.0,
+                "{}, token {token}: kept or not",
+                case["id"]
+            );
         }
     }
 }
@@ -43,10 +58,24 @@ fn draws_follow_the_probabilities() {
     const DRAWS: usize = 20_000;
     let settings = [
         Sampling::default(),
-        Sampling { temperature: 0.7, ..Sampling::default() },
-        Sampling { temperature: 1.5, top_k: Some(9), ..Sampling::default() },
-        Sampling { top_p: Some(0.8), ..Sampling::default() },
-        Sampling { repetition_penalty: 1.5, min_p: Some(0.05), ..Sampling::default() },
+        Sampling {
+            temperature: 0.7,
+            ..Sampling::default()
+        },
+        Sampling {
+            temperature: 1.5,
+            top_k: Some(9),
+            ..Sampling::default()
+        },
+        Sampling {
+            top_p: Some(0.8),
+            ..Sampling::default()
+        },
+        Sampling {
+            repetition_penalty: 1.5,
+            min_p: Some(0.05),
+            ..Sampling::default()
+        },
     ];
     let policy = sharp(&configs()[0], 11);
     let prompt = tokens(7, policy.config().vocab_size, 1);
@@ -55,7 +84,11 @@ fn draws_follow_the_probabilities() {
     let logits = to_vec(policy.logits(hidden.slice([0..1, t - 1..t, 0..d]).reshape([1, d])));
     for sampling in settings {
         let expected = sampling.probabilities(&logits, &prompt);
-        let config = Generation { sampling, max_rows: DRAWS, ..generation(DRAWS, 1) };
+        let config = Generation {
+            sampling,
+            max_rows: DRAWS,
+            ..generation(DRAWS, 1)
+        };
         let mut counts = vec![0u32; expected.len()];
         for completion in &policy.generate(&[&prompt], &config)[0] {
             counts[completion.tokens[0] as usize] += 1;
@@ -63,12 +96,21 @@ fn draws_follow_the_probabilities() {
         let (statistic, freedom) = chi_square(&counts, &expected, DRAWS);
         // The mean is the degrees of freedom, the variance twice that: 5 standard deviations.
         let limit = freedom + 5.0 * (2.0 * freedom).sqrt();
-        assert!(statistic < limit, "{:?}: chi-square {statistic:.1}, limit {limit:.1}", config.sampling);
-        assert!(freedom >= 3.0, "{:?}: only {freedom} degrees of freedom prove nothing", config.sampling);
+        assert!(
+            statistic < limit,
+            "{:?}: chi-square {statistic:.1}, limit {limit:.1}",
+            config.sampling
+        );
+        assert!(
+            freedom >= 3.0,
+            "{:?}: only {freedom} degrees of freedom prove nothing",
+            config.sampling
+        );
     }
 }
 
-/// Pearson's statistic over the tokens expected at least 5 times, the others as one; no draw where p = 0.
+/// Pearson's statistic over the tokens expected at least 5 times, the others as one; no draw where
+/// p = 0.
 fn chi_square(counts: &[u32], p: &[f64], draws: usize) -> (f64, f64) {
     let (mut rare_found, mut rare_expected, mut statistic, mut bins) = (0.0, 0.0, 0.0, 0);
     let mut add = |found: f64, expected: f64| {
@@ -76,7 +118,10 @@ fn chi_square(counts: &[u32], p: &[f64], draws: usize) -> (f64, f64) {
         bins += 1;
     };
     for (token, (count, p)) in counts.iter().zip(p).enumerate() {
-        assert!(*p > 0.0 || *count == 0, "token {token} was drawn with probability 0");
+        assert!(
+            *p > 0.0 || *count == 0,
+            "token {token} was drawn with probability 0"
+        );
         let (found, expected) = (f64::from(*count), p * draws as f64);
         if expected >= 5.0 {
             add(found, expected);
@@ -95,15 +140,52 @@ fn chi_square(counts: &[u32], p: &[f64], draws: usize) -> (f64, f64) {
 fn nonsense_is_refused_by_name() {
     let d = Sampling::default;
     for (sampling, field) in [
-        (Sampling { temperature: -1.0, ..d() }, "temperature"),
-        (Sampling { temperature: f32::NAN, ..d() }, "temperature"),
-        (Sampling { repetition_penalty: 0.0, ..d() }, "repetition_penalty"),
-        (Sampling { top_k: Some(0), ..d() }, "top_k"),
-        (Sampling { top_p: Some(1.5), ..d() }, "top_p"),
-        (Sampling { min_p: Some(-0.1), ..d() }, "min_p"),
+        (
+            Sampling {
+                temperature: -1.0,
+                ..d()
+            },
+            "temperature",
+        ),
+        (
+            Sampling {
+                temperature: f32::NAN,
+                ..d()
+            },
+            "temperature",
+        ),
+        (
+            Sampling {
+                repetition_penalty: 0.0,
+                ..d()
+            },
+            "repetition_penalty",
+        ),
+        (
+            Sampling {
+                top_k: Some(0),
+                ..d()
+            },
+            "top_k",
+        ),
+        (
+            Sampling {
+                top_p: Some(1.5),
+                ..d()
+            },
+            "top_p",
+        ),
+        (
+            Sampling {
+                min_p: Some(-0.1),
+                ..d()
+            },
+            "min_p",
+        ),
     ] {
         assert_eq!(sampling.check().unwrap_err().field, field);
     }
-    let misspelt: Result<Sampling, _> = serde_json::from_value(Value::from_iter([("temprature", 1.0)]));
+    let misspelt: Result<Sampling, _> =
+        serde_json::from_value(Value::from_iter([("temprature", 1.0)]));
     assert!(misspelt.unwrap_err().to_string().contains("temprature"));
 }

@@ -6,7 +6,8 @@
 //! | real data | `CONVREC_DATA` | `../shared/data` beside the workspace | the test says `SKIPPED` and returns |
 //! | real models | `CONVREC_MODELS` | `models` in the workspace | the test says `SKIPPED` and returns |
 //!
-//! With `CONVREC_REQUIRE_ALL=1` (as in continuous integration) an absent folder fails the test instead.
+//! With `CONVREC_REQUIRE_ALL=1` (as in continuous integration) an absent folder fails the test
+//! instead.
 
 pub mod memory;
 
@@ -15,7 +16,11 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate lies in crates/ of the workspace").into()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the crate lies in crates/ of the workspace")
+        .into()
 }
 
 /// The path of a golden file.
@@ -27,7 +32,10 @@ pub fn golden_path(name: &str) -> PathBuf {
         Some(folder) => vec![PathBuf::from(folder)],
         None => vec![root().join("../shared/golden"), root().join("tests/golden")],
     };
-    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
+    let found = folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no golden file {name} in {folders:?}; set CONVREC_GOLDEN"))
 }
 
@@ -59,13 +67,18 @@ pub fn model_path(name: &str) -> Option<PathBuf> {
     find("CONVREC_MODELS", "models", name)
 }
 
-/// The path of the tokenizer that the golden numbers were made with; says loudly where there is none. It is also looked
-/// for in `../shared/models` beside the workspace.
+/// The path of the tokenizer that the golden numbers were made with; says loudly where there is
+/// none. It is also looked for in `../shared/models` beside the workspace.
 pub fn tokenizer_path() -> Option<PathBuf> {
     let name = "smollm2-135m-instruct/tokenizer.json";
     let beside = root().join("../shared/models").join(name);
-    let is_default = std::env::var_os("CONVREC_MODELS").is_none() && !root().join("models").join(name).exists();
-    if is_default && beside.exists() { Some(beside) } else { model_path(name) }
+    let is_default =
+        std::env::var_os("CONVREC_MODELS").is_none() && !root().join("models").join(name).exists();
+    if is_default && beside.exists() {
+        Some(beside)
+    } else {
+        model_path(name)
+    }
 }
 
 fn find(variable: &str, default: &str, name: &str) -> Option<PathBuf> {
@@ -74,9 +87,18 @@ fn find(variable: &str, default: &str, name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    let test = std::thread::current().name().unwrap_or("a test").to_string();
-    let message = format!("SKIPPED {test}: there is no {}; set {variable}", path.display());
-    assert!(std::env::var_os("CONVREC_REQUIRE_ALL").is_none(), "{message}");
+    let test = std::thread::current()
+        .name()
+        .unwrap_or("a test")
+        .to_string();
+    let message = format!(
+        "SKIPPED {test}: there is no {}; set {variable}",
+        path.display()
+    );
+    assert!(
+        std::env::var_os("CONVREC_REQUIRE_ALL").is_none(),
+        "{message}"
+    );
     // Past the harness's capture, so that a skipped test is never taken for a passed one.
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{message}");

@@ -3,7 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The system's allocator, which counts. To be the `#[global_allocator]` of a test binary with one test, or of a benchmark.
+/// The system's allocator, which counts. To be the `#[global_allocator]` of a test binary with one
+/// test, or of a benchmark.
 pub struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);

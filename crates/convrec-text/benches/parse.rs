@@ -21,7 +21,8 @@ What's Up, Doc?
 Spider-Man: No Way Home
 Se7en";
 
-/// A quarter each: plain, numbered, numbered and bold with blank lines, quoted bullets with remarks.
+/// A quarter each: plain, numbered, numbered and bold with blank lines, quoted bullets with
+/// remarks.
 fn completions() -> Vec<String> {
     let titles: Vec<&str> = TITLES.lines().collect();
     let item = |n: usize| Item::new(titles[n * 7 % titles.len()], 1930 + (n * 31 % 95) as i32);
@@ -29,13 +30,30 @@ fn completions() -> Vec<String> {
         .map(|row| {
             let items: Vec<Item> = (0..20).map(|rank| item(row * 20 + rank)).collect();
             let each = |line: &dyn Fn(usize, &Item) -> String| {
-                items.iter().enumerate().map(|(rank, item)| line(rank, item)).collect::<String>()
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(rank, item)| line(rank, item))
+                    .collect::<String>()
             };
             match row % 4 {
                 0 => ListFormat::default().render(&items),
-                1 => ListFormat { style: Style::Numbered, years: Years::Required }.render(&items),
-                2 => format!("Here are 20 films:\n\n{}", each(&|rank, item| format!("{}. **{item}**\n\n", rank + 1))),
-                _ => each(&|_, item| format!("- \"{}\" ({}) - a classic\n", item.title, item.year.unwrap_or(0))),
+                1 => ListFormat {
+                    style: Style::Numbered,
+                    years: Years::Required,
+                }
+                .render(&items),
+                2 => format!(
+                    "Here are 20 films:\n\n{}",
+                    each(&|rank, item| format!("{}. **{item}**\n\n", rank + 1))
+                ),
+                _ => each(&|_, item| {
+                    format!(
+                        "- \"{}\" ({}) - a classic\n",
+                        item.title,
+                        item.year.unwrap_or(0)
+                    )
+                }),
             }
         })
         .collect()
@@ -44,12 +62,24 @@ fn completions() -> Vec<String> {
 fn parse(c: &mut Criterion) {
     let texts = completions();
     let mut group = c.benchmark_group("parse 2,000 completions of 20 items");
-    group.throughput(Throughput::Bytes(texts.iter().map(|text| text.len() as u64).sum()));
+    group.throughput(Throughput::Bytes(
+        texts.iter().map(|text| text.len() as u64).sum(),
+    ));
     group.bench_function("default", |b| {
-        b.iter(|| texts.iter().map(|text| black_box(ListFormat::default().parse(text)).entries.len()).sum::<usize>())
+        b.iter(|| {
+            texts
+                .iter()
+                .map(|text| black_box(ListFormat::default().parse(text)).entries.len())
+                .sum::<usize>()
+        })
     });
     group.bench_function("reference", |b| {
-        b.iter(|| texts.iter().map(|text| black_box(parse_reference(text)).len()).sum::<usize>())
+        b.iter(|| {
+            texts
+                .iter()
+                .map(|text| black_box(parse_reference(text)).len())
+                .sum::<usize>()
+        })
     });
 }
 

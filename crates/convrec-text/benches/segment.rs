@@ -7,25 +7,52 @@ use convrec_text::segments::Segmentation;
 use convrec_text::{ListFormat, TextTokenizer, TrainConfig};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-const TITLES: [&str; 8] =
-    ["Heat", "The Godfather", "A Space Odyssey", "Days of Summer", "Amélie", "What's Up, Doc?", "No Way Home", "Se7en"];
+const TITLES: [&str; 8] = [
+    "Heat",
+    "The Godfather",
+    "A Space Odyssey",
+    "Days of Summer",
+    "Amélie",
+    "What's Up, Doc?",
+    "No Way Home",
+    "Se7en",
+];
 
 fn segment(c: &mut Criterion) {
     let lists: Vec<String> = (0..256)
         .map(|row| {
-            let item = |n: usize| Item::new(TITLES[n * 7 % TITLES.len()], 1930 + (n * 31 % 95) as i32);
+            let item =
+                |n: usize| Item::new(TITLES[n * 7 % TITLES.len()], 1930 + (n * 31 % 95) as i32);
             ListFormat::default().render(&(row * 20..row * 20 + 20).map(item).collect::<Vec<_>>())
         })
         .collect();
     // A vocabulary so small that a line takes about 15 tokens, as with a general tokenizer.
-    let config = TrainConfig { vocab_size: 270, ..Default::default() };
-    let tokenizer = TextTokenizer::train(lists.iter(), &config).expect("the vocabulary is large enough");
-    let ids: Vec<Vec<u32>> =
-        lists.iter().map(|list| tokenizer.encode(list).expect("plain text").into_iter().take(300).collect()).collect();
-    let parsed: Vec<_> = ids.iter().map(|ids| ListFormat::default().parse(&tokenizer.decode(ids))).collect();
+    let config = TrainConfig {
+        vocab_size: 270,
+        ..Default::default()
+    };
+    let tokenizer =
+        TextTokenizer::train(lists.iter(), &config).expect("the vocabulary is large enough");
+    let ids: Vec<Vec<u32>> = lists
+        .iter()
+        .map(|list| {
+            tokenizer
+                .encode(list)
+                .expect("plain text")
+                .into_iter()
+                .take(300)
+                .collect()
+        })
+        .collect();
+    let parsed: Vec<_> = ids
+        .iter()
+        .map(|ids| ListFormat::default().parse(&tokenizer.decode(ids)))
+        .collect();
 
     let mut group = c.benchmark_group("segment 256 x 300 tokens");
-    group.throughput(Throughput::Elements(ids.iter().map(|ids| ids.len() as u64).sum()));
+    group.throughput(Throughput::Elements(
+        ids.iter().map(|ids| ids.len() as u64).sum(),
+    ));
     for mode in [Segmentation::OneParse, Segmentation::Reference] {
         group.bench_function(format!("{mode:?}"), |b| {
             b.iter(|| {

@@ -9,8 +9,9 @@ use crate::list::ListFormat;
 use crate::prompter::{Prompter, Prompts};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// How a conversation becomes the prompt of a chat model: one message with the conversation and what is wanted, written
-/// by the model's own template. The completion is item lines, then the token by which the template ends a turn.
+/// How a conversation becomes the prompt of a chat model: one message with the conversation and
+/// what is wanted, written by the model's own template. The completion is item lines, then the
+/// token by which the template ends a turn.
 ///
 /// ```
 /// use convrec_core::{Item, Turn};
@@ -46,13 +47,15 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatFormat {
-    /// The system message. Where it is empty there is none, which some templates ask for, and others fill in.
+    /// The system message. Where it is empty there is none, which some templates ask for, and
+    /// others fill in.
     pub system: String,
-    /// The user's message, in Jinja: of `dialog`, the turns, each begun by `User: ` or `Assistant: ` on a line of its own;
-    /// `n`, the number of items wanted; `seen`, the names of items mentioned.
+    /// The user's message, in Jinja: of `dialog`, the turns, each begun by `User: ` or `Assistant:
+    /// ` on a line of its own; `n`, the number of items wanted; `seen`, the names of items
+    /// mentioned.
     pub instruction: String,
-    /// At most about this many tokens of dialog. Older turns are left out whole; of a last turn that is longer still, the
-    /// end is kept.
+    /// At most about this many tokens of dialog. Older turns are left out whole; of a last turn
+    /// that is longer still, the end is kept.
     pub max_dialog_tokens: usize,
     /// At most this many seen items; those mentioned first are left out.
     pub max_seen: usize,
@@ -81,8 +84,8 @@ impl ChatFormat {
     /// This format with a model's tokenizer and template, asking for `n` items.
     ///
     /// # Errors
-    /// When the instruction is not Jinja, reads what there is not or leaves the dialog out; the template refuses such
-    /// messages; or it ends a turn with no token of the tokenizer.
+    /// When the instruction is not Jinja, reads what there is not or leaves the dialog out; the
+    /// template refuses such messages; or it ends a turn with no token of the tokenizer.
     pub fn prompter(
         &self,
         tokenizer: &TextTokenizer,
@@ -91,14 +94,26 @@ impl ChatFormat {
     ) -> Result<Prompter, ChatError> {
         let mut instruction = Environment::new();
         instruction.set_undefined_behavior(UndefinedBehavior::Strict);
-        instruction.add_template_owned(INSTRUCTION, self.instruction.clone()).map_err(ChatError::Instruction)?;
-        let prompts = ChatPrompts { format: self.clone(), template: template.clone(), instruction, n };
+        instruction
+            .add_template_owned(INSTRUCTION, self.instruction.clone())
+            .map_err(ChatError::Instruction)?;
+        let prompts = ChatPrompts {
+            format: self.clone(),
+            template: template.clone(),
+            instruction,
+            n,
+        };
         const PROBE: &str = "what is said here";
         if !prompts.message(PROBE, &[])?.contains(PROBE) {
             return Err(ChatError::NoDialog);
         }
         prompts.prompt(tokenizer, &[Turn::user(PROBE)], &[Item::new(PROBE, None)])?;
-        Ok(Prompter::new(tokenizer, self.list, template.end_of_turn(tokenizer)?, Prompts::Chat(prompts.into())))
+        Ok(Prompter::new(
+            tokenizer,
+            self.list,
+            template.end_of_turn(tokenizer)?,
+            Prompts::Chat(prompts.into()),
+        ))
     }
 }
 
@@ -124,7 +139,10 @@ impl ChatPrompts {
         let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
         let mut messages = vec![];
         if !self.format.system.is_empty() {
-            messages.push(Turn { role: Role::System, content: self.format.system.clone() });
+            messages.push(Turn {
+                role: Role::System,
+                content: self.format.system.clone(),
+            });
         }
         messages.push(Turn::user(self.message(&dialog, seen)?));
         self.template.encode(tokenizer, &messages, true)
@@ -132,12 +150,21 @@ impl ChatPrompts {
 
     fn message(&self, dialog: &str, seen: &[Item]) -> Result<String, ChatError> {
         let seen: Vec<String> = seen.iter().map(Item::to_string).collect();
-        let values = [("dialog", Value::from(dialog)), ("n", self.n.into()), ("seen", seen.into())];
-        let render = || self.instruction.get_template(INSTRUCTION)?.render(Value::from_pairs(values));
+        let values = [
+            ("dialog", Value::from(dialog)),
+            ("n", self.n.into()),
+            ("seen", seen.into()),
+        ];
+        let render = || {
+            self.instruction
+                .get_template(INSTRUCTION)?
+                .render(Value::from_pairs(values))
+        };
         render().map_err(ChatError::Instruction)
     }
 
-    /// The latest turns that fit. Those of [`Role::System`] are left out: the instruction has their place.
+    /// The latest turns that fit. Those of [`Role::System`] are left out: the instruction has their
+    /// place.
     fn dialog(&self, tokenizer: &TextTokenizer, turns: &[Turn]) -> Result<String, TokenizerError> {
         let mut left = self.format.max_dialog_tokens;
         let mut lines = vec![];
@@ -155,7 +182,10 @@ impl ChatPrompts {
                 continue;
             }
             if lines.is_empty() && left > 0 {
-                lines.push(format!("{speaker}: {}", end_of(&turn.content, tokenizer, &ids[ids.len() - left..])));
+                lines.push(format!(
+                    "{speaker}: {}",
+                    end_of(&turn.content, tokenizer, &ids[ids.len() - left..])
+                ));
             }
             break;
         }
@@ -177,11 +207,19 @@ mod tests {
 
     #[test]
     fn only_whole_characters_are_kept() {
-        let tokenizer =
-            TextTokenizer::train(["a"].iter(), &TrainConfig { vocab_size: 263, ..Default::default() }).unwrap();
+        let tokenizer = TextTokenizer::train(
+            ["a"].iter(),
+            &TrainConfig {
+                vocab_size: 263,
+                ..Default::default()
+            },
+        )
+        .unwrap();
         let text = "aé日";
         let ids = tokenizer.encode(text).unwrap();
-        let ends: Vec<&str> = (0..=6).map(|count| end_of(text, &tokenizer, &ids[6 - count..])).collect();
+        let ends: Vec<&str> = (0..=6)
+            .map(|count| end_of(text, &tokenizer, &ids[6 - count..]))
+            .collect();
         assert_eq!(ends, ["", "", "", "日", "日", "é日", text]);
     }
 }

@@ -1,8 +1,9 @@
 //! Everything between strings and token ids.
 //!
-//! A policy answers a conversation with a text, one item a line. Two things are read from that text: the items, which
-//! earn rewards, and the rank that each token belongs to, which is where the rewards go. Here both come from **one
-//! parse**, so that the reward at rank k can only meet the tokens of the item at rank k:
+//! A policy answers a conversation with a text, one item a line. Two things are read from that
+//! text: the items, which earn rewards, and the rank that each token belongs to, which is where the
+//! rewards go. Here both come from **one parse**, so that the reward at rank k can only meet the
+//! tokens of the item at rank k:
 //!
 //! ```
 //! use convrec_text::segments::{Ending, Segmentation, until_end};

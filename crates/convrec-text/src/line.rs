@@ -9,8 +9,17 @@ const DOTS: [char; 9] = ['•', '‣', '▪', '◦', '●', '○', '■', '►',
 /// What may trail a title, set off by white space: `Heat - (1995)`, `Heat **(1995)**`.
 const TRAILING: [char; 6] = ['-', '*', '_', '–', '—', '#'];
 /// Quotes: what opens and what closes.
-const QUOTES: [(char, &str); 9] =
-    [('"', "\""), ('\'', "'"), ('`', "`"), ('“', "”"), ('„', "“"), ('‘', "’"), ('«', "»"), ('「', "」"), ('《', "》")];
+const QUOTES: [(char, &str); 9] = [
+    ('"', "\""),
+    ('\'', "'"),
+    ('`', "`"),
+    ('“', "”"),
+    ('„', "“"),
+    ('‘', "’"),
+    ('«', "»"),
+    ('「', "」"),
+    ('《', "》"),
+];
 
 /// Which numbers in front of the lines of a text are list numbers.
 pub(crate) struct Numbering<'a> {
@@ -22,13 +31,19 @@ pub(crate) struct Numbering<'a> {
 
 impl<'a> Numbering<'a> {
     pub(crate) fn of(text: &'a str) -> Self {
-        Self { text, most_lines_have_one: None, last: 0 }
+        Self {
+            text,
+            most_lines_have_one: None,
+            last: 0,
+        }
     }
 
     fn accepts(&mut self, number: u32) -> bool {
         let text = self.text;
-        let accepted =
-            number == self.last + 1 || *self.most_lines_have_one.get_or_insert_with(|| most_lines_have_a_number(text));
+        let accepted = number == self.last + 1
+            || *self
+                .most_lines_have_one
+                .get_or_insert_with(|| most_lines_have_a_number(text));
         if accepted {
             self.last = number;
         }
@@ -39,7 +54,10 @@ impl<'a> Numbering<'a> {
 fn most_lines_have_a_number(text: &str) -> bool {
     let lines = text.split('\n').map(trim).filter(|line| !line.is_empty());
     let (lines, numbers) = lines.fold((0, 0), |(lines, numbers), line| {
-        (lines + 1, numbers + usize::from(ListNumber::read(without_bullets(line)).is_some()))
+        (
+            lines + 1,
+            numbers + usize::from(ListNumber::read(without_bullets(line)).is_some()),
+        )
     });
     numbers >= 2 && 2 * numbers >= lines
 }
@@ -50,7 +68,8 @@ pub(crate) struct Line<'a> {
     pub(crate) body: &'a str,
     /// Whether there was a bullet or a number.
     pub(crate) has_list_mark: bool,
-    /// The end of an emphasis that began before the number and is still open, as in `**1. Heat** (1995)`; or empty.
+    /// The end of an emphasis that began before the number and is still open, as in `**1. Heat**
+    /// (1995)`; or empty.
     open_until: &'a str,
 }
 
@@ -59,10 +78,16 @@ impl<'a> Line<'a> {
     pub(crate) fn read(line: &'a str, numbering: &mut Numbering<'_>) -> Self {
         let body = without_bullets(line);
         match ListNumber::read(body).filter(|number| numbering.accepts(number.value)) {
-            Some(number) => {
-                Self { body: without_bullets(number.rest), has_list_mark: true, open_until: number.open_until }
-            }
-            None => Self { body, has_list_mark: body.len() < line.len(), open_until: "" },
+            Some(number) => Self {
+                body: without_bullets(number.rest),
+                has_list_mark: true,
+                open_until: number.open_until,
+            },
+            None => Self {
+                body,
+                has_list_mark: body.len() < line.len(),
+                open_until: "",
+            },
         }
     }
 
@@ -70,7 +95,9 @@ impl<'a> Line<'a> {
     pub(crate) fn title_and_year(&self) -> Option<(&'a str, i32)> {
         let mut short = None;
         for (at, _) in self.body.match_indices('(') {
-            let Some(year) = Year::read(&self.body[at..]) else { continue };
+            let Some(year) = Year::read(&self.body[at..]) else {
+                continue;
+            };
             if trim(&self.body[..at]).is_empty() {
                 continue;
             }
@@ -95,7 +122,9 @@ impl<'a> Line<'a> {
         }
         loop {
             title = without_trailing_marks(trim(title));
-            let Some((inner, close)) = after_opening(title) else { return title };
+            let Some((inner, close)) = after_opening(title) else {
+                return title;
+            };
             // The pair closes behind the title, or behind the year.
             let (inner, left) = match (inner.strip_suffix(close), rest.strip_prefix(close)) {
                 (Some(inner), _) => (inner, rest),
@@ -114,7 +143,10 @@ impl<'a> Line<'a> {
 
 /// What stands behind the emphasis or the quote that `text` begins with, and what closes it.
 fn after_opening(text: &str) -> Option<(&str, &str)> {
-    let first = text.chars().next().filter(|first| !first.is_alphanumeric())?;
+    let first = text
+        .chars()
+        .next()
+        .filter(|first| !first.is_alphanumeric())?;
     if matches!(first, '*' | '_') {
         let rest = text.trim_start_matches(first);
         return Some((rest, &text[..text.len() - rest.len()]));
@@ -160,21 +192,32 @@ impl<'a> ListNumber<'a> {
             return None;
         }
         let (line, mut open_until) = after_opening(line).unwrap_or((line, ""));
-        let (line, hash) = line.strip_prefix('#').map_or((line, false), |rest| (rest, true));
+        let (line, hash) = line
+            .strip_prefix('#')
+            .map_or((line, false), |rest| (rest, true));
         let after_digits = line.trim_start_matches(is_digit);
         // Lists are shorter than 1,000; films are called `2001: A Space Odyssey`.
         let digits = line[..line.len() - after_digits.len()].chars();
-        let value = digits.enumerate().try_fold(0, |n, (i, c)| (i < 3).then_some(n * 10 + digit(c)?))?;
+        let value = digits
+            .enumerate()
+            .try_fold(0, |n, (i, c)| (i < 3).then_some(n * 10 + digit(c)?))?;
         if after_digits.len() == line.len() {
             return None;
         }
         let mut close = |rest: &'a str| match open_until {
             "" => rest,
-            _ => rest.strip_prefix(open_until).inspect(|_| open_until = "").unwrap_or(rest),
+            _ => rest
+                .strip_prefix(open_until)
+                .inspect(|_| open_until = "")
+                .unwrap_or(rest),
         };
         let rest = after_mark(close(after_digits), hash)?;
         let rest = close(rest).trim_start_matches(is_white);
-        Some(Self { value, rest, open_until })
+        Some(Self {
+            value,
+            rest,
+            open_until,
+        })
     }
 }
 
@@ -203,13 +246,21 @@ struct Year<'a> {
 impl<'a> Year<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let inner = text.strip_prefix('(')?;
-        let (inner, sign) = inner.strip_prefix('-').map_or((inner, 1), |rest| (rest, -1));
+        let (inner, sign) = inner
+            .strip_prefix('-')
+            .map_or((inner, 1), |rest| (rest, -1));
         let (mut value, mut digits) = (0, 0);
         for (at, c) in inner.char_indices() {
             match digit(c) {
-                Some(digit) if digits < 4 => (value, digits) = (value * 10 + digit as i32, digits + 1),
+                Some(digit) if digits < 4 => {
+                    (value, digits) = (value * 10 + digit as i32, digits + 1)
+                }
                 None if c == ')' && digits > 0 => {
-                    return Some(Self { value: sign * value, digits, rest: &inner[at + 1..] });
+                    return Some(Self {
+                        value: sign * value,
+                        digits,
+                        rest: &inner[at + 1..],
+                    });
                 }
                 _ => return None,
             }

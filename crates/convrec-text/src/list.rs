@@ -25,7 +25,8 @@ use crate::white::trim;
 ///
 /// # What parsing accepts
 ///
-/// Every format reads what [`render`](Self::render) writes, and the ways in which language models decorate it:
+/// Every format reads what [`render`](Self::render) writes, and the ways in which language models
+/// decorate it:
 ///
 /// ```
 /// # use convrec_core::Item;
@@ -39,12 +40,13 @@ use crate::white::trim;
 /// assert_eq!(list.unparsed[1].reason, Reason::NoYear);
 /// ```
 ///
-/// - The year is the first `(year)` of four digits behind a title, else the first of fewer digits; what follows is a
-///   remark. Years may be negative (`The Odyssey (-720)`).
-/// - A number in front is a list number when it continues the count (from 1), or when two or more lines, at least half
-///   of them, begin with one. So `12 - Angry Men (1957)` stays whole in a plain list. White space after the number's
-///   mark is not needed, except after dashes and colons.
-/// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes go in pairs.
+/// - The year is the first `(year)` of four digits behind a title, else the first of fewer digits;
+///   what follows is a remark. Years may be negative (`The Odyssey (-720)`).
+/// - A number in front is a list number when it continues the count (from 1), or when two or more
+///   lines, at least half of them, begin with one. So `12 - Angry Men (1957)` stays whole in a
+///   plain list. White space after the number's mark is not needed, except after dashes and colons.
+/// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes
+///   go in pairs.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,8 +75,8 @@ pub enum Years {
     /// It must. For free text, where the year is what tells an item from a remark.
     #[default]
     Required,
-    /// It need not: a line without one is an item without a year, remarks and all. For catalogs with such items, and
-    /// policies that write little else.
+    /// It need not: a line without one is an item without a year, remarks and all. For catalogs
+    /// with such items, and policies that write little else.
     Optional,
 }
 
@@ -130,7 +132,11 @@ impl ParsedList {
 impl ListFormat {
     /// The text of a list. A line break inside a title becomes a space: it would end the item.
     pub fn render(&self, items: &[Item]) -> String {
-        items.iter().enumerate().map(|(rank, item)| self.line(rank, item)).collect()
+        items
+            .iter()
+            .enumerate()
+            .map(|(rank, item)| self.line(rank, item))
+            .collect()
     }
 
     /// The line of the item at `rank` (from 0), with the ending line feed.
@@ -144,9 +150,10 @@ impl ListFormat {
 
     /// The items of a text, with the lines they stand on. Never fails: model output is data.
     ///
-    /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items come back as rendered
-    /// if the year has at most four digits and the title does not begin or end in white space, bear marks as above,
-    /// hold `(` one to four digits `)` behind other text, or (without a year) end in a colon or hold no letter or digit.
+    /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items
+    /// come back as rendered if the year has at most four digits and the title does not begin
+    /// or end in white space, bear marks as above, hold `(` one to four digits `)` behind other
+    /// text, or (without a year) end in a colon or hold no letter or digit.
     pub fn parse(&self, text: &str) -> ParsedList {
         let mut list = ParsedList::default();
         let mut numbering = Numbering::of(text);
@@ -159,8 +166,16 @@ impl ListFormat {
                 continue;
             }
             match self.item(Line::read(content, &mut numbering)) {
-                Ok(item) => list.entries.push(ParsedEntry { item, line: index, span }),
-                Err(reason) => list.unparsed.push(UnparsedLine { reason, line: index, span }),
+                Ok(item) => list.entries.push(ParsedEntry {
+                    item,
+                    line: index,
+                    span,
+                }),
+                Err(reason) => list.unparsed.push(UnparsedLine {
+                    reason,
+                    line: index,
+                    span,
+                }),
             }
         }
         list
@@ -176,7 +191,12 @@ impl ListFormat {
             (None, Years::Optional) => (line.title(), None),
         };
         // Without a year to vouch for it, a title of marks alone is a ruler.
-        let is_title = !title.is_empty() && (year.is_some() || title.contains(char::is_alphanumeric));
-        if is_title { Ok(Item::new(title, year)) } else { Err(Reason::NoTitle) }
+        let is_title =
+            !title.is_empty() && (year.is_some() || title.contains(char::is_alphanumeric));
+        if is_title {
+            Ok(Item::new(title, year))
+        } else {
+            Err(Reason::NoTitle)
+        }
     }
 }

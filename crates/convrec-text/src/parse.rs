@@ -1,4 +1,5 @@
-//! The reference's reading of a list, quirks and all. For everything but parity use [`ListFormat`](crate::ListFormat).
+//! The reference's reading of a list, quirks and all. For everything but parity use
+//! [`ListFormat`](crate::ListFormat).
 
 use std::borrow::Cow;
 
@@ -12,10 +13,12 @@ const NUMBER_MARKS: [char; 6] = ['.', ')', '、', '-', '—', '–'];
 /// Stands for a whole pair of parentheses with all inside; a line holds no line feed of its own.
 const HIDDEN: char = '\n';
 
-/// The items that the public Python code of the paper finds in `text`: at most one a line, every one with a year.
+/// The items that the public Python code of the paper finds in `text`: at most one a line, every
+/// one with a year.
 ///
-/// Each line is freed of list marks, emphasis and one pair of ASCII quotes; its first ` (YYYY)` is the year and what
-/// stands before it the title, which then loses every parenthesised piece. Known quirks, kept:
+/// Each line is freed of list marks, emphasis and one pair of ASCII quotes; its first ` (YYYY)` is
+/// the year and what stands before it the title, which then loses every parenthesised piece. Known
+/// quirks, kept:
 ///
 /// | quirk | text | what is read |
 /// |---|---|---|
@@ -27,8 +30,9 @@ const HIDDEN: char = '\n';
 /// | P5: typographic quotes stay | `“Heat” (1995)` | title `“Heat”` |
 /// | P6: digits of every script; U+001C..=U+001F are white space | `Heat (１９９５)` | year 1995 |
 ///
-/// Never fails, and takes time linear in the text (times the number of *different* nesting depths of parentheses in a
-/// title, which is 1 or 2 in practice and at most the square root of the title's length).
+/// Never fails, and takes time linear in the text (times the number of *different* nesting depths
+/// of parentheses in a title, which is 1 or 2 in practice and at most the square root of the
+/// title's length).
 ///
 /// ```
 /// use convrec_core::Item;
@@ -49,7 +53,8 @@ fn item(line: &str) -> Option<Item> {
     Some(Item::new(clean_title(title), year))
 }
 
-/// Every run of white space becomes one space; none is left at the ends. From here on, white space is the space.
+/// Every run of white space becomes one space; none is left at the ends. From here on, white space
+/// is the space.
 fn collapse(line: &str) -> Cow<'_, str> {
     let line = trim(line);
     if is_collapsed(line) {
@@ -66,18 +71,25 @@ fn collapse(line: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether each run of white space is one space. Never wrongly true; said without looking at characters.
+/// Whether each run of white space is one space. Never wrongly true; said without looking at
+/// characters.
 fn is_collapsed(line: &str) -> bool {
     let bytes = line.as_bytes();
-    let is_printable_ascii = bytes.iter().fold(true, |so_far, byte| so_far & (b' '..=b'~').contains(byte));
-    let is_single = bytes.windows(2).fold(true, |so_far, pair| so_far & ((pair[0] != b' ') | (pair[1] != b' ')));
+    let is_printable_ascii = bytes
+        .iter()
+        .fold(true, |so_far, byte| so_far & (b' '..=b'~').contains(byte));
+    let is_single = bytes.windows(2).fold(true, |so_far, pair| {
+        so_far & ((pair[0] != b' ') | (pair[1] != b' '))
+    });
     is_printable_ascii && is_single
 }
 
 /// The shortest title that is followed by ` (YYYY)`, and that year.
 fn split_year(line: &str) -> Option<(&str, i32)> {
     line.match_indices('(').find_map(|(at, _)| {
-        let title = line[..at].strip_suffix(' ').filter(|title| !title.is_empty())?;
+        let title = line[..at]
+            .strip_suffix(' ')
+            .filter(|title| !title.is_empty())?;
         let mut rest = line[at + 1..].chars();
         let year = (0..4).try_fold(0, |year, _| Some(year * 10 + digit(rest.next()?)? as i32))?;
         (rest.next() == Some(')')).then_some((title, year))
@@ -87,7 +99,9 @@ fn split_year(line: &str) -> Option<(&str, i32)> {
 /// Without marks at the ends and list marks in front, to rest.
 fn unformat(mut line: &str) -> &str {
     // Most lines, and nearly all titles.
-    if line.starts_with(char::is_alphabetic) && line.ends_with(|c: char| c.is_alphanumeric() || c == ')') {
+    if line.starts_with(char::is_alphabetic)
+        && line.ends_with(|c: char| c.is_alphanumeric() || c == ')')
+    {
         return line;
     }
     loop {
@@ -96,9 +110,12 @@ fn unformat(mut line: &str) -> &str {
         line = line.trim_end_matches(MARKS).trim_matches(' ');
         line = match after_list_mark(line) {
             Some(rest) => rest.trim_matches(' '),
-            // A number that is no list mark now never will be, so that only the end can still change. Without this,
-            // a long number before many marks would be read again for each of them.
-            None if line.starts_with(is_digit) => return line.trim_end_matches(|c| c == ' ' || MARKS.contains(&c)),
+            // A number that is no list mark now never will be, so that only the end can still
+            // change. Without this, a long number before many marks would be read again
+            // for each of them.
+            None if line.starts_with(is_digit) => {
+                return line.trim_end_matches(|c| c == ' ' || MARKS.contains(&c));
+            }
             None => line,
         };
         line = line.trim_start_matches('#').trim_start_matches(' ');
@@ -112,7 +129,9 @@ fn after_list_mark(line: &str) -> Option<&str> {
     let rest = match line.trim_start_matches(MARKS) {
         rest if rest.len() < line.len() => rest,
         _ => match line.trim_start_matches(is_digit) {
-            rest if rest.len() < line.len() => rest.trim_start_matches(' ').strip_prefix(NUMBER_MARKS)?,
+            rest if rest.len() < line.len() => {
+                rest.trim_start_matches(' ').strip_prefix(NUMBER_MARKS)?
+            }
             _ => return None,
         },
     };
@@ -120,15 +139,23 @@ fn after_list_mark(line: &str) -> Option<&str> {
 }
 
 fn unquote(line: &str) -> &str {
-    let quoted = ['"', '\''].iter().any(|&quote| line.starts_with(quote) && line.ends_with(quote));
+    let quoted = ['"', '\'']
+        .iter()
+        .any(|&quote| line.starts_with(quote) && line.ends_with(quote));
     // A line of a single quote becomes empty.
-    if quoted { line.get(1..line.len() - 1).unwrap_or("") } else { line }
+    if quoted {
+        line.get(1..line.len() - 1).unwrap_or("")
+    } else {
+        line
+    }
 }
 
-/// The reference's passes over a title: each deletes the innermost parentheses, then frees the ends.
+/// The reference's passes over a title: each deletes the innermost parentheses, then frees the
+/// ends.
 ///
-/// Done literally that is quadratic in the nesting depth. But until a pair goes, nothing inside it can be seen from
-/// the ends; so outermost pairs are hidden behind one character, and pass `d` removes those of depth `d`.
+/// Done literally that is quadratic in the nesting depth. But until a pair goes, nothing inside it
+/// can be seen from the ends; so outermost pairs are hidden behind one character, and pass `d`
+/// removes those of depth `d`.
 fn clean_title(title: &str) -> String {
     let (mut text, mut depths) = hide_parentheses(title);
     let mut passes_done = 0;
@@ -136,14 +163,17 @@ fn clean_title(title: &str) -> String {
         let next = depths.iter().min().copied();
         let quiet_passes = next.map_or(usize::MAX, |depth| depth - 1 - passes_done);
         let kept = free_ends(&text, quiet_passes);
-        let Some(depth) = next else { return kept.to_string() };
+        let Some(depth) = next else {
+            return kept.to_string();
+        };
         let mut shorter = without_hidden(kept, &mut depths, depth);
         shorter = unquote(unformat(shorter.trim_matches(' '))).to_string();
         (text, passes_done) = (Cow::Owned(shorter), depth);
     }
 }
 
-/// The ends freed in up to `passes` passes, each of which takes off one pair of quotes; fewer where nothing changes.
+/// The ends freed in up to `passes` passes, each of which takes off one pair of quotes; fewer where
+/// nothing changes.
 fn free_ends(text: &str, passes: usize) -> &str {
     let mut kept = text;
     for _ in 0..passes {
@@ -156,7 +186,8 @@ fn free_ends(text: &str, passes: usize) -> &str {
     kept
 }
 
-/// `title` with each outermost pair of parentheses as [`HIDDEN`], and the depth of each: 1 without parentheses inside.
+/// `title` with each outermost pair of parentheses as [`HIDDEN`], and the depth of each: 1 without
+/// parentheses inside.
 fn hide_parentheses(title: &str) -> (Cow<'_, str>, Vec<usize>) {
     if !title.contains('(') || !title.contains(')') {
         return (Cow::Borrowed(title), Vec::new());
@@ -166,11 +197,19 @@ fn hide_parentheses(title: &str) -> (Cow<'_, str>, Vec<usize>) {
         hidden_before: usize,
         depth_inside: usize,
     }
-    let (mut out, mut depths, mut stack) = (String::with_capacity(title.len()), Vec::new(), Vec::<Open>::new());
+    let (mut out, mut depths, mut stack) = (
+        String::with_capacity(title.len()),
+        Vec::new(),
+        Vec::<Open>::new(),
+    );
     for c in title.chars() {
         match c {
             '(' => {
-                stack.push(Open { at: out.len(), hidden_before: depths.len(), depth_inside: 0 });
+                stack.push(Open {
+                    at: out.len(),
+                    hidden_before: depths.len(),
+                    depth_inside: 0,
+                });
                 out.push(c);
             }
             ')' if !stack.is_empty() => {
@@ -263,7 +302,9 @@ mod tests {
     fn hostile_lines_take_linear_time() {
         let size = 1 << 19;
         let deep = format!("{}{}", "(".repeat(size), ")".repeat(size));
-        let staircase: String = (1..700).map(|n| format!("{}{}a", "(".repeat(n), ")".repeat(n))).collect();
+        let staircase: String = (1..700)
+            .map(|n| format!("{}{}a", "(".repeat(n), ")".repeat(n)))
+            .collect();
         let texts = [
             deep.clone(),
             format!("{} {deep}", "1".repeat(size)),

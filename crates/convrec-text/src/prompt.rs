@@ -14,8 +14,9 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// <rec>
 /// ```
 ///
-/// and the list its completion: item lines, then `<eos>`. The `<seen>` section spares a small model to find the items
-/// in the text. Turns of [`Role::System`] are left out: they instruct models that can read.
+/// and the list its completion: item lines, then `<eos>`. The `<seen>` section spares a small model
+/// to find the items in the text. Turns of [`Role::System`] are left out: they instruct models that
+/// can read.
 ///
 /// ```
 /// use convrec_core::{Item, Turn};
@@ -47,7 +48,11 @@ pub struct PromptFormat {
 impl Default for PromptFormat {
     /// 64 tokens of dialog and 16 seen items, written plainly.
     fn default() -> Self {
-        Self { max_dialog_tokens: 64, max_seen: 16, list: ListFormat::default() }
+        Self {
+            max_dialog_tokens: 64,
+            max_seen: 16,
+            list: ListFormat::default(),
+        }
     }
 }
 
@@ -66,7 +71,12 @@ impl PromptFormat {
             seen: id("<seen>")?,
             rec: id("<rec>")?,
         };
-        Ok(Prompter::new(tokenizer, self.list, id("<eos>")?, Prompts::Marked(prompts)))
+        Ok(Prompter::new(
+            tokenizer,
+            self.list,
+            id("<eos>")?,
+            Prompts::Marked(prompts),
+        ))
     }
 }
 
@@ -91,14 +101,20 @@ impl MarkedPrompts {
         let dialog = self.dialog(tokenizer, dialog)?;
         let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
         let mut ids = vec![self.bos];
-        ids.extend_from_slice(&dialog[dialog.len().saturating_sub(self.format.max_dialog_tokens)..]);
+        ids.extend_from_slice(
+            &dialog[dialog.len().saturating_sub(self.format.max_dialog_tokens)..],
+        );
         ids.push(self.seen);
         ids.extend(lines(tokenizer, self.format.list, seen)?);
         ids.push(self.rec);
         Ok(ids)
     }
 
-    fn dialog(&self, tokenizer: &TextTokenizer, turns: &[Turn]) -> Result<Vec<u32>, TokenizerError> {
+    fn dialog(
+        &self,
+        tokenizer: &TextTokenizer,
+        turns: &[Turn],
+    ) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = Vec::new();
         for turn in turns {
             ids.push(match turn.role {

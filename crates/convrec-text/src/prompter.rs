@@ -12,8 +12,9 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 
 /// Writes prompts and completions as token ids. Cloning is cheap.
 ///
-/// Of a small policy trained from nothing it is made by [`PromptFormat::prompter`](crate::PromptFormat::prompter), of a
-/// pretrained chat model by [`ChatFormat::prompter`](crate::ChatFormat::prompter).
+/// Of a small policy trained from nothing it is made by
+/// [`PromptFormat::prompter`](crate::PromptFormat::prompter), of a pretrained chat model by
+/// [`ChatFormat::prompter`](crate::ChatFormat::prompter).
 #[derive(Debug, Clone)]
 pub struct Prompter {
     tokenizer: TextTokenizer,
@@ -31,8 +32,18 @@ pub(crate) enum Prompts {
 }
 
 impl Prompter {
-    pub(crate) fn new(tokenizer: &TextTokenizer, list: ListFormat, end: u32, prompts: Prompts) -> Self {
-        Self { tokenizer: tokenizer.clone(), list, end, prompts: prompts.into() }
+    pub(crate) fn new(
+        tokenizer: &TextTokenizer,
+        list: ListFormat,
+        end: u32,
+        prompts: Prompts,
+    ) -> Self {
+        Self {
+            tokenizer: tokenizer.clone(),
+            list,
+            end,
+            prompts: prompts.into(),
+        }
     }
 
     /// The prompt of a conversation in which `seen` was mentioned.
@@ -73,7 +84,11 @@ impl Prompter {
 }
 
 /// Line by line, so that an item is the same tokens wherever it stands.
-pub(crate) fn lines(tokenizer: &TextTokenizer, format: ListFormat, items: &[Item]) -> Result<Vec<u32>, TokenizerError> {
+pub(crate) fn lines(
+    tokenizer: &TextTokenizer,
+    format: ListFormat,
+    items: &[Item],
+) -> Result<Vec<u32>, TokenizerError> {
     let mut ids = Vec::new();
     for (rank, item) in items.iter().enumerate() {
         ids.extend(tokenizer.encode(&format.line(rank, item))?);

@@ -1,7 +1,8 @@
 //! Which rank each token of a completion belongs to.
 //!
-//! Rewards are given per rank, losses are taken per token; this is where the two meet. By default the ranks of tokens
-//! come from the *same* parse that gave the items, so that a reward at rank k can only meet tokens of item k.
+//! Rewards are given per rank, losses are taken per token; this is where the two meet. By default
+//! the ranks of tokens come from the *same* parse that gave the items, so that a reward at rank k
+//! can only meet tokens of item k.
 //!
 //! ```
 //! use convrec_text::{ListFormat, segments::{Ending, NO_RANK, END, Segmentation}};
@@ -34,16 +35,18 @@ pub const END: i32 = -2;
 pub enum Segmentation {
     /// By the parse that gave the items: a token belongs to the item on whose line it stands.
     ///
-    /// A token of several lines stands where its first byte that is not white space is, or where its first byte is;
-    /// so the line feed that ends an item's line belongs to the item. Tokens of no item get [`NO_RANK`], the end
-    /// token gets [`END`], items past the N-th get ranks from N on.
+    /// A token of several lines stands where its first byte that is not white space is, or where
+    /// its first byte is; so the line feed that ends an item's line belongs to the item. Tokens
+    /// of no item get [`NO_RANK`], the end token gets [`END`], items past the N-th get ranks
+    /// from N on.
     #[default]
     OneParse,
     /// As the public Python code does: by counting line feeds, whatever the lines hold.
     ///
-    /// Kept for parity. Blank lines, preambles and remarks take ranks of their own, which pairs the rewards with the
-    /// tokens of other items (quirk S2). The end token belongs to the last line (S3), which after a trailing line
-    /// feed is one too many: a complete list counts as too long, and one that is an item short as complete (S4).
+    /// Kept for parity. Blank lines, preambles and remarks take ranks of their own, which pairs the
+    /// rewards with the tokens of other items (quirk S2). The end token belongs to the last
+    /// line (S3), which after a trailing line feed is one too many: a complete list counts as
+    /// too long, and one that is an item short as complete (S4).
     Reference,
 }
 
@@ -74,10 +77,15 @@ pub enum Ending {
 impl Segmentation {
     /// The rank of each token.
     ///
-    /// `list` is the parse of the text which `tokens` decode to; `tokens` are the bytes of each token
-    /// ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without padding ([`until_end`]); `ended`
-    /// tells whether the last of them is the end token.
-    pub fn segment<'a>(self, list: &ParsedList, tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
+    /// `list` is the parse of the text which `tokens` decode to; `tokens` are the bytes of each
+    /// token ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without
+    /// padding ([`until_end`]); `ended` tells whether the last of them is the end token.
+    pub fn segment<'a>(
+        self,
+        list: &ParsedList,
+        tokens: impl IntoIterator<Item = &'a [u8]>,
+        ended: bool,
+    ) -> Segments {
         match self {
             Self::OneParse => by_parse(list, tokens, ended),
             Self::Reference => by_line_feeds(tokens, ended),
@@ -111,24 +119,48 @@ pub fn until_end(ids: &[u32], end: u32) -> (&[u32], bool) {
     }
 }
 
-fn by_parse<'a>(list: &ParsedList, tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
-    // Lines are counted in bytes, not in decoded text: a character may be spread over tokens, a line feed never is.
+fn by_parse<'a>(
+    list: &ParsedList,
+    tokens: impl IntoIterator<Item = &'a [u8]>,
+    ended: bool,
+) -> Segments {
+    // Lines are counted in bytes, not in decoded text: a character may be spread over tokens, a
+    // line feed never is.
     let mut line = 0;
     let mut rank = 0;
     let rank_of = |token: &[u8]| {
-        let leading = token.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+        let leading = token
+            .iter()
+            .position(|byte| !byte.is_ascii_whitespace())
+            .unwrap_or(0);
         let own_line = line + line_feeds(&token[..leading]);
         line += line_feeds(token);
-        while list.entries.get(rank).is_some_and(|entry| entry.line < own_line) {
+        while list
+            .entries
+            .get(rank)
+            .is_some_and(|entry| entry.line < own_line)
+        {
             rank += 1;
         }
-        if list.entries.get(rank).is_some_and(|entry| entry.line == own_line) { rank as i32 } else { NO_RANK }
+        if list
+            .entries
+            .get(rank)
+            .is_some_and(|entry| entry.line == own_line)
+        {
+            rank as i32
+        } else {
+            NO_RANK
+        }
     };
     let mut ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
     if let (true, Some(last)) = (ended, ranks.last_mut()) {
         *last = END;
     }
-    Segments { ranks, items: list.entries.len(), ended }
+    Segments {
+        ranks,
+        items: list.entries.len(),
+        ended,
+    }
 }
 
 fn by_line_feeds<'a>(tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
@@ -140,7 +172,11 @@ fn by_line_feeds<'a>(tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) ->
     };
     let ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
     let items = ranks.last().map_or(0, |&last| last as usize + 1);
-    Segments { ranks, items, ended }
+    Segments {
+        ranks,
+        items,
+        ended,
+    }
 }
 
 fn line_feeds(bytes: &[u8]) -> usize {

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{DecoderWrapper, ModelWrapper, Tokenizer};
 
-/// A byte-level BPE tokenizer, as almost every recent language model has one: trained here ([`TextTokenizer::train`])
-/// or loaded from a `tokenizer.json`. Cloning is cheap.
+/// A byte-level BPE tokenizer, as almost every recent language model has one: trained here
+/// ([`TextTokenizer::train`]) or loaded from a `tokenizer.json`. Cloning is cheap.
 ///
 /// Every token is a run of bytes, and the text of a sequence of tokens is their concatenation:
 ///
@@ -88,9 +88,13 @@ impl TextTokenizer {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, TokenizerError> {
         let path = path.as_ref();
         let text = files::read_text(path)?;
-        let unsupported = |problem| TokenizerError::Unsupported { file: path.display().to_string(), problem };
-        let tokenizer: Tokenizer =
-            text.parse().map_err(|e| unsupported(format!("no tokenizer: {e}; expected a `tokenizer.json`")))?;
+        let unsupported = |problem| TokenizerError::Unsupported {
+            file: path.display().to_string(),
+            problem,
+        };
+        let tokenizer: Tokenizer = text
+            .parse()
+            .map_err(|e| unsupported(format!("no tokenizer: {e}; expected a `tokenizer.json`")))?;
         Self::new(tokenizer).map_err(|problem| unsupported(problem.into()))
     }
 
@@ -100,7 +104,9 @@ impl TextTokenizer {
     /// When the file cannot be written; the former file is then still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TokenizerError> {
         let text = self.to_json()?;
-        Ok(files::write_atomic(path, |out| out.write_all(text.as_bytes()))?)
+        Ok(files::write_atomic(path, |out| {
+            out.write_all(text.as_bytes())
+        })?)
     }
 
     /// The content of `tokenizer.json`.
@@ -108,7 +114,10 @@ impl TextTokenizer {
     /// # Errors
     /// When the tokenizer cannot be written down.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
-        self.0.marked.to_string(false).map_err(TokenizerError::Failed)
+        self.0
+            .marked
+            .to_string(false)
+            .map_err(TokenizerError::Failed)
     }
 
     /// SHA-256 of [`to_json`](Self::to_json).
@@ -128,19 +137,30 @@ impl TextTokenizer {
             return Err("the decoder is not `ByteLevel`; expected a byte-level BPE");
         }
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|_| "truncation cannot be switched off")?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|_| "truncation cannot be switched off")?;
         tokenizer.set_encode_special_tokens(false);
         let tokens = token_table(&tokenizer);
         let added = tokenizer.get_added_tokens_decoder().into_values();
-        let mut specials: Vec<String> = added.filter(|token| token.special).map(|token| token.content).collect();
+        let mut specials: Vec<String> = added
+            .filter(|token| token.special)
+            .map(|token| token.content)
+            .collect();
         specials.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         let mut plain = tokenizer.clone();
         plain.set_encode_special_tokens(true);
-        Ok(Self(Arc::new(Inner { plain, marked: tokenizer, tokens, specials, sha256: OnceLock::new() })))
+        Ok(Self(Arc::new(Inner {
+            plain,
+            marked: tokenizer,
+            tokens,
+            specials,
+            sha256: OnceLock::new(),
+        })))
     }
 
-    /// The tokens of a text. A special token spelled in the text is text like any other, so that nobody can end a
-    /// turn or a list by writing its name.
+    /// The tokens of a text. A special token spelled in the text is text like any other, so that
+    /// nobody can end a turn or a list by writing its name.
     ///
     /// # Errors
     /// When the underlying tokenizer fails: its split pattern met a text that is too much for it.
@@ -148,8 +168,8 @@ impl TextTokenizer {
         ids(&self.0.plain, text)
     }
 
-    /// The tokens of a text in which special tokens are recognised: for text from a chat template, never for text as
-    /// people wrote it. None is added.
+    /// The tokens of a text in which special tokens are recognised: for text from a chat template,
+    /// never for text as people wrote it. None is added.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -159,16 +179,27 @@ impl TextTokenizer {
 
     /// The text of tokens; special tokens are left out, and bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        lossy(ids.iter().flat_map(|&id| self.token_bytes(id)).copied().collect())
+        lossy(
+            ids.iter()
+                .flat_map(|&id| self.token_bytes(id))
+                .copied()
+                .collect(),
+        )
     }
 
     /// The text of tokens, special tokens included: for people to read.
     pub fn decode_with_specials(&self, ids: &[u32]) -> String {
-        let bytes = |id: &u32| self.0.tokens.get(*id as usize).map_or(&[][..], |token| &token.bytes);
+        let bytes = |id: &u32| {
+            self.0
+                .tokens
+                .get(*id as usize)
+                .map_or(&[][..], |token| &token.bytes)
+        };
         lossy(ids.iter().flat_map(bytes).copied().collect())
     }
 
-    /// The bytes that a token adds to the text: none for special tokens and for ids without a token.
+    /// The bytes that a token adds to the text: none for special tokens and for ids without a
+    /// token.
     pub fn token_bytes(&self, id: u32) -> &[u8] {
         match self.0.tokens.get(id as usize) {
             Some(token) if !token.is_special => &token.bytes,
@@ -181,7 +212,8 @@ impl TextTokenizer {
         self.0.tokens.len()
     }
 
-    /// The special tokens, longest first: so that replacing them one after the other in a text misses none.
+    /// The special tokens, longest first: so that replacing them one after the other in a text
+    /// misses none.
     pub(crate) fn specials(&self) -> impl Iterator<Item = &str> {
         self.0.specials.iter().map(String::as_str)
     }
@@ -191,19 +223,27 @@ impl TextTokenizer {
     /// # Errors
     /// When there is no such token, or it is not special.
     pub fn special_id(&self, token: &str) -> Result<u32, TokenizerError> {
-        let id = self.0.marked.token_to_id(token).filter(|&id| self.0.tokens[id as usize].is_special);
+        let id = self
+            .0
+            .marked
+            .token_to_id(token)
+            .filter(|&id| self.0.tokens[id as usize].is_special);
         id.ok_or_else(|| TokenizerError::NoSpecial(token.into()))
     }
 }
 
 impl std::fmt::Debug for TextTokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TextTokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+        f.debug_struct("TextTokenizer")
+            .field("vocab_size", &self.vocab_size())
+            .finish_non_exhaustive()
     }
 }
 
 fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
-    let encoding = tokenizer.encode_fast(text, false).map_err(TokenizerError::Failed)?;
+    let encoding = tokenizer
+        .encode_fast(text, false)
+        .map_err(TokenizerError::Failed)?;
     Ok(encoding.get_ids().to_vec())
 }
 
@@ -214,15 +254,24 @@ fn lossy(bytes: Vec<u8>) -> String {
 
 fn token_table(tokenizer: &Tokenizer) -> Vec<Token> {
     let vocabulary = tokenizer.get_vocab(true);
-    let size = vocabulary.values().max().map_or(0, |&largest| largest as usize + 1);
+    let size = vocabulary
+        .values()
+        .max()
+        .map_or(0, |&largest| largest as usize + 1);
     let added = tokenizer.get_added_tokens_decoder();
     let byte_of = byte_symbols();
     let mut tokens = vec![Token::default(); size];
     for (text, id) in vocabulary {
         // As the decoder does it: a token with any symbol that stands for no byte is text itself.
-        let bytes: Option<Box<[u8]>> = text.chars().map(|c| byte_of.get(c as usize).copied().flatten()).collect();
+        let bytes: Option<Box<[u8]>> = text
+            .chars()
+            .map(|c| byte_of.get(c as usize).copied().flatten())
+            .collect();
         let is_special = added.get(&id).is_some_and(|token| token.special);
-        tokens[id as usize] = Token { bytes: bytes.unwrap_or_else(|| text.into_bytes().into()), is_special };
+        tokens[id as usize] = Token {
+            bytes: bytes.unwrap_or_else(|| text.into_bytes().into()),
+            is_special,
+        };
     }
     tokens
 }
@@ -239,6 +288,9 @@ fn byte_symbols() -> Vec<Option<u8>> {
         next += usize::from(!is_printable);
         byte_of[symbol] = Some(byte);
     }
-    debug_assert_eq!(ByteLevel::alphabet().len(), byte_of.iter().flatten().count());
+    debug_assert_eq!(
+        ByteLevel::alphabet().len(),
+        byte_of.iter().flatten().count()
+    );
     byte_of
 }

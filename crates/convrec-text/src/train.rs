@@ -10,38 +10,53 @@ use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokeni
 
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// Where text may be cut into tokens: tokens never reach over these pieces. ` (1994)` with the line feed behind it is
-/// one piece, so that a list's line ends in one token.
+/// Where text may be cut into tokens: tokens never reach over these pieces. ` (1994)` with the line
+/// feed behind it is one piece, so that a list's line ends in one token.
 const PIECES: &str = r" ?\(\d{4}\)\n?| ?\p{L}+| ?\p{N}{1,4}| ?[^\s\p{L}\p{N}]+|\s+";
 
 /// Settings of [`TextTokenizer::train`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// The number of tokens wanted, special ones included, `lines` not; fewer where the corpus is too small to learn so
-    /// many.
+    /// The number of tokens wanted, special ones included, `lines` not; fewer where the corpus is
+    /// too small to learn so many.
     pub vocab_size: usize,
-    /// The special tokens; they get the ids from 0 on, in this order. Names that plain text could become a token of,
-    /// such as `eos` without brackets, are refused.
+    /// The special tokens; they get the ids from 0 on, in this order. Names that plain text could
+    /// become a token of, such as `eos` without brackets, are refused.
     pub special_tokens: Vec<String>,
-    /// Lines, line feed included, that are one token each wherever they are written; they get the last ids. With those of
-    /// a catalog ([`ListFormat::line`](crate::ListFormat::line)) an item is one token: lists are short and no title has to
-    /// be spelled, but a policy knows nothing of items that it was not shown.
+    /// Lines, line feed included, that are one token each wherever they are written; they get the
+    /// last ids. With those of a catalog ([`ListFormat::line`](crate::ListFormat::line)) an
+    /// item is one token: lists are short and no title has to be spelled, but a policy knows
+    /// nothing of items that it was not shown.
     pub lines: Vec<String>,
 }
 
 impl Default for TrainConfig {
     /// 8,192 tokens, with the special tokens of [`PromptFormat`](crate::PromptFormat).
     fn default() -> Self {
-        let special_tokens = ["<pad>", "<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
-        Self { vocab_size: 8192, special_tokens: special_tokens.map(String::from).into(), lines: vec![] }
+        let special_tokens = [
+            "<pad>",
+            "<bos>",
+            "<user>",
+            "<assistant>",
+            "<seen>",
+            "<rec>",
+            "<eos>",
+        ];
+        Self {
+            vocab_size: 8192,
+            special_tokens: special_tokens.map(String::from).into(),
+            lines: vec![],
+        }
     }
 }
 
 impl TextTokenizer {
-    /// Learns a byte-level BPE from a corpus: catalog lines as lists write them, titles as people do, dialogs.
+    /// Learns a byte-level BPE from a corpus: catalog lines as lists write them, titles as people
+    /// do, dialogs.
     ///
-    /// All 256 bytes are in the vocabulary: every text can be encoded. The same corpus gives the same tokenizer.
+    /// All 256 bytes are in the vocabulary: every text can be encoded. The same corpus gives the
+    /// same tokenizer.
     ///
     /// ```
     /// use convrec_text::{TextTokenizer, TrainConfig};
@@ -55,8 +70,8 @@ impl TextTokenizer {
     /// ```
     ///
     /// # Errors
-    /// When the vocabulary is too small for bytes and special tokens, a special token is repeated or could be the
-    /// token of a plain text, or one of `lines` is no line.
+    /// When the vocabulary is too small for bytes and special tokens, a special token is repeated
+    /// or could be the token of a plain text, or one of `lines` is no line.
     pub fn train<S: AsRef<str> + Send>(
         corpus: impl Iterator<Item = S> + Send,
         config: &TrainConfig,
@@ -64,43 +79,77 @@ impl TextTokenizer {
         let bad = |field, problem| TokenizerError::Config { field, problem };
         let least = ByteLevel::alphabet().len() + config.special_tokens.len();
         if config.vocab_size < least {
-            let problem =
-                format!("{} tokens; expected at least {least}, for the bytes and special tokens", config.vocab_size);
+            let problem = format!(
+                "{} tokens; expected at least {least}, for the bytes and special tokens",
+                config.vocab_size
+            );
             return Err(bad("vocab_size", problem));
         }
         let mut trainer: TrainerWrapper = BpeTrainer::builder()
             .vocab_size(config.vocab_size)
-            .special_tokens(config.special_tokens.iter().map(|token| AddedToken::from(token.as_str(), true)).collect())
+            .special_tokens(
+                config
+                    .special_tokens
+                    .iter()
+                    .map(|token| AddedToken::from(token.as_str(), true))
+                    .collect(),
+            )
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build()
             .into();
         let mut tokenizer = untrained();
-        tokenizer.train(&mut trainer, corpus).map_err(TokenizerError::Failed)?;
-        let lines = config.lines.iter().map(|line| AddedToken::from(line, false).normalized(false));
-        tokenizer.add_tokens(lines).map_err(TokenizerError::Failed)?;
+        tokenizer
+            .train(&mut trainer, corpus)
+            .map_err(TokenizerError::Failed)?;
+        let lines = config
+            .lines
+            .iter()
+            .map(|line| AddedToken::from(line, false).normalized(false));
+        tokenizer
+            .add_tokens(lines)
+            .map_err(TokenizerError::Failed)?;
         let tokenizer = Self::new(tokenizer).expect("it was built as a byte-level BPE");
         for (id, special) in config.special_tokens.iter().enumerate() {
-            let is_own = tokenizer.special_id(special).is_ok_and(|own| own as usize == id);
+            let is_own = tokenizer
+                .special_id(special)
+                .is_ok_and(|own| own as usize == id);
             if !is_own || tokenizer.encode(special)?.contains(&(id as u32)) {
-                let problem =
-                    format!("`{special}` is repeated or may be plain text; expected different names such as `<eos>`");
+                let problem = format!(
+                    "`{special}` is repeated or may be plain text; expected different names such as `<eos>`"
+                );
                 return Err(bad("special_tokens", problem));
             }
         }
-        if let Some(line) = config.lines.iter().find(|line| line.find('\n') != Some(line.len().wrapping_sub(1))) {
-            return Err(bad("lines", format!("{line:?}; expected one line with its line feed")));
+        if let Some(line) = config
+            .lines
+            .iter()
+            .find(|line| line.find('\n') != Some(line.len().wrapping_sub(1)))
+        {
+            return Err(bad(
+                "lines",
+                format!("{line:?}; expected one line with its line feed"),
+            ));
         }
         Ok(tokenizer)
     }
 }
 
 fn untrained() -> Tokenizer {
-    let split = Split::new(SplitPattern::Regex(PIECES.into()), SplitDelimiterBehavior::Isolated, false)
-        .expect("the pattern is a constant");
+    let split = Split::new(
+        SplitPattern::Regex(PIECES.into()),
+        SplitDelimiterBehavior::Isolated,
+        false,
+    )
+    .expect("the pattern is a constant");
     let bytes = ByteLevel::new(false, false, false);
-    let pieces = Sequence::new(vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)]);
+    let pieces = Sequence::new(vec![
+        PreTokenizerWrapper::Split(split),
+        PreTokenizerWrapper::ByteLevel(bytes),
+    ]);
     let mut tokenizer = Tokenizer::new(BPE::default());
-    tokenizer.with_pre_tokenizer(Some(pieces)).with_decoder(Some(bytes));
+    tokenizer
+        .with_pre_tokenizer(Some(pieces))
+        .with_decoder(Some(bytes));
     tokenizer
 }

@@ -17,13 +17,13 @@ use self::source::Source;
 use crate::list::{ListFormat, Style};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// A token trie over the item lines of a catalog: the lists that can be written are those of N different catalog items,
-/// none of them excluded, and then the end token.
+/// A token trie over the item lines of a catalog: the lists that can be written are those of N
+/// different catalog items, none of them excluded, and then the end token.
 ///
-/// Each node is a beginning of lines; its edges are the tokens that go on to some item. A [`ListCursor`] walks it, one
-/// per list, and knows how many items below each node are used up, so a beginning without any item left is never
-/// entered. Lists outside the catalog, repeated items, seen items, malformed lines and short lists are then impossible,
-/// at every temperature.
+/// Each node is a beginning of lines; its edges are the tokens that go on to some item. A
+/// [`ListCursor`] walks it, one per list, and knows how many items below each node are used up, so
+/// a beginning without any item left is never entered. Lists outside the catalog, repeated items,
+/// seen items, malformed lines and short lists are then impossible, at every temperature.
 ///
 /// ```
 /// use convrec_core::{Item, ItemId};
@@ -49,11 +49,11 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The trie is stored as flat arrays (compressed sparse rows), shared by all cursors and clones. A list format that numbers
-/// its lines has one trie for each rank.
+/// The trie is stored as flat arrays (compressed sparse rows), shared by all cursors and clones. A
+/// list format that numbers its lines has one trie for each rank.
 ///
-/// It can be kept in a file, which is mapped into memory rather than read. A file made from something else is refused,
-/// so this loads what fits and makes it anew otherwise:
+/// It can be kept in a file, which is mapped into memory rather than read. A file made from
+/// something else is refused, so this loads what fits and makes it anew otherwise:
 ///
 /// ```
 /// # use convrec_core::Item;
@@ -69,7 +69,8 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// }
 /// ```
 ///
-/// De Cao, Izacard, Riedel, Petroni, "Autoregressive entity retrieval", ICLR 2021 (arXiv 2010.00904).
+/// De Cao, Izacard, Riedel, Petroni, "Autoregressive entity retrieval", ICLR 2021 (arXiv
+/// 2010.00904).
 #[derive(Debug, Clone)]
 pub struct ListTrie {
     /// Of one rank, or of each.
@@ -93,7 +94,9 @@ pub enum TrieError {
     )]
     Ambiguous(Item, Item),
     /// The tokenizer drops the item's whole line.
-    #[error("the line of \"{0}\" has no tokens; remove it from the catalog, or name it differently")]
+    #[error(
+        "the line of \"{0}\" has no tokens; remove it from the catalog, or name it differently"
+    )]
     NoTokens(Item),
     /// The end token is one of an item's own.
     #[error(
@@ -119,7 +122,9 @@ pub enum TrieError {
         all: usize,
     },
     /// The arrays count in 32 bits.
-    #[error("the lines of {0} items have more than four billion tokens; expected a smaller catalog")]
+    #[error(
+        "the lines of {0} items have more than four billion tokens; expected a smaller catalog"
+    )]
     TooLarge(usize),
     /// The file could not be read or written.
     #[error(transparent)]
@@ -133,7 +138,9 @@ pub enum TrieError {
         problem: String,
     },
     /// The file's trie was made from something else.
-    #[error("{file} was made from something else: {problem}; make it anew, or give what it was made from")]
+    #[error(
+        "{file} was made from something else: {problem}; make it anew, or give what it was made from"
+    )]
     Differs {
         /// The file, as the caller named it.
         file: String,
@@ -143,12 +150,12 @@ pub enum TrieError {
 }
 
 impl ListTrie {
-    /// The trie of lists of `n_ranks` of `items`, whose ids are their places, written in `format` and ended by the token
-    /// `end`.
+    /// The trie of lists of `n_ranks` of `items`, whose ids are their places, written in `format`
+    /// and ended by the token `end`.
     ///
     /// # Errors
-    /// When two lines cannot be told apart, one has no tokens or holds the end token, there are fewer than `n_ranks` items or `n_ranks` is 0,
-    /// or the tokenizer fails.
+    /// When two lines cannot be told apart, one has no tokens or holds the end token, there are
+    /// fewer than `n_ranks` items or `n_ranks` is 0, or the tokenizer fails.
     pub fn new(
         tokenizer: &TextTokenizer,
         format: ListFormat,
@@ -162,26 +169,41 @@ impl ListTrie {
             let line = |item| tokenizer.encode(&format.line(rank, item));
             let lines = items.iter().map(line).collect::<Result<Vec<_>, _>>()?;
             if let Some(place) = lines.iter().position(|line| line.contains(&end)) {
-                return Err(TrieError::EndInside { end, item: items[place].clone() });
+                return Err(TrieError::EndInside {
+                    end,
+                    item: items[place].clone(),
+                });
             }
             nodes.push(line_arrays(&lines, items, &mut words)?);
         }
         let arrays = Arc::new(Arrays::new(words, &nodes, items.len()));
-        Ok(Self { arrays, source: Source::new(tokenizer, format, end, items, n_ranks)? })
+        Ok(Self {
+            arrays,
+            source: Source::new(tokenizer, format, end, items, n_ranks)?,
+        })
     }
 
-    /// Begins a list without the items of `excluded`; ids that are not in the catalog exclude nothing.
+    /// Begins a list without the items of `excluded`; ids that are not in the catalog exclude
+    /// nothing.
     ///
     /// # Errors
     /// When fewer than N items are left.
     pub fn cursor(&self, excluded: &[ItemId]) -> Result<ListCursor<'_>, TrieError> {
         let all = self.arrays.n_items();
-        let mut used: Vec<ItemId> = excluded.iter().copied().filter(|id| id.index() < all).collect();
+        let mut used: Vec<ItemId> = excluded
+            .iter()
+            .copied()
+            .filter(|id| id.index() < all)
+            .collect();
         used.sort_unstable();
         used.dedup();
         let left = all - used.len();
         if left < self.n_ranks() {
-            return Err(TrieError::TooFew { wanted: self.n_ranks(), left, all });
+            return Err(TrieError::TooFew {
+                wanted: self.n_ranks(),
+                left,
+                all,
+            });
         }
         Ok(ListCursor::new(self, used))
     }
@@ -190,8 +212,11 @@ impl ListTrie {
     pub fn longest_list(&self) -> usize {
         let ranks = self.arrays.ranks();
         let longest = |rank, count| self.arrays.lines(rank).longest(count).sum::<usize>();
-        let lines: usize =
-            if ranks == 1 { longest(0, self.n_ranks()) } else { (0..ranks).map(|k| longest(k, 1)).sum() };
+        let lines: usize = if ranks == 1 {
+            longest(0, self.n_ranks())
+        } else {
+            (0..ranks).map(|k| longest(k, 1)).sum()
+        };
         lines + 1
     }
 
@@ -215,7 +240,11 @@ impl ListTrie {
 fn check_count(n_items: usize, n_ranks: usize) -> Result<(), TrieError> {
     match n_ranks {
         0 => Err(TrieError::NoRanks),
-        _ if n_items < n_ranks => Err(TrieError::TooFew { wanted: n_ranks, left: n_items, all: n_items }),
+        _ if n_items < n_ranks => Err(TrieError::TooFew {
+            wanted: n_ranks,
+            left: n_items,
+            all: n_items,
+        }),
         _ if u32::try_from(n_items).is_err() => Err(TrieError::TooLarge(n_items)),
         _ => Ok(()),
     }
@@ -223,5 +252,9 @@ fn check_count(n_items: usize, n_ranks: usize) -> Result<(), TrieError> {
 
 /// The number of ranks whose lines have tokens of their own.
 fn ranks_apart(format: ListFormat, n_ranks: usize) -> usize {
-    if format.style == Style::Numbered { n_ranks } else { 1 }
+    if format.style == Style::Numbered {
+        n_ranks
+    } else {
+        1
+    }
 }

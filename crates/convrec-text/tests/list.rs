@@ -8,10 +8,22 @@ use convrec_text::{ListFormat, Reason, Style, Years};
 use proptest::prelude::*;
 
 const FORMATS: [ListFormat; 4] = [
-    ListFormat { style: Style::Plain, years: Years::Required },
-    ListFormat { style: Style::Plain, years: Years::Optional },
-    ListFormat { style: Style::Numbered, years: Years::Required },
-    ListFormat { style: Style::Numbered, years: Years::Optional },
+    ListFormat {
+        style: Style::Plain,
+        years: Years::Required,
+    },
+    ListFormat {
+        style: Style::Plain,
+        years: Years::Optional,
+    },
+    ListFormat {
+        style: Style::Numbered,
+        years: Years::Required,
+    },
+    ListFormat {
+        style: Style::Numbered,
+        years: Years::Optional,
+    },
 ];
 
 fn parsed(format: ListFormat, text: &str) -> Vec<Item> {
@@ -23,7 +35,13 @@ fn required(text: &str) -> Vec<Item> {
 }
 
 fn optional(text: &str) -> Vec<Item> {
-    parsed(ListFormat { years: Years::Optional, ..Default::default() }, text)
+    parsed(
+        ListFormat {
+            years: Years::Optional,
+            ..Default::default()
+        },
+        text,
+    )
 }
 
 /// Every item of the real catalogs, alone and in lists of 20, but for the one without a title.
@@ -34,19 +52,38 @@ fn every_item_of_the_catalogs_is_read_back() {
         title: String,
         year: Option<i32>,
     }
-    for name in ["reddit_v2", "redial", "inspired", "opendialkg_movies", "opendialkg_books"] {
-        let Some(path) = data_path(&format!("catalog/{name}.jsonl")) else { return };
+    for name in [
+        "reddit_v2",
+        "redial",
+        "inspired",
+        "opendialkg_movies",
+        "opendialkg_books",
+    ] {
+        let Some(path) = data_path(&format!("catalog/{name}.jsonl")) else {
+            return;
+        };
         let text = std::fs::read_to_string(path).unwrap();
-        let rows = text.lines().map(|line| serde_json::from_str::<Row>(line).unwrap());
-        let items: Vec<Item> =
-            rows.filter(|row| !row.title.is_empty()).map(|row| Item::new(row.title, row.year)).collect();
+        let rows = text
+            .lines()
+            .map(|line| serde_json::from_str::<Row>(line).unwrap());
+        let items: Vec<Item> = rows
+            .filter(|row| !row.title.is_empty())
+            .map(|row| Item::new(row.title, row.year))
+            .collect();
         assert!(items.len() > 1000);
         for format in FORMATS {
-            let items: Vec<Item> =
-                items.iter().filter(|item| format.years == Years::Optional || item.year.is_some()).cloned().collect();
+            let items: Vec<Item> = items
+                .iter()
+                .filter(|item| format.years == Years::Optional || item.year.is_some())
+                .cloned()
+                .collect();
             for size in [1, 20] {
                 for list in items.chunks(size) {
-                    assert_eq!(parsed(format, &format.render(list)), list, "{name}, {format:?}");
+                    assert_eq!(
+                        parsed(format, &format.render(list)),
+                        list,
+                        "{name}, {format:?}"
+                    );
                 }
             }
         }
@@ -112,7 +149,15 @@ fn decorations_are_undone() {
         assert_eq!(required(line), [Item::new("Heat", 1995)], "{line}");
         assert_eq!(optional(line), [Item::new("Heat", 1995)], "{line}");
     }
-    for line in ["Heat", "1. Heat", "1.Heat", "- Heat", "**Heat**", "\"Heat\"", "**1.** Heat"] {
+    for line in [
+        "Heat",
+        "1. Heat",
+        "1.Heat",
+        "- Heat",
+        "**Heat**",
+        "\"Heat\"",
+        "**1.** Heat",
+    ] {
         assert_eq!(optional(line), [Item::new("Heat", None)], "{line}");
         assert_eq!(required(line), [], "{line}");
     }
@@ -162,7 +207,11 @@ fn titles_that_look_like_decorations_stay() {
             let item = [Item::new(title, year)];
             for format in FORMATS {
                 let is_known_limit = title == "Crossing (2)" && year != 1999;
-                assert_eq!(parsed(format, &format.render(&item)) != item, is_known_limit, "{title}, {format:?}");
+                assert_eq!(
+                    parsed(format, &format.render(&item)) != item,
+                    is_known_limit,
+                    "{title}, {format:?}"
+                );
             }
         }
     }
@@ -170,14 +219,32 @@ fn titles_that_look_like_decorations_stay() {
 
 #[test]
 fn numbers_are_list_numbers_where_they_count() {
-    let titles = |text| required(text).into_iter().map(|item| item.title).collect::<Vec<_>>();
+    let titles = |text| {
+        required(text)
+            .into_iter()
+            .map(|item| item.title)
+            .collect::<Vec<_>>()
+    };
     // In a plain list they are parts of titles; in a numbered one they count.
-    assert_eq!(titles("Up (2009)\n12 - Angry Men (1957)\nHeat (1995)"), ["Up", "12 - Angry Men", "Heat"]);
-    assert_eq!(titles("1. Up (2009)\n2. 12 - Angry Men (1957)"), ["Up", "12 - Angry Men"]);
-    // Markdown lets every number be 1; a list may go on from a former one; a preamble and a gap do not matter.
-    assert_eq!(titles("1. Up (2009)\n1. Heat (1995)\n1. M (1931)"), ["Up", "Heat", "M"]);
+    assert_eq!(
+        titles("Up (2009)\n12 - Angry Men (1957)\nHeat (1995)"),
+        ["Up", "12 - Angry Men", "Heat"]
+    );
+    assert_eq!(
+        titles("1. Up (2009)\n2. 12 - Angry Men (1957)"),
+        ["Up", "12 - Angry Men"]
+    );
+    // Markdown lets every number be 1; a list may go on from a former one; a preamble and a gap do
+    // not matter.
+    assert_eq!(
+        titles("1. Up (2009)\n1. Heat (1995)\n1. M (1931)"),
+        ["Up", "Heat", "M"]
+    );
     assert_eq!(titles("21. Up (2009)\n22. Heat (1995)"), ["Up", "Heat"]);
-    assert_eq!(titles("Sure:\n\n1.Up (2009)\n3.Heat (1995)\n4.M (1931)\n\nEnjoy!"), ["Up", "Heat", "M"]);
+    assert_eq!(
+        titles("Sure:\n\n1.Up (2009)\n3.Heat (1995)\n4.M (1931)\n\nEnjoy!"),
+        ["Up", "Heat", "M"]
+    );
 }
 
 #[test]
@@ -185,8 +252,11 @@ fn what_is_no_item_says_why() {
     let text = "Here are films like Heat (1995):\n\n---\nEnjoy!\n3.\n (1995)\n";
     let list = ListFormat::default().parse(text);
     assert_eq!(list.entries, []);
-    let found: Vec<(usize, &str, Reason)> =
-        list.unparsed.iter().map(|line| (line.line, text[line.span.clone()].trim(), line.reason)).collect();
+    let found: Vec<(usize, &str, Reason)> = list
+        .unparsed
+        .iter()
+        .map(|line| (line.line, text[line.span.clone()].trim(), line.reason))
+        .collect();
     assert_eq!(
         found,
         [
@@ -197,8 +267,15 @@ fn what_is_no_item_says_why() {
             (5, "(1995)", Reason::NoYear),
         ]
     );
-    let list = ListFormat { years: Years::Optional, ..Default::default() }.parse("---\nUp\n");
-    assert_eq!((list.unparsed[0].reason, list.entries[0].line), (Reason::NoTitle, 1));
+    let list = ListFormat {
+        years: Years::Optional,
+        ..Default::default()
+    }
+    .parse("---\nUp\n");
+    assert_eq!(
+        (list.unparsed[0].reason, list.entries[0].line),
+        (Reason::NoTitle, 1)
+    );
 }
 
 #[test]
@@ -236,8 +313,11 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 fn item() -> impl Strategy<Value = Item> {
-    let title = prop::collection::vec(prop_oneof![4 => word(), 1 => word().prop_map(|w| format!("({w})"))], 1..5)
-        .prop_map(|words| words.join(" "));
+    let title = prop::collection::vec(
+        prop_oneof![4 => word(), 1 => word().prop_map(|w| format!("({w})"))],
+        1..5,
+    )
+    .prop_map(|words| words.join(" "));
     (title, -999..=9999).prop_map(|(title, year)| Item::new(title, year))
 }
 

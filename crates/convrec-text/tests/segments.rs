@@ -9,9 +9,14 @@ use proptest::prelude::*;
 
 /// Trained on lists and remarks, blank lines and indents, so that tokens reach over line ends.
 static TOKENIZER: LazyLock<TextTokenizer> = LazyLock::new(|| {
-    let corpus =
-        ["1. Heat (1995)\n\n  2. The Thing (1982)  \n\nEnjoy these films!\n", "Alien (1979)\nUp (2009)\r\n \n"];
-    let config = TrainConfig { vocab_size: 340, ..Default::default() };
+    let corpus = [
+        "1. Heat (1995)\n\n  2. The Thing (1982)  \n\nEnjoy these films!\n",
+        "Alien (1979)\nUp (2009)\r\n \n",
+    ];
+    let config = TrainConfig {
+        vocab_size: 340,
+        ..Default::default()
+    };
     TextTokenizer::train(std::iter::repeat_n(corpus, 20).flatten(), &config).unwrap()
 });
 
@@ -23,7 +28,11 @@ fn read(text: &str, is_ended: bool, mode: Segmentation) -> (Vec<u32>, ParsedList
     }
     let (ids, ended) = until_end(&ids, end);
     let list = ListFormat::default().parse(&TOKENIZER.decode(ids));
-    let segments = mode.segment(&list, ids.iter().map(|&id| TOKENIZER.token_bytes(id)), ended);
+    let segments = mode.segment(
+        &list,
+        ids.iter().map(|&id| TOKENIZER.token_bytes(id)),
+        ended,
+    );
     (ids.to_vec(), list, segments)
 }
 
@@ -31,15 +40,23 @@ fn read(text: &str, is_ended: bool, mode: Segmentation) -> (Vec<u32>, ParsedList
 fn texts(text: &str, mode: Segmentation) -> Vec<String> {
     let (ids, _, segments) = read(text, true, mode);
     let last = segments.ranks.iter().copied().max().unwrap();
-    let of = |rank| ids.iter().zip(&segments.ranks).filter(move |(_, r)| **r == rank).map(|(&id, _)| id);
-    (0..=last).map(|rank| TOKENIZER.decode(&of(rank).collect::<Vec<_>>())).collect()
+    let of = |rank| {
+        ids.iter()
+            .zip(&segments.ranks)
+            .filter(move |(_, r)| **r == rank)
+            .map(|(&id, _)| id)
+    };
+    (0..=last)
+        .map(|rank| TOKENIZER.decode(&of(rank).collect::<Vec<_>>()))
+        .collect()
 }
 
 fn ending(text: &str, n_ranks: usize, mode: Segmentation) -> Ending {
     read(text, true, mode).2.ending(n_ranks)
 }
 
-/// S2: with a preamble and blank lines the reference pays the reward of one item to the tokens of another.
+/// S2: with a preamble and blank lines the reference pays the reward of one item to the tokens of
+/// another.
 #[test]
 fn blank_lines_and_preambles_take_no_rank() {
     let text = "Enjoy these films!\n\n1. Heat (1995)\n\n2. Alien (1979)\n \nand\n3. Up (2009)\n";
@@ -53,7 +70,9 @@ fn blank_lines_and_preambles_take_no_rank() {
     let by_line = texts(text, Segmentation::Reference);
     assert_eq!(by_line[0].trim(), "Enjoy these films!");
     assert!(
-        by_line[1].is_empty() && by_line[2].contains("Heat") && !by_line.iter().take(2).any(|t| t.contains("Heat"))
+        by_line[1].is_empty()
+            && by_line[2].contains("Heat")
+            && !by_line.iter().take(2).any(|t| t.contains("Heat"))
     );
     assert_eq!(ending(text, 3, Segmentation::Reference), Ending::Overflow);
 }
@@ -68,43 +87,94 @@ fn a_trailing_line_feed_is_no_item() {
         ("\n\n", Ending::Overflow, Ending::Overflow),
     ] {
         let text = format!("{three}{tail}");
-        assert_eq!(ending(&text, 2, Segmentation::OneParse), Ending::Overflow, "{tail:?}");
-        assert_eq!(ending(&text, 3, Segmentation::OneParse), Ending::Complete, "{tail:?}");
-        assert_eq!(ending(&text, 4, Segmentation::OneParse), Ending::Early, "{tail:?}");
-        assert_eq!(ending(&text, 3, Segmentation::Reference), reference_of_3, "{tail:?}");
-        assert_eq!(ending(&text, 4, Segmentation::Reference), reference_of_4, "{tail:?}");
-        assert_eq!(read(&text, false, Segmentation::OneParse).2.ending(3), Ending::Cut, "{tail:?}");
+        assert_eq!(
+            ending(&text, 2, Segmentation::OneParse),
+            Ending::Overflow,
+            "{tail:?}"
+        );
+        assert_eq!(
+            ending(&text, 3, Segmentation::OneParse),
+            Ending::Complete,
+            "{tail:?}"
+        );
+        assert_eq!(
+            ending(&text, 4, Segmentation::OneParse),
+            Ending::Early,
+            "{tail:?}"
+        );
+        assert_eq!(
+            ending(&text, 3, Segmentation::Reference),
+            reference_of_3,
+            "{tail:?}"
+        );
+        assert_eq!(
+            ending(&text, 4, Segmentation::Reference),
+            reference_of_4,
+            "{tail:?}"
+        );
+        assert_eq!(
+            read(&text, false, Segmentation::OneParse).2.ending(3),
+            Ending::Cut,
+            "{tail:?}"
+        );
     }
 }
 
 #[test]
 fn items_past_the_last_rank_get_ranks_from_there_on() {
     let text = "Heat (1995)\nAlien (1979)\nUp (2009)\n";
-    assert_eq!(texts(text, Segmentation::OneParse), ["Heat (1995)\n", "Alien (1979)\n", "Up (2009)\n"]);
+    assert_eq!(
+        texts(text, Segmentation::OneParse),
+        ["Heat (1995)\n", "Alien (1979)\n", "Up (2009)\n"]
+    );
     let (_, list, segments) = read(text, true, Segmentation::OneParse);
-    assert_eq!((list.entries.len(), segments.items, segments.ranks.last()), (3, 3, Some(&END)));
+    assert_eq!(
+        (list.entries.len(), segments.items, segments.ranks.last()),
+        (3, 3, Some(&END))
+    );
 }
 
 #[test]
 fn nothing_and_the_end_alone() {
     for mode in [Segmentation::OneParse, Segmentation::Reference] {
         let (_, _, segments) = read("", false, mode);
-        assert_eq!((segments.ranks.len(), segments.items, segments.ending(1)), (0, 0, Ending::Cut));
+        assert_eq!(
+            (segments.ranks.len(), segments.items, segments.ending(1)),
+            (0, 0, Ending::Cut)
+        );
     }
     let (_, _, segments) = read("", true, Segmentation::OneParse);
-    assert_eq!((segments.ranks.as_slice(), segments.ending(1)), ([END].as_slice(), Ending::Early));
+    assert_eq!(
+        (segments.ranks.as_slice(), segments.ending(1)),
+        ([END].as_slice(), Ending::Early)
+    );
     // S5: the reference counts the end token as an item.
     let (_, _, segments) = read("", true, Segmentation::Reference);
-    assert_eq!((segments.ranks.as_slice(), segments.ending(1)), ([0].as_slice(), Ending::Complete));
+    assert_eq!(
+        (segments.ranks.as_slice(), segments.ending(1)),
+        ([0].as_slice(), Ending::Complete)
+    );
 }
 
 #[test]
 fn tokens_that_cut_characters_and_tokens_of_several_lines() {
-    let tokens: [&[u8]; 9] =
-        [b"L\xc3", b"\xa9on", b" (1994)\n\n  ", b"  ", b"2.", b" Up", b" (2009)", b"\n3. \xff (1999)", b"\n"];
+    let tokens: [&[u8]; 9] = [
+        b"L\xc3",
+        b"\xa9on",
+        b" (1994)\n\n  ",
+        b"  ",
+        b"2.",
+        b" Up",
+        b" (2009)",
+        b"\n3. \xff (1999)",
+        b"\n",
+    ];
     let text = String::from_utf8_lossy(&tokens.concat()).into_owned();
     let list = ListFormat::default().parse(&text);
-    assert_eq!(list.items().map(|item| item.year).collect::<Vec<_>>(), [Some(1994), Some(2009), Some(1999)]);
+    assert_eq!(
+        list.items().map(|item| item.year).collect::<Vec<_>>(),
+        [Some(1994), Some(2009), Some(1999)]
+    );
     let segments = Segmentation::OneParse.segment(&list, tokens, false);
     assert_eq!(segments.ranks, [0, 0, 0, 1, 1, 1, 1, 2, 2]);
 }

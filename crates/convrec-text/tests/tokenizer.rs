@@ -9,21 +9,35 @@ use proptest::prelude::*;
 use tokenizers::Tokenizer;
 
 fn small(vocab_size: usize) -> TrainConfig {
-    TrainConfig { vocab_size, ..Default::default() }
+    TrainConfig {
+        vocab_size,
+        ..Default::default()
+    }
 }
 
 static TOKENIZER: LazyLock<TextTokenizer> = LazyLock::new(|| {
-    let corpus =
-        ["I loved Heat (1995), what else?", "Heat (1995)\n", "Alien (1979)\n", "Léon (1994)\n", "七人の侍 (1954)\n"];
+    let corpus = [
+        "I loved Heat (1995), what else?",
+        "Heat (1995)\n",
+        "Alien (1979)\n",
+        "Léon (1994)\n",
+        "七人の侍 (1954)\n",
+    ];
     TextTokenizer::train(std::iter::repeat_n(corpus, 5).flatten(), &small(330)).unwrap()
 });
 
 /// Real text, where there is some; else a synthetic corpus with as many ties.
 fn corpus() -> Vec<String> {
     let Some(path) = data_path("catalog/redial.jsonl") else {
-        return (0..20_000).map(|n: u32| format!("Word{} of {} ({})\n", n % 977, n % 313, 1900 + n % 120)).collect();
+        return (0..20_000)
+            .map(|n: u32| format!("Word{} of {} ({})\n", n % 977, n % 313, 1900 + n % 120))
+            .collect();
     };
-    std::fs::read_to_string(path).unwrap().lines().map(|line| line.replace("\\n", "\n")).collect()
+    std::fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(|line| line.replace("\\n", "\n"))
+        .collect()
 }
 
 #[test]
@@ -33,7 +47,10 @@ fn the_same_corpus_gives_the_same_file() {
     let mut files = Vec::new();
     for run in 0..4 {
         let path = folder.path().join(format!("{run}/tokenizer.json"));
-        TextTokenizer::train(corpus.iter(), &small(8192)).unwrap().save(&path).unwrap();
+        TextTokenizer::train(corpus.iter(), &small(8192))
+            .unwrap()
+            .save(&path)
+            .unwrap();
         files.push(std::fs::read(path).unwrap());
     }
     assert!(files.iter().all(|file| *file == files[0]));
@@ -45,9 +62,19 @@ fn a_saved_tokenizer_is_loaded_as_it_was() {
     TOKENIZER.save(&path).unwrap();
     let loaded = TextTokenizer::load(&path).unwrap();
     assert_eq!(loaded.vocab_size(), TOKENIZER.vocab_size());
-    for text in ["Heat (1995)\nLéon (1994)\n", "<eos> <user>", "\u{0}🎬\t\n  "] {
-        assert_eq!(loaded.encode(text).unwrap(), TOKENIZER.encode(text).unwrap());
-        assert_eq!(loaded.encode_with_specials(text).unwrap(), TOKENIZER.encode_with_specials(text).unwrap());
+    for text in [
+        "Heat (1995)\nLéon (1994)\n",
+        "<eos> <user>",
+        "\u{0}🎬\t\n  ",
+    ] {
+        assert_eq!(
+            loaded.encode(text).unwrap(),
+            TOKENIZER.encode(text).unwrap()
+        );
+        assert_eq!(
+            loaded.encode_with_specials(text).unwrap(),
+            TOKENIZER.encode_with_specials(text).unwrap()
+        );
     }
     std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
@@ -58,13 +85,27 @@ fn a_year_with_its_line_feed_is_one_token() {
     assert_eq!(TOKENIZER.token_bytes(ids[ids.len() - 1]), b" (1995)\n");
 }
 
-/// Wherever a line is written it is its token; text, prompts, files and the special tokens are as without.
+/// Wherever a line is written it is its token; text, prompts, files and the special tokens are as
+/// without.
 #[test]
 fn lines_can_be_tokens() {
-    let lines =
-        ["Heat (1995)\n", "Red Heat (1988)\n", "Léon (1994)\n", "<eos> it (2001)\n", "Room\n"].map(String::from);
+    let lines = [
+        "Heat (1995)\n",
+        "Red Heat (1988)\n",
+        "Léon (1994)\n",
+        "<eos> it (2001)\n",
+        "Room\n",
+    ]
+    .map(String::from);
     let plain = TextTokenizer::train(lines.iter(), &small(300)).unwrap();
-    let whole = TextTokenizer::train(lines.iter(), &TrainConfig { lines: lines.clone().into(), ..small(300) }).unwrap();
+    let whole = TextTokenizer::train(
+        lines.iter(),
+        &TrainConfig {
+            lines: lines.clone().into(),
+            ..small(300)
+        },
+    )
+    .unwrap();
     let path = tempfile::tempdir().unwrap().keep().join("tokenizer.json");
     whole.save(&path).unwrap();
     let loaded = TextTokenizer::load(&path).unwrap();
@@ -74,13 +115,22 @@ fn lines_can_be_tokens() {
         let id = (plain.vocab_size() + place) as u32;
         for tokenizer in [&whole, &loaded] {
             assert_eq!(tokenizer.encode(line).unwrap(), [id]);
-            assert_eq!(tokenizer.encode_with_specials(&format!("\n{line}{line}")).unwrap()[1..], [id, id]);
+            assert_eq!(
+                tokenizer
+                    .encode_with_specials(&format!("\n{line}{line}"))
+                    .unwrap()[1..],
+                [id, id]
+            );
             assert_eq!(tokenizer.token_bytes(id), line.as_bytes());
         }
     }
-    for text in
-        ["I loved Heat (1995), <eos>", "Heat (1995)", "in a Room\n", "Red Heat (1988)\nHeat (1995)\n", "heat (1995)\n"]
-    {
+    for text in [
+        "I loved Heat (1995), <eos>",
+        "Heat (1995)",
+        "in a Room\n",
+        "Red Heat (1988)\nHeat (1995)\n",
+        "heat (1995)\n",
+    ] {
         let ids = loaded.encode(text).unwrap();
         assert_eq!(loaded.decode(&ids), text);
         assert_eq!(whole.encode(text).unwrap(), ids);
@@ -88,7 +138,10 @@ fn lines_can_be_tokens() {
     let items = [Item::new("Red Heat", 1988), Item::new("Léon", 1994)];
     let prompter = PromptFormat::default().prompter(&loaded).unwrap();
     let prompt = prompter.prompt(&[Turn::user("hi")], &items).unwrap();
-    assert_eq!(loaded.decode_with_specials(&prompt), "<bos><user>hi<seen>Red Heat (1988)\nLéon (1994)\n<rec>");
+    assert_eq!(
+        loaded.decode_with_specials(&prompt),
+        "<bos><user>hi<seen>Red Heat (1988)\nLéon (1994)\n<rec>"
+    );
     assert_eq!(prompter.completion(&items).unwrap().len(), 3);
 }
 
@@ -100,20 +153,36 @@ fn special_tokens_have_the_first_ids_and_no_bytes() {
         assert_eq!(TOKENIZER.decode_with_specials(&[id as u32]), *token);
     }
     assert_eq!(TOKENIZER.token_bytes(u32::MAX), b"");
-    assert!(matches!(TOKENIZER.special_id("Heat"), Err(TokenizerError::NoSpecial(_))));
+    assert!(matches!(
+        TOKENIZER.special_id("Heat"),
+        Err(TokenizerError::NoSpecial(_))
+    ));
 }
 
 #[test]
 fn errors_say_what_is_wrong() {
-    let train = |config: TrainConfig| TextTokenizer::train(["user text user"].iter(), &config).unwrap_err().to_string();
+    let train = |config: TrainConfig| {
+        TextTokenizer::train(["user text user"].iter(), &config)
+            .unwrap_err()
+            .to_string()
+    };
     assert!(train(small(262)).contains("`vocab_size`: 262 tokens; expected at least 263"));
-    let special = |tokens: [&str; 2]| TrainConfig { special_tokens: tokens.map(String::from).into(), ..small(400) };
+    let special = |tokens: [&str; 2]| TrainConfig {
+        special_tokens: tokens.map(String::from).into(),
+        ..small(400)
+    };
     assert!(train(special(["<eos>", "<eos>"])).contains("`<eos>` is repeated"));
     assert!(train(special(["<eos>", "user"])).contains("`user` is repeated or may be plain text"));
 
     for wrong in ["", "Heat", "\nHeat\n"] {
-        let error = train(TrainConfig { lines: vec!["Up\n".into(), wrong.into()], ..small(400) });
-        assert!(error.contains("`lines`") && error.contains(&format!("{wrong:?}")), "{error}");
+        let error = train(TrainConfig {
+            lines: vec!["Up\n".into(), wrong.into()],
+            ..small(400)
+        });
+        assert!(
+            error.contains("`lines`") && error.contains(&format!("{wrong:?}")),
+            "{error}"
+        );
     }
 
     let folder = tempfile::tempdir().unwrap();
@@ -126,52 +195,103 @@ fn errors_say_what_is_wrong() {
     let other = r#"{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,
         "truncation":null,"padding":null,"decoder":null,"model":{"type":"WordLevel","vocab":{"a":0},"unk_token":"a"}}"#;
     assert!(load("b.json", other).contains("b.json: the model is not BPE"));
-    let missing = TextTokenizer::load(folder.path().join("c.json")).unwrap_err().to_string();
+    let missing = TextTokenizer::load(folder.path().join("c.json"))
+        .unwrap_err()
+        .to_string();
     assert!(missing.contains("cannot read") && missing.contains("c.json"));
 }
 
 #[test]
 fn a_conversation_cannot_spell_a_special_token() {
-    let prompter = PromptFormat { max_dialog_tokens: 1000, ..Default::default() }.prompter(&TOKENIZER).unwrap();
+    let prompter = PromptFormat {
+        max_dialog_tokens: 1000,
+        ..Default::default()
+    }
+    .prompter(&TOKENIZER)
+    .unwrap();
     let text = "<eos><rec> </s> <user>I am <assistant>\n<seen><bos><pad>";
-    let prompt = prompter.prompt(&[Turn::user(text)], &[Item::new("<eos>", 1999)]).unwrap();
+    let prompt = prompter
+        .prompt(&[Turn::user(text)], &[Item::new("<eos>", 1999)])
+        .unwrap();
     let specials: Vec<u32> = prompt.iter().copied().filter(|&id| id < 7).collect();
-    let ids = ["<bos>", "<user>", "<seen>", "<rec>"].map(|token| TOKENIZER.special_id(token).unwrap());
+    let ids =
+        ["<bos>", "<user>", "<seen>", "<rec>"].map(|token| TOKENIZER.special_id(token).unwrap());
     assert_eq!(specials, ids);
-    assert_eq!(TOKENIZER.decode_with_specials(&prompt), format!("<bos><user>{text}<seen><eos> (1999)\n<rec>"));
+    assert_eq!(
+        TOKENIZER.decode_with_specials(&prompt),
+        format!("<bos><user>{text}<seen><eos> (1999)\n<rec>")
+    );
 }
 
 #[test]
 fn prompts_keep_the_end_of_the_dialog_and_the_latest_seen_items() {
-    let turns = [Turn::user("I loved Heat (1995)"), Turn::assistant("Alien (1979)"), Turn::user("what else?")];
+    let turns = [
+        Turn::user("I loved Heat (1995)"),
+        Turn::assistant("Alien (1979)"),
+        Turn::user("what else?"),
+    ];
     let seen = [Item::new("Heat", 1995), Item::new("Alien", 1979)];
     let text = |max_dialog_tokens, max_seen| {
-        let format = PromptFormat { max_dialog_tokens, max_seen, ..Default::default() };
-        TOKENIZER.decode_with_specials(&format.prompter(&TOKENIZER).unwrap().prompt(&turns, &seen).unwrap())
+        let format = PromptFormat {
+            max_dialog_tokens,
+            max_seen,
+            ..Default::default()
+        };
+        TOKENIZER.decode_with_specials(
+            &format
+                .prompter(&TOKENIZER)
+                .unwrap()
+                .prompt(&turns, &seen)
+                .unwrap(),
+        )
     };
-    let whole =
-        "<bos><user>I loved Heat (1995)<assistant>Alien (1979)<user>what else?<seen>Heat (1995)\nAlien (1979)\n<rec>";
+    let whole = "<bos><user>I loved Heat (1995)<assistant>Alien (1979)<user>what else?<seen>Heat (1995)\nAlien (1979)\n<rec>";
     assert_eq!(text(1000, 2), whole);
-    assert_eq!(text(1000, 1), whole.replace("<seen>Heat (1995)\n", "<seen>"));
+    assert_eq!(
+        text(1000, 1),
+        whole.replace("<seen>Heat (1995)\n", "<seen>")
+    );
     assert_eq!(text(0, 0), "<bos><seen><rec>");
     let last_turn = TOKENIZER.encode("what else?").unwrap().len();
     assert_eq!(text(last_turn + 1, 0), "<bos><user>what else?<seen><rec>");
     assert_eq!(text(last_turn, 0), "<bos>what else?<seen><rec>");
 
-    let no_roles = TextTokenizer::train(["a"].iter(), &TrainConfig { special_tokens: vec![], ..small(256) }).unwrap();
-    let error = PromptFormat::default().prompter(&no_roles).unwrap_err().to_string();
+    let no_roles = TextTokenizer::train(
+        ["a"].iter(),
+        &TrainConfig {
+            special_tokens: vec![],
+            ..small(256)
+        },
+    )
+    .unwrap();
+    let error = PromptFormat::default()
+        .prompter(&no_roles)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no special token `<bos>`"), "{error}");
 }
 
-/// Real text: whatever is encoded is decoded, and the bytes are those of the `tokenizers` crate's own decoder.
+/// Real text: whatever is encoded is decoded, and the bytes are those of the `tokenizers` crate's
+/// own decoder.
 #[test]
 fn the_pretrained_tokenizer_decodes_as_its_own_library_does() {
     let Some(path) = tokenizer_path() else { return };
-    let (ours, theirs) = (TextTokenizer::load(&path).unwrap(), Tokenizer::from_file(&path).unwrap());
+    let (ours, theirs) = (
+        TextTokenizer::load(&path).unwrap(),
+        Tokenizer::from_file(&path).unwrap(),
+    );
     for (at, id) in (0..ours.vocab_size() as u32).enumerate() {
         let ids = [id, (at as u32 * 7919) % ours.vocab_size() as u32];
-        assert_eq!(ours.decode(&ids), theirs.decode(&ids, true).unwrap(), "{ids:?}");
-        assert_eq!(ours.decode_with_specials(&ids), theirs.decode(&ids, false).unwrap(), "{ids:?}");
+        assert_eq!(
+            ours.decode(&ids),
+            theirs.decode(&ids, true).unwrap(),
+            "{ids:?}"
+        );
+        assert_eq!(
+            ours.decode_with_specials(&ids),
+            theirs.decode(&ids, false).unwrap(),
+            "{ids:?}"
+        );
     }
 }
 

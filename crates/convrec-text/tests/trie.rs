@@ -8,23 +8,43 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 use sha2::{Digest, Sha256};
 
-const PLAIN: ListFormat = ListFormat { style: Style::Plain, years: Years::Required };
-const NUMBERED: ListFormat = ListFormat { style: Style::Numbered, years: Years::Required };
+const PLAIN: ListFormat = ListFormat {
+    style: Style::Plain,
+    years: Years::Required,
+};
+const NUMBERED: ListFormat = ListFormat {
+    style: Style::Numbered,
+    years: Years::Required,
+};
 
 fn tokenizer(items: &[Item], vocab_size: usize) -> TextTokenizer {
     let corpus: Vec<String> = items.iter().map(|item| format!("{item}\n")).collect();
-    TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size, ..Default::default() }).unwrap()
+    TextTokenizer::train(
+        corpus.iter(),
+        &TrainConfig {
+            vocab_size,
+            ..Default::default()
+        },
+    )
+    .unwrap()
 }
 
 /// Each line is one token.
 fn whole_lines(items: &[Item]) -> TextTokenizer {
     let lines: Vec<String> = items.iter().map(|item| PLAIN.line(0, item)).collect();
-    TextTokenizer::train(lines.iter(), &TrainConfig { vocab_size: 270, lines: lines.clone(), ..Default::default() })
-        .unwrap()
+    TextTokenizer::train(
+        lines.iter(),
+        &TrainConfig {
+            vocab_size: 270,
+            lines: lines.clone(),
+            ..Default::default()
+        },
+    )
+    .unwrap()
 }
 
-/// The tokens that may follow `written`: those that go on to a full list of items that are neither excluded nor repeated.
-/// Tries every item at every rank.
+/// The tokens that may follow `written`: those that go on to a full list of items that are neither
+/// excluded nor repeated. Tries every item at every rank.
 fn slow(
     tokenizer: &TextTokenizer,
     format: ListFormat,
@@ -37,7 +57,10 @@ fn slow(
     let line = |rank, item| tokenizer.encode(&format.line(rank, item)).unwrap();
     let (mut rest, mut used) = (written, excluded.to_vec());
     for rank in 0..n {
-        let lines = items.iter().enumerate().map(|(place, item)| (ItemId(place as u32), line(rank, item)));
+        let lines = items
+            .iter()
+            .enumerate()
+            .map(|(place, item)| (ItemId(place as u32), line(rank, item)));
         let open: Vec<(ItemId, Vec<u32>)> = lines.filter(|(id, _)| !used.contains(id)).collect();
         match open.iter().find(|(_, line)| rest.starts_with(line)) {
             Some((id, line)) => {
@@ -53,7 +76,11 @@ fn slow(
             }
         }
     }
-    if rest.is_empty() { [end].into() } else { BTreeSet::new() }
+    if rest.is_empty() {
+        [end].into()
+    } else {
+        BTreeSet::new()
+    }
 }
 
 /// Titles that begin alike, and titles of any letters.
@@ -64,7 +91,8 @@ fn titles() -> impl Strategy<Value = Vec<Item>> {
         "\\PC{0,6}[a-zA-Z\u{e9}\u{65e5}\u{1f600}]\\PC{0,3}",
     ];
     let year = prop_oneof![Just(None), (1990..1993i32).prop_map(Some)];
-    prop::collection::btree_set((title, year), 1..40).prop_map(|set| set.into_iter().map(Item::from).collect())
+    prop::collection::btree_set((title, year), 1..40)
+        .prop_map(|set| set.into_iter().map(Item::from).collect())
 }
 
 proptest! {
@@ -148,16 +176,26 @@ proptest! {
 
 #[test]
 fn every_item_can_be_written() {
-    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "H"].map(|title| Item::new(title, 1995)).to_vec();
+    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "H"]
+        .map(|title| Item::new(title, 1995))
+        .to_vec();
     let tokenizer = tokenizer(&items, 300);
     let trie = ListTrie::new(&tokenizer, PLAIN, 0, &items, 1).unwrap();
     for (place, item) in items.iter().enumerate() {
         let mut cursor = trie.cursor(&[]).unwrap();
-        tokenizer.encode(&PLAIN.line(0, item)).unwrap().into_iter().for_each(|token| cursor.push(token));
+        tokenizer
+            .encode(&PLAIN.line(0, item))
+            .unwrap()
+            .into_iter()
+            .for_each(|token| cursor.push(token));
         assert_eq!(cursor.items(), [ItemId(place as u32)]);
         assert_eq!(cursor.allowed(), [0]);
     }
-    let longest = items.iter().map(|item| tokenizer.encode(&PLAIN.line(0, item)).unwrap().len()).max().unwrap();
+    let longest = items
+        .iter()
+        .map(|item| tokenizer.encode(&PLAIN.line(0, item)).unwrap().len())
+        .max()
+        .unwrap();
     assert_eq!(trie.longest_list(), longest + 1);
 }
 
@@ -165,13 +203,32 @@ fn every_item_can_be_written() {
 fn what_cannot_be_asked_is_said() {
     let items = [Item::new("Heat", 1995), Item::new("Heat", 1995)];
     let tokenizer = tokenizer(&items, 300);
-    let error = ListTrie::new(&tokenizer, PLAIN, 0, &items, 1).unwrap_err().to_string();
-    assert!(error.contains("\"Heat (1995)\" and \"Heat (1995)\" cannot be told apart"), "{error}");
-    let error = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 2).unwrap_err().to_string();
-    assert!(error.contains("a list of 2 items cannot be made of 1: there are 1 in the catalog"), "{error}");
-    let line_feed = *tokenizer.encode(&PLAIN.line(0, &items[0])).unwrap().last().unwrap();
-    let error = ListTrie::new(&tokenizer, PLAIN, line_feed, &items[..1], 1).unwrap_err().to_string();
-    assert!(error.contains("is in the line of \"Heat (1995)\""), "{error}");
+    let error = ListTrie::new(&tokenizer, PLAIN, 0, &items, 1)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("\"Heat (1995)\" and \"Heat (1995)\" cannot be told apart"),
+        "{error}"
+    );
+    let error = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 2)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("a list of 2 items cannot be made of 1: there are 1 in the catalog"),
+        "{error}"
+    );
+    let line_feed = *tokenizer
+        .encode(&PLAIN.line(0, &items[0]))
+        .unwrap()
+        .last()
+        .unwrap();
+    let error = ListTrie::new(&tokenizer, PLAIN, line_feed, &items[..1], 1)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("is in the line of \"Heat (1995)\""),
+        "{error}"
+    );
     let one = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 1).unwrap();
     assert!(one.cursor(&[ItemId(0)]).is_err());
     assert!(one.cursor(&[ItemId(9)]).is_ok());
@@ -183,7 +240,11 @@ fn other_tokens_are_refused() {
     let items = [Item::new("Heat", 1995)];
     let tokenizer = tokenizer(&items, 300);
     let end = tokenizer.special_id("<eos>").unwrap();
-    ListTrie::new(&tokenizer, PLAIN, end, &items, 1).unwrap().cursor(&[]).unwrap().push(end);
+    ListTrie::new(&tokenizer, PLAIN, end, &items, 1)
+        .unwrap()
+        .cursor(&[])
+        .unwrap()
+        .push(end);
 }
 
 /// The same, but for what the caller changes: for damaged files whose checksum is right.
@@ -196,7 +257,9 @@ fn with_checksum(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 #[test]
 fn damaged_files_are_refused_and_never_walked_out_of() {
-    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "Up"].map(|title| Item::new(title, 1995)).to_vec();
+    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "Up"]
+        .map(|title| Item::new(title, 1995))
+        .to_vec();
     let tokenizer = tokenizer(&items, 300);
     let file = tempfile::NamedTempFile::new().unwrap();
     for format in [PLAIN, NUMBERED] {
@@ -215,7 +278,10 @@ fn damaged_files_are_refused_and_never_walked_out_of() {
         for length in 0..good.len() {
             let error = open(&good[..length]).unwrap_err();
             assert!(matches!(error, TrieError::Damaged { .. }), "{error}");
-            assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+            assert!(
+                error.to_string().contains(&path.display().to_string()),
+                "{error}"
+            );
             if length >= 32 {
                 assert!(open(&with_checksum(&good, |bytes| bytes.truncate(length - 32))).is_err());
             }
@@ -231,7 +297,9 @@ fn damaged_files_are_refused_and_never_walked_out_of() {
                     continue;
                 }
                 // Where the arrays still make a trie, some other one, it can be walked.
-                let Ok(trie) = open(&with_checksum(&good, |bytes| bytes[at] ^= flip)) else { continue };
+                let Ok(trie) = open(&with_checksum(&good, |bytes| bytes[at] ^= flip)) else {
+                    continue;
+                };
                 assert!(trie.longest_list() < 100);
                 for choice in 0..4 {
                     let mut cursor = trie.cursor(&[ItemId(choice)]).unwrap();
@@ -255,23 +323,60 @@ fn a_file_made_from_something_else_is_refused() {
     let path = folder.path().join("deeper/trie");
     let trie = ListTrie::new(&tokenizer, PLAIN, 6, &items, 2).unwrap();
     trie.save(&path).unwrap();
-    let open = |tokenizer, format, end, items, n| ListTrie::open(&path, tokenizer, format, end, items, n);
+    let open =
+        |tokenizer, format, end, items, n| ListTrie::open(&path, tokenizer, format, end, items, n);
     let differs = |opened: Result<ListTrie, TrieError>, says: &str| {
         let error = opened.unwrap_err();
         assert!(matches!(error, TrieError::Differs { .. }), "{error}");
-        assert!(error.to_string().contains("deeper/trie") && error.to_string().contains(says), "{error}");
+        assert!(
+            error.to_string().contains("deeper/trie") && error.to_string().contains(says),
+            "{error}"
+        );
     };
     assert!(open(&tokenizer, PLAIN, 6, &items, 2).is_ok());
     // Years are a matter of reading.
-    assert!(open(&tokenizer, ListFormat { years: Years::Optional, ..PLAIN }, 6, &items, 2).is_ok());
-    differs(open(&tokenizer, NUMBERED, 6, &items, 2), "the list style is another");
-    differs(open(&tokenizer, PLAIN, 5, &items, 2), "the end token: 6 in the file, 5 asked for");
-    differs(open(&tokenizer, PLAIN, 6, &items, 3), "items in a list: 2 in the file, 3 asked for");
-    differs(open(&tokenizer, PLAIN, 6, &items[..2], 2), "items in the catalog: 3 in the file, 2 asked for");
+    assert!(
+        open(
+            &tokenizer,
+            ListFormat {
+                years: Years::Optional,
+                ..PLAIN
+            },
+            6,
+            &items,
+            2
+        )
+        .is_ok()
+    );
+    differs(
+        open(&tokenizer, NUMBERED, 6, &items, 2),
+        "the list style is another",
+    );
+    differs(
+        open(&tokenizer, PLAIN, 5, &items, 2),
+        "the end token: 6 in the file, 5 asked for",
+    );
+    differs(
+        open(&tokenizer, PLAIN, 6, &items, 3),
+        "items in a list: 2 in the file, 3 asked for",
+    );
+    differs(
+        open(&tokenizer, PLAIN, 6, &items[..2], 2),
+        "items in the catalog: 3 in the file, 2 asked for",
+    );
     let reversed = [items[2].clone(), items[1].clone(), items[0].clone()];
-    differs(open(&tokenizer, PLAIN, 6, &reversed, 2), "names, or their order, are others");
-    differs(open(&other, PLAIN, 6, &items, 2), "the tokenizer is another");
-    assert!(matches!(open(&tokenizer, PLAIN, 6, &items, 4), Err(TrieError::TooFew { .. })));
+    differs(
+        open(&tokenizer, PLAIN, 6, &reversed, 2),
+        "names, or their order, are others",
+    );
+    differs(
+        open(&other, PLAIN, 6, &items, 2),
+        "the tokenizer is another",
+    );
+    assert!(matches!(
+        open(&tokenizer, PLAIN, 6, &items, 4),
+        Err(TrieError::TooFew { .. })
+    ));
 
     // The same tokenizer from its file is the same.
     let saved = folder.path().join("tokenizer.json");
@@ -279,13 +384,26 @@ fn a_file_made_from_something_else_is_refused() {
     let loaded = TextTokenizer::load(&saved).unwrap();
     let opened = open(&loaded, PLAIN, 6, &items, 2).unwrap();
     // Who has a file open still has it when another takes its place.
-    ListTrie::new(&other, NUMBERED, 6, &items, 3).unwrap().save(&path).unwrap();
+    ListTrie::new(&other, NUMBERED, 6, &items, 3)
+        .unwrap()
+        .save(&path)
+        .unwrap();
     assert_eq!(opened.clone().first_tokens(), trie.first_tokens());
 
     std::fs::write(&path, "no trie").unwrap();
-    assert!(open(&tokenizer, PLAIN, 6, &items, 2).unwrap_err().to_string().contains("is no token trie"));
+    assert!(
+        open(&tokenizer, PLAIN, 6, &items, 2)
+            .unwrap_err()
+            .to_string()
+            .contains("is no token trie")
+    );
     std::fs::remove_file(&path).unwrap();
-    assert!(open(&tokenizer, PLAIN, 6, &items, 2).unwrap_err().to_string().contains("cannot read"));
+    assert!(
+        open(&tokenizer, PLAIN, 6, &items, 2)
+            .unwrap_err()
+            .to_string()
+            .contains("cannot read")
+    );
 }
 
 #[test]
@@ -293,7 +411,9 @@ fn no_ranks_are_refused() {
     let items = [Item::new("Heat", 1995)];
     let tokenizer = tokenizer(&items, 300);
     for items in [&items[..], &[]] {
-        let error = ListTrie::new(&tokenizer, NUMBERED, 0, items, 0).unwrap_err().to_string();
+        let error = ListTrie::new(&tokenizer, NUMBERED, 0, items, 0)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("`n_ranks` is 0"), "{error}");
     }
 }
@@ -301,8 +421,12 @@ fn no_ranks_are_refused() {
 /// The catalog of the paper's data with a real model's tokenizer: how much of a list is decided.
 #[test]
 fn a_real_catalog_with_a_real_tokenizer() {
-    let Some(catalog) = convrec_testdata::data_path("catalog/reddit_v2.jsonl") else { return };
-    let Some(model) = convrec_testdata::model_path("smollm2-135m-instruct/tokenizer.json") else { return };
+    let Some(catalog) = convrec_testdata::data_path("catalog/reddit_v2.jsonl") else {
+        return;
+    };
+    let Some(model) = convrec_testdata::model_path("smollm2-135m-instruct/tokenizer.json") else {
+        return;
+    };
     let items: Vec<convrec_core::CatalogItem> = convrec_core::jsonl::read_file(catalog).unwrap();
     let items: Vec<Item> = items.iter().map(|item| item.item()).collect();
     let tokenizer = TextTokenizer::load(model).unwrap();
@@ -320,11 +444,16 @@ fn a_real_catalog_with_a_real_tokenizer() {
     // Whole lists, drawn at random, with a different half of the catalog excluded each time.
     let mut state = 7u64;
     let mut draw = |n: usize| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (state >> 33) as usize % n
     };
     for _ in 0..200 {
-        let excluded: Vec<ItemId> = (0..items.len() as u32).filter(|_| draw(2) == 0).map(ItemId).collect();
+        let excluded: Vec<ItemId> = (0..items.len() as u32)
+            .filter(|_| draw(2) == 0)
+            .map(ItemId)
+            .collect();
         let mut cursor = trie.cursor(&excluded).unwrap();
         let mut written = vec![];
         while !cursor.allowed().is_empty() {
@@ -335,7 +464,10 @@ fn a_real_catalog_with_a_real_tokenizer() {
         assert_eq!(written.pop(), Some(2));
         let mut found = cursor.items().to_vec();
         let text = tokenizer.decode(&written);
-        let names: Vec<String> = found.iter().map(|id| items[id.index()].to_string() + "\n").collect();
+        let names: Vec<String> = found
+            .iter()
+            .map(|id| items[id.index()].to_string() + "\n")
+            .collect();
         assert_eq!(text, names.concat());
         assert!(found.iter().all(|id| excluded.binary_search(id).is_err()));
         found.sort_unstable();
@@ -344,6 +476,9 @@ fn a_real_catalog_with_a_real_tokenizer() {
     }
     let of_item = |count: usize| count as f64 / items.len() as f64;
     let (tokens, decisions) = (of_item(tokens), of_item(decisions));
-    println!("{tokens:.2} tokens, {decisions:.2} decisions an item; {} first tokens", trie.first_tokens().len());
+    println!(
+        "{tokens:.2} tokens, {decisions:.2} decisions an item; {} first tokens",
+        trie.first_tokens().len()
+    );
     assert!(decisions < tokens / 3.0);
 }

@@ -1,10 +1,12 @@
-//! The order in which data is visited: a function of the seed and the epoch, so that a resumed run needs no state.
+//! The order in which data is visited: a function of the seed and the epoch, so that a resumed run
+//! needs no state.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// The `count` places that step `step` (from 0) visits, of `n`: shuffled anew each epoch, every place once an epoch.
+/// The `count` places that step `step` (from 0) visits, of `n`: shuffled anew each epoch, every
+/// place once an epoch.
 pub(crate) fn places(n: usize, count: usize, step: usize, seed: u64) -> Vec<usize> {
     let mut places = Vec::with_capacity(count);
     let mut epoch = usize::MAX;
@@ -27,11 +29,14 @@ pub(crate) fn shuffled(n: usize, seed: u64, stream: u64) -> Vec<usize> {
     order
 }
 
-/// Splits ascending `rows` into micro-batches of at most `size` rows. Rows of one group, which share their prompt, stay
-/// together where they fit.
+/// Splits ascending `rows` into micro-batches of at most `size` rows. Rows of one group, which
+/// share their prompt, stay together where they fit.
 pub(crate) fn micro_batches(rows: &[usize], size: usize, group_size: usize) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = vec![];
-    for group in rows.chunk_by(|a, b| a / group_size == b / group_size).flat_map(|group| group.chunks(size)) {
+    for group in rows
+        .chunk_by(|a, b| a / group_size == b / group_size)
+        .flat_map(|group| group.chunks(size))
+    {
         match batches.last_mut() {
             Some(batch) if batch.len() + group.len() <= size => batch.extend(group),
             _ => batches.push(group.to_vec()),
@@ -59,8 +64,14 @@ mod tests {
 
     #[test]
     fn groups_stay_together_where_they_fit() {
-        assert_eq!(micro_batches(&[0, 1, 2, 4, 5, 7, 8], 4, 3), [vec![0, 1, 2], vec![4, 5, 7, 8]]);
-        assert_eq!(micro_batches(&[0, 1, 2, 3, 4, 5], 2, 3), [vec![0, 1], vec![2], vec![3, 4], vec![5]]);
+        assert_eq!(
+            micro_batches(&[0, 1, 2, 4, 5, 7, 8], 4, 3),
+            [vec![0, 1, 2], vec![4, 5, 7, 8]]
+        );
+        assert_eq!(
+            micro_batches(&[0, 1, 2, 3, 4, 5], 2, 3),
+            [vec![0, 1], vec![2], vec![3, 4], vec![5]]
+        );
         assert_eq!(micro_batches(&[3, 4, 9], 2, 1), [vec![3, 4], vec![9]]);
     }
 }

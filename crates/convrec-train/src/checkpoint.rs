@@ -1,4 +1,5 @@
-//! Checkpoints: a folder with everything a run needs to go on, and a manifest that says what it is and proves it whole.
+//! Checkpoints: a folder with everything a run needs to go on, and a manifest that says what it is
+//! and proves it whole.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +26,8 @@ pub struct Manifest {
     pub step: usize,
     /// The run's whole configuration, seed included.
     pub run: Value,
-    /// SHA-256 of what the run was started from: the catalog, the tokenizer, the data, the first weights.
+    /// SHA-256 of what the run was started from: the catalog, the tokenizer, the data, the first
+    /// weights.
     pub inputs: BTreeMap<String, String>,
     /// What else the loop keeps: where it stands in the data, coefficients that adapt.
     #[serde(default)]
@@ -41,7 +43,9 @@ pub enum CheckpointError {
     #[error(transparent)]
     File(#[from] files::Error),
     /// A file is not what the manifest says.
-    #[error("{path}: {problem}; remove its folder, and the run resumes from the checkpoint before it")]
+    #[error(
+        "{path}: {problem}; remove its folder, and the run resumes from the checkpoint before it"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -59,7 +63,9 @@ pub enum CheckpointError {
         difference: String,
     },
     /// The manifest's `state` is of another version.
-    #[error("the checkpoint's manifest, field `state`: {0}; use the version that wrote it, or start anew")]
+    #[error(
+        "the checkpoint's manifest, field `state`: {0}; use the version that wrote it, or start anew"
+    )]
     State(String),
     /// The model's files do not fit, or cannot be written.
     #[error(transparent)]
@@ -78,15 +84,17 @@ pub fn list(run: &Path) -> Result<Vec<(usize, PathBuf)>, CheckpointError> {
     };
     for entry in entries {
         let path = entry.map_err(|e| files::Error::new("read", run, e))?.path();
-        let step = path.file_name().and_then(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok());
+        let step = path
+            .file_name()
+            .and_then(|name| name.to_str()?.strip_prefix("checkpoint-")?.parse().ok());
         found.extend(step.map(|step| (step, path)));
     }
     found.sort();
     Ok(found)
 }
 
-/// Writes a checkpoint into `run/checkpoint-<step>`: aside first, renamed when whole; then removes all but the newest
-/// `keep`. `manifest.files` is filled in.
+/// Writes a checkpoint into `run/checkpoint-<step>`: aside first, renamed when whole; then removes
+/// all but the newest `keep`. `manifest.files` is filled in.
 ///
 /// # Errors
 /// When a file cannot be written; earlier checkpoints are then still there.
@@ -120,8 +128,11 @@ pub fn save(
         fs::remove_dir_all(&target).map_err(io(&target, "remove"))?;
     }
     fs::rename(&aside, &target).map_err(io(&target, "write"))?;
-    // Without it a power cut could bring the state before back, though the log is ahead already: still right, but late.
-    fs::File::open(run).and_then(|folder| folder.sync_all()).map_err(io(run, "write"))?;
+    // Without it a power cut could bring the state before back, though the log is ahead already:
+    // still right, but late.
+    fs::File::open(run)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io(run, "write"))?;
     let all = list(run)?;
     for (_, old) in &all[..all.len().saturating_sub(keep.max(1))] {
         fs::remove_dir_all(old).map_err(io(old, "remove"))?;
@@ -129,37 +140,60 @@ pub fn save(
     Ok(target)
 }
 
-/// Reads a checkpoint of the run that `expected` describes (`step`, `state` and `files` aside): its manifest, policy and
-/// optimiser.
+/// Reads a checkpoint of the run that `expected` describes (`step`, `state` and `files` aside): its
+/// manifest, policy and optimiser.
 ///
-/// `first` is the policy that the run was started with. If that has an adapter, the checkpoint holds the adapter alone.
+/// `first` is the policy that the run was started with. If that has an adapter, the checkpoint
+/// holds the adapter alone.
 ///
 /// # Errors
-/// When a file is missing or damaged, or the checkpoint is of another run; the error names the first difference.
+/// When a file is missing or damaged, or the checkpoint is of another run; the error names the
+/// first difference.
 pub fn load(
     checkpoint: &Path,
     expected: &Manifest,
     first: Policy,
 ) -> Result<(Manifest, Policy, Vec<u8>), CheckpointError> {
     let path = checkpoint.join(MANIFEST);
-    let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
-    let bytes = fs::read(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
-    let seal = fs::read_to_string(checkpoint.join(SEAL))
-        .map_err(|e| damaged(format!("{SEAL} beside it is missing or cannot be read ({e})")))?;
+    let damaged = |problem| CheckpointError::Damaged {
+        path: path.clone(),
+        problem,
+    };
+    let bytes =
+        fs::read(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
+    let seal = fs::read_to_string(checkpoint.join(SEAL)).map_err(|e| {
+        damaged(format!(
+            "{SEAL} beside it is missing or cannot be read ({e})"
+        ))
+    })?;
     let found = sha256(&bytes);
     if found != seal.trim() {
-        return Err(damaged(format!("SHA-256 {found}, expected {}, as {SEAL} beside it says", seal.trim())));
+        return Err(damaged(format!(
+            "SHA-256 {found}, expected {}, as {SEAL} beside it says",
+            seal.trim()
+        )));
     }
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| damaged(format!("not a manifest: {e}")))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&bytes).map_err(|e| damaged(format!("not a manifest: {e}")))?;
     if let Some(difference) = difference(&manifest, expected) {
-        return Err(CheckpointError::OtherRun { path: checkpoint.into(), difference });
+        return Err(CheckpointError::OtherRun {
+            path: checkpoint.into(),
+            difference,
+        });
     }
     for (name, hash) in &manifest.files {
         let path = checkpoint.join(name);
-        let damaged = |problem| CheckpointError::Damaged { path: path.clone(), problem };
-        let found = sha256_file(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
+        let damaged = |problem| CheckpointError::Damaged {
+            path: path.clone(),
+            problem,
+        };
+        let found = sha256_file(&path)
+            .map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
         if found != *hash {
-            return Err(CheckpointError::Damaged { path, problem: format!("SHA-256 {found}, expected {hash}") });
+            return Err(CheckpointError::Damaged {
+                path,
+                problem: format!("SHA-256 {found}, expected {hash}"),
+            });
         }
     }
     let policy = match first.lora() {
@@ -171,15 +205,23 @@ pub fn load(
 
 fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
     if found.kind != expected.kind {
-        return Some(format!("its kind was {} and is {} now", found.kind, expected.kind));
+        return Some(format!(
+            "its kind was {} and is {} now",
+            found.kind, expected.kind
+        ));
     }
     let mut inputs = found.inputs.keys().chain(expected.inputs.keys());
     if let Some(name) = inputs.find(|name| found.inputs.get(*name) != expected.inputs.get(*name)) {
-        return Some(match (found.inputs.contains_key(name), expected.inputs.contains_key(name)) {
-            (true, true) => format!("{name} is not the one it was started with"),
-            (true, false) => format!("it was started with {name}, and there is none now"),
-            (false, _) => format!("it was started without {name}, and there is one now"),
-        });
+        return Some(
+            match (
+                found.inputs.contains_key(name),
+                expected.inputs.contains_key(name),
+            ) {
+                (true, true) => format!("{name} is not the one it was started with"),
+                (true, false) => format!("it was started with {name}, and there is none now"),
+                (false, _) => format!("it was started without {name}, and there is one now"),
+            },
+        );
     }
     first_difference("", &found.run, &expected.run)
 }
@@ -187,15 +229,24 @@ fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
 fn first_difference(path: &str, found: &Value, expected: &Value) -> Option<String> {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {
-            let keys: std::collections::BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+            let keys: std::collections::BTreeSet<&String> =
+                found.keys().chain(expected.keys()).collect();
             keys.into_iter().find_map(|key| {
-                let value = |map: &serde_json::Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                let value = |map: &serde_json::Map<String, Value>| {
+                    map.get(key).cloned().unwrap_or(Value::Null)
+                };
                 let dot = if path.is_empty() { "" } else { "." };
-                first_difference(&format!("{path}{dot}{key}"), &value(found), &value(expected))
+                first_difference(
+                    &format!("{path}{dot}{key}"),
+                    &value(found),
+                    &value(expected),
+                )
             })
         }
         _ if found == expected => None,
-        _ => Some(format!("config field `{path}` was {found} and is {expected} now")),
+        _ => Some(format!(
+            "config field `{path}` was {found} and is {expected} now"
+        )),
     }
 }
 
@@ -205,13 +256,17 @@ fn hashes(folder: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
     let entries = fs::read_dir(folder).map_err(read)?;
     let hash = |entry: io::Result<fs::DirEntry>| {
         let entry = entry.map_err(read)?;
-        Ok((entry.file_name().to_string_lossy().into_owned(), sha256_file(&entry.path())?))
+        Ok((
+            entry.file_name().to_string_lossy().into_owned(),
+            sha256_file(&entry.path())?,
+        ))
     };
     entries.map(hash).collect()
 }
 
 fn pretty(value: &impl Serialize) -> Vec<u8> {
-    let mut text = serde_json::to_vec_pretty(value).expect("numbers, texts and maps with text keys become JSON");
+    let mut text = serde_json::to_vec_pretty(value)
+        .expect("numbers, texts and maps with text keys become JSON");
     text.push(b'\n');
     text
 }
@@ -234,13 +289,22 @@ mod tests {
             kind: "sft".into(),
             step: 0,
             run: Value::Null,
-            inputs: names.iter().map(|name| (name.to_string(), "0".to_string())).collect(),
+            inputs: names
+                .iter()
+                .map(|name| (name.to_string(), "0".to_string()))
+                .collect(),
             state: Value::Null,
             files: BTreeMap::new(),
         };
         let (one, two) = (manifest(&["a"]), manifest(&["a", "b"]));
         assert_eq!(difference(&one, &one), None);
-        assert_eq!(difference(&two, &one).unwrap(), "it was started with b, and there is none now");
-        assert_eq!(difference(&one, &two).unwrap(), "it was started without b, and there is one now");
+        assert_eq!(
+            difference(&two, &one).unwrap(),
+            "it was started with b, and there is none now"
+        );
+        assert_eq!(
+            difference(&one, &two).unwrap(),
+            "it was started without b, and there is one now"
+        );
     }
 }

@@ -12,13 +12,17 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The first rule of `(field, holds, expected)` that does not hold; `section` goes before its field.
+    /// The first rule of `(field, holds, expected)` that does not hold; `section` goes before its
+    /// field.
     pub(crate) fn first(section: &str, rules: &[(&str, bool, &str)]) -> Result<(), ConfigError> {
         match rules.iter().find(|(_, holds, _)| !holds) {
             None => Ok(()),
             Some((field, _, expected)) => {
                 let dot = if section.is_empty() { "" } else { "." };
-                Err(ConfigError { field: format!("{section}{dot}{field}"), problem: format!("expected {expected}") })
+                Err(ConfigError {
+                    field: format!("{section}{dot}{field}"),
+                    problem: format!("expected {expected}"),
+                })
             }
         }
     }
@@ -31,11 +35,19 @@ pub(crate) fn check_lora(lora: Option<&LoraConfig>) -> Result<(), ConfigError> {
 
 /// The policy to sample from, to evaluate or to refer to.
 pub(crate) fn frozen(policy: &Policy, bf16: bool) -> Policy {
-    if bf16 { policy.valid().bf16_copy() } else { policy.valid() }
+    if bf16 {
+        policy.valid().bf16_copy()
+    } else {
+        policy.valid()
+    }
 }
 
 /// The policy with the adapter that the settings ask for.
-pub(crate) fn with_lora(policy: Policy, lora: Option<&LoraConfig>, seed: u64) -> Result<Policy, ConfigError> {
+pub(crate) fn with_lora(
+    policy: Policy,
+    lora: Option<&LoraConfig>,
+    seed: u64,
+) -> Result<Policy, ConfigError> {
     match lora {
         Some(config) => policy.with_lora(config, seed).map_err(in_lora),
         None => Ok(policy),
@@ -43,6 +55,13 @@ pub(crate) fn with_lora(policy: Policy, lora: Option<&LoraConfig>, seed: u64) ->
 }
 
 fn in_lora(error: convrec_policy::ConfigError) -> ConfigError {
-    let field = if error.field == "lora" { error.field } else { format!("lora.{}", error.field) };
-    ConfigError { field, problem: error.problem }
+    let field = if error.field == "lora" {
+        error.field
+    } else {
+        format!("lora.{}", error.field)
+    };
+    ConfigError {
+        field,
+        problem: error.problem,
+    }
 }

@@ -52,19 +52,26 @@ impl Evaluation {
     /// The mean of a measure over all samples.
     pub fn mean(&self, measure: Measure) -> f64 {
         // From 0.0 on: the empty sum of floats is -0.0, and so are sums of it.
-        self.values(measure).iter().fold(0.0, |sum, value| sum + value) / self.samples.len() as f64
+        self.values(measure)
+            .iter()
+            .fold(0.0, |sum, value| sum + value)
+            / self.samples.len() as f64
     }
 
     /// A measure of each sample.
     pub fn values(&self, measure: Measure) -> Vec<f64> {
-        self.samples.iter().map(|sample| measure.of(&sample.judged)).collect()
+        self.samples
+            .iter()
+            .map(|sample| measure.of(&sample.judged))
+            .collect()
     }
 }
 
 /// How lists are drawn that are evaluated.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decoding {
-    /// Greedy decoding is the paper's protocol; temperature 1 shows the distribution that reinforcement learning trains.
+    /// Greedy decoding is the paper's protocol; temperature 1 shows the distribution that
+    /// reinforcement learning trains.
     pub sampling: Sampling,
     /// Cuts lists that do not end; constrained lists all end.
     pub max_new_tokens: usize,
@@ -77,18 +84,32 @@ pub struct Decoding {
 impl Decoding {
     /// The most likely token, always.
     pub fn greedy(max_new_tokens: usize, max_rows: usize) -> Self {
-        Self { sampling: Sampling::greedy(), max_new_tokens, max_rows, seed: 0 }
+        Self {
+            sampling: Sampling::greedy(),
+            max_new_tokens,
+            max_rows,
+            seed: 0,
+        }
     }
 }
 
-/// Lets the policy answer every sample with one list, and judges the lists as the paper does: seen and off-catalog items
-/// leave the list first, and each ground-truth item counts once.
+/// Lets the policy answer every sample with one list, and judges the lists as the paper does: seen
+/// and off-catalog items leave the list first, and each ground-truth item counts once.
 ///
 /// # Panics
-/// When there are no samples, [`Sampling::check`] fails, or a constrained task did not make the samples itself.
-pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Decoding) -> Evaluation {
+/// When there are no samples, [`Sampling::check`] fails, or a constrained task did not make the
+/// samples itself.
+pub fn evaluate(
+    policy: &Policy,
+    task: &Task,
+    samples: &[Sample],
+    decoding: &Decoding,
+) -> Evaluation {
     assert!(!samples.is_empty(), "nothing to evaluate");
-    let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
+    let prompts: Vec<&[u32]> = samples
+        .iter()
+        .map(|sample| sample.prompt.as_slice())
+        .collect();
     let generation = Generation {
         sampling: decoding.sampling,
         group_size: 1,
@@ -98,9 +119,17 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
         seed: decoding.seed,
     };
     let completions = generate(policy, task, |p| &samples[p], &prompts, 0, &generation);
-    let answered = completions.iter().zip(samples).map(|(group, x)| (task.answer(x, &group[0].tokens), x));
-    let evaluated: Vec<Evaluated> = answered.map(|(answer, x)| judge(answer, x, task.n_ranks())).collect();
-    let judged: Vec<JudgedList> = evaluated.iter().map(|sample| sample.judged.clone()).collect();
+    let answered = completions
+        .iter()
+        .zip(samples)
+        .map(|(group, x)| (task.answer(x, &group[0].tokens), x));
+    let evaluated: Vec<Evaluated> = answered
+        .map(|(answer, x)| judge(answer, x, task.n_ranks()))
+        .collect();
+    let judged: Vec<JudgedList> = evaluated
+        .iter()
+        .map(|sample| sample.judged.clone())
+        .collect();
     Evaluation {
         health: health(&evaluated, samples),
         hits_per_rank: lists::hits_per_rank(&judged, task.n_ranks()),
@@ -108,8 +137,8 @@ pub fn evaluate(policy: &Policy, task: &Task, samples: &[Sample], decoding: &Dec
     }
 }
 
-/// Completions under the task's constraint, where it has one: those are never cut. The prompts are those of a longer list from
-/// place `first` on.
+/// Completions under the task's constraint, where it has one: those are never cut. The prompts are
+/// those of a longer list from place `first` on.
 pub(crate) fn generate<'a>(
     policy: &Policy,
     task: &Task,
@@ -118,9 +147,17 @@ pub(crate) fn generate<'a>(
     first: usize,
     generation: &Generation,
 ) -> Vec<Vec<Completion>> {
-    let Some(longest) = task.longest_list() else { return policy.generate_part(prompts, first, generation, None) };
-    let begin = |p: usize| task.constraint(samples(p)).expect("the task is constrained");
-    let generation = Generation { max_new_tokens: longest, ..generation.clone() };
+    let Some(longest) = task.longest_list() else {
+        return policy.generate_part(prompts, first, generation, None);
+    };
+    let begin = |p: usize| {
+        task.constraint(samples(p))
+            .expect("the task is constrained")
+    };
+    let generation = Generation {
+        max_new_tokens: longest,
+        ..generation.clone()
+    };
     policy.generate_part(prompts, first, &generation, Some(&begin))
 }
 
@@ -132,9 +169,17 @@ pub fn judge_ranking(
     n_ranks: usize,
 ) -> (Vec<ItemId>, JudgedList) {
     let mut kept = HashSet::new();
-    let list: Vec<ItemId> =
-        ranking.iter().copied().filter(|id| !seen.contains(id) && kept.insert(*id)).take(n_ranks).collect();
-    let groundtruth = groundtruth.iter().copied().filter(|id| !seen.contains(id)).collect();
+    let list: Vec<ItemId> = ranking
+        .iter()
+        .copied()
+        .filter(|id| !seen.contains(id) && kept.insert(*id))
+        .take(n_ranks)
+        .collect();
+    let groundtruth = groundtruth
+        .iter()
+        .copied()
+        .filter(|id| !seen.contains(id))
+        .collect();
     let judged = JudgedList::from_ids(&list, &groundtruth);
     (list, judged)
 }
@@ -142,12 +187,20 @@ pub fn judge_ranking(
 fn judge(answer: Answer, sample: &Sample, n_ranks: usize) -> Evaluated {
     let ranking: Vec<ItemId> = answer.items.iter().copied().flatten().collect();
     let (list, judged) = judge_ranking(&ranking, &sample.seen, &sample.groundtruth, n_ranks);
-    Evaluated { answer, list, judged }
+    Evaluated {
+        answer,
+        list,
+        judged,
+    }
 }
 
 fn health(evaluated: &[Evaluated], samples: &[Sample]) -> ListHealth {
     let count = |f: &dyn Fn(&Evaluated, &Sample) -> usize| -> f64 {
-        evaluated.iter().zip(samples).map(|(evaluated, sample)| f(evaluated, sample)).sum::<usize>() as f64
+        evaluated
+            .iter()
+            .zip(samples)
+            .map(|(evaluated, sample)| f(evaluated, sample))
+            .sum::<usize>() as f64
     };
     let items = count(&|e, _| e.answer.names.len());
     let lines = items + count(&|e, _| e.answer.unparsed_lines);
@@ -156,7 +209,14 @@ fn health(evaluated: &[Evaluated], samples: &[Sample]) -> ListHealth {
         valid_lines: items / lines.max(1.0),
         in_catalog: count(&|e, _| e.answer.items.iter().flatten().count()) / named,
         duplicates: count(&|e, _| lists::duplicates(&e.answer.names)) / named,
-        seen: count(&|e, s| e.answer.items.iter().flatten().filter(|id| s.seen.contains(id)).count()) / named,
+        seen: count(&|e, s| {
+            e.answer
+                .items
+                .iter()
+                .flatten()
+                .filter(|id| s.seen.contains(id))
+                .count()
+        }) / named,
         length: items / evaluated.len() as f64,
         ended: count(&|e, _| usize::from(e.answer.segments.ended)) / evaluated.len() as f64,
     }

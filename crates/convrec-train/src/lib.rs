@@ -1,24 +1,27 @@
-//! The two training loops, and all that surrounds them: rollouts, rewards, evaluation, checkpoints, logs.
+//! The two training loops, and all that surrounds them: rollouts, rewards, evaluation, checkpoints,
+//! logs.
 //!
 //! ```text
 //! Demonstration -> Task::pair   -> train_sft       -> Policy
 //! Example       -> Task::sample -> train_rank_grpo -> Policy -> evaluate
 //! ```
 //!
-//! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length of the lists that
-//! are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples G completions of each prompt and reads
-//! each **once** (free lists by [`Task::read`], constrained ones by walking the catalog's trie again) for both its items,
-//! which earn a reward per rank, and the rank of every token, which is held to account for that reward; then it takes mu
-//! updates with a loss of [`rank_grpo`].
+//! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length
+//! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples
+//! G completions of each prompt and reads each **once** (free lists by [`Task::read`], constrained
+//! ones by walking the catalog's trie again) for both its items, which earn a reward per rank, and
+//! the rank of every token, which is held to account for that reward; then it takes mu updates with
+//! a loss of [`rank_grpo`].
 //!
-//! A policy can also stand at the beginning, where demonstrations are made: [`PolicyTeacher`] and [`PolicyJudge`] are
-//! services of Remap-Reflect-Adjust ([`convrec_cloning`]) from a policy with a [`Task`], [`PolicyChat`] is a chat model that
-//! is asked in words.
+//! A policy can also stand at the beginning, where demonstrations are made: [`PolicyTeacher`] and
+//! [`PolicyJudge`] are services of Remap-Reflect-Adjust ([`convrec_cloning`]) from a policy with a
+//! [`Task`], [`PolicyChat`] is a chat model that is asked in words.
 //!
-//! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL has one) and
-//! checkpoints, and can be resumed: data order, sampling and schedules are functions of the seed and the step, so the
-//! resumed run is the uninterrupted one bit for bit on the same machine. A checkpoint of another catalog, data set or
-//! config is refused with the first difference named.
+//! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL
+//! has one) and checkpoints, and can be resumed: data order, sampling and schedules are functions
+//! of the seed and the step, so the resumed run is the uninterrupted one bit for bit on the same
+//! machine. A checkpoint of another catalog, data set or config is refused with the first
+//! difference named.
 //!
 //! ```
 //! use convrec_train::{RlConfig, Schedule};
@@ -52,7 +55,9 @@ mod task;
 pub use config::ConfigError;
 pub use convrec_watch::{Observer, Record, StepView, WatchConfig};
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
-pub use reward::{Diversity, Gain, Listed, Normalization, Novelty, Popular, Popularity, Relevance, Reward, Unsafe};
+pub use reward::{
+    Diversity, Gain, Listed, Normalization, Novelty, Popular, Popularity, Relevance, Reward, Unsafe,
+};
 pub use rl::{DynamicSampling, KlControl, RlConfig, RlJob, train_rank_grpo};
 pub use rollout::ForcedTokens;
 pub use run::{RunOptions, Stop, TrainError, Validation, evaluation_record};

@@ -2,7 +2,8 @@
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup};
 use burn::optim::{
-    AdamWState, AdaptiveMomentumState, GradientsAccumulator, GradientsParams, ModuleOptimizer, Optimizer,
+    AdamWState, AdaptiveMomentumState, GradientsAccumulator, GradientsParams, ModuleOptimizer,
+    Optimizer,
 };
 use burn::tensor::{Bytes, Device, Tensor};
 use convrec_kernels::sum_of_squares;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::ConfigError;
 use crate::schedule::Schedule;
 
-/// The optimiser's settings; defaults as published for Rank-GRPO, but for the learning rate, which suits a small policy.
+/// The optimiser's settings; defaults as published for Rank-GRPO, but for the learning rate, which
+/// suits a small policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -54,13 +56,33 @@ impl OptimizerConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let unit = |x: f32| (0.0..1.0).contains(&x);
         let rules = [
-            ("learning_rate", self.learning_rate > 0.0 && self.learning_rate < 1.0, "a number in (0, 1)"),
+            (
+                "learning_rate",
+                self.learning_rate > 0.0 && self.learning_rate < 1.0,
+                "a number in (0, 1)",
+            ),
             ("beta_1", unit(self.beta_1), "a number in [0, 1)"),
             ("beta_2", unit(self.beta_2), "a number in [0, 1)"),
-            ("epsilon", self.epsilon > 0.0 && self.epsilon.is_finite(), "a positive number"),
-            ("weight_decay", self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "0 or a positive number"),
-            ("schedule.step.factor", self.schedule.is_sensible(), "a factor of 0 or more, at most 1"),
-            ("max_grad_norm", self.max_grad_norm >= 0.0, "0 (never clip) or a positive number"),
+            (
+                "epsilon",
+                self.epsilon > 0.0 && self.epsilon.is_finite(),
+                "a positive number",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+                "0 or a positive number",
+            ),
+            (
+                "schedule.step.factor",
+                self.schedule.is_sensible(),
+                "a factor of 0 or more, at most 1",
+            ),
+            (
+                "max_grad_norm",
+                self.max_grad_norm >= 0.0,
+                "0 (never clip) or a positive number",
+            ),
         ];
         ConfigError::first("optimizer", &rules)
     }
@@ -83,13 +105,33 @@ impl Optimizer for FusedAdamW {
         state: Option<AdamWState<D>>,
     ) -> (Tensor<D>, Option<AdamWState<D>>) {
         let (time, moments) = match state {
-            Some(AdamWState { momentum }) => (momentum.time + 1, [momentum.moment_1, momentum.moment_2]),
+            Some(AdamWState { momentum }) => {
+                (momentum.time + 1, [momentum.moment_1, momentum.moment_2])
+            }
             None => (1, [gradient.zeros_like(), gradient.zeros_like()]),
         };
-        let OptimizerConfig { beta_1, beta_2, epsilon, weight_decay, .. } = self.config;
-        let adamw = convrec_kernels::AdamW { learning_rate, beta_1, beta_2, epsilon, weight_decay, time };
+        let OptimizerConfig {
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            ..
+        } = self.config;
+        let adamw = convrec_kernels::AdamW {
+            learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            weight_decay,
+            time,
+        };
         let (weight, [moment_1, moment_2]) = adamw.update(weight, gradient, moments);
-        let momentum = AdaptiveMomentumState { time, moment_1, moment_2, max_moment_2: None };
+        let momentum = AdaptiveMomentumState {
+            time,
+            moment_1,
+            moment_2,
+            max_moment_2: None,
+        };
         (weight, Some(AdamWState { momentum }))
     }
 
@@ -118,24 +160,47 @@ pub struct Update {
 impl Updates {
     /// An optimiser for a run of `total_steps`, without memory of earlier steps.
     pub fn new(config: &OptimizerConfig, total_steps: usize) -> Self {
-        let adamw = FusedAdamW { config: config.clone() };
-        let without_decay = FusedAdamW { config: OptimizerConfig { weight_decay: 0.0, ..config.clone() } };
+        let adamw = FusedAdamW {
+            config: config.clone(),
+        };
+        let without_decay = FusedAdamW {
+            config: OptimizerConfig {
+                weight_decay: 0.0,
+                ..config.clone()
+            },
+        };
         let undecayed = ParamGroup::from_any_predicates(vec!["norm", "bias"]);
         let optimizer = ModuleOptimizer::from(adamw).with_group(undecayed, without_decay, None);
-        Self { config: config.clone(), optimizer, total_steps }
+        Self {
+            config: config.clone(),
+            optimizer,
+            total_steps,
+        }
     }
 
     /// The learning rate of a step.
     pub fn learning_rate(&self, step: usize) -> f64 {
         let config = &self.config;
-        config.learning_rate * config.schedule.factor(step, config.warmup_steps, self.total_steps)
+        config.learning_rate
+            * config
+                .schedule
+                .factor(step, config.warmup_steps, self.total_steps)
     }
 
-    /// One step with the gradients of the whole batch. A step whose gradients are not finite changes nothing.
-    pub fn step<M: Module>(&mut self, step: usize, module: M, mut grads: GradientsParams) -> (M, Update) {
+    /// One step with the gradients of the whole batch. A step whose gradients are not finite
+    /// changes nothing.
+    pub fn step<M: Module>(
+        &mut self,
+        step: usize,
+        module: M,
+        mut grads: GradientsParams,
+    ) -> (M, Update) {
         let config = &self.config;
         let grad_norm = global_norm(&module, &grads);
-        let update = Update { learning_rate: self.learning_rate(step), grad_norm };
+        let update = Update {
+            learning_rate: self.learning_rate(step),
+            grad_norm,
+        };
         if !grad_norm.is_finite() {
             return (module, update);
         }
@@ -146,7 +211,10 @@ impl Updates {
                 grads = scaled(&module, grads, scale);
             }
         }
-        (self.optimizer.step(update.learning_rate, module, grads), update)
+        (
+            self.optimizer.step(update.learning_rate, module, grads),
+            update,
+        )
     }
 
     /// The optimiser's moments, to be stored.
@@ -154,7 +222,10 @@ impl Updates {
     /// # Errors
     /// When burn cannot serialise them.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
-        self.optimizer.into_bytes().map(|bytes| bytes.to_vec()).map_err(|e| e.to_string())
+        self.optimizer
+            .into_bytes()
+            .map(|bytes| bytes.to_vec())
+            .map_err(|e| e.to_string())
     }
 
     /// The same optimiser with stored moments.
@@ -162,7 +233,10 @@ impl Updates {
     /// # Errors
     /// When the bytes are not those of an optimiser.
     pub fn with_bytes(mut self, bytes: Vec<u8>) -> Result<Self, String> {
-        self.optimizer = self.optimizer.from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|e| e.to_string())?;
+        self.optimizer = self
+            .optimizer
+            .from_bytes(Bytes::from_bytes_vec(bytes))
+            .map_err(|e| e.to_string())?;
         Ok(self)
     }
 }
@@ -259,23 +333,42 @@ mod tests {
 
     fn matrix(values: &[Vec<f64>], device: &Device) -> Tensor<2> {
         let shape = [values.len(), values[0].len()];
-        Tensor::from_data(TensorData::new(values.concat(), shape).convert::<f32>(), device)
+        Tensor::from_data(
+            TensorData::new(values.concat(), shape).convert::<f32>(),
+            device,
+        )
     }
 
     fn vector(values: &[f64], device: &Device) -> Tensor<1> {
-        Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]).convert::<f32>(), device)
+        Tensor::from_data(
+            TensorData::new(values.to_vec(), [values.len()]).convert::<f32>(),
+            device,
+        )
     }
 
     fn close(tensor: Vec<f32>, expected: &[f64], tolerance: f64, what: &str) {
         for (value, expected) in tensor.iter().zip(expected) {
             let error = (f64::from(*value) - expected).abs();
-            assert!(error <= tolerance * expected.abs().max(1.0), "{what}: {value}, expected {expected}");
+            assert!(
+                error <= tolerance * expected.abs().max(1.0),
+                "{what}: {value}, expected {expected}"
+            );
         }
     }
 
     fn compare(two: &Two, expected: &Values, what: &str) {
-        close(two.matrix.val().into_data().try_into_vec_as().unwrap(), &expected.0.concat(), 1e-5, what);
-        close(two.vector.val().into_data().try_into_vec_as().unwrap(), &expected.1, 1e-5, what);
+        close(
+            two.matrix.val().into_data().try_into_vec_as().unwrap(),
+            &expected.0.concat(),
+            1e-5,
+            what,
+        );
+        close(
+            two.vector.val().into_data().try_into_vec_as().unwrap(),
+            &expected.1,
+            1e-5,
+            what,
+        );
     }
 
     #[test]
@@ -295,10 +388,17 @@ mod tests {
                 warmup_steps: 0,
             };
             let mut two = Two {
-                matrix: Param::initialized(ParamId::from(1), matrix(&case.initial.0, &tracked).require_grad()),
-                vector: Param::initialized(ParamId::from(2), vector(&case.initial.1, &tracked).require_grad()),
+                matrix: Param::initialized(
+                    ParamId::from(1),
+                    matrix(&case.initial.0, &tracked).require_grad(),
+                ),
+                vector: Param::initialized(
+                    ParamId::from(2),
+                    vector(&case.initial.1, &tracked).require_grad(),
+                ),
             };
-            // Only "bias" or "norm" in its name spares a parameter from decay, so `vector` decays as in the golden case.
+            // Only "bias" or "norm" in its name spares a parameter from decay, so `vector` decays
+            // as in the golden case.
             let mut updates = Updates::new(&config, case.steps.len());
             for (n, step) in case.steps.iter().enumerate() {
                 let mut grads = GradientsParams::new();
@@ -307,11 +407,14 @@ mod tests {
                 // Half-way the optimiser is stored and read back: nothing may change.
                 if n == case.steps.len() / 2 {
                     let bytes = updates.to_bytes().unwrap();
-                    updates = Updates::new(&config, case.steps.len()).with_bytes(bytes).unwrap();
+                    updates = Updates::new(&config, case.steps.len())
+                        .with_bytes(bytes)
+                        .unwrap();
                 }
                 let update;
                 (two, update) = updates.step(n, two, grads);
-                let error = (update.grad_norm - step.grad_norm_before_clip).abs() / step.grad_norm_before_clip;
+                let error = (update.grad_norm - step.grad_norm_before_clip).abs()
+                    / step.grad_norm_before_clip;
                 assert!(error < 1e-5, "{}: norm {}", case.id, update.grad_norm);
                 compare(&two, &step.params, &format!("{} after step {n}", case.id));
             }
@@ -326,9 +429,19 @@ mod tests {
             vector: Param::initialized(ParamId::from(2), Tensor::ones([2], &device)),
         };
         let mut grads = GradientsParams::new();
-        grads.register(two.vector.id, Tensor::<1>::from_floats([f32::NAN, 1.0], &device));
+        grads.register(
+            two.vector.id,
+            Tensor::<1>::from_floats([f32::NAN, 1.0], &device),
+        );
         let (two, update) = Updates::new(&OptimizerConfig::default(), 1).step(0, two, grads);
         assert!(!update.grad_norm.is_finite());
-        assert_eq!(two.vector.val().into_data().try_into_vec_as::<f32>().unwrap(), [1.0, 1.0]);
+        assert_eq!(
+            two.vector
+                .val()
+                .into_data()
+                .try_into_vec_as::<f32>()
+                .unwrap(),
+            [1.0, 1.0]
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Data parallelism over the devices of one host: each holds a replica of the policy and does a share of the work; gradients
-//! are added up on the policy's own device, which takes the step.
+//! Data parallelism over the devices of one host: each holds a replica of the policy and does a
+//! share of the work; gradients are added up on the policy's own device, which takes the step.
 //!
-//! This is what burn-train calls `MultiDevice` with the optimiser on the main device. burn's collective operations
-//! (`DistributedContext`, `all_reduce`) need NCCL, and are not implemented for the CPU.
+//! This is what burn-train calls `MultiDevice` with the optimiser on the main device. burn's
+//! collective operations (`DistributedContext`, `all_reduce`) need NCCL, and are not implemented
+//! for the CPU.
 
 use std::thread;
 
@@ -16,10 +17,12 @@ use crate::optim::Accumulator;
 /// The gradients of a part of a batch, and what else comes of it.
 type Compute<'a, T, E> = dyn Fn(&Policy, usize) -> Result<(GradientsParams, T), E> + Sync + 'a;
 
-/// Gradients of some parts of a batch, whose losses are normalised by the whole batch, and what else comes of each part,
-/// in order. `further` devices take their share; without any, this thread does it all.
+/// Gradients of some parts of a batch, whose losses are normalised by the whole batch, and what
+/// else comes of each part, in order. `further` devices take their share; without any, this thread
+/// does it all.
 ///
-/// The same devices give the same bits, and others the same but for rounding: sums are in another order.
+/// The same devices give the same bits, and others the same but for rounding: sums are in another
+/// order.
 pub(crate) fn gradients<T: Send, E: Send>(
     policy: &Policy,
     further: &[Device],
@@ -42,29 +45,48 @@ pub(crate) fn gradients<T: Send, E: Send>(
     let mut found = Vec::new();
     for share in shares {
         let (gradients, values): (GradientsParams, Vec<T>) = share?;
-        sum.add(if n == 1 { gradients } else { gradients.to_device(&policy.device(), policy) }, policy);
+        sum.add(
+            if n == 1 {
+                gradients
+            } else {
+                gradients.to_device(&policy.device(), policy)
+            },
+            policy,
+        );
         found.push(values.into_iter());
     }
     let in_order = (0..parts).map(|part| found[part % n].next().expect("a value for each part"));
     Ok((sum.take(), in_order.collect()))
 }
 
-/// What `work` gives on each device, from a replica of the policy and the number of the device: 0 is the policy's own.
+/// What `work` gives on each device, from a replica of the policy and the number of the device: 0
+/// is the policy's own.
 pub(crate) fn on_each<T: Send>(
     policy: &Policy,
     further: &[Device],
     work: &(dyn Fn(&Policy, usize) -> T + Sync),
 ) -> Vec<T> {
     let replicas = further.iter().map(|device| {
-        let device = if policy.device().is_autodiff() { device.clone().autodiff() } else { device.clone() };
+        let device = if policy.device().is_autodiff() {
+            device.clone().autodiff()
+        } else {
+            device.clone()
+        };
         policy.clone().fork(&device)
     });
     let replicas: Vec<Policy> = replicas.collect();
     thread::scope(|scope| {
-        let workers: Vec<_> =
-            replicas.into_iter().enumerate().map(|(n, replica)| scope.spawn(move || work(&replica, n + 1))).collect();
+        let workers: Vec<_> = replicas
+            .into_iter()
+            .enumerate()
+            .map(|(n, replica)| scope.spawn(move || work(&replica, n + 1)))
+            .collect();
         let first = work(policy, 0);
-        let others = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+        let others = workers.into_iter().map(|worker| {
+            worker
+                .join()
+                .unwrap_or_else(|e| std::panic::resume_unwind(e))
+        });
         std::iter::once(first).chain(others).collect()
     })
 }

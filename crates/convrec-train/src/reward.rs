@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use convrec_catalog::Catalog;
 use convrec_catalog::rewards::{self, RankReward};
 use convrec_core::ItemId;
-use rank_grpo::{AdvantageError, GroupAdvantages, Scale, combine_rewards, decoupled_advantages, group_advantages};
+use rank_grpo::{
+    AdvantageError, GroupAdvantages, Scale, combine_rewards, decoupled_advantages, group_advantages,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
@@ -19,12 +21,14 @@ pub enum Reward {
     Rank(RankReward),
     /// DCG@N of the list, one number for all of its tokens: GRPO and its kin.
     Dcg,
-    /// NDCG@N of the list, likewise: DCG divided by that of a list with all right items in front; 0 where nothing is right.
+    /// NDCG@N of the list, likewise: DCG divided by that of a list with all right items in front; 0
+    /// where nothing is right.
     Ndcg,
 }
 
 impl Reward {
-    /// One row of rewards, N of them or a single one, from the gains of N ranks. `n_relevant` items would have been right.
+    /// One row of rewards, N of them or a single one, from the gains of N ranks. `n_relevant` items
+    /// would have been right.
     pub fn credit(self, gains: &[f64], n_relevant: usize) -> Vec<f64> {
         match self {
             Reward::Rank(reward) => reward.credit(gains),
@@ -53,7 +57,8 @@ pub struct Listed<'a> {
     pub relevant: &'a [bool],
 }
 
-/// What the item at each rank of a list is worth, in one respect. Implement it to reward what matters to you.
+/// What the item at each rank of a list is worth, in one respect. Implement it to reward what
+/// matters to you.
 ///
 /// ```
 /// use convrec_train::{Gain, Listed};
@@ -75,7 +80,8 @@ pub trait Gain {
     /// Its name in settings and logs.
     fn name(&self) -> &str;
 
-    /// One finite number for each of the N ranks. The gain of a rank may depend on the ranks before it, not on those after.
+    /// One finite number for each of the N ranks. The gain of a rank may depend on the ranks before
+    /// it, not on those after.
     fn gains(&self, list: &Listed<'_>) -> Vec<f64>;
 }
 
@@ -104,7 +110,10 @@ impl Popularity {
     /// Counted in `samples`; the catalog has `n_items`.
     pub fn of(samples: &[Sample], n_items: usize) -> Self {
         let mut counts = vec![0; n_items];
-        samples.iter().flat_map(|sample| &sample.groundtruth).for_each(|id| counts[id.0 as usize] += 1);
+        samples
+            .iter()
+            .flat_map(|sample| &sample.groundtruth)
+            .for_each(|id| counts[id.0 as usize] += 1);
         let largest = counts.iter().copied().max().unwrap_or(0).max(1);
         Self { counts, largest }
     }
@@ -114,14 +123,16 @@ impl Popularity {
         self.counts[item.0 as usize] as f64 / self.largest as f64
     }
 
-    /// From 0, the most popular item, to 1, one that was never right: -log of its smoothed share of all counts, scaled.
+    /// From 0, the most popular item, to 1, one that was never right: -log of its smoothed share of
+    /// all counts, scaled.
     pub fn novelty(&self, item: ItemId) -> f64 {
         let largest = (self.largest as f64 + 1.0).ln();
         1.0 - (self.counts[item.0 as usize] as f64 + 1.0).ln() / largest
     }
 }
 
-/// Self-information of an item, from 0 for the most popular to 1 ([`Popularity::novelty`]); 0 where there is no item.
+/// Self-information of an item, from 0 for the most popular to 1 ([`Popularity::novelty`]); 0 where
+/// there is no item.
 #[derive(Debug, Clone)]
 pub struct Novelty(pub Popularity);
 
@@ -135,7 +146,8 @@ impl Gain for Novelty {
     }
 }
 
-/// The popularity of an item, from 0 to 1 ([`Popularity::share`]): with a negative weight, a penalty.
+/// The popularity of an item, from 0 to 1 ([`Popularity::share`]): with a negative weight, a
+/// penalty.
 #[derive(Debug, Clone)]
 pub struct Popular(pub Popularity);
 
@@ -149,8 +161,9 @@ impl Gain for Popular {
     }
 }
 
-/// How unlike the items before it an item is: 1 less the largest Jaccard similarity of genres to one of them (maximal
-/// marginal relevance: Carbonell and Goldstein, SIGIR 1998). A repeated item gains 0.
+/// How unlike the items before it an item is: 1 less the largest Jaccard similarity of genres to
+/// one of them (maximal marginal relevance: Carbonell and Goldstein, SIGIR 1998). A repeated item
+/// gains 0.
 #[derive(Debug, Clone)]
 pub struct Diversity {
     genres: Vec<HashSet<String>>,
@@ -159,7 +172,12 @@ pub struct Diversity {
 impl Diversity {
     /// By the catalog's genres.
     pub fn of(catalog: &Catalog) -> Self {
-        Self { genres: catalog.iter().map(|(_, item)| item.genres.iter().cloned().collect()).collect() }
+        Self {
+            genres: catalog
+                .iter()
+                .map(|(_, item)| item.genres.iter().cloned().collect())
+                .collect(),
+        }
     }
 
     fn similarity(&self, a: ItemId, b: ItemId) -> f64 {
@@ -180,15 +198,22 @@ impl Gain for Diversity {
     fn gains(&self, list: &Listed<'_>) -> Vec<f64> {
         let mut before: Vec<ItemId> = Vec::new();
         let mut gain = |id: ItemId| {
-            let nearest = before.iter().map(|other| self.similarity(id, *other)).fold(0.0, f64::max);
+            let nearest = before
+                .iter()
+                .map(|other| self.similarity(id, *other))
+                .fold(0.0, f64::max);
             before.push(id);
             1.0 - nearest
         };
-        list.items.iter().map(|item| item.map_or(0.0, &mut gain)).collect()
+        list.items
+            .iter()
+            .map(|item| item.map_or(0.0, &mut gain))
+            .collect()
     }
 }
 
-/// -1 for an item that should not be recommended, as from a safety list; with a weight of 1, a penalty of one hit.
+/// -1 for an item that should not be recommended, as from a safety list; with a weight of 1, a
+/// penalty of one hit.
 #[derive(Debug, Clone)]
 pub struct Unsafe(pub HashSet<ItemId>);
 
@@ -203,7 +228,10 @@ impl Gain for Unsafe {
 }
 
 fn each(list: &Listed<'_>, gain: impl Fn(ItemId) -> f64) -> Vec<f64> {
-    list.items.iter().map(|item| item.map_or(0.0, &gain)).collect()
+    list.items
+        .iter()
+        .map(|item| item.map_or(0.0, &gain))
+        .collect()
 }
 
 /// How several gains become one advantage.
@@ -213,11 +241,13 @@ pub enum Normalization {
     /// The weighted sum of the rewards is compared within the group: GRPO.
     #[default]
     Together,
-    /// Each reward is compared within the group by itself, and these are added: GDPO ([`decoupled_advantages`]).
+    /// Each reward is compared within the group by itself, and these are added: GDPO
+    /// ([`decoupled_advantages`]).
     Separately,
 }
 
-/// The largest gain, and the largest weight of one, in size: with these no sum of them leaves the range of numbers.
+/// The largest gain, and the largest weight of one, in size: with these no sum of them leaves the
+/// range of numbers.
 pub(crate) const LARGEST_GAIN: f64 = 1e9;
 
 /// The gains that a run rewards, with their weights.
@@ -238,37 +268,71 @@ impl<'a> Rewards<'a> {
         scale: Scale,
     ) -> Result<Self, ConfigError> {
         let find = |(name, weight): (&String, &f64)| {
-            let gain = gains.iter().find(|gain| gain.name() == name).ok_or_else(|| {
-                let known: Vec<&str> = gains.iter().map(|gain| gain.name()).collect();
-                let problem = format!("nothing rewards this; expected some of {}", known.join(", "));
-                ConfigError { field: format!("gains.{name}"), problem }
-            })?;
+            let gain = gains
+                .iter()
+                .find(|gain| gain.name() == name)
+                .ok_or_else(|| {
+                    let known: Vec<&str> = gains.iter().map(|gain| gain.name()).collect();
+                    let problem = format!(
+                        "nothing rewards this; expected some of {}",
+                        known.join(", ")
+                    );
+                    ConfigError {
+                        field: format!("gains.{name}"),
+                        problem,
+                    }
+                })?;
             Ok((*weight, gain.as_ref()))
         };
         let terms = weights.iter().map(find).collect::<Result<_, _>>()?;
-        Ok(Self { credit, normalization, scale, terms })
+        Ok(Self {
+            credit,
+            normalization,
+            scale,
+            terms,
+        })
     }
 
     /// A row of rewards for each gain; or what is wrong with a gain.
     pub(crate) fn of(&self, list: &Listed<'_>) -> Result<Vec<Vec<f64>>, String> {
         let credit = |gain: &dyn Gain| {
             let (gains, expected) = (gain.gains(list), list.items.len());
-            match gains.iter().position(|x| !(-LARGEST_GAIN..=LARGEST_GAIN).contains(x)) {
-                _ if gains.len() != expected => Err(format!("{} ranks; expected {expected}", gains.len())),
-                Some(rank) => Err(format!("{} at rank {}; expected a number of at most 1e9", gains[rank], rank + 1)),
+            match gains
+                .iter()
+                .position(|x| !(-LARGEST_GAIN..=LARGEST_GAIN).contains(x))
+            {
+                _ if gains.len() != expected => {
+                    Err(format!("{} ranks; expected {expected}", gains.len()))
+                }
+                Some(rank) => Err(format!(
+                    "{} at rank {}; expected a number of at most 1e9",
+                    gains[rank],
+                    rank + 1
+                )),
                 None => Ok(self.credit.credit(&gains, list.sample.groundtruth.len())),
             }
         };
-        let named =
-            |gain: &dyn Gain, problem| format!("gain `{}` of sample `{}`: {problem}", gain.name(), list.sample.id);
-        self.terms.iter().map(|(_, gain)| credit(*gain).map_err(|problem| named(*gain, problem))).collect()
+        let named = |gain: &dyn Gain, problem| {
+            format!(
+                "gain `{}` of sample `{}`: {problem}",
+                gain.name(),
+                list.sample.id
+            )
+        };
+        self.terms
+            .iter()
+            .map(|(_, gain)| credit(*gain).map_err(|problem| named(*gain, problem)))
+            .collect()
     }
 
     /// The weighted sum of [`of`](Self::of).
     pub(crate) fn total(&self, rewards: &[Vec<f64>]) -> Vec<f64> {
         let mut total = vec![0.0; rewards.first().map_or(0, Vec::len)];
         for ((weight, _), rewards) in self.terms.iter().zip(rewards) {
-            total.iter_mut().zip(rewards).for_each(|(total, reward)| *total += weight * reward);
+            total
+                .iter_mut()
+                .zip(rewards)
+                .for_each(|(total, reward)| *total += weight * reward);
         }
         total
     }
@@ -278,17 +342,24 @@ impl<'a> Rewards<'a> {
         self.terms.iter().map(|(_, gain)| gain.name())
     }
 
-    /// Advantages `[B][N]` from the rewards `[B]` of each gain; the completions of a prompt are adjacent.
+    /// Advantages `[B][N]` from the rewards `[B]` of each gain; the completions of a prompt are
+    /// adjacent.
     pub(crate) fn advantages(
         &self,
         rows: &[&[Vec<f64>]],
         group_size: usize,
     ) -> Result<GroupAdvantages, AdvantageError> {
         let table = |term: usize| rows.iter().map(|rewards| rewards[term].clone()).collect();
-        let tables: Vec<(f64, Vec<Vec<f64>>)> =
-            self.terms.iter().enumerate().map(|(term, (weight, _))| (*weight, table(term))).collect();
+        let tables: Vec<(f64, Vec<Vec<f64>>)> = self
+            .terms
+            .iter()
+            .enumerate()
+            .map(|(term, (weight, _))| (*weight, table(term)))
+            .collect();
         match self.normalization {
-            Normalization::Together => group_advantages(&combine_rewards(&tables)?, group_size, self.scale),
+            Normalization::Together => {
+                group_advantages(&combine_rewards(&tables)?, group_size, self.scale)
+            }
             Normalization::Separately => decoupled_advantages(&tables, group_size),
         }
     }
@@ -318,20 +389,33 @@ mod tests {
             genres: genres.iter().map(|genre| genre.to_string()).collect(),
             metadata: String::new(),
         };
-        let items: [(&str, &[&str]); 4] =
-            [("A", &["crime", "drama"]), ("B", &["crime"]), ("C", &["comedy"]), ("D", &[])];
+        let items: [(&str, &[&str]); 4] = [
+            ("A", &["crime", "drama"]),
+            ("B", &["crime"]),
+            ("C", &["comedy"]),
+            ("D", &[]),
+        ];
         Catalog::new(items.map(item).into()).unwrap()
     }
 
     fn sample(groundtruth: &[u32]) -> Sample {
         let groundtruth = groundtruth.iter().copied().map(ItemId).collect();
-        Sample { id: "a-1".into(), prompt: vec![1], seen: vec![], groundtruth }
+        Sample {
+            id: "a-1".into(),
+            prompt: vec![1],
+            seen: vec![],
+            groundtruth,
+        }
     }
 
     fn gains(gain: &dyn Gain, items: &[Option<u32>]) -> Vec<f64> {
         let items: Vec<Option<ItemId>> = items.iter().map(|item| item.map(ItemId)).collect();
         let relevant: Vec<bool> = items.iter().map(|item| *item == Some(ItemId(2))).collect();
-        gain.gains(&Listed { sample: &sample(&[2]), items: &items, relevant: &relevant })
+        gain.gains(&Listed {
+            sample: &sample(&[2]),
+            items: &items,
+            relevant: &relevant,
+        })
     }
 
     #[test]
@@ -340,34 +424,71 @@ mod tests {
         let popularity = Popularity::of(&samples, 4);
         let list = [Some(0), Some(1), None, Some(2), Some(1)];
         assert_eq!(gains(&Relevance, &list), [0.0, 0.0, 0.0, 1.0, 0.0]);
-        assert_eq!(gains(&Popular(popularity.clone()), &list), [1.0, 1.0 / 3.0, 0.0, 0.0, 1.0 / 3.0]);
+        assert_eq!(
+            gains(&Popular(popularity.clone()), &list),
+            [1.0, 1.0 / 3.0, 0.0, 0.0, 1.0 / 3.0]
+        );
         let novelty = gains(&Novelty(popularity), &list);
         assert_eq!([novelty[0], novelty[2], novelty[3]], [0.0, 0.0, 1.0]);
         assert!((novelty[1] - 0.5).abs() < 1e-12, "{novelty:?}"); // ln 2 / ln 4
-        // B shares one of two genres with A; the second B is no news at all; D has no genre to share.
-        assert_eq!(gains(&Diversity::of(&catalog()), &list), [1.0, 0.5, 0.0, 1.0, 0.0]);
-        assert_eq!(gains(&Diversity::of(&catalog()), &[Some(3), Some(0)]), [1.0, 1.0]);
-        assert_eq!(gains(&Unsafe(HashSet::from([ItemId(1)])), &list), [0.0, -1.0, 0.0, 0.0, -1.0]);
+        // B shares one of two genres with A; the second B is no news at all; D has no genre to
+        // share.
+        assert_eq!(
+            gains(&Diversity::of(&catalog()), &list),
+            [1.0, 0.5, 0.0, 1.0, 0.0]
+        );
+        assert_eq!(
+            gains(&Diversity::of(&catalog()), &[Some(3), Some(0)]),
+            [1.0, 1.0]
+        );
+        assert_eq!(
+            gains(&Unsafe(HashSet::from([ItemId(1)])), &list),
+            [0.0, -1.0, 0.0, 0.0, -1.0]
+        );
     }
 
     #[test]
     fn weights_name_gains_and_add_up() {
         let gains = built_in(&catalog(), &[sample(&[0])]);
         let rewards = |weights: &[(&str, f64)], normalization| {
-            let weights = weights.iter().map(|(name, weight)| (name.to_string(), *weight)).collect();
-            Rewards::new(&gains, &weights, Reward::Rank(RankReward::LogDecay), normalization, Scale::Group)
+            let weights = weights
+                .iter()
+                .map(|(name, weight)| (name.to_string(), *weight))
+                .collect();
+            Rewards::new(
+                &gains,
+                &weights,
+                Reward::Rank(RankReward::LogDecay),
+                normalization,
+                Scale::Group,
+            )
         };
-        let error = rewards(&[("relevance", 1.0), ("fun", 1.0)], Normalization::Together).err().unwrap().to_string();
-        assert!(error.contains("`gains.fun`") && error.contains("novelty"), "{error}");
-        let rewards = rewards(&[("relevance", 1.0), ("popularity", -0.5)], Normalization::Separately).unwrap();
+        let error = rewards(&[("relevance", 1.0), ("fun", 1.0)], Normalization::Together)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("`gains.fun`") && error.contains("novelty"),
+            "{error}"
+        );
+        let rewards = rewards(
+            &[("relevance", 1.0), ("popularity", -0.5)],
+            Normalization::Separately,
+        )
+        .unwrap();
         let items = [Some(ItemId(2)), Some(ItemId(0))];
-        let listed = Listed { sample: &sample(&[2]), items: &items, relevant: &[true, false] };
+        let listed = Listed {
+            sample: &sample(&[2]),
+            items: &items,
+            relevant: &[true, false],
+        };
         let each = rewards.of(&listed).unwrap(); // by name: popularity, relevance
         assert_eq!(each[1], [1.0, 0.0]);
         let later = 1.0 / 3.0_f64.log2();
         assert_eq!(each[0], [later, later]);
         assert_eq!(rewards.total(&each), [1.0 - 0.5 * later, -0.5 * later]);
-        // One completion as above, one with nothing: both rewards differ at rank 0, one of them at rank 1.
+        // One completion as above, one with nothing: both rewards differ at rank 0, one of them at
+        // rank 1.
         let none = vec![vec![0.0, 0.0]; 2];
         let advantages = rewards.advantages(&[&each, &none], 2).unwrap();
         assert_eq!(advantages.zero_variance, 0.0);

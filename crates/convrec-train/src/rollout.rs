@@ -15,7 +15,8 @@ pub enum ForcedTokens {
     /// They take no part: a rank's ratio is the geometric mean over its decisions.
     #[default]
     LeaveOut,
-    /// They count, with log-probability 0: the mean is over all tokens of the rank, as the paper defines it.
+    /// They count, with log-probability 0: the mean is over all tokens of the rank, as the paper
+    /// defines it.
     Count,
 }
 
@@ -36,55 +37,89 @@ pub(crate) struct Row<'a> {
     pub(crate) trainers: Option<[Vec<f32>; 2]>,
 }
 
-/// Reads and rewards completions, as many of each sample as there are; those of a sample are adjacent.
+/// Reads and rewards completions, as many of each sample as there are; those of a sample are
+/// adjacent.
 pub(crate) fn read_rows<'a>(
     task: &Task,
     samples: &[&'a Sample],
     completions: Vec<Vec<Completion>>,
     weights: &Rewards<'_>,
 ) -> Result<Vec<Row<'a>>, String> {
-    let rows = samples.iter().zip(completions).flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
+    let rows = samples
+        .iter()
+        .zip(completions)
+        .flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
     rows.map(|(sample, completion)| {
         let answer = task.answer(sample, &completion.tokens);
         let relevant = task.relevance(&answer, sample);
         let mut items = answer.items.clone();
         items.resize(task.n_ranks(), None);
-        let rewards = weights.of(&Listed { sample, items: &items, relevant: &relevant })?;
+        let rewards = weights.of(&Listed {
+            sample,
+            items: &items,
+            relevant: &relevant,
+        })?;
         let allowed = task.allowed(&sample.seen, &completion.tokens);
         let total = weights.total(&rewards);
-        Ok(Row { sample, completion, answer, allowed, relevant, rewards, total, trainers: None })
+        Ok(Row {
+            sample,
+            completion,
+            answer,
+            allowed,
+            relevant,
+            rewards,
+            total,
+            trainers: None,
+        })
     })
     .collect()
 }
 
 impl Row<'_> {
     pub(crate) fn sequence(&self) -> Sequence<'_> {
-        Sequence { prompt: &self.sample.prompt, completion: &self.completion.tokens }
+        Sequence {
+            prompt: &self.sample.prompt,
+            completion: &self.completion.tokens,
+        }
     }
 
     /// Of its tokens, as the trainer has them.
     pub(crate) fn log_probs(&self) -> &[f32] {
-        self.trainers.as_ref().map_or(&self.completion.log_probs, |[log_probs, _]| log_probs)
+        self.trainers
+            .as_ref()
+            .map_or(&self.completion.log_probs, |[log_probs, _]| log_probs)
     }
 
     /// Of the distributions that its tokens were drawn from.
     pub(crate) fn entropies(&self) -> &[f32] {
-        self.trainers.as_ref().map_or(&self.completion.entropies, |[_, entropies]| entropies)
+        self.trainers
+            .as_ref()
+            .map_or(&self.completion.entropies, |[_, entropies]| entropies)
     }
 
     fn len(&self) -> usize {
         self.completion.tokens.len()
     }
 
-    /// Whether token t was the only one that could be written: its log-probability is 0 under every policy.
+    /// Whether token t was the only one that could be written: its log-probability is 0 under every
+    /// policy.
     pub(crate) fn is_forced(&self, t: usize) -> bool {
-        self.allowed.as_ref().is_some_and(|allowed| allowed.is_forced(t))
+        self.allowed
+            .as_ref()
+            .is_some_and(|allowed| allowed.is_forced(t))
     }
 
-    /// The end token shares the ratio of the last item (quirk S3); its advantage is length shaping's to give.
+    /// The end token shares the ratio of the last item (quirk S3); its advantage is length
+    /// shaping's to give.
     fn rank_ids(&self) -> impl Iterator<Item = i64> {
         let last = self.answer.segments.items as i64 - 1;
-        self.answer.segments.ranks.iter().map(move |&rank| if rank == END { last.max(0) } else { i64::from(rank) })
+        self.answer.segments.ranks.iter().map(move |&rank| {
+            if rank == END {
+                last.max(0)
+            } else {
+                i64::from(rank)
+            }
+        })
     }
 }
 
@@ -98,8 +133,13 @@ pub(crate) struct Collation {
 }
 
 impl Collation {
-    /// The loss's view of some rows and their advantages: `[B, T]` tables, T the longest completion, padded behind.
-    pub(crate) fn inputs(&self, rows: &[&Row<'_>], advantages: &[&Vec<f64>]) -> Result<LossInputs, AdvantageError> {
+    /// The loss's view of some rows and their advantages: `[B, T]` tables, T the longest
+    /// completion, padded behind.
+    pub(crate) fn inputs(
+        &self,
+        rows: &[&Row<'_>],
+        advantages: &[&Vec<f64>],
+    ) -> Result<LossInputs, AdvantageError> {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let pad = |row: &&Row<'_>| width - row.len();
         let mask = rows.iter().flat_map(|row| {
@@ -107,12 +147,19 @@ impl Collation {
             let ranks = &row.answer.segments.ranks;
             // Where ranks are rewarded, a remark takes no part, not even in the number of tokens.
             let has_rank = move |t: usize| !self.reward.is_ranked() || ranks[t] != NO_RANK;
-            let counts =
-                move |t| row_counts && has_rank(t) && (self.forced == ForcedTokens::Count || !row.is_forced(t));
-            (0..row.len()).map(counts).chain(std::iter::repeat_n(false, pad(row)))
+            let counts = move |t| {
+                row_counts
+                    && has_rank(t)
+                    && (self.forced == ForcedTokens::Count || !row.is_forced(t))
+            };
+            (0..row.len())
+                .map(counts)
+                .chain(std::iter::repeat_n(false, pad(row)))
         });
         let advantages: Vec<Vec<f64>> = advantages.iter().map(|row| (*row).clone()).collect();
-        let ids = rows.iter().flat_map(|row| row.rank_ids().chain(std::iter::repeat_n(-1, pad(row))));
+        let ids = rows
+            .iter()
+            .flat_map(|row| row.rank_ids().chain(std::iter::repeat_n(-1, pad(row))));
         let ranks = Segments::ranks_and_overflow(&ids.collect::<Vec<_>>(), self.n_ranks);
         let mut token_advantages = if self.reward.is_ranked() {
             spread(&advantages, &ranks)?
@@ -124,14 +171,26 @@ impl Collation {
                 n_items: row.answer.segments.items,
                 end_token: row.completion.ended.then(|| row.len() - 1),
             };
-            self.shaping.apply(&mut token_advantages, &ranks, &rows.iter().map(end).collect::<Vec<_>>())?;
+            self.shaping.apply(
+                &mut token_advantages,
+                &ranks,
+                &rows.iter().map(end).collect::<Vec<_>>(),
+            )?;
         }
-        Ok(LossInputs::new([rows.len(), width], mask.collect(), ranks, token_advantages))
+        Ok(LossInputs::new(
+            [rows.len(), width],
+            mask.collect(),
+            ranks,
+            token_advantages,
+        ))
     }
 }
 
 /// A number per completion token as a `[B, T]` table, 0 on padding.
-pub(crate) fn table<'r>(rows: &[&'r Row<'_>], values: impl Fn(&'r Row<'_>) -> &'r [f32]) -> Vec<f64> {
+pub(crate) fn table<'r>(
+    rows: &[&'r Row<'_>],
+    values: impl Fn(&'r Row<'_>) -> &'r [f32],
+) -> Vec<f64> {
     let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     let padded = rows.iter().flat_map(|row| {
         let values = values(row).iter().map(|x| f64::from(*x));
@@ -151,11 +210,25 @@ mod tests {
     /// A row whose tokens have these ranks.
     fn row<'a>(sample: &'a Sample, ranks: &[i32], items: usize, ended: bool) -> Row<'a> {
         let n = ranks.len();
-        let completion =
-            Completion { tokens: vec![7; n], log_probs: vec![-1.0; n], entropies: vec![0.5; n], ended, passes: n };
-        let segments = TokenRanks { ranks: ranks.to_vec(), items, ended };
-        let answer =
-            Answer { text: String::new(), names: vec![], items: vec![None; items], unparsed_lines: 0, segments };
+        let completion = Completion {
+            tokens: vec![7; n],
+            log_probs: vec![-1.0; n],
+            entropies: vec![0.5; n],
+            ended,
+            passes: n,
+        };
+        let segments = TokenRanks {
+            ranks: ranks.to_vec(),
+            items,
+            ended,
+        };
+        let answer = Answer {
+            text: String::new(),
+            names: vec![],
+            items: vec![None; items],
+            unparsed_lines: 0,
+            segments,
+        };
         Row {
             sample,
             completion,
@@ -171,20 +244,39 @@ mod tests {
     fn collated(rows: &[Row<'_>], mask_truncated: bool) -> LossInputs {
         let reward = Reward::Rank(RankReward::ExpInf);
         let (shaping, forced) = (LengthShaping::default(), ForcedTokens::LeaveOut);
-        let collation = Collation { n_ranks: 2, reward, shaping, mask_truncated, forced };
+        let collation = Collation {
+            n_ranks: 2,
+            reward,
+            shaping,
+            mask_truncated,
+            forced,
+        };
         let advantages = vec![vec![1.0, -1.0]; rows.len()];
-        collation.inputs(&rows.iter().collect::<Vec<_>>(), &advantages.iter().collect::<Vec<_>>()).unwrap()
+        collation
+            .inputs(
+                &rows.iter().collect::<Vec<_>>(),
+                &advantages.iter().collect::<Vec<_>>(),
+            )
+            .unwrap()
     }
 
     fn segments(inputs: &LossInputs) -> Vec<Option<usize>> {
-        (0..inputs.segments.len()).map(|token| inputs.segments.get(token)).collect()
+        (0..inputs.segments.len())
+            .map(|token| inputs.segments.get(token))
+            .collect()
     }
 
     fn sample() -> Sample {
-        Sample { id: "a-1".into(), prompt: vec![1], seen: vec![], groundtruth: vec![] }
+        Sample {
+            id: "a-1".into(),
+            prompt: vec![1],
+            seen: vec![],
+            groundtruth: vec![],
+        }
     }
 
-    /// Quirk S3: the end token is in the last item's segment, and its advantage is that of length shaping.
+    /// Quirk S3: the end token is in the last item's segment, and its advantage is that of length
+    /// shaping.
     #[test]
     fn the_end_token_shares_the_last_items_ratio_and_has_its_own_advantage() {
         let sample = sample();
@@ -192,16 +284,37 @@ mod tests {
         let early = row(&sample, &[0, END], 1, true);
         let inputs = collated(&[exact, early], false);
         assert_eq!(inputs.shape, [2, 4]);
-        assert_eq!(segments(&inputs), [Some(0), Some(0), Some(1), Some(1), Some(0), Some(0), None, None]);
-        assert_eq!(inputs.advantages, [1.0, 1.0, -1.0, 0.1, 1.0, -0.1, 0.0, 0.0]);
-        assert_eq!(inputs.mask, [true, true, true, true, true, true, false, false]);
+        assert_eq!(
+            segments(&inputs),
+            [
+                Some(0),
+                Some(0),
+                Some(1),
+                Some(1),
+                Some(0),
+                Some(0),
+                None,
+                None
+            ]
+        );
+        assert_eq!(
+            inputs.advantages,
+            [1.0, 1.0, -1.0, 0.1, 1.0, -0.1, 0.0, 0.0]
+        );
+        assert_eq!(
+            inputs.mask,
+            [true, true, true, true, true, true, false, false]
+        );
     }
 
     #[test]
     fn tokens_of_no_rank_and_surplus_items_earn_nothing_from_ranks() {
         let sample = sample();
         let inputs = collated(&[row(&sample, &[NO_RANK, 0, 1, 2, 3, END], 4, true)], false);
-        assert_eq!(segments(&inputs), [None, Some(0), Some(1), Some(2), Some(2), Some(2)]);
+        assert_eq!(
+            segments(&inputs),
+            [None, Some(0), Some(1), Some(2), Some(2), Some(2)]
+        );
         assert_eq!(inputs.advantages, [0.0, 1.0, -1.0, -0.1, -0.1, -0.1]);
         assert_eq!(inputs.mask, [false, true, true, true, true, true]);
     }
@@ -228,9 +341,17 @@ mod tests {
         };
         let mask = |forced| {
             let reward = Reward::Rank(RankReward::ExpInf);
-            let collation =
-                Collation { n_ranks: 1, reward, shaping: LengthShaping::OFF, mask_truncated: false, forced };
-            collation.inputs(&[&constrained], &[&vec![1.0]]).unwrap().mask
+            let collation = Collation {
+                n_ranks: 1,
+                reward,
+                shaping: LengthShaping::OFF,
+                mask_truncated: false,
+                forced,
+            };
+            collation
+                .inputs(&[&constrained], &[&vec![1.0]])
+                .unwrap()
+                .mask
         };
         assert_eq!(mask(ForcedTokens::LeaveOut), [true, false, false]);
         assert_eq!(mask(ForcedTokens::Count), [true, true, true]);

@@ -9,7 +9,8 @@ use convrec_core::{Item, ItemId};
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
 use convrec_watch::{
-    CompletionRecord, Diagnosis, Journal, ListedItem, Observer, Record, StepView, Trouble, WatchConfig,
+    CompletionRecord, Diagnosis, Journal, ListedItem, Observer, Record, StepView, Trouble,
+    WatchConfig,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,18 +27,20 @@ use crate::task::{Answer, Sample, Task};
 pub struct RunOptions {
     /// The run's folder: log, completions and checkpoints. Without one nothing is written.
     pub folder: Option<PathBuf>,
-    /// Go on from the newest checkpoint in the folder. Without it, a folder that holds a run is refused.
+    /// Go on from the newest checkpoint in the folder. Without it, a folder that holds a run is
+    /// refused.
     pub resume: bool,
     /// Steps between checkpoints; 0 writes only the last.
     pub checkpoint_every: usize,
     /// Checkpoints kept, at least 1.
     pub keep_checkpoints: usize,
-    /// Steps between evaluations on the validation samples, the last step always among them; 0 never evaluates.
+    /// Steps between evaluations on the validation samples, the last step always among them; 0
+    /// never evaluates.
     pub evaluate_every: usize,
     /// What the run leaves behind beside checkpoints, and when the doctor stops it.
     pub watch: WatchConfig,
-    /// Steps after which this process stops, with a checkpoint, for the next one to go on: for machines that are lent by the
-    /// hour.
+    /// Steps after which this process stops, with a checkpoint, for the next one to go on: for
+    /// machines that are lent by the hour.
     pub stop_after: Option<usize>,
     /// Stops the run after the step it is at, likewise.
     #[serde(skip)]
@@ -49,7 +52,8 @@ pub struct RunOptions {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks; the training function then returns [`TrainError::Stopped`]. Whether it was asked before.
+    /// Asks; the training function then returns [`TrainError::Stopped`]. Whether it was asked
+    /// before.
     pub fn ask(&self) -> bool {
         self.0.swap(true, Ordering::Relaxed)
     }
@@ -100,7 +104,9 @@ pub enum TrainError {
         total: usize,
     },
     /// Two steps in a row had gradients that are not finite.
-    #[error("step {step}: the gradient norm is {norm} for the second step in a row; lower `optimizer.learning_rate`")]
+    #[error(
+        "step {step}: the gradient norm is {norm} for the second step in a row; lower `optimizer.learning_rate`"
+    )]
     Diverged {
         /// The step.
         step: usize,
@@ -127,7 +133,9 @@ pub enum TrainError {
         problem: String,
     },
     /// No completions could be had.
-    #[error("step {step}: no completions: {source}; the run can be resumed from its newest checkpoint, if it has one")]
+    #[error(
+        "step {step}: no completions: {source}; the run can be resumed from its newest checkpoint, if it has one"
+    )]
     Sampler {
         /// The step.
         step: usize,
@@ -147,10 +155,11 @@ pub enum TrainError {
 impl From<Trouble> for TrainError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Config(e) => {
-                ConfigError { field: format!("watch.doctor.{}", e.field), problem: format!("expected {}", e.expected) }
-                    .into()
+            Trouble::Config(e) => ConfigError {
+                field: format!("watch.doctor.{}", e.field),
+                problem: format!("expected {}", e.expected),
             }
+            .into(),
             Trouble::File(e) => e.into(),
             Trouble::Ill(diagnosis) => diagnosis.into(),
         }
@@ -185,10 +194,19 @@ impl<'a> Run<'a> {
         mut start: Start,
     ) -> Result<(Self, Start), TrainError> {
         // With another, the log is another.
-        inputs.insert("the number of steps between evaluations".into(), options.evaluate_every.to_string());
+        inputs.insert(
+            "the number of steps between evaluations".into(),
+            options.evaluate_every.to_string(),
+        );
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
-        let manifest =
-            Manifest { kind: kind.into(), step: 0, run: config, inputs, state: Value::Null, files: BTreeMap::new() };
+        let manifest = Manifest {
+            kind: kind.into(),
+            step: 0,
+            run: config,
+            inputs,
+            state: Value::Null,
+            files: BTreeMap::new(),
+        };
         if let Some(folder) = &options.folder {
             match checkpoint::list(folder)?.pop() {
                 Some((_, newest)) if options.resume => start = resume(&newest, &manifest, start)?,
@@ -200,11 +218,24 @@ impl<'a> Run<'a> {
             }
         }
         let journal = Journal::open(options.folder.clone(), start.step, options.watch.clone())?;
-        Ok((Run { options, manifest, journal, skipped: false, first: start.step }, start))
+        Ok((
+            Run {
+                options,
+                manifest,
+                journal,
+                skipped: false,
+                first: start.step,
+            },
+            start,
+        ))
     }
 
     /// Records a step, and shows it.
-    pub(crate) fn record(&mut self, view: &StepView<'_>, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    pub(crate) fn record(
+        &mut self,
+        view: &StepView<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
         let recorded = self.journal.step(view);
         observer.observe(view);
         Ok(recorded?)
@@ -214,7 +245,10 @@ impl<'a> Run<'a> {
     pub(crate) fn watch(&mut self, step: usize, grad_norm: f64) -> Result<(), TrainError> {
         let skipped = !grad_norm.is_finite();
         if skipped && self.skipped {
-            return Err(TrainError::Diverged { step, norm: grad_norm });
+            return Err(TrainError::Diverged {
+                step,
+                norm: grad_norm,
+            });
         }
         self.skipped = skipped;
         Ok(())
@@ -225,7 +259,8 @@ impl<'a> Run<'a> {
         self.options.stop.is_asked()
     }
 
-    /// Writes a checkpoint after `done` of `total` steps, when one is due, and stops where that is asked.
+    /// Writes a checkpoint after `done` of `total` steps, when one is due, and stops where that is
+    /// asked.
     pub(crate) fn checkpoint(
         &self,
         done: usize,
@@ -234,26 +269,48 @@ impl<'a> Run<'a> {
         updates: &Updates,
         state: Value,
     ) -> Result<(), TrainError> {
-        let spent = self.options.stop_after.is_some_and(|steps| done - self.first >= steps);
+        let spent = self
+            .options
+            .stop_after
+            .is_some_and(|steps| done - self.first >= steps);
         let stops = done < total && (spent || self.options.stop.is_asked());
         if let Some(folder) = &self.options.folder
             && (stops || done == total || due(done, self.options.checkpoint_every))
         {
-            let manifest = Manifest { step: done, state, ..self.manifest.clone() };
+            let manifest = Manifest {
+                step: done,
+                state,
+                ..self.manifest.clone()
+            };
             let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
-            checkpoint::save(folder, policy, optimizer, manifest, self.options.keep_checkpoints)?;
+            checkpoint::save(
+                folder,
+                policy,
+                optimizer,
+                manifest,
+                self.options.keep_checkpoints,
+            )?;
         }
-        if stops { Err(TrainError::Stopped { done, total }) } else { Ok(()) }
+        if stops {
+            Err(TrainError::Stopped { done, total })
+        } else {
+            Ok(())
+        }
     }
 
-    /// Lists for the first validation samples, where completions of this step are kept: to compare over a run.
+    /// Lists for the first validation samples, where completions of this step are kept: to compare
+    /// over a run.
     pub(crate) fn lists(
         &self,
         step: usize,
         policy: &dyn Fn() -> Policy,
         validation: &Validation<'_>,
     ) -> Vec<CompletionRecord> {
-        let Validation { task, samples, decoding } = validation;
+        let Validation {
+            task,
+            samples,
+            decoding,
+        } = validation;
         let samples = &samples[..samples.len().min(SHOWN)];
         if samples.is_empty() || !self.journal.wants_completions(step) {
             return vec![];
@@ -276,8 +333,15 @@ impl<'a> Run<'a> {
         if validation.samples.is_empty() || !(due(done, every) || (every > 0 && done == total)) {
             return Record::new();
         }
-        let Validation { task, samples, decoding } = validation;
-        evaluation_record(&evaluate(&policy(), task, samples, decoding), task.n_ranks())
+        let Validation {
+            task,
+            samples,
+            decoding,
+        } = validation;
+        evaluation_record(
+            &evaluate(&policy(), task, samples, decoding),
+            task.n_ranks(),
+        )
     }
 }
 
@@ -289,7 +353,11 @@ fn shown(task: &Task, step: usize, sample: &Sample, evaluated: Evaluated) -> Com
     CompletionRecord {
         step,
         id: sample.id.clone(),
-        prompt: Some(task.prompter().tokenizer().decode_with_specials(&sample.prompt)),
+        prompt: Some(
+            task.prompter()
+                .tokenizer()
+                .decode_with_specials(&sample.prompt),
+        ),
         items: listed(&evaluated.answer, &relevant),
         text: evaluated.answer.text,
         ended: evaluated.answer.segments.ended,
@@ -304,7 +372,13 @@ pub(crate) fn listed(answer: &Answer, relevant: &[bool]) -> Vec<ListedItem> {
         in_catalog: id.is_some(),
         hit: relevant.get(rank).copied().unwrap_or(false),
     };
-    answer.names.iter().zip(&answer.items).enumerate().map(item).collect()
+    answer
+        .names
+        .iter()
+        .zip(&answer.items)
+        .enumerate()
+        .map(item)
+        .collect()
 }
 
 /// What a run is evaluated on while it trains.
@@ -321,14 +395,22 @@ pub struct Validation<'a> {
 /// An evaluation's means under their names, as `eval_NDCG@10`.
 pub fn evaluation_record(evaluation: &Evaluation, n_ranks: usize) -> Record {
     let mut record = Record::new();
-    for k in [5, 10, 20].into_iter().filter(|k| *k < n_ranks).chain([n_ranks]) {
+    for k in [5, 10, 20]
+        .into_iter()
+        .filter(|k| *k < n_ranks)
+        .chain([n_ranks])
+    {
         for measure in [Measure::Recall(k), Measure::Ndcg(k)] {
             record.insert(format!("eval_{measure}"), json!(evaluation.mean(measure)));
         }
     }
     let health = serde_json::to_value(evaluation.health).expect("a struct of numbers");
     if let Value::Object(health) = health {
-        record.extend(health.into_iter().map(|(name, value)| (format!("eval_{name}"), value)));
+        record.extend(
+            health
+                .into_iter()
+                .map(|(name, value)| (format!("eval_{name}"), value)),
+        );
     }
     record
 }
@@ -339,6 +421,14 @@ fn due(done: usize, every: usize) -> bool {
 
 fn resume(newest: &Path, expected: &Manifest, start: Start) -> Result<Start, TrainError> {
     let (manifest, policy, optimizer) = checkpoint::load(newest, expected, start.policy)?;
-    let updates = start.updates.with_bytes(optimizer).map_err(TrainError::Optimizer)?;
-    Ok(Start { step: manifest.step, policy, updates, state: Some(manifest.state) })
+    let updates = start
+        .updates
+        .with_bytes(optimizer)
+        .map_err(TrainError::Optimizer)?;
+    Ok(Start {
+        step: manifest.step,
+        policy,
+        updates,
+        state: Some(manifest.state),
+    })
 }

@@ -9,18 +9,24 @@ use crate::evaluate::generate;
 use crate::replicas::on_each;
 use crate::task::{Sample, Task};
 
-/// Writes completions. [`Local`] is the policy itself; an engine on other machines may do it as well.
+/// Writes completions. [`Local`] is the policy itself; an engine on other machines may do it as
+/// well.
 pub trait Sampler {
-    /// The policy has moved: what is sampled from here on, for the step of this number (from 1), is under these weights.
+    /// The policy has moved: what is sampled from here on, for the step of this number (from 1), is
+    /// under these weights.
     ///
     /// # Errors
     /// When they cannot be handed on.
-    fn begin_step(&mut self, _policy: &Policy, _step: usize) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn begin_step(
+        &mut self,
+        _policy: &Policy,
+        _step: usize,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(())
     }
 
-    /// `generation.group_size` completions of each sample, in their order, under `policy` (without autodiff). Where the
-    /// task is constrained, they must be within [`Task::constraint`].
+    /// `generation.group_size` completions of each sample, in their order, under `policy` (without
+    /// autodiff). Where the task is constrained, they must be within [`Task::constraint`].
     ///
     /// # Errors
     /// When completions cannot be had; the run stops, and can be resumed.
@@ -32,15 +38,17 @@ pub trait Sampler {
         generation: &Generation,
     ) -> Result<Vec<Vec<Completion>>, Box<dyn Error + Send + Sync>>;
 
-    /// Whether the log-probabilities are the trainer's own, to rounding. Where they are not, the trainer computes its own,
-    /// `loss.correction` corrects for the difference, and the entropies of the completions may be left empty.
+    /// Whether the log-probabilities are the trainer's own, to rounding. Where they are not, the
+    /// trainer computes its own, `loss.correction` corrects for the difference, and the
+    /// entropies of the completions may be left empty.
     fn is_trainer(&self) -> bool;
 }
 
 /// The policy samples by itself, with the trainer's kernels.
 #[derive(Debug, Clone, Default)]
 pub struct Local {
-    /// Further devices of this host that take a share of the prompts. What is drawn does not depend on them.
+    /// Further devices of this host that take a share of the prompts. What is drawn does not
+    /// depend on them.
     pub devices: Vec<Device>,
 }
 
@@ -55,8 +63,13 @@ impl Sampler for Local {
         let size = samples.len().div_ceil(self.devices.len() + 1).max(1);
         let shares: Vec<&[&Sample]> = samples.chunks(size).collect();
         let of_share = |policy: &Policy, n: usize| {
-            let Some(share) = shares.get(n) else { return vec![] };
-            let prompts: Vec<&[u32]> = share.iter().map(|sample| sample.prompt.as_slice()).collect();
+            let Some(share) = shares.get(n) else {
+                return vec![];
+            };
+            let prompts: Vec<&[u32]> = share
+                .iter()
+                .map(|sample| sample.prompt.as_slice())
+                .collect();
             generate(policy, task, |p| share[p], &prompts, n * size, generation)
         };
         Ok(on_each(policy, &self.devices, &of_share).concat())

@@ -1,10 +1,12 @@
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate changes over a run: a factor for every step, so that a resumed run needs no state.
+/// How the learning rate changes over a run: a factor for every step, so that a resumed run needs
+/// no state.
 ///
-/// The factors are those of transformers' schedules. burn's linear and cosine schedulers give the same ones without a
-/// warm-up; what burn 0.22 lacks is a warm-up that starts at 0 (its linear scheduler refuses to, its Noam scheduler
-/// starts at step 1), and its schedulers count their calls, which would be state to store.
+/// The factors are those of transformers' schedules. burn's linear and cosine schedulers give the
+/// same ones without a warm-up; what burn 0.22 lacks is a warm-up that starts at 0 (its linear
+/// scheduler refuses to, its Noam scheduler starts at step 1), and its schedulers count their
+/// calls, which would be state to store.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
@@ -14,9 +16,11 @@ pub enum Schedule {
     Linear,
     /// From 1 to 0 along half a cosine.
     Cosine,
-    /// 1, and from step `after` on `factor`: as the paper's 3B run goes from 1e-6 to 1e-7 after 8,000 steps.
+    /// 1, and from step `after` on `factor`: as the paper's 3B run goes from 1e-6 to 1e-7 after
+    /// 8,000 steps.
     Step {
-        /// The first update at the second rate, the warm-up's included. (A step of reinforcement learning may be several.)
+        /// The first update at the second rate, the warm-up's included. (A step of reinforcement
+        /// learning may be several.)
         after: usize,
         /// What the rate is multiplied by.
         factor: f64,
@@ -31,7 +35,8 @@ impl Schedule {
         }
     }
 
-    /// The factor at `step` (from 0) of a run of `total` steps, the first `warmup` of which rise from 0 along a line.
+    /// The factor at `step` (from 0) of a run of `total` steps, the first `warmup` of which rise
+    /// from 0 along a line.
     pub fn factor(self, step: usize, warmup: usize, total: usize) -> f64 {
         if step < warmup {
             return step as f64 / warmup as f64;
@@ -72,7 +77,10 @@ mod tests {
 
     #[test]
     fn a_step_falls_once() {
-        let schedule = Schedule::Step { after: 4, factor: 0.1 };
+        let schedule = Schedule::Step {
+            after: 4,
+            factor: 0.1,
+        };
         let factors: Vec<f64> = (0..6).map(|step| schedule.factor(step, 2, 6)).collect();
         assert_eq!(factors, [0.0, 0.5, 1.0, 1.0, 0.1, 0.1]);
     }
@@ -89,7 +97,11 @@ mod tests {
             };
             for (step, expected) in case.multiplier.iter().enumerate() {
                 let factor = schedule.factor(step, case.warmup_steps, case.total_steps);
-                assert!((factor - expected).abs() < 1e-12, "{} at step {step}: {factor}, expected {expected}", case.id);
+                assert!(
+                    (factor - expected).abs() < 1e-12,
+                    "{} at step {step}: {factor}, expected {expected}",
+                    case.id
+                );
             }
         }
     }

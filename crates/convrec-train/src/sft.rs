@@ -23,15 +23,18 @@ pub struct SftConfig {
     pub steps: usize,
     /// Demonstrations an update.
     pub batch_size: usize,
-    /// Demonstrations side by side on the device; changes memory and speed, and results only by rounding.
+    /// Demonstrations side by side on the device; changes memory and speed, and results only by
+    /// rounding.
     pub micro_batch: usize,
-    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the gradients: less memory, about
-    /// a third more time.
+    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the
+    /// gradients: less memory, about a third more time.
     pub gradient_checkpointing: bool,
-    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it; the weights stay in f32.
+    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it; the
+    /// weights stay in f32.
     pub bf16: bool,
-    /// Learn the distribution over what a constrained task lets be written, which is the one that is drawn from later:
-    /// nothing is spent on what cannot be written anyway. Every demonstration must then be a list of N different unseen items.
+    /// Learn the distribution over what a constrained task lets be written, which is the one that
+    /// is drawn from later: nothing is spent on what cannot be written anyway. Every
+    /// demonstration must then be a list of N different unseen items.
     pub constrained: bool,
     /// Of the order of the data.
     pub seed: u64,
@@ -65,7 +68,11 @@ impl SftConfig {
             ("steps", self.steps > 0, "at least 1"),
             ("batch_size", self.batch_size > 0, "at least 1"),
             ("micro_batch", self.micro_batch > 0, "at least 1"),
-            ("optimizer.warmup_steps", self.optimizer.warmup_steps < self.steps.max(1), "fewer than `steps`"),
+            (
+                "optimizer.warmup_steps",
+                self.optimizer.warmup_steps < self.steps.max(1),
+                "fewer than `steps`",
+            ),
         ];
         ConfigError::first("", &rules)?;
         check_lora(self.lora.as_ref())?;
@@ -86,18 +93,19 @@ pub struct SftJob<'a> {
     pub devices: &'a [Device],
 }
 
-/// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch; where `config.constrained`,
-/// over those that the constraint of `task` left a choice about.
+/// Supervised fine-tuning: minimises the mean of -log pi over the completion tokens of each batch;
+/// where `config.constrained`, over those that the constraint of `task` left a choice about.
 ///
-/// `inputs` names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that a checkpoint is not
-/// resumed with other data. `observer` is shown every step, for progress bars.
+/// `inputs` names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that
+/// a checkpoint is not resumed with other data. `observer` is shown every step, for progress bars.
 ///
-/// `policy` must be on an autodiff device; so is the result. A policy with an adapter, its own or that of `config.lora`,
-/// keeps its other weights: checkpoints hold the adapter alone, so `inputs` should name the weights too.
+/// `policy` must be on an autodiff device; so is the result. A policy with an adapter, its own or
+/// that of `config.lora`, keeps its other weights: checkpoints hold the adapter alone, so `inputs`
+/// should name the weights too.
 ///
 /// # Errors
-/// When the config makes no sense or the data does not fit it, a file cannot be written, a checkpoint does not fit, or training
-/// diverges.
+/// When the config makes no sense or the data does not fit it, a file cannot be written, a
+/// checkpoint does not fit, or training diverges.
 pub fn train_sft(
     policy: Policy,
     job: SftJob<'_>,
@@ -107,27 +115,59 @@ pub fn train_sft(
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
     config.check()?;
-    let SftJob { task, data, validation, devices } = job;
-    ConfigError::first("", &[("data", !data.is_empty(), "at least one demonstration")])?;
+    let SftJob {
+        task,
+        data,
+        validation,
+        devices,
+    } = job;
+    ConfigError::first(
+        "",
+        &[("data", !data.is_empty(), "at least one demonstration")],
+    )?;
     check_constraint(task, data, config.constrained)?;
     let policy = with_lora(policy, config.lora.as_ref(), config.seed)?;
-    let start = Start { step: 0, policy, updates: Updates::new(&config.optimizer, config.steps), state: None };
-    let (mut run, Start { step: first, mut policy, mut updates, .. }) =
-        Run::open(options, "sft", config, inputs, start)?;
+    let start = Start {
+        step: 0,
+        policy,
+        updates: Updates::new(&config.optimizer, config.steps),
+        state: None,
+    };
+    let (
+        mut run,
+        Start {
+            step: first,
+            mut policy,
+            mut updates,
+            ..
+        },
+    ) = Run::open(options, "sft", config, inputs, start)?;
     // Not before: a checkpoint knows nothing of these.
-    policy = policy.with_gradient_checkpointing(config.gradient_checkpointing).with_bf16_products(config.bf16);
+    policy = policy
+        .with_gradient_checkpointing(config.gradient_checkpointing)
+        .with_bf16_products(config.bf16);
     for step in first..config.steps {
         let clock = Instant::now();
         let batch = places(data.len(), config.batch_size, step, config.seed);
-        let allowed =
-            |pair: &TokenPair| config.constrained.then(|| task.allowed(&pair.seen, &pair.completion)).flatten();
-        let pairs: Vec<(&TokenPair, Option<Allowed>)> =
-            batch.iter().map(|&row| (&data[row], allowed(&data[row]))).collect();
-        let tokens: usize = pairs.iter().map(|(pair, allowed)| decisions(pair, allowed.as_ref())).sum();
+        let allowed = |pair: &TokenPair| {
+            config
+                .constrained
+                .then(|| task.allowed(&pair.seen, &pair.completion))
+                .flatten()
+        };
+        let pairs: Vec<(&TokenPair, Option<Allowed>)> = batch
+            .iter()
+            .map(|&row| (&data[row], allowed(&data[row])))
+            .collect();
+        let tokens: usize = pairs
+            .iter()
+            .map(|(pair, allowed)| decisions(pair, allowed.as_ref()))
+            .sum();
         let parts: Vec<_> = pairs.chunks(config.micro_batch).collect();
         let compute = |policy: &Policy, part: usize| {
             let output = log_probs(policy, parts[part]);
-            // Divided by the tokens of the whole batch: micro-batches must not weigh by their number.
+            // Divided by the tokens of the whole batch: micro-batches must not weigh by their
+            // number.
             let loss = output.log_probs.sum().div_scalar(-(tokens as f64));
             let value = f64::from(loss.clone().into_scalar::<f32>());
             Ok::<_, Infallible>((output.tape.backward(loss, policy), value))
@@ -137,11 +177,18 @@ pub fn train_sft(
         let update;
         (policy, update) = updates.step(step, policy, gradients);
         run.watch(step + 1, update.grad_norm)?;
-        let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds: 0.0, tokens };
+        let timing = Timing {
+            seconds: clock.elapsed().as_secs_f64(),
+            rollout_seconds: 0.0,
+            tokens,
+        };
         let done = step + 1;
         let mut record = Record::new();
         record.insert("step".into(), json!(done));
-        record.insert("epoch".into(), json!((done * config.batch_size) as f64 / data.len() as f64));
+        record.insert(
+            "epoch".into(),
+            json!((done * config.batch_size) as f64 / data.len() as f64),
+        );
         record.insert("loss".into(), json!(loss));
         record.insert("grad_norm".into(), json!(update.grad_norm));
         record.insert("learning_rate".into(), json!(update.learning_rate));
@@ -150,25 +197,49 @@ pub fn train_sft(
         record.extend(run.evaluate(done, config.steps, &now, &validation));
         let completions = run.lists(done, &now, &validation);
         run.record(
-            &StepView { record: &record, completions: &completions, timing, total_steps: config.steps },
+            &StepView {
+                record: &record,
+                completions: &completions,
+                timing,
+                total_steps: config.steps,
+            },
             observer,
         )?;
-        run.checkpoint(done, config.steps, &policy, &updates, serde_json::Value::Null)?;
+        run.checkpoint(
+            done,
+            config.steps,
+            &policy,
+            &updates,
+            serde_json::Value::Null,
+        )?;
     }
     Ok(policy)
 }
 
 /// Whether every demonstration can be written under the constraint that it is to be learned under.
 fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Result<(), ConfigError> {
-    let bad = |field: &str, problem| Err(ConfigError { field: field.into(), problem });
+    let bad = |field: &str, problem| {
+        Err(ConfigError {
+            field: field.into(),
+            problem,
+        })
+    };
     if constrained && !task.is_constrained() {
-        return bad("constrained", "expected false, as the task's lists are free".into());
+        return bad(
+            "constrained",
+            "expected false, as the task's lists are free".into(),
+        );
     }
-    match data.iter().position(|pair| constrained && !task.admits(&pair.seen, &pair.completion)) {
+    match data
+        .iter()
+        .position(|pair| constrained && !task.admits(&pair.seen, &pair.completion))
+    {
         None => Ok(()),
         Some(row) => {
             let n = task.n_ranks();
-            let problem = format!("demonstration {row}: expected a list of {n} different items that were not seen");
+            let problem = format!(
+                "demonstration {row}: expected a list of {n} different items that were not seen"
+            );
             bad("data", problem + ", or `constrained = false`")
         }
     }
@@ -176,13 +247,21 @@ fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Resul
 
 /// The tokens that are learned.
 fn decisions(pair: &TokenPair, allowed: Option<&Allowed>) -> usize {
-    (0..pair.completion.len()).filter(|&t| !allowed.is_some_and(|allowed| allowed.is_forced(t))).count()
+    (0..pair.completion.len())
+        .filter(|&t| !allowed.is_some_and(|allowed| allowed.is_forced(t)))
+        .count()
 }
 
 fn log_probs(policy: &Policy, pairs: &[(&TokenPair, Option<Allowed>)]) -> TokenLogProbs {
-    let sequences: Vec<Sequence<'_>> =
-        pairs.iter().map(|(pair, _)| Sequence { prompt: &pair.prompt, completion: &pair.completion }).collect();
-    let allowed: Option<Vec<&Allowed>> = pairs.iter().map(|(_, allowed)| allowed.as_ref()).collect();
+    let sequences: Vec<Sequence<'_>> = pairs
+        .iter()
+        .map(|(pair, _)| Sequence {
+            prompt: &pair.prompt,
+            completion: &pair.completion,
+        })
+        .collect();
+    let allowed: Option<Vec<&Allowed>> =
+        pairs.iter().map(|(_, allowed)| allowed.as_ref()).collect();
     match allowed {
         Some(allowed) => policy.log_probs_within(&sequences, &allowed, 1.0),
         None => policy.log_probs(&sequences, 1.0),

@@ -1,4 +1,5 @@
-//! Between the world of conversations and that of token ids: what a policy is asked, and what its answer means.
+//! Between the world of conversations and that of token ids: what a policy is asked, and what its
+//! answer means.
 
 use std::path::Path;
 
@@ -8,10 +9,12 @@ use convrec_policy::{Allowed, Constraint};
 use convrec_text::segments::{self, Segmentation};
 use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError};
 
-/// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or not.
+/// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or
+/// not.
 ///
-/// Under a constraint ([`Task::constrained`]) every list, in rollouts and in evaluations, is one of exactly N different
-/// catalog items that were not seen, and log-probabilities are renormalised over what could be written instead.
+/// Under a constraint ([`Task::constrained`]) every list, in rollouts and in evaluations, is one of
+/// exactly N different catalog items that were not seen, and log-probabilities are renormalised
+/// over what could be written instead.
 #[derive(Debug, Clone)]
 pub struct Task {
     catalog: Catalog,
@@ -35,9 +38,11 @@ pub struct Sample {
     pub id: String,
     /// The prompt's tokens.
     pub prompt: Vec<u32>,
-    /// Catalog items already seen. Seen items outside the catalog need no id: they cannot be recommended.
+    /// Catalog items already seen. Seen items outside the catalog need no id: they cannot be
+    /// recommended.
     pub seen: Vec<ItemId>,
-    /// Catalog items that are right, each once, without those seen: no list can be right about these.
+    /// Catalog items that are right, each once, without those seen: no list can be right about
+    /// these.
     pub groundtruth: Vec<ItemId>,
 }
 
@@ -52,7 +57,8 @@ pub struct TokenPair {
     pub seen: Vec<ItemId>,
 }
 
-/// What a completion says, from one parse: the items that earn rewards and the tokens that are held to account.
+/// What a completion says, from one parse: the items that earn rewards and the tokens that are held
+/// to account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The text.
@@ -71,7 +77,9 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
     /// An item that no list from the catalog can hold.
-    #[error("sample `{id}`, field `{field}`: \"{item}\" is not in the catalog; add it, or remove it from the sample")]
+    #[error(
+        "sample `{id}`, field `{field}`: \"{item}\" is not in the catalog; add it, or remove it from the sample"
+    )]
     NotInCatalog {
         /// The sample.
         id: String,
@@ -103,13 +111,23 @@ impl Task {
     /// When `n_ranks` is 0.
     pub fn new(catalog: Catalog, prompter: Prompter, n_ranks: usize) -> Self {
         assert!(n_ranks > 0, "a list has at least one rank");
-        Self { catalog, prompter, n_ranks, segmentation: Segmentation::OneParse, trie: None }
+        Self {
+            catalog,
+            prompter,
+            n_ranks,
+            segmentation: Segmentation::OneParse,
+            trie: None,
+        }
     }
 
-    /// This task with free lists read so. [`Segmentation::Reference`] pairs rewards and tokens as the public Python code
-    /// does, which is for comparisons; constrained lists are never read as text, and the same either way.
+    /// This task with free lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
+    /// the public Python code does, which is for comparisons; constrained lists are never read
+    /// as text, and the same either way.
     pub fn with_segmentation(self, segmentation: Segmentation) -> Self {
-        Self { segmentation, ..self }
+        Self {
+            segmentation,
+            ..self
+        }
     }
 
     /// How the tokens of free lists are given to ranks.
@@ -132,8 +150,9 @@ impl Task {
         Ok(self.within(trie))
     }
 
-    /// [`constrained`](Self::constrained) with the trie kept in the file at `path`, for catalogs so large that making it
-    /// takes long: it is opened if it is this task's, else made and put there.
+    /// [`constrained`](Self::constrained) with the trie kept in the file at `path`, for catalogs so
+    /// large that making it takes long: it is opened if it is this task's, else made and put
+    /// there.
     ///
     /// # Errors
     /// As [`constrained`](Self::constrained), and when the file cannot be written.
@@ -156,7 +175,13 @@ impl Task {
     }
 
     fn within(self, trie: ListTrie) -> Self {
-        Self { trie: Some(Constraining { longest: trie.longest_list(), trie }), ..self }
+        Self {
+            trie: Some(Constraining {
+                longest: trie.longest_list(),
+                trie,
+            }),
+            ..self
+        }
     }
 
     /// Whether lists are constrained.
@@ -164,7 +189,8 @@ impl Task {
         self.trie.is_some()
     }
 
-    /// The tokens of the longest list that can be written, where lists are constrained: cut shorter, one might lack items.
+    /// The tokens of the longest list that can be written, where lists are constrained: cut
+    /// shorter, one might lack items.
     pub fn longest_list(&self) -> Option<usize> {
         self.trie.as_ref().map(|constraining| constraining.longest)
     }
@@ -178,8 +204,12 @@ impl Task {
 
     /// Whether the constraint, if any, lets a completion be written that ends where the list does.
     pub(crate) fn admits(&self, seen: &[ItemId], completion: &[u32]) -> bool {
-        let Some(Constraining { trie, .. }) = &self.trie else { return true };
-        let Ok(mut cursor) = trie.cursor(seen) else { return false };
+        let Some(Constraining { trie, .. }) = &self.trie else {
+            return true;
+        };
+        let Ok(mut cursor) = trie.cursor(seen) else {
+            return false;
+        };
         let admitted = completion.iter().all(|token| {
             let allowed = cursor.allowed().binary_search(token).is_ok();
             if allowed {
@@ -190,26 +220,32 @@ impl Task {
         admitted && cursor.allowed().is_empty()
     }
 
-    /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it alone; none where lists are
-    /// free.
+    /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it
+    /// alone; none where lists are free.
     pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(seen).expect(ENOUGH);
         Some(Allowed::along(&mut InCatalog(cursor), completion))
     }
 
-    /// Reads a completion for `sample`. A constrained one is walked again, which gives its items and ranks as they were
-    /// chosen; others are [`read`](Self::read) as text.
+    /// Reads a completion for `sample`. A constrained one is walked again, which gives its items
+    /// and ranks as they were chosen; others are [`read`](Self::read) as text.
     ///
     /// # Panics
     /// When the task is constrained and the completion is not.
     pub(crate) fn answer(&self, sample: &Sample, completion: &[u32]) -> Answer {
-        let Some(Constraining { trie, .. }) = &self.trie else { return self.read(completion) };
+        let Some(Constraining { trie, .. }) = &self.trie else {
+            return self.read(completion);
+        };
         let mut cursor = trie.cursor(&sample.seen).expect(ENOUGH);
         let mut ranks = Vec::with_capacity(completion.len());
         for token in completion {
             let rank = cursor.items().len();
-            ranks.push(if rank == self.n_ranks { segments::END } else { rank as i32 });
+            ranks.push(if rank == self.n_ranks {
+                segments::END
+            } else {
+                rank as i32
+            });
             cursor.push(*token);
         }
         let (text, ended) = segments::until_end(completion, self.prompter.end());
@@ -219,7 +255,11 @@ impl Task {
             names: items.iter().map(|id| self.catalog[*id].item()).collect(),
             items: items.iter().copied().map(Some).collect(),
             unparsed_lines: 0,
-            segments: segments::Segments { ranks, items: items.len(), ended },
+            segments: segments::Segments {
+                ranks,
+                items: items.len(),
+                ended,
+            },
         }
     }
 
@@ -239,11 +279,14 @@ impl Task {
     }
 
     /// # Errors
-    /// When a ground-truth item is not in the catalog (by its exact title and year), the prompt cannot be written, or, under a
-    /// constraint, fewer than N items are unseen.
+    /// When a ground-truth item is not in the catalog (by its exact title and year), the prompt
+    /// cannot be written, or, under a constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
-        let find =
-            |item: &Item| self.catalog.find(item).ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item));
+        let find = |item: &Item| {
+            self.catalog
+                .find(item)
+                .ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item))
+        };
         let seen = self.seen(example);
         let mut groundtruth = Vec::new();
         for item in &example.groundtruth {
@@ -253,35 +296,68 @@ impl Task {
             }
         }
         if let Some(Constraining { trie, .. }) = &self.trie {
-            trie.cursor(&seen).map_err(|source| TaskError::NoList { id: example.id.clone(), source })?;
+            trie.cursor(&seen).map_err(|source| TaskError::NoList {
+                id: example.id.clone(),
+                source,
+            })?;
         }
-        Ok(Sample { id: example.id.clone(), prompt: self.prompt(example)?, seen, groundtruth })
+        Ok(Sample {
+            id: example.id.clone(),
+            prompt: self.prompt(example)?,
+            seen,
+            groundtruth,
+        })
     }
 
     /// # Errors
-    /// When an item of the list is not in the catalog (by its exact title and year), or the prompt cannot be written.
+    /// When an item of the list is not in the catalog (by its exact title and year), or the prompt
+    /// cannot be written.
     pub fn pair(&self, demonstration: &Demonstration) -> Result<TokenPair, TaskError> {
-        if let Some(item) = demonstration.list.iter().find(|item| self.catalog.find(item).is_none()) {
+        if let Some(item) = demonstration
+            .list
+            .iter()
+            .find(|item| self.catalog.find(item).is_none())
+        {
             return Err(not_in_catalog(&demonstration.example.id, "list", item));
         }
-        let failed = |source| TaskError::Prompt { id: demonstration.example.id.clone(), source };
-        let completion = self.prompter.completion(&demonstration.list).map_err(|e| failed(e.into()))?;
+        let failed = |source| TaskError::Prompt {
+            id: demonstration.example.id.clone(),
+            source,
+        };
+        let completion = self
+            .prompter
+            .completion(&demonstration.list)
+            .map_err(|e| failed(e.into()))?;
         let seen = self.seen(&demonstration.example);
-        Ok(TokenPair { prompt: self.prompt(&demonstration.example)?, completion, seen })
+        Ok(TokenPair {
+            prompt: self.prompt(&demonstration.example)?,
+            completion,
+            seen,
+        })
     }
 
     fn seen(&self, example: &Example) -> Vec<ItemId> {
-        example.seen.iter().filter_map(|item| self.catalog.find(item)).collect()
+        example
+            .seen
+            .iter()
+            .filter_map(|item| self.catalog.find(item))
+            .collect()
     }
 
     fn prompt(&self, example: &Example) -> Result<Vec<u32>, TaskError> {
-        let failed = |source| TaskError::Prompt { id: example.id.clone(), source };
-        self.prompter.prompt(&example.dialog, &example.seen).map_err(failed)
+        let failed = |source| TaskError::Prompt {
+            id: example.id.clone(),
+            source,
+        };
+        self.prompter
+            .prompt(&example.dialog, &example.seen)
+            .map_err(failed)
     }
 
     /// Reads a completion. Never fails: what a policy writes is data.
     ///
-    /// A name is a catalog item when title and year are exactly the item's: what is judged is what would be shown.
+    /// A name is a catalog item when title and year are exactly the item's: what is judged is what
+    /// would be shown.
     pub fn read(&self, completion: &[u32]) -> Answer {
         let (tokens, ended) = segments::until_end(completion, self.prompter.end());
         let tokenizer = self.prompter.tokenizer();
@@ -291,10 +367,17 @@ impl Task {
         let segments = self.segmentation.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();
         let names = parsed.items().cloned().collect();
-        Answer { text, names, items, unparsed_lines: parsed.unparsed.len(), segments }
+        Answer {
+            text,
+            names,
+            items,
+            unparsed_lines: parsed.unparsed.len(),
+            segments,
+        }
     }
 
-    /// rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or filled up to N.
+    /// rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or filled up
+    /// to N.
     pub fn relevance(&self, answer: &Answer, sample: &Sample) -> Vec<bool> {
         let mut list = answer.items.clone();
         list.resize(self.n_ranks, None);
@@ -303,11 +386,14 @@ impl Task {
 }
 
 fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
-    TaskError::NotInCatalog { id: id.into(), field, item: item.clone() }
+    TaskError::NotInCatalog {
+        id: id.into(),
+        field,
+        item: item.clone(),
+    }
 }
 
-const ENOUGH: &str =
-    "the samples of a constrained task are made by that task, which refuses those with too few items left";
+const ENOUGH: &str = "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
 /// A cursor in a catalog's trie as the constraint of a policy.
 pub struct InCatalog<'a>(pub ListCursor<'a>);

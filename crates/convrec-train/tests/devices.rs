@@ -1,5 +1,5 @@
-//! Work that is dealt out to several devices: here to several replicas on the CPU, each with a thread of its own. What
-//! collective operations between GPUs do is burn's, and is not tested here.
+//! Work that is dealt out to several devices: here to several replicas on the CPU, each with a
+//! thread of its own. What collective operations between GPUs do is burn's, and is not tested here.
 
 mod common;
 
@@ -10,26 +10,44 @@ use common::{World, bytes, policy, world};
 use convrec_policy::Policy;
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    Local, Record, RlConfig, RlJob, RunOptions, SftConfig, SftJob, StepView, Validation, train_rank_grpo, train_sft,
+    Local, Record, RlConfig, RlJob, RunOptions, SftConfig, SftJob, StepView, Validation,
+    train_rank_grpo, train_sft,
 };
 
 fn weights(policy: &Policy) -> Vec<f32> {
     // Behind the header, whatever its length: all tensors are f32.
     let bytes = bytes(policy);
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    bytes[8 + header..].chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+    bytes[8 + header..]
+        .chunks(4)
+        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+        .collect()
 }
 
 fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Vec<Record>) {
     let devices = vec![Device::flex(); further];
     let task = world.task.clone().constrained().unwrap();
-    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+    let validation = Validation {
+        task: &task,
+        samples: &[],
+        decoding: Decoding::greedy(24, 8),
+    };
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
     let (first, options, inputs) = (policy(world), RunOptions::default(), BTreeMap::new());
     let trained = if kind == "sft" {
-        let config = SftConfig { steps, batch_size: 7, micro_batch: 2, ..SftConfig::default() };
-        let job = SftJob { task: &task, data: &world.pairs, validation, devices: &devices };
+        let config = SftConfig {
+            steps,
+            batch_size: 7,
+            micro_batch: 2,
+            ..SftConfig::default()
+        };
+        let job = SftJob {
+            task: &task,
+            data: &world.pairs,
+            validation,
+            devices: &devices,
+        };
         train_sft(first, job, &config, &options, inputs, &mut observe)
     } else {
         let config = RlConfig {
@@ -40,7 +58,9 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
             micro_batch: 3,
             ..RlConfig::default()
         };
-        let mut sampler = Local { devices: devices.clone() };
+        let mut sampler = Local {
+            devices: devices.clone(),
+        };
         let job = RlJob {
             task: &task,
             samples: &world.samples,
@@ -62,18 +82,34 @@ fn several_devices_do_the_work_of_one() {
         for further in [1, 2, 6] {
             let (together, log_together) = train(&world, kind, further, 1);
             // The same lists are drawn, and so the same is rewarded.
-            for field in ["reward", "rank_relevance", "completions/mean_length", "completion_tokens"] {
-                assert_eq!(log[0].get(field), log_together[0].get(field), "{kind}, {further} further, {field}");
+            for field in [
+                "reward",
+                "rank_relevance",
+                "completions/mean_length",
+                "completion_tokens",
+            ] {
+                assert_eq!(
+                    log[0].get(field),
+                    log_together[0].get(field),
+                    "{kind}, {further} further, {field}"
+                );
             }
             let number = |log: &[Record], field: &str| log[0][field].as_f64().unwrap();
             for field in ["loss", "grad_norm"] {
                 let (a, b) = (number(&log, field), number(&log_together, field));
-                assert!((a - b).abs() < 1e-5 * a.abs().max(1.0), "{kind}, {further} further, {field}: {a} and {b}");
+                assert!(
+                    (a - b).abs() < 1e-5 * a.abs().max(1.0),
+                    "{kind}, {further} further, {field}: {a} and {b}"
+                );
             }
             let pairs = weights(&alone).into_iter().zip(weights(&together));
-            // A step of Adam moves a weight by the learning rate, also where rounding decides the gradient's sign.
+            // A step of Adam moves a weight by the learning rate, also where rounding decides the
+            // gradient's sign.
             let apart = pairs.filter(|(a, b)| (a - b).abs() > 1e-5).count();
-            assert!(apart * 100 < weights(&alone).len(), "{kind}, {further} further: {apart} weights differ");
+            assert!(
+                apart * 100 < weights(&alone).len(),
+                "{kind}, {further} further: {apart} weights differ"
+            );
         }
     }
 }

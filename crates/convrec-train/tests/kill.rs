@@ -1,5 +1,5 @@
-//! Runs in processes of their own, killed at random moments and resumed: what they leave is what an uninterrupted run
-//! leaves, byte for byte.
+//! Runs in processes of their own, killed at random moments and resumed: what they leave is what an
+//! uninterrupted run leaves, byte for byte.
 #![cfg(unix)]
 
 mod common;
@@ -20,7 +20,10 @@ const STEPS: usize = 60;
 const KILLS: usize = 15;
 
 fn start_or_go_on(kind: &str, folder: &Path) -> Result<(), TrainError> {
-    let options = RunOptions { keep_checkpoints: 2, ..options(folder, true) };
+    let options = RunOptions {
+        keep_checkpoints: 2,
+        ..options(folder, true)
+    };
     run_with(&world(), kind, STEPS, &options).map(|_| ())
 }
 
@@ -37,16 +40,22 @@ fn child() {
 
 fn process(program: &[&str], kind: &str, folder: &Path) -> Command {
     let this = std::env::current_exe().unwrap();
-    let words: Vec<&str> =
-        program.iter().copied().chain([this.to_str().unwrap(), "--exact", "child", "--nocapture"]).collect();
+    let words: Vec<&str> = program
+        .iter()
+        .copied()
+        .chain([this.to_str().unwrap(), "--exact", "child", "--nocapture"])
+        .collect();
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).env(RUN, format!("{kind}\n{}", folder.display()));
+    command
+        .args(&words[1..])
+        .env(RUN, format!("{kind}\n{}", folder.display()));
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
-/// All files of a run, but for how long it took and the optimiser's: burn writes its moments in an order, and under ids, that
-/// are drawn anew in each process. (Moments that differ would show in the weights of later steps.)
+/// All files of a run, but for how long it took and the optimiser's: burn writes its moments in an
+/// order, and under ids, that are drawn anew in each process. (Moments that differ would show in
+/// the weights of later steps.)
 fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -54,7 +63,11 @@ fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         if path.is_dir() {
             let inner = left(&path);
             let name = PathBuf::from(path.file_name().unwrap());
-            found.extend(inner.into_iter().map(|(file, bytes)| (name.join(file), bytes)));
+            found.extend(
+                inner
+                    .into_iter()
+                    .map(|(file, bytes)| (name.join(file), bytes)),
+            );
             continue;
         }
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -62,7 +75,9 @@ fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             "timing.jsonl" | "optimizer.bpk" | "manifest.sha256" => {}
             "manifest.json" => {
                 let manifest = std::fs::read_to_string(&path).unwrap();
-                let lines = manifest.lines().filter(|line| !line.contains("optimizer.bpk"));
+                let lines = manifest
+                    .lines()
+                    .filter(|line| !line.contains("optimizer.bpk"));
                 found.insert(name.into(), lines.collect::<String>().into_bytes());
             }
             _ => {
@@ -104,10 +119,21 @@ fn killed_thirty_times_a_run_ends_as_if_it_never_was() {
             mid_write += usize::from(writes(&killed));
         }
         let output = process(&[], kind, &killed).output().unwrap();
-        assert!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(mid_write > 2, "{kind}: only {mid_write} kills came while a checkpoint was written");
+        assert!(
+            output.status.success(),
+            "{kind}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            mid_write > 2,
+            "{kind}: only {mid_write} kills came while a checkpoint was written"
+        );
         let (whole, killed) = (left(&whole), left(&killed));
-        assert_eq!(whole.keys().collect::<Vec<_>>(), killed.keys().collect::<Vec<_>>(), "{kind}");
+        assert_eq!(
+            whole.keys().collect::<Vec<_>>(),
+            killed.keys().collect::<Vec<_>>(),
+            "{kind}"
+        );
         for (file, bytes) in &whole {
             assert!(killed[file] == *bytes, "{kind}: {} differs", file.display());
         }
@@ -116,20 +142,27 @@ fn killed_thirty_times_a_run_ends_as_if_it_never_was() {
 
 /// Whether a checkpoint is half written.
 fn writes(folder: &Path) -> bool {
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".part-"))
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with(".part-"))
 }
 
 #[test]
 fn on_a_full_disk_the_last_checkpoint_stays_good() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
-    // A limit on the size of files stands for the disk: the log reaches it after some steps. Ignored, the signal becomes an
-    // error.
+    // A limit on the size of files stands for the disk: the log reaches it after some steps.
+    // Ignored, the signal becomes an error.
     let limited = ["sh", "-c", "trap '' XFSZ; ulimit -f 96; exec \"$@\"", "sh"];
     let output = process(&limited, "sft", &run).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && error.contains("error: cannot write"), "{error}");
+    assert!(
+        !output.status.success() && error.contains("error: cannot write"),
+        "{error}"
+    );
     // With room again, it goes on to the same end.
     start_or_go_on("sft", &run).unwrap();
     let whole = folder.path().join("whole");
@@ -153,7 +186,9 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
     start_or_go_on("sft", &whole).unwrap();
     type Damage = fn(Vec<u8>) -> Vec<u8>;
     let damages: [(&str, Damage); 5] = [
-        ("model.safetensors", |bytes| bytes[..bytes.len() / 2].to_vec()),
+        ("model.safetensors", |bytes| {
+            bytes[..bytes.len() / 2].to_vec()
+        }),
         ("optimizer.bpk", |mut bytes| {
             let middle = bytes.len() / 2;
             bytes[middle] ^= 1;
@@ -162,7 +197,12 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
         ("manifest.json", |bytes| bytes[..bytes.len() - 20].to_vec()),
         ("manifest.json", |_| vec![0xFF, 0xFE]),
         // Still a manifest, of another step.
-        ("manifest.json", |bytes| String::from_utf8(bytes).unwrap().replace("\"step\": ", "\"step\": 1").into_bytes()),
+        ("manifest.json", |bytes| {
+            String::from_utf8(bytes)
+                .unwrap()
+                .replace("\"step\": ", "\"step\": 1")
+                .into_bytes()
+        }),
     ];
     for (file, damage) in damages {
         if run.exists() {
@@ -173,7 +213,10 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
         let path = newest.join(file);
         std::fs::write(&path, damage(std::fs::read(&path).unwrap())).unwrap();
         let error = start_or_go_on("sft", &run).unwrap_err().to_string();
-        assert!(error.contains(file) && error.contains(newest.to_str().unwrap()), "{error}");
+        assert!(
+            error.contains(file) && error.contains(newest.to_str().unwrap()),
+            "{error}"
+        );
         assert!(error.contains("the checkpoint before it"), "{error}");
         std::fs::remove_dir_all(&newest).unwrap();
         start_or_go_on("sft", &run).unwrap();

@@ -1,5 +1,6 @@
-//! A run of 2,000 steps holds no more memory and no more files at its end than after its beginning, and leaves no more
-//! checkpoints and completions than it is told to. A test binary of its own, as it counts what the whole process allocates.
+//! A run of 2,000 steps holds no more memory and no more files at its end than after its beginning,
+//! and leaves no more checkpoints and completions than it is told to. A test binary of its own, as
+//! it counts what the whole process allocates.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -23,19 +24,45 @@ fn memory_and_files_stay_as_they_are() {
         ..options(&folder.path().join("run"), false)
     };
     let mut seen: Vec<(usize, usize)> = Vec::with_capacity(STEPS);
-    let mut observe = |_: &StepView<'_>| seen.push((now(), std::fs::read_dir("/proc/self/fd").unwrap().count()));
+    let mut observe =
+        |_: &StepView<'_>| seen.push((now(), std::fs::read_dir("/proc/self/fd").unwrap().count()));
     run_observed(&world, "everything", STEPS, &options, &mut observe).unwrap();
     // The most in a hundred steps: single ones hold more, as an evaluation is due.
-    let most =
-        |steps: &[(usize, usize)]| (steps.iter().map(|s| s.0).max().unwrap(), steps.iter().map(|s| s.1).max().unwrap());
+    let most = |steps: &[(usize, usize)]| {
+        (
+            steps.iter().map(|s| s.0).max().unwrap(),
+            steps.iter().map(|s| s.1).max().unwrap(),
+        )
+    };
     let (early, late) = (most(&seen[200..300]), most(&seen[STEPS - 100..]));
     println!("bytes held and files open: {early:?} at steps 200-300, {late:?} at the end");
-    assert!(late.0 < early.0 + early.0 / 50, "bytes: {} then {}", early.0, late.0);
+    assert!(
+        late.0 < early.0 + early.0 / 50,
+        "bytes: {} then {}",
+        early.0,
+        late.0
+    );
     assert_eq!(late.1, early.1, "open files");
 
     let count = |folder: &str, prefix: &str| {
         let entries = std::fs::read_dir(options.folder.as_ref().unwrap().join(folder)).unwrap();
-        entries.filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with(prefix)).count()
+        entries
+            .filter(|e| {
+                e.as_ref()
+                    .unwrap()
+                    .file_name()
+                    .to_str()
+                    .unwrap()
+                    .starts_with(prefix)
+            })
+            .count()
     };
-    assert_eq!((count("", "checkpoint-"), count("", ".part-"), count("completions", "step-")), (3, 0, 3));
+    assert_eq!(
+        (
+            count("", "checkpoint-"),
+            count("", ".part-"),
+            count("completions", "step-")
+        ),
+        (3, 0, 3)
+    );
 }

@@ -6,8 +6,8 @@ use common::{World, policy, world};
 use convrec_policy::{Completion, Generation, Policy};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, Sampler, StepView, Stop, Task,
-    TrainError, Validation, train_rank_grpo,
+    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, Sampler,
+    StepView, Stop, Task, TrainError, Validation, train_rank_grpo,
 };
 use rank_grpo::LossConfig;
 
@@ -17,7 +17,10 @@ fn config() -> RlConfig {
         steps: 2,
         prompts_per_step: 4,
         group_size: 4,
-        loss: LossConfig { kl: None, ..LossConfig::paper() },
+        loss: LossConfig {
+            kl: None,
+            ..LossConfig::paper()
+        },
         ..RlConfig::default()
     }
 }
@@ -29,18 +32,43 @@ fn log(
     config: &RlConfig,
 ) -> Result<Vec<Record>, TrainError> {
     let task = world.task.clone().constrained().unwrap();
-    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+    let validation = Validation {
+        task: &task,
+        samples: &[],
+        decoding: Decoding::greedy(24, 8),
+    };
     let sampler = &mut Local::default();
-    let job = RlJob { task: &task, samples, validation, gains, sampler, devices: &[] };
+    let job = RlJob {
+        task: &task,
+        samples,
+        validation,
+        gains,
+        sampler,
+        devices: &[],
+    };
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(policy(world), job, config, &RunOptions::default(), Default::default(), &mut observe)?;
+    train_rank_grpo(
+        policy(world),
+        job,
+        config,
+        &RunOptions::default(),
+        Default::default(),
+        &mut observe,
+    )?;
     Ok(log)
 }
 
 /// Samples for which no list is right: no completion has an advantage.
 fn hopeless(world: &World) -> Vec<Sample> {
-    world.samples.iter().map(|sample| Sample { groundtruth: vec![], ..sample.clone() }).collect()
+    world
+        .samples
+        .iter()
+        .map(|sample| Sample {
+            groundtruth: vec![],
+            ..sample.clone()
+        })
+        .collect()
 }
 
 fn number(record: &Record, name: &str) -> f64 {
@@ -52,13 +80,29 @@ fn without_any_advantage_only_a_bonus_moves_the_policy() {
     let world = world();
     let samples = hopeless(&world);
     for record in log(&world, &samples, vec![], &config()).unwrap() {
-        assert_eq!((number(&record, "active_rows"), number(&record, "grad_norm")), (0.0, 0.0));
+        assert_eq!(
+            (number(&record, "active_rows"), number(&record, "grad_norm")),
+            (0.0, 0.0)
+        );
         // The schedule goes on: a doctor sees that a rate was there and nothing moved.
         assert!(number(&record, "learning_rate") > 0.0);
         assert!(!record.contains_key("kl"), "none is measured");
     }
-    let bonus = LossConfig { entropy_bonus: 0.01, ..config().loss };
-    for record in log(&world, &samples, vec![], &RlConfig { loss: bonus, ..config() }).unwrap() {
+    let bonus = LossConfig {
+        entropy_bonus: 0.01,
+        ..config().loss
+    };
+    for record in log(
+        &world,
+        &samples,
+        vec![],
+        &RlConfig {
+            loss: bonus,
+            ..config()
+        },
+    )
+    .unwrap()
+    {
         assert_eq!(number(&record, "active_rows"), 16.0);
         assert!(number(&record, "grad_norm") > 0.0);
     }
@@ -68,18 +112,38 @@ fn without_any_advantage_only_a_bonus_moves_the_policy() {
 fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
     let world = world();
     let dynamic = |min_ranks| {
-        let dynamic_sampling = Some(DynamicSampling { max_batches: 3, min_ranks });
-        RlConfig { dynamic_sampling, ..config() }
+        let dynamic_sampling = Some(DynamicSampling {
+            max_batches: 3,
+            min_ranks,
+        });
+        RlConfig {
+            dynamic_sampling,
+            ..config()
+        }
     };
     for record in log(&world, &hopeless(&world), vec![], &dynamic(1)).unwrap() {
-        assert_eq!((number(&record, "prompts"), number(&record, "signal")), (12.0, 0.0));
+        assert_eq!(
+            (number(&record, "prompts"), number(&record, "signal")),
+            (12.0, 0.0)
+        );
         // Of what was sampled, though nothing of it is trained on.
-        assert_eq!((number(&record, "in_catalog"), number(&record, "active_rows")), (1.0, 0.0));
+        assert_eq!(
+            (
+                number(&record, "in_catalog"),
+                number(&record, "active_rows")
+            ),
+            (1.0, 0.0)
+        );
     }
     for record in log(&world, &world.samples, vec![], &dynamic(1)).unwrap() {
-        assert!(number(&record, "active_rows") > 0.0 && number(&record, "signal") > 0.0, "{record:?}");
+        assert!(
+            number(&record, "active_rows") > 0.0 && number(&record, "signal") > 0.0,
+            "{record:?}"
+        );
     }
-    let error = log(&world, &world.samples, vec![], &dynamic(3)).unwrap_err().to_string();
+    let error = log(&world, &world.samples, vec![], &dynamic(3))
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("`dynamic_sampling.min_ranks`"), "{error}");
 }
 
@@ -98,9 +162,17 @@ impl Gain for Endless {
 #[test]
 fn a_gain_that_is_no_number_is_named() {
     let world = world();
-    let config = RlConfig { gains: [("endless".to_string(), 1.0)].into(), ..config() };
-    let error = log(&world, &world.samples, vec![Box::new(Endless)], &config).unwrap_err().to_string();
-    assert!(error.contains("step 1") && error.contains("gain `endless`") && error.contains("rank 1"), "{error}");
+    let config = RlConfig {
+        gains: [("endless".to_string(), 1.0)].into(),
+        ..config()
+    };
+    let error = log(&world, &world.samples, vec![Box::new(Endless)], &config)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("step 1") && error.contains("gain `endless`") && error.contains("rank 1"),
+        "{error}"
+    );
 }
 
 /// A server that hangs in the second batch, until somebody stops the run.
@@ -136,19 +208,47 @@ fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
     let task = world.task.clone().constrained().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, hangs: bool, resume: bool| {
-        let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+        let validation = Validation {
+            task: &task,
+            samples: &[],
+            decoding: Decoding::greedy(24, 8),
+        };
         let stop = Stop::default();
-        let mut sampler = Hanging { batches: if hangs { 0 } else { 2 }, stop: stop.clone() };
+        let mut sampler = Hanging {
+            batches: if hangs { 0 } else { 2 },
+            stop: stop.clone(),
+        };
         let samples = &world.samples;
-        let job = RlJob { task: &task, samples, validation, gains: vec![], sampler: &mut sampler, devices: &[] };
+        let job = RlJob {
+            task: &task,
+            samples,
+            validation,
+            gains: vec![],
+            sampler: &mut sampler,
+            devices: &[],
+        };
         let folder = folder.path().join(name);
-        let options =
-            RunOptions { folder: Some(folder.clone()), resume, keep_checkpoints: 1, stop, ..Default::default() };
-        let trained =
-            train_rank_grpo(policy(&world), job, &config(), &options, Default::default(), &mut |_: &StepView<'_>| ());
+        let options = RunOptions {
+            folder: Some(folder.clone()),
+            resume,
+            keep_checkpoints: 1,
+            stop,
+            ..Default::default()
+        };
+        let trained = train_rank_grpo(
+            policy(&world),
+            job,
+            &config(),
+            &options,
+            Default::default(),
+            &mut |_: &StepView<'_>| (),
+        );
         trained.map(|_| std::fs::read(folder.join("checkpoint-000002/model.safetensors")).unwrap())
     };
     let whole = run("whole", false, false).unwrap();
-    assert!(matches!(run("cut", true, false), Err(TrainError::Stopped { done: 1, total: 2 })));
+    assert!(matches!(
+        run("cut", true, false),
+        Err(TrainError::Stopped { done: 1, total: 2 })
+    ));
     assert!(run("cut", false, true).unwrap() == whole);
 }

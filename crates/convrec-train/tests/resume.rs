@@ -10,7 +10,9 @@ use common::{bytes, lora, policy, run, world};
 use convrec_core::Item;
 use convrec_policy::{LoraConfig, Policy, Sequence};
 use convrec_train::evaluate::Decoding;
-use convrec_train::{RunOptions, SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft};
+use convrec_train::{
+    RunOptions, SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft,
+};
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
@@ -35,16 +37,33 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         for step in 3..=5 {
             fs::remove_dir_all(cut.join(format!("checkpoint-{step:06}"))).unwrap();
         }
-        let third = log.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(2).unwrap().0;
+        let third = log
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .nth(2)
+            .unwrap()
+            .0;
         fs::write(cut.join("log.jsonl"), &log[..third + 10]).unwrap();
         let resumed = run(&world, kind, 5, &cut, true).unwrap();
-        assert!(bytes(&whole) == bytes(&resumed), "{kind}: the weights differ");
-        assert_eq!(resumed.checkpoints(), kind.ends_with("bf16"), "{kind}: gradient checkpointing");
-        assert!(log == fs::read(cut.join("log.jsonl")).unwrap(), "{kind}: the log differs");
+        assert!(
+            bytes(&whole) == bytes(&resumed),
+            "{kind}: the weights differ"
+        );
+        assert_eq!(
+            resumed.checkpoints(),
+            kind.ends_with("bf16"),
+            "{kind}: gradient checkpointing"
+        );
+        assert!(
+            log == fs::read(cut.join("log.jsonl")).unwrap(),
+            "{kind}: the log differs"
+        );
     }
 }
 
-/// What a run with an adapter leaves: the weights as they were, and an adapter that is not what it began as.
+/// What a run with an adapter leaves: the weights as they were, and an adapter that is not what it
+/// began as.
 #[test]
 fn an_adapter_learns_beside_weights_that_stay() {
     let (world, folder) = (world(), tempfile::tempdir().unwrap());
@@ -52,27 +71,44 @@ fn an_adapter_learns_beside_weights_that_stay() {
     for kind in ["sft+lora", "constrained+lora"] {
         let path = folder.path().join(kind);
         let trained = run(&world, kind, 4, &path, false).unwrap();
-        assert!(bytes(&trained.without_lora()) == bytes(&first), "{kind}: the weights");
+        assert!(
+            bytes(&trained.without_lora()) == bytes(&first),
+            "{kind}: the weights"
+        );
         let fresh = first.clone().with_lora(&lora(), 0).unwrap();
         assert!(bytes(&trained) != bytes(&fresh), "{kind}: the adapter");
-        assert!(bytes(&trained.merged()) != bytes(&first), "{kind}: what it makes of the weights");
+        assert!(
+            bytes(&trained.merged()) != bytes(&first),
+            "{kind}: what it makes of the weights"
+        );
         let checkpoint = path.join("checkpoint-000004");
         assert!(
-            checkpoint.join("adapter_model.safetensors").exists() && !checkpoint.join("model.safetensors").exists()
+            checkpoint.join("adapter_model.safetensors").exists()
+                && !checkpoint.join("model.safetensors").exists()
         );
         let log = fs::read_to_string(path.join("log.jsonl")).unwrap();
-        for record in log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
-            // Sampler and trainer agree, and the reference is where the policy starts (two updates a batch).
+        for record in log
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        {
+            // Sampler and trainer agree, and the reference is where the policy starts (two updates
+            // a batch).
             if let Some(difference) = record.get("sampling/sampling_logp_difference/max") {
                 assert!(difference.as_f64().unwrap() < 1e-5, "{record}");
-                assert!(record["step"] != 1 || record["kl"].as_f64().unwrap().abs() < 1e-4, "{record}");
+                assert!(
+                    record["step"] != 1 || record["kl"].as_f64().unwrap().abs() < 1e-4,
+                    "{record}"
+                );
             }
         }
     }
     let message = |result: Result<Policy, TrainError>| result.map(|_| ()).unwrap_err().to_string();
     let other = message(run(&world, "sft", 4, &folder.path().join("sft+lora"), true));
     assert!(other.contains("config field `lora"), "{other}");
-    let wrong = SftConfig { lora: Some(LoraConfig { rank: 0, ..lora() }), ..SftConfig::default() };
+    let wrong = SftConfig {
+        lora: Some(LoraConfig { rank: 0, ..lora() }),
+        ..SftConfig::default()
+    };
     assert_eq!(wrong.check().unwrap_err().field, "lora.rank");
 }
 
@@ -85,12 +121,21 @@ fn a_constrained_run_never_leaves_the_catalog() {
     for line in fs::read_to_string(path.join("log.jsonl")).unwrap().lines() {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
         let number = |name: &str| record[name].as_f64().unwrap();
-        assert_eq!((number("in_catalog"), number("duplicates"), number("items")), (1.0, 0.0, 2.0));
+        assert_eq!(
+            (number("in_catalog"), number("duplicates"), number("items")),
+            (1.0, 0.0, 2.0)
+        );
         assert_eq!(number("complete_lists"), 1.0);
         assert!(number("sampling/sampling_logp_difference/max") < 1e-5);
     }
-    let other = run(&world, "rank_grpo", 4, &path, true).map(|_| ()).unwrap_err().to_string();
-    assert!(other.contains("the kind of lists is not the one it was started with"), "{other}");
+    let other = run(&world, "rank_grpo", 4, &path, true)
+        .map(|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        other.contains("the kind of lists is not the one it was started with"),
+        "{other}"
+    );
 }
 
 #[test]
@@ -101,8 +146,14 @@ fn what_does_not_fit_is_refused_and_named() {
     run(&world, "sft", 2, &path, false).unwrap();
     let message = |result: Result<Policy, TrainError>| result.map(|_| ()).unwrap_err().to_string();
     assert!(message(run(&world, "sft", 2, &path, false)).contains("holds a run already"));
-    assert!(message(run(&world, "sft", 3, &path, true)).contains("config field `steps` was 2 and is 3 now"));
-    assert!(message(run(&world, "rank_grpo", 2, &path, true)).contains("its kind was sft and is rank_grpo now"));
+    assert!(
+        message(run(&world, "sft", 3, &path, true))
+            .contains("config field `steps` was 2 and is 3 now")
+    );
+    assert!(
+        message(run(&world, "rank_grpo", 2, &path, true))
+            .contains("its kind was sft and is rank_grpo now")
+    );
     let weights = path.join("checkpoint-000002/model.safetensors");
     let mut damaged = fs::read(&weights).unwrap();
     *damaged.last_mut().unwrap() ^= 1;
@@ -116,7 +167,12 @@ fn the_constraint_comes_from_its_file_where_it_fits() {
     let path = folder.path().join("trie");
     let changed = || std::fs::metadata(&path).unwrap().modified().unwrap();
     let task = world().task;
-    assert!(task.clone().constrained_by_file(&path).unwrap().is_constrained());
+    assert!(
+        task.clone()
+            .constrained_by_file(&path)
+            .unwrap()
+            .is_constrained()
+    );
     let first = changed();
     task.clone().constrained_by_file(&path).unwrap();
     assert_eq!(changed(), first);
@@ -130,20 +186,45 @@ fn the_constraint_comes_from_its_file_where_it_fits() {
     assert!(world().task.constrained_by_file(folder.path()).is_err());
 }
 
-/// -log pi under the constraint, over the tokens with a choice, as it is computed one token after the other; and what does
-/// not fit the constraint is refused before anything is trained.
+/// -log pi under the constraint, over the tokens with a choice, as it is computed one token after
+/// the other; and what does not fit the constraint is refused before anything is trained.
 #[test]
 fn a_constrained_loss_is_that_of_the_constrained_policy() {
     let world = world();
     let task = world.task.clone().constrained().unwrap();
-    let validation = Validation { task: &task, samples: &[], decoding: Decoding::greedy(24, 8) };
+    let validation = Validation {
+        task: &task,
+        samples: &[],
+        decoding: Decoding::greedy(24, 8),
+    };
     let train = |task: &Task, pairs: &[TokenPair]| {
-        let config =
-            SftConfig { steps: 1, batch_size: pairs.len(), micro_batch: 5, constrained: true, ..Default::default() };
+        let config = SftConfig {
+            steps: 1,
+            batch_size: pairs.len(),
+            micro_batch: 5,
+            constrained: true,
+            ..Default::default()
+        };
         let mut loss = f64::NAN;
         let mut read = |view: &StepView<'_>| loss = view.record["loss"].as_f64().unwrap();
-        let (options, job) = (RunOptions::default(), SftJob { task, data: pairs, validation, devices: &[] });
-        train_sft(policy(&world), job, &config, &options, BTreeMap::new(), &mut read).map(|_| loss)
+        let (options, job) = (
+            RunOptions::default(),
+            SftJob {
+                task,
+                data: pairs,
+                validation,
+                devices: &[],
+            },
+        );
+        train_sft(
+            policy(&world),
+            job,
+            &config,
+            &options,
+            BTreeMap::new(),
+            &mut read,
+        )
+        .map(|_| loss)
     };
     let found = train(&task, &world.pairs).unwrap();
     let (mut sum, mut decisions) = (0.0, 0);
@@ -151,27 +232,47 @@ fn a_constrained_loss_is_that_of_the_constrained_policy() {
     for pair in &world.pairs {
         let items: Vec<Item> = task.catalog().iter().map(|(_, item)| item.item()).collect();
         let (tokenizer, list) = (task.prompter().tokenizer(), task.prompter().list());
-        let trie = convrec_text::ListTrie::new(tokenizer, list, task.prompter().end(), &items, 2).unwrap();
+        let trie =
+            convrec_text::ListTrie::new(tokenizer, list, task.prompter().end(), &items, 2).unwrap();
         let mut cursor = trie.cursor(&pair.seen).unwrap();
         for t in 0..pair.completion.len() {
             let log_prob = |token: u32| {
                 let completion = [&pair.completion[..t], &[token]].concat();
-                let sequence = Sequence { prompt: &pair.prompt, completion: &completion };
-                let log_probs = policy.log_probs(&[sequence], 1.0).log_probs.into_data().try_into_vec::<f32>().unwrap();
+                let sequence = Sequence {
+                    prompt: &pair.prompt,
+                    completion: &completion,
+                };
+                let log_probs = policy
+                    .log_probs(&[sequence], 1.0)
+                    .log_probs
+                    .into_data()
+                    .try_into_vec::<f32>()
+                    .unwrap();
                 f64::from(log_probs[t])
             };
-            let all: f64 = cursor.allowed().iter().map(|token| log_prob(*token).exp()).sum();
+            let all: f64 = cursor
+                .allowed()
+                .iter()
+                .map(|token| log_prob(*token).exp())
+                .sum();
             sum -= log_prob(pair.completion[t]) - all.ln();
             decisions += usize::from(cursor.allowed().len() > 1);
             cursor.push(pair.completion[t]);
         }
     }
-    assert!((found - sum / decisions as f64).abs() < 1e-4, "{found}, expected {}", sum / decisions as f64);
+    assert!(
+        (found - sum / decisions as f64).abs() < 1e-4,
+        "{found}, expected {}",
+        sum / decisions as f64
+    );
 
     let mut pairs = world.pairs.clone();
     pairs[3].seen = vec![convrec_core::ItemId(3)];
     let error = train(&task, &pairs).unwrap_err().to_string();
-    assert!(error.contains("`data`") && error.contains("demonstration 3"), "{error}");
+    assert!(
+        error.contains("`data`") && error.contains("demonstration 3"),
+        "{error}"
+    );
     let error = train(&world.task, &world.pairs).unwrap_err().to_string();
     assert!(error.contains("`constrained`: expected false"), "{error}");
 }

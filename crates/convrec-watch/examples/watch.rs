@@ -1,11 +1,15 @@
 //! Watches a training run, or looks back on runs.
 //!
-//! - `cargo run --release --example watch -- runs/x` shows the run in full screen, from another terminal than it is in.
-//! - `... watch -- runs/x runs/y --report page.html` writes a page about runs, and its curves into `plots/` beside it.
-//! - `... watch -- runs/x --check` lets the doctor look at the log: the exit status is 2 when the run is ill.
+//! - `cargo run --release --example watch -- runs/x` shows the run in full screen, from another
+//!   terminal than it is in.
+//! - `... watch -- runs/x runs/y --report page.html` writes a page about runs, and its curves into
+//!   `plots/` beside it.
+//! - `... watch -- runs/x --check` lets the doctor look at the log: the exit status is 2 when the
+//!   run is ill.
 //! - `... watch -- runs/x --tensorboard DIR` writes event files for TensorBoard.
 //!
-//! A run is a folder with `log.jsonl`, such a file alone, or a folder with TRL's `trainer_state.json`.
+//! A run is a folder with `log.jsonl`, such a file alone, or a folder with TRL's
+//! `trainer_state.json`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -47,7 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let config = options.doctor.as_deref().map_or(Ok(DoctorConfig::default()), doctor)?;
+    let config = options
+        .doctor
+        .as_deref()
+        .map_or(Ok(DoctorConfig::default()), doctor)?;
     if !options.check && options.report.is_none() && options.tensorboard.is_none() {
         return live(&options.runs, config);
     }
@@ -56,19 +63,29 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         let report = page("Training runs", &runs, &config)?;
         report.write(out)?;
         let plots = out.with_file_name("plots");
-        println!("{} and {} curves in {}", out.display(), report.write_plots(&plots)?, plots.display());
+        println!(
+            "{} and {} curves in {}",
+            out.display(),
+            report.write_plots(&plots)?,
+            plots.display()
+        );
     }
     if let Some(folder) = &options.tensorboard {
         for (run, path) in runs.iter().zip(&options.runs) {
             tensorboard(run, path, &folder.join(&run.name))?;
         }
     }
-    if options.check { check(&runs, &config) } else { Ok(ExitCode::SUCCESS) }
+    if options.check {
+        check(&runs, &config)
+    } else {
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 fn doctor(path: &Path) -> Result<DoctorConfig, Box<dyn Error>> {
     let text = convrec_core::files::read_text(path)?;
-    let config: DoctorConfig = toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let config: DoctorConfig =
+        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
     config.check()?;
     Ok(config)
 }
@@ -94,16 +111,24 @@ fn check(runs: &[Run], config: &DoctorConfig) -> Result<ExitCode, Box<dyn Error>
             (records, 0) => println!("{}: nothing wrong in {records} records", run.name),
             _ => {}
         }
-        found.iter().for_each(|diagnosis| println!("{}: {}: {diagnosis}", run.name, diagnosis.check.name()));
+        found.iter().for_each(|diagnosis| {
+            println!("{}: {}: {diagnosis}", run.name, diagnosis.check.name())
+        });
     }
-    Ok(if is_ill { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    Ok(if is_ill {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn tensorboard(run: &Run, path: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let last = run.records.iter().filter_map(step).max().unwrap_or(0);
     // What an earlier conversion wrote is forgotten from the first step on.
     let mut events = Events::open(folder, 0)?;
-    run.records.iter().try_for_each(|record| events.record(record))?;
+    run.records
+        .iter()
+        .try_for_each(|record| events.record(record))?;
     for (step, file) in completions::kept(path)? {
         events.completions(step, &completions::read(file)?)?;
     }

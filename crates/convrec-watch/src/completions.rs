@@ -54,19 +54,25 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Those of a run's folder that stands after `step` steps, of which this is the only writer: files of later steps go, and what
-    /// a killed process left half written. Besides the first, `keep` files are
-    /// kept.
+    /// Those of a run's folder that stands after `step` steps, of which this is the only writer:
+    /// files of later steps go, and what a killed process left half written. Besides the first,
+    /// `keep` files are kept.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn open(run: impl AsRef<Path>, step: usize, keep: usize) -> Result<Self, Error> {
         let folder = run.as_ref().join("completions");
-        let later = files_in(&folder)?.into_iter().filter(|(at, _)| *at > step).map(|(_, path)| path);
+        let later = files_in(&folder)?
+            .into_iter()
+            .filter(|(at, _)| *at > step)
+            .map(|(_, path)| path);
         for path in later.chain(left_aside(&folder)?) {
             fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
         }
-        Ok(Self { folder, keep: keep.max(1) })
+        Ok(Self {
+            folder,
+            keep: keep.max(1),
+        })
     }
 
     /// Writes the completions of a step, and removes what is no longer kept.
@@ -81,7 +87,11 @@ impl Completions {
             })
         })?;
         let all = files_in(&self.folder)?;
-        for (_, path) in all.iter().skip(1).take(all.len().saturating_sub(self.keep + 1)) {
+        for (_, path) in all
+            .iter()
+            .skip(1)
+            .take(all.len().saturating_sub(self.keep + 1))
+        {
             fs::remove_file(path).map_err(Error::refused("remove", path))?;
         }
         Ok(())
@@ -107,7 +117,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<CompletionRecord>, Error> {
         let problem = |e| format!("{e}; expected a completion as JSON: mend the line or remove it");
         serde_json::from_slice(line.bytes).map_err(|e| Error::line(path, line.number, problem(e)))
     };
-    lines(&bytes).filter(|line| !line.bytes.trim_ascii().is_empty()).map(parse).collect()
+    lines(&bytes)
+        .filter(|line| !line.bytes.trim_ascii().is_empty())
+        .map(parse)
+        .collect()
 }
 
 /// What a process that was killed while it wrote left beside the files.
@@ -117,5 +130,10 @@ fn left_aside(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn files_in(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
-    numbered(folder, &|name| name.strip_prefix("step-")?.strip_suffix(".jsonl")?.parse().ok())
+    numbered(folder, &|name| {
+        name.strip_prefix("step-")?
+            .strip_suffix(".jsonl")?
+            .parse()
+            .ok()
+    })
 }

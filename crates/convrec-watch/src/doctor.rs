@@ -16,9 +16,9 @@ use crate::record::{Record, number, step};
 
 /// Reads a run's records and says when the run is ill.
 ///
-/// It compares medians of windows, not steps, and keeps no more than it needs for them. Its state is a function of the
-/// records: a run that is resumed shows it the log first. All names are TRL's, so its logs can be looked at too; a check
-/// whose field is missing is silent.
+/// It compares medians of windows, not steps, and keeps no more than it needs for them. Its state
+/// is a function of the records: a run that is resumed shows it the log first. All names are TRL's,
+/// so its logs can be looked at too; a check whose field is missing is silent.
 ///
 /// ```
 /// use convrec_watch::{Check, Doctor, DoctorConfig, Record};
@@ -44,18 +44,41 @@ pub struct Doctor {
     without_loss: Streak,
 }
 
-/// What drifts: a check, its field, and whether what it was at first and what it is now make it ill.
+/// What drifts: a check, its field, and whether what it was at first and what it is now make it
+/// ill.
 type Drift = (Check, &'static str, fn(&DoctorConfig, f64, f64) -> bool);
 
 const DRIFTS: [Drift; 9] = [
-    (Check::EntropyLow, "entropy", |c, first, now| now < c.entropy_low * first),
-    (Check::EntropyHigh, "entropy", |c, first, now| now > c.entropy_high * first && now - first > c.entropy_rise),
-    (Check::LengthLow, "items", |c, first, now| now < c.length_low * first),
-    (Check::LengthHigh, "items", |c, first, now| now > c.length_high * first),
-    (Check::EndLost, "completions/clipped_ratio", |c, first, now| now - first > c.cut_rise),
-    (Check::LengthLow, "completions/mean_length", |c, first, now| now < c.length_low * first),
-    (Check::LengthHigh, "completions/mean_length", |c, first, now| now > c.length_high * first),
-    (Check::CatalogLeft, "in_catalog", |c, first, now| first - now > c.catalog_fall),
+    (Check::EntropyLow, "entropy", |c, first, now| {
+        now < c.entropy_low * first
+    }),
+    (Check::EntropyHigh, "entropy", |c, first, now| {
+        now > c.entropy_high * first && now - first > c.entropy_rise
+    }),
+    (Check::LengthLow, "items", |c, first, now| {
+        now < c.length_low * first
+    }),
+    (Check::LengthHigh, "items", |c, first, now| {
+        now > c.length_high * first
+    }),
+    (
+        Check::EndLost,
+        "completions/clipped_ratio",
+        |c, first, now| now - first > c.cut_rise,
+    ),
+    (
+        Check::LengthLow,
+        "completions/mean_length",
+        |c, first, now| now < c.length_low * first,
+    ),
+    (
+        Check::LengthHigh,
+        "completions/mean_length",
+        |c, first, now| now > c.length_high * first,
+    ),
+    (Check::CatalogLeft, "in_catalog", |c, first, now| {
+        first - now > c.catalog_fall
+    }),
     (Check::PopularityDrift, "popularity", |c, first, now| {
         now > c.popularity_drift * first || now * c.popularity_drift < first
     }),
@@ -99,7 +122,10 @@ impl Doctor {
     ///
     /// # Errors
     /// At the first setting that makes no sense.
-    pub fn examine(config: DoctorConfig, records: &[Record]) -> Result<Vec<Diagnosis>, ConfigError> {
+    pub fn examine(
+        config: DoctorConfig,
+        records: &[Record],
+    ) -> Result<Vec<Diagnosis>, ConfigError> {
         let mut doctor = Self::new(config)?;
         let mut found: Vec<Diagnosis> = Vec::new();
         for record in records {
@@ -127,18 +153,29 @@ impl Doctor {
         let window = self.config.window;
         for field in FIELDS {
             if let Some(value) = number(record, field) {
-                self.series.entry(field).or_default().push(step, value, window, window);
+                self.series
+                    .entry(field)
+                    .or_default()
+                    .push(step, value, window, window);
             }
         }
         self.take_gradient(step, record);
         if let Some(loss) = record.get("loss") {
             self.without_loss.push(step, loss.as_f64().is_none());
         }
-        let is_measure = |name: &str| self.config.measures.iter().any(|start| name.starts_with(start));
+        let is_measure = |name: &str| {
+            self.config
+                .measures
+                .iter()
+                .any(|start| name.starts_with(start))
+        };
         let n = self.config.evaluations;
         for (name, value) in record.iter().filter(|(name, _)| is_measure(name)) {
             if let Some(value) = value.as_f64() {
-                self.evaluations.entry(name.clone()).or_default().push(step, value, n, n);
+                self.evaluations
+                    .entry(name.clone())
+                    .or_default()
+                    .push(step, value, n, n);
             }
         }
     }
@@ -148,19 +185,28 @@ impl Doctor {
         if let Some(kl) = number(record, "kl").filter(|_| learns) {
             self.without_kl.push(step, kl.abs() < self.config.kl_flat);
         }
-        let Some(norm) = number(record, "grad_norm") else { return };
+        let Some(norm) = number(record, "grad_norm") else {
+            return;
+        };
         if learns {
             self.without_gradient.push(step, norm == 0.0);
         }
         // A batch without any difference in its rewards says nothing about the norm.
         if norm > 0.0 {
             let kept = 3 * self.config.window + GRADIENTS;
-            self.series.entry("grad_norm").or_default().push(step, norm, 0, kept);
+            self.series
+                .entry("grad_norm")
+                .or_default()
+                .push(step, norm, 0, kept);
         }
     }
 
     fn find(&self) -> Option<Diagnosis> {
-        let found = self.loss().or_else(|| self.still()).or_else(|| self.high()).or_else(|| self.gradient());
+        let found = self
+            .loss()
+            .or_else(|| self.still())
+            .or_else(|| self.high())
+            .or_else(|| self.gradient());
         found.or_else(|| self.drift()).or_else(|| self.hacked())
     }
 
@@ -179,12 +225,20 @@ impl Doctor {
 
     fn loss(&self) -> Option<Diagnosis> {
         let enough = self.config.lossless_records;
-        self.streak(Check::LossNotANumber, self.without_loss, enough, "`loss` is not a number")
+        self.streak(
+            Check::LossNotANumber,
+            self.without_loss,
+            enough,
+            "`loss` is not a number",
+        )
     }
 
     fn still(&self) -> Option<Diagnosis> {
         let enough = self.config.still_records;
-        let kl = format!("`kl` is measured and is below {:e} nats a token, with a learning rate,", self.config.kl_flat);
+        let kl = format!(
+            "`kl` is measured and is below {:e} nats a token, with a learning rate,",
+            self.config.kl_flat
+        );
         let gradient = "`grad_norm` is exactly 0, with a learning rate,";
         let found = self.streak(Check::WeightsStill, self.without_gradient, enough, gradient);
         found.or_else(|| self.streak(Check::WeightsStill, self.without_kl, enough, &kl))
@@ -195,55 +249,104 @@ impl Doctor {
         let limits = [
             (Check::KlHigh, "kl", self.config.kl_high, window),
             (Check::SamplerApart, SAMPLER, apart, window),
-            // A server that came back with old weights spoils a single step, and that is one too many.
+            // A server that came back with old weights spoils a single step, and that is one too
+            // many.
             (Check::SamplerApart, SAMPLER, 5.0 * apart, 1),
         ];
-        limits.into_iter().filter(|(check, ..)| self.is_on(*check)).find_map(|(check, field, limit, window)| {
-            let now = self.series.get(field)?.latest(window).filter(|now| now.value > limit)?;
-            let seen = format!("`{field}` is {} nats a token in the median, above {limit}", short(now.value));
-            Some(Diagnosis { check, first: now.from, last: now.to, seen })
-        })
+        limits
+            .into_iter()
+            .filter(|(check, ..)| self.is_on(*check))
+            .find_map(|(check, field, limit, window)| {
+                let now = self
+                    .series
+                    .get(field)?
+                    .latest(window)
+                    .filter(|now| now.value > limit)?;
+                let seen = format!(
+                    "`{field}` is {} nats a token in the median, above {limit}",
+                    short(now.value)
+                );
+                Some(Diagnosis {
+                    check,
+                    first: now.from,
+                    last: now.to,
+                    seen,
+                })
+            })
     }
 
     fn gradient(&self) -> Option<Diagnosis> {
-        let norms = self.series.get("grad_norm").filter(|_| self.is_on(Check::GradientJump))?;
-        let (now, before) = (norms.latest(GRADIENTS)?, norms.before_latest(GRADIENTS, self.config.window)?);
+        let norms = self
+            .series
+            .get("grad_norm")
+            .filter(|_| self.is_on(Check::GradientJump))?;
+        let (now, before) = (
+            norms.latest(GRADIENTS)?,
+            norms.before_latest(GRADIENTS, self.config.window)?,
+        );
         (now.value > self.config.gradient_jump * before.value)
             .then(|| compared(Check::GradientJump, "grad_norm", before, now))
     }
 
     fn drift(&self) -> Option<Diagnosis> {
-        DRIFTS.iter().filter(|(check, ..)| self.is_on(*check)).find_map(|(check, field, is_ill)| {
-            let (first, now) = self.series.get(field)?.ends(self.config.window)?;
-            is_ill(&self.config, first.value, now.value).then(|| compared(*check, field, first, now))
-        })
+        DRIFTS
+            .iter()
+            .filter(|(check, ..)| self.is_on(*check))
+            .find_map(|(check, field, is_ill)| {
+                let (first, now) = self.series.get(field)?.ends(self.config.window)?;
+                is_ill(&self.config, first.value, now.value)
+                    .then(|| compared(*check, field, first, now))
+            })
     }
 
     /// Rises are seen against the spread of the first rewards: rewards may have any sign and size.
     fn hacked(&self) -> Option<Diagnosis> {
-        let rewards = self.series.get("reward").filter(|_| self.is_on(Check::RewardHacked))?;
+        let rewards = self
+            .series
+            .get("reward")
+            .filter(|_| self.is_on(Check::RewardHacked))?;
         let (at_first, now) = rewards.ends(self.config.window)?;
         if now.value <= rewards.upper_quartile_of_first()? {
             return None;
         }
-        let ends = |(name, measure): (_, &Series)| Some((name, measure.ends(self.config.evaluations)?));
-        let measures: Vec<(&String, (Median, Median))> = self.evaluations.iter().filter_map(ends).collect();
+        let ends =
+            |(name, measure): (_, &Series)| Some((name, measure.ends(self.config.evaluations)?));
+        let measures: Vec<(&String, (Median, Median))> =
+            self.evaluations.iter().filter_map(ends).collect();
         let kept = 1.0 - self.config.evaluation_fall;
         // One of many measures falls easily.
-        if measures.iter().any(|(_, (first, last))| last.value >= kept * first.value) {
+        if measures
+            .iter()
+            .any(|(_, (first, last))| last.value >= kept * first.value)
+        {
             return None;
         }
         let (name, (first, last)) = measures.into_iter().next()?;
-        let reward = format!("`reward` rose from {} to {}, but ", short(at_first.value), short(now.value));
+        let reward = format!(
+            "`reward` rose from {} to {}, but ",
+            short(at_first.value),
+            short(now.value)
+        );
         let measure = compared(Check::RewardHacked, name, first, last);
-        Some(Diagnosis { seen: reward + &measure.seen, ..measure })
+        Some(Diagnosis {
+            seen: reward + &measure.seen,
+            ..measure
+        })
     }
 }
 
 fn compared(check: Check, field: &str, before: Median, now: Median) -> Diagnosis {
     let (is, was) = (short(now.value), short(before.value));
-    let seen = format!("`{field}` is {is} in the median; over steps {} to {} it was {was}", before.from, before.to);
-    Diagnosis { check, first: now.from, last: now.to, seen }
+    let seen = format!(
+        "`{field}` is {is} in the median; over steps {} to {} it was {was}",
+        before.from, before.to
+    );
+    Diagnosis {
+        check,
+        first: now.from,
+        last: now.to,
+        seen,
+    }
 }
 
 /// A number as people read it: four digits.

@@ -44,11 +44,18 @@ pub enum Error {
 
 impl Error {
     /// The system refused to `action` the file.
-    pub(crate) fn refused(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn refused(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         move |e| files::Error::new(action, path, e).into()
     }
 
     pub(crate) fn line(file: impl Into<PathBuf>, line: usize, problem: impl Into<String>) -> Self {
-        Self::Line { file: file.into(), line, problem: problem.into() }
+        Self::Line {
+            file: file.into(),
+            line,
+            problem: problem.into(),
+        }
     }
 }

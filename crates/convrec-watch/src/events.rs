@@ -1,8 +1,8 @@
 //! Event files that TensorBoard reads.
 //!
-//! An event is a protobuf message in a TFRecord: length, checksum of the length, message, checksum of the message. The few
-//! fields that are used are written by hand here; the field numbers are those of TensorFlow's `event.proto`,
-//! `summary.proto` and `tensor.proto`.
+//! An event is a protobuf message in a TFRecord: length, checksum of the length, message, checksum
+//! of the message. The few fields that are used are written by hand here; the field numbers are
+//! those of TensorFlow's `event.proto`, `summary.proto` and `tensor.proto`.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -33,8 +33,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// A new file in `folder`, for a run that stands after `step` steps. Where earlier files are there, TensorBoard is told
-    /// to forget what they say of later steps.
+    /// A new file in `folder`, for a run that stands after `step` steps. Where earlier files are
+    /// there, TensorBoard is told to forget what they say of later steps.
     ///
     /// # Errors
     /// When the system refuses.
@@ -42,16 +42,24 @@ impl Events {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(Error::refused("write", folder))?;
         let listed = fs::read_dir(folder).map_err(Error::refused("read", folder))?;
-        let earlier = listed.flatten().filter(|file| file.file_name().to_string_lossy().contains("tfevents")).count();
+        let earlier = listed
+            .flatten()
+            .filter(|file| file.file_name().to_string_lossy().contains("tfevents"))
+            .count();
         // TensorBoard reads the files of a folder in the order of their names.
-        let path = folder.join(format!("events.out.tfevents.{:010}.{earlier:06}.convrec", now() as u64));
+        let path = folder.join(format!(
+            "events.out.tfevents.{:010}.{earlier:06}.convrec",
+            now() as u64
+        ));
         let file = File::create_new(&path).map_err(Error::refused("write", &path))?;
         let mut events = Self { path, file };
         let first = step as u64 + 1;
         events.write(&event(0, |event| bytes(event, 3, b"brain.Event:2")))?;
         if earlier > 0 {
             const START: u64 = 1;
-            events.write(&event(first, |event| message(event, 7, |session| integer(session, 1, START))))?;
+            events.write(&event(first, |event| {
+                message(event, 7, |session| integer(session, 1, START))
+            }))?;
         }
         Ok(events)
     }
@@ -62,8 +70,11 @@ impl Events {
     /// When the system refuses.
     pub fn record(&mut self, record: &Record) -> Result<(), Error> {
         let step = step(record).unwrap_or_default();
-        let scalars: Vec<(String, f64)> =
-            record.iter().filter(|(name, _)| *name != "step").flat_map(|(name, value)| scalars(name, value)).collect();
+        let scalars: Vec<(String, f64)> = record
+            .iter()
+            .filter(|(name, _)| *name != "step")
+            .flat_map(|(name, value)| scalars(name, value))
+            .collect();
         self.write(&event(step as u64, |event| {
             message(event, 5, |summary| {
                 for (name, value) in &scalars {
@@ -81,7 +92,11 @@ impl Events {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn completions(&mut self, step: usize, completions: &[CompletionRecord]) -> Result<(), Error> {
+    pub fn completions(
+        &mut self,
+        step: usize,
+        completions: &[CompletionRecord],
+    ) -> Result<(), Error> {
         const STRING: u64 = 7;
         let text: String = completions.iter().map(markdown).collect();
         self.write(&event(step as u64, |event| {
@@ -90,10 +105,14 @@ impl Events {
                     bytes(value, 1, b"completions");
                     message(value, 8, |tensor| {
                         integer(tensor, 1, STRING);
-                        message(tensor, 2, |shape| message(shape, 2, |dimension| integer(dimension, 1, 1)));
+                        message(tensor, 2, |shape| {
+                            message(shape, 2, |dimension| integer(dimension, 1, 1))
+                        });
                         bytes(tensor, 8, text.as_bytes());
                     });
-                    message(value, 9, |metadata| message(metadata, 1, |plugin| bytes(plugin, 1, b"text")));
+                    message(value, 9, |metadata| {
+                        message(metadata, 1, |plugin| bytes(plugin, 1, b"text"))
+                    });
                 });
             });
         }))
@@ -103,17 +122,25 @@ impl Events {
         let length = (event.len() as u64).to_le_bytes();
         let record = [&length, &masked_crc(&length)[..], event, &masked_crc(event)].concat();
         // At once, so that no reader sees half of it for long.
-        self.file.write_all(&record).map_err(Error::refused("write", &self.path))
+        self.file
+            .write_all(&record)
+            .map_err(Error::refused("write", &self.path))
     }
 }
 
 fn scalars(name: &str, value: &Value) -> Vec<(String, f64)> {
     match value {
-        Value::Number(number) => number.as_f64().map(|number| (name.to_string(), number)).into_iter().collect(),
+        Value::Number(number) => number
+            .as_f64()
+            .map(|number| (name.to_string(), number))
+            .into_iter()
+            .collect(),
         Value::Null => vec![(name.to_string(), f64::NAN)],
-        Value::Array(values) => {
-            values.iter().enumerate().flat_map(|(place, value)| scalars(&format!("{name}/{place}"), value)).collect()
-        }
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .flat_map(|(place, value)| scalars(&format!("{name}/{place}"), value))
+            .collect(),
         _ => vec![],
     }
 }
@@ -129,12 +156,17 @@ fn markdown(completion: &CompletionRecord) -> String {
 
 /// Seconds since 1970.
 fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// CRC-32C, rotated and shifted as TFRecords have it.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
-    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+    crc32c::crc32c(data)
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8)
+        .to_le_bytes()
 }
 
 const VARINT: u8 = 0;

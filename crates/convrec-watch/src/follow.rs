@@ -31,7 +31,8 @@ pub struct Follow {
 /// What is new in a log.
 #[derive(Debug, Default)]
 pub struct News {
-    /// The run was resumed from an earlier step than was read: all that was read before is void, and comes anew.
+    /// The run was resumed from an earlier step than was read: all that was read before is void,
+    /// and comes anew.
     pub restarted: bool,
     /// Records that were not there before.
     pub records: Vec<Record>,
@@ -40,7 +41,10 @@ pub struct News {
 impl Follow {
     /// Follows the run in `folder`, from its first step; the folder need not be there yet.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), current: None }
+        Self {
+            folder: folder.into(),
+            current: None,
+        }
     }
 
     /// What has been written since the last call; does not wait.
@@ -52,21 +56,36 @@ impl Follow {
         // Listed first: all files but the last of the list are complete.
         let files = files(&self.folder)?;
         let is_there = |current: &usize| files.iter().any(|(first, _)| first == current);
-        if self.current.as_ref().is_some_and(|(current, _)| !is_there(current)) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|(current, _)| !is_there(current))
+        {
             self.current = None;
             news.restarted = true;
         }
         for (first, path) in files {
-            if self.current.as_ref().is_some_and(|(current, _)| first < *current) {
+            if self
+                .current
+                .as_ref()
+                .is_some_and(|(current, _)| first < *current)
+            {
                 continue;
             }
-            if self.current.as_ref().is_none_or(|(current, _)| first > *current) {
+            if self
+                .current
+                .as_ref()
+                .is_none_or(|(current, _)| first > *current)
+            {
                 self.current = Some((first, Tail::new(&path)));
             }
             let tail = &mut self.current.as_mut().expect("just set").1;
             let Some(new) = tail.poll()? else {
                 self.current = None;
-                return Ok(News { restarted: true, ..self.poll()? });
+                return Ok(News {
+                    restarted: true,
+                    ..self.poll()?
+                });
             };
             news.records.extend(new);
         }
@@ -87,19 +106,37 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.into(), read: 0, lines: 0, last: Vec::new() }
+        Self {
+            path: path.into(),
+            read: 0,
+            lines: 0,
+            last: Vec::new(),
+        }
     }
 
     /// The new records, or none where what was read before is no longer there.
     pub(crate) fn poll(&mut self) -> Result<Option<Vec<Record>>, Error> {
-        let Some(bytes) = self.bytes()? else { return Ok(None) };
-        let Some(new) = bytes.strip_prefix(self.last.as_slice()) else { return Ok(None) };
-        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let Some(bytes) = self.bytes()? else {
+            return Ok(None);
+        };
+        let Some(new) = bytes.strip_prefix(self.last.as_slice()) else {
+            return Ok(None);
+        };
+        let whole = new
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
         let (mut records, mut count) = (Vec::new(), self.lines);
         for Line { bytes, .. } in lines(&new[..whole]) {
             count += 1;
-            let line = Line { number: count, bytes };
-            records.extend(line.record().map_err(|problem| Error::line(&self.path, count, problem))?);
+            let line = Line {
+                number: count,
+                bytes,
+            };
+            records.extend(
+                line.record()
+                    .map_err(|problem| Error::line(&self.path, count, problem))?,
+            );
         }
         if let Some(last) = lines(&new[..whole]).last() {
             self.last = last.bytes.to_vec();

@@ -57,7 +57,12 @@ pub struct WatchConfig {
 
 impl Default for WatchConfig {
     fn default() -> Self {
-        Self { completions_every: 10, keep_completions: 10, tensorboard: false, doctor: DoctorConfig::default() }
+        Self {
+            completions_every: 10,
+            keep_completions: 10,
+            tensorboard: false,
+            doctor: DoctorConfig::default(),
+        }
     }
 }
 
@@ -80,15 +85,31 @@ fn check_whole(folder: &std::path::Path, last: usize) -> Result<(), Error> {
     if last == 0 {
         return Ok(());
     }
-    let records = if log::exists(folder)? { log::read(folder)? } else { vec![] };
+    let records = if log::exists(folder)? {
+        log::read(folder)?
+    } else {
+        vec![]
+    };
     let steps = records.iter().map(crate::record::step);
-    let whole = steps.zip(1..=last).take_while(|(found, expected)| *found == Some(*expected)).count();
-    if whole == last { Ok(()) } else { Err(Error::Hole { folder: folder.into(), missing: whole + 1, last }) }
+    let whole = steps
+        .zip(1..=last)
+        .take_while(|(found, expected)| *found == Some(*expected))
+        .count();
+    if whole == last {
+        Ok(())
+    } else {
+        Err(Error::Hole {
+            folder: folder.into(),
+            missing: whole + 1,
+            last,
+        })
+    }
 }
 
 /// Writes all that a run leaves in its folder but checkpoints, and lets the doctor look at it.
 ///
-/// Call [`step`](Self::step) before the checkpoint of the step is written: a resumed run then finds all its steps.
+/// Call [`step`](Self::step) before the checkpoint of the step is written: a resumed run then finds
+/// all its steps.
 #[derive(Debug)]
 pub struct Journal {
     config: WatchConfig,
@@ -105,23 +126,48 @@ struct Files {
 }
 
 impl Journal {
-    /// For a run that stands after `step` steps (0 at its start): what its folder holds of later steps goes, and the doctor
-    /// is shown the log. Without a folder nothing is written.
+    /// For a run that stands after `step` steps (0 at its start): what its folder holds of later
+    /// steps goes, and the doctor is shown the log. Without a folder nothing is written.
     ///
     /// # Errors
     /// When a setting makes no sense, a file cannot be used, or the run was ill before `step`.
-    pub fn open(folder: Option<PathBuf>, step: usize, config: WatchConfig) -> Result<Self, Trouble> {
+    pub fn open(
+        folder: Option<PathBuf>,
+        step: usize,
+        config: WatchConfig,
+    ) -> Result<Self, Trouble> {
         let mut doctor = Doctor::new(config.doctor.clone())?;
-        let Some(folder) = folder else { return Ok(Self { config, files: None, doctor }) };
+        let Some(folder) = folder else {
+            return Ok(Self {
+                config,
+                files: None,
+                doctor,
+            });
+        };
         check_whole(&folder, step)?;
         let log = Log::open(&folder, step)?;
-        log::read(&folder)?.iter().try_for_each(|record| doctor.check(record))?;
+        log::read(&folder)?
+            .iter()
+            .try_for_each(|record| doctor.check(record))?;
         let completions = Completions::open(&folder, step, config.keep_completions)?;
-        let events = config.tensorboard.then(|| Events::open(folder.join("tensorboard"), step)).transpose()?;
-        Ok(Self { config, files: Some(Files { folder, log, completions, events }), doctor })
+        let events = config
+            .tensorboard
+            .then(|| Events::open(folder.join("tensorboard"), step))
+            .transpose()?;
+        Ok(Self {
+            config,
+            files: Some(Files {
+                folder,
+                log,
+                completions,
+                events,
+            }),
+            doctor,
+        })
     }
 
-    /// Whether completions of this step, from 1, are kept: others need not be made for [`step`](Self::step).
+    /// Whether completions of this step, from 1, are kept: others need not be made for
+    /// [`step`](Self::step).
     pub fn wants_completions(&self, step: usize) -> bool {
         let every = self.config.completions_every;
         self.files.is_some() && every > 0 && (step == 1 || step.is_multiple_of(every))
@@ -142,7 +188,12 @@ impl Journal {
 }
 
 impl Files {
-    fn write(&mut self, step: usize, view: &StepView<'_>, with_completions: bool) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        step: usize,
+        view: &StepView<'_>,
+        with_completions: bool,
+    ) -> Result<(), Error> {
         self.log.append(view.record)?;
         if with_completions {
             self.completions.write(step, view.completions)?;
@@ -153,6 +204,11 @@ impl Files {
                 events.completions(step, view.completions)?;
             }
         }
-        TimedStep { step, total_steps: view.total_steps, timing: view.timing }.append(&self.folder)
+        TimedStep {
+            step,
+            total_steps: view.total_steps,
+            timing: view.timing,
+        }
+        .append(&self.folder)
     }
 }

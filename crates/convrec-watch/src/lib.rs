@@ -1,7 +1,7 @@
 //! What a training run leaves behind, and how it is watched.
 //!
-//! A run tells of itself in [records](Record): for each step the names and numbers of what was measured, in TRL's names where
-//! TRL has one. Everything here is made of them:
+//! A run tells of itself in [records](Record): for each step the names and numbers of what was
+//! measured, in TRL's names where TRL has one. Everything here is made of them:
 //!
 //! | what | where it goes | for whom |
 //! |---|---|---|
@@ -13,9 +13,9 @@
 //! | `report` | a page about runs side by side, and SVG plots (feature `report`) | who compares |
 //! | `tui` | a full-screen view in a terminal (feature `tui`) | who waits |
 //!
-//! The training loop makes a [`Journal`] and hands it each finished step; the journal does the rest. Files are a function of
-//! the steps, so a run that is resumed from a checkpoint leaves the same ones: lines of later steps are dropped and written
-//! again.
+//! The training loop makes a [`Journal`] and hands it each finished step; the journal does the
+//! rest. Files are a function of the steps, so a run that is resumed from a checkpoint leaves the
+//! same ones: lines of later steps are dropped and written again.
 //!
 //! ```
 //! use convrec_watch::{CompletionRecord, Follow, Journal, Record, StepView, Timing, Trouble, WatchConfig, log};
@@ -48,7 +48,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The example `watch` is all of this as a program: `cargo run --release --example watch -- runs/x`.
+//! The example `watch` is all of this as a program: `cargo run --release --example watch --
+//! runs/x`.
 
 pub mod completions;
 mod doctor;

@@ -1,7 +1,8 @@
 //! The log of a run: a line of JSON for each step, in files that rotate.
 //!
-//! The first [`STEPS_PER_FILE`] steps are in `log.jsonl`, the following in `log-010001.jsonl` and so on, each named by its
-//! first step. Which file a step is in depends on the step alone, so a resumed run writes the same files.
+//! The first [`STEPS_PER_FILE`] steps are in `log.jsonl`, the following in `log-010001.jsonl` and
+//! so on, each named by its first step. Which file a step is in depends on the step alone, so a
+//! resumed run writes the same files.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -40,8 +41,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later steps go, and a last
-    /// line that was cut.
+    /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later
+    /// steps go, and a last line that was cut.
     ///
     /// # Errors
     /// When the log is in use, damaged before its end, or the system refuses.
@@ -53,8 +54,16 @@ impl Log {
     ///
     /// # Errors
     /// As [`open`](Self::open), and when a line stands in another file than it should.
-    pub fn rotating(folder: impl Into<PathBuf>, step: usize, steps_per_file: usize) -> Result<Self, Error> {
-        let mut log = Self { folder: folder.into(), steps_per_file: steps_per_file.max(1), file: None };
+    pub fn rotating(
+        folder: impl Into<PathBuf>,
+        step: usize,
+        steps_per_file: usize,
+    ) -> Result<Self, Error> {
+        let mut log = Self {
+            folder: folder.into(),
+            steps_per_file: steps_per_file.max(1),
+            file: None,
+        };
         for (first, path) in files(&log.folder)? {
             let mut file = AppendFile::open(&path)?;
             file.cut(log.kept(first, &path, step)?)?;
@@ -62,7 +71,8 @@ impl Log {
                 fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
             }
         }
-        // Before the first step, so that a folder shows that a run began in it, and that nobody else writes there.
+        // Before the first step, so that a folder shows that a run began in it, and that nobody
+        // else writes there.
         log.file_of(step)?;
         Ok(log)
     }
@@ -73,7 +83,8 @@ impl Log {
     /// When the record has no step, or the system refuses.
     pub fn append(&mut self, record: &Record) -> Result<(), Error> {
         let mut line = serde_json::to_vec(record).expect("names and numbers");
-        let step = step(record).ok_or_else(|| Error::NoStep(String::from_utf8_lossy(&line).into()))?;
+        let step =
+            step(record).ok_or_else(|| Error::NoStep(String::from_utf8_lossy(&line).into()))?;
         line.push(b'\n');
         self.file_of(step)?.append(&line)?;
         Ok(())
@@ -120,20 +131,29 @@ impl Log {
     }
 }
 
-/// Reads a whole log: that of a run's folder, a single file of one, or TRL's `trainer_state.json`, of which a folder may hold
-/// one too. A last line that is cut, as while it is being written, is left out.
+/// Reads a whole log: that of a run's folder, a single file of one, or TRL's `trainer_state.json`,
+/// of which a folder may hold one too. A last line that is cut, as while it is being written, is
+/// left out.
 ///
 /// # Errors
 /// When there is no log, and at the first bad line: file and line are named.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
     let path = path.as_ref();
     if !path.is_dir() {
-        return if path.extension().is_some_and(|e| e == "json") { read_trl(path) } else { read_file(path) };
+        return if path.extension().is_some_and(|e| e == "json") {
+            read_trl(path)
+        } else {
+            read_file(path)
+        };
     }
     let files = files(path)?;
     let trl = path.join("trainer_state.json");
     match files.is_empty() {
-        false => Ok(files.iter().map(|(_, file)| read_file(file)).collect::<Result<Vec<_>, _>>()?.concat()),
+        false => Ok(files
+            .iter()
+            .map(|(_, file)| read_file(file))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat()),
         true if trl.exists() => read_trl(&trl),
         true => Err(Error::NoLog(path.into())),
     }
@@ -167,9 +187,17 @@ fn read_trl(path: &Path) -> Result<Vec<Record>, Error> {
     }
     let text = convrec_core::files::read_text(path)?;
     // Python writes numbers that JSON has not.
-    let text = text.replace(": NaN", ": null").replace(": Infinity", ": null").replace(": -Infinity", ": null");
-    let state: State = serde_json::from_str(&text)
-        .map_err(|e| Error::line(path, e.line(), format!("{e}; expected the `trainer_state.json` of a trainer")))?;
+    let text = text
+        .replace(": NaN", ": null")
+        .replace(": Infinity", ": null")
+        .replace(": -Infinity", ": null");
+    let state: State = serde_json::from_str(&text).map_err(|e| {
+        Error::line(
+            path,
+            e.line(),
+            format!("{e}; expected the `trainer_state.json` of a trainer"),
+        )
+    })?;
     Ok(state.log_history)
 }
 
@@ -177,15 +205,25 @@ fn read_trl(path: &Path) -> Result<Vec<Record>, Error> {
 pub(crate) fn files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
     numbered(folder, &|name| match name {
         "log.jsonl" => Some(1),
-        _ => name.strip_prefix("log-")?.strip_suffix(".jsonl")?.parse().ok(),
+        _ => name
+            .strip_prefix("log-")?
+            .strip_suffix(".jsonl")?
+            .parse()
+            .ok(),
     })
 }
 
-/// The files of a folder whose names have a number, in its order. What is not there, or no folder, has none.
-pub(crate) fn numbered(folder: &Path, number: &dyn Fn(&str) -> Option<usize>) -> Result<Vec<(usize, PathBuf)>, Error> {
+/// The files of a folder whose names have a number, in its order. What is not there, or no folder,
+/// has none.
+pub(crate) fn numbered(
+    folder: &Path,
+    number: &dyn Fn(&str) -> Option<usize>,
+) -> Result<Vec<(usize, PathBuf)>, Error> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(folder) {
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(found),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(found);
+        }
         other => other.map_err(Error::refused("read", folder))?,
     };
     for entry in entries {
@@ -198,7 +236,11 @@ pub(crate) fn numbered(folder: &Path, number: &dyn Fn(&str) -> Option<usize>) ->
 }
 
 fn name(first: usize) -> String {
-    if first == 1 { "log.jsonl".into() } else { format!("log-{first:06}.jsonl") }
+    if first == 1 {
+        "log.jsonl".into()
+    } else {
+        format!("log-{first:06}.jsonl")
+    }
 }
 
 /// A line of a file, its end included where it has one.
@@ -208,7 +250,13 @@ pub(crate) struct Line<'a> {
 }
 
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(n, bytes)| Line { number: n + 1, bytes })
+    bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .enumerate()
+        .map(|(n, bytes)| Line {
+            number: n + 1,
+            bytes,
+        })
 }
 
 impl Line<'_> {
@@ -222,6 +270,8 @@ impl Line<'_> {
             return Ok(None);
         }
         let record = serde_json::from_slice(self.bytes);
-        record.map(Some).map_err(|e| format!("{e}; expected a record as JSON: mend the line or remove it"))
+        record
+            .map(Some)
+            .map_err(|e| format!("{e}; expected a record as JSON: mend the line or remove it"))
     }
 }

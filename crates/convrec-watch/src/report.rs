@@ -84,12 +84,19 @@ pub struct Marked {
 impl Report {
     /// An empty report.
     pub fn new(title: &str, subtitle: &str) -> Self {
-        Self { title: title.into(), subtitle: subtitle.into(), sections: vec![] }
+        Self {
+            title: title.into(),
+            subtitle: subtitle.into(),
+            sections: vec![],
+        }
     }
 
     /// Begins a section, which all that follows belongs to.
     pub fn section(&mut self, heading: &str, text: &str) {
-        self.sections.push(Section { heading: heading.into(), pieces: vec![] });
+        self.sections.push(Section {
+            heading: heading.into(),
+            pieces: vec![],
+        });
         if !text.is_empty() {
             self.text(text);
         }
@@ -107,17 +114,23 @@ impl Report {
 
     /// Adds a conversation.
     pub fn chat(&mut self, turns: &[Turn]) {
-        self.add(Piece::Chat { turns: turns.to_vec() });
+        self.add(Piece::Chat {
+            turns: turns.to_vec(),
+        });
     }
 
     /// Adds a table.
     pub fn table(&mut self, table: &Table) {
-        self.add(Piece::Table { table: table.clone() });
+        self.add(Piece::Table {
+            table: table.clone(),
+        });
     }
 
     /// Adds lists side by side, each under its name.
     pub fn lists(&mut self, lists: &[(String, Vec<Marked>)]) {
-        self.add(Piece::Lists { lists: lists.to_vec() });
+        self.add(Piece::Lists {
+            lists: lists.to_vec(),
+        });
     }
 
     /// Adds a chart beside the one before it; without any point it is left out.
@@ -125,21 +138,42 @@ impl Report {
     /// # Errors
     /// When the chart cannot be drawn.
     pub fn chart(&mut self, title: &str, x: &str, lines: &[Line]) -> Result<(), ReportError> {
-        let problem = |problem: String| ReportError::Chart { title: title.into(), problem };
-        let Some(svg) = chart::draw(title, x, lines).map_err(|e| problem(e.to_string()))? else { return Ok(()) };
-        let chart = Chart { title: title.into(), svg };
-        match self.sections.last_mut().and_then(|section| section.pieces.last_mut()) {
+        let problem = |problem: String| ReportError::Chart {
+            title: title.into(),
+            problem,
+        };
+        let Some(svg) = chart::draw(title, x, lines).map_err(|e| problem(e.to_string()))? else {
+            return Ok(());
+        };
+        let chart = Chart {
+            title: title.into(),
+            svg,
+        };
+        match self
+            .sections
+            .last_mut()
+            .and_then(|section| section.pieces.last_mut())
+        {
             Some(Piece::Charts { charts }) => charts.push(chart),
-            _ => self.add(Piece::Charts { charts: vec![chart] }),
+            _ => self.add(Piece::Charts {
+                charts: vec![chart],
+            }),
         }
         Ok(())
     }
 
     fn add(&mut self, piece: Piece) {
         if self.sections.is_empty() {
-            self.sections.push(Section { heading: String::new(), pieces: vec![] });
+            self.sections.push(Section {
+                heading: String::new(),
+                pieces: vec![],
+            });
         }
-        self.sections.last_mut().expect("there is one").pieces.push(piece);
+        self.sections
+            .last_mut()
+            .expect("there is one")
+            .pieces
+            .push(piece);
     }
 
     /// Writes the report, replacing the file whole.
@@ -155,22 +189,31 @@ impl Report {
         )?;
         Ok(write_atomic(path, |out| out.write_all(page.as_bytes()))?)
     }
-    /// Writes each chart as an SVG file into `folder`, named by its title, and says how many there are.
+    /// Writes each chart as an SVG file into `folder`, named by its title, and says how many there
+    /// are.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub fn write_plots(&self, folder: &Path) -> Result<usize, ReportError> {
-        let charts = self.sections.iter().flat_map(|section| &section.pieces).flat_map(|piece| match piece {
-            Piece::Charts { charts } => charts.as_slice(),
-            _ => &[],
-        });
+        let charts = self
+            .sections
+            .iter()
+            .flat_map(|section| &section.pieces)
+            .flat_map(|piece| match piece {
+                Piece::Charts { charts } => charts.as_slice(),
+                _ => &[],
+            });
         let mut names = std::collections::HashSet::new();
         for chart in charts {
             let name = file_name(&chart.title);
             // Of charts with one title each has its file.
             let mut all = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
-            let name = all.find(|name| names.insert(name.clone())).expect("numbers do not end");
-            write_atomic(folder.join(name + ".svg"), |out| out.write_all(chart.svg.as_bytes()))?;
+            let name = all
+                .find(|name| names.insert(name.clone()))
+                .expect("numbers do not end");
+            write_atomic(folder.join(name + ".svg"), |out| {
+                out.write_all(chart.svg.as_bytes())
+            })?;
         }
         Ok(names.len())
     }
@@ -178,6 +221,8 @@ impl Report {
 
 /// `KL, nats a token` is `kl-nats-a-token`.
 fn file_name(title: &str) -> String {
-    let words = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let words = title
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect::<Vec<_>>().join("-")
 }

@@ -46,7 +46,13 @@ impl TimedStep {
         let path = folder.join(Self::FILE);
         let mut line = serde_json::to_vec(self).expect("numbers");
         line.push(b'\n');
-        let write = |path: &PathBuf| std::fs::File::options().create(true).append(true).open(path)?.write_all(&line);
+        let write = |path: &PathBuf| {
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(path)?
+                .write_all(&line)
+        };
         write(&path).map_err(Error::refused("write", path))
     }
 
@@ -60,10 +66,16 @@ impl TimedStep {
             return Ok(vec![]);
         }
         let parse = |(n, record)| {
-            let problem = |e| format!("{e}; expected the times of a step: mend the line or remove it");
-            serde_json::from_value(Value::Object(record)).map_err(|e| Error::line(&path, n + 1, problem(e)))
+            let problem =
+                |e| format!("{e}; expected the times of a step: mend the line or remove it");
+            serde_json::from_value(Value::Object(record))
+                .map_err(|e| Error::line(&path, n + 1, problem(e)))
         };
-        log::read(&path)?.into_iter().enumerate().map(parse).collect()
+        log::read(&path)?
+            .into_iter()
+            .enumerate()
+            .map(parse)
+            .collect()
     }
 }
 
@@ -108,7 +120,11 @@ impl Pace {
 
     /// The share of the time that goes into sampling.
     pub fn rollout_share(&self) -> Option<f64> {
-        let rollout: f64 = self.latest.iter().map(|timing| timing.rollout_seconds).sum();
+        let rollout: f64 = self
+            .latest
+            .iter()
+            .map(|timing| timing.rollout_seconds)
+            .sum();
         Some(rollout / (self.seconds()? * self.latest.len() as f64))
     }
 

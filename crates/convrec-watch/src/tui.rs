@@ -1,7 +1,7 @@
 //! The full-screen view of a run in a terminal.
 //!
-//! [`follow`] watches a run's folder from another terminal; a [`Screen`] is an [`Observer`] inside the training process. Both
-//! put what they hear of onto a [`Board`], and [`draw`] draws it.
+//! [`follow`] watches a run's folder from another terminal; a [`Screen`] is an [`Observer`] inside
+//! the training process. Both put what they hear of onto a [`Board`], and [`draw`] draws it.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -38,7 +38,9 @@ fn has_terminal() -> bool {
 /// When there is no terminal, or it fails.
 pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
     if !has_terminal() {
-        return Err(io::Error::other("the view needs a terminal; a report or a check does not"));
+        return Err(io::Error::other(
+            "the view needs a terminal; a report or a check does not",
+        ));
     }
     let mut feed = Feed::new(folder);
     let mut news = |board: &mut Board| {
@@ -52,7 +54,8 @@ pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
     shown.map(drop)
 }
 
-/// The view inside the training process. It is drawn by a thread of its own, and the terminal is as before when it is dropped.
+/// The view inside the training process. It is drawn by a thread of its own, and the terminal is as
+/// before when it is dropped.
 ///
 /// Whoever quits it lets the training go on; Ctrl-C ends the process.
 #[derive(Debug)]
@@ -79,24 +82,34 @@ impl Screen {
             let shown = show(&mut terminal, &mut board, &mut |board| hear(&heard, board));
             ratatui::restore();
             if matches!(shown, Ok(Wish::Interrupt)) {
-                // What Ctrl-C does to a process that does not listen; a run resumes from any moment.
+                // What Ctrl-C does to a process that does not listen; a run resumes from any
+                // moment.
                 std::process::exit(130);
             }
             shown.map(drop)
         };
-        Ok(Some(Self { steps: Some(steps), thread: Some(std::thread::spawn(draw)) }))
+        Ok(Some(Self {
+            steps: Some(steps),
+            thread: Some(std::thread::spawn(draw)),
+        }))
     }
 
     /// Whether it is still there: a key may have ended it.
     pub fn is_open(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 }
 
 impl Observer for Screen {
     fn observe(&mut self, view: &StepView<'_>) {
         let step = step(view.record).unwrap_or_default();
-        let timed = TimedStep { step, total_steps: view.total_steps, timing: view.timing };
+        let timed = TimedStep {
+            step,
+            total_steps: view.total_steps,
+            timing: view.timing,
+        };
         if let Some(steps) = &self.steps {
             // Nobody listens any more where the view was quit.
             let _ = steps.send((view.record.clone(), view.completions.to_vec(), timed));

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use convrec_watch::{
-    CompletionRecord, Completions, Follow, Journal, ListedItem, Log, Record, StepView, Timing, Trouble, WatchConfig,
-    completions, log, step,
+    CompletionRecord, Completions, Follow, Journal, ListedItem, Log, Record, StepView, Timing,
+    Trouble, WatchConfig, completions, log, step,
 };
 use serde_json::json;
 
@@ -21,10 +21,17 @@ fn steps(records: &[Record]) -> Vec<usize> {
 
 /// All files of a folder with what they hold.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut all: Vec<_> = entries
         .filter(|path| path.is_file())
-        .map(|path| (path.file_name().unwrap().to_str().unwrap().to_string(), fs::read(&path).unwrap()))
+        .map(|path| {
+            (
+                path.file_name().unwrap().to_str().unwrap().to_string(),
+                fs::read(&path).unwrap(),
+            )
+        })
         .collect();
     all.sort();
     all
@@ -36,26 +43,49 @@ fn write(folder: &Path, from: usize, to: usize) {
 }
 
 fn append(path: &Path, text: &str) {
-    fs::File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
 }
 
 #[test]
 fn a_resumed_run_writes_the_same_files() {
     let whole = tempfile::tempdir().unwrap();
     write(whole.path(), 0, 11);
-    let names: Vec<String> = contents(whole.path()).into_iter().map(|(name, _)| name).collect();
+    let names: Vec<String> = contents(whole.path())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(names, ["log-000005.jsonl", "log-000009.jsonl", "log.jsonl"]);
-    assert_eq!(steps(&log::read(whole.path()).unwrap()), (1..=11).collect::<Vec<_>>());
+    assert_eq!(
+        steps(&log::read(whole.path()).unwrap()),
+        (1..=11).collect::<Vec<_>>()
+    );
     for cut in 0..=11 {
         for resumed_at in 0..=cut {
             let folder = tempfile::tempdir().unwrap();
             write(folder.path(), 0, cut);
             let last = log::read(folder.path()).unwrap().len().saturating_sub(1) / 4 * 4 + 1;
-            let name = if last == 1 { "log.jsonl".into() } else { format!("log-{last:06}.jsonl") };
+            let name = if last == 1 {
+                "log.jsonl".into()
+            } else {
+                format!("log-{last:06}.jsonl")
+            };
             append(&folder.path().join(name), "{\"step\": 9");
-            assert_eq!(steps(&log::read(folder.path()).unwrap()).len(), cut, "the cut line is left out");
+            assert_eq!(
+                steps(&log::read(folder.path()).unwrap()).len(),
+                cut,
+                "the cut line is left out"
+            );
             write(folder.path(), resumed_at, 11);
-            assert_eq!(contents(folder.path()), contents(whole.path()), "cut at {cut}, resumed at {resumed_at}");
+            assert_eq!(
+                contents(folder.path()),
+                contents(whole.path()),
+                "cut at {cut}, resumed at {resumed_at}"
+            );
         }
     }
 }
@@ -67,19 +97,38 @@ fn errors_name_the_file_and_the_line() {
     let path = folder.path().join("log-000005.jsonl");
     let good = fs::read_to_string(&path).unwrap();
     fs::write(&path, good.replacen("{", "<", 1)).unwrap();
-    for error in [log::read(folder.path()).unwrap_err(), Log::rotating(folder.path(), 6, 4).unwrap_err()] {
+    for error in [
+        log::read(folder.path()).unwrap_err(),
+        Log::rotating(folder.path(), 6, 4).unwrap_err(),
+    ] {
         let error = error.to_string();
-        assert!(error.contains("log-000005.jsonl, line 1") && error.contains("mend the line"), "{error}");
+        assert!(
+            error.contains("log-000005.jsonl, line 1") && error.contains("mend the line"),
+            "{error}"
+        );
     }
     fs::write(&path, good).unwrap();
     let error = Log::rotating(folder.path(), 6, 5).unwrap_err().to_string();
-    assert!(error.contains("line 1") && error.contains("5 steps"), "{error}");
+    assert!(
+        error.contains("line 1") && error.contains("5 steps"),
+        "{error}"
+    );
     let mut log = Log::rotating(folder.path(), 6, 4).unwrap();
-    assert!(Log::rotating(folder.path(), 6, 4).unwrap_err().to_string().contains("in use"));
+    assert!(
+        Log::rotating(folder.path(), 6, 4)
+            .unwrap_err()
+            .to_string()
+            .contains("in use")
+    );
     let error = log.append(&Record::new()).unwrap_err().to_string();
     assert!(error.contains("step"), "{error}");
     let nothing = tempfile::tempdir().unwrap();
-    assert!(log::read(nothing.path()).unwrap_err().to_string().contains("holds no log"));
+    assert!(
+        log::read(nothing.path())
+            .unwrap_err()
+            .to_string()
+            .contains("holds no log")
+    );
 }
 
 #[test]
@@ -90,7 +139,10 @@ fn logs_of_trl_are_read() {
     let records = log::read(folder.path()).unwrap();
     assert_eq!(steps(&records), [10, 10]);
     assert!(records[0]["loss"].is_null() && records[1]["eval_loss"] == 2.5);
-    assert_eq!(log::read(folder.path().join("trainer_state.json")).unwrap(), records);
+    assert_eq!(
+        log::read(folder.path().join("trainer_state.json")).unwrap(),
+        records
+    );
 }
 
 #[test]
@@ -136,21 +188,44 @@ fn who_follows_hears_of_a_restart() {
         assert_eq!(news.records.len(), resumed_at);
         write(folder.path(), resumed_at, 10);
         let news = follow.poll().unwrap();
-        assert_eq!((news.restarted, news.records.len()), (false, 10 - resumed_at));
+        assert_eq!(
+            (news.restarted, news.records.len()),
+            (false, 10 - resumed_at)
+        );
     }
 }
 
 fn completion(step: usize) -> CompletionRecord {
-    let item = ListedItem { name: "Heat (1995)".into(), in_catalog: true, hit: step.is_multiple_of(2) };
-    CompletionRecord { step, id: "a-1".into(), items: vec![item], ended: true, ..CompletionRecord::default() }
+    let item = ListedItem {
+        name: "Heat (1995)".into(),
+        in_catalog: true,
+        hit: step.is_multiple_of(2),
+    };
+    CompletionRecord {
+        step,
+        id: "a-1".into(),
+        items: vec![item],
+        ended: true,
+        ..CompletionRecord::default()
+    }
 }
 
 #[test]
 fn the_first_and_the_newest_completions_are_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let kept = || completions::kept(folder.path()).unwrap().into_iter().map(|(step, _)| step).collect::<Vec<_>>();
+    let kept = || {
+        completions::kept(folder.path())
+            .unwrap()
+            .into_iter()
+            .map(|(step, _)| step)
+            .collect::<Vec<_>>()
+    };
     let table = Completions::open(folder.path(), 0, 3).unwrap();
-    (1..=6).for_each(|n| table.write(n * 10, &[completion(n * 10), completion(n)]).unwrap());
+    (1..=6).for_each(|n| {
+        table
+            .write(n * 10, &[completion(n * 10), completion(n)])
+            .unwrap()
+    });
     assert_eq!(kept(), [10, 40, 50, 60]);
     // A process was killed while it wrote.
     std::fs::write(folder.path().join("completions/.part-Ab12Cd"), "{").unwrap();
@@ -160,17 +235,33 @@ fn the_first_and_the_newest_completions_are_kept() {
     (6..=8).for_each(|n| table.write(n * 10, &[completion(n * 10)]).unwrap());
     assert_eq!(kept(), [10, 60, 70, 80]);
     let path = folder.path().join("completions/step-000010.jsonl");
-    assert_eq!(completions::read(&path).unwrap(), [completion(10), completion(1)]);
+    assert_eq!(
+        completions::read(&path).unwrap(),
+        [completion(10), completion(1)]
+    );
     append(&path, "{\"step\": \"x\"}\n");
-    assert!(completions::read(&path).unwrap_err().to_string().contains("step-000010.jsonl, line 3"));
+    assert!(
+        completions::read(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("step-000010.jsonl, line 3")
+    );
 }
 
 #[test]
 fn a_journal_records_a_run_and_stops_an_ill_one() {
     let folder = tempfile::tempdir().unwrap();
     let run = || Some(folder.path().to_path_buf());
-    let config = WatchConfig { completions_every: 5, tensorboard: true, ..WatchConfig::default() };
-    let timing = Timing { seconds: 1.0, rollout_seconds: 0.5, tokens: 100 };
+    let config = WatchConfig {
+        completions_every: 5,
+        tensorboard: true,
+        ..WatchConfig::default()
+    };
+    let timing = Timing {
+        seconds: 1.0,
+        rollout_seconds: 0.5,
+        tokens: 100,
+    };
     let ill = |step: usize| {
         let mut record = record(step);
         if step > 11 {
@@ -178,27 +269,62 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
         }
         record
     };
-    let go = |journal: &mut Journal, steps: std::ops::RangeInclusive<usize>| -> Result<(), Trouble> {
-        for step in steps {
-            let completions = if journal.wants_completions(step) { vec![completion(step)] } else { vec![] };
-            journal.step(&StepView { record: &ill(step), completions: &completions, timing, total_steps: 20 })?;
-        }
-        Ok(())
-    };
+    let go =
+        |journal: &mut Journal, steps: std::ops::RangeInclusive<usize>| -> Result<(), Trouble> {
+            for step in steps {
+                let completions = if journal.wants_completions(step) {
+                    vec![completion(step)]
+                } else {
+                    vec![]
+                };
+                journal.step(&StepView {
+                    record: &ill(step),
+                    completions: &completions,
+                    timing,
+                    total_steps: 20,
+                })?;
+            }
+            Ok(())
+        };
     let mut journal = Journal::open(run(), 0, config.clone()).unwrap();
     let trouble = go(&mut journal, 1..=20).unwrap_err();
-    assert!(matches!(&trouble, Trouble::Ill(diagnosis) if diagnosis.last == 13), "{trouble}");
-    assert_eq!(log::read(folder.path()).unwrap().len(), 13, "the ill step is in the log");
+    assert!(
+        matches!(&trouble, Trouble::Ill(diagnosis) if diagnosis.last == 13),
+        "{trouble}"
+    );
+    assert_eq!(
+        log::read(folder.path()).unwrap().len(),
+        13,
+        "the ill step is in the log"
+    );
     drop(journal);
     let before = log::read(folder.path()).unwrap();
     // Resumed from step 10, it comes to the same end, as the doctor was shown the log.
     let mut journal = Journal::open(run(), 10, config.clone()).unwrap();
-    assert!(matches!(go(&mut journal, 11..=20).unwrap_err(), Trouble::Ill(diagnosis) if diagnosis.last == 13));
+    assert!(
+        matches!(go(&mut journal, 11..=20).unwrap_err(), Trouble::Ill(diagnosis) if diagnosis.last == 13)
+    );
     assert_eq!(log::read(folder.path()).unwrap(), before);
-    let steps: Vec<usize> = completions::kept(folder.path()).unwrap().into_iter().map(|(step, _)| step).collect();
+    let steps: Vec<usize> = completions::kept(folder.path())
+        .unwrap()
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect();
     assert_eq!(steps, [1, 5, 10]);
-    assert_eq!(fs::read_to_string(folder.path().join("timing.jsonl")).unwrap().lines().count(), 16);
-    assert_eq!(fs::read_dir(folder.path().join("tensorboard")).unwrap().count(), 2, "one for each start");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("timing.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        16
+    );
+    assert_eq!(
+        fs::read_dir(folder.path().join("tensorboard"))
+            .unwrap()
+            .count(),
+        2,
+        "one for each start"
+    );
     // Without a folder nothing is written, and the doctor looks all the same.
     assert!(go(&mut Journal::open(None, 0, config).unwrap(), 1..=20).is_err());
 }

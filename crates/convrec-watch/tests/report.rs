@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use convrec_watch::report::{Line, Report, Run, page};
-use convrec_watch::{CompletionRecord, DoctorConfig, Journal, ListedItem, Record, StepView, Timing, WatchConfig};
+use convrec_watch::{
+    CompletionRecord, DoctorConfig, Journal, ListedItem, Record, StepView, Timing, WatchConfig,
+};
 use serde_json::json;
 
 fn record(step: usize, lift: f64) -> Record {
@@ -18,23 +20,47 @@ fn record(step: usize, lift: f64) -> Record {
 
 /// A run of 100 steps with lists for one conversation.
 fn write(folder: &Path, lift: f64) {
-    let config = WatchConfig { completions_every: 50, ..WatchConfig::default() };
+    let config = WatchConfig {
+        completions_every: 50,
+        ..WatchConfig::default()
+    };
     let mut journal = Journal::open(Some(folder.into()), 0, config).unwrap();
     for step in 1..=100 {
-        let item = |name: &str, hit| ListedItem { name: name.into(), in_catalog: !name.contains('?'), hit };
-        let items = vec![item("Heat <1995>", step > 50), item("Up?", false), item("Heat <1995>", false)];
-        let completion = CompletionRecord { step, id: "dialog-7".into(), items, ..CompletionRecord::default() };
+        let item = |name: &str, hit| ListedItem {
+            name: name.into(),
+            in_catalog: !name.contains('?'),
+            hit,
+        };
+        let items = vec![
+            item("Heat <1995>", step > 50),
+            item("Up?", false),
+            item("Heat <1995>", false),
+        ];
+        let completion = CompletionRecord {
+            step,
+            id: "dialog-7".into(),
+            items,
+            ..CompletionRecord::default()
+        };
         let view = StepView {
             record: &record(step, lift),
             completions: &[completion],
-            timing: Timing { seconds: 3.0, rollout_seconds: 1.0, tokens: 33 },
+            timing: Timing {
+                seconds: 3.0,
+                rollout_seconds: 1.0,
+                tokens: 33,
+            },
             total_steps: 100,
         };
         journal.step(&view).unwrap();
     }
     let manifest = json!({ "run": { "optimizer": { "learning_rate": lift }, "seed": 7, "loss": { "kl": 0.001 } } });
     fs::create_dir(folder.join("checkpoint-000100")).unwrap();
-    fs::write(folder.join("checkpoint-000100/manifest.json"), manifest.to_string()).unwrap();
+    fs::write(
+        folder.join("checkpoint-000100/manifest.json"),
+        manifest.to_string(),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -43,7 +69,11 @@ fn runs_are_compared_on_one_page() {
     let runs = ["low", "high"].map(|name| folder.path().join(name));
     write(&runs[0], 0.1);
     write(&runs[1], 0.4);
-    fs::write(runs[1].join("config.toml"), "[optimizer]\nname = \"adamw\"\n").unwrap();
+    fs::write(
+        runs[1].join("config.toml"),
+        "[optimizer]\nname = \"adamw\"\n",
+    )
+    .unwrap();
     let runs = Run::read_all(&runs).unwrap();
     let report = page("Two runs", &runs, &DoctorConfig::default()).unwrap();
     let out = folder.path().join("report.html");
@@ -67,14 +97,32 @@ fn runs_are_compared_on_one_page() {
         "class=\"right\"",
         "&lt;new&gt;",
     ];
-    expected.iter().for_each(|part| assert!(text.contains(part), "{part}"));
-    assert!(!text.contains("<new>") && !text.contains("<1995>"), "texts are escaped, in charts too");
-    assert!(!text.contains("<td>seed</td>"), "settings that agree are left out");
-    assert!(!text.contains("http") || text.matches("http").count() == text.matches("http://www.w3.org").count());
+    expected
+        .iter()
+        .for_each(|part| assert!(text.contains(part), "{part}"));
+    assert!(
+        !text.contains("<new>") && !text.contains("<1995>"),
+        "texts are escaped, in charts too"
+    );
+    assert!(
+        !text.contains("<td>seed</td>"),
+        "settings that agree are left out"
+    );
+    assert!(
+        !text.contains("http")
+            || text.matches("http").count() == text.matches("http://www.w3.org").count()
+    );
     let plots = folder.path().join("plots");
     let n = report.write_plots(&plots).unwrap();
-    assert_eq!((n, fs::read_dir(&plots).unwrap().count()), (text.matches("<svg").count(), n));
-    assert!(fs::read_to_string(plots.join("loss.svg")).unwrap().starts_with("<svg"));
+    assert_eq!(
+        (n, fs::read_dir(&plots).unwrap().count()),
+        (text.matches("<svg").count(), n)
+    );
+    assert!(
+        fs::read_to_string(plots.join("loss.svg"))
+            .unwrap()
+            .starts_with("<svg")
+    );
 }
 
 #[test]
@@ -82,7 +130,9 @@ fn a_single_run_shows_its_settings_and_illness() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), 0.1);
     let mut run = Run::read(folder.path()).unwrap();
-    run.records.iter_mut().for_each(|record| drop(record.insert("grad_norm".into(), json!(0.0))));
+    run.records
+        .iter_mut()
+        .for_each(|record| drop(record.insert("grad_norm".into(), json!(0.0))));
     let report = page("One run", &[run], &DoctorConfig::default()).unwrap();
     let out = folder.path().join("report.html");
     report.write(&out).unwrap();
@@ -96,10 +146,18 @@ fn a_single_run_shows_its_settings_and_illness() {
 fn runs_without_a_penalty_measure_no_kl() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), 0.1);
-    fs::write(folder.path().join("checkpoint-000100/manifest.json"), r#"{"run": {"loss": {"kl": null}}}"#).unwrap();
+    fs::write(
+        folder.path().join("checkpoint-000100/manifest.json"),
+        r#"{"run": {"loss": {"kl": null}}}"#,
+    )
+    .unwrap();
     let twice = Run::read_all(&[folder.path(), &folder.path().join("log.jsonl")]).unwrap();
     assert!(twice[0].curve("kl").is_empty());
-    assert_eq!(twice[1].name, format!("{} 2", twice[0].name), "runs are told apart");
+    assert_eq!(
+        twice[1].name,
+        format!("{} 2", twice[0].name),
+        "runs are told apart"
+    );
     fs::write(folder.path().join("config.toml"), "seed = 1\nkl = = 2\n").unwrap();
     let error = Run::read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("config.toml, line 2"), "{error}");
@@ -107,13 +165,26 @@ fn runs_without_a_penalty_measure_no_kl() {
 
 #[test]
 fn long_curves_are_thinned_and_empty_charts_left_out() {
-    let line = Line::of_points("long", (0..100_000).map(|n| (f64::from(n), f64::from(n % 7))).collect()).thinned(300);
+    let line = Line::of_points(
+        "long",
+        (0..100_000)
+            .map(|n| (f64::from(n), f64::from(n % 7)))
+            .collect(),
+    )
+    .thinned(300);
     let mut report = Report::new("long", "");
     report.chart("nothing", "step", &[]).unwrap();
     report.chart("the same", "step", &[line]).unwrap();
-    report.chart("the same", "step", &[Line::of_values("x", &[1.0])]).unwrap();
+    report
+        .chart("the same", "step", &[Line::of_values("x", &[1.0])])
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(report.write_plots(folder.path()).unwrap(), 2);
-    assert!(fs::metadata(folder.path().join("the-same.svg")).unwrap().len() < 30_000);
+    assert!(
+        fs::metadata(folder.path().join("the-same.svg"))
+            .unwrap()
+            .len()
+            < 30_000
+    );
     assert!(folder.path().join("the-same-2.svg").exists());
 }

@@ -17,9 +17,22 @@ fn record(step: usize, loss: Value) -> Record {
 fn write(folder: &Path) {
     let mut events = Events::open(folder, 0).unwrap();
     (1..=6).for_each(|step| events.record(&record(step, json!(step as f64))).unwrap());
-    let item = |name: &str, hit| ListedItem { name: name.into(), in_catalog: true, hit };
+    let item = |name: &str, hit| ListedItem {
+        name: name.into(),
+        in_catalog: true,
+        hit,
+    };
     let items = vec![item("Heat (1995)", true), item("Amélie (2001)", false)];
-    events.completions(2, &[CompletionRecord { id: "a-1".into(), items, ..CompletionRecord::default() }]).unwrap();
+    events
+        .completions(
+            2,
+            &[CompletionRecord {
+                id: "a-1".into(),
+                items,
+                ..CompletionRecord::default()
+            }],
+        )
+        .unwrap();
     let mut events = Events::open(folder, 4).unwrap();
     events.record(&record(5, json!(-5.0))).unwrap();
     events.record(&record(300, Value::Null)).unwrap();
@@ -28,7 +41,13 @@ fn write(folder: &Path) {
 /// Bit by bit, for the writer uses a table or an instruction of the processor.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0, |crc: u32, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 {
+                crc >> 1 ^ 0x82f6_3b78
+            } else {
+                crc >> 1
+            }
+        })
     })
 }
 
@@ -90,14 +109,21 @@ fn integer(bytes: &[u8]) -> u64 {
 }
 
 fn event_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files
 }
 
 #[test]
 fn a_decoder_of_its_own_reads_what_was_written() {
-    assert_eq!(crc32c(b"123456789"), 0xe306_9283, "the check value of CRC-32C");
+    assert_eq!(
+        crc32c(b"123456789"),
+        0xe306_9283,
+        "the check value of CRC-32C"
+    );
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());
     let files = event_files(folder.path());
@@ -106,18 +132,38 @@ fn a_decoder_of_its_own_reads_what_was_written() {
     assert_eq!(fields(&first[0])[&3][0], b"brain.Event:2");
     let event = fields(&first[3]);
     assert_eq!(integer(&event[&2][0]), 3);
-    assert!(f64::from_le_bytes(event[&1][0].as_slice().try_into().unwrap()) > 1.6e9, "seconds since 1970");
+    assert!(
+        f64::from_le_bytes(event[&1][0].as_slice().try_into().unwrap()) > 1.6e9,
+        "seconds since 1970"
+    );
     let values = fields(&event[&5][0]).remove(&1).unwrap();
     let scalar = |value: &Vec<u8>| {
         let value = fields(value);
-        (String::from_utf8(value[&1][0].clone()).unwrap(), f32::from_le_bytes(value[&2][0][..].try_into().unwrap()))
+        (
+            String::from_utf8(value[&1][0].clone()).unwrap(),
+            f32::from_le_bytes(value[&2][0][..].try_into().unwrap()),
+        )
     };
     let scalars: BTreeMap<String, f32> = values.iter().map(scalar).collect();
-    let names =
-        [("completions/mean_length", 80.0), ("loss", 3.0), ("rank_relevance/0", 0.5), ("rank_relevance/1", 0.25)];
-    assert_eq!(scalars, names.map(|(name, value)| (name.to_string(), value)).into());
+    let names = [
+        ("completions/mean_length", 80.0),
+        ("loss", 3.0),
+        ("rank_relevance/0", 0.5),
+        ("rank_relevance/1", 0.25),
+    ];
+    assert_eq!(
+        scalars,
+        names.map(|(name, value)| (name.to_string(), value)).into()
+    );
     let session = fields(&second[1]);
-    assert_eq!((integer(&session[&2][0]), integer(&fields(&session[&7][0])[&1][0])), (5, 1), "forget from step 5 on");
+    assert_eq!(
+        (
+            integer(&session[&2][0]),
+            integer(&fields(&session[&7][0])[&1][0])
+        ),
+        (5, 1),
+        "forget from step 5 on"
+    );
     assert_eq!(integer(&fields(&second[3])[&2][0]), 300);
 }
 
@@ -125,20 +171,52 @@ fn a_decoder_of_its_own_reads_what_was_written() {
 #[test]
 fn tensorboard_reads_what_was_written() {
     let python = std::env::var("CONVREC_PYTHON").unwrap_or_else(|_| "python3".into());
-    let has = Command::new(&python).args(["-c", "import tensorboard"]).output();
+    let has = Command::new(&python)
+        .args(["-c", "import tensorboard"])
+        .output();
     if !has.is_ok_and(|output| output.status.success()) {
         let problem = format!("{python} has no `tensorboard`; name one that has by CONVREC_PYTHON");
-        assert!(std::env::var_os("CONVREC_REQUIRE_ALL").is_none(), "{problem}");
+        assert!(
+            std::env::var_os("CONVREC_REQUIRE_ALL").is_none(),
+            "{problem}"
+        );
         println!("SKIPPED: {problem}");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/read_events.py");
-    let output = Command::new(&python).arg(script).arg(folder.path()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(&python)
+        .arg(script)
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(read["scalars"]["loss"], json!([[1, 1.0], [2, 2.0], [3, 3.0], [4, 4.0], [5, -5.0], [300, "nan"]]));
-    assert_eq!(read["scalars"]["rank_relevance/1"].as_array().unwrap().len(), 6);
-    assert_eq!(read["texts"]["completions"], json!([[2, "### a-1\n\n1. **Heat (1995)**\n2. Amélie (2001)\n\n"]]));
+    assert_eq!(
+        read["scalars"]["loss"],
+        json!([
+            [1, 1.0],
+            [2, 2.0],
+            [3, 3.0],
+            [4, 4.0],
+            [5, -5.0],
+            [300, "nan"]
+        ])
+    );
+    assert_eq!(
+        read["scalars"]["rank_relevance/1"]
+            .as_array()
+            .unwrap()
+            .len(),
+        6
+    );
+    assert_eq!(
+        read["texts"]["completions"],
+        json!([[2, "### a-1\n\n1. **Heat (1995)**\n2. Amélie (2001)\n\n"]])
+    );
 }

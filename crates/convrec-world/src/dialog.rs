@@ -20,13 +20,30 @@ pub(crate) struct Said {
 impl Said {
     /// Each feature is said by a chance of its kind, and at least one liked feature is.
     pub(crate) fn draw(taste: &Taste, liked: Vec<Item>, rng: &mut impl Rng) -> Said {
-        let wanted: Vec<Feature> = taste.weights.iter().filter(|(_, weight)| **weight > 0.0).map(|(f, _)| *f).collect();
-        let disliked = taste.weights.iter().find(|(_, weight)| **weight < 0.0).map(|(f, _)| *f);
+        let wanted: Vec<Feature> = taste
+            .weights
+            .iter()
+            .filter(|(_, weight)| **weight > 0.0)
+            .map(|(f, _)| *f)
+            .collect();
+        let disliked = taste
+            .weights
+            .iter()
+            .find(|(_, weight)| **weight < 0.0)
+            .map(|(f, _)| *f);
         let mut features = Vec::new();
         while features.is_empty() {
-            features = wanted.iter().copied().filter(|feature| rng.random_bool(chance(feature.kind()))).collect();
+            features = wanted
+                .iter()
+                .copied()
+                .filter(|feature| rng.random_bool(chance(feature.kind())))
+                .collect();
         }
-        Said { features, disliked: disliked.filter(|_| rng.random_bool(0.8)), liked }
+        Said {
+            features,
+            disliked: disliked.filter(|_| rng.random_bool(0.8)),
+            liked,
+        }
     }
 
     /// One turn, or three with the recommender's in the middle.
@@ -35,43 +52,100 @@ impl Said {
         let texts = match rng.random_range(0..5) {
             0 => vec![join(&[&liked, &wish, &dislike])],
             1 => vec![join(&[&wish, &liked, &dislike])],
-            2 => vec![join(&[pick(&["Hi!", "Hello!", "Hey there."], rng), &liked, &wish, &dislike])],
+            2 => vec![join(&[
+                pick(&["Hi!", "Hello!", "Hey there."], rng),
+                &liked,
+                &wish,
+                &dislike,
+            ])],
             3 => vec![liked, pick(&ASK_WISH, rng).into(), join(&[&wish, &dislike])],
-            _ => vec![wish, pick(&ASK_LIKED, rng).into(), join(&[&liked, &dislike])],
+            _ => vec![
+                wish,
+                pick(&ASK_LIKED, rng).into(),
+                join(&[&liked, &dislike]),
+            ],
         };
-        let turn = |(place, text)| if place % 2 == 0 { Turn::user(text) } else { Turn::assistant(text) };
+        let turn = |(place, text)| {
+            if place % 2 == 0 {
+                Turn::user(text)
+            } else {
+                Turn::assistant(text)
+            }
+        };
         texts.into_iter().enumerate().map(turn).collect()
     }
 
     fn liked_films(&self, rng: &mut impl Rng) -> String {
         let titles = and(self.liked.iter().map(|item| item.title.as_str()));
         let frame = match self.liked.len() {
-            1 => pick(&["I loved {} a lot.", "I really liked {} last week.", "My favorite is {} so far."], rng),
-            _ => pick(&["I loved {} a lot.", "I really liked {} last week.", "My favorites are {} so far."], rng),
+            1 => pick(
+                &[
+                    "I loved {} a lot.",
+                    "I really liked {} last week.",
+                    "My favorite is {} so far.",
+                ],
+                rng,
+            ),
+            _ => pick(
+                &[
+                    "I loved {} a lot.",
+                    "I really liked {} last week.",
+                    "My favorites are {} so far.",
+                ],
+                rng,
+            ),
         };
         frame.replace("{}", &titles)
     }
 
     fn wish(&self, rng: &mut impl Rng) -> String {
-        let begin =
-            pick(&["I want", "I am looking for", "I am in the mood for", "Can you recommend", "Please suggest"], rng);
-        let (good, noun) = (pick(&["a good", "a great", "another"], rng), pick(&["movie", "film"], rng));
+        let begin = pick(
+            &[
+                "I want",
+                "I am looking for",
+                "I am in the mood for",
+                "Can you recommend",
+                "Please suggest",
+            ],
+            rng,
+        );
+        let (good, noun) = (
+            pick(&["a good", "a great", "another"], rng),
+            pick(&["movie", "film"], rng),
+        );
         let genres = self.phrases(Kind::Genre, rng).join(" ");
         let eras = self.phrases(Kind::Era, rng).join(" ");
         let themes = and(self.phrases(Kind::Theme, rng).into_iter());
-        let about = if themes.is_empty() { "" } else { pick(&["with", "about"], rng) };
+        let about = if themes.is_empty() {
+            ""
+        } else {
+            pick(&["with", "about"], rng)
+        };
         let end = if begin.starts_with("Can") { "?" } else { "." };
         join(&[begin, good, &genres, noun, &eras, about, &themes]) + end
     }
 
     fn dislike(&self, rng: &mut impl Rng) -> String {
-        let Some(genre) = self.disliked else { return String::new() };
-        let frame = pick(&["No {} please.", "But no {} please.", "Just not {} this time."], rng);
+        let Some(genre) = self.disliked else {
+            return String::new();
+        };
+        let frame = pick(
+            &[
+                "No {} please.",
+                "But no {} please.",
+                "Just not {} this time.",
+            ],
+            rng,
+        );
         frame.replace("{}", genre.phrases()[0])
     }
 
     fn phrases(&self, kind: Kind, rng: &mut impl Rng) -> Vec<&'static str> {
-        self.features.iter().filter(|f| f.kind() == kind).map(|f| pick(f.phrases(), rng)).collect()
+        self.features
+            .iter()
+            .filter(|f| f.kind() == kind)
+            .map(|f| pick(f.phrases(), rng))
+            .collect()
     }
 }
 
@@ -80,8 +154,11 @@ const ASK_WISH: [&str; 3] = [
     "Great taste! Any genre or theme?",
     "What would you like to see now?",
 ];
-const ASK_LIKED: [&str; 3] =
-    ["Sure! What did you like before?", "Which films did you enjoy?", "Tell me what you loved."];
+const ASK_LIKED: [&str; 3] = [
+    "Sure! What did you like before?",
+    "Which films did you enjoy?",
+    "Tell me what you loved.",
+];
 
 /// How often a feature of the taste is said.
 fn chance(kind: Kind) -> f64 {
@@ -98,7 +175,12 @@ fn pick<'a>(texts: &[&'a str], rng: &mut impl Rng) -> &'a str {
 
 /// The parts that are not empty, with spaces between.
 fn join(parts: &[&str]) -> String {
-    parts.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(" ")
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn and<'a>(texts: impl Iterator<Item = &'a str>) -> String {

@@ -19,7 +19,8 @@ pub enum Kind {
 
 /// A genre, a theme or an era: 14, 68 and 6 of them.
 ///
-/// A film has up to three genres, one to five themes and one era; a [`Taste`](crate::Taste) gives some features a weight.
+/// A film has up to three genres, one to five themes and one era; a [`Taste`](crate::Taste) gives
+/// some features a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Feature(u8);
@@ -37,7 +38,10 @@ impl Feature {
 
     /// The era in which `year` lies.
     pub fn of_year(year: i32) -> Feature {
-        let era = ERA_STARTS.iter().take_while(|start| year >= **start).count();
+        let era = ERA_STARTS
+            .iter()
+            .take_while(|start| year >= **start)
+            .count();
         Feature((FIRST_ERA + era) as u8)
     }
 
@@ -51,7 +55,8 @@ impl Feature {
         WORDS[self.index()].1
     }
 
-    /// What people say for it, as in `sci-fi`, `a heist`, `from the 80s`; no phrase belongs to two features.
+    /// What people say for it, as in `sci-fi`, `a heist`, `from the 80s`; no phrase belongs to two
+    /// features.
     pub fn phrases(self) -> &'static [&'static str] {
         WORDS[self.index()].2
     }
@@ -80,7 +85,9 @@ impl TryFrom<String> for Feature {
     fn try_from(name: String) -> Result<Self, String> {
         Self::all()
             .find(|feature| feature.name() == name)
-            .ok_or_else(|| format!("`{name}` is no feature; expected a genre, theme or era such as `heist`"))
+            .ok_or_else(|| {
+                format!("`{name}` is no feature; expected a genre, theme or era such as `heist`")
+            })
     }
 }
 
@@ -209,6 +216,9 @@ mod tests {
         assert_eq!(name(1990), "the nineties");
         assert_eq!(name(2009), "the two thousands");
         assert_eq!(name(2010), "recent years");
-        assert!(Feature::of_year(1930).kind() == Kind::Era && Feature::of_year(2023).kind() == Kind::Era);
+        assert!(
+            Feature::of_year(1930).kind() == Kind::Era
+                && Feature::of_year(2023).kind() == Kind::Era
+        );
     }
 }

@@ -16,7 +16,8 @@ pub struct Film {
     pub item: CatalogItem,
     /// Genres, themes and the era.
     pub features: Vec<Feature>,
-    /// How well-known it is in the world at large, from 0 to 1: what a teacher takes for popularity.
+    /// How well-known it is in the world at large, from 0 to 1: what a teacher takes for
+    /// popularity.
     pub fame: f64,
 }
 
@@ -38,7 +39,8 @@ pub(crate) fn elsewhere() -> Vec<Film> {
 }
 
 fn read(text: &str, name: &str) -> Vec<Film> {
-    let lines: Vec<Line> = jsonl::read(text.as_bytes(), name).expect("the bundled file is well-formed, tests read it");
+    let lines: Vec<Line> =
+        jsonl::read(text.as_bytes(), name).expect("the bundled file is well-formed, tests read it");
     lines.into_iter().map(Line::into_film).collect()
 }
 
@@ -59,21 +61,51 @@ impl Line {
     }
 
     fn into_film(self) -> Film {
-        let genres = self.genres.iter().filter_map(|name| Feature::find(Kind::Genre, name));
-        let themes = self.themes().filter_map(|name| Feature::find(Kind::Theme, name));
-        let features = genres.chain(themes).chain([Feature::of_year(self.year)]).collect();
+        let genres = self
+            .genres
+            .iter()
+            .filter_map(|name| Feature::find(Kind::Genre, name));
+        let themes = self
+            .themes()
+            .filter_map(|name| Feature::find(Kind::Theme, name));
+        let features = genres
+            .chain(themes)
+            .chain([Feature::of_year(self.year)])
+            .collect();
         let fame = f64::from(self.fame - 1) / 6.0;
-        let Line { title, year, genres, metadata, .. } = self;
-        Film { item: CatalogItem { title, year: Some(year), genres, metadata }, features, fame }
+        let Line {
+            title,
+            year,
+            genres,
+            metadata,
+            ..
+        } = self;
+        Film {
+            item: CatalogItem {
+                title,
+                year: Some(year),
+                genres,
+                metadata,
+            },
+            features,
+            fame,
+        }
     }
 }
 
 impl Check for Line {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if let Some(name) = self.genres.iter().find(|name| Feature::find(Kind::Genre, name).is_none()) {
+        if let Some(name) = self
+            .genres
+            .iter()
+            .find(|name| Feature::find(Kind::Genre, name).is_none())
+        {
             return Err(("genres", format!("`{name}` is no genre of this world")));
         }
-        if let Some(name) = self.themes().find(|name| Feature::find(Kind::Theme, name).is_none()) {
+        if let Some(name) = self
+            .themes()
+            .find(|name| Feature::find(Kind::Theme, name).is_none())
+        {
             return Err(("metadata", format!("`{name}` is no theme of this world")));
         }
         if !(1..=7).contains(&self.fame) {
@@ -92,14 +124,25 @@ mod tests {
     #[test]
     fn films_are_complete_and_named_once() {
         let (catalog, elsewhere) = (catalog(), elsewhere());
-        assert!((400..=450).contains(&catalog.len()), "{} films", catalog.len());
-        assert!((100..=150).contains(&elsewhere.len()), "{} films elsewhere", elsewhere.len());
+        assert!(
+            (400..=450).contains(&catalog.len()),
+            "{} films",
+            catalog.len()
+        );
+        assert!(
+            (100..=150).contains(&elsewhere.len()),
+            "{} films elsewhere",
+            elsewhere.len()
+        );
         let mut names = HashSet::new();
         for film in catalog.iter().chain(&elsewhere) {
             let name = film.name();
             assert!((1930..=2023).contains(&name.year.unwrap()), "{name}");
             let count = |kind| film.features.iter().filter(|f| f.kind() == kind).count();
-            assert!((1..=3).contains(&count(Kind::Genre)) && (1..=5).contains(&count(Kind::Theme)), "{name}");
+            assert!(
+                (1..=3).contains(&count(Kind::Genre)) && (1..=5).contains(&count(Kind::Theme)),
+                "{name}"
+            );
             assert_eq!(count(Kind::Era), 1, "{name}");
             assert!(names.insert(name.clone()), "{name} twice");
         }
@@ -109,7 +152,10 @@ mod tests {
     fn every_feature_has_several_films() {
         let catalog = catalog();
         for feature in Feature::all() {
-            let films = catalog.iter().filter(|film| film.features.contains(&feature)).count();
+            let films = catalog
+                .iter()
+                .filter(|film| film.features.contains(&feature))
+                .count();
             assert!(films >= 5, "{feature}: {films} films");
         }
     }

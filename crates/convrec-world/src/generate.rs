@@ -27,7 +27,12 @@ pub struct WorldConfig {
 
 impl Default for WorldConfig {
     fn default() -> Self {
-        Self { seed: 0, n_train: 4000, n_validation: 300, n_test: 500 }
+        Self {
+            seed: 0,
+            n_train: 4000,
+            n_validation: 300,
+            n_test: 500,
+        }
     }
 }
 
@@ -47,10 +52,11 @@ pub struct Split {
 impl World {
     /// Conversations in which users with a known taste say some of it.
     ///
-    /// Each user has a taste that some film meets, names 1 to 3 films chosen by it (`seen`) and says some of its features;
-    /// 3 to 6 further films chosen by it are the ground truth. A conversation has one turn or three and at most 45
-    /// words. No two are the same. The same config gives the same split, and a larger number of training examples
-    /// leaves the other parts, and the training examples before, as they are.
+    /// Each user has a taste that some film meets, names 1 to 3 films chosen by it (`seen`) and
+    /// says some of its features; 3 to 6 further films chosen by it are the ground truth. A
+    /// conversation has one turn or three and at most 45 words. No two are the same. The same
+    /// config gives the same split, and a larger number of training examples leaves the other
+    /// parts, and the training examples before, as they are.
     pub fn generate(&self, config: &WorldConfig) -> Split {
         let (mut tastes, mut told) = (HashMap::new(), HashSet::new());
         let mut part = |name: &str, count: usize| -> Vec<Example> {
@@ -64,9 +70,17 @@ impl World {
                 .collect()
         };
         // The training part comes last, so that its size does not change what the others may hold.
-        let (test, validation) = (part("test", config.n_test), part("validation", config.n_validation));
+        let (test, validation) = (
+            part("test", config.n_test),
+            part("validation", config.n_validation),
+        );
         let train = part("train", config.n_train);
-        Split { train, validation, test, tastes }
+        Split {
+            train,
+            validation,
+            test,
+            tastes,
+        }
     }
 
     fn converse(&self, seed: u64, id: &str, told: &mut HashSet<String>) -> (Example, Taste) {
@@ -74,11 +88,24 @@ impl World {
         loop {
             let taste = Taste::draw(self.films(), &mut rng);
             let seen = self.names(self.choose(&taste, &[], rng.random_range(1..=3), &mut rng));
-            let groundtruth = self.names(self.choose(&taste, &seen, rng.random_range(3..=6), &mut rng));
+            let groundtruth =
+                self.names(self.choose(&taste, &seen, rng.random_range(3..=6), &mut rng));
             let dialog = Said::draw(&taste, seen.clone(), &mut rng).into_turns(&mut rng);
-            let text = dialog.iter().map(|turn| turn.content.as_str()).collect::<Vec<_>>().join("\n");
+            let text = dialog
+                .iter()
+                .map(|turn| turn.content.as_str())
+                .collect::<Vec<_>>()
+                .join("\n");
             if text.split_whitespace().count() <= MOST_WORDS && told.insert(text) {
-                return (Example { id: id.into(), dialog, seen, groundtruth }, taste);
+                return (
+                    Example {
+                        id: id.into(),
+                        dialog,
+                        seen,
+                        groundtruth,
+                    },
+                    taste,
+                );
             }
         }
     }

@@ -2,10 +2,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// The generator for `purpose` and `id` under `seed`: every conversation has its own, so that one never depends on how
-/// many others were drawn before it.
+/// The generator for `purpose` and `id` under `seed`: every conversation has its own, so that one
+/// never depends on how many others were drawn before it.
 pub(crate) fn rng(seed: u64, purpose: &str, id: &str) -> ChaCha8Rng {
-    let digest =
-        Sha256::new().chain_update(seed.to_le_bytes()).chain_update(purpose).chain_update([0]).chain_update(id);
+    let digest = Sha256::new()
+        .chain_update(seed.to_le_bytes())
+        .chain_update(purpose)
+        .chain_update([0])
+        .chain_update(id);
     ChaCha8Rng::from_seed(digest.finalize().into())
 }

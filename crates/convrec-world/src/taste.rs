@@ -17,8 +17,9 @@ pub(crate) const DISLIKED: f64 = -2.0;
 
 /// A user's taste: a weight for some features, positive where the feature is liked.
 ///
-/// The users of [`World::generate`](crate::World::generate) take theirs from a film, drawn evenly, so that there is always
-/// something for them. With u even in 0.6..1.4, drawn anew for each feature:
+/// The users of [`World::generate`](crate::World::generate) take theirs from a film, drawn evenly,
+/// so that there is always something for them. With u even in 0.6..1.4, drawn anew for each
+/// feature:
 ///
 /// - one or two genres of the film, weight 1 u each
 /// - two or three themes of the film (or the only one), weight 2 u each
@@ -34,7 +35,10 @@ pub struct Taste {
 impl Taste {
     /// The sum of the weights of the film's features.
     pub fn of(&self, film: &Film) -> f64 {
-        film.features.iter().filter_map(|feature| self.weights.get(feature)).sum()
+        film.features
+            .iter()
+            .filter_map(|feature| self.weights.get(feature))
+            .sum()
     }
 
     /// The taste of a new user.
@@ -42,16 +46,35 @@ impl Taste {
         let film = films.choose(rng).expect("a world has films");
         let mut weights = BTreeMap::new();
         for (kind, mean, most) in [(Kind::Genre, GENRE, 2), (Kind::Theme, THEME, 3)] {
-            let mut liked: Vec<Feature> = film.features.iter().copied().filter(|f| f.kind() == kind).collect();
+            let mut liked: Vec<Feature> = film
+                .features
+                .iter()
+                .copied()
+                .filter(|f| f.kind() == kind)
+                .collect();
             liked.shuffle(rng);
             liked.truncate(rng.random_range(most - 1..=most));
-            weights.extend(liked.into_iter().map(|feature| (feature, mean * rng.random_range(0.6..1.4))));
+            weights.extend(
+                liked
+                    .into_iter()
+                    .map(|feature| (feature, mean * rng.random_range(0.6..1.4))),
+            );
         }
-        let era = film.features.iter().copied().find(|f| f.kind() == Kind::Era);
+        let era = film
+            .features
+            .iter()
+            .copied()
+            .find(|f| f.kind() == Kind::Era);
         weights.extend(era.filter(|_| rng.random_bool(0.6)).map(|era| (era, ERA)));
         if rng.random_bool(0.25) {
-            let others = Feature::all().filter(|f| f.kind() == Kind::Genre && !film.features.contains(f));
-            weights.extend(others.collect::<Vec<_>>().choose(rng).map(|genre| (*genre, DISLIKED)));
+            let others =
+                Feature::all().filter(|f| f.kind() == Kind::Genre && !film.features.contains(f));
+            weights.extend(
+                others
+                    .collect::<Vec<_>>()
+                    .choose(rng)
+                    .map(|genre| (*genre, DISLIKED)),
+            );
         }
         Taste { weights }
     }

@@ -21,11 +21,13 @@ const TAKEN_IN: f64 = 0.9;
 const NOISE: f64 = 0.5;
 const NOISE_PER_RANK: f64 = 0.05;
 
-/// Answers conversations of the world as a large language model does: with knowledge of films, but not of the catalog.
+/// Answers conversations of the world as a large language model does: with knowledge of films, but
+/// not of the catalog.
 ///
-/// It reads the taste from the conversation ([`World::shown_taste`]), forgets some of it and misjudges the rest, takes
-/// [`Film::fame`] for popularity and thinks too much of it, names films that exist but are not in the catalog, chooses more loosely the further down
-/// the list, and writes as [`Mistakes`] has it. The same seed and example give the same answer.
+/// It reads the taste from the conversation ([`World::shown_taste`]), forgets some of it and
+/// misjudges the rest, takes [`Film::fame`] for popularity and thinks too much of it, names films
+/// that exist but are not in the catalog, chooses more loosely the further down the list, and
+/// writes as [`Mistakes`] has it. The same seed and example give the same answer.
 #[derive(Debug, Clone)]
 pub struct WorldTeacher {
     /// Another seed, other errors.
@@ -35,9 +37,17 @@ pub struct WorldTeacher {
 }
 
 impl WorldTeacher {
-    /// A teacher of whose lines about 70% name a film of the catalog, 17% one that is not in it, and the rest none at all.
+    /// A teacher of whose lines about 70% name a film of the catalog, 17% one that is not in it,
+    /// and the rest none at all.
     pub fn new(seed: u64) -> Self {
-        Self { seed, mistakes: Mistakes { invented: 0.06, wrong_year: 0.04, ..Mistakes::default() } }
+        Self {
+            seed,
+            mistakes: Mistakes {
+                invented: 0.06,
+                wrong_year: 0.04,
+                ..Mistakes::default()
+            },
+        }
     }
 
     /// The ranking behind the answer, without mistakes of writing.
@@ -66,29 +76,52 @@ impl Teacher for WorldTeacher {
     }
 }
 
-/// What the teacher tells of a title is what it knows of the film whose title has the rarest words in common with it: of
-/// that very film where it exists, of one of those it was made up from where it was invented.
+/// What the teacher tells of a title is what it knows of the film whose title has the rarest words
+/// in common with it: of that very film where it exists, of one of those it was made up from where
+/// it was invented.
 impl Describer for WorldTeacher {
     fn describe(&self, item: &Item) -> Result<Option<String>, ServiceError> {
-        let known: Vec<(Vec<String>, &Film)> =
-            known(World::embedded()).map(|film| (words(&film.item.title), film)).collect();
+        let known: Vec<(Vec<String>, &Film)> = known(World::embedded())
+            .map(|film| (words(&film.item.title), film))
+            .collect();
         let mut films: HashMap<&String, f64> = HashMap::new();
-        known.iter().flat_map(|(title, _)| title).for_each(|word| *films.entry(word).or_default() += 1.0);
+        known
+            .iter()
+            .flat_map(|(title, _)| title)
+            .for_each(|word| *films.entry(word).or_default() += 1.0);
         let rarity = |word: &String| 1.0 / films.get(word).unwrap_or(&1.0);
         let asked = words(&item.title);
         // The weighted Jaccard index of the two sets of words.
         let likeness = |title: &[String]| -> f64 {
-            let (common, other): (Vec<_>, Vec<_>) = title.iter().partition(|word| asked.contains(word));
+            let (common, other): (Vec<_>, Vec<_>) =
+                title.iter().partition(|word| asked.contains(word));
             let common: f64 = common.into_iter().map(rarity).sum();
-            common / (asked.iter().map(rarity).sum::<f64>() + other.into_iter().map(rarity).sum::<f64>())
+            common
+                / (asked.iter().map(rarity).sum::<f64>()
+                    + other.into_iter().map(rarity).sum::<f64>())
         };
-        let years_off = |film: &Film| item.year.zip(film.item.year).map(|(asked, year)| asked.abs_diff(year));
+        let years_off = |film: &Film| {
+            item.year
+                .zip(film.item.year)
+                .map(|(asked, year)| asked.abs_diff(year))
+        };
         let nearest = known.iter().max_by(|(a, film), (b, other)| {
-            likeness(a).total_cmp(&likeness(b)).then_with(|| years_off(other).cmp(&years_off(film)))
+            likeness(a)
+                .total_cmp(&likeness(b))
+                .then_with(|| years_off(other).cmp(&years_off(film)))
         });
         let Item { title: name, year } = item.clone();
-        let text = |film: &Film| CatalogItem { title: name, year, ..film.item.clone() }.text();
-        Ok(nearest.filter(|(title, _)| likeness(title) > 0.0).map(|(_, film)| text(film)))
+        let text = |film: &Film| {
+            CatalogItem {
+                title: name,
+                year,
+                ..film.item.clone()
+            }
+            .text()
+        };
+        Ok(nearest
+            .filter(|(title, _)| likeness(title) > 0.0)
+            .map(|(_, film)| text(film)))
     }
 }
 
@@ -99,7 +132,11 @@ fn known(world: &World) -> impl Iterator<Item = &Film> {
 
 /// The words of a title, each once.
 fn words(title: &str) -> Vec<String> {
-    let mut words: Vec<String> = title.to_lowercase().split_whitespace().map(str::to_string).collect();
+    let mut words: Vec<String> = title
+        .to_lowercase()
+        .split_whitespace()
+        .map(str::to_string)
+        .collect();
     words.sort();
     words.dedup();
     words
@@ -107,6 +144,9 @@ fn words(title: &str) -> Vec<String> {
 
 fn misread(mut taste: Taste, rng: &mut ChaCha8Rng) -> Taste {
     taste.weights.retain(|_, _| rng.random_bool(TAKEN_IN));
-    taste.weights.values_mut().for_each(|weight| *weight *= rng.random_range(0.4..1.6));
+    taste
+        .weights
+        .values_mut()
+        .for_each(|weight| *weight *= rng.random_range(0.4..1.6));
     taste
 }

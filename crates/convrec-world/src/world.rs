@@ -26,9 +26,10 @@ const TEMPERATURE: f64 = 0.6;
 /// - affinity: `a_i = sum of w_f over f in F_i + 2.5 q_i`
 /// - choice: `p_i = exp(a_i / 0.6) / sum of exp(a_j / 0.6) over the films j that were not seen`
 ///
-/// A user's ground truth is m films drawn one after the other by p, without replacement (the Plackett-Luce model). A film
-/// of higher affinity is in it at least as likely, whatever m is. So no list can be expected to score higher in Recall
-/// or NDCG than [`World::oracle_ranking`], which sorts by affinity: its mean score is the best possible one.
+/// A user's ground truth is m films drawn one after the other by p, without replacement (the
+/// Plackett-Luce model). A film of higher affinity is in it at least as likely, whatever m is. So
+/// no list can be expected to score higher in Recall or NDCG than [`World::oracle_ranking`], which
+/// sorts by affinity: its mean score is the best possible one.
 #[derive(Debug)]
 pub struct World {
     films: Vec<Film>,
@@ -40,13 +41,23 @@ pub struct World {
 impl World {
     /// The bundled world.
     pub fn embedded() -> &'static World {
-        static WORLD: LazyLock<World> = LazyLock::new(|| World::new(films::catalog(), films::elsewhere()));
+        static WORLD: LazyLock<World> =
+            LazyLock::new(|| World::new(films::catalog(), films::elsewhere()));
         &WORLD
     }
 
     fn new(films: Vec<Film>, elsewhere: Vec<Film>) -> World {
-        let ids = films.iter().zip(0..).map(|(film, id)| (film.name(), ItemId(id))).collect();
-        World { popularity: popularity(&films), films, elsewhere, ids }
+        let ids = films
+            .iter()
+            .zip(0..)
+            .map(|(film, id)| (film.name(), ItemId(id)))
+            .collect();
+        World {
+            popularity: popularity(&films),
+            films,
+            elsewhere,
+            ids,
+        }
     }
 
     /// The films of the catalog; the place of a film is its [`ItemId`].
@@ -69,8 +80,9 @@ impl World {
         self.ids.get(item).copied()
     }
 
-    /// How popular each film of the catalog is with users, the same for every seed: `1 - ln(rank) / ln(number of films)`,
-    /// Zipf's law in logarithms. Users have their own favourites: the ranks are those of fame with much noise.
+    /// How popular each film of the catalog is with users, the same for every seed: `1 - ln(rank) /
+    /// ln(number of films)`, Zipf's law in logarithms. Users have their own favourites: the
+    /// ranks are those of fame with much noise.
     pub fn popularity(&self) -> &[f64] {
         &self.popularity
     }
@@ -86,7 +98,9 @@ impl World {
     /// The affinity of each film of the catalog.
     pub fn affinities(&self, taste: &Taste) -> Vec<f64> {
         let films = self.films.iter().zip(&self.popularity);
-        films.map(|(film, popularity)| taste.of(film) + POPULARITY * popularity).collect()
+        films
+            .map(|(film, popularity)| taste.of(film) + POPULARITY * popularity)
+            .collect()
     }
 
     /// The chance that each film of the catalog is the first to be chosen; 0 for those in `seen`.
@@ -100,17 +114,34 @@ impl World {
     }
 
     /// `m` films as a user of that taste draws them, `seen` excluded: a ground truth.
-    pub fn choose(&self, taste: &Taste, seen: &[Item], m: usize, rng: &mut impl Rng) -> Vec<ItemId> {
+    pub fn choose(
+        &self,
+        taste: &Taste,
+        seen: &[Item],
+        m: usize,
+        rng: &mut impl Rng,
+    ) -> Vec<ItemId> {
         // The m largest of the logits with Gumbel noise added are m draws without replacement.
-        let keys = self.logits(taste, seen).into_iter().map(|logit| logit + gumbel(rng));
+        let keys = self
+            .logits(taste, seen)
+            .into_iter()
+            .map(|logit| logit + gumbel(rng));
         best(keys, m)
     }
 
-    /// For each film how often it is among `m` films that [`World::choose`] chooses, over `draws` draws.
+    /// For each film how often it is among `m` films that [`World::choose`] chooses, over `draws`
+    /// draws.
     ///
-    /// With c this share, the expected Recall@k of any list is the sum of c over its first k films, divided by m, and
-    /// its expected DCG@k the sum of c / log2(rank + 1).
-    pub fn inclusion(&self, taste: &Taste, seen: &[Item], m: usize, draws: usize, rng: &mut impl Rng) -> Vec<f64> {
+    /// With c this share, the expected Recall@k of any list is the sum of c over its first k films,
+    /// divided by m, and its expected DCG@k the sum of c / log2(rank + 1).
+    pub fn inclusion(
+        &self,
+        taste: &Taste,
+        seen: &[Item],
+        m: usize,
+        draws: usize,
+        rng: &mut impl Rng,
+    ) -> Vec<f64> {
         let mut shares = vec![0.0; self.films.len()];
         for _ in 0..draws {
             for id in self.choose(taste, seen, m, rng) {
@@ -122,7 +153,8 @@ impl World {
 
     /// The best list of `n` films for one who knows the taste; `seen` is left out.
     ///
-    /// With the taste that [`World::shown_taste`] reads from a conversation: what can be known from its text alone.
+    /// With the taste that [`World::shown_taste`] reads from a conversation: what can be known from
+    /// its text alone.
     pub fn oracle_ranking(&self, taste: &Taste, seen: &[Item], n: usize) -> Vec<ItemId> {
         best(self.logits(taste, seen).into_iter(), n)
     }
@@ -134,7 +166,11 @@ impl World {
 
     /// Affinities over the temperature; minus infinity for those in `seen`.
     fn logits(&self, taste: &Taste, seen: &[Item]) -> Vec<f64> {
-        let mut logits: Vec<f64> = self.affinities(taste).into_iter().map(|a| a / TEMPERATURE).collect();
+        let mut logits: Vec<f64> = self
+            .affinities(taste)
+            .into_iter()
+            .map(|a| a / TEMPERATURE)
+            .collect();
         for id in seen.iter().filter_map(|item| self.find(item)) {
             logits[id.index()] = f64::NEG_INFINITY;
         }
@@ -144,7 +180,12 @@ impl World {
 
 fn popularity(films: &[Film]) -> Vec<f64> {
     let mut rng = seeded::rng(0, "popularity", "");
-    let order = best(films.iter().map(|film| film.fame + FAVOURITES * gumbel(&mut rng)), films.len());
+    let order = best(
+        films
+            .iter()
+            .map(|film| film.fame + FAVOURITES * gumbel(&mut rng)),
+        films.len(),
+    );
     let mut popularity = vec![0.0; films.len()];
     for (id, rank) in order.into_iter().zip(1..) {
         popularity[id.index()] = 1.0 - f64::from(rank).ln() / (films.len() as f64).ln();
@@ -157,10 +198,15 @@ pub(crate) fn gumbel(rng: &mut impl Rng) -> f64 {
     -(-rng.random_range(f64::MIN_POSITIVE..1.0).ln()).ln()
 }
 
-/// The places of the `n` largest keys, largest first, equal ones in their order; those of minus infinity are left out.
+/// The places of the `n` largest keys, largest first, equal ones in their order; those of minus
+/// infinity are left out.
 pub(crate) fn best(keys: impl Iterator<Item = f64>, n: usize) -> Vec<ItemId> {
-    let mut keyed: Vec<(f64, u32)> = keys.zip(0..).filter(|(key, _)| *key > f64::NEG_INFINITY).collect();
-    let order = |a: &(f64, u32), b: &(f64, u32)| -> Ordering { b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)) };
+    let mut keyed: Vec<(f64, u32)> = keys
+        .zip(0..)
+        .filter(|(key, _)| *key > f64::NEG_INFINITY)
+        .collect();
+    let order =
+        |a: &(f64, u32), b: &(f64, u32)| -> Ordering { b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)) };
     if n < keyed.len() {
         keyed.select_nth_unstable_by(n, order);
         keyed.truncate(n);
@@ -192,7 +238,10 @@ mod tests {
         let found = world.inclusion(&taste, &seen, 1, draws, &mut rng);
         for (p, share) in expected.iter().zip(found) {
             let error = (p * (1.0 - p) / draws as f64).sqrt();
-            assert!((p - share).abs() <= 4.5 * error + 2.0 / draws as f64, "{p} expected, {share} drawn");
+            assert!(
+                (p - share).abs() <= 4.5 * error + 2.0 / draws as f64,
+                "{p} expected, {share} drawn"
+            );
         }
     }
 
@@ -205,8 +254,16 @@ mod tests {
         let found = world.inclusion(&taste, &[], 2, 20_000, &mut rng);
         assert!((found.iter().sum::<f64>() - 2.0).abs() < 1e-9);
         for i in 0..p.len() {
-            let second: f64 = (0..p.len()).filter(|j| *j != i).map(|j| p[j] * p[i] / (1.0 - p[j])).sum();
-            assert!((p[i] + second - found[i]).abs() < 0.017, "{} expected, {} drawn", p[i] + second, found[i]);
+            let second: f64 = (0..p.len())
+                .filter(|j| *j != i)
+                .map(|j| p[j] * p[i] / (1.0 - p[j]))
+                .sum();
+            assert!(
+                (p[i] + second - found[i]).abs() < 0.017,
+                "{} expected, {} drawn",
+                p[i] + second,
+                found[i]
+            );
         }
     }
 
@@ -216,8 +273,15 @@ mod tests {
         let taste = taste(&mut rng);
         let shares = world.inclusion(&taste, &[], 4, 20_000, &mut rng);
         let list = world.oracle_ranking(&taste, &[], 8);
-        assert!(list.windows(2).all(|pair| shares[pair[0].index()] > shares[pair[1].index()] - 0.02));
-        let others = shares.iter().zip(0..).filter(|(_, id)| !list.contains(&ItemId(*id))).map(|(share, _)| *share);
+        assert!(
+            list.windows(2)
+                .all(|pair| shares[pair[0].index()] > shares[pair[1].index()] - 0.02)
+        );
+        let others = shares
+            .iter()
+            .zip(0..)
+            .filter(|(_, id)| !list.contains(&ItemId(*id)))
+            .map(|(share, _)| *share);
         assert!(others.fold(0.0, f64::max) <= shares[list[7].index()] + 0.02);
     }
 

@@ -9,7 +9,8 @@ pub const STD_EPSILON: f64 = 1e-4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
-    /// The group's standard deviation (G - 1 in the denominator) plus [`STD_EPSILON`]: GRPO, Rank-GRPO.
+    /// The group's standard deviation (G - 1 in the denominator) plus [`STD_EPSILON`]: GRPO,
+    /// Rank-GRPO.
     #[default]
     Group,
     /// Nothing: Dr.GRPO.
@@ -23,8 +24,8 @@ pub enum Scale {
 pub struct GroupAdvantages {
     /// `[B][N]`, as the rewards.
     pub values: Vec<Vec<f64>>,
-    /// The share of (group, rank) pairs whose rewards are all equal. They teach nothing: log it, and skip or resample
-    /// such prompts where it is high.
+    /// The share of (group, rank) pairs whose rewards are all equal. They teach nothing: log it,
+    /// and skip or resample such prompts where it is high.
     pub zero_variance: f64,
 }
 
@@ -32,7 +33,9 @@ pub struct GroupAdvantages {
 #[derive(Clone, Debug, PartialEq, Error)]
 pub enum AdvantageError {
     /// The completions do not divide into groups.
-    #[error("{rows} completions do not divide into groups of {group_size}; give all samples of every prompt")]
+    #[error(
+        "{rows} completions do not divide into groups of {group_size}; give all samples of every prompt"
+    )]
     Groups {
         /// B.
         rows: usize,
@@ -40,7 +43,9 @@ pub enum AdvantageError {
         group_size: usize,
     },
     /// A row is not N wide.
-    #[error("row {row} has {found} ranks, expected {expected}: one number per rank, or one per completion everywhere")]
+    #[error(
+        "row {row} has {found} ranks, expected {expected}: one number per rank, or one per completion everywhere"
+    )]
     Width {
         /// The completion, from 0.
         row: usize,
@@ -50,7 +55,9 @@ pub enum AdvantageError {
         expected: usize,
     },
     /// A reward is NaN or infinite.
-    #[error("the reward of row {row} at rank index {rank} is {value}; for \"no opinion\" use `combine_rewards`")]
+    #[error(
+        "the reward of row {row} at rank index {rank} is {value}; for \"no opinion\" use `combine_rewards`"
+    )]
     NotFinite {
         /// The completion, from 0.
         row: usize,
@@ -71,17 +78,19 @@ pub enum AdvantageError {
     },
 }
 
-/// Advantages within groups: `A[i][k] = (r[i][k] - mean_i r[i][k]) / std_i r[i][k]`, each rank k by itself.
+/// Advantages within groups: `A[i][k] = (r[i][k] - mean_i r[i][k]) / std_i r[i][k]`, each rank k by
+/// itself.
 ///
-/// `rewards` is `[B][N]`; the `group_size` samples of one prompt are adjacent. One reward per completion (GRPO, GSPO)
-/// is the case N = 1.
+/// `rewards` is `[B][N]`; the `group_size` samples of one prompt are adjacent. One reward per
+/// completion (GRPO, GSPO) is the case N = 1.
 ///
-/// Where the rewards of a group are all equal, the advantages are exactly 0, whatever the rounding of the mean
-/// (quirk A3); so they are in a group of one, which has nothing to be compared with (quirk A1: NaN in the authors'
-/// code).
+/// Where the rewards of a group are all equal, the advantages are exactly 0, whatever the rounding
+/// of the mean (quirk A3); so they are in a group of one, which has nothing to be compared with
+/// (quirk A1: NaN in the authors' code).
 ///
 /// # Errors
-/// If the rows do not divide into groups, differ in width (quirk A2), or hold a number that is not finite.
+/// If the rows do not divide into groups, differ in width (quirk A2), or hold a number that is not
+/// finite.
 ///
 /// ```
 /// use rank_grpo::{Scale, group_advantages};
@@ -116,41 +125,63 @@ pub fn group_advantages(
                 Scale::Batch => batch_std + STD_EPSILON,
             };
             let mean = mean(group);
-            group.iter().zip(rows).for_each(|(reward, row)| row[rank] = (reward - mean) / divisor);
+            group
+                .iter()
+                .zip(rows)
+                .for_each(|(reward, row)| row[rank] = (reward - mean) / divisor);
         }
     }
     let pairs = n_ranks * rewards.len() / group_size;
-    Ok(GroupAdvantages { values, zero_variance: equal as f64 / pairs.max(1) as f64 })
+    Ok(GroupAdvantages {
+        values,
+        zero_variance: equal as f64 / pairs.max(1) as f64,
+    })
 }
 
-/// The weighted sum of several reward functions' tables, each `[B][N]`. NaN means "no opinion" and counts 0 (quirk A4).
+/// The weighted sum of several reward functions' tables, each `[B][N]`. NaN means "no opinion" and
+/// counts 0 (quirk A4).
 ///
 /// # Errors
 /// If the tables differ in shape.
 pub fn combine_rewards(tables: &[(f64, Vec<Vec<f64>>)]) -> Result<Vec<Vec<f64>>, AdvantageError> {
-    let Some((_, first)) = tables.first() else { return Ok(Vec::new()) };
+    let Some((_, first)) = tables.first() else {
+        return Ok(Vec::new());
+    };
     let mut sum: Vec<Vec<f64>> = first.iter().map(|row| vec![0.0; row.len()]).collect();
     for (weight, table) in tables {
         if table.len() != sum.len() {
-            return Err(AdvantageError::Count { what: "rows of rewards", found: table.len(), expected: sum.len() });
+            return Err(AdvantageError::Count {
+                what: "rows of rewards",
+                found: table.len(),
+                expected: sum.len(),
+            });
         }
         for (row, (total, rewards)) in sum.iter_mut().zip(table).enumerate() {
             if rewards.len() != total.len() {
-                return Err(AdvantageError::Width { row, found: rewards.len(), expected: total.len() });
+                return Err(AdvantageError::Width {
+                    row,
+                    found: rewards.len(),
+                    expected: total.len(),
+                });
             }
-            let opinions = total.iter_mut().zip(rewards).filter(|(_, reward)| !reward.is_nan());
+            let opinions = total
+                .iter_mut()
+                .zip(rewards)
+                .filter(|(_, reward)| !reward.is_nan());
             opinions.for_each(|(total, reward)| *total += weight * reward);
         }
     }
     Ok(sum)
 }
 
-/// Advantages from several reward functions, each compared within its groups by itself (GDPO: Liu et al., *GDPO: Group
-/// reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242): the weighted sum of
-/// [`group_advantages`] of each table, `[B][N]`, then divided by its standard deviation over the batch for each rank.
+/// Advantages from several reward functions, each compared within its groups by itself (GDPO: Liu
+/// et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242): the
+/// weighted sum of [`group_advantages`] of each table, `[B][N]`, then divided by its standard
+/// deviation over the batch for each rank.
 ///
-/// Added up before they are compared, rewards of a larger spread drown the others; so each counts as its weight says.
-/// [`GroupAdvantages::zero_variance`] counts the (group, rank) pairs that no reward tells apart.
+/// Added up before they are compared, rewards of a larger spread drown the others; so each counts
+/// as its weight says. [`GroupAdvantages::zero_variance`] counts the (group, rank) pairs that no
+/// reward tells apart.
 ///
 /// # Errors
 /// If the tables differ in shape, do not divide into groups, or hold a number that is not finite.
@@ -169,35 +200,56 @@ pub fn decoupled_advantages(
     tables: &[(f64, Vec<Vec<f64>>)],
     group_size: usize,
 ) -> Result<GroupAdvantages, AdvantageError> {
-    let each =
-        tables.iter().map(|(weight, table)| Ok((*weight, group_advantages(table, group_size, Scale::Group)?.values)));
+    let each = tables.iter().map(|(weight, table)| {
+        Ok((
+            *weight,
+            group_advantages(table, group_size, Scale::Group)?.values,
+        ))
+    });
     let mut values = combine_rewards(&each.collect::<Result<Vec<_>, AdvantageError>>()?)?;
     let n_ranks = check(&values, group_size)?;
     let mut silent = 0;
     for rank in 0..n_ranks {
         let column: Vec<f64> = values.iter().map(|row| row[rank]).collect();
-        silent += column.chunks(group_size).filter(|group| group.iter().all(|value| *value == 0.0)).count();
+        silent += column
+            .chunks(group_size)
+            .filter(|group| group.iter().all(|value| *value == 0.0))
+            .count();
         let divisor = std(&column) + STD_EPSILON;
         if divisor.is_finite() {
             values.iter_mut().for_each(|row| row[rank] /= divisor);
         }
     }
     let pairs = n_ranks * values.len() / group_size;
-    Ok(GroupAdvantages { values, zero_variance: silent as f64 / pairs.max(1) as f64 })
+    Ok(GroupAdvantages {
+        values,
+        zero_variance: silent as f64 / pairs.max(1) as f64,
+    })
 }
 
 /// Returns N.
 pub(crate) fn check(rewards: &[Vec<f64>], group_size: usize) -> Result<usize, AdvantageError> {
     if group_size == 0 || !rewards.len().is_multiple_of(group_size) {
-        return Err(AdvantageError::Groups { rows: rewards.len(), group_size });
+        return Err(AdvantageError::Groups {
+            rows: rewards.len(),
+            group_size,
+        });
     }
     let expected = rewards.first().map_or(0, Vec::len);
     for (row, ranks) in rewards.iter().enumerate() {
         if ranks.len() != expected {
-            return Err(AdvantageError::Width { row, found: ranks.len(), expected });
+            return Err(AdvantageError::Width {
+                row,
+                found: ranks.len(),
+                expected,
+            });
         }
         if let Some(rank) = ranks.iter().position(|reward| !reward.is_finite()) {
-            return Err(AdvantageError::NotFinite { row, rank, value: ranks[rank] });
+            return Err(AdvantageError::NotFinite {
+                row,
+                rank,
+                value: ranks[rank],
+            });
         }
     }
     Ok(expected)

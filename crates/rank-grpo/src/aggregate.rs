@@ -19,11 +19,14 @@ impl Partition {
         let (n_groups, group): (usize, &dyn Fn(usize) -> usize) = match level {
             RatioLevel::Token => (n_rows * n_tokens, &|t| t),
             RatioLevel::Sequence => (n_rows, &|t| t / n_tokens),
-            RatioLevel::Rank => {
-                (n_rows * segments, &|t| t / n_tokens * segments + inputs.segments.get(t).expect("tokens with a rank"))
-            }
+            RatioLevel::Rank => (n_rows * segments, &|t| {
+                t / n_tokens * segments + inputs.segments.get(t).expect("tokens with a rank")
+            }),
         };
-        let mut partition = Partition { of: vec![0; n_rows * n_tokens], sizes: vec![0.0; n_groups] };
+        let mut partition = Partition {
+            of: vec![0; n_rows * n_tokens],
+            sizes: vec![0.0; n_groups],
+        };
         for &t in tokens {
             let g = group(t);
             partition.of[t] = g;
@@ -43,7 +46,11 @@ impl Partition {
 
     /// The mean of each group, 0 for an empty one.
     pub fn means(&self, tokens: &[usize], value: impl Fn(usize) -> f64) -> Vec<f64> {
-        self.sums(tokens, value).iter().zip(&self.sizes).map(|(sum, size)| sum / size.max(1.0)).collect()
+        self.sums(tokens, value)
+            .iter()
+            .zip(&self.sizes)
+            .map(|(sum, size)| sum / size.max(1.0))
+            .collect()
     }
 }
 
@@ -52,7 +59,8 @@ impl Aggregation {
         matches!(self, Aggregation::RankMean(_))
     }
 
-    /// The weight of each token that counts, 0 for the others: the aggregate of l is the sum of weight times l.
+    /// The weight of each token that counts, 0 for the others: the aggregate of l is the sum of
+    /// weight times l.
     pub(crate) fn weights(&self, tokens: &[usize], inputs: &LossInputs) -> Vec<f64> {
         let (rows, all_tokens) = match inputs.whole_batch {
             Some(whole) => (whole.rows, whole.tokens),
@@ -86,5 +94,9 @@ fn rank_counts(count: RankCount, ranks: &Partition, inputs: &LossInputs) -> Vec<
         RankCount::All => inputs.segments.n_ranks() as f64,
         RankCount::Present => sizes.iter().filter(|size| **size > 0.0).count() as f64,
     };
-    ranks.sizes.chunks(inputs.segments.count()).map(row).collect()
+    ranks
+        .sizes
+        .chunks(inputs.segments.count())
+        .map(row)
+        .collect()
 }

@@ -7,14 +7,16 @@ use crate::{Correction, Loss};
 
 /// What one importance ratio covers.
 ///
-/// The log ratio of a token is the *mean* of `log pi_new - log pi_old` over its segment, so a ratio is the geometric
-/// mean of its tokens' ratios. The three levels differ in nothing but the segments.
+/// The log ratio of a token is the *mean* of `log pi_new - log pi_old` over its segment, so a ratio
+/// is the geometric mean of its tokens' ratios. The three levels differ in nothing but the
+/// segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RatioLevel {
     /// Each token is a segment: GRPO, Dr.GRPO, DAPO, CISPO.
     Token,
-    /// Each rank is a segment, as [`LossInputs::segments`](crate::LossInputs::segments) tells: Rank-GRPO.
+    /// Each rank is a segment, as [`LossInputs::segments`](crate::LossInputs::segments) tells:
+    /// Rank-GRPO.
     Rank,
     /// Each completion is a segment: GSPO, LUSPO.
     Sequence,
@@ -32,8 +34,9 @@ pub enum Clip {
         low: f64,
         /// How far above 1 a ratio counts ("clip-higher" where it exceeds `low`).
         high: f64,
-        /// Two-sided (dual) clipping: w in the first term is at most `delta`, which bounds l where A is negative. A
-        /// `delta` below `1 + high` also ends the gradient of a positive advantage there (quirk L4).
+        /// Two-sided (dual) clipping: w in the first term is at most `delta`, which bounds l where
+        /// A is negative. A `delta` below `1 + high` also ends the gradient of a positive
+        /// advantage there (quirk L4).
         #[serde(default)]
         delta: Option<f64>,
     },
@@ -55,8 +58,9 @@ pub enum Clip {
 
 /// How the losses of the tokens become one number.
 ///
-/// Each is a weight per token, and the same mask decides which tokens are summed and which are counted. R is the number
-/// of rows of the whole batch, M its number of tokens ([`LossInputs::whole_batch`](crate::LossInputs::whole_batch)).
+/// Each is a weight per token, and the same mask decides which tokens are summed and which are
+/// counted. R is the number of rows of the whole batch, M its number of tokens
+/// ([`LossInputs::whole_batch`](crate::LossInputs::whole_batch)).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Aggregation {
@@ -66,7 +70,8 @@ pub enum Aggregation {
     TokenMean,
     /// `1/(R L) sum l` with a constant L: Dr.GRPO.
     ConstantLength(usize),
-    /// `1/R sum_rows 1/D sum_ranks mean_tokens l`: the paper's Rank-GRPO. Tokens without a rank take no part.
+    /// `1/R sum_rows 1/D sum_ranks mean_tokens l`: the paper's Rank-GRPO. Tokens without a rank
+    /// take no part.
     RankMean(RankCount),
     /// `1/R sum_rows sum_tokens l`: LUSPO.
     RowSum,
@@ -99,7 +104,8 @@ pub struct Kl {
     pub aggregation: Option<Aggregation>,
 }
 
-/// An estimate of one token's KL(new || ref) from its log-probabilities, with `d = log ref - log new`.
+/// An estimate of one token's KL(new || ref) from its log-probabilities, with `d = log ref - log
+/// new`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KlEstimator {
@@ -125,12 +131,14 @@ pub struct LossConfig {
     /// The KL penalty, if any.
     #[serde(default)]
     pub kl: Option<Kl>,
-    /// The share of tokens, those of the highest entropy, that the policy loss trains on; 1 is all. The threshold is
-    /// the batch's own quantile, so it differs between micro-batches. The KL stays on every token (quirk L5).
+    /// The share of tokens, those of the highest entropy, that the policy loss trains on; 1 is
+    /// all. The threshold is the batch's own quantile, so it differs between micro-batches.
+    /// The KL stays on every token (quirk L5).
     #[serde(default = "all_tokens")]
     pub top_entropy: f64,
-    /// The weight of the entropy bonus: the mean entropy of the tokens that count, averaged as their losses are, times this
-    /// is taken off the loss. Above 0 it needs [`Loss::forward_with_entropies`].
+    /// The weight of the entropy bonus: the mean entropy of the tokens that count, averaged as
+    /// their losses are, times this is taken off the loss. Above 0 it needs
+    /// [`Loss::forward_with_entropies`].
     #[serde(default)]
     pub entropy_bonus: f64,
     /// The correction for a sampler that is not the trainer, if any.
@@ -164,10 +172,17 @@ impl LossConfig {
         self.aggregation.check("aggregation")?;
         if let Some(kl) = &self.kl {
             not_negative("kl.beta", kl.beta)?;
-            kl.aggregation.as_ref().map_or(Ok(()), |a| a.check("kl.aggregation"))?;
+            kl.aggregation
+                .as_ref()
+                .map_or(Ok(()), |a| a.check("kl.aggregation"))?;
         }
         let share = 0.0 < self.top_entropy && self.top_entropy <= 1.0;
-        require(share, "top_entropy", self.top_entropy, "a share above 0 and at most 1")?;
+        require(
+            share,
+            "top_entropy",
+            self.top_entropy,
+            "a share above 0 and at most 1",
+        )?;
         not_negative("entropy_bonus", self.entropy_bonus)?;
         self.correction.as_ref().map_or(Ok(()), Correction::check)?;
         Ok(Loss::from_checked(self))
@@ -182,17 +197,37 @@ impl Clip {
                 not_negative("clip.ppo.low", low)?;
                 not_negative("clip.ppo.high", high)?;
                 let cap = delta.unwrap_or(2.0);
-                require(cap > 1.0 && cap.is_finite(), "clip.ppo.delta", cap, "a finite number above 1")
+                require(
+                    cap > 1.0 && cap.is_finite(),
+                    "clip.ppo.delta",
+                    cap,
+                    "a finite number above 1",
+                )
             }
             Clip::Cispo { lowest, highest } => {
                 not_negative("clip.cispo.lowest", lowest)?;
                 let ordered = highest > 0.0 && highest >= lowest && highest.is_finite();
-                require(ordered, "clip.cispo.highest", highest, "a finite number above 0, not below `lowest`")
+                require(
+                    ordered,
+                    "clip.cispo.highest",
+                    highest,
+                    "a finite number above 0, not below `lowest`",
+                )
             }
             Clip::Sapo { positive, negative } => {
                 let tau = |tau: f64| tau > 0.0 && tau.is_finite();
-                require(tau(positive), "clip.sapo.positive", positive, "a finite number above 0")?;
-                require(tau(negative), "clip.sapo.negative", negative, "a finite number above 0")
+                require(
+                    tau(positive),
+                    "clip.sapo.positive",
+                    positive,
+                    "a finite number above 0",
+                )?;
+                require(
+                    tau(negative),
+                    "clip.sapo.negative",
+                    negative,
+                    "a finite number above 0",
+                )
             }
         }
     }
@@ -206,9 +241,27 @@ impl Aggregation {
 }
 
 fn not_negative(field: &'static str, value: f64) -> Result<(), ConfigError> {
-    require(value >= 0.0 && value.is_finite(), field, value, "a finite number, 0 or more")
+    require(
+        value >= 0.0 && value.is_finite(),
+        field,
+        value,
+        "a finite number, 0 or more",
+    )
 }
 
-pub(crate) fn require(holds: bool, field: &'static str, value: f64, expected: &'static str) -> Result<(), ConfigError> {
-    if holds { Ok(()) } else { Err(ConfigError { field, value, expected }) }
+pub(crate) fn require(
+    holds: bool,
+    field: &'static str,
+    value: f64,
+    expected: &'static str,
+) -> Result<(), ConfigError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(ConfigError {
+            field,
+            value,
+            expected,
+        })
+    }
 }

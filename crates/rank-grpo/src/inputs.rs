@@ -7,34 +7,41 @@ use crate::{LossConfig, Segments};
 
 /// Everything about a batch of B completions of T tokens but the log-probabilities under training.
 ///
-/// Each field is a `[B, T]` table, row by row. All of it comes from the host, or is a constant of the step; to bring a
-/// tensor here, use [`to_host`]. Keep it over the updates of one batch of rollouts (mu > 1).
+/// Each field is a `[B, T]` table, row by row. All of it comes from the host, or is a constant of
+/// the step; to bring a tensor here, use [`to_host`]. Keep it over the updates of one batch of
+/// rollouts (mu > 1).
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossInputs {
     /// `[B, T]`.
     pub shape: [usize; 2],
-    /// The tokens that count. Padding does not, nor does what the policy did not choose (forced tokens).
+    /// The tokens that count. Padding does not, nor does what the policy did not choose (forced
+    /// tokens).
     pub mask: Vec<bool>,
-    /// The rank of each token. Read only where the [`LossConfig`] asks for ranks; there, tokens without a rank take no
-    /// part.
+    /// The rank of each token. Read only where the [`LossConfig`] asks for ranks; there, tokens
+    /// without a rank take no part.
     pub segments: Segments,
-    /// The advantage of each token: see [`spread`](crate::spread) and [`LengthShaping`](crate::LengthShaping).
+    /// The advantage of each token: see [`spread`](crate::spread) and
+    /// [`LengthShaping`](crate::LengthShaping).
     pub advantages: Vec<f64>,
-    /// Log-probabilities under the policy that sampled, as the trainer computes them. `None` means on-policy: the current ones as constants, so every
-    /// ratio is exactly 1 and still has a gradient (quirk L8).
+    /// Log-probabilities under the policy that sampled, as the trainer computes them. `None` means
+    /// on-policy: the current ones as constants, so every ratio is exactly 1 and still has a
+    /// gradient (quirk L8).
     pub old_log_probs: Option<Vec<f64>>,
-    /// Log-probabilities as the sampler reports them; needed where the [`LossConfig`] has a correction, and nothing without.
+    /// Log-probabilities as the sampler reports them; needed where the [`LossConfig`] has a
+    /// correction, and nothing without.
     pub sampler_log_probs: Option<Vec<f64>>,
-    /// Log-probabilities under the reference policy; needed where the [`LossConfig`] has a KL penalty.
+    /// Log-probabilities under the reference policy; needed where the [`LossConfig`] has a KL
+    /// penalty.
     pub ref_log_probs: Option<Vec<f64>>,
-    /// Entropy of the policy at each token, in nats; needed where `top_entropy` is below 1, a metric elsewhere.
+    /// Entropy of the policy at each token, in nats; needed where `top_entropy` is below 1, a
+    /// metric elsewhere.
     pub entropies: Option<Vec<f64>>,
     /// The batch that this is a micro-batch of. `None`: this is all of it.
     pub whole_batch: Option<BatchTotals>,
 }
 
-/// The size of a whole batch, for gradient accumulation: with it, the losses (and gradients) of the micro-batches *sum*
-/// to those of the whole batch.
+/// The size of a whole batch, for gradient accumulation: with it, the losses (and gradients) of the
+/// micro-batches *sum* to those of the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchTotals {
     /// Completions, empty ones too.
@@ -46,13 +53,17 @@ pub struct BatchTotals {
 impl BatchTotals {
     /// The totals of micro-batches that make up one batch.
     ///
-    /// Counts the masks. Tokens that a loss leaves out by itself (unusable numbers, no rank) are counted all the same,
-    /// so mask out beforehand what has no rank.
+    /// Counts the masks. Tokens that a loss leaves out by itself (unusable numbers, no rank) are
+    /// counted all the same, so mask out beforehand what has no rank.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a LossInputs>) -> Self {
-        parts.into_iter().fold(BatchTotals { rows: 0, tokens: 0 }, |sum, part| BatchTotals {
-            rows: sum.rows + part.shape[0],
-            tokens: sum.tokens + part.mask.iter().filter(|counts| **counts).count(),
-        })
+        parts
+            .into_iter()
+            .fold(BatchTotals { rows: 0, tokens: 0 }, |sum, part| {
+                BatchTotals {
+                    rows: sum.rows + part.shape[0],
+                    tokens: sum.tokens + part.mask.iter().filter(|counts| **counts).count(),
+                }
+            })
     }
 }
 
@@ -72,7 +83,9 @@ pub enum InputError {
         tokens: usize,
     },
     /// The tensor is not `[B, T]`.
-    #[error("loss inputs: `log_probs` has the shape {found:?}, expected {expected:?} as in `shape`")]
+    #[error(
+        "loss inputs: `log_probs` has the shape {found:?}, expected {expected:?} as in `shape`"
+    )]
     Shape {
         /// The tensor's shape.
         found: [usize; 2],
@@ -80,7 +93,9 @@ pub enum InputError {
         expected: [usize; 2],
     },
     /// The configuration needs a table that was not given.
-    #[error("loss inputs: no `{field}`, which the loss config's `{needed_by}` needs; give it or change `{needed_by}`")]
+    #[error(
+        "loss inputs: no `{field}`, which the loss config's `{needed_by}` needs; give it or change `{needed_by}`"
+    )]
     Missing {
         /// The field of [`LossInputs`].
         field: &'static str,
@@ -113,7 +128,12 @@ pub fn to_host(tensor: &Tensor<2>) -> Result<Vec<f64>, TensorReadError> {
 impl LossInputs {
     /// On-policy inputs without reference policy; set the other fields as needed:
     /// `LossInputs { old_log_probs: Some(old), ..LossInputs::new(..) }`.
-    pub fn new(shape: [usize; 2], mask: Vec<bool>, segments: Segments, advantages: Vec<f64>) -> Self {
+    pub fn new(
+        shape: [usize; 2],
+        mask: Vec<bool>,
+        segments: Segments,
+        advantages: Vec<f64>,
+    ) -> Self {
         LossInputs {
             shape,
             mask,
@@ -142,21 +162,38 @@ impl LossInputs {
         ];
         for (field, found) in lengths {
             if found != rows * tokens {
-                return Err(InputError::Length { field, found, rows, tokens });
+                return Err(InputError::Length {
+                    field,
+                    found,
+                    rows,
+                    tokens,
+                });
             }
         }
         if config.kl.is_some() && self.ref_log_probs.is_none() {
-            return Err(InputError::Missing { field: "ref_log_probs", needed_by: "kl" });
+            return Err(InputError::Missing {
+                field: "ref_log_probs",
+                needed_by: "kl",
+            });
         }
         if config.top_entropy < 1.0 && self.entropies.is_none() {
-            return Err(InputError::Missing { field: "entropies", needed_by: "top_entropy" });
+            return Err(InputError::Missing {
+                field: "entropies",
+                needed_by: "top_entropy",
+            });
         }
         if config.correction.is_some() && self.sampler_log_probs.is_none() {
-            return Err(InputError::Missing { field: "sampler_log_probs", needed_by: "correction" });
+            return Err(InputError::Missing {
+                field: "sampler_log_probs",
+                needed_by: "correction",
+            });
         }
         let part = BatchTotals::of([self]);
         let whole = self.whole_batch.unwrap_or(part);
-        for (what, whole, part) in [("rows", whole.rows, part.rows), ("tokens", whole.tokens, part.tokens)] {
+        for (what, whole, part) in [
+            ("rows", whole.rows, part.rows),
+            ("tokens", whole.tokens, part.tokens),
+        ] {
             if whole < part {
                 return Err(InputError::WholeBatch { what, whole, part });
             }
@@ -164,17 +201,28 @@ impl LossInputs {
         Ok(())
     }
 
-    /// Whether every number given for this token is usable: finite, and of a size that a log-probability has.
+    /// Whether every number given for this token is usable: finite, and of a size that a
+    /// log-probability has.
     pub(crate) fn usable(&self, token: usize) -> bool {
-        let given = [&self.old_log_probs, &self.sampler_log_probs, &self.ref_log_probs, &self.entropies];
-        usable(self.advantages[token]) && given.into_iter().flatten().all(|table| usable(table[token]))
+        let given = [
+            &self.old_log_probs,
+            &self.sampler_log_probs,
+            &self.ref_log_probs,
+            &self.entropies,
+        ];
+        usable(self.advantages[token])
+            && given
+                .into_iter()
+                .flatten()
+                .all(|table| usable(table[token]))
     }
 }
 
 /// The largest number that the loss takes for a log-probability, an advantage or an entropy.
 ///
-/// Logits of forbidden tokens are often set to -1e9 or to the lowest number there is, not to -inf. What is beyond this
-/// bound is as unusable as NaN, and inside it no product in the loss leaves the range of f32.
+/// Logits of forbidden tokens are often set to -1e9 or to the lowest number there is, not to -inf.
+/// What is beyond this bound is as unusable as NaN, and inside it no product in the loss leaves the
+/// range of f32.
 const LARGEST: f64 = 1e6;
 
 pub(crate) fn usable(x: f64) -> bool {

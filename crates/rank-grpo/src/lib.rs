@@ -1,12 +1,13 @@
 //! GRPO, GSPO, Dr.GRPO, DAPO, CISPO and Rank-GRPO as one loss, for any ranked output.
 //!
-//! A policy wrote B completions of T tokens; each completion is a list of N ranks. This crate turns rewards into
-//! advantages and advantages into a loss with a gradient by the log-probabilities. It sees numbers, segments and masks;
-//! what a token or an item is, it does not know.
+//! A policy wrote B completions of T tokens; each completion is a list of N ranks. This crate turns
+//! rewards into advantages and advantages into a loss with a gradient by the log-probabilities. It
+//! sees numbers, segments and masks; what a token or an item is, it does not know.
 //!
 //! # The family
 //!
-//! All members maximise the same kind of sum and differ in four choices, made independently in a [`LossConfig`]:
+//! All members maximise the same kind of sum and differ in four choices, made independently in a
+//! [`LossConfig`]:
 //!
 //! | choice | question | values |
 //! |---|---|---|
@@ -16,9 +17,10 @@
 //! | correction, [`Correction`] | how far is the sampler from the trainer? | truncated or masked; token, rank, sequence |
 //! | aggregation, [`Aggregation`] | how do tokens make up the loss? | means over rows, ranks, tokens; sums |
 //!
-//! and a KL penalty ([`Kl`]) in one of two estimators. A rank is a *segment* of tokens ([`Segments`]), a token is a
-//! segment of its own, a sequence is one segment: the level is nothing but the segment ids. So are the tokens of an
-//! overlong list, whose advantage is a penalty ([`LengthShaping`]).
+//! and a KL penalty ([`Kl`]) in one of two estimators. A rank is a *segment* of tokens
+//! ([`Segments`]), a token is a segment of its own, a sequence is one segment: the level is nothing
+//! but the segment ids. So are the tokens of an overlong list, whose advantage is a penalty
+//! ([`LengthShaping`]).
 //!
 //! | equation | here |
 //! |---|---|
@@ -30,10 +32,10 @@
 //! | end of list +0.1, early end -0.1, surplus tokens -0.1 | [`LengthShaping`] |
 //! | the whole: a tensor to call `backward` on | [`Loss::forward`] |
 //!
-//! Presets: [`LossConfig::paper`] and [`LossConfig::authors`] (Rank-GRPO by the formula, and as the public code runs
-//! it), [`grpo`](LossConfig::grpo), [`gspo`](LossConfig::gspo), [`dr_grpo`](LossConfig::dr_grpo),
-//! [`dapo`](LossConfig::dapo), [`cispo`](LossConfig::cispo), [`bnpo`](LossConfig::bnpo), [`sapo`](LossConfig::sapo),
-//! [`luspo`](LossConfig::luspo).
+//! Presets: [`LossConfig::paper`] and [`LossConfig::authors`] (Rank-GRPO by the formula, and as the
+//! public code runs it), [`grpo`](LossConfig::grpo), [`gspo`](LossConfig::gspo),
+//! [`dr_grpo`](LossConfig::dr_grpo), [`dapo`](LossConfig::dapo), [`cispo`](LossConfig::cispo),
+//! [`bnpo`](LossConfig::bnpo), [`sapo`](LossConfig::sapo), [`luspo`](LossConfig::luspo).
 //!
 //! # An update
 //!
@@ -71,39 +73,45 @@
 //!
 //! # Where it computes
 //!
-//! The loss is a function of `[B, T]` numbers, so [`Loss::forward`] reads the log-probabilities to the host once,
-//! computes value and gradient there in f64, and returns a tensor with exactly that value and that gradient. It costs
-//! one copy of B times T numbers from the device and gives the same bits on every device, in 1 to 2 ms for 64
-//! completions of 512 tokens (`benches/loss.rs`). The same loss composed of tensor operations is the tests' oracle.
+//! The loss is a function of `[B, T]` numbers, so [`Loss::forward`] reads the log-probabilities to
+//! the host once, computes value and gradient there in f64, and returns a tensor with exactly that
+//! value and that gradient. It costs one copy of B times T numbers from the device and gives the
+//! same bits on every device, in 1 to 2 ms for 64 completions of 512 tokens (`benches/loss.rs`).
+//! The same loss composed of tensor operations is the tests' oracle.
 //!
 //! # Never a NaN update
 //!
-//! A token with a number that is NaN, infinite or beyond 1e6 is left out, as if masked, and [`Metrics::dropped`] counts
-//! it. Rows, ranks and batches without tokens add 0. A log ratio above [`MAX_LOG_RATIO`] counts as that and has no
-//! gradient. Groups of one, and groups whose rewards are all equal, have advantage exactly 0; only the KL acts on them.
+//! A token with a number that is NaN, infinite or beyond 1e6 is left out, as if masked, and
+//! [`Metrics::dropped`] counts it. Rows, ranks and batches without tokens add 0. A log ratio above
+//! [`MAX_LOG_RATIO`] counts as that and has no gradient. Groups of one, and groups whose rewards
+//! are all equal, have advantage exactly 0; only the KL acts on them.
 //!
 //! # The authors' quirks
 //!
-//! Where the authors' public code departs from the paper or from sense, the text here says "quirk" and a number: A1-A4
-//! (advantages), L1-L9 (loss), S3-S7 (lengths). The default is what is right; module [`mod@reference`] and
-//! [`LossConfig::authors`] do as that code does. Not kept anywhere: clip shares over rows at sequence level, a mask
-//! forgotten where T = 1 (L6), and a path without rank ratios (L9).
+//! Where the authors' public code departs from the paper or from sense, the text here says "quirk"
+//! and a number: A1-A4 (advantages), L1-L9 (loss), S3-S7 (lengths). The default is what is right;
+//! module [`mod@reference`] and [`LossConfig::authors`] do as that code does. Not kept anywhere:
+//! clip shares over rows at sequence level, a mask forgotten where T = 1 (L6), and a path without
+//! rank ratios (L9).
 //!
 //! # Sources
 //!
-//! - Rank-GRPO: Zhu et al., *Rank-GRPO: Training LLM-based Conversational Recommender Systems with Reinforcement
-//!   Learning*, arXiv 2510.20150.
+//! - Rank-GRPO: Zhu et al., *Rank-GRPO: Training LLM-based Conversational Recommender Systems with
+//!   Reinforcement Learning*, arXiv 2510.20150.
 //! - GRPO: Shao et al., *DeepSeekMath*, arXiv 2402.03300.
 //! - GSPO: Zheng et al., *Group Sequence Policy Optimization*, arXiv 2507.18071.
-//! - Dr.GRPO: Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, arXiv 2503.20783.
-//! - DAPO: Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, arXiv 2503.14476.
+//! - Dr.GRPO: Liu et al., *Understanding R1-Zero-Like Training: A Critical Perspective*, arXiv
+//!   2503.20783.
+//! - DAPO: Yu et al., *DAPO: An Open-Source LLM Reinforcement Learning System at Scale*, arXiv
+//!   2503.14476.
 //! - CISPO: MiniMax, *MiniMax-M1*, arXiv 2506.13585.
-//! - The correction for a sampler: Yao et al., *Your Efficient RL Framework Secretly Brings You Off-Policy RL Training*,
-//!   fengyao.notion.site/off-policy-rl, 2025; its levels and modes are those of TRL's
-//!   `vllm_importance_sampling_mode`, huggingface.co/docs/trl/grpo_trainer.
+//! - The correction for a sampler: Yao et al., *Your Efficient RL Framework Secretly Brings You
+//!   Off-Policy RL Training*, fengyao.notion.site/off-policy-rl, 2025; its levels and modes are
+//!   those of TRL's `vllm_importance_sampling_mode`, huggingface.co/docs/trl/grpo_trainer.
 //! - SAPO: Gao et al., *Soft Adaptive Policy Optimization*, arXiv 2511.20347.
 //! - LUSPO: Liu et al., *Length-Unbiased Sequence Policy Optimization*, arXiv 2602.05261.
-//! - GDPO: Liu et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv 2601.05242.
+//! - GDPO: Liu et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv
+//!   2601.05242.
 //! - k1, k3: Schulman, *Approximating KL Divergence*, joschu.net/blog/kl-approx.html, 2020.
 //! - PPO's clip: Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347.
 
@@ -121,9 +129,12 @@ mod shaping;
 mod terms;
 
 pub use advantage::{
-    AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, decoupled_advantages, group_advantages,
+    AdvantageError, GroupAdvantages, STD_EPSILON, Scale, combine_rewards, decoupled_advantages,
+    group_advantages,
 };
-pub use config::{Aggregation, Clip, ConfigError, Kl, KlEstimator, LossConfig, RankCount, RatioLevel};
+pub use config::{
+    Aggregation, Clip, ConfigError, Kl, KlEstimator, LossConfig, RankCount, RatioLevel,
+};
 pub use correction::{Correction, CorrectionMetrics, CorrectionMode};
 pub use inputs::{BatchTotals, InputError, LossInputs, to_host};
 pub use loss::{Evaluation, Loss, LossOutput};

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::CorrectionMetrics;
 use crate::terms::Clipped;
 
-/// What a step says of itself. Means and shares are over the tokens that count, whatever the ratio level.
+/// What a step says of itself. Means and shares are over the tokens that count, whatever the ratio
+/// level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Metrics {
     /// Mean KL estimate, before beta; `None` without [`LossConfig::kl`](crate::LossConfig::kl).
@@ -29,8 +30,8 @@ pub struct Metrics {
     pub correction: Option<CorrectionMetrics>,
     /// The number of tokens that count.
     pub tokens: usize,
-    /// The share of masked-in tokens that were dropped because a number of theirs is NaN, infinite, or beyond 1e6 in
-    /// size. Anything but 0 is worth a look.
+    /// The share of masked-in tokens that were dropped because a number of theirs is NaN,
+    /// infinite, or beyond 1e6 in size. Anything but 0 is worth a look.
     pub dropped: f64,
 }
 
@@ -53,7 +54,13 @@ impl Meter {
         self.ratio_range = Some((min.min(ratio), max.max(ratio)));
     }
 
-    pub fn metrics(&self, has_kl: bool, entropy: Option<f64>, tokens: usize, dropped: f64) -> Metrics {
+    pub fn metrics(
+        &self,
+        has_kl: bool,
+        entropy: Option<f64>,
+        tokens: usize,
+        dropped: f64,
+    ) -> Metrics {
         let count = tokens.max(1) as f64;
         let (ratio_min, ratio_max) = self.ratio_range.unwrap_or((1.0, 1.0));
         Metrics {
@@ -62,7 +69,11 @@ impl Meter {
             clip_low: self.low as f64 / count,
             clip_high: self.high as f64 / count,
             clip_region: (self.low + self.high) as f64 / count,
-            ratio_mean: if tokens == 0 { 1.0 } else { self.ratio_sum / count },
+            ratio_mean: if tokens == 0 {
+                1.0
+            } else {
+                self.ratio_sum / count
+            },
             ratio_min,
             ratio_max,
             correction: None,

@@ -4,8 +4,8 @@ use crate::advantage::{STD_EPSILON, check, mean, std};
 use crate::shaping::row_length;
 use crate::{AdvantageError, LengthShaping, ListEnd, Segments, spread};
 
-/// As [`group_advantages`](crate::group_advantages), but a group of one is NaN where `scaled` (quirk A1) and a constant
-/// group is what rounding makes of it (quirk A3).
+/// As [`group_advantages`](crate::group_advantages), but a group of one is NaN where `scaled`
+/// (quirk A1) and a constant group is what rounding makes of it (quirk A3).
 ///
 /// # Errors
 /// As there.
@@ -19,29 +19,46 @@ pub fn group_advantages(
     for rank in 0..n_ranks {
         for group in advantages.chunks_mut(group_size) {
             let column: Vec<f64> = group.iter().map(|row| row[rank]).collect();
-            let divisor = if scaled { std(&column) + STD_EPSILON } else { 1.0 };
-            group.iter_mut().for_each(|row| row[rank] = (row[rank] - mean(&column)) / divisor);
+            let divisor = if scaled {
+                std(&column) + STD_EPSILON
+            } else {
+                1.0
+            };
+            group
+                .iter_mut()
+                .for_each(|row| row[rank] = (row[rank] - mean(&column)) / divisor);
         }
     }
     Ok(advantages)
 }
 
-/// The length of each list, counted as the largest segment plus 1, so that an end token after a trailing newline is an
-/// item (quirk S4) and so is one alone (quirk S5).
+/// The length of each list, counted as the largest segment plus 1, so that an end token after a
+/// trailing newline is an item (quirk S4) and so is one alone (quirk S5).
 ///
 /// `segments` are by line, with overflow; `end_tokens` hold each row's place of the end token.
 ///
 /// # Errors
 /// If the rows do not fit the segments.
-pub fn list_ends(segments: &Segments, end_tokens: &[Option<usize>]) -> Result<Vec<ListEnd>, AdvantageError> {
+pub fn list_ends(
+    segments: &Segments,
+    end_tokens: &[Option<usize>],
+) -> Result<Vec<ListEnd>, AdvantageError> {
     let n_tokens = row_length(segments, end_tokens.len())?;
-    let last = |row: usize| (row * n_tokens..(row + 1) * n_tokens).filter_map(|t| segments.get(t)).max();
-    let end = |(row, &end_token)| ListEnd { n_items: last(row).map_or(0, |rank| rank + 1), end_token };
+    let last = |row: usize| {
+        (row * n_tokens..(row + 1) * n_tokens)
+            .filter_map(|t| segments.get(t))
+            .max()
+    };
+    let end = |(row, &end_token)| ListEnd {
+        n_items: last(row).map_or(0, |rank| rank + 1),
+        end_token,
+    };
     Ok(end_tokens.iter().enumerate().map(end).collect())
 }
 
-/// Advantages per token, `[B, T]`: [`spread`] and [`LengthShaping::apply`] with the lengths of [`list_ends`], where NaN
-/// spreads to every token whose rank has it, even where the rank's value is multiplied by 0.
+/// Advantages per token, `[B, T]`: [`spread`] and [`LengthShaping::apply`] with the lengths of
+/// [`list_ends`], where NaN spreads to every token whose rank has it, even where the rank's value
+/// is multiplied by 0.
 ///
 /// # Errors
 /// If the tables do not fit together.

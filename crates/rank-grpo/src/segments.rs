@@ -4,8 +4,9 @@ const NONE: i32 = -1;
 
 /// The segment of each token of a batch, `[B, T]` row by row.
 ///
-/// A segment is what shares one importance ratio and one advantage: a rank of a list, an overlong list's surplus, a
-/// whole completion. Tokens of one segment need not be adjacent; segments of different rows are different.
+/// A segment is what shares one importance ratio and one advantage: a rank of a list, an overlong
+/// list's surplus, a whole completion. Tokens of one segment need not be adjacent; segments of
+/// different rows are different.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segments {
     ids: Vec<i32>,
@@ -22,9 +23,9 @@ impl Segments {
         Self::new(ids, n_ranks, false)
     }
 
-    /// Ranks `0..n_ranks`, and all tokens past them, ids `n_ranks` and above, as one more segment of the row: they
-    /// share one ratio (as in the authors' code, quirk L2) and take a penalty from
-    /// [`LengthShaping`](crate::LengthShaping).
+    /// Ranks `0..n_ranks`, and all tokens past them, ids `n_ranks` and above, as one more segment
+    /// of the row: they share one ratio (as in the authors' code, quirk L2) and take a penalty
+    /// from [`LengthShaping`](crate::LengthShaping).
     ///
     /// # Panics
     /// If `n_ranks` is 0.
@@ -32,10 +33,14 @@ impl Segments {
         Self::new(ids, n_ranks, true)
     }
 
-    /// Every completion is one segment: with it, [`spread`](crate::spread) gives all of a completion's tokens one
-    /// advantage. `n_tokens` is B times T.
+    /// Every completion is one segment: with it, [`spread`](crate::spread) gives all of a
+    /// completion's tokens one advantage. `n_tokens` is B times T.
     pub fn sequences(n_tokens: usize) -> Self {
-        Segments { ids: vec![0; n_tokens], n_ranks: 1, overflow: false }
+        Segments {
+            ids: vec![0; n_tokens],
+            n_ranks: 1,
+            overflow: false,
+        }
     }
 
     fn new(ids: &[i64], n_ranks: usize, overflow: bool) -> Self {
@@ -45,10 +50,15 @@ impl Segments {
             Ok(_) if overflow => n_ranks as i32,
             _ => NONE,
         };
-        Segments { ids: ids.iter().map(id).collect(), n_ranks, overflow }
+        Segments {
+            ids: ids.iter().map(id).collect(),
+            n_ranks,
+            overflow,
+        }
     }
 
-    /// The segment of a token, counted through all rows; the overflow's is [`n_ranks`](Self::n_ranks).
+    /// The segment of a token, counted through all rows; the overflow's is
+    /// [`n_ranks`](Self::n_ranks).
     ///
     /// # Panics
     /// If there is no such token.

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AdvantageError, Segments};
 
-/// Gives each token the advantage of its rank; 0 to overflow tokens and to those without a rank. Returns `[B, T]`.
+/// Gives each token the advantage of its rank; 0 to overflow tokens and to those without a rank.
+/// Returns `[B, T]`.
 ///
-/// `advantages` is `[B][N]`. With [`Segments::sequences`] and N = 1, every token gets its completion's advantage.
+/// `advantages` is `[B][N]`. With [`Segments::sequences`] and N = 1, every token gets its
+/// completion's advantage.
 ///
 /// # Errors
 /// If the rows do not fit the segments.
@@ -22,24 +24,34 @@ pub fn spread(advantages: &[Vec<f64>], segments: &Segments) -> Result<Vec<f64>, 
     let n_tokens = row_length(segments, advantages.len())?;
     let expected = segments.n_ranks();
     if let Some(row) = advantages.iter().position(|ranks| ranks.len() != expected) {
-        return Err(AdvantageError::Width { row, found: advantages[row].len(), expected });
+        return Err(AdvantageError::Width {
+            row,
+            found: advantages[row].len(),
+            expected,
+        });
     }
-    let of_rank = |t: usize| segments.get(t).and_then(|rank| advantages[t / n_tokens].get(rank).copied());
-    Ok((0..segments.len()).map(|t| of_rank(t).unwrap_or(0.0)).collect())
+    let of_rank = |t: usize| {
+        segments
+            .get(t)
+            .and_then(|rank| advantages[t / n_tokens].get(rank).copied())
+    };
+    Ok((0..segments.len())
+        .map(|t| of_rank(t).unwrap_or(0.0))
+        .collect())
 }
 
 /// How a completion ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListEnd {
-    /// The number of items it holds, surplus ones too. Count items, not lines: a trailing newline is not an item
-    /// (quirk S4).
+    /// The number of items it holds, surplus ones too. Count items, not lines: a trailing newline
+    /// is not an item (quirk S4).
     pub n_items: usize,
     /// Where in its row the end token stands; `None` where the completion was cut off.
     pub end_token: Option<usize>,
 }
 
-/// Advantages that teach the length of a list. They are not normalised; ratio and clip act on them as on any other
-/// (quirk S7).
+/// Advantages that teach the length of a list. They are not normalised; ratio and clip act on them
+/// as on any other (quirk S7).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthShaping {
@@ -54,18 +66,26 @@ pub struct LengthShaping {
 /// The authors' numbers: 0.1, -0.1, -0.1.
 impl Default for LengthShaping {
     fn default() -> Self {
-        LengthShaping { exact: 0.1, early: -0.1, extra: -0.1 }
+        LengthShaping {
+            exact: 0.1,
+            early: -0.1,
+            extra: -0.1,
+        }
     }
 }
 
 impl LengthShaping {
     /// No shaping: end tokens and overflow tokens get advantage 0.
-    pub const OFF: Self = LengthShaping { exact: 0.0, early: 0.0, extra: 0.0 };
+    pub const OFF: Self = LengthShaping {
+        exact: 0.0,
+        early: 0.0,
+        extra: 0.0,
+    };
 
     /// Replaces the advantages of end tokens and overflow tokens in `advantages`, `[B, T]`.
     ///
-    /// The end token keeps its segment, so it shares the last rank's ratio (quirk S3). Overflow tokens are those that
-    /// [`Segments::ranks_and_overflow`] put past the last rank.
+    /// The end token keeps its segment, so it shares the last rank's ratio (quirk S3). Overflow
+    /// tokens are those that [`Segments::ranks_and_overflow`] put past the last rank.
     ///
     /// # Errors
     /// If the tables do not fit together.
@@ -80,11 +100,20 @@ impl LengthShaping {
     /// assert_eq!(advantages, [1.0, -1.0, 0.1, /**/ -1.0, 1.0, -0.1]);
     /// # Ok::<(), rank_grpo::AdvantageError>(())
     /// ```
-    pub fn apply(&self, advantages: &mut [f64], segments: &Segments, ends: &[ListEnd]) -> Result<(), AdvantageError> {
+    pub fn apply(
+        &self,
+        advantages: &mut [f64],
+        segments: &Segments,
+        ends: &[ListEnd],
+    ) -> Result<(), AdvantageError> {
         let n_tokens = row_length(segments, ends.len())?;
         let (found, expected) = (advantages.len(), segments.len());
         if found != expected {
-            return Err(AdvantageError::Count { what: "token advantages", found, expected });
+            return Err(AdvantageError::Count {
+                what: "token advantages",
+                found,
+                expected,
+            });
         }
         for (t, advantage) in advantages.iter_mut().enumerate() {
             if segments.get(t) == Some(segments.n_ranks()) {
@@ -94,7 +123,11 @@ impl LengthShaping {
         for (row, end) in ends.iter().enumerate() {
             let Some(place) = end.end_token else { continue };
             if place >= n_tokens {
-                return Err(AdvantageError::Count { what: "place of an end token", found: place, expected: n_tokens });
+                return Err(AdvantageError::Count {
+                    what: "place of an end token",
+                    found: place,
+                    expected: n_tokens,
+                });
             }
             advantages[row * n_tokens + place] = match end.n_items.cmp(&segments.n_ranks()) {
                 std::cmp::Ordering::Less => self.early,
@@ -110,7 +143,11 @@ impl LengthShaping {
 pub(crate) fn row_length(segments: &Segments, rows: usize) -> Result<usize, AdvantageError> {
     if rows == 0 || !segments.len().is_multiple_of(rows) {
         let what = "tokens, which should divide into rows";
-        return Err(AdvantageError::Count { what, found: segments.len(), expected: rows });
+        return Err(AdvantageError::Count {
+            what,
+            found: segments.len(),
+            expected: rows,
+        });
     }
     Ok(segments.len() / rows)
 }

@@ -6,8 +6,8 @@ use crate::{Clip, Kl, KlEstimator};
 
 /// The largest log ratio, e^20 = 4.9e8: what is above counts as it and passes no gradient.
 ///
-/// Without a bound a ratio could overflow, and an infinite one times a zero advantage is NaN. A ratio of this size is
-/// noise long before. There is no lower bound: ratios go to 0 smoothly.
+/// Without a bound a ratio could overflow, and an infinite one times a zero advantage is NaN. A
+/// ratio of this size is noise long before. There is no lower bound: ratios go to 0 smoothly.
 pub const MAX_LOG_RATIO: f64 = 20.0;
 
 /// An importance ratio and its derivative by its logarithm.
@@ -20,11 +20,19 @@ pub(crate) struct Ratio {
 impl Ratio {
     pub fn from_log(log_ratio: f64) -> Self {
         let value = log_ratio.min(MAX_LOG_RATIO).exp();
-        Ratio { value, slope: if log_ratio <= MAX_LOG_RATIO { value } else { 0.0 } }
+        Ratio {
+            value,
+            slope: if log_ratio <= MAX_LOG_RATIO {
+                value
+            } else {
+                0.0
+            },
+        }
     }
 }
 
-/// A token's loss, with its derivatives by the log ratio of the token's segment and by the token's own log-probability.
+/// A token's loss, with its derivatives by the log ratio of the token's segment and by the token's
+/// own log-probability.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Term {
     pub value: f64,
@@ -64,21 +72,37 @@ pub(crate) enum Clipped {
 
 impl Clip {
     pub(crate) fn term(&self, ratio: Ratio, advantage: f64, log_prob: f64) -> Term {
-        let through_ratio = |value: f64, slope: f64| Term { value, by_log_ratio: slope, by_log_prob: 0.0 };
+        let through_ratio = |value: f64, slope: f64| Term {
+            value,
+            by_log_ratio: slope,
+            by_log_prob: 0.0,
+        };
         match *self {
             Clip::None => through_ratio(-ratio.value * advantage, -ratio.slope * advantage),
             Clip::Ppo { low, high, delta } => {
-                let (value, slope) = ppo(ratio, advantage, (1.0 - low, 1.0 + high), delta.unwrap_or(f64::INFINITY));
+                let (value, slope) = ppo(
+                    ratio,
+                    advantage,
+                    (1.0 - low, 1.0 + high),
+                    delta.unwrap_or(f64::INFINITY),
+                );
                 through_ratio(-value, -slope)
             }
             Clip::Cispo { lowest, highest } => {
                 let by_log_prob = -ratio.value.clamp(lowest, highest) * advantage;
-                Term { value: by_log_prob * log_prob, by_log_ratio: 0.0, by_log_prob }
+                Term {
+                    value: by_log_prob * log_prob,
+                    by_log_ratio: 0.0,
+                    by_log_prob,
+                }
             }
             Clip::Sapo { positive, negative } => {
                 let tau = if advantage > 0.0 { positive } else { negative };
                 let gate = 1.0 / (1.0 + (-tau * (ratio.value - 1.0)).exp());
-                through_ratio(-4.0 / tau * gate * advantage, -4.0 * gate * (1.0 - gate) * ratio.slope * advantage)
+                through_ratio(
+                    -4.0 / tau * gate * advantage,
+                    -4.0 * gate * (1.0 - gate) * ratio.slope * advantage,
+                )
             }
         }
     }
@@ -86,7 +110,11 @@ impl Clip {
     /// Judged by the ratio after `delta`, as the authors' code does (quirk L4).
     pub(crate) fn clipped(&self, ratio: f64, advantage: f64) -> Clipped {
         let (lowest, highest, ratio) = match *self {
-            Clip::Ppo { low, high, delta } => (1.0 - low, 1.0 + high, ratio.min(delta.unwrap_or(f64::INFINITY))),
+            Clip::Ppo { low, high, delta } => (
+                1.0 - low,
+                1.0 + high,
+                ratio.min(delta.unwrap_or(f64::INFINITY)),
+            ),
             Clip::Cispo { lowest, highest } => (lowest, highest, ratio),
             Clip::None | Clip::Sapo { .. } => return Clipped::No,
         };
@@ -100,13 +128,24 @@ impl Clip {
 
 /// `min(min(w, delta) A, clamp(w, range) A)` and its derivative by `log w`.
 fn ppo(ratio: Ratio, advantage: f64, (lowest, highest): (f64, f64), delta: f64) -> (f64, f64) {
-    let free = (ratio.value.min(delta) * advantage, if ratio.value <= delta { ratio.slope } else { 0.0 });
+    let free = (
+        ratio.value.min(delta) * advantage,
+        if ratio.value <= delta {
+            ratio.slope
+        } else {
+            0.0
+        },
+    );
     let inside = (lowest..=highest).contains(&ratio.value);
-    let clipped = (ratio.value.clamp(lowest, highest) * advantage, if inside { ratio.slope } else { 0.0 });
+    let clipped = (
+        ratio.value.clamp(lowest, highest) * advantage,
+        if inside { ratio.slope } else { 0.0 },
+    );
     let slope = match free.0.total_cmp(&clipped.0) {
         std::cmp::Ordering::Less => free.1,
         std::cmp::Ordering::Greater => clipped.1,
-        // A tie is shared, as automatic differentiation does; inside the range both sides are the same.
+        // A tie is shared, as automatic differentiation does; inside the range both sides are the
+        // same.
         std::cmp::Ordering::Equal => (free.1 + clipped.1) / 2.0,
     };
     (free.0.min(clipped.0), slope * advantage)
@@ -118,7 +157,9 @@ impl Kl {
         let d = ref_log_prob - log_prob;
         let (value, by_log_prob) = match self.estimator {
             KlEstimator::K1 => (-d, 1.0),
-            KlEstimator::K3 if d > MAX_LOG_RATIO => (MAX_LOG_RATIO.exp() - MAX_LOG_RATIO - 1.0, 0.0),
+            KlEstimator::K3 if d > MAX_LOG_RATIO => {
+                (MAX_LOG_RATIO.exp() - MAX_LOG_RATIO - 1.0, 0.0)
+            }
             KlEstimator::K3 => {
                 let growth = d.exp_m1();
                 (growth - d, -growth)
@@ -131,7 +172,11 @@ impl Kl {
                 by_log_prob: by_log_prob * ratio.value,
             }
         } else {
-            Term { value, by_log_ratio: 0.0, by_log_prob }
+            Term {
+                value,
+                by_log_ratio: 0.0,
+                by_log_prob,
+            }
         }
     }
 }

@@ -3,45 +3,103 @@
 mod common;
 
 use common::assert_close;
-use rank_grpo::{Clip, Correction, CorrectionMode, Evaluation, LossConfig, LossInputs, RatioLevel, Segments};
+use rank_grpo::{
+    Clip, Correction, CorrectionMode, Evaluation, LossConfig, LossInputs, RatioLevel, Segments,
+};
 
-/// Two completions of two tokens; the trainer is so many times as likely to write each as the sampler was.
+/// Two completions of two tokens; the trainer is so many times as likely to write each as the
+/// sampler was.
 const TIMES: [f64; 4] = [4.0, 0.25, 3.0, 2.0];
 const OLD: [f64; 4] = [-0.5, -1.0, -1.5, -2.0];
 const ADVANTAGES: [f64; 4] = [1.0, -2.0, 0.5, 3.0];
 
 fn evaluate(config: LossConfig, correction: Option<(RatioLevel, CorrectionMode)>) -> Evaluation {
-    let sampler = OLD.iter().zip(TIMES).map(|(old, times)| old - times.ln()).collect();
+    let sampler = OLD
+        .iter()
+        .zip(TIMES)
+        .map(|(old, times)| old - times.ln())
+        .collect();
     let inputs = LossInputs {
         old_log_probs: Some(OLD.to_vec()),
         sampler_log_probs: Some(sampler),
         ref_log_probs: Some(vec![-1.0; 4]),
-        ..LossInputs::new([2, 2], vec![true; 4], Segments::ranks(&[0, 1, 0, 0], 2), ADVANTAGES.to_vec())
+        ..LossInputs::new(
+            [2, 2],
+            vec![true; 4],
+            Segments::ranks(&[0, 1, 0, 0], 2),
+            ADVANTAGES.to_vec(),
+        )
     };
     let correction = correction.map(|(level, mode)| Correction { level, mode });
-    LossConfig { correction, ..config }.check().unwrap().evaluate(&OLD, &inputs).unwrap()
+    LossConfig {
+        correction,
+        ..config
+    }
+    .check()
+    .unwrap()
+    .evaluate(&OLD, &inputs)
+    .unwrap()
 }
 
 /// On-policy and without a clip, a token's gradient is `-A` times its weight, over the four tokens.
 #[test]
 fn each_level_and_mode_weighs_as_its_formula_says() {
-    let config = LossConfig { clip: Clip::None, kl: None, ..LossConfig::bnpo() };
+    let config = LossConfig {
+        clip: Clip::None,
+        kl: None,
+        ..LossConfig::bnpo()
+    };
     let truncate = |at| CorrectionMode::Truncate { at };
     let mask = |above, below| CorrectionMode::Mask { above, below };
     let root = 6.0f64.sqrt();
     for (level, mode, weights, cut) in [
         (RatioLevel::Token, truncate(2.5), [2.5, 0.25, 2.5, 2.0], 0.5),
-        (RatioLevel::Token, mask(3.5, None), [0.0, 0.25, 3.0, 2.0], 0.25),
-        (RatioLevel::Token, mask(3.5, Some(0.5)), [0.0, 0.0, 3.0, 2.0], 0.5),
-        // Ranks: the two tokens of the first completion, and all of the second: the root of 3 times 2.
-        (RatioLevel::Rank, truncate(3.5), [3.5, 0.25, root, root], 0.25),
-        (RatioLevel::Rank, mask(2.0, Some(0.25)), [0.0, 0.25, 0.0, 0.0], 0.75),
+        (
+            RatioLevel::Token,
+            mask(3.5, None),
+            [0.0, 0.25, 3.0, 2.0],
+            0.25,
+        ),
+        (
+            RatioLevel::Token,
+            mask(3.5, Some(0.5)),
+            [0.0, 0.0, 3.0, 2.0],
+            0.5,
+        ),
+        // Ranks: the two tokens of the first completion, and all of the second: the root of 3
+        // times 2.
+        (
+            RatioLevel::Rank,
+            truncate(3.5),
+            [3.5, 0.25, root, root],
+            0.25,
+        ),
+        (
+            RatioLevel::Rank,
+            mask(2.0, Some(0.25)),
+            [0.0, 0.25, 0.0, 0.0],
+            0.75,
+        ),
         // Completions: 4 times a quarter, and 3 times 2.
-        (RatioLevel::Sequence, truncate(5.0), [1.0, 1.0, 5.0, 5.0], 0.5),
-        (RatioLevel::Sequence, mask(7.0, None), [1.0, 1.0, 6.0, 6.0], 0.0),
+        (
+            RatioLevel::Sequence,
+            truncate(5.0),
+            [1.0, 1.0, 5.0, 5.0],
+            0.5,
+        ),
+        (
+            RatioLevel::Sequence,
+            mask(7.0, None),
+            [1.0, 1.0, 6.0, 6.0],
+            0.0,
+        ),
     ] {
         let found = evaluate(config.clone(), Some((level, mode)));
-        let expected: Vec<f64> = weights.iter().zip(ADVANTAGES).map(|(w, a)| -a * w / 4.0).collect();
+        let expected: Vec<f64> = weights
+            .iter()
+            .zip(ADVANTAGES)
+            .map(|(w, a)| -a * w / 4.0)
+            .collect();
         let what = format!("{level:?} {mode:?}");
         assert_close(&what, &found.gradient, &expected, 1e-12);
         assert_close(&what, &[found.loss], &[expected.iter().sum()], 1e-12);
@@ -53,20 +111,33 @@ fn each_level_and_mode_weighs_as_its_formula_says() {
             weights.iter().copied().fold(max, f64::max),
             cut,
         ];
-        assert_close(&what, &[metrics.mean, metrics.min, metrics.max, metrics.cut], &expected, 1e-12);
+        assert_close(
+            &what,
+            &[metrics.mean, metrics.min, metrics.max, metrics.cut],
+            &expected,
+            1e-12,
+        );
     }
 }
 
 #[test]
 fn the_kl_penalty_is_not_weighed() {
-    let no_policy_loss = CorrectionMode::Mask { above: 1.0, below: Some(1.0) };
+    let no_policy_loss = CorrectionMode::Mask {
+        above: 1.0,
+        below: Some(1.0),
+    };
     for bias_corrected in [false, true] {
         let mut config = LossConfig::grpo();
         config.kl.as_mut().unwrap().bias_corrected = bias_corrected;
         let masked = evaluate(config.clone(), Some((RatioLevel::Token, no_policy_loss)));
         let plain = evaluate(config.clone(), None);
         let without_kl = evaluate(LossConfig { kl: None, ..config }, None);
-        let kl: Vec<f64> = plain.gradient.iter().zip(&without_kl.gradient).map(|(a, b)| a - b).collect();
+        let kl: Vec<f64> = plain
+            .gradient
+            .iter()
+            .zip(&without_kl.gradient)
+            .map(|(a, b)| a - b)
+            .collect();
         assert_close("gradient", &masked.gradient, &kl, 1e-12);
         assert_eq!(masked.metrics.kl, plain.metrics.kl);
     }

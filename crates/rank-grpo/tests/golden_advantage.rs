@@ -1,4 +1,5 @@
-//! Advantages of the reference: `advantage.json` (per rank and token) and `advantage_scalar.json` (per completion).
+//! Advantages of the reference: `advantage.json` (per rank and token) and `advantage_scalar.json`
+//! (per completion).
 
 mod common;
 
@@ -38,9 +39,15 @@ impl Golden {
         let Some(weights) = &self.reward_weights else {
             return serde_json::from_value(self.rewards.clone()).unwrap();
         };
-        let by_row: Vec<Vec<Vec<Option<f64>>>> = serde_json::from_value(self.rewards.clone()).unwrap(); // [B, F, N]
-        let table = |f: usize| -> Vec<Vec<f64>> { by_row.iter().map(|row| numbers(&row[f])).collect() };
-        let tables: Vec<_> = weights.iter().enumerate().map(|(f, weight)| (*weight, table(f))).collect();
+        let by_row: Vec<Vec<Vec<Option<f64>>>> =
+            serde_json::from_value(self.rewards.clone()).unwrap(); // [B, F, N]
+        let table =
+            |f: usize| -> Vec<Vec<f64>> { by_row.iter().map(|row| numbers(&row[f])).collect() };
+        let tables: Vec<_> = weights
+            .iter()
+            .enumerate()
+            .map(|(f, weight)| (*weight, table(f)))
+            .collect();
         combine_rewards(&tables).unwrap()
     }
 
@@ -49,13 +56,24 @@ impl Golden {
     }
 
     fn end_tokens(&self) -> Vec<Option<usize>> {
-        self.eos_mask.iter().map(|row| row.iter().position(|m| *m == 1)).collect()
+        self.eos_mask
+            .iter()
+            .map(|row| row.iter().position(|m| *m == 1))
+            .collect()
     }
 
     fn shaping(&self) -> LengthShaping {
         let (exact, early) = (self.end_of_list_reward, self.early_stop_penalty);
-        let on = LengthShaping { exact, early, extra: self.extra_token_penalty };
-        if self.apply_length_shaping { on } else { LengthShaping::OFF }
+        let on = LengthShaping {
+            exact,
+            early,
+            extra: self.extra_token_penalty,
+        };
+        if self.apply_length_shaping {
+            on
+        } else {
+            LengthShaping::OFF
+        }
     }
 }
 
@@ -83,10 +101,24 @@ fn golden() -> Vec<Golden> {
 #[test]
 fn rank_advantages_are_the_reference() {
     for case in golden() {
-        let quirky = reference::group_advantages(&case.rewards(), case.num_generations, case.scale_rewards).unwrap();
-        assert_same(&case.id, &quirky.concat(), &case.advantages_f64.concat(), 1e-9);
-        let scale = if case.scale_rewards { Scale::Group } else { Scale::None };
-        let right = group_advantages(&case.rewards(), case.num_generations, scale).unwrap().values.concat();
+        let quirky =
+            reference::group_advantages(&case.rewards(), case.num_generations, case.scale_rewards)
+                .unwrap();
+        assert_same(
+            &case.id,
+            &quirky.concat(),
+            &case.advantages_f64.concat(),
+            1e-9,
+        );
+        let scale = if case.scale_rewards {
+            Scale::Group
+        } else {
+            Scale::None
+        };
+        let right = group_advantages(&case.rewards(), case.num_generations, scale)
+            .unwrap()
+            .values
+            .concat();
         for (found, expected) in right.iter().zip(case.advantages_f64.concat()) {
             // A group of one has no advantage where the reference has NaN (A1).
             assert_close(&case.id, &[*found], &[expected.unwrap_or(0.0)], 1e-9);
@@ -97,9 +129,12 @@ fn rank_advantages_are_the_reference() {
 #[test]
 fn token_advantages_are_the_reference() {
     for case in golden() {
-        let ranks = reference::group_advantages(&case.rewards(), case.num_generations, case.scale_rewards).unwrap();
+        let ranks =
+            reference::group_advantages(&case.rewards(), case.num_generations, case.scale_rewards)
+                .unwrap();
         let (segments, ends) = (case.segments(), case.end_tokens());
-        let tokens = reference::token_advantages(&ranks, &segments, &ends, &case.shaping()).unwrap();
+        let tokens =
+            reference::token_advantages(&ranks, &segments, &ends, &case.shaping()).unwrap();
         assert_same(&case.id, &tokens, &case.token_advantages_f64.concat(), 1e-9);
     }
 }
@@ -119,13 +154,35 @@ fn list_lengths_are_the_reference() {
 #[test]
 fn rounding_to_f32_is_all_that_differs_from_the_reference_as_it_runs() {
     for case in golden() {
-        let ranks = reference::group_advantages(&case.rewards(), case.num_generations, case.scale_rewards).unwrap();
-        let flat = case.group_std.concat().iter().flatten().any(|std| *std < 1e-3);
-        let tolerance = if flat && case.scale_rewards { 1e-3 } else { 1e-5 };
-        assert_same(&case.id, &ranks.concat(), &case.advantages_f32.concat(), tolerance);
+        let ranks =
+            reference::group_advantages(&case.rewards(), case.num_generations, case.scale_rewards)
+                .unwrap();
+        let flat = case
+            .group_std
+            .concat()
+            .iter()
+            .flatten()
+            .any(|std| *std < 1e-3);
+        let tolerance = if flat && case.scale_rewards {
+            1e-3
+        } else {
+            1e-5
+        };
+        assert_same(
+            &case.id,
+            &ranks.concat(),
+            &case.advantages_f32.concat(),
+            tolerance,
+        );
         let (segments, ends) = (case.segments(), case.end_tokens());
-        let tokens = reference::token_advantages(&ranks, &segments, &ends, &case.shaping()).unwrap();
-        assert_same(&case.id, &tokens, &case.token_advantages_f32.concat(), tolerance);
+        let tokens =
+            reference::token_advantages(&ranks, &segments, &ends, &case.shaping()).unwrap();
+        assert_same(
+            &case.id,
+            &tokens,
+            &case.token_advantages_f32.concat(),
+            tolerance,
+        );
     }
 }
 

@@ -3,7 +3,10 @@
 mod common;
 
 use common::{Case, assert_close, autodiff, forward, max_abs, oracle, oracle_precision};
-use rank_grpo::{Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, Metrics, RatioLevel, Segments, spread};
+use rank_grpo::{
+    Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, Metrics, RatioLevel, Segments,
+    spread,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -48,7 +51,12 @@ struct GoldenMetrics {
 
 impl Golden {
     fn config(&self) -> LossConfig {
-        let kl = Kl { beta: self.beta, estimator: KlEstimator::K3, bias_corrected: false, aggregation: None };
+        let kl = Kl {
+            beta: self.beta,
+            estimator: KlEstimator::K3,
+            bias_corrected: false,
+            aggregation: None,
+        };
         LossConfig {
             ratio: match self.importance_sampling_level.as_str() {
                 "token" => RatioLevel::Token,
@@ -56,7 +64,11 @@ impl Golden {
                 "sequence" => RatioLevel::Sequence,
                 other => panic!("{other}"),
             },
-            clip: Clip::Ppo { low: self.epsilon_low, high: self.epsilon_high, delta: self.delta },
+            clip: Clip::Ppo {
+                low: self.epsilon_low,
+                high: self.epsilon_high,
+                delta: self.delta,
+            },
             aggregation: match self.loss_type.as_str() {
                 "grpo" => Aggregation::RowMean,
                 "bnpo" => Aggregation::TokenMean,
@@ -76,7 +88,9 @@ impl Golden {
         let mask: Vec<bool> = mask.concat().into_iter().map(|m| m == 1).collect();
         let segments = Segments::ranks_and_overflow(&self.item_seg_ids.concat(), self.rec_num);
         let advantages = if self.advantages_per_token {
-            serde_json::from_value::<Vec<Vec<f64>>>(self.advantages.clone()).unwrap().concat()
+            serde_json::from_value::<Vec<Vec<f64>>>(self.advantages.clone())
+                .unwrap()
+                .concat()
         } else {
             let rows: Vec<f64> = serde_json::from_value(self.advantages.clone()).unwrap();
             let rows: Vec<Vec<f64>> = rows.into_iter().map(|a| vec![a]).collect();
@@ -88,22 +102,42 @@ impl Golden {
             entropies: self.entropies.as_ref().map(|x| x.concat()),
             ..LossInputs::new(shape, mask, segments, advantages)
         };
-        Case { id: self.id.clone(), config: self.config(), log_probs: self.logp_new.concat(), inputs }
+        Case {
+            id: self.id.clone(),
+            config: self.config(),
+            log_probs: self.logp_new.concat(),
+            inputs,
+        }
     }
 
-    /// Quirk L6: where ratio and advantage are per row, the reference takes the plain mean over rows, empty ones as of
-    /// ratio 1; and where rows are one token wide it forgets the mask. The same as a batch of one-token rows.
+    /// Quirk L6: where ratio and advantage are per row, the reference takes the plain mean over
+    /// rows, empty ones as of ratio 1; and where rows are one token wide it forgets the mask.
+    /// The same as a batch of one-token rows.
     fn one_token_rows(&self, case: &Case) -> Case {
         let [b, n] = case.inputs.shape;
-        let old = case.inputs.old_log_probs.as_ref().unwrap_or(&case.log_probs);
+        let old = case
+            .inputs
+            .old_log_probs
+            .as_ref()
+            .unwrap_or(&case.log_probs);
         let log_ratio = |row: usize| {
-            let tokens: Vec<usize> = (row * n..(row + 1) * n).filter(|&t| case.inputs.mask[t]).collect();
-            tokens.iter().map(|&t| case.log_probs[t] - old[t]).sum::<f64>() / tokens.len().max(1) as f64
+            let tokens: Vec<usize> = (row * n..(row + 1) * n)
+                .filter(|&t| case.inputs.mask[t])
+                .collect();
+            tokens
+                .iter()
+                .map(|&t| case.log_probs[t] - old[t])
+                .sum::<f64>()
+                / tokens.len().max(1) as f64
         };
         let advantages = (0..b).map(|row| case.inputs.advantages[row * n]).collect();
         Case {
             id: format!("{} by rows", case.id),
-            config: LossConfig { kl: None, top_entropy: 1.0, ..case.config.clone() },
+            config: LossConfig {
+                kl: None,
+                top_entropy: 1.0,
+                ..case.config.clone()
+            },
             log_probs: (0..b).map(log_ratio).collect(),
             inputs: LossInputs {
                 old_log_probs: Some(vec![0.0; b]),
@@ -121,7 +155,11 @@ impl Golden {
 fn cases() -> Vec<(Golden, Case)> {
     let file: File = convrec_testdata::golden_as("loss.json");
     assert!(!file.cases.is_empty());
-    file.cases.into_iter().map(|golden| (golden.case(), golden)).map(|(case, golden)| (golden, case)).collect()
+    file.cases
+        .into_iter()
+        .map(|golden| (golden.case(), golden))
+        .map(|(case, golden)| (golden, case))
+        .collect()
 }
 
 #[test]
@@ -129,7 +167,12 @@ fn the_host_loss_is_the_reference() {
     for (golden, case) in cases() {
         let found = case.loss().evaluate(&case.log_probs, &case.inputs).unwrap();
         assert_close(&case.id, &[found.loss], &[golden.loss], 1e-9);
-        assert_close(&case.id, &found.gradient, &golden.grad_logp_new.concat(), 1e-9);
+        assert_close(
+            &case.id,
+            &found.gradient,
+            &golden.grad_logp_new.concat(),
+            1e-9,
+        );
     }
 }
 
@@ -152,27 +195,51 @@ fn the_oracles_are_the_reference_too() {
         assert_close(&case.id, &gradient, &expected, 1e-9);
         let (loss, gradient) = autodiff(&case);
         let tolerance = oracle_precision().1;
-        assert_close(&case.id, &[loss], &[golden.loss], tolerance * golden.loss.abs().max(1.0));
-        assert_close(&case.id, &gradient, &expected, tolerance * max_abs(&expected));
+        assert_close(
+            &case.id,
+            &[loss],
+            &[golden.loss],
+            tolerance * golden.loss.abs().max(1.0),
+        );
+        assert_close(
+            &case.id,
+            &gradient,
+            &expected,
+            tolerance * max_abs(&expected),
+        );
     }
 }
 
 #[test]
 fn the_metrics_are_the_reference() {
     for (golden, case) in cases() {
-        let metrics = case.loss().evaluate(&case.log_probs, &case.inputs).unwrap().metrics;
-        for (found, expected) in [(metrics.kl, golden.metrics.kl), (metrics.entropy, golden.metrics.entropy)] {
+        let metrics = case
+            .loss()
+            .evaluate(&case.log_probs, &case.inputs)
+            .unwrap()
+            .metrics;
+        for (found, expected) in [
+            (metrics.kl, golden.metrics.kl),
+            (metrics.entropy, golden.metrics.entropy),
+        ] {
             assert_eq!(found.is_some(), expected.is_some(), "{}", case.id);
             assert_close(&case.id, found.as_slice(), expected.as_slice(), 1e-9);
         }
         let rows = golden.one_token_rows(&case);
         let clips: Metrics = if golden.counts_rows() {
-            rows.loss().evaluate(&rows.log_probs, &rows.inputs).unwrap().metrics
+            rows.loss()
+                .evaluate(&rows.log_probs, &rows.inputs)
+                .unwrap()
+                .metrics
         } else {
             metrics
         };
         let found = [clips.clip_low, clips.clip_high, clips.clip_region];
-        let expected = [golden.metrics.clip_low, golden.metrics.clip_high, golden.metrics.clip_region];
+        let expected = [
+            golden.metrics.clip_low,
+            golden.metrics.clip_high,
+            golden.metrics.clip_region,
+        ];
         assert_close(&case.id, &found, &expected, 1e-6);
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use common::{Case, assert_close, autodiff, forward, max_abs, oracle, oracle_precision};
 use rank_grpo::{
-    Aggregation, BatchTotals, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel, Segments, spread,
+    Aggregation, BatchTotals, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel,
+    Segments, spread,
 };
 use serde::Deserialize;
 
@@ -47,21 +48,60 @@ impl Golden {
     fn config(&self) -> LossConfig {
         let low = self.epsilon_low;
         let high = self.epsilon_high;
-        let ppo = Clip::Ppo { low, high, delta: self.delta };
+        let ppo = Clip::Ppo {
+            low,
+            high,
+            delta: self.delta,
+        };
         let preset = match self.variant.as_str() {
-            "rank_grpo_paper" => LossConfig { clip: ppo, aggregation: self.rank_mean(), ..LossConfig::paper() },
-            "grpo" | "grpo_two_sided" => LossConfig { clip: ppo, ..LossConfig::grpo() },
-            "gspo" | "gspo_wide" => LossConfig { clip: ppo, ..LossConfig::gspo() },
-            "luspo" => LossConfig { clip: ppo, ..LossConfig::luspo() },
-            "bnpo" => LossConfig { clip: ppo, ..LossConfig::bnpo() },
-            "dr_grpo" => LossConfig { clip: ppo, ..LossConfig::dr_grpo(self.max_completion_length) },
-            "dapo" => LossConfig { clip: ppo, ..LossConfig::dapo() },
-            "cispo" => LossConfig { clip: Clip::Cispo { lowest: 0.0, highest: high }, ..LossConfig::cispo() },
-            "cispo_minimax" => {
-                LossConfig { clip: Clip::Cispo { lowest: 1.0 - low, highest: 1.0 + high }, ..LossConfig::cispo() }
-            }
+            "rank_grpo_paper" => LossConfig {
+                clip: ppo,
+                aggregation: self.rank_mean(),
+                ..LossConfig::paper()
+            },
+            "grpo" | "grpo_two_sided" => LossConfig {
+                clip: ppo,
+                ..LossConfig::grpo()
+            },
+            "gspo" | "gspo_wide" => LossConfig {
+                clip: ppo,
+                ..LossConfig::gspo()
+            },
+            "luspo" => LossConfig {
+                clip: ppo,
+                ..LossConfig::luspo()
+            },
+            "bnpo" => LossConfig {
+                clip: ppo,
+                ..LossConfig::bnpo()
+            },
+            "dr_grpo" => LossConfig {
+                clip: ppo,
+                ..LossConfig::dr_grpo(self.max_completion_length)
+            },
+            "dapo" => LossConfig {
+                clip: ppo,
+                ..LossConfig::dapo()
+            },
+            "cispo" => LossConfig {
+                clip: Clip::Cispo {
+                    lowest: 0.0,
+                    highest: high,
+                },
+                ..LossConfig::cispo()
+            },
+            "cispo_minimax" => LossConfig {
+                clip: Clip::Cispo {
+                    lowest: 1.0 - low,
+                    highest: 1.0 + high,
+                },
+                ..LossConfig::cispo()
+            },
             "sapo" => LossConfig {
-                clip: Clip::Sapo { positive: self.sapo_temperature_pos, negative: self.sapo_temperature_neg },
+                clip: Clip::Sapo {
+                    positive: self.sapo_temperature_pos,
+                    negative: self.sapo_temperature_neg,
+                },
                 ..LossConfig::sapo()
             },
             other => panic!("{}: variant {other}", self.id),
@@ -71,8 +111,15 @@ impl Golden {
             RatioLevel::Rank => "item",
             RatioLevel::Sequence => "sequence",
         };
-        assert_eq!(level, self.importance_sampling_level, "{}: the preset's ratio level", self.id);
-        LossConfig { kl: self.kl(), ..preset }
+        assert_eq!(
+            level, self.importance_sampling_level,
+            "{}: the preset's ratio level",
+            self.id
+        );
+        LossConfig {
+            kl: self.kl(),
+            ..preset
+        }
     }
 
     fn rank_mean(&self) -> Aggregation {
@@ -91,7 +138,12 @@ impl Golden {
             Some(other) => panic!("{}: kl_aggregation {other}", self.id),
         };
         let bias_corrected = self.kl_bias_correction;
-        (self.beta != 0.0).then_some(Kl { beta: self.beta, estimator: KlEstimator::K3, bias_corrected, aggregation })
+        (self.beta != 0.0).then_some(Kl {
+            beta: self.beta,
+            estimator: KlEstimator::K3,
+            bias_corrected,
+            aggregation,
+        })
     }
 
     fn case(&self) -> Case {
@@ -99,28 +151,45 @@ impl Golden {
         let by_rank = self.variant == "rank_grpo_paper";
         let segments = Segments::ranks(&self.item_seg_ids.concat(), self.rec_num);
         let advantages = if by_rank {
-            spread(&serde_json::from_value::<Vec<Vec<f64>>>(self.advantages.clone()).unwrap(), &segments)
+            spread(
+                &serde_json::from_value::<Vec<Vec<f64>>>(self.advantages.clone()).unwrap(),
+                &segments,
+            )
         } else {
             let rows: Vec<f64> = serde_json::from_value(self.advantages.clone()).unwrap();
             let rows: Vec<Vec<f64>> = rows.into_iter().map(|a| vec![a]).collect();
             spread(&rows, &Segments::sequences(segments.len()))
         };
-        let whole = BatchTotals { rows: shape[0], tokens: self.num_items_in_batch };
+        let whole = BatchTotals {
+            rows: shape[0],
+            tokens: self.num_items_in_batch,
+        };
         let mask = self.mask.concat().into_iter().map(|m| m == 1).collect();
         let inputs = LossInputs {
             old_log_probs: self.logp_old.as_ref().map(|x| x.concat()),
             ref_log_probs: self.logp_ref.as_ref().map(|x| x.concat()),
-            whole_batch: ["dapo", "cispo", "cispo_minimax"].contains(&self.variant.as_str()).then_some(whole),
+            whole_batch: ["dapo", "cispo", "cispo_minimax"]
+                .contains(&self.variant.as_str())
+                .then_some(whole),
             ..LossInputs::new(shape, mask, segments, advantages.unwrap())
         };
-        Case { id: self.id.clone(), config: self.config(), log_probs: self.logp_new.concat(), inputs }
+        Case {
+            id: self.id.clone(),
+            config: self.config(),
+            log_probs: self.logp_new.concat(),
+            inputs,
+        }
     }
 }
 
 fn cases() -> Vec<(Golden, Case)> {
     let file: File = convrec_testdata::golden_as("loss_paper.json");
     assert!(!file.cases.is_empty());
-    file.cases.into_iter().map(|golden| (golden.case(), golden)).map(|(case, golden)| (golden, case)).collect()
+    file.cases
+        .into_iter()
+        .map(|golden| (golden.case(), golden))
+        .map(|(case, golden)| (golden, case))
+        .collect()
 }
 
 #[test]
@@ -128,7 +197,12 @@ fn the_host_loss_is_the_paper() {
     for (golden, case) in cases() {
         let found = case.loss().evaluate(&case.log_probs, &case.inputs).unwrap();
         assert_close(&case.id, &[found.loss], &[golden.loss], 1e-9);
-        assert_close(&case.id, &found.gradient, &golden.grad_logp_new.concat(), 1e-9);
+        assert_close(
+            &case.id,
+            &found.gradient,
+            &golden.grad_logp_new.concat(),
+            1e-9,
+        );
     }
 }
 
@@ -137,7 +211,12 @@ fn the_tensor_loss_is_the_paper() {
     for (golden, case) in cases() {
         let expected = golden.grad_logp_new.concat();
         let (loss, gradient) = forward(&case);
-        assert_close(&case.id, &[loss], &[golden.loss], 1e-6 * golden.loss.abs().max(1.0));
+        assert_close(
+            &case.id,
+            &[loss],
+            &[golden.loss],
+            1e-6 * golden.loss.abs().max(1.0),
+        );
         assert_close(&case.id, &gradient, &expected, 1e-5 * max_abs(&expected));
     }
 }
@@ -151,17 +230,32 @@ fn the_oracles_are_the_paper_too() {
         assert_close(&case.id, &gradient, &expected, 1e-9);
         let (loss, gradient) = autodiff(&case);
         let tolerance = oracle_precision().1;
-        assert_close(&case.id, &[loss], &[golden.loss], tolerance * golden.loss.abs().max(1.0));
-        assert_close(&case.id, &gradient, &expected, tolerance * max_abs(&expected));
+        assert_close(
+            &case.id,
+            &[loss],
+            &[golden.loss],
+            tolerance * golden.loss.abs().max(1.0),
+        );
+        assert_close(
+            &case.id,
+            &gradient,
+            &expected,
+            tolerance * max_abs(&expected),
+        );
     }
 }
 
-/// TRL's clip shares at sequence level are over rows (quirk L6), which `golden_loss.rs` covers; here the others.
+/// TRL's clip shares at sequence level are over rows (quirk L6), which `golden_loss.rs` covers;
+/// here the others.
 #[test]
 fn the_metrics_are_trls() {
     let mut compared = 0;
     for (golden, case) in cases() {
-        let metrics = case.loss().evaluate(&case.log_probs, &case.inputs).unwrap().metrics;
+        let metrics = case
+            .loss()
+            .evaluate(&case.log_probs, &case.inputs)
+            .unwrap()
+            .metrics;
         let sequence = golden.importance_sampling_level == "sequence";
         for (name, expected) in golden.trl_metrics.iter().flatten() {
             let found = match name.as_str() {

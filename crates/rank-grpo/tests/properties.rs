@@ -1,4 +1,5 @@
-//! Random batches under every combination of choices, against the independent versions and the family's identities.
+//! Random batches under every combination of choices, against the independent versions and the
+//! family's identities.
 
 mod common;
 
@@ -6,17 +7,19 @@ use common::{Case, assert_close, autodiff, forward, max_abs, oracle, oracle_prec
 use proptest::prelude::*;
 use proptest::sample::select;
 use rank_grpo::{
-    Aggregation, BatchTotals, Clip, Correction, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount,
-    RatioLevel, Segments,
+    Aggregation, BatchTotals, Clip, Correction, CorrectionMode, Kl, KlEstimator, LossConfig,
+    LossInputs, RankCount, RatioLevel, Segments,
 };
 
 const N_RANKS: usize = 3;
 
 fn clips() -> impl Strategy<Value = Clip> {
     let delta = prop_oneof![Just(None), Just(Some(1.1)), Just(Some(1.5))];
-    let ppo = (0.01..1.2, 0.01..0.4, delta).prop_map(|(low, high, delta)| Clip::Ppo { low, high, delta });
+    let ppo =
+        (0.01..1.2, 0.01..0.4, delta).prop_map(|(low, high, delta)| Clip::Ppo { low, high, delta });
     let cispo = (0.0..0.9, 1.0..1.5).prop_map(|(lowest, highest)| Clip::Cispo { lowest, highest });
-    let sapo = (0.5..2.0, 0.5..2.0).prop_map(|(positive, negative)| Clip::Sapo { positive, negative });
+    let sapo =
+        (0.5..2.0, 0.5..2.0).prop_map(|(positive, negative)| Clip::Sapo { positive, negative });
     prop_oneof![1 => Just(Clip::None), 3 => ppo, 2 => cispo, 1 => sapo]
 }
 
@@ -33,40 +36,59 @@ fn aggregations() -> impl Strategy<Value = Aggregation> {
 
 fn kls() -> impl Strategy<Value = Option<Kl>> {
     let estimator = select(vec![KlEstimator::K1, KlEstimator::K3]);
-    let kl = (0.0..0.5, estimator, any::<bool>(), proptest::option::of(aggregations()));
-    proptest::option::of(kl.prop_map(|(beta, estimator, bias_corrected, aggregation)| Kl {
-        beta,
+    let kl = (
+        0.0..0.5,
         estimator,
-        bias_corrected,
-        aggregation,
-    }))
+        any::<bool>(),
+        proptest::option::of(aggregations()),
+    );
+    proptest::option::of(
+        kl.prop_map(|(beta, estimator, bias_corrected, aggregation)| Kl {
+            beta,
+            estimator,
+            bias_corrected,
+            aggregation,
+        }),
+    )
 }
 
 fn levels() -> impl Strategy<Value = RatioLevel> {
-    select(vec![RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence])
+    select(vec![
+        RatioLevel::Token,
+        RatioLevel::Rank,
+        RatioLevel::Sequence,
+    ])
 }
 
 fn corrections() -> impl Strategy<Value = Correction> {
     let truncate = (1.0..2.0).prop_map(|at| CorrectionMode::Truncate { at });
-    let mask =
-        (1.0..2.0, proptest::option::of(0.3..1.0)).prop_map(|(above, below)| CorrectionMode::Mask { above, below });
+    let mask = (1.0..2.0, proptest::option::of(0.3..1.0))
+        .prop_map(|(above, below)| CorrectionMode::Mask { above, below });
     (levels(), prop_oneof![truncate, mask]).prop_map(|(level, mode)| Correction { level, mode })
 }
 
 fn configs() -> impl Strategy<Value = LossConfig> {
     let correction = proptest::option::of(corrections());
     let top_entropy = prop_oneof![2 => Just(1.0), 1 => 0.1..1.0];
-    (levels(), clips(), aggregations(), kls(), top_entropy, correction).prop_map(
-        |(ratio, clip, aggregation, kl, top_entropy, correction)| LossConfig {
-            ratio,
-            clip,
-            aggregation,
-            kl,
-            top_entropy,
-            correction,
-            entropy_bonus: 0.0,
-        },
+    (
+        levels(),
+        clips(),
+        aggregations(),
+        kls(),
+        top_entropy,
+        correction,
     )
+        .prop_map(
+            |(ratio, clip, aggregation, kl, top_entropy, correction)| LossConfig {
+                ratio,
+                clip,
+                aggregation,
+                kl,
+                top_entropy,
+                correction,
+                entropy_bonus: 0.0,
+            },
+        )
 }
 
 /// Numbers of f32, so that the tensor function gets exactly what the oracle gets.
@@ -80,29 +102,58 @@ fn cases() -> impl Strategy<Value = Case> {
         let masks = proptest::collection::vec(prop_oneof![3 => Just(true), 1 => Just(false)], n);
         let ids = proptest::collection::vec(-1i64..N_RANKS as i64 + 2, n);
         let moves = || table(n, -0.8..0.8);
-        let log_probs = (table(n, -3.0..0.0), moves(), moves(), moves(), any::<bool>());
-        (Just(config), masks, ids, any::<bool>(), log_probs, table(n, -2.0..2.0), table(n, 0.0..4.0)).prop_map(
-            move |(
-                config,
-                mask,
-                ids,
-                overflow,
-                (new, from_old, from_sampler, from_ref, on_policy),
-                advantages,
-                entropies,
-            )| {
-                let plus = |by: &[f64]| new.iter().zip(by).map(|(x, d)| f64::from((x + d) as f32)).collect();
-                let segments = if overflow { Segments::ranks_and_overflow } else { Segments::ranks };
-                let inputs = LossInputs {
-                    old_log_probs: (!on_policy).then(|| plus(&from_old)),
-                    sampler_log_probs: Some(plus(&from_sampler)),
-                    ref_log_probs: Some(plus(&from_ref)),
-                    entropies: Some(entropies),
-                    ..LossInputs::new([b, t], mask, segments(&ids, N_RANKS), advantages)
-                };
-                Case { id: "random".into(), config, log_probs: new, inputs }
-            },
+        let log_probs = (
+            table(n, -3.0..0.0),
+            moves(),
+            moves(),
+            moves(),
+            any::<bool>(),
+        );
+        (
+            Just(config),
+            masks,
+            ids,
+            any::<bool>(),
+            log_probs,
+            table(n, -2.0..2.0),
+            table(n, 0.0..4.0),
         )
+            .prop_map(
+                move |(
+                    config,
+                    mask,
+                    ids,
+                    overflow,
+                    (new, from_old, from_sampler, from_ref, on_policy),
+                    advantages,
+                    entropies,
+                )| {
+                    let plus = |by: &[f64]| {
+                        new.iter()
+                            .zip(by)
+                            .map(|(x, d)| f64::from((x + d) as f32))
+                            .collect()
+                    };
+                    let segments = if overflow {
+                        Segments::ranks_and_overflow
+                    } else {
+                        Segments::ranks
+                    };
+                    let inputs = LossInputs {
+                        old_log_probs: (!on_policy).then(|| plus(&from_old)),
+                        sampler_log_probs: Some(plus(&from_sampler)),
+                        ref_log_probs: Some(plus(&from_ref)),
+                        entropies: Some(entropies),
+                        ..LossInputs::new([b, t], mask, segments(&ids, N_RANKS), advantages)
+                    };
+                    Case {
+                        id: "random".into(),
+                        config,
+                        log_probs: new,
+                        inputs,
+                    }
+                },
+            )
     })
 }
 
@@ -112,8 +163,18 @@ fn evaluate(case: &Case) -> (f64, Vec<f64>) {
 }
 
 fn same(found: &(f64, Vec<f64>), expected: &(f64, Vec<f64>), tolerance: f64) {
-    assert_close("loss", &[found.0], &[expected.0], tolerance * expected.0.abs().max(1.0));
-    assert_close("gradient", &found.1, &expected.1, tolerance * max_abs(&expected.1).max(1e-3));
+    assert_close(
+        "loss",
+        &[found.0],
+        &[expected.0],
+        tolerance * expected.0.abs().max(1.0),
+    );
+    assert_close(
+        "gradient",
+        &found.1,
+        &expected.1,
+        tolerance * max_abs(&expected.1).max(1e-3),
+    );
 }
 
 proptest! {
@@ -265,20 +326,31 @@ proptest! {
     }
 }
 
-/// Whether moving a log-probability by rounding could move a ratio over a bound of its clip rule: the loss moves when a
-/// bound does.
+/// Whether moving a log-probability by rounding could move a ratio over a bound of its clip rule:
+/// the loss moves when a bound does.
 fn near_a_corner(case: &Case) -> bool {
     let clip = &case.config.clip;
     let moved = |by: f64| match *clip {
-        Clip::Ppo { low, high, delta } => {
-            Clip::Ppo { low: (low + by).max(0.0), high: (high + by).max(0.0), delta: delta.map(|d| d + by) }
-        }
+        Clip::Ppo { low, high, delta } => Clip::Ppo {
+            low: (low + by).max(0.0),
+            high: (high + by).max(0.0),
+            delta: delta.map(|d| d + by),
+        },
         _ => clip.clone(),
     };
     // On-policy every ratio is 1, exactly inside.
     let metrics = |clip: Clip| {
-        let config = LossConfig { clip, ..case.config.clone() };
-        evaluate(&Case { id: String::new(), config, log_probs: case.log_probs.clone(), inputs: case.inputs.clone() }).1
+        let config = LossConfig {
+            clip,
+            ..case.config.clone()
+        };
+        evaluate(&Case {
+            id: String::new(),
+            config,
+            log_probs: case.log_probs.clone(),
+            inputs: case.inputs.clone(),
+        })
+        .1
     };
     let (narrow, wide) = (metrics(moved(-1e-4)), metrics(moved(1e-4)));
     narrow.iter().zip(&wide).any(|(a, b)| (a - b).abs() > 1e-9)
@@ -302,7 +374,11 @@ fn every_preset_has_the_gradient_of_its_finite_differences() {
     let log_probs = vec![-0.31, -1.27, -0.44, -2.05, -0.92, -0.18, -1.63, -0.57];
     let moves = [0.11, -0.23, 0.04, 0.31, -0.07, 0.19, -0.13, 0.02];
     let old = log_probs.iter().zip(moves).map(|(x, d)| x + d).collect();
-    let reference = log_probs.iter().zip(moves).map(|(x, d)| x - 2.0 * d).collect();
+    let reference = log_probs
+        .iter()
+        .zip(moves)
+        .map(|(x, d)| x - 2.0 * d)
+        .collect();
     let segments = Segments::ranks(&[0, 0, 1, 2, 0, 1, 1, 2], N_RANKS);
     let mask = vec![true, true, true, true, true, true, true, false];
     let advantages = vec![0.7, 0.7, -1.1, 0.4, -0.7, 1.1, 1.1, -0.4];
@@ -312,7 +388,12 @@ fn every_preset_has_the_gradient_of_its_finite_differences() {
         ..LossInputs::new([2, 4], mask, segments, advantages)
     };
     for config in presets {
-        let case = Case { id: format!("{config:?}"), config, log_probs: log_probs.clone(), inputs: inputs.clone() };
+        let case = Case {
+            id: format!("{config:?}"),
+            config,
+            log_probs: log_probs.clone(),
+            inputs: inputs.clone(),
+        };
         let gradient = evaluate(&case).1;
         assert!(max_abs(&gradient) > 1e-3, "{}", case.id);
         assert_close(&case.id, &gradient, &oracle::differences(&case, 1e-6), 1e-8);

@@ -9,7 +9,8 @@ use super::engine::Engine;
 use super::{Refusal, Served, bad_field, now};
 use crate::mentions::named;
 
-/// The fields that are known. The list is the most likely one, so those that say how to draw are refused.
+/// The fields that are known. The list is the most likely one, so those that say how to draw are
+/// refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Request {
@@ -30,17 +31,28 @@ impl Request {
     pub fn answer(self, served: &Served, engine: &Engine) -> Result<Value, Refusal> {
         check_model(self.model.as_deref(), served)?;
         if self.stream {
-            return Err(bad_field("stream", "true; expected false, answers come whole"));
+            return Err(bad_field(
+                "stream",
+                "true; expected false, answers come whole",
+            ));
         }
         let Some(task) = &served.task else {
-            return Err(Refusal::bad("this server has no catalog to recommend from; expected one with `--catalog`"));
+            return Err(Refusal::bad(
+                "this server has no catalog to recommend from; expected one with `--catalog`",
+            ));
         };
         let turns = self.messages;
         if turns.last().is_none_or(|turn| turn.role != Role::User) {
-            return Err(bad_field("messages", "expected turns of which the last one is the user's"));
+            return Err(bad_field(
+                "messages",
+                "expected turns of which the last one is the user's",
+            ));
         }
         if turns.iter().any(|turn| turn.role == Role::System) {
-            return Err(bad_field("messages", "a system's turn; expected the user's and the assistant's alone"));
+            return Err(bad_field(
+                "messages",
+                "a system's turn; expected the user's and the assistant's alone",
+            ));
         }
         let mut seen: Vec<Item> = named(task.catalog(), &turns);
         for id in Seen::items(&self.seen, task)? {
@@ -49,21 +61,36 @@ impl Request {
                 seen.push(item);
             }
         }
-        let example = Example { id: "asked-1".into(), dialog: turns, seen, groundtruth: vec![] };
-        let sample = task.sample(&example).map_err(|e| Refusal::bad(e.to_string()))?;
+        let example = Example {
+            id: "asked-1".into(),
+            dialog: turns,
+            seen,
+            groundtruth: vec![],
+        };
+        let sample = task
+            .sample(&example)
+            .map_err(|e| Refusal::bad(e.to_string()))?;
         let (sent, positions) = (sample.prompt.len(), served.config.max_position_embeddings);
         if sent + served.language.format.max_new_tokens > positions {
-            let problem =
-                format!("{sent} tokens; expected fewer, as the model has {positions} positions for it and the list");
+            let problem = format!(
+                "{sent} tokens; expected fewer, as the model has {positions} positions for it and the list"
+            );
             return Err(bad_field("messages", problem));
         }
         let found = engine.recommend(sample)?;
         let items = found.list.iter().map(|id| (id, task.catalog()[*id].item()));
         let items: Vec<(u32, Item)> = items.map(|(id, item)| (id.0, item)).collect();
         let line = |(rank, (_, item)): (usize, &(u32, Item))| format!("{}. {item}", rank + 1);
-        let text = items.iter().enumerate().map(line).collect::<Vec<_>>().join("\n");
-        let items: Vec<Value> =
-            items.iter().map(|(id, item)| json!({ "id": id, "title": item.title, "year": item.year })).collect();
+        let text = items
+            .iter()
+            .enumerate()
+            .map(line)
+            .collect::<Vec<_>>()
+            .join("\n");
+        let items: Vec<Value> = items
+            .iter()
+            .map(|(id, item)| json!({ "id": id, "title": item.title, "year": item.year }))
+            .collect();
         let received = found.answer.segments.ranks.len();
         let created = now();
         Ok(json!({

@@ -43,7 +43,10 @@ pub(super) struct Request {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text, a list of token ids, or a list of one of these")]
+#[serde(
+    untagged,
+    expecting = "expected a text, a list of token ids, or a list of one of these"
+)]
 enum Prompts {
     Text(String),
     Tokens(Vec<u32>),
@@ -53,7 +56,10 @@ enum Prompts {
 
 /// An item of the catalog.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected an item's place in the catalog, or its name as in `Heat (1995)`")]
+#[serde(
+    untagged,
+    expecting = "expected an item's place in the catalog, or its name as in `Heat (1995)`"
+)]
 pub(super) enum Seen {
     Place(u32),
     Name(String),
@@ -68,10 +74,21 @@ impl Seen {
         let catalog = task.catalog();
         let item = |seen: &Self| match seen {
             Self::Place(place) if (*place as usize) < catalog.len() => Ok(ItemId(*place)),
-            Self::Place(place) => Err(bad_field("seen", format!("{place}; expected a place below {}", catalog.len()))),
+            Self::Place(place) => Err(bad_field(
+                "seen",
+                format!("{place}; expected a place below {}", catalog.len()),
+            )),
             Self::Name(name) => {
-                let found = catalog.iter().find(|(_, item)| item.item().to_string() == *name).map(|(id, _)| id);
-                found.ok_or_else(|| bad_field("seen", format!("\"{name}\" is not in the catalog; write it as there")))
+                let found = catalog
+                    .iter()
+                    .find(|(_, item)| item.item().to_string() == *name)
+                    .map(|(id, _)| id);
+                found.ok_or_else(|| {
+                    bad_field(
+                        "seen",
+                        format!("\"{name}\" is not in the catalog; write it as there"),
+                    )
+                })
             }
         };
         all.iter().map(item).collect()
@@ -87,7 +104,10 @@ pub(super) fn check_left(seen: &[ItemId], task: &Task) -> Result<(), Refusal> {
     if left < task.n_ranks() {
         return Err(bad_field(
             "seen",
-            format!("leaves {left} items; expected at least {}, those of a list", task.n_ranks()),
+            format!(
+                "leaves {left} items; expected at least {}, those of a list",
+                task.n_ranks()
+            ),
         ));
     }
     Ok(())
@@ -101,9 +121,14 @@ impl Request {
         let (prompts, end) = (draw.prompts.clone(), draw.settings.end_token);
         let groups = engine.draw(draw)?;
         let tokens = |completion: &Completion| completion.tokens.len();
-        let (sent, received): (usize, usize) =
-            (prompts.iter().map(Vec::len).sum(), groups.iter().flatten().map(tokens).sum());
-        let asked = prompts.iter().zip(&groups).flat_map(|(prompt, group)| group.iter().map(move |c| (prompt, c)));
+        let (sent, received): (usize, usize) = (
+            prompts.iter().map(Vec::len).sum(),
+            groups.iter().flatten().map(tokens).sum(),
+        );
+        let asked = prompts
+            .iter()
+            .zip(&groups)
+            .flat_map(|(prompt, group)| group.iter().map(move |c| (prompt, c)));
         let choices = asked.enumerate().map(|(index, (prompt, completion))| {
             let mut choice = self.choice(served, completion, end);
             choice["index"] = index.into();
@@ -123,10 +148,16 @@ impl Request {
 
     fn draw(&self, served: &Served) -> Result<Draw, Refusal> {
         if self.stream {
-            return Err(bad_field("stream", "true; expected false, answers come whole"));
+            return Err(bad_field(
+                "stream",
+                "true; expected false, answers come whole",
+            ));
         }
         if self.logprobs.is_some_and(|logprobs| logprobs > 1) {
-            return Err(bad_field("logprobs", "above 1; expected 0 or 1: only the drawn token's is there"));
+            return Err(bad_field(
+                "logprobs",
+                "above 1; expected 0 or 1: only the drawn token's is there",
+            ));
         }
         let seen = match (&self.seen, &served.task) {
             (None, _) => None,
@@ -135,17 +166,32 @@ impl Request {
                 check_left(&seen, task)?;
                 Some(seen)
             }
-            _ => return Err(bad_field("seen", "a list from a catalog; expected a server with `--catalog`")),
+            _ => {
+                return Err(bad_field(
+                    "seen",
+                    "a list from a catalog; expected a server with `--catalog`",
+                ));
+            }
         };
         let prompts = self.prompts(served)?;
         let settings = self.settings(served, seen.is_some(), &prompts)?;
         // Without a seed every request is another draw.
-        Ok(Draw { settings, prompts, seen: seen.unwrap_or_default(), seed: self.seed.unwrap_or_else(rand::random) })
+        Ok(Draw {
+            settings,
+            prompts,
+            seen: seen.unwrap_or_default(),
+            seed: self.seed.unwrap_or_else(rand::random),
+        })
     }
 
     fn prompts(&self, served: &Served) -> Result<Vec<Vec<u32>>, Refusal> {
-        let encode =
-            |text: &String| served.language.tokenizer.encode_with_specials(text).map_err(|e| bad_field("prompt", e));
+        let encode = |text: &String| {
+            served
+                .language
+                .tokenizer
+                .encode_with_specials(text)
+                .map_err(|e| bad_field("prompt", e))
+        };
         let prompts = match &self.prompt {
             Prompts::Text(text) => vec![encode(text)?],
             Prompts::Tokens(tokens) => vec![tokens.clone()],
@@ -156,13 +202,25 @@ impl Request {
             return Err(bad_field("prompt", "empty; expected at least one token"));
         }
         let known = served.config.vocab_size;
-        if let Some(token) = prompts.iter().flatten().find(|token| **token as usize >= known) {
-            return Err(bad_field("prompt", format!("token {token}; expected tokens below {known}")));
+        if let Some(token) = prompts
+            .iter()
+            .flatten()
+            .find(|token| **token as usize >= known)
+        {
+            return Err(bad_field(
+                "prompt",
+                format!("token {token}; expected tokens below {known}"),
+            ));
         }
         Ok(prompts)
     }
 
-    fn settings(&self, served: &Served, constrained: bool, prompts: &[Vec<u32>]) -> Result<Settings, Refusal> {
+    fn settings(
+        &self,
+        served: &Served,
+        constrained: bool,
+        prompts: &[Vec<u32>],
+    ) -> Result<Settings, Refusal> {
         let n = self.n.unwrap_or(1);
         if n == 0 || n.saturating_mul(prompts.len()) > MOST {
             return Err(bad_field(
@@ -170,9 +228,13 @@ impl Request {
                 format!("{n}; expected at least 1, and at most {MOST} completions of all prompts"),
             ));
         }
-        let max_tokens = self.max_tokens.unwrap_or(served.language.format.max_new_tokens);
-        let (longest, positions) =
-            (prompts.iter().map(Vec::len).max().unwrap_or(0), served.config.max_position_embeddings);
+        let max_tokens = self
+            .max_tokens
+            .unwrap_or(served.language.format.max_new_tokens);
+        let (longest, positions) = (
+            prompts.iter().map(Vec::len).max().unwrap_or(0),
+            served.config.max_position_embeddings,
+        );
         if max_tokens == 0 || longest.saturating_add(max_tokens) > positions {
             let problem = format!(
                 "{max_tokens} behind a prompt of {longest} tokens; expected at least 1, and together at most {positions}, \
@@ -193,11 +255,19 @@ impl Request {
             ..Sampling::default()
         };
         sampling.check().map_err(|e| Refusal::bad(e.to_string()))?;
-        Ok(Settings { sampling, n, max_tokens, end_token, constrained })
+        Ok(Settings {
+            sampling,
+            n,
+            max_tokens,
+            end_token,
+            constrained,
+        })
     }
 
     fn choice(&self, served: &Served, completion: &Completion, end: u32) -> Value {
-        let Completion { tokens, log_probs, .. } = completion;
+        let Completion {
+            tokens, log_probs, ..
+        } = completion;
         let ended = tokens.last() == Some(&end);
         let tokenizer = &served.language.tokenizer;
         let text = tokenizer.decode(&tokens[..tokens.len() - usize::from(ended)]);
@@ -211,7 +281,8 @@ impl Request {
                 false => tokenizer.decode_with_specials(&[*token]),
             };
             let names: Vec<String> = tokens.iter().map(name).collect();
-            choice["logprobs"] = json!({ "tokens": names, "token_logprobs": log_probs, "top_logprobs": null });
+            choice["logprobs"] =
+                json!({ "tokens": names, "token_logprobs": log_probs, "top_logprobs": null });
         }
         if self.return_token_ids {
             choice["token_ids"] = json!(tokens);
@@ -225,8 +296,14 @@ pub(super) fn check_model(asked: Option<&str>, served: &Served) -> Result<(), Re
     match asked.filter(|asked| *asked != served.name) {
         None => Ok(()),
         Some(asked) => {
-            let message = format!("field `model`: `{asked}` is not served here; expected `{}`", served.name);
-            Err(Refusal { status: 404, message })
+            let message = format!(
+                "field `model`: `{asked}` is not served here; expected `{}`",
+                served.name
+            );
+            Err(Refusal {
+                status: 404,
+                message,
+            })
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The one thread that holds the weights: it samples what waits together, and loads new weights in between.
+//! The one thread that holds the weights: it samples what waits together, and loads new weights in
+//! between.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,7 +50,14 @@ impl Engine {
     /// Starts the thread. It ends when all that send to it are gone.
     pub fn start(policy: Policy, served: Arc<Served>, device: Device) -> Self {
         let (sender, receiver) = channel();
-        std::thread::spawn(move || Worker { policy: policy.valid(), served, device }.run(&receiver));
+        std::thread::spawn(move || {
+            Worker {
+                policy: policy.valid(),
+                served,
+                device,
+            }
+            .run(&receiver)
+        });
         Self(sender)
     }
 
@@ -69,8 +77,10 @@ impl Engine {
     }
 
     fn ask<T>(&self, work: impl FnOnce(Sender<T>) -> Work) -> Result<T, Refusal> {
-        let gone =
-            |_| Refusal { status: 500, message: "the model stopped working; see what the server printed".into() };
+        let gone = |_| Refusal {
+            status: 500,
+            message: "the model stopped working; see what the server printed".into(),
+        };
         let (sender, receiver) = channel();
         self.0.send(work(sender)).map_err(|e| gone(e.to_string()))?;
         receiver.recv().map_err(|e| gone(e.to_string()))
@@ -90,13 +100,17 @@ impl Worker {
             for work in std::iter::once(first).chain(work.try_iter()) {
                 match work {
                     Work::Draw(draw, answer) => draws.push((draw, answer)),
-                    Work::Recommend(sample, answer) => answer.send(self.recommend(sample)).unwrap_or_default(),
+                    Work::Recommend(sample, answer) => {
+                        answer.send(self.recommend(sample)).unwrap_or_default()
+                    }
                     Work::Reload(folder, answer) => reloads.push((folder, answer)),
                 }
             }
             while let Some((first, _)) = draws.first() {
                 let settings = first.settings;
-                let (now, later) = draws.into_iter().partition(|(draw, _)| draw.settings == settings);
+                let (now, later) = draws
+                    .into_iter()
+                    .partition(|(draw, _)| draw.settings == settings);
                 self.draw(settings, now);
                 draws = later;
             }
@@ -109,36 +123,72 @@ impl Worker {
 
     /// Draws for requests of one kind. Who asked may be gone by then.
     fn draw(&self, settings: Settings, draws: Vec<(Draw, Sender<Vec<Vec<Completion>>>)>) {
-        let Settings { sampling, n: group_size, max_tokens: max_new_tokens, end_token, constrained } = settings;
+        let Settings {
+            sampling,
+            n: group_size,
+            max_tokens: max_new_tokens,
+            end_token,
+            constrained,
+        } = settings;
         let max_rows = self.served.max_rows;
-        let generation = Generation { sampling, group_size, max_new_tokens, end_token, max_rows, seed: 0 };
+        let generation = Generation {
+            sampling,
+            group_size,
+            max_new_tokens,
+            end_token,
+            max_rows,
+            seed: 0,
+        };
         let (mut samples, mut seeds) = (Vec::new(), Vec::new());
         for (draw, _) in &draws {
             for (place, prompt) in draw.prompts.iter().enumerate() {
                 let (id, prompt, seen) = (String::new(), prompt.clone(), draw.seen.clone());
-                samples.push(Sample { id, prompt, seen, groundtruth: vec![] });
+                samples.push(Sample {
+                    id,
+                    prompt,
+                    seen,
+                    groundtruth: vec![],
+                });
                 seeds.push(draw.seed.wrapping_add(place as u64));
             }
         }
-        let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
-        let begin = |p: usize| self.task().constraint(&samples[p]).expect("requests were checked to be constrained");
+        let prompts: Vec<&[u32]> = samples
+            .iter()
+            .map(|sample| sample.prompt.as_slice())
+            .collect();
+        let begin = |p: usize| {
+            self.task()
+                .constraint(&samples[p])
+                .expect("requests were checked to be constrained")
+        };
         let groups = match constrained {
-            true => self.policy.generate_seeded(&prompts, &seeds, &generation, Some(&begin)),
-            false => self.policy.generate_seeded(&prompts, &seeds, &generation, None),
+            true => self
+                .policy
+                .generate_seeded(&prompts, &seeds, &generation, Some(&begin)),
+            false => self
+                .policy
+                .generate_seeded(&prompts, &seeds, &generation, None),
         };
         let mut groups = groups.into_iter();
         for (draw, answer) in draws {
-            answer.send(groups.by_ref().take(draw.prompts.len()).collect()).unwrap_or_default();
+            answer
+                .send(groups.by_ref().take(draw.prompts.len()).collect())
+                .unwrap_or_default();
         }
     }
 
     fn recommend(&self, sample: Sample) -> Evaluated {
         let decoding = self.served.language.format.greedy();
-        evaluate(&self.policy, self.task(), &[sample], &decoding).samples.remove(0)
+        evaluate(&self.policy, self.task(), &[sample], &decoding)
+            .samples
+            .remove(0)
     }
 
     fn task(&self) -> &Task {
-        self.served.task.as_ref().expect("requests that need a catalog are refused without one")
+        self.served
+            .task
+            .as_ref()
+            .expect("requests that need a catalog are refused without one")
     }
 
     fn reload(&mut self, folder: &Path) -> Result<(), Refusal> {
@@ -152,7 +202,9 @@ impl Worker {
                 format!("{folder} has a model of another shape; expected the one that is served"),
             ));
         }
-        self.policy = Policy::load_folder(folder, &self.device).map_err(failed)?.valid();
+        self.policy = Policy::load_folder(folder, &self.device)
+            .map_err(failed)?
+            .valid();
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! A policy behind HTTP, in the OpenAI protocol: completions from token ids for a trainer that samples elsewhere, and
-//! recommendations from a conversation for everybody else.
+//! A policy behind HTTP, in the OpenAI protocol: completions from token ids for a trainer that
+//! samples elsewhere, and recommendations from a conversation for everybody else.
 //!
 //! | endpoint | |
 //! |---|---|
@@ -8,8 +8,9 @@
 //! | `GET /v1/models`, `GET /health` | |
 //! | `POST /reload` | `{"path": ...}`: new weights of the same shape; answers once they are in use |
 //!
-//! What is drawn depends on the request alone, not on what else is asked at the time (log-probabilities to rounding). There are no keys and no encryption:
-//! it is made for one's own machines, or to stand behind a server that has both.
+//! What is drawn depends on the request alone, not on what else is asked at the time
+//! (log-probabilities to rounding). There are no keys and no encryption: it is made for one's own
+//! machines, or to stand behind a server that has both.
 
 mod chat;
 mod completions;
@@ -55,7 +56,10 @@ struct Refusal {
 impl Refusal {
     /// The request is wrong.
     fn bad(message: impl Into<String>) -> Self {
-        Self { status: 400, message: message.into() }
+        Self {
+            status: 400,
+            message: message.into(),
+        }
     }
 }
 
@@ -66,5 +70,7 @@ fn bad_field(field: &str, problem: impl std::fmt::Display) -> Refusal {
 
 /// Seconds since 1970.
 fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
 }

@@ -1,10 +1,12 @@
-//! The weights of the features, by conditional logit: exp(score) of each candidate against 1 for "none of them".
+//! The weights of the features, by conditional logit: exp(score) of each candidate against 1 for
+//! "none of them".
 
 use convrec_catalog::{Features, FuzzyIndex, N_FEATURES};
 
 use crate::queries::QuerySet;
 
-/// How strongly weights are drawn to 0, so that a feature that never misleads does not weigh infinitely.
+/// How strongly weights are drawn to 0, so that a feature that never misleads does not weigh
+/// infinitely.
 const RIDGE: f64 = 1.0;
 const STEPS: usize = 30;
 
@@ -23,7 +25,11 @@ pub fn fit(sets: &[QuerySet]) -> Features {
         let mut hessian = [[0.0; N_FEATURES]; N_FEATURES];
         (0..N_FEATURES).for_each(|n| hessian[n][n] = RIDGE);
         for choice in &choices {
-            let odds: Vec<f64> = choice.candidates.iter().map(|features| dot(features, &weights).exp()).collect();
+            let odds: Vec<f64> = choice
+                .candidates
+                .iter()
+                .map(|features| dot(features, &weights).exp())
+                .collect();
             let all = 1.0 + odds.iter().sum::<f64>();
             let mut mean = [0.0; N_FEATURES];
             for (place, features) in choice.candidates.iter().enumerate() {
@@ -32,7 +38,8 @@ pub fn fit(sets: &[QuerySet]) -> Features {
                 for a in 0..N_FEATURES {
                     gradient[a] += surplus * features[a];
                     mean[a] += chance * features[a];
-                    (0..N_FEATURES).for_each(|b| hessian[a][b] += chance * features[a] * features[b]);
+                    (0..N_FEATURES)
+                        .for_each(|b| hessian[a][b] += chance * features[a] * features[b]);
                 }
             }
             for a in 0..N_FEATURES {
@@ -40,7 +47,9 @@ pub fn fit(sets: &[QuerySet]) -> Features {
             }
         }
         let step = solve(hessian, gradient);
-        let longest = step.iter().fold(0.0_f64, |longest, part| longest.max(part.abs()));
+        let longest = step
+            .iter()
+            .fold(0.0_f64, |longest, part| longest.max(part.abs()));
         let damped = (2.0 / longest).min(1.0);
         (0..N_FEATURES).for_each(|n| weights[n] += damped * step[n]);
     }
@@ -54,9 +63,14 @@ fn choices(sets: &[QuerySet]) -> Vec<Choice> {
         let index = FuzzyIndex::new(&set.catalog);
         for query in set.queries.iter().filter(|query| query.training) {
             let found = index.candidates(&query.name);
-            let right = found.iter().position(|candidate| Some(candidate.id) == query.answer);
+            let right = found
+                .iter()
+                .position(|candidate| Some(candidate.id) == query.answer);
             if query.answer.is_none() || right.is_some() {
-                choices.push(Choice { candidates: found.into_iter().map(|found| found.features).collect(), right });
+                choices.push(Choice {
+                    candidates: found.into_iter().map(|found| found.features).collect(),
+                    right,
+                });
             }
         }
     }
@@ -72,12 +86,15 @@ fn solve(mut matrix: [[f64; N_FEATURES]; N_FEATURES], mut right: Features) -> Fe
     for pivot in 0..N_FEATURES {
         for row in pivot + 1..N_FEATURES {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
-            (pivot..N_FEATURES).for_each(|column| matrix[row][column] -= factor * matrix[pivot][column]);
+            (pivot..N_FEATURES)
+                .for_each(|column| matrix[row][column] -= factor * matrix[pivot][column]);
             right[row] -= factor * right[pivot];
         }
     }
     for row in (0..N_FEATURES).rev() {
-        let later: f64 = (row + 1..N_FEATURES).map(|column| matrix[row][column] * right[column]).sum();
+        let later: f64 = (row + 1..N_FEATURES)
+            .map(|column| matrix[row][column] * right[column])
+            .sum();
         right[row] = (right[row] - later) / matrix[row][row];
     }
     right

@@ -15,7 +15,11 @@ pub fn guesses(sets: &[QuerySet]) -> Vec<Judged<'_>> {
     let mut judged = Vec::new();
     for set in sets {
         let index = FuzzyIndex::new(&set.catalog);
-        let of = |query| Judged { source: &set.source, query, guess: index.resolve(&query.name, YEAR_TOLERANCE) };
+        let of = |query| Judged {
+            source: &set.source,
+            query,
+            guess: index.resolve(&query.name, YEAR_TOLERANCE),
+        };
         judged.extend(set.queries.iter().map(of));
     }
     judged

@@ -1,4 +1,5 @@
-//! How well names that are not exact are resolved: made from real catalogs by rule, and GPT-4's lines labelled by hand.
+//! How well names that are not exact are resolved: made from real catalogs by rule, and GPT-4's
+//! lines labelled by hand.
 //!
 //! ```sh
 //! cargo run --release -p convrec-catalog --example resolve_titles              # the tables of the test half
@@ -29,7 +30,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         [] => tables(&judge::guesses(&sets)),
         ["--fit"] => {
             let weights = fit::fit(&sets);
-            FEATURES.iter().zip(weights).for_each(|(name, weight)| println!("{weight:8.3}, // {name}"));
+            FEATURES
+                .iter()
+                .zip(weights)
+                .for_each(|(name, weight)| println!("{weight:8.3}, // {name}"));
         }
         ["--export", folder] => export(&sets, Path::new(folder))?,
         ["--wrong"] => wrong(&sets),
@@ -39,13 +43,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn tables(judged: &[Judged<'_>]) {
-    let test: Vec<&Judged> = judged.iter().filter(|judged| !judged.query.training).collect();
+    let test: Vec<&Judged> = judged
+        .iter()
+        .filter(|judged| !judged.query.training)
+        .collect();
     println!("confidence of {CONFIDENT} or more, test half\n");
-    println!("| names | n | right item | precision | abstained | false accepts |\n|---|---|---|---|---|---|");
+    println!(
+        "| names | n | right item | precision | abstained | false accepts |\n|---|---|---|---|---|---|"
+    );
     let mut groups: BTreeMap<(bool, &str), Vec<&Judged>> = BTreeMap::new();
     for &judged in &test {
-        groups.entry((judged.query.answer.is_none(), judged.query.category)).or_default().push(judged);
-        groups.entry((true, judged.source)).or_default().push(judged);
+        groups
+            .entry((judged.query.answer.is_none(), judged.query.category))
+            .or_default()
+            .push(judged);
+        groups
+            .entry((true, judged.source))
+            .or_default()
+            .push(judged);
     }
     for ((_, name), group) in &groups {
         row(name, Counts::of(group.iter().copied(), CONFIDENT));
@@ -61,9 +76,15 @@ fn tables(judged: &[Judged<'_>]) {
         } else {
             1.01
         };
-        let inside: Vec<&&Judged> =
-            test.iter().filter(|j| j.guess.best.is_some() && (low..high).contains(&j.guess.confidence)).collect();
-        let right = inside.iter().filter(|j| j.guess.best == j.query.answer).count() as f64 / inside.len() as f64;
+        let inside: Vec<&&Judged> = test
+            .iter()
+            .filter(|j| j.guess.best.is_some() && (low..high).contains(&j.guess.confidence))
+            .collect();
+        let right = inside
+            .iter()
+            .filter(|j| j.guess.best == j.query.answer)
+            .count() as f64
+            / inside.len() as f64;
         let mean = inside.iter().map(|j| j.guess.confidence).sum::<f64>() / inside.len() as f64;
         println!("| {mean:.3} | {} | {right:.3} |", inside.len());
     }
@@ -71,7 +92,12 @@ fn tables(judged: &[Judged<'_>]) {
         "\n| threshold | training: right decisions | test | recall | precision | false accepts |\n|---|---|---|---|---|---|"
     );
     for threshold in [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
-        let of = |training| Counts::of(judged.iter().filter(move |j| j.query.training == training), threshold);
+        let of = |training| {
+            Counts::of(
+                judged.iter().filter(move |j| j.query.training == training),
+                threshold,
+            )
+        };
         let (train, test) = (of(true), of(false));
         println!(
             "| {threshold} | {:.4} | {:.4} | {:.3} | {:.3} | {:.3} |",
@@ -85,7 +111,13 @@ fn tables(judged: &[Judged<'_>]) {
 }
 
 fn row(name: &str, counts: Counts) {
-    let share = |value: f64| if value.is_nan() { "-".into() } else { format!("{value:.3}") };
+    let share = |value: f64| {
+        if value.is_nan() {
+            "-".into()
+        } else {
+            format!("{value:.3}")
+        }
+    };
     println!(
         "| {name} | {} | {} | {} | {} | {} |",
         counts.n(),
@@ -101,9 +133,14 @@ fn wrong(sets: &[QuerySet]) {
         for judged in judge::guesses(std::slice::from_ref(set)) {
             let id = judged.guess.at_least(CONFIDENT);
             if id != judged.query.answer {
-                let name =
-                    |id: Option<convrec_core::ItemId>| id.map_or("-".into(), |id| set.catalog[id].item().to_string());
-                let half = if judged.query.training { "training" } else { "test" };
+                let name = |id: Option<convrec_core::ItemId>| {
+                    id.map_or("-".into(), |id| set.catalog[id].item().to_string())
+                };
+                let half = if judged.query.training {
+                    "training"
+                } else {
+                    "test"
+                };
                 println!(
                     "{half}\t{}\t{}\t{}\tis {}\tguessed {} {:.2}",
                     set.source,
@@ -124,7 +161,9 @@ fn export(sets: &[QuerySet], folder: &Path) -> Result<(), Box<dyn std::error::Er
         let items: Vec<_> = set.catalog.iter().map(|(_, item)| item.item()).collect();
         let all = serde_json::json!({"source": set.source, "items": items, "queries": set.queries});
         let name = set.source.replace([' ', ',', '\''], "_");
-        write_atomic(folder.join(format!("{name}.json")), |out| Ok(write!(out, "{all}")?))?;
+        write_atomic(folder.join(format!("{name}.json")), |out| {
+            Ok(write!(out, "{all}")?)
+        })?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Names that are not exact, with what they mean: made from catalogs by rule, and real lines labelled by hand.
+//! Names that are not exact, with what they mean: made from catalogs by rule, and real lines
+//! labelled by hand.
 
 use std::collections::HashMap;
 
@@ -36,7 +37,12 @@ pub struct QuerySet {
 /// All of them; none where there is no data folder.
 pub fn all() -> Option<Vec<QuerySet>> {
     let mut sets = Vec::new();
-    for source in ["reddit_v2", "redial", "opendialkg_movies", "opendialkg_books"] {
+    for source in [
+        "reddit_v2",
+        "redial",
+        "opendialkg_movies",
+        "opendialkg_books",
+    ] {
         sets.push(by_rule(source)?);
     }
     for source in ["reddit_v2", "redial", "inspired"] {
@@ -47,25 +53,50 @@ pub fn all() -> Option<Vec<QuerySet>> {
 
 fn items(source: &str) -> Option<Vec<CatalogItem>> {
     let text = std::fs::read_to_string(data_path(&format!("catalog/{source}.jsonl"))?).unwrap();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("\"title\": \"\",")).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.contains("\"title\": \"\","))
+        .collect();
     Some(jsonl::read(lines.join("\n").as_bytes(), source).unwrap())
 }
 
-/// Letters and digits alone, without an article in front. Not the index's own reading, so that labels do not lean on it.
+/// Letters and digits alone, without an article in front. Not the index's own reading, so that
+/// labels do not lean on it.
 fn squashed(title: &str) -> String {
     let title = mutate::starts_with_article(title).map_or(title, |(_, rest)| rest);
-    title.replace('&', "and").chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    title
+        .replace('&', "and")
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 /// What the titles of a series begin with: all before a colon, a dash, a bracket or a number.
 fn series(title: &str) -> String {
-    let head = title.split([':', '(', ';']).next().unwrap().split(" - ").next().unwrap().split(" – ").next().unwrap();
+    let head = title
+        .split([':', '(', ';'])
+        .next()
+        .unwrap()
+        .split(" - ")
+        .next()
+        .unwrap()
+        .split(" – ")
+        .next()
+        .unwrap();
     let is_number = |word: &str| {
         word.chars().any(|c| c.is_ascii_digit())
-            || ["II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "Part"].contains(&word)
+            || [
+                "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "Part",
+            ]
+            .contains(&word)
     };
-    let words: Vec<&str> =
-        head.split(' ').enumerate().take_while(|(n, word)| *n == 0 || !is_number(word)).map(|(_, word)| word).collect();
+    let words: Vec<&str> = head
+        .split(' ')
+        .enumerate()
+        .take_while(|(n, word)| *n == 0 || !is_number(word))
+        .map(|(_, word)| word)
+        .collect();
     squashed(&words.join(" "))
 }
 
@@ -73,7 +104,9 @@ fn series(title: &str) -> String {
 fn in_training(title: &str) -> bool {
     let hash = series(title)
         .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
     (hash >> 20) % 2 == 0
 }
 
@@ -81,7 +114,8 @@ fn years_apart(a: Option<i32>, b: Option<i32>) -> Option<u32> {
     a.zip(b).map(|(a, b)| a.abs_diff(b))
 }
 
-/// Whether two items may be one work: the same title, or one the other's without a subtitle, and no year that tells them apart.
+/// Whether two items may be one work: the same title, or one the other's without a subtitle, and no
+/// year that tells them apart.
 fn may_be_same(a: &Item, b: &Item) -> bool {
     let head = |item: &Item| mutate::without_subtitle(&item.title).map(|head| squashed(&head));
     let (full_a, full_b) = (squashed(&a.title), squashed(&b.title));
@@ -98,7 +132,12 @@ fn by_rule(source: &str) -> Option<QuerySet> {
     for (category, item) in out {
         let same = |(_, other): (ItemId, &CatalogItem)| may_be_same(&item, &other.item());
         if !catalog.iter().any(same) {
-            queries.push(Query { category, training: in_training(&item.title), name: item, answer: None });
+            queries.push(Query {
+                category,
+                training: in_training(&item.title),
+                name: item,
+                answer: None,
+            });
         }
     }
     rewritten(&catalog, &mut queries, &mut rng);
@@ -114,16 +153,29 @@ fn by_rule(source: &str) -> Option<QuerySet> {
         let count = counts.entry(query.category).or_default();
         *count += 1;
         // Wrong years are rarer than remakes, as in what models write.
-        *count <= if query.category == "wrong year" { PER_CATEGORY / 4 } else { PER_CATEGORY }
+        *count
+            <= if query.category == "wrong year" {
+                PER_CATEGORY / 4
+            } else {
+                PER_CATEGORY
+            }
     });
-    Some(QuerySet { source: format!("{source}, by rule"), catalog, queries })
+    Some(QuerySet {
+        source: format!("{source}, by rule"),
+        catalog,
+        queries,
+    })
 }
 
 /// Takes items out of a catalog that something near stays in for, and some others.
-fn take_out(items: Vec<CatalogItem>, rng: &mut ChaCha8Rng) -> (Vec<(&'static str, Item)>, Vec<CatalogItem>) {
+fn take_out(
+    items: Vec<CatalogItem>,
+    rng: &mut ChaCha8Rng,
+) -> (Vec<(&'static str, Item)>, Vec<CatalogItem>) {
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.shuffle(rng);
-    let (mut by_series, mut by_title): (HashMap<String, Vec<usize>>, HashMap<String, Vec<usize>>) = Default::default();
+    let (mut by_series, mut by_title): (HashMap<String, Vec<usize>>, HashMap<String, Vec<usize>>) =
+        Default::default();
     for (n, item) in items.iter().enumerate() {
         by_series.entry(series(&item.title)).or_default().push(n);
         by_title.entry(squashed(&item.title)).or_default().push(n);
@@ -133,19 +185,34 @@ fn take_out(items: Vec<CatalogItem>, rng: &mut ChaCha8Rng) -> (Vec<(&'static str
     let mut tried = 0;
     for n in order {
         let item = &items[n];
-        let stays = |others: &[usize]| others.iter().any(|other| *other != n && !out.contains_key(other));
+        let stays = |others: &[usize]| {
+            others
+                .iter()
+                .any(|other| *other != n && !out.contains_key(other))
+        };
         let remade = by_title[&squashed(&item.title)].iter().any(|&other| {
-            years_apart(item.year, items[other].year).is_some_and(|years| years > 2) && !out.contains_key(&other)
+            years_apart(item.year, items[other].year).is_some_and(|years| years > 2)
+                && !out.contains_key(&other)
         });
-        let (titled, in_series) = (&by_title[&squashed(&item.title)], &by_series[&series(&item.title)]);
+        let (titled, in_series) = (
+            &by_title[&squashed(&item.title)],
+            &by_series[&series(&item.title)],
+        );
         if remade && rng.random_bool(0.4) {
             out.insert(n, "remake");
-        } else if titled.len() == 1 && in_series.len() > 1 && stays(in_series) && rng.random_bool(0.3) {
+        } else if titled.len() == 1
+            && in_series.len() > 1
+            && stays(in_series)
+            && rng.random_bool(0.3)
+        {
             out.insert(n, "sequel");
         } else if in_series.len() == 1 && tried < 900 {
             tried += 1;
             let ratio = |other: usize| fuzz::ratio(lower[n].chars(), lower[other].chars());
-            let nearest = (0..items.len()).filter(|&other| other != n).map(ratio).fold(0.0, f64::max);
+            let nearest = (0..items.len())
+                .filter(|&other| other != n)
+                .map(ratio)
+                .fold(0.0, f64::max);
             if nearest > 0.72 {
                 out.insert(n, "near name");
             } else if rng.random_bool(0.25) {
@@ -153,9 +220,15 @@ fn take_out(items: Vec<CatalogItem>, rng: &mut ChaCha8Rng) -> (Vec<(&'static str
             }
         }
     }
-    let taken = |(n, item): (usize, &CatalogItem)| out.get(&n).map(|category| (*category, item.item()));
+    let taken =
+        |(n, item): (usize, &CatalogItem)| out.get(&n).map(|category| (*category, item.item()));
     let queries = items.iter().enumerate().filter_map(taken).collect();
-    let kept = items.iter().enumerate().filter(|(n, _)| !out.contains_key(n)).map(|(_, item)| item.clone()).collect();
+    let kept = items
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| !out.contains_key(n))
+        .map(|(_, item)| item.clone())
+        .collect();
     (queries, kept)
 }
 
@@ -171,7 +244,10 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
         ("typo", mutate::typo),
         ("edition added", mutate::edition),
         ("two at once", |title, rng| {
-            mutate::typo(&mutate::punctuation(title, rng).or_else(|| mutate::article(title, rng))?, rng)
+            mutate::typo(
+                &mutate::punctuation(title, rng).or_else(|| mutate::article(title, rng))?,
+                rng,
+            )
         }),
     ];
     let mut titled: HashMap<String, Vec<ItemId>> = HashMap::new();
@@ -187,16 +263,33 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
     for (id, item) in order {
         let training = in_training(&item.title);
         let mut add = |category, title: String, year, answer| {
-            queries.push(Query { category, name: Item { title, year }, answer, training });
+            queries.push(Query {
+                category,
+                name: Item { title, year },
+                answer,
+                training,
+            });
         };
         let alone = titled[&squashed(&item.title)].len() == 1;
         for (category, rewrite) in WAYS {
             // Half of the names without a year; some of the years are the next ones.
-            let nearly =
-                |year: i32| if alone && rng.random_bool(0.15) { year + [-1, 1][rng.random_range(0..2)] } else { year };
-            let year = item.year.map(nearly).filter(|_| !alone || rng.random_bool(0.5));
-            let Some(title) = rewrite(&item.title, rng) else { continue };
-            let is_another = titled.get(&squashed(&title)).is_some_and(|ids| ids.len() > 1 || ids[0] != id);
+            let nearly = |year: i32| {
+                if alone && rng.random_bool(0.15) {
+                    year + [-1, 1][rng.random_range(0..2)]
+                } else {
+                    year
+                }
+            };
+            let year = item
+                .year
+                .map(nearly)
+                .filter(|_| !alone || rng.random_bool(0.5));
+            let Some(title) = rewrite(&item.title, rng) else {
+                continue;
+            };
+            let is_another = titled
+                .get(&squashed(&title))
+                .is_some_and(|ids| ids.len() > 1 || ids[0] != id);
             if !is_another && (alone || year.is_some()) {
                 add(category, title, year, Some(id));
             }
@@ -204,28 +297,56 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
         if let Some(head) = mutate::without_subtitle(&item.title) {
             let year = item.year.filter(|_| rng.random_bool(0.7));
             let key = squashed(&head);
-            let others: Vec<ItemId> = headed[&key].iter().copied().filter(|other| *other != id).collect();
-            let of_another_year =
-                |other: &ItemId| years_apart(year, catalog[*other].year).is_some_and(|years| years > 0);
+            let others: Vec<ItemId> = headed[&key]
+                .iter()
+                .copied()
+                .filter(|other| *other != id)
+                .collect();
+            let of_another_year = |other: &ItemId| {
+                years_apart(year, catalog[*other].year).is_some_and(|years| years > 0)
+            };
             // "Smurfs" where there is "The Smurfs" too means that, whatever it was made from.
             if !titled.contains_key(&key) {
-                add("subtitle dropped", head, year, others.iter().all(of_another_year).then_some(id));
+                add(
+                    "subtitle dropped",
+                    head,
+                    year,
+                    others.iter().all(of_another_year).then_some(id),
+                );
             }
         }
         if let Some(year) = item.year {
             if alone {
-                add("wrong year", item.title.clone(), Some(mutate::wrong_year(year, rng)), Some(id));
+                add(
+                    "wrong year",
+                    item.title.clone(),
+                    Some(mutate::wrong_year(year, rng)),
+                    Some(id),
+                );
             }
             let sharing = &titled[&squashed(&item.title)];
             if sharing.iter().all(|&other| {
-                other == id || years_apart(Some(year), catalog[other].year).is_some_and(|years| years > 2)
+                other == id
+                    || years_apart(Some(year), catalog[other].year).is_some_and(|years| years > 2)
             }) {
-                add("year in title", mutate::year_in_title(&item.title, year, rng), None, Some(id));
+                add(
+                    "year in title",
+                    mutate::year_in_title(&item.title, year, rng),
+                    None,
+                    Some(id),
+                );
             }
         }
-        if let Some(title) = mutate::sequel(&item.title, rng).filter(|title| !titled.contains_key(&squashed(title))) {
-            let year = item.year.filter(|_| rng.random_bool(0.5)).map(|year| year + rng.random_range(1..5));
-            if rng.random_bool(0.3) && series(&item.title) == squashed(&item.title) && by_series_is_alone(catalog, item)
+        if let Some(title) =
+            mutate::sequel(&item.title, rng).filter(|title| !titled.contains_key(&squashed(title)))
+        {
+            let year = item
+                .year
+                .filter(|_| rng.random_bool(0.5))
+                .map(|year| year + rng.random_range(1..5));
+            if rng.random_bool(0.3)
+                && series(&item.title) == squashed(&item.title)
+                && by_series_is_alone(catalog, item)
             {
                 add("sequel made up", title, year, None);
             }
@@ -236,11 +357,15 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
 /// Whether no other title of the catalog begins like this one.
 fn by_series_is_alone(catalog: &Catalog, item: &CatalogItem) -> bool {
     let key = squashed(&item.title);
-    catalog.iter().filter(|(_, other)| squashed(&other.title).starts_with(&key)).count() == 1
+    catalog
+        .iter()
+        .filter(|(_, other)| squashed(&other.title).starts_with(&key))
+        .count()
+        == 1
 }
 
-/// Items of another catalog that are written otherwise here: the same year, and one title is the other without its subtitle,
-/// articles or punctuation.
+/// Items of another catalog that are written otherwise here: the same year, and one title is the
+/// other without its subtitle, articles or punctuation.
 fn elsewhere(catalog: &Catalog, items: Vec<CatalogItem>, queries: &mut Vec<Query>) {
     let mut by_year: HashMap<i32, Vec<(ItemId, Item)>> = HashMap::new();
     for (id, item) in catalog.iter() {
@@ -249,9 +374,14 @@ fn elsewhere(catalog: &Catalog, items: Vec<CatalogItem>, queries: &mut Vec<Query
         }
     }
     for item in items.iter().map(CatalogItem::item) {
-        let Some(same_year) = item.year.and_then(|year| by_year.get(&year)) else { continue };
-        let same: Vec<ItemId> =
-            same_year.iter().filter(|(_, other)| may_be_same(&item, other)).map(|(id, _)| *id).collect();
+        let Some(same_year) = item.year.and_then(|year| by_year.get(&year)) else {
+            continue;
+        };
+        let same: Vec<ItemId> = same_year
+            .iter()
+            .filter(|(_, other)| may_be_same(&item, other))
+            .map(|(id, _)| *id)
+            .collect();
         if let [answer] = same[..] {
             queries.push(Query {
                 category: "another catalog's",
@@ -291,16 +421,24 @@ pub fn name_in(line: &str) -> Option<Item> {
         .strip_suffix(')')
         .and_then(|inner| inner.rsplit_once(" ("))
         .and_then(|(title, year)| Some((title, year.parse().ok()?)));
-    Some(year.map_or_else(|| Item::new(rest, None), |(title, year)| Item::new(title, Some(year))))
+    Some(year.map_or_else(
+        || Item::new(rest, None),
+        |(title, year)| Item::new(title, Some(year)),
+    ))
 }
 
 /// The teacher's lines by sample and place.
 pub fn lines() -> Option<HashMap<(String, usize), Item>> {
     let text = std::fs::read_to_string(data_path("teacher/inspired_gpt4.jsonl")?).unwrap();
-    let answers = text.lines().map(|line| serde_json::from_str::<Answer>(line).unwrap());
+    let answers = text
+        .lines()
+        .map(|line| serde_json::from_str::<Answer>(line).unwrap());
     let of = |answer: Answer| -> Vec<_> {
-        let named =
-            answer.raw.lines().enumerate().filter_map(|(n, line)| Some(((answer.id.clone(), n), name_in(line)?)));
+        let named = answer
+            .raw
+            .lines()
+            .enumerate()
+            .filter_map(|(n, line)| Some(((answer.id.clone(), n), name_in(line)?)));
         named.collect()
     };
     Some(answers.flat_map(of).collect())
@@ -309,13 +447,35 @@ pub fn lines() -> Option<HashMap<(String, usize), Item>> {
 fn by_hand(source: &str) -> Option<QuerySet> {
     let lines = lines()?;
     let catalog = Catalog::new(items(source)?).unwrap();
-    let labels = include_str!("labels.jsonl").lines().map(|line| serde_json::from_str::<Label>(line).unwrap());
+    let labels = include_str!("labels.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<Label>(line).unwrap());
     let query = |label: Label| {
         let name = lines[&(label.id, label.line)].clone();
-        let answer = label.item.map(|item| catalog.find(&item).unwrap_or_else(|| panic!("{source} has no {item}")));
-        let category = if answer.is_some() { "GPT-4's line, in the catalog" } else { "GPT-4's line, not there" };
-        Query { category, training: in_training(&name.title), name, answer }
+        let answer = label.item.map(|item| {
+            catalog
+                .find(&item)
+                .unwrap_or_else(|| panic!("{source} has no {item}"))
+        });
+        let category = if answer.is_some() {
+            "GPT-4's line, in the catalog"
+        } else {
+            "GPT-4's line, not there"
+        };
+        Query {
+            category,
+            training: in_training(&name.title),
+            name,
+            answer,
+        }
     };
-    let queries = labels.filter(|label| label.catalog == source).map(query).collect();
-    Some(QuerySet { source: format!("{source}, GPT-4's lines"), catalog, queries })
+    let queries = labels
+        .filter(|label| label.catalog == source)
+        .map(query)
+        .collect();
+    Some(QuerySet {
+        source: format!("{source}, GPT-4's lines"),
+        catalog,
+        queries,
+    })
 }

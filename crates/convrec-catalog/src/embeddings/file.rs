@@ -16,15 +16,15 @@ const NAME: &str = "embeddings";
 const NUMBER: usize = size_of::<f32>();
 
 impl Embeddings {
-    /// Writes rows to a file as they come, without holding them, and replaces the file whole: who has the former one
-    /// open still has it.
+    /// Writes rows to a file as they come, without holding them, and replaces the file whole: who
+    /// has the former one open still has it.
     ///
     /// # Shapes
     /// - blocks: together `[C, D] = shape`, unit rows; each block some rows, one at least
     ///
     /// # Errors
-    /// When C or D is 0, a row is not of unit length, the blocks have another shape together, or the file cannot be
-    /// written; the former file is then still there.
+    /// When C or D is 0, a row is not of unit length, the blocks have another shape together, or
+    /// the file cannot be written; the former file is then still there.
     pub fn write(
         path: impl AsRef<Path>,
         shape: [usize; 2],
@@ -39,11 +39,18 @@ impl Embeddings {
                 refused = Some(error);
                 io::Error::other("the rows are refused")
             };
-            let other = |problem: String| EmbeddingsError::Shape { rows, width, problem };
+            let other = |problem: String| EmbeddingsError::Shape {
+                rows,
+                width,
+                problem,
+            };
             let mut count = 0;
             for block in blocks {
                 if block.ncols() != width {
-                    return Err(refuse(other(format!("a block has rows of {}", block.ncols()))));
+                    return Err(refuse(other(format!(
+                        "a block has rows of {}",
+                        block.ncols()
+                    ))));
                 }
                 check_unit(block.view(), count).map_err(&mut refuse)?;
                 count += block.nrows();
@@ -51,9 +58,15 @@ impl Embeddings {
                     return Err(refuse(other(format!("{count} rows came, or more"))));
                 }
                 let block = block.as_standard_layout();
-                out.write_all(bytemuck::cast_slice(block.as_slice().expect("it is in standard layout")))?;
+                out.write_all(bytemuck::cast_slice(
+                    block.as_slice().expect("it is in standard layout"),
+                ))?;
             }
-            if count == rows { Ok(()) } else { Err(refuse(other(format!("{count} rows came")))) }
+            if count == rows {
+                Ok(())
+            } else {
+                Err(refuse(other(format!("{count} rows came"))))
+            }
         });
         match refused {
             Some(error) => Err(error),
@@ -61,10 +74,12 @@ impl Embeddings {
         }
     }
 
-    /// The embeddings in a file of [`Embeddings::write`], or in any safetensors file with one f32 matrix `embeddings` of unit
-    /// rows. The file is mapped into memory, shared by all processes that have it open; every row is checked.
+    /// The embeddings in a file of [`Embeddings::write`], or in any safetensors file with one f32
+    /// matrix `embeddings` of unit rows. The file is mapped into memory, shared by all
+    /// processes that have it open; every row is checked.
     ///
-    /// It must not be written to while it is open. [`Embeddings::write`] does not: it puts another file in its place.
+    /// It must not be written to while it is open. [`Embeddings::write`] does not: it puts another
+    /// file in its place.
     ///
     /// # Errors
     /// When the file cannot be read, is damaged, or a row is not of unit length.
@@ -72,14 +87,24 @@ impl Embeddings {
         let path = path.as_ref();
         let failed = |e| files::Error::new("read", path, e);
         let file = File::open(path).map_err(failed)?;
-        // SAFETY: what is mapped must not change. Files are replaced, not written to, by `write`, and the documentation
-        // asks the same of everyone else; any bytes are numbers.
+        // SAFETY: what is mapped must not change. Files are replaced, not written to, by `write`,
+        // and the documentation asks the same of everyone else; any bytes are numbers.
         let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        let damaged = |problem| EmbeddingsError::Damaged { file: path.display().to_string(), problem };
+        let damaged = |problem| EmbeddingsError::Damaged {
+            file: path.display().to_string(),
+            problem,
+        };
         let (start, shape) = matrix(&bytes).map_err(damaged)?;
         check_shape(shape[0], shape[1])?;
-        check_unit(rows(&bytes, start, shape), 0).map_err(|problem| damaged(problem.to_string()))?;
-        Ok(Self { rows: Rows::Mapped { bytes: Arc::new(bytes), start, shape } })
+        check_unit(rows(&bytes, start, shape), 0)
+            .map_err(|problem| damaged(problem.to_string()))?;
+        Ok(Self {
+            rows: Rows::Mapped {
+                bytes: Arc::new(bytes),
+                start,
+                shape,
+            },
+        })
     }
 }
 
@@ -89,10 +114,13 @@ pub(super) fn rows(bytes: &[u8], start: usize, [rows, width]: [usize; 2]) -> Arr
     ArrayView2::from_shape((rows, width), numbers).expect("there are as many numbers")
 }
 
-/// The length of the description, and the description, filled up so that the numbers behind it lie on words.
+/// The length of the description, and the description, filled up so that the numbers behind it lie
+/// on words.
 fn header([rows, width]: [usize; 2]) -> Vec<u8> {
     let end = rows * width * NUMBER;
-    let mut text = format!(r#"{{"{NAME}":{{"dtype":"F32","shape":[{rows},{width}],"data_offsets":[0,{end}]}}}}"#);
+    let mut text = format!(
+        r#"{{"{NAME}":{{"dtype":"F32","shape":[{rows},{width}],"data_offsets":[0,{end}]}}}}"#
+    );
     while text.len() % 8 != 0 {
         text.push(' ');
     }
@@ -101,14 +129,22 @@ fn header([rows, width]: [usize; 2]) -> Vec<u8> {
 
 /// Where the matrix lies in the file, and its shape.
 fn matrix(bytes: &[u8]) -> Result<(usize, [usize; 2]), String> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| format!("is no safetensors file ({e})"))?;
-    let tensor = tensors.tensor(NAME).map_err(|_| format!("has no matrix `{NAME}`"))?;
-    let &[rows, width] = tensor.shape() else { return Err(format!("`{NAME}` has shape {:?}", tensor.shape())) };
+    let tensors =
+        SafeTensors::deserialize(bytes).map_err(|e| format!("is no safetensors file ({e})"))?;
+    let tensor = tensors
+        .tensor(NAME)
+        .map_err(|_| format!("has no matrix `{NAME}`"))?;
+    let &[rows, width] = tensor.shape() else {
+        return Err(format!("`{NAME}` has shape {:?}", tensor.shape()));
+    };
     if tensor.dtype() != Dtype::F32 {
         return Err(format!("`{NAME}` is of {:?}; expected F32", tensor.dtype()));
     }
     if bytemuck::try_cast_slice::<u8, f32>(tensor.data()).is_err() {
         return Err(format!("`{NAME}` does not lie on words of {NUMBER} bytes"));
     }
-    Ok((tensor.data().as_ptr() as usize - bytes.as_ptr() as usize, [rows, width]))
+    Ok((
+        tensor.data().as_ptr() as usize - bytes.as_ptr() as usize,
+        [rows, width],
+    ))
 }

@@ -4,7 +4,8 @@
 const ALPHABET: usize = 37;
 const EDGE: u8 = 36;
 
-/// Postings looked at for one name, rarest first. It bounds the time in large catalogs, where the common ones say little.
+/// Postings looked at for one name, rarest first. It bounds the time in large catalogs, where the
+/// common ones say little.
 const MOST_POSTINGS: usize = 20_000;
 
 /// Texts by their trigrams: flat lists, one for each trigram.
@@ -19,7 +20,8 @@ pub(super) struct Grams {
 }
 
 impl Grams {
-    /// `text(n)` is the n-th of `count` texts: words of a-z and 0-9 with spaces, which do not count.
+    /// `text(n)` is the n-th of `count` texts: words of a-z and 0-9 with spaces, which do not
+    /// count.
     pub(super) fn new<'a>(count: usize, text: impl Fn(usize) -> &'a str) -> Self {
         let mut grams = Vec::new();
         let mut sizes = Vec::with_capacity(count);
@@ -27,7 +29,9 @@ impl Grams {
         for n in 0..count {
             trigrams(text(n), &mut grams);
             sizes.push(grams.len().min(255) as u8);
-            grams.iter().for_each(|&gram| starts[gram as usize + 1] += 1);
+            grams
+                .iter()
+                .for_each(|&gram| starts[gram as usize + 1] += 1);
         }
         for gram in 0..ALPHABET.pow(3) {
             starts[gram + 1] += starts[gram];
@@ -42,22 +46,30 @@ impl Grams {
                 *end += 1;
             }
         }
-        Self { starts, texts, sizes }
+        Self {
+            starts,
+            texts,
+            sizes,
+        }
     }
 
-    /// The `n` texts that are most like `text`: by the weight of the trigrams in common, rare ones weighing more, against
-    /// the root of their number in the text. In no order.
+    /// The `n` texts that are most like `text`: by the weight of the trigrams in common, rare ones
+    /// weighing more, against the root of their number in the text. In no order.
     pub(super) fn nearest(&self, text: &str, n: usize) -> Vec<u32> {
         let mut grams = Vec::new();
         trigrams(text, &mut grams);
-        let postings = |gram: u16| self.starts[gram as usize] as usize..self.starts[gram as usize + 1] as usize;
+        let postings = |gram: u16| {
+            self.starts[gram as usize] as usize..self.starts[gram as usize + 1] as usize
+        };
         grams.sort_unstable_by_key(|&gram| (postings(gram).len(), gram));
         let mut weights = vec![0.0_f32; self.sizes.len()];
         let mut touched: Vec<u32> = Vec::new();
         let mut left = MOST_POSTINGS;
         for gram in grams {
             let postings = postings(gram);
-            let Some(after) = left.checked_sub(postings.len()) else { break };
+            let Some(after) = left.checked_sub(postings.len()) else {
+                break;
+            };
             left = after;
             let weight = (1.0 + self.sizes.len() as f32 / (1 + postings.len()) as f32).ln();
             for &text in &self.texts[postings] {
@@ -67,9 +79,11 @@ impl Grams {
                 weights[text as usize] += weight;
             }
         }
-        let score = |text: u32| weights[text as usize] / f32::from(self.sizes[text as usize]).sqrt();
+        let score =
+            |text: u32| weights[text as usize] / f32::from(self.sizes[text as usize]).sqrt();
         if n < touched.len() {
-            touched.select_nth_unstable_by(n, |&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
+            touched
+                .select_nth_unstable_by(n, |&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
             touched.truncate(n);
         }
         touched
@@ -78,7 +92,13 @@ impl Grams {
 
 /// The distinct trigrams of a text without its spaces, an edge before and behind it.
 fn trigrams(text: &str, grams: &mut Vec<u16>) {
-    let code = |byte: u8| if byte.is_ascii_digit() { byte - b'0' + 26 } else { byte - b'a' };
+    let code = |byte: u8| {
+        if byte.is_ascii_digit() {
+            byte - b'0' + 26
+        } else {
+            byte - b'a'
+        }
+    };
     let letters = text.bytes().filter(|&byte| byte != b' ').map(code);
     let (mut before, mut last) = (EDGE, EDGE);
     grams.clear();

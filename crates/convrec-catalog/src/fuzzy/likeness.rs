@@ -9,7 +9,8 @@ pub const N_FEATURES: usize = 25;
 
 /// What the numbers of [`Features`] are, in order.
 ///
-/// The *whole* of a name or title is compared with the whole of the other or with a part, its beginning before a colon say.
+/// The *whole* of a name or title is compared with the whole of the other or with a part, its
+/// beginning before a colon say.
 pub const FEATURES: [&str; N_FEATURES] = [
     "constant",
     "edits / letters",
@@ -67,7 +68,9 @@ pub(super) enum Year {
 
 impl Year {
     pub(super) fn between(named: Option<i32>, item: Option<i32>) -> Self {
-        named.zip(item).map_or(Self::Unknown, |(named, item)| Self::Off(named.abs_diff(item)))
+        named.zip(item).map_or(Self::Unknown, |(named, item)| {
+            Self::Off(named.abs_diff(item))
+        })
     }
 
     pub(super) fn near(self) -> bool {
@@ -90,7 +93,12 @@ fn letters(words: &str) -> impl DoubleEndedIterator<Item = u8> + Clone + '_ {
 impl<'a> Query<'a> {
     pub(super) fn new(View { words, kind }: &'a View) -> Self {
         let bytes: Vec<u8> = letters(words).collect();
-        Self { words, kind: *kind, n_letters: bytes.len(), letters: osa::BatchComparator::new(bytes) }
+        Self {
+            words,
+            kind: *kind,
+            n_letters: bytes.len(),
+            letters: osa::BatchComparator::new(bytes),
+        }
     }
 
     /// The share of letters that differ: 0 for equal letters, whatever the spaces.
@@ -113,9 +121,15 @@ impl<'a> Query<'a> {
         leave_out_shared(&mut here, &mut there);
         let edited = distance > 0.0;
         let none_in_common = here.len() == self.words.split(' ').count();
-        let pairs = || here.iter().zip(&there).filter(|_| here.len() == there.len());
+        let pairs = || {
+            here.iter()
+                .zip(&there)
+                .filter(|_| here.len() == there.len())
+        };
         let numbers = |words: &[&str]| words.iter().any(|word| is_number(word));
-        let one_s = |(a, b): (&&str, &&str)| a.strip_suffix('s') == Some(b) || b.strip_suffix('s') == Some(a);
+        let one_s = |(a, b): (&&str, &&str)| {
+            a.strip_suffix('s') == Some(b) || b.strip_suffix('s') == Some(a)
+        };
         let other_first = |(a, b): (&&str, &&str)| a.as_bytes()[0] != b.as_bytes()[0];
         let (years, no_year) = match year {
             Year::Off(years) => (years, false),
@@ -132,7 +146,11 @@ impl<'a> Query<'a> {
             1.0,
             distance,
             flag(edited),
-            if edited { known_letters(&here, &there, is_known) as f64 / n_letters } else { 0.0 },
+            if edited {
+                known_letters(&here, &there, is_known) as f64 / n_letters
+            } else {
+                0.0
+            },
             flag(edited && pairs().next().is_some() && pairs().all(one_s)),
             flag(edited && (numbers(&here) || numbers(&there))),
             flag(edited && pairs().any(other_first)),
@@ -141,7 +159,11 @@ impl<'a> Query<'a> {
             flag(part_of_title),
             flag(part_of_name),
             flag(kinds.iter().any(|kind| kind.part == Part::Later)),
-            kinds.iter().map(|kind| f64::from(kind.left_out)).sum::<f64>() / 100.0,
+            kinds
+                .iter()
+                .map(|kind| f64::from(kind.left_out))
+                .sum::<f64>()
+                / 100.0,
             flag(kinds.iter().any(|kind| kind.number_behind)),
             flag(article),
             flag((1..=2).contains(&years)),
@@ -158,12 +180,16 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The letters of words that one of two names has alone, where a typo does not explain them: a typo makes a word that no
-/// title has, a word of other titles makes another title.
+/// The letters of words that one of two names has alone, where a typo does not explain them: a typo
+/// makes a word that no title has, a word of other titles makes another title.
 fn known_letters(here: &[&str], there: &[&str], is_known: impl Fn(&str) -> bool) -> usize {
     let letters = |words: &[&str]| words.iter().map(|word| word.len()).sum::<usize>();
     let known: Vec<&str> = here.iter().copied().filter(|word| is_known(word)).collect();
-    if known.len() < here.len() { letters(&known) } else { letters(here).max(letters(there)) }
+    if known.len() < here.len() {
+        letters(&known)
+    } else {
+        letters(here).max(letters(there))
+    }
 }
 
 /// Takes the words that both have, each as often as both have it, out of both.
@@ -179,5 +205,9 @@ fn leave_out_shared(here: &mut Vec<&str>, there: &mut Vec<&str>) {
 
 /// What the weights make of the features: the log-odds of "this item" against "none".
 pub(super) fn log_odds(features: &Features, weights: &Features) -> f64 {
-    features.iter().zip(weights).map(|(feature, weight)| feature * weight).sum()
+    features
+        .iter()
+        .zip(weights)
+        .map(|(feature, weight)| feature * weight)
+        .sum()
 }

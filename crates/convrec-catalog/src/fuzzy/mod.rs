@@ -1,9 +1,10 @@
 //! Messy names: which item is meant, how surely, and when to say none.
 //!
-//! A title is read as plain words ([`name`]): no accents, marks and articles, numbers as digits, and besides the whole its
-//! parts before and behind a colon and the like. An inverted index of trigrams ([`grams`]) finds the readings most like
-//! those of a name; each pair is described by a few numbers ([`likeness`]), and a conditional logit turns these into a
-//! confidence: with the score s of each candidate, exp(s) / (1 + sum of exp(s) over all candidates), where 1 stands for
+//! A title is read as plain words ([`name`]): no accents, marks and articles, numbers as digits,
+//! and besides the whole its parts before and behind a colon and the like. An inverted index of
+//! trigrams ([`grams`]) finds the readings most like those of a name; each pair is described by a
+//! few numbers ([`likeness`]), and a conditional logit turns these into a confidence: with the
+//! score s of each candidate, exp(s) / (1 + sum of exp(s) over all candidates), where 1 stands for
 //! "none of them". So a close runner-up takes its share away, as does a name that is like nothing.
 
 mod grams;
@@ -24,7 +25,8 @@ use crate::{Catalog, Resolution};
 /// Readings of catalog titles that are compared in full, for each reading of a name.
 const N_CANDIDATES: usize = 16;
 
-/// What a part of a title or name must be nearer by, in its share of letters, to be preferred to the whole.
+/// What a part of a title or name must be nearer by, in its share of letters, to be preferred to
+/// the whole.
 const PART_PENALTY: f64 = 0.15;
 
 /// The share of letters above which a title is not looked at further.
@@ -40,7 +42,10 @@ pub struct Guess {
 }
 
 impl Guess {
-    const NONE: Self = Self { best: None, confidence: 0.0 };
+    const NONE: Self = Self {
+        best: None,
+        confidence: 0.0,
+    };
 
     /// The item, where it is meant with at least this confidence. [`CONFIDENT`] is a good choice.
     pub fn at_least(self, confidence: f64) -> Option<ItemId> {
@@ -92,29 +97,47 @@ impl<'c> FuzzyIndex<'c> {
                         vocabulary.insert(word.into());
                     }
                 }
-                let end = u32::try_from(words.len()).expect("the titles have fewer than 2^32 letters");
-                readings.push(Place { item: id, end, kind: view.kind });
+                let end =
+                    u32::try_from(words.len()).expect("the titles have fewer than 2^32 letters");
+                readings.push(Place {
+                    item: id,
+                    end,
+                    kind: view.kind,
+                });
             }
         }
         let grams = Grams::new(readings.len(), |n| text(&words, &readings, n));
-        Self { catalog, grams, words, readings, vocabulary }
+        Self {
+            catalog,
+            grams,
+            words,
+            readings,
+            vocabulary,
+        }
     }
 
-    /// Which item a name means: by [`Catalog::resolve`] where that finds one, else the item most alike.
+    /// Which item a name means: by [`Catalog::resolve`] where that finds one, else the item most
+    /// alike.
     ///
-    /// Where the exact rules find several items, there is no guess. A title whose year is more than `year_tolerance` off is
-    /// as often a remake as a mistake: its confidence is about a third.
+    /// Where the exact rules find several items, there is no guess. A title whose year is more than
+    /// `year_tolerance` off is as often a remake as a mistake: its confidence is about a third.
     pub fn resolve(&self, item: &Item, year_tolerance: u32) -> Guess {
         match self.catalog.resolve(item, year_tolerance) {
             Resolution::NotFound => self.guess(item),
             Resolution::Ambiguous(_) => Guess::NONE,
-            found => Guess { best: found.id(), confidence: 1.0 },
+            found => Guess {
+                best: found.id(),
+                confidence: 1.0,
+            },
         }
     }
 
     fn guess(&self, item: &Item) -> Guess {
         let mut candidates = self.candidates(item);
-        let odds: Vec<f64> = candidates.iter().map(|candidate| log_odds(&candidate.features, &WEIGHTS).exp()).collect();
+        let odds: Vec<f64> = candidates
+            .iter()
+            .map(|candidate| log_odds(&candidate.features, &WEIGHTS).exp())
+            .collect();
         let all = 1.0 + odds.iter().sum::<f64>();
         let best = (0..odds.len()).max_by(|&a, &b| odds[a].total_cmp(&odds[b]).then(b.cmp(&a)));
         best.map_or(Guess::NONE, |best| Guess {
@@ -134,24 +157,42 @@ impl<'c> FuzzyIndex<'c> {
                 if !kind.whole() && !view.kind.whole() {
                     continue;
                 }
-                let title = Reading { words: text(&self.words, &self.readings, near as usize), kind };
+                let title = Reading {
+                    words: text(&self.words, &self.readings, near as usize),
+                    kind,
+                };
                 let distance = query.distance(title.words);
                 if distance > MOST_DISTANT {
                     continue;
                 }
                 let year = Year::between(name.year, self.catalog[id].year);
-                let features = query.features(title, distance, year, |word| self.vocabulary.contains(word));
+                let features =
+                    query.features(title, distance, year, |word| self.vocabulary.contains(word));
                 let whole = kind.whole() && view.kind.whole();
                 let preference = distance + if whole { 0.0 } else { PART_PENALTY };
-                pairs.push(Pair { id, preference, words: title.words, year, features });
+                pairs.push(Pair {
+                    id,
+                    preference,
+                    words: title.words,
+                    year,
+                    features,
+                });
             }
         }
         pairs.sort_by(|a, b| a.id.cmp(&b.id).then(a.preference.total_cmp(&b.preference)));
         pairs.dedup_by_key(|pair| pair.id);
-        // Of items with one title, those with another year or none are no rivals of one with the named year.
-        let near: HashSet<&str> = pairs.iter().filter(|pair| pair.year.near()).map(|pair| pair.words).collect();
+        // Of items with one title, those with another year or none are no rivals of one with the
+        // named year.
+        let near: HashSet<&str> = pairs
+            .iter()
+            .filter(|pair| pair.year.near())
+            .map(|pair| pair.words)
+            .collect();
         pairs.retain(|pair| pair.year.near() || !near.contains(pair.words));
-        pairs.into_iter().map(|Pair { id, features, .. }| Candidate { id, features }).collect()
+        pairs
+            .into_iter()
+            .map(|Pair { id, features, .. }| Candidate { id, features })
+            .collect()
     }
 }
 

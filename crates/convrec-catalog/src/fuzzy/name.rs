@@ -25,8 +25,13 @@ const COUNTERS: [(&str, &str); 10] = [
 ];
 
 /// Short forms of words that titles are written with either way.
-const SHORT: [(&str, &str); 5] =
-    [("dr", "doctor"), ("mr", "mister"), ("versus", "vs"), ("v", "vs"), ("pyjamas", "pajamas")];
+const SHORT: [(&str, &str); 5] = [
+    ("dr", "doctor"),
+    ("mr", "mister"),
+    ("versus", "vs"),
+    ("v", "vs"),
+    ("pyjamas", "pajamas"),
+];
 
 /// Words that tell editions of a work apart, not works.
 #[rustfmt::skip]
@@ -36,18 +41,21 @@ const EDITION: [&str; 26] = [
     "uncut", "anniversary", "deluxe", "illustrated",
 ];
 
-const NUMBERS: [&str; 13] =
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+const NUMBERS: [&str; 13] = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve",
+];
 
 const ROMAN: [&str; 21] = [
-    "", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv", "xv", "xvi", "xvii",
-    "xviii", "xix", "xx",
+    "", "i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii", "xiii", "xiv",
+    "xv", "xvi", "xvii", "xviii", "xix", "xx",
 ];
 
 /// A way of reading a name: the whole or a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
-    /// Lower-case ASCII words and numbers with a space between them; never empty, no article in front.
+    /// Lower-case ASCII words and numbers with a space between them; never empty, no article in
+    /// front.
     pub words: String,
     pub kind: Kind,
 }
@@ -90,26 +98,43 @@ impl Name {
     pub(super) fn read(title: &str, year: Option<i32>) -> Self {
         let (title, remnant) = without_year(title);
         let title = article_in_front(title);
-        let mut pieces: Vec<Vec<String>> =
-            pieces(&title).into_iter().map(words).filter(|words| !words.is_empty()).collect();
+        let mut pieces: Vec<Vec<String>> = pieces(&title)
+            .into_iter()
+            .map(words)
+            .filter(|words| !words.is_empty())
+            .collect();
         // "Director's Cut" is no part of a title that has another.
-        while pieces.len() > 1 && pieces[pieces.len() - 1].iter().all(|word| EDITION.contains(&word.as_str())) {
+        while pieces.len() > 1
+            && pieces[pieces.len() - 1]
+                .iter()
+                .all(|word| EDITION.contains(&word.as_str()))
+        {
             pieces.pop();
         }
-        let mut views = Views { whole: pieces.iter().flatten().map(String::len).sum(), views: Vec::with_capacity(4) };
+        let mut views = Views {
+            whole: pieces.iter().flatten().map(String::len).sum(),
+            views: Vec::with_capacity(4),
+        };
         views.add(Part::Whole, &[&pieces.concat()], &[]);
         if let [first, middle @ .., last] = &pieces[..] {
             views.add(Part::First, &[first], &pieces[1..]);
             views.add(Part::Later, &[last], &[]);
             if !middle.is_empty() {
                 views.add(Part::Later, &[first, last], &[]);
-                views.add(Part::First, &[first, &middle.concat()], std::slice::from_ref(last));
+                views.add(
+                    Part::First,
+                    &[first, &middle.concat()],
+                    std::slice::from_ref(last),
+                );
             }
         }
         if let Some(owned) = without_owner(&title) {
             views.add(Part::Later, &[&words(owned)], &[]);
         }
-        Self { views: views.views, year: year.or(remnant) }
+        Self {
+            views: views.views,
+            year: year.or(remnant),
+        }
     }
 }
 
@@ -122,7 +147,12 @@ struct Views {
 impl Views {
     /// Adds what the `pieces` say together, where that is something, and something new.
     fn add(&mut self, part: Part, pieces: &[&Vec<String>], behind: &[Vec<String>]) {
-        let mut words: Vec<&str> = pieces.iter().copied().flatten().map(String::as_str).collect();
+        let mut words: Vec<&str> = pieces
+            .iter()
+            .copied()
+            .flatten()
+            .map(String::as_str)
+            .collect();
         let article = words.len() > 1 && ARTICLES.contains(&words[0]);
         if article {
             words.remove(0);
@@ -132,9 +162,19 @@ impl Views {
             words.pop();
         }
         let letters: usize = words.iter().map(|word| word.len()).sum();
-        let telling = words.iter().any(|word| if is_number(word) { word.len() > 2 } else { counter(word).is_none() });
+        let telling = words.iter().any(|word| {
+            if is_number(word) {
+                word.len() > 2
+            } else {
+                counter(word).is_none()
+            }
+        });
         let text = words.join(" ");
-        let says_something = if part == Part::Whole { letters > 0 } else { telling && letters > 2 };
+        let says_something = if part == Part::Whole {
+            letters > 0
+        } else {
+            telling && letters > 2
+        };
         if says_something && self.views.iter().all(|view| view.words != text) {
             let left_out = (100 * (self.whole.saturating_sub(letters)) / self.whole.max(1)) as u8;
             let kind = Kind {
@@ -150,7 +190,10 @@ impl Views {
 
 /// What stands behind "Monty Python's", where it is more than a word: "Life of Brian".
 fn without_owner(title: &str) -> Option<&str> {
-    let at = ["'s ", "’s ", "s' ", "s’ "].iter().filter_map(|mark| title.find(mark).map(|at| at + mark.len())).min()?;
+    let at = ["'s ", "’s ", "s' ", "s’ "]
+        .iter()
+        .filter_map(|mark| title.find(mark).map(|at| at + mark.len()))
+        .min()?;
     let rest = &title[at..];
     rest.contains(' ').then_some(rest)
 }
@@ -158,10 +201,18 @@ fn without_owner(title: &str) -> Option<&str> {
 /// The title without a year in brackets at its end, and that year: "Heat (1995 film)".
 fn without_year(title: &str) -> (&str, Option<i32>) {
     let trimmed = title.trim_end();
-    let inner = trimmed.strip_suffix([')', ']']).and_then(|rest| rest.rsplit_once(['(', '[']));
-    let Some((before, inside)) = inner.filter(|(before, _)| !before.trim().is_empty()) else { return (title, None) };
+    let inner = trimmed
+        .strip_suffix([')', ']'])
+        .and_then(|rest| rest.rsplit_once(['(', '[']));
+    let Some((before, inside)) = inner.filter(|(before, _)| !before.trim().is_empty()) else {
+        return (title, None);
+    };
     let is_year = |word: &str| word.len() == 4 && word.bytes().all(|byte| byte.is_ascii_digit());
-    match inside.split(' ').find(|word| is_year(word)).and_then(|word| word.parse().ok()) {
+    match inside
+        .split(' ')
+        .find(|word| is_year(word))
+        .and_then(|word| word.parse().ok())
+    {
         Some(year) => (before.trim_end(), Some(year)),
         None => (title, None),
     }
@@ -171,7 +222,10 @@ fn without_year(title: &str) -> (&str, Option<i32>) {
 fn article_in_front(title: &str) -> String {
     let head = title.find([':', '(', '[']).unwrap_or(title.len());
     let behind = title[..head].rsplit_once(',').filter(|(before, article)| {
-        !before.is_empty() && SORTED_BEHIND.iter().any(|known| article.trim().eq_ignore_ascii_case(known))
+        !before.is_empty()
+            && SORTED_BEHIND
+                .iter()
+                .any(|known| article.trim().eq_ignore_ascii_case(known))
     });
     match behind {
         Some((before, article)) => format!("{} {before}{}", article.trim(), &title[head..]),
@@ -182,23 +236,37 @@ fn article_in_front(title: &str) -> String {
 /// The pieces of a title between colons, brackets, dashes with spaces around them, and "or".
 fn pieces(title: &str) -> Vec<&str> {
     let mut pieces = vec![title];
-    for mark in ["; or, ", ", or, ", ", or ", " or: ", ":", ";", " - ", "–", "—", "(", ")", "[", "]", " / "] {
-        pieces = pieces.into_iter().flat_map(|piece| piece.split(mark)).collect();
+    for mark in [
+        "; or, ", ", or, ", ", or ", " or: ", ":", ";", " - ", "–", "—", "(", ")", "[", "]", " / ",
+    ] {
+        pieces = pieces
+            .into_iter()
+            .flat_map(|piece| piece.split(mark))
+            .collect();
     }
     pieces.retain(|piece| piece.chars().any(char::is_alphanumeric));
     pieces
 }
 
-/// The words of a text in ASCII and lower case: "Amélie & Wall·E, Part II" is "amelie and wall e part 2".
+/// The words of a text in ASCII and lower case: "Amélie & Wall·E, Part II" is "amelie and wall e
+/// part 2".
 fn words(text: &str) -> Vec<String> {
-    let plain = if text.is_ascii() { text.to_ascii_lowercase() } else { ascii(text) };
+    let plain = if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        ascii(text)
+    };
     let mut words: Vec<String> = Vec::with_capacity(8);
     let mut word = String::new();
     for c in plain.chars().chain([' ']) {
         match c {
             'a'..='z' | '0'..='9' => word.push(c),
             '\'' | '`' => {}
-            '&' => words.extend([std::mem::take(&mut word), "and".into()].into_iter().filter(|word| !word.is_empty())),
+            '&' => words.extend(
+                [std::mem::take(&mut word), "and".into()]
+                    .into_iter()
+                    .filter(|word| !word.is_empty()),
+            ),
             _ if word.is_empty() => {}
             _ => words.push(std::mem::take(&mut word)),
         }
@@ -207,7 +275,8 @@ fn words(text: &str) -> Vec<String> {
         let after_counter = place > 0 && counter(&words[place - 1]).is_some();
         if let Some(number) = number(&words[place], place > 0, after_counter) {
             words[place] = number.to_string();
-        } else if let Some(long) = counter(&words[place]).or_else(|| look_up(&SHORT, &words[place])) {
+        } else if let Some(long) = counter(&words[place]).or_else(|| look_up(&SHORT, &words[place]))
+        {
             words[place] = long.to_string();
         }
     }
@@ -219,13 +288,28 @@ fn ascii(text: &str) -> String {
     deunicode::deunicode_with_tofu(text, " ").to_ascii_lowercase()
 }
 
-/// The number that a word says: "two" everywhere, "II" behind other words, "I" and "one" behind "part" and its like.
+/// The number that a word says: "two" everywhere, "II" behind other words, "I" and "one" behind
+/// "part" and its like.
 fn number(word: &str, behind: bool, after_counter: bool) -> Option<usize> {
-    let spelled = || NUMBERS.iter().position(|number| *number == word).filter(|&n| n > 1 || after_counter);
-    // A lone I, V or X is a number only where something is counted: "Malcolm X", "V for Vendetta", "Batman v Superman".
-    let roman =
-        || ROMAN.iter().position(|number| *number == word).filter(|_| after_counter || behind && word.len() > 1);
-    if word.is_empty() { None } else { spelled().or_else(roman) }
+    let spelled = || {
+        NUMBERS
+            .iter()
+            .position(|number| *number == word)
+            .filter(|&n| n > 1 || after_counter)
+    };
+    // A lone I, V or X is a number only where something is counted: "Malcolm X", "V for Vendetta",
+    // "Batman v Superman".
+    let roman = || {
+        ROMAN
+            .iter()
+            .position(|number| *number == word)
+            .filter(|_| after_counter || behind && word.len() > 1)
+    };
+    if word.is_empty() {
+        None
+    } else {
+        spelled().or_else(roman)
+    }
 }
 
 fn counter(word: &str) -> Option<&'static str> {
@@ -233,7 +317,10 @@ fn counter(word: &str) -> Option<&'static str> {
 }
 
 fn look_up(table: &[(&str, &'static str)], word: &str) -> Option<&'static str> {
-    table.iter().find(|(short, _)| *short == word).map(|(_, long)| *long)
+    table
+        .iter()
+        .find(|(short, _)| *short == word)
+        .map(|(_, long)| *long)
 }
 
 pub(super) fn is_number(word: &str) -> bool {
@@ -245,7 +332,11 @@ mod tests {
     use super::*;
 
     fn views(title: &str) -> Vec<String> {
-        Name::read(title, None).views.into_iter().map(|view| view.words).collect()
+        Name::read(title, None)
+            .views
+            .into_iter()
+            .map(|view| view.words)
+            .collect()
     }
 
     #[test]
@@ -281,7 +372,10 @@ mod tests {
                 "star wars episode 5"
             ]
         );
-        assert_eq!(views("Dr. Strangelove or: How I Learned to Stop Worrying")[1], "doctor strangelove");
+        assert_eq!(
+            views("Dr. Strangelove or: How I Learned to Stop Worrying")[1],
+            "doctor strangelove"
+        );
         assert_eq!(views("Moby-Dick; or, The Whale")[1], "moby dick");
         // "Part 2" alone says nothing.
         assert_eq!(views("Dune: Part Two"), ["dune part 2", "dune"]);
@@ -291,7 +385,11 @@ mod tests {
     fn years_left_in_titles_are_years() {
         for title in ["Heat (1995)", "Heat [1995]", "Heat (1995 film)"] {
             let name = Name::read(title, None);
-            assert_eq!((name.views[0].words.as_str(), name.year), ("heat", Some(1995)), "{title}");
+            assert_eq!(
+                (name.views[0].words.as_str(), name.year),
+                ("heat", Some(1995)),
+                "{title}"
+            );
         }
         assert_eq!(Name::read("Heat (1995)", Some(1994)).year, Some(1994));
         assert_eq!(Name::read("2012", None).year, None);

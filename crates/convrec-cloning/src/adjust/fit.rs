@@ -13,7 +13,8 @@ pub struct AdjustConfig {
     pub reg: f64,
     /// Mean or sum over conversations. Not told by the paper.
     pub aggregation: Aggregation,
-    /// How near the solution must be to the true minimiser (Euclidean distance over all of w and b).
+    /// How near the solution must be to the true minimiser (Euclidean distance over all of w and
+    /// b).
     pub tolerance: f64,
     /// Steps of the optimiser after which to give up.
     pub max_iterations: usize,
@@ -21,7 +22,12 @@ pub struct AdjustConfig {
 
 impl Default for AdjustConfig {
     fn default() -> Self {
-        Self { reg: 0.01, aggregation: Aggregation::Mean, tolerance: 1e-6, max_iterations: 1000 }
+        Self {
+            reg: 0.01,
+            aggregation: Aggregation::Mean,
+            tolerance: 1e-6,
+            max_iterations: 1000,
+        }
     }
 }
 
@@ -111,29 +117,36 @@ pub enum AdjustError {
 
 /// Fits Adjust by maximum likelihood of the ground truth, from w = 1, b = 0, with L-BFGS in f64.
 ///
-/// The objective is strictly convex with curvature 2 reg or more, so the distance to its one minimiser is at most
-/// ||gradient|| / (2 reg): the fit ends when that is within `tolerance`. The result does not depend on the number of threads.
+/// The objective is strictly convex with curvature 2 reg or more, so the distance to its one
+/// minimiser is at most ||gradient|| / (2 reg): the fit ends when that is within `tolerance`. The result does not depend on the number of threads.
 ///
 /// # Shapes
 /// `rows` `[conversations, C]`; `groundtruth`: at least one item for each of them.
 ///
 /// # Errors
-/// When the configuration is wrong, ground truth is missing or outside the catalog, scores are not finite, or the
-/// optimiser does not converge.
+/// When the configuration is wrong, ground truth is missing or outside the catalog, scores are not
+/// finite, or the optimiser does not converge.
 pub fn fit(
     rows: &impl ScoreRows,
     groundtruth: &[Vec<ItemId>],
     config: &AdjustConfig,
     progress: &dyn Fn(FitStep),
 ) -> Result<Fit, AdjustError> {
-    config.check().map_err(|(field, problem)| AdjustError::Config { field, problem })?;
+    config
+        .check()
+        .map_err(|(field, problem)| AdjustError::Config { field, problem })?;
     check_data(rows, groundtruth)?;
     let n_items = rows.n_items();
     let objective = Objective::new(rows, groundtruth, config.reg, config.aggregation);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
     let show = |iteration, objective, gradient_norm| {
-        progress(FitStep { iteration, objective, gradient_norm, needed });
+        progress(FitStep {
+            iteration,
+            objective,
+            gradient_norm,
+            needed,
+        });
     };
     let function = |x: &[f64]| objective.value_and_gradient(x);
     let end = minimise(start, function, needed, config.max_iterations, show);
@@ -146,13 +159,21 @@ pub fn fit(
         objective_end: end.value,
     };
     if !report.objective_start.is_finite() {
-        return Err(AdjustError::Data("a score is not finite; check the embeddings and ratings".into()));
+        return Err(AdjustError::Data(
+            "a score is not finite; check the embeddings and ratings".into(),
+        ));
     }
     if report.gradient_norm.is_nan() || report.gradient_norm > needed {
         return Err(AdjustError::NotConverged { report, needed });
     }
     let (w, b) = end.x.split_at(n_items);
-    Ok(Fit { adjust: Adjust { w: w.to_vec(), b: b.to_vec() }, report })
+    Ok(Fit {
+        adjust: Adjust {
+            w: w.to_vec(),
+            b: b.to_vec(),
+        },
+        report,
+    })
 }
 
 fn check_data(rows: &impl ScoreRows, groundtruth: &[Vec<ItemId>]) -> Result<(), AdjustError> {
@@ -161,14 +182,22 @@ fn check_data(rows: &impl ScoreRows, groundtruth: &[Vec<ItemId>]) -> Result<(), 
         return bad("there is no conversation with ground truth".into());
     }
     if rows.n_rows() != groundtruth.len() {
-        return bad(format!("{} rows of scores, but {} of ground truth", rows.n_rows(), groundtruth.len()));
+        return bad(format!(
+            "{} rows of scores, but {} of ground truth",
+            rows.n_rows(),
+            groundtruth.len()
+        ));
     }
     for (row, items) in groundtruth.iter().enumerate() {
         if items.is_empty() {
             return bad(format!("row {row} has no ground truth; leave it out"));
         }
         if let Some(item) = items.iter().find(|item| item.index() >= rows.n_items()) {
-            return bad(format!("row {row} has item {} as ground truth, the catalog {} items", item.0, rows.n_items()));
+            return bad(format!(
+                "row {row} has item {} as ground truth, the catalog {} items",
+                item.0,
+                rows.n_items()
+            ));
         }
     }
     Ok(())
@@ -187,15 +216,31 @@ mod tests {
     fn the_start_does_not_matter() {
         let mut rng = stable::rng(1, "fit");
         let scores = Array2::from_shape_simple_fn((40, 11), || rng.random_range(-2.0..3.0));
-        let groundtruth: Vec<Vec<ItemId>> = (0..40).map(|_| vec![ItemId(rng.random_range(0..11))]).collect();
+        let groundtruth: Vec<Vec<ItemId>> = (0..40)
+            .map(|_| vec![ItemId(rng.random_range(0..11))])
+            .collect();
         let config = AdjustConfig::default();
         let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap().adjust;
         let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
         let start: Vec<f64> = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
-        let end = minimise(start, |x| objective.value_and_gradient(x), needed, config.max_iterations, |_, _, _| ());
-        let distance =
-            [fitted.w, fitted.b].concat().iter().zip(&end.x).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        assert!(end.gradient_norm <= needed && distance <= 2.0 * config.tolerance, "{distance:e}");
+        let end = minimise(
+            start,
+            |x| objective.value_and_gradient(x),
+            needed,
+            config.max_iterations,
+            |_, _, _| (),
+        );
+        let distance = [fitted.w, fitted.b]
+            .concat()
+            .iter()
+            .zip(&end.x)
+            .map(|(a, b)| (a - b).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert!(
+            end.gradient_norm <= needed && distance <= 2.0 * config.tolerance,
+            "{distance:e}"
+        );
     }
 }

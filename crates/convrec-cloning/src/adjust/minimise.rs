@@ -1,16 +1,19 @@
 //! L-BFGS with the line search of Hager and Zhang, both from `basin`.
 //!
-//! Near the minimum, differences of function values drown in rounding long before gradients do. Hager and Zhang's
-//! "approximate Wolfe conditions" then judge a step by its slope, so that the gradient can be brought to what is asked.
+//! Near the minimum, differences of function values drown in rounding long before gradients do.
+//! Hager and Zhang's "approximate Wolfe conditions" then judge a step by its slope, so that the
+//! gradient can be brought to what is asked.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
 
 use basin::{
-    CostFunction, Executor, FirstOrderState, Gradient, GradientState, HagerZhang, Lbfgs, State, StepOutcome, Stepper,
+    CostFunction, Executor, FirstOrderState, Gradient, GradientState, HagerZhang, Lbfgs, State,
+    StepOutcome, Stepper,
 };
 
-/// Pairs of steps and gradient changes that are remembered: many, as a pass over the scores costs far more than they do.
+/// Pairs of steps and gradient changes that are remembered: many, as a pass over the scores costs
+/// far more than they do.
 const MEMORY: usize = 40;
 /// Function values closer than this, relative to their size, count as equal.
 const VALUE_NOISE: f64 = 1e-10;
@@ -25,8 +28,8 @@ pub(super) struct End {
     pub(super) evaluations: usize,
 }
 
-/// Goes from `start` downhill until the gradient's norm is at most `tolerance`, no step helps, or the iterations are used
-/// up. `show` gets iteration, value and norm of the gradient.
+/// Goes from `start` downhill until the gradient's norm is at most `tolerance`, no step helps, or
+/// the iterations are used up. `show` gets iteration, value and norm of the gradient.
 pub(super) fn minimise(
     start: Vec<f64>,
     function: impl Fn(&[f64]) -> (f64, Vec<f64>),
@@ -34,22 +37,37 @@ pub(super) fn minimise(
     max_iterations: usize,
     show: impl Fn(usize, f64, f64),
 ) -> End {
-    let problem = Cached { function, evaluated: RefCell::default() };
+    let problem = Cached {
+        function,
+        evaluated: RefCell::default(),
+    };
     let line_search = HagerZhang::new().with_relative_cost_relaxation_tolerance(VALUE_NOISE);
-    let solver = Lbfgs::with_line_search(line_search).with_m_capacity(MEMORY).unbounded();
+    let solver = Lbfgs::with_line_search(line_search)
+        .with_m_capacity(MEMORY)
+        .unbounded();
     let state = FirstOrderState::new(start);
     let mut search = done(Executor::new(&problem, solver, state).into_stepper());
     let start_value = search.state().cost();
     let (iterations, value, gradient_norm) = loop {
         let here = at(&search);
         show(here.0, here.1, here.2);
-        if here.2 <= tolerance || here.0 >= max_iterations || !matches!(done(search.step()), StepOutcome::Continue) {
+        if here.2 <= tolerance
+            || here.0 >= max_iterations
+            || !matches!(done(search.step()), StepOutcome::Continue)
+        {
             break here;
         }
     };
     let x = search.state().param().clone();
     let evaluations = problem.evaluated.borrow().count;
-    End { x, value, gradient_norm, start_value, iterations, evaluations }
+    End {
+        x,
+        value,
+        gradient_norm,
+        start_value,
+        iterations,
+        evaluations,
+    }
 }
 
 /// Iteration, value and norm of the gradient.
@@ -59,7 +77,9 @@ where
     So: basin::Solver<P, S>,
 {
     let state = search.state();
-    let gradient = state.gradient().expect("evaluated at the start and at each step");
+    let gradient = state
+        .gradient()
+        .expect("evaluated at the start and at each step");
     let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
     (state.iter() as usize, state.cost(), norm)
 }
@@ -68,7 +88,8 @@ fn done<T>(result: Result<T, Infallible>) -> T {
     result.unwrap_or_else(|never| match never {})
 }
 
-/// A function that keeps its last point: the search asks again for the point that its line search ended at.
+/// A function that keeps its last point: the search asks again for the point that its line search
+/// ended at.
 struct Cached<F> {
     function: F,
     evaluated: RefCell<Evaluated>,
@@ -87,7 +108,12 @@ impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Cached<F> {
         let mut last = self.evaluated.borrow_mut();
         if last.x != x {
             let (value, gradient) = (self.function)(x);
-            *last = Evaluated { x: x.to_vec(), value, gradient, count: last.count + 1 };
+            *last = Evaluated {
+                x: x.to_vec(),
+                value,
+                gradient,
+                count: last.count + 1,
+            };
         }
         Ok(read(&last))
     }
@@ -118,26 +144,44 @@ mod tests {
     /// Convex, badly scaled and far from quadratic; its minimum is at x_i = ln(1 / (i + 1)).
     fn function(x: &[f64]) -> (f64, Vec<f64>) {
         let scale = |i: usize| 10.0_f64.powi(i as i32 % 5);
-        let value = x.iter().enumerate().map(|(i, x)| scale(i) * (x.exp() * (i + 1) as f64 - x)).sum();
-        (value, x.iter().enumerate().map(|(i, x)| scale(i) * (x.exp() * (i + 1) as f64 - 1.0)).collect())
+        let value = x
+            .iter()
+            .enumerate()
+            .map(|(i, x)| scale(i) * (x.exp() * (i + 1) as f64 - x))
+            .sum();
+        (
+            value,
+            x.iter()
+                .enumerate()
+                .map(|(i, x)| scale(i) * (x.exp() * (i + 1) as f64 - 1.0))
+                .collect(),
+        )
     }
 
     #[test]
     fn every_start_leads_to_the_one_minimum() {
         for start in [-6.0, 0.0, 3.0] {
             let end = minimise(vec![start; 12], function, 1e-8, 500, |_, _, _| ());
-            assert!(end.gradient_norm <= 1e-8, "{start}: {:e}", end.gradient_norm);
+            assert!(
+                end.gradient_norm <= 1e-8,
+                "{start}: {:e}",
+                end.gradient_norm
+            );
             assert_eq!(end.start_value, function(&[start; 12]).0);
             for (i, x) in end.x.iter().enumerate() {
-                assert!((x + ((i + 1) as f64).ln()).abs() < 1e-8, "{start}: x[{i}] = {x}");
+                assert!(
+                    (x + ((i + 1) as f64).ln()).abs() < 1e-8,
+                    "{start}: x[{i}] = {x}"
+                );
             }
         }
     }
 
     #[test]
     fn it_stops_where_nothing_helps() {
-        let stop =
-            |function: fn(&[f64]) -> (f64, Vec<f64>)| minimise(vec![1.0], function, 1e-8, 500, |_, _, _| ()).iterations;
+        let stop = |function: fn(&[f64]) -> (f64, Vec<f64>)| {
+            minimise(vec![1.0], function, 1e-8, 500, |_, _, _| ()).iterations
+        };
         // A gradient that lies: no step goes down.
         assert_eq!(stop(|x| (x[0], vec![-1.0])), 0);
         assert_eq!(stop(|_| (f64::NAN, vec![f64::NAN])), 0);

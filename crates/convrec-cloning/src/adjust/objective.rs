@@ -27,23 +27,44 @@ pub struct Objective<'a, R> {
     scale: f64,
 }
 
-/// The rows are cut into about this many parts whatever the number of threads, so that sums come out the same everywhere.
+/// The rows are cut into about this many parts whatever the number of threads, so that sums come
+/// out the same everywhere.
 const PARTS: usize = 64;
 
 impl<'a, R: ScoreRows> Objective<'a, R> {
     /// The objective on `rows` with the ground truth of each row.
     ///
     /// # Panics
-    /// When there are not as many lists of ground truth as rows, one is empty or names an item outside the catalog.
-    pub fn new(rows: &'a R, groundtruth: &'a [Vec<ItemId>], reg: f64, aggregation: Aggregation) -> Self {
-        assert_eq!(rows.n_rows(), groundtruth.len(), "as many lists of ground truth as rows");
-        let in_catalog = |items: &Vec<ItemId>| !items.is_empty() && items.iter().all(|i| i.index() < rows.n_items());
-        assert!(groundtruth.iter().all(in_catalog), "each row needs ground truth, and all of it in the catalog");
+    /// When there are not as many lists of ground truth as rows, one is empty or names an item
+    /// outside the catalog.
+    pub fn new(
+        rows: &'a R,
+        groundtruth: &'a [Vec<ItemId>],
+        reg: f64,
+        aggregation: Aggregation,
+    ) -> Self {
+        assert_eq!(
+            rows.n_rows(),
+            groundtruth.len(),
+            "as many lists of ground truth as rows"
+        );
+        let in_catalog = |items: &Vec<ItemId>| {
+            !items.is_empty() && items.iter().all(|i| i.index() < rows.n_items())
+        };
+        assert!(
+            groundtruth.iter().all(in_catalog),
+            "each row needs ground truth, and all of it in the catalog"
+        );
         let scale = match aggregation {
             Aggregation::Mean => 1.0 / rows.n_rows().max(1) as f64,
             Aggregation::Sum => 1.0,
         };
-        Self { rows, groundtruth, reg, scale }
+        Self {
+            rows,
+            groundtruth,
+            reg,
+            scale,
+        }
     }
 
     /// The objective at `x` and its gradient there.
@@ -56,10 +77,15 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
     pub fn value_and_gradient(&self, x: &[f64]) -> (f64, Vec<f64>) {
         let (n_rows, n_items) = (self.rows.n_rows(), self.rows.n_items());
         assert_eq!(x.len(), 2 * n_items, "one w and one b for each item");
-        let rows_per_part = n_rows.div_ceil(PARTS).max(1).next_multiple_of(block_rows(n_items));
+        let rows_per_part = n_rows
+            .div_ceil(PARTS)
+            .max(1)
+            .next_multiple_of(block_rows(n_items));
         let (loss, mut gradient) = self.sum(x, 0..n_rows.div_ceil(rows_per_part), rows_per_part);
         let mut value = self.scale * loss;
-        gradient.iter_mut().for_each(|gradient| *gradient *= self.scale);
+        gradient
+            .iter_mut()
+            .for_each(|gradient| *gradient *= self.scale);
         for (i, (x, gradient)) in x.iter().zip(&mut gradient).enumerate() {
             let away = if i < n_items { x - 1.0 } else { *x };
             value += self.reg * away * away;
@@ -68,18 +94,24 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
         (value, gradient)
     }
 
-    /// Loss and gradient summed over some parts, in halves of halves: the order of additions is the same on any number of
-    /// threads, and each thread holds few gradients.
+    /// Loss and gradient summed over some parts, in halves of halves: the order of additions is the
+    /// same on any number of threads, and each thread holds few gradients.
     fn sum(&self, x: &[f64], parts: Range<usize>, rows_per_part: usize) -> (f64, Vec<f64>) {
         if parts.len() <= 1 {
-            return self.part(x, parts.start * rows_per_part..(parts.end * rows_per_part).min(self.rows.n_rows()));
+            return self.part(
+                x,
+                parts.start * rows_per_part..(parts.end * rows_per_part).min(self.rows.n_rows()),
+            );
         }
         let middle = parts.start + parts.len() / 2;
         let ((loss, mut gradient), (more, right)) = rayon::join(
             || self.sum(x, parts.start..middle, rows_per_part),
             || self.sum(x, middle..parts.end, rows_per_part),
         );
-        gradient.iter_mut().zip(right).for_each(|(sum, right)| *sum += right);
+        gradient
+            .iter_mut()
+            .zip(right)
+            .for_each(|(sum, right)| *sum += right);
         (loss + more, gradient)
     }
 

@@ -1,5 +1,6 @@
-//! The inner loops of Adjust, in f64: plain loops that the compiler turns into the widest vectors of the machine, as they
-//! are compiled for each instruction set (`pulp`). No operation is fused or reordered, so all sets give the same bits.
+//! The inner loops of Adjust, in f64: plain loops that the compiler turns into the widest vectors
+//! of the machine, as they are compiled for each instruction set (`pulp`). No operation is fused or
+//! reordered, so all sets give the same bits.
 
 use std::f64::consts::LOG2_E;
 
@@ -8,7 +9,8 @@ use pulp::{Simd, WithSimd};
 /// Partial sums side by side; one sum would fix the order of additions and so forbid vectors.
 const LANES: usize = 16;
 
-/// Makes z = w * s + b, adds softmax(z) * s to `by_w` and softmax(z) to `by_b`, and returns log sum exp(z).
+/// Makes z = w * s + b, adds softmax(z) * s to `by_w` and softmax(z) to `by_b`, and returns log sum
+/// exp(z).
 ///
 /// # Shapes
 /// All `[C]`; what `scratch` held is lost.
@@ -22,7 +24,14 @@ pub(super) fn accumulate<T: Copy + Into<f64>>(
 ) -> f64 {
     let n = scores.len();
     assert!([w.len(), b.len(), scratch.len(), by_w.len(), by_b.len()] == [n; 5]);
-    pulp::Arch::new().dispatch(Accumulate { scores, w, b, z: scratch, by_w, by_b })
+    pulp::Arch::new().dispatch(Accumulate {
+        scores,
+        w,
+        b,
+        z: scratch,
+        by_w,
+        by_b,
+    })
 }
 
 struct Accumulate<'a, T> {
@@ -39,7 +48,14 @@ impl<T: Copy + Into<f64>> WithSimd for Accumulate<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
-        let Self { scores, w, b, z, by_w, by_b } = self;
+        let Self {
+            scores,
+            w,
+            b,
+            z,
+            by_w,
+            by_b,
+        } = self;
         let n = scores.len();
         for i in 0..n {
             z[i] = w[i] * scores[i].into() + b[i];
@@ -58,7 +74,8 @@ impl<T: Copy + Into<f64>> WithSimd for Accumulate<'_, T> {
 
 #[inline(always)]
 fn max(z: &[f64]) -> f64 {
-    // Not `f64::max`, which is more than one instruction. A NaN may get lost here; it comes back in the sum.
+    // Not `f64::max`, which is more than one instruction. A NaN may get lost here; it comes back in
+    // the sum.
     let larger = |a: f64, b: f64| if b > a { b } else { a };
     let mut lanes = [f64::NEG_INFINITY; LANES];
     let (chunks, rest) = z.as_chunks::<LANES>();
@@ -67,7 +84,10 @@ fn max(z: &[f64]) -> f64 {
             lanes[lane] = larger(lanes[lane], chunk[lane]);
         }
     }
-    lanes.iter().chain(rest).fold(f64::NEG_INFINITY, |a, &b| larger(a, b))
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f64::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
 /// Replaces z by exp(z - max); returns the sum.
@@ -89,14 +109,18 @@ fn exp_sum(z: &mut [f64], max: f64) -> f64 {
     sum
 }
 
-/// exp(x) for x <= 0 to about one unit in the last place; at least exp(-700). Without branches, so that it can be a vector.
+/// exp(x) for x <= 0 to about one unit in the last place; at least exp(-700). Without branches, so
+/// that it can be a vector.
 ///
-/// x = n ln 2 + r with |r| <= ln 2 / 2; exp(x) = 2^n exp(r), and exp(r) is its Taylor series (the first term left out is
-/// below 1e-17).
+/// x = n ln 2 + r with |r| <= ln 2 / 2; exp(x) = 2^n exp(r), and exp(r) is its Taylor series (the
+/// first term left out is below 1e-17).
 #[inline(always)]
 fn exp(x: f64) -> f64 {
     // ln 2 in two parts; the product of the first with a small integer is exact.
-    const LN_2: [f64; 2] = [f64::from_bits(0x3fe6_2e42_fee0_0000), 1.908_214_929_270_587_7e-10];
+    const LN_2: [f64; 2] = [
+        f64::from_bits(0x3fe6_2e42_fee0_0000),
+        1.908_214_929_270_587_7e-10,
+    ];
     // Added to a number, it leaves the number rounded in the lowest bits.
     const ROUND: f64 = 1.5 * (1_u64 << 52) as f64;
     const TERMS: usize = 13;
@@ -134,7 +158,10 @@ mod tests {
         for k in 0..200_000 {
             let x = -f64::from(k) * 0.0035;
             let (found, expected) = (exp(x), x.exp());
-            assert!((found / expected - 1.0).abs() < 5e-16, "exp({x:e}) = {found:e}, expected {expected:e}");
+            assert!(
+                (found / expected - 1.0).abs() < 5e-16,
+                "exp({x:e}) = {found:e}, expected {expected:e}"
+            );
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f64::NEG_INFINITY) < 1e-303 && exp(f64::NAN).is_nan());

@@ -17,8 +17,8 @@ const EXAMPLES: usize = 3;
 /// Characters of a found text that are shown.
 const TEXT_CHARS: usize = 4000;
 
-/// A text about an item that was found somewhere, a line of a file: what a chat model makes a description of where it
-/// does not know the item.
+/// A text about an item that was found somewhere, a line of a file: what a chat model makes a
+/// description of where it does not know the item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceText {
     /// The title, as in the catalog.
@@ -32,13 +32,18 @@ pub struct SourceText {
 
 impl Check for SourceText {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.text.trim().is_empty() { Err(("text", "blank; expected a text about the item".into())) } else { Ok(()) }
+        if self.text.trim().is_empty() {
+            Err(("text", "blank; expected a text about the item".into()))
+        } else {
+            Ok(())
+        }
     }
 }
 
-/// A chat model that is asked what items are about, by three prompts (paper, "Metadata"): zero-shot for items of the
-/// catalog; for those outside, which may be invented, a likely text, as it only serves to find what is like them; and
-/// where a text about the item was found, few-shot from that text, in the manner of the catalog's own descriptions.
+/// A chat model that is asked what items are about, by three prompts (paper, "Metadata"): zero-shot
+/// for items of the catalog; for those outside, which may be invented, a likely text, as it only
+/// serves to find what is like them; and where a text about the item was found, few-shot from that
+/// text, in the manner of the catalog's own descriptions.
 pub struct ChatDescriber<'a, M> {
     model: M,
     catalog: &'a Catalog,
@@ -50,26 +55,59 @@ pub struct ChatDescriber<'a, M> {
 }
 
 impl<'a, M: ChatModel> ChatDescriber<'a, M> {
-    /// Asks `model` by [`Prompts::describe`], [`Prompts::describe_outside`] and, for the items of `texts`,
-    /// [`Prompts::describe_from_text`]. Its examples are the first items of the catalog that have metadata.
+    /// Asks `model` by [`Prompts::describe`], [`Prompts::describe_outside`] and, for the items of
+    /// `texts`, [`Prompts::describe_from_text`]. Its examples are the first items of the
+    /// catalog that have metadata.
     ///
     /// # Errors
     /// When a template is not Jinja or reads what there is not.
-    pub fn new(model: M, prompts: &Prompts, catalog: &'a Catalog, texts: Vec<SourceText>) -> Result<Self, PromptError> {
-        let described = catalog.iter().map(|(_, item)| item).filter(|item| !item.metadata.is_empty()).take(EXAMPLES);
+    pub fn new(
+        model: M,
+        prompts: &Prompts,
+        catalog: &'a Catalog,
+        texts: Vec<SourceText>,
+    ) -> Result<Self, PromptError> {
+        let described = catalog
+            .iter()
+            .map(|(_, item)| item)
+            .filter(|item| !item.metadata.is_empty())
+            .take(EXAMPLES);
         let example = |item: &CatalogItem| context! { name => item.item().to_string(), description => &item.metadata };
         let examples: Value = described.map(example).collect::<Vec<_>>().into();
         let named = || [[("name", Value::from("")), ("unknown", Value::from(UNKNOWN))]];
-        let from_text = |examples| [("name", Value::from("")), ("text", Value::from("")), ("examples", examples)];
+        let from_text = |examples| {
+            [
+                ("name", Value::from("")),
+                ("text", Value::from("")),
+                ("examples", examples),
+            ]
+        };
         // The catalog may have no examples.
-        let from_text = [examples.clone(), vec![context! { name => "", description => "" }].into()].map(from_text);
+        let from_text = [
+            examples.clone(),
+            vec![context! { name => "", description => "" }].into(),
+        ]
+        .map(from_text);
         Ok(Self {
             model,
             catalog,
             known: Template::new(prompts, "describe", &prompts.describe, named())?,
-            outside: Template::new(prompts, "describe_outside", &prompts.describe_outside, named())?,
-            from_text: Template::new(prompts, "describe_from_text", &prompts.describe_from_text, from_text)?,
-            texts: texts.into_iter().map(|text| (Item::new(text.title, text.year), text.text)).collect(),
+            outside: Template::new(
+                prompts,
+                "describe_outside",
+                &prompts.describe_outside,
+                named(),
+            )?,
+            from_text: Template::new(
+                prompts,
+                "describe_from_text",
+                &prompts.describe_from_text,
+                from_text,
+            )?,
+            texts: texts
+                .into_iter()
+                .map(|text| (Item::new(text.title, text.year), text.text))
+                .collect(),
             examples,
         })
     }
@@ -79,14 +117,25 @@ impl<'a, M: ChatModel> ChatDescriber<'a, M> {
         let turns = match self.texts.get(item) {
             Some(text) => {
                 let text: String = text.chars().take(TEXT_CHARS).collect();
-                self.from_text.turns([name(), ("text", Value::from(text)), ("examples", self.examples.clone())])?
+                self.from_text.turns([
+                    name(),
+                    ("text", Value::from(text)),
+                    ("examples", self.examples.clone()),
+                ])?
             }
             None => {
-                let template = if self.catalog.find(item).is_some() { &self.known } else { &self.outside };
+                let template = if self.catalog.find(item).is_some() {
+                    &self.known
+                } else {
+                    &self.outside
+                };
                 template.turns([name(), ("unknown", Value::from(UNKNOWN))])?
             }
         };
-        Ok(ChatRequest { turns, max_tokens: MAX_TOKENS })
+        Ok(ChatRequest {
+            turns,
+            max_tokens: MAX_TOKENS,
+        })
     }
 }
 
@@ -95,9 +144,20 @@ impl<M: ChatModel> Describer for ChatDescriber<'_, M> {
         self.describe_all(&[item], &|_| ()).remove(0)
     }
 
-    fn describe_all(&self, items: &[&Item], done: Done<'_>) -> Vec<Result<Option<String>, ServiceError>> {
-        let answers = ask(&self.model, items.iter().map(|item| self.request(item)), done);
-        answers.into_iter().map(|answer| Ok(read_description(&answer?))).collect()
+    fn describe_all(
+        &self,
+        items: &[&Item],
+        done: Done<'_>,
+    ) -> Vec<Result<Option<String>, ServiceError>> {
+        let answers = ask(
+            &self.model,
+            items.iter().map(|item| self.request(item)),
+            done,
+        );
+        answers
+            .into_iter()
+            .map(|answer| Ok(read_description(&answer?)))
+            .collect()
     }
 }
 
@@ -108,26 +168,35 @@ fn read_description(answer: &str) -> Option<String> {
     (!text.is_empty() && !unknown).then_some(text)
 }
 
-/// Fills in what the catalog does not say about its items, by asking `describer`; items with metadata keep theirs.
+/// Fills in what the catalog does not say about its items, by asking `describer`; items with
+/// metadata keep theirs.
 ///
-/// Where the describer knows nothing the metadata stays empty, and the item is compared by its name and genres.
+/// Where the describer knows nothing the metadata stays empty, and the item is compared by its name
+/// and genres.
 ///
 /// # Errors
-/// The first item that got no answer. What was asked before is kept by models that keep their answers.
+/// The first item that got no answer. What was asked before is kept by models that keep their
+/// answers.
 pub fn describe_catalog(
     catalog: &Catalog,
     describer: &dyn Describer,
     done: Done<'_>,
 ) -> Result<Vec<CatalogItem>, ServiceError> {
-    let bare: Vec<Item> =
-        catalog.iter().filter(|(_, item)| item.metadata.is_empty()).map(|(_, item)| item.item()).collect();
+    let bare: Vec<Item> = catalog
+        .iter()
+        .filter(|(_, item)| item.metadata.is_empty())
+        .map(|(_, item)| item.item())
+        .collect();
     let asked: Vec<&Item> = bare.iter().collect();
     let mut texts = HashMap::new();
     for (item, text) in bare.iter().zip(describer.describe_all(&asked, done)) {
         texts.insert(item, text?.unwrap_or_default());
     }
     let fill = |item: &CatalogItem| match texts.get(&item.item()) {
-        Some(text) => CatalogItem { metadata: text.clone(), ..item.clone() },
+        Some(text) => CatalogItem {
+            metadata: text.clone(),
+            ..item.clone()
+        },
         None => item.clone(),
     };
     Ok(catalog.iter().map(|(_, item)| fill(item)).collect())

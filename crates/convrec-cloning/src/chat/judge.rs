@@ -13,9 +13,9 @@ const TOKENS_OF_TALK: usize = 200;
 
 /// A chat model that rates candidates from -2 to 2.
 ///
-/// Candidates are shown in an order that is shuffled anew for each conversation, as models favour what stands first; the
-/// order depends on the conversation and the seed alone. What an answer does not rate stays unrated
-/// ([`read_ratings`]); only a request without any answer is an error.
+/// Candidates are shown in an order that is shuffled anew for each conversation, as models favour
+/// what stands first; the order depends on the conversation and the seed alone. What an answer does
+/// not rate stays unrated ([`read_ratings`]); only a request without any answer is an error.
 pub struct ChatJudge<M> {
     model: M,
     template: Template,
@@ -29,11 +29,26 @@ impl<M: ChatModel> ChatJudge<M> {
     /// # Errors
     /// When a template is not Jinja or reads what there is not.
     pub fn new(model: M, prompts: &Prompts, seed: u64) -> Result<Self, PromptError> {
-        let item = |genres| CatalogItem { title: "Title".into(), year: None, genres, metadata: String::new() };
+        let item = |genres| CatalogItem {
+            title: "Title".into(),
+            year: None,
+            genres,
+            metadata: String::new(),
+        };
         let items = [item(vec![]), item(vec!["Genre".into()])];
-        let probe = |items: &[CatalogItem]| [("dialog", Value::from("")), ("candidates", shown(items.iter()))];
+        let probe = |items: &[CatalogItem]| {
+            [
+                ("dialog", Value::from("")),
+                ("candidates", shown(items.iter())),
+            ]
+        };
         let template = Template::new(prompts, "rate", &prompts.rate, [probe(&[]), probe(&items)])?;
-        Ok(Self { model, template, max_dialog_chars: prompts.max_dialog_chars, seed })
+        Ok(Self {
+            model,
+            template,
+            max_dialog_chars: prompts.max_dialog_chars,
+            seed,
+        })
     }
 
     /// For each place in the prompt the candidate that stands there.
@@ -47,13 +62,21 @@ impl<M: ChatModel> ChatJudge<M> {
         let order = self.order(example, candidates.len());
         let dialog = dialog(example, self.max_dialog_chars);
         let candidates = shown(order.iter().map(|&candidate| candidates[candidate]));
-        let turns = self.template.turns([("dialog", Value::from(dialog)), ("candidates", candidates)])?;
-        Ok(ChatRequest { turns, max_tokens: TOKENS_PER_RATING * order.len() + TOKENS_OF_TALK })
+        let turns = self
+            .template
+            .turns([("dialog", Value::from(dialog)), ("candidates", candidates)])?;
+        Ok(ChatRequest {
+            turns,
+            max_tokens: TOKENS_PER_RATING * order.len() + TOKENS_OF_TALK,
+        })
     }
 
     fn read(&self, (example, candidates): &Candidates<'_>, answer: &str) -> Ratings {
         let order = self.order(example, candidates.len());
-        let names: Vec<String> = order.iter().map(|&candidate| candidates[candidate].item().to_string()).collect();
+        let names: Vec<String> = order
+            .iter()
+            .map(|&candidate| candidates[candidate].item().to_string())
+            .collect();
         let mut ratings = vec![None; candidates.len()];
         for (candidate, rating) in order.into_iter().zip(read_ratings(answer, &names)) {
             ratings[candidate] = rating;
@@ -70,12 +93,29 @@ fn shown<'a>(candidates: impl Iterator<Item = &'a CatalogItem>) -> Value {
 }
 
 impl<M: ChatModel> Judge for ChatJudge<M> {
-    fn rate(&self, example: &Example, candidates: &[&CatalogItem]) -> Result<Ratings, ServiceError> {
-        self.rate_all(&[(example, candidates.to_vec())], &|_| ()).remove(0)
+    fn rate(
+        &self,
+        example: &Example,
+        candidates: &[&CatalogItem],
+    ) -> Result<Ratings, ServiceError> {
+        self.rate_all(&[(example, candidates.to_vec())], &|_| ())
+            .remove(0)
     }
 
-    fn rate_all(&self, requests: &[Candidates<'_>], done: Done<'_>) -> Vec<Result<Ratings, ServiceError>> {
-        let answers = ask(&self.model, requests.iter().map(|request| self.request(request)), done);
-        requests.iter().zip(answers).map(|(request, answer)| Ok(self.read(request, &answer?))).collect()
+    fn rate_all(
+        &self,
+        requests: &[Candidates<'_>],
+        done: Done<'_>,
+    ) -> Vec<Result<Ratings, ServiceError>> {
+        let answers = ask(
+            &self.model,
+            requests.iter().map(|request| self.request(request)),
+            done,
+        );
+        requests
+            .iter()
+            .zip(answers)
+            .map(|(request, answer)| Ok(self.read(request, &answer?)))
+            .collect()
     }
 }

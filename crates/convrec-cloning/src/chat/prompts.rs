@@ -2,12 +2,12 @@ use convrec_core::{Example, Item, Role, Turn};
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 
-/// What a chat model is asked, in Jinja. Every message may be changed; a template that reads a variable that there is not
-/// is refused when a service is made of it.
+/// What a chat model is asked, in Jinja. Every message may be changed; a template that reads a
+/// variable that there is not is refused when a service is made of it.
 ///
-/// The default speaks of `kind` only, so that a catalog of books needs one word changed. What people said stands between
-/// marks and is called what it is, a conversation: whatever it says, an answer is only ever read as a list, as ratings or
-/// as a text about an item.
+/// The default speaks of `kind` only, so that a catalog of books needs one word changed. What
+/// people said stands between marks and is called what it is, a conversation: whatever it says, an
+/// answer is only ever read as a list, as ratings or as a text about an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompts {
@@ -15,19 +15,23 @@ pub struct Prompts {
     pub kind: String,
     /// The system message; none where it is empty. Of `kind`.
     pub system: String,
-    /// Asks a teacher for a list. Of `kind`, `dialog`, `seen` (the names of items mentioned) and `n`.
+    /// Asks a teacher for a list. Of `kind`, `dialog`, `seen` (the names of items mentioned) and
+    /// `n`.
     pub recommend: String,
-    /// Asks a judge for ratings. Of `kind`, `dialog` and `candidates`, in the order in which they shall be numbered; each
-    /// has a `name`, `genres` and `metadata`.
+    /// Asks a judge for ratings. Of `kind`, `dialog` and `candidates`, in the order in which they
+    /// shall be numbered; each has a `name`, `genres` and `metadata`.
     pub rate: String,
-    /// Asks what is known of an item of the catalog. Of `kind`, `name` and `unknown`, the answer where nothing is known.
+    /// Asks what is known of an item of the catalog. Of `kind`, `name` and `unknown`, the answer
+    /// where nothing is known.
     pub describe: String,
-    /// Asks what an item outside the catalog is like, which need not exist. Of `kind`, `name` and `unknown`.
+    /// Asks what an item outside the catalog is like, which need not exist. Of `kind`, `name` and
+    /// `unknown`.
     pub describe_outside: String,
-    /// Asks for a description from a text that was found. Of `kind`, `name`, `text` and `examples`, each of which has a
-    /// `name` and a `description`.
+    /// Asks for a description from a text that was found. Of `kind`, `name`, `text` and
+    /// `examples`, each of which has a `name` and a `description`.
     pub describe_from_text: String,
-    /// At most so many characters of dialog; the latest turns are kept, and of a last turn that is longer its end.
+    /// At most so many characters of dialog; the latest turns are kept, and of a last turn that is
+    /// longer its end.
     pub max_dialog_chars: usize,
 }
 
@@ -37,8 +41,7 @@ pub(super) const UNKNOWN: &str = "UNKNOWN";
 impl Default for Prompts {
     fn default() -> Self {
         let dialog = "<conversation>\n{{ dialog }}\n</conversation>\n\n";
-        let form =
-            "Answer in one line: the people behind it, then five to ten keywords, then its subject in one sentence.";
+        let form = "Answer in one line: the people behind it, then five to ten keywords, then its subject in one sentence.";
         Self {
             kind: "items".into(),
             system:
@@ -90,22 +93,34 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The template of `field`, whose text is `source`, tried with each of `probes`: lists with and without
-    /// elements, as a request may have either.
+    /// The template of `field`, whose text is `source`, tried with each of `probes`: lists with and
+    /// without elements, as a request may have either.
     pub(super) fn new<const V: usize>(
         prompts: &Prompts,
         field: &'static str,
         source: &str,
         probes: impl IntoIterator<Item = [(&'static str, Value); V]>,
     ) -> Result<Self, PromptError> {
-        let bad = |field, e: minijinja::Error| PromptError { field, problem: describe(&e) };
+        let bad = |field, e: minijinja::Error| PromptError {
+            field,
+            problem: describe(&e),
+        };
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         let kind = prompts.kind.clone();
         let kind_only = Value::from_pairs([("kind", Value::from(kind.as_str()))]);
-        let system = environment.render_str(&prompts.system, kind_only).map_err(|e| bad("system", e))?;
-        environment.add_template_owned(field, source.to_string()).map_err(|e| bad(field, e))?;
-        let template = Self { field, environment, system, kind };
+        let system = environment
+            .render_str(&prompts.system, kind_only)
+            .map_err(|e| bad("system", e))?;
+        environment
+            .add_template_owned(field, source.to_string())
+            .map_err(|e| bad(field, e))?;
+        let template = Self {
+            field,
+            environment,
+            system,
+            kind,
+        };
         for probe in probes {
             template.render(probe)?;
         }
@@ -113,26 +128,59 @@ impl Template {
     }
 
     /// The turns of a request.
-    pub(super) fn turns<const V: usize>(&self, values: [(&'static str, Value); V]) -> Result<Vec<Turn>, PromptError> {
-        let system = Turn { role: Role::System, content: self.system.clone() };
+    pub(super) fn turns<const V: usize>(
+        &self,
+        values: [(&'static str, Value); V],
+    ) -> Result<Vec<Turn>, PromptError> {
+        let system = Turn {
+            role: Role::System,
+            content: self.system.clone(),
+        };
         let user = Turn::user(self.render(values)?);
-        Ok(if self.system.is_empty() { vec![user] } else { vec![system, user] })
+        Ok(if self.system.is_empty() {
+            vec![user]
+        } else {
+            vec![system, user]
+        })
     }
 
-    fn render<const V: usize>(&self, values: [(&'static str, Value); V]) -> Result<String, PromptError> {
-        let values: Vec<_> = values.into_iter().chain([("kind", Value::from(self.kind.as_str()))]).collect();
-        let render = || self.environment.get_template(self.field)?.render(Value::from_pairs(values));
-        render().map_err(|e: minijinja::Error| PromptError { field: self.field, problem: describe(&e) })
+    fn render<const V: usize>(
+        &self,
+        values: [(&'static str, Value); V],
+    ) -> Result<String, PromptError> {
+        let values: Vec<_> = values
+            .into_iter()
+            .chain([("kind", Value::from(self.kind.as_str()))])
+            .collect();
+        let render = || {
+            self.environment
+                .get_template(self.field)?
+                .render(Value::from_pairs(values))
+        };
+        render().map_err(|e: minijinja::Error| PromptError {
+            field: self.field,
+            problem: describe(&e),
+        })
     }
 }
 
 fn describe(error: &minijinja::Error) -> String {
-    let line = error.line().map(|line| format!(" (line {line})")).unwrap_or_default();
-    format!("{}{line}", error.detail().map_or_else(|| error.kind().to_string(), |d| format!("{}: {d}", error.kind())))
+    let line = error
+        .line()
+        .map(|line| format!(" (line {line})"))
+        .unwrap_or_default();
+    format!(
+        "{}{line}",
+        error.detail().map_or_else(
+            || error.kind().to_string(),
+            |d| format!("{}: {d}", error.kind())
+        )
+    )
 }
 
-/// The latest turns of a conversation, at most about `most` characters of them, a line each. Control characters become
-/// spaces, and the marks that enclose a conversation cannot be written in it.
+/// The latest turns of a conversation, at most about `most` characters of them, a line each.
+/// Control characters become spaces, and the marks that enclose a conversation cannot be written in
+/// it.
 pub(super) fn dialog(example: &Example, most: usize) -> String {
     let mut left = most;
     let mut lines = Vec::new();
@@ -156,11 +204,20 @@ pub(super) fn dialog(example: &Example, most: usize) -> String {
 }
 
 fn plain(said: &str) -> String {
-    let spaced: String = said.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
-    spaced.replace("<conversation>", "(conversation)").replace("</conversation>", "(/conversation)")
+    let spaced: String = said
+        .chars()
+        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+        .collect();
+    spaced
+        .replace("<conversation>", "(conversation)")
+        .replace("</conversation>", "(/conversation)")
 }
 
 /// The names of items, for a template.
 pub(super) fn names(items: &[Item]) -> Value {
-    items.iter().map(|item| plain(&item.to_string())).collect::<Vec<_>>().into()
+    items
+        .iter()
+        .map(|item| plain(&item.to_string()))
+        .collect::<Vec<_>>()
+        .into()
 }

@@ -7,14 +7,16 @@ use serde_json::{Map, Value};
 const NUMBER_FIELDS: [&str; 5] = ["id", "number", "index", "candidate", "item"];
 const RATING_FIELDS: [&str; 3] = ["rating", "score", "value"];
 
-/// The ratings of numbered candidates in a judge's answer, in the candidates' order; `None` where one was not rated.
+/// The ratings of numbered candidates in a judge's answer, in the candidates' order; `None` where
+/// one was not rated.
 ///
-/// Read leniently, as models keep no form: a line may be `7: -1`, `7. Heat (1995): -1`, `**7** - -1 (too violent)`,
-/// `Heat (1995): +2`, `| 7 | -1 |`, and the whole answer a JSON object (`{"7": -1}`), a JSON list of ratings or one of
-/// objects (`[{"id": 7, "rating": -1}]`). A line's first number is the candidate unless the line begins with a candidate's
-/// name; its rating is a number behind that which lies in -2..=2 and stands alone: the one that follows at once behind a
-/// colon, a bar or `=`, else the last one behind such a mark, else the last one. Of two ratings of one candidate the first counts. Whatever is written, reading
-/// does not fail.
+/// Read leniently, as models keep no form: a line may be `7: -1`, `7. Heat (1995): -1`, `**7** - -1
+/// (too violent)`, `Heat (1995): +2`, `| 7 | -1 |`, and the whole answer a JSON object (`{"7":
+/// -1}`), a JSON list of ratings or one of objects (`[{"id": 7, "rating": -1}]`). A line's first
+/// number is the candidate unless the line begins with a candidate's name; its rating is a number
+/// behind that which lies in -2..=2 and stands alone: the one that follows at once behind a
+/// colon, a bar or `=`, else the last one behind such a mark, else the last one. Of two ratings of
+/// one candidate the first counts. Whatever is written, reading does not fail.
 ///
 /// ```
 /// use convrec_cloning::chat::read_ratings;
@@ -28,8 +30,11 @@ pub fn read_ratings(answer: &str, names: &[String]) -> Vec<Option<i8>> {
     if let Some(ratings) = read_json(answer, names.len()) {
         return ratings;
     }
-    let places: HashMap<String, usize> =
-        names.iter().enumerate().map(|(place, name)| (normalise(name), place)).collect();
+    let places: HashMap<String, usize> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (normalise(name), place))
+        .collect();
     let mut ratings = vec![None; names.len()];
     for line in answer.lines() {
         if let Some((place, rating)) = read_line(line, names, &places) {
@@ -47,7 +52,11 @@ fn read_line(line: &str, names: &[String], places: &HashMap<String, usize>) -> O
         return Some((place, find_rating(rest)?));
     }
     let digits = line.chars().take_while(char::is_ascii_digit).count();
-    let place = line[..digits].parse::<usize>().ok()?.checked_sub(1).filter(|&place| place < names.len())?;
+    let place = line[..digits]
+        .parse::<usize>()
+        .ok()?
+        .checked_sub(1)
+        .filter(|&place| place < names.len())?;
     let rest = &line[digits..];
     let title = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
     // Models renumber; the name says what is meant.
@@ -60,9 +69,13 @@ fn read_line(line: &str, names: &[String], places: &HashMap<String, usize>) -> O
 
 /// The candidate that the text begins with, up to a colon, a bar or a dash, and what is behind it.
 fn strip_name<'a>(line: &'a str, places: &HashMap<String, usize>) -> Option<(usize, &'a str)> {
-    let ends = line.char_indices().filter(|(_, c)| ":|=–—*\t".contains(*c)).map(|(at, _)| at);
+    let ends = line
+        .char_indices()
+        .filter(|(_, c)| ":|=–—*\t".contains(*c))
+        .map(|(at, _)| at);
     let dashes = line.match_indices(" - ").map(|(at, _)| at);
-    ends.chain(dashes).find_map(|end| Some((*places.get(&normalise(&line[..end]))?, &line[end..])))
+    ends.chain(dashes)
+        .find_map(|end| Some((*places.get(&normalise(&line[..end]))?, &line[end..])))
 }
 
 fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
@@ -70,8 +83,9 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
     (normalise(head) == normalise(prefix)).then(|| &text[prefix.len()..])
 }
 
-/// The rating in what is behind a candidate: a number in -2..=2 that stands alone, not part of a word, a year or a
-/// decimal. What is written behind it may hold such numbers too, so marks count for more than the place.
+/// The rating in what is behind a candidate: a number in -2..=2 that stands alone, not part of a
+/// word, a year or a decimal. What is written behind it may hold such numbers too, so marks count
+/// for more than the place.
 fn find_rating(text: &str) -> Option<i8> {
     let chars: Vec<char> = text.replace(['−', '‒'], "-").chars().collect();
     let alone = |c: Option<&char>| c.is_none_or(|c| !c.is_alphanumeric() && *c != '.' && *c != ',');
@@ -84,34 +98,60 @@ fn find_rating(text: &str) -> Option<i8> {
             _ => (at.checked_sub(1), false),
         };
         let behind = chars.get(at + 1);
-        let ends_sentence = behind == Some(&'.') && chars.get(at + 2).is_none_or(|c| !c.is_alphanumeric());
-        let free = alone(before.map(|at| &chars[at])) && (alone(behind) || ends_sentence || behind == Some(&','));
+        let ends_sentence =
+            behind == Some(&'.') && chars.get(at + 2).is_none_or(|c| !c.is_alphanumeric());
+        let free = alone(before.map(|at| &chars[at]))
+            && (alone(behind) || ends_sentence || behind == Some(&','));
         let start = before.map_or(0, |before| before + 1);
-        free.then_some((start, if negative { -(digit as i8) } else { digit as i8 }))
+        free.then_some((
+            start,
+            if negative {
+                -(digit as i8)
+            } else {
+                digit as i8
+            },
+        ))
     };
     let all: Vec<(usize, i8)> = (0..chars.len()).filter_map(rating).collect();
     let is_marked = |(start, _): &&(usize, i8)| {
-        let before = chars[..*start].iter().rev().find(|c| !c.is_whitespace() && **c != '*');
+        let before = chars[..*start]
+            .iter()
+            .rev()
+            .find(|c| !c.is_whitespace() && **c != '*');
         before.is_some_and(|c| ":=|".contains(*c))
     };
     let at_once = |(start, _): &&(usize, i8)| !chars[..*start].iter().any(|c| c.is_alphanumeric());
     let marked = || all.iter().filter(is_marked);
-    marked().find(at_once).or(marked().next_back()).or(all.last()).map(|(_, rating)| *rating)
+    marked()
+        .find(at_once)
+        .or(marked().next_back())
+        .or(all.last())
+        .map(|(_, rating)| *rating)
 }
 
-/// An answer that is a JSON list, of a rating for each candidate or of objects with number and rating, or a JSON object of
-/// ratings by number.
+/// An answer that is a JSON list, of a rating for each candidate or of objects with number and
+/// rating, or a JSON object of ratings by number.
 fn read_json(answer: &str, n: usize) -> Option<Vec<Option<i8>>> {
     let within = |open: char, close: char| answer.get(answer.find(open)?..=answer.rfind(close)?);
-    let rating = |value: &Value| value.as_i64().filter(|r| (-2..=2).contains(r)).map(|r| r as i8);
+    let rating = |value: &Value| {
+        value
+            .as_i64()
+            .filter(|r| (-2..=2).contains(r))
+            .map(|r| r as i8)
+    };
     let mut ratings = vec![None; n];
     let mut rate = |number: &str, value: &Value| {
-        let place = number.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        let place = number
+            .parse::<usize>()
+            .ok()
+            .and_then(|number| number.checked_sub(1));
         if let Some(place) = place.and_then(|place| ratings.get_mut(place)) {
             *place = place.or(rating(value));
         }
     };
-    if let Some(list) = within('[', ']').and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok()) {
+    if let Some(list) =
+        within('[', ']').and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok())
+    {
         if list.len() == n && list.iter().any(|value| rating(value).is_some()) {
             return Some(list.iter().map(rating).collect());
         }
@@ -122,8 +162,12 @@ fn read_json(answer: &str, n: usize) -> Option<Vec<Option<i8>>> {
             }
         }
     }
-    if let Some(object) = within('{', '}').and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok()) {
-        object.iter().for_each(|(number, value)| rate(number, value));
+    if let Some(object) =
+        within('{', '}').and_then(|text| serde_json::from_str::<Map<_, _>>(text).ok())
+    {
+        object
+            .iter()
+            .for_each(|(number, value)| rate(number, value));
     }
     Some(ratings).filter(|ratings| ratings.iter().any(Option::is_some))
 }
@@ -135,8 +179,13 @@ mod tests {
     use super::*;
 
     fn read(answer: &str) -> Vec<Option<i8>> {
-        let names =
-            ["Heat (1995)", "2001: A Space Odyssey (1968)", "Up (2009)", "Spider-Man - Home (2017)", "300 (2006)"];
+        let names = [
+            "Heat (1995)",
+            "2001: A Space Odyssey (1968)",
+            "Up (2009)",
+            "Spider-Man - Home (2017)",
+            "300 (2006)",
+        ];
         read_ratings(answer, &names.map(String::from))
     }
 
@@ -167,12 +216,25 @@ mod tests {
         assert_eq!(read("1: 3\n2: -7\n3: great\n4: 1.5\n5:"), [None; 5]);
         assert_eq!(read("0: 1\n6: 1\n99999999999999999999: 1\n: 1"), [None; 5]);
         assert_eq!(read("1: 2\n1: -2"), [Some(2), None, None, None, None]);
-        assert_eq!(read("1. Up (2009): 2"), [None, None, Some(2), None, None], "a name counts for more than a number");
+        assert_eq!(
+            read("1. Up (2009): 2"),
+            [None, None, Some(2), None, None],
+            "a name counts for more than a number"
+        );
         assert_eq!(read("I cannot help with that."), [None; 5]);
         assert_eq!(read("[1, 2]"), [None; 5]);
-        assert_eq!(read("[{\"id\": 6, \"rating\": 1}, {\"id\": 2, \"rating\": 3}, {\"id\": 1}, 7, {}]"), [None; 5]);
-        assert_eq!(read("Scale: [\"bad\", \"b\", \"c\", \"d\", \"good\"]\n2: 1"), [None, Some(1), None, None, None]);
-        assert_eq!(read_ratings("[{\"id\": 1, \"rating\": 2}]", &["Up (2009)".into()]), [Some(2)]);
+        assert_eq!(
+            read("[{\"id\": 6, \"rating\": 1}, {\"id\": 2, \"rating\": 3}, {\"id\": 1}, 7, {}]"),
+            [None; 5]
+        );
+        assert_eq!(
+            read("Scale: [\"bad\", \"b\", \"c\", \"d\", \"good\"]\n2: 1"),
+            [None, Some(1), None, None, None]
+        );
+        assert_eq!(
+            read_ratings("[{\"id\": 1, \"rating\": 2}]", &["Up (2009)".into()]),
+            [Some(2)]
+        );
         assert_eq!(read("3. Up (2009)"), [None; 5]);
         assert_eq!(read_ratings("1: 2", &[]), []);
     }

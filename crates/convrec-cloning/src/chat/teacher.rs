@@ -49,17 +49,34 @@ impl<M: ChatModel> ChatTeacher<M> {
     /// # Errors
     /// When a template is not Jinja or reads what there is not.
     pub fn new(model: M, prompts: &Prompts) -> Result<Self, PromptError> {
-        let probe = |seen: &[Item]| [("dialog", Value::from("")), ("seen", names(seen)), ("n", Value::from(1))];
+        let probe = |seen: &[Item]| {
+            [
+                ("dialog", Value::from("")),
+                ("seen", names(seen)),
+                ("n", Value::from(1)),
+            ]
+        };
         let probes = [probe(&[]), probe(&[Item::new("Title", 2000)])];
         let template = Template::new(prompts, "recommend", &prompts.recommend, probes)?;
-        Ok(Self { model, template, max_dialog_chars: prompts.max_dialog_chars })
+        Ok(Self {
+            model,
+            template,
+            max_dialog_chars: prompts.max_dialog_chars,
+        })
     }
 
     fn request(&self, example: &Example, n: usize) -> Result<ChatRequest, PromptError> {
         let dialog = dialog(example, self.max_dialog_chars);
-        let values = [("dialog", Value::from(dialog)), ("seen", names(&example.seen)), ("n", Value::from(n))];
+        let values = [
+            ("dialog", Value::from(dialog)),
+            ("seen", names(&example.seen)),
+            ("n", Value::from(n)),
+        ];
         let max_tokens = TOKENS_PER_ITEM * n + TOKENS_OF_TALK;
-        Ok(ChatRequest { turns: self.template.turns(values)?, max_tokens })
+        Ok(ChatRequest {
+            turns: self.template.turns(values)?,
+            max_tokens,
+        })
     }
 }
 
@@ -68,8 +85,15 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
         self.recommend_all(&[example], n, &|_| ()).remove(0)
     }
 
-    fn recommend_all(&self, examples: &[&Example], n: usize, done: Done<'_>) -> Vec<Result<String, ServiceError>> {
-        let requests = examples.iter().map(|example| self.request(example, n).map_err(ServiceError::from));
+    fn recommend_all(
+        &self,
+        examples: &[&Example],
+        n: usize,
+        done: Done<'_>,
+    ) -> Vec<Result<String, ServiceError>> {
+        let requests = examples
+            .iter()
+            .map(|example| self.request(example, n).map_err(ServiceError::from));
         ask(&self.model, requests, done)
     }
 }
@@ -93,8 +117,15 @@ pub(super) fn ask(
     }
     done(errors.len() - written.len());
     let mut answers = model.answer(&written, done).into_iter();
-    let mut next = || answers.next().unwrap_or_else(|| Err(ServiceError::new(model.name(), "gave too few answers")));
-    errors.into_iter().map(|error| error.map_or_else(&mut next, Err)).collect()
+    let mut next = || {
+        answers
+            .next()
+            .unwrap_or_else(|| Err(ServiceError::new(model.name(), "gave too few answers")))
+    };
+    errors
+        .into_iter()
+        .map(|error| error.map_or_else(&mut next, Err))
+        .collect()
 }
 
 impl From<PromptError> for ServiceError {

@@ -9,12 +9,15 @@ use crate::AdjustConfig;
 pub struct PipelineConfig {
     /// Items asked of the teacher, and items of a demonstration: N. Paper: 20.
     pub n: usize,
-    /// Whether a line of an answer must name a year to be an off-catalog item. Titles of the catalog need none.
+    /// Whether a line of an answer must name a year to be an off-catalog item. Titles of the
+    /// catalog need none.
     pub years: Years,
-    /// Takes a name that is no title of the catalog, but most likely means one, for that item: with at least this
-    /// confidence ([`FuzzyIndex`](convrec_catalog::FuzzyIndex)). Not set, only exact names are; the paper's I_ic.
+    /// Takes a name that is no title of the catalog, but most likely means one, for that item:
+    /// with at least this confidence ([`FuzzyIndex`](convrec_catalog::FuzzyIndex)). Not set,
+    /// only exact names are; the paper's I_ic.
     pub fuzzy: Option<f64>,
-    /// Whether Remap runs. Without it only the items of the answer that are in the catalog are left.
+    /// Whether Remap runs. Without it only the items of the answer that are in the catalog are
+    /// left.
     pub remap: bool,
     /// Weight of the conversation's similarity in Remap. Paper: 1.
     pub lambda: f64,
@@ -48,8 +51,8 @@ impl Default for PipelineConfig {
 }
 
 impl PipelineConfig {
-    /// `n` and `n_reflect` are at least 1, `lambda` and `gamma` finite and not below 0, `fuzzy` in 0..=1, `fit` as
-    /// [`AdjustConfig::check`].
+    /// `n` and `n_reflect` are at least 1, `lambda` and `gamma` finite and not below 0, `fuzzy` in
+    /// 0..=1, `fit` as [`AdjustConfig::check`].
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
@@ -61,12 +64,23 @@ impl PipelineConfig {
         }
         for (field, value) in [("lambda", self.lambda), ("gamma", self.gamma)] {
             if !(value.is_finite() && value >= 0.0) {
-                return Err((field.into(), format!("{value}; expected a number of 0 or more")));
+                return Err((
+                    field.into(),
+                    format!("{value}; expected a number of 0 or more"),
+                ));
             }
         }
-        if let Some(confidence) = self.fuzzy.filter(|confidence| !(0.0..=1.0).contains(confidence)) {
-            return Err(("fuzzy".into(), format!("{confidence}; expected a confidence in 0..=1")));
+        if let Some(confidence) = self
+            .fuzzy
+            .filter(|confidence| !(0.0..=1.0).contains(confidence))
+        {
+            return Err((
+                "fuzzy".into(),
+                format!("{confidence}; expected a confidence in 0..=1"),
+            ));
         }
-        self.fit.check().map_err(|(field, problem)| (format!("fit.{field}"), problem))
+        self.fit
+            .check()
+            .map_err(|(field, problem)| (format!("fit.{field}"), problem))
     }
 }

@@ -12,11 +12,20 @@ pub(super) struct Counter<'p> {
 
 impl<'p> Counter<'p> {
     pub(super) fn new(stage: Stage, total: usize, progress: &'p (dyn Fn(Progress) + Sync)) -> Self {
-        Self { stage, done: AtomicUsize::new(0), total, progress }
+        Self {
+            stage,
+            done: AtomicUsize::new(0),
+            total,
+            progress,
+        }
     }
 
     pub(super) fn count(&self, more: usize) {
         let done = self.done.fetch_add(more, Ordering::Relaxed) + more;
-        (self.progress)(Progress { stage: self.stage, done, total: self.total });
+        (self.progress)(Progress {
+            stage: self.stage,
+            done,
+            total: self.total,
+        });
     }
 }

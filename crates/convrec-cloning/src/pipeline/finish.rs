@@ -16,33 +16,57 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// As the steps.
-    pub fn run(&self, examples: &[Example], progress: &(dyn Fn(Progress) + Sync)) -> Result<Cloned, PipelineError> {
+    pub fn run(
+        &self,
+        examples: &[Example],
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Cloned, PipelineError> {
         Ok(self.adjust(&self.score(examples, progress)?, &|_| ())?)
     }
 
-    /// [`fit`](Self::fit) where Adjust is on, and [`finish`](Self::finish) of the same conversations.
+    /// [`fit`](Self::fit) where Adjust is on, and [`finish`](Self::finish) of the same
+    /// conversations.
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn adjust(&self, scored: &Scored<'_>, progress: &dyn Fn(FitStep)) -> Result<Cloned, AdjustError> {
-        let fit = if self.config.adjust { Some(self.fit(scored, progress)?) } else { None };
+    pub fn adjust(
+        &self,
+        scored: &Scored<'_>,
+        progress: &dyn Fn(FitStep),
+    ) -> Result<Cloned, AdjustError> {
+        let fit = if self.config.adjust {
+            Some(self.fit(scored, progress)?)
+        } else {
+            None
+        };
         let cloned = self.finish(scored, fit.as_ref().map(|fit| &fit.adjust));
         Ok(Cloned { fit, ..cloned })
     }
 
-    /// Fits Adjust to the answered conversations that have ground truth in the catalog; `progress` is told every step.
+    /// Fits Adjust to the answered conversations that have ground truth in the catalog; `progress`
+    /// is told every step.
     ///
     /// # Errors
     /// When there is none, or the fit does not converge.
     pub fn fit(&self, scored: &Scored<'_>, progress: &dyn Fn(FitStep)) -> Result<Fit, AdjustError> {
         let ids = |row: &Row| -> Vec<ItemId> {
             let right = &scored.examples[row.example].groundtruth;
-            right.iter().filter_map(|item| self.catalog.find_within(item, YEAR_TOLERANCE)).unique().collect()
+            right
+                .iter()
+                .filter_map(|item| self.catalog.find_within(item, YEAR_TOLERANCE))
+                .unique()
+                .collect()
         };
-        let (rows, groundtruth): (Vec<usize>, Vec<Vec<ItemId>>) =
-            scored.rows.iter().map(ids).enumerate().filter(|(_, items)| !items.is_empty()).unzip();
+        let (rows, groundtruth): (Vec<usize>, Vec<Vec<ItemId>>) = scored
+            .rows
+            .iter()
+            .map(ids)
+            .enumerate()
+            .filter(|(_, items)| !items.is_empty())
+            .unzip();
         let additions: Vec<_> = scored.rows.iter().map(|row| self.additions(row)).collect();
-        let scores = FactoredScores::new(self.embeddings(), scored.queries.view(), &additions).select(rows);
+        let scores =
+            FactoredScores::new(self.embeddings(), scored.queries.view(), &additions).select(rows);
         fit(&scores, &groundtruth, &self.config.fit, progress)
     }
 
@@ -59,9 +83,17 @@ impl Pipeline<'_> {
         };
         let demonstration_of = |(row, list): (&Row, &Vec<ItemId>)| {
             let list: Vec<Item> = list.iter().map(|&item| self.catalog[item].item()).collect();
-            (!list.is_empty()).then(|| Demonstration { example: scored.examples[row.example].clone(), list })
+            (!list.is_empty()).then(|| Demonstration {
+                example: scored.examples[row.example].clone(),
+                list,
+            })
         };
-        let demonstrations: Vec<_> = scored.rows.iter().zip(&lists).filter_map(demonstration_of).collect();
+        let demonstrations: Vec<_> = scored
+            .rows
+            .iter()
+            .zip(&lists)
+            .filter_map(demonstration_of)
+            .collect();
         let steps = scored.rows.iter().zip(lists).map(|(row, adjust)| Steps {
             example: row.example,
             teacher: row.teacher.clone(),
@@ -69,8 +101,17 @@ impl Pipeline<'_> {
             reflect: row.reflect.clone(),
             adjust,
         });
-        let counts = Counts { demonstrations: demonstrations.len(), ..scored.counts() };
-        Cloned { steps: steps.collect(), fit: None, failures: scored.failures.clone(), counts, demonstrations }
+        let counts = Counts {
+            demonstrations: demonstrations.len(),
+            ..scored.counts()
+        };
+        Cloned {
+            steps: steps.collect(),
+            fit: None,
+            failures: scored.failures.clone(),
+            counts,
+            demonstrations,
+        }
     }
 
     /// The lists after Adjust.
@@ -91,7 +132,10 @@ impl Pipeline<'_> {
 
     /// Exact matches and ratings, as they are added to E q.
     fn additions(&self, row: &Row) -> Vec<(ItemId, f32)> {
-        let ratings = row.ratings.iter().map(|&(item, rating)| (item, addition(rating, self.config.gamma)));
+        let ratings = row
+            .ratings
+            .iter()
+            .map(|&(item, rating)| (item, addition(rating, self.config.gamma)));
         row.exact.iter().copied().chain(ratings).collect()
     }
 }

@@ -85,8 +85,9 @@ pub enum PipelineError {
 /// 2. [`fit`](Pipeline::fit): Adjust, from those of the conversations that have ground truth;
 /// 3. [`finish`](Pipeline::finish): demonstrations, of these or of other conversations.
 ///
-/// Everything is deterministic if the services are, whatever the number of threads. A conversation that got no answer is
-/// left out and [named](Cloned::failures); a run of all that must not miss one asks for [`Cloned::complete`].
+/// Everything is deterministic if the services are, whatever the number of threads. A conversation
+/// that got no answer is left out and [named](Cloned::failures); a run of all that must not miss
+/// one asks for [`Cloned::complete`].
 pub struct Pipeline<'a> {
     config: PipelineConfig,
     catalog: &'a Catalog,
@@ -100,15 +101,31 @@ impl<'a> Pipeline<'a> {
     /// Checks the configuration and embeds the catalog's texts.
     ///
     /// # Errors
-    /// When a field of the configuration is wrong, Reflect is on without a judge, or the catalog cannot be embedded.
-    pub fn new(config: PipelineConfig, catalog: &'a Catalog, services: Services<'a>) -> Result<Self, PipelineError> {
-        config.check().map_err(|(field, problem)| PipelineError::Config { field, problem })?;
+    /// When a field of the configuration is wrong, Reflect is on without a judge, or the catalog
+    /// cannot be embedded.
+    pub fn new(
+        config: PipelineConfig,
+        catalog: &'a Catalog,
+        services: Services<'a>,
+    ) -> Result<Self, PipelineError> {
+        config
+            .check()
+            .map_err(|(field, problem)| PipelineError::Config { field, problem })?;
         if config.reflect && services.judge.is_none() {
             let problem = "on, but there is no judge; give one or set it to false".into();
-            return Err(PipelineError::Config { field: "reflect".into(), problem });
+            return Err(PipelineError::Config {
+                field: "reflect".into(),
+                problem,
+            });
         }
         let reader = Reader::new(catalog, &config);
-        let mut pipeline = Self { config, catalog, services, reader, items: None };
+        let mut pipeline = Self {
+            config,
+            catalog,
+            services,
+            reader,
+            items: None,
+        };
         if config.remap {
             let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
             pipeline.items = Some(pipeline.embed(&texts)?);
@@ -125,7 +142,8 @@ impl<'a> Pipeline<'a> {
     fn embeddings(&self) -> ArrayView2<'_, f32> {
         match &self.items {
             Some(items) => items.view(),
-            None => ArrayView2::from_shape((self.catalog.len(), 0), &[]).expect("no rows need no numbers"),
+            None => ArrayView2::from_shape((self.catalog.len(), 0), &[])
+                .expect("no rows need no numbers"),
         }
     }
 
@@ -145,7 +163,9 @@ impl<'a> Pipeline<'a> {
             let length = row.dot(&row).sqrt();
             // Rounding stays far below this; an embedder that forgot to normalise does not.
             if !(length == 0.0 || (length - 1.0).abs() < 1e-3) {
-                return bad(format!("a row of length {length} for `{text}`; expected unit length"));
+                return bad(format!(
+                    "a row of length {length} for `{text}`; expected unit length"
+                ));
             }
         }
         Ok(rows)

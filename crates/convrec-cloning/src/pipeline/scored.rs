@@ -9,9 +9,10 @@ use crate::Fit;
 
 /// Conversations after Remap and Reflect: what Adjust is fitted to and applied to.
 ///
-/// A row of scores over the catalog is not kept, but what makes it: s_reflect = E q + additions, with the catalog's
-/// embeddings E `[C, D]`, the conversation's query q `[D]`, and exact matches and ratings as additions to a few items. So
-/// 10^5 conversations take some hundred megabytes whatever the size of the catalog.
+/// A row of scores over the catalog is not kept, but what makes it: s_reflect = E q + additions,
+/// with the catalog's embeddings E `[C, D]`, the conversation's query q `[D]`, and exact matches
+/// and ratings as additions to a few items. So 10^5 conversations take some hundred megabytes
+/// whatever the size of the catalog.
 #[derive(Debug, Clone)]
 pub struct Scored<'e> {
     /// All conversations that were asked about.
@@ -29,7 +30,8 @@ pub(super) struct Row {
     /// Its place among the conversations.
     pub(super) example: usize,
     pub(super) teacher: Vec<TeacherItem>,
-    /// The catalog items that the teacher named, exactly or by a likely guess, and their weights p.
+    /// The catalog items that the teacher named, exactly or by a likely guess, and their weights
+    /// p.
     pub(super) exact: Vec<(ItemId, f32)>,
     pub(super) ratings: Vec<(ItemId, i8)>,
     /// Candidates that the judge did not rate.
@@ -60,17 +62,19 @@ impl Scored<'_> {
         &self.failures
     }
 
-    /// The places of the conversations that were answered, in order: those of the [rows](crate::Steps).
+    /// The places of the conversations that were answered, in order: those of the
+    /// [rows](crate::Steps).
     pub fn answered(&self) -> impl ExactSizeIterator<Item = usize> {
         self.rows.iter().map(|row| row.example)
     }
 
-    /// The rows for which `keep` holds, by the conversation: to fit to some and to finish others. The conversations stay
-    /// all, so that places mean what they did.
+    /// The rows for which `keep` holds, by the conversation: to fit to some and to finish others.
+    /// The conversations stay all, so that places mean what they did.
     #[must_use]
     pub fn select(&self, keep: impl Fn(&Example) -> bool) -> Self {
-        let kept: Vec<usize> =
-            (0..self.rows.len()).filter(|&row| keep(&self.examples[self.rows[row].example])).collect();
+        let kept: Vec<usize> = (0..self.rows.len())
+            .filter(|&row| keep(&self.examples[self.rows[row].example]))
+            .collect();
         Self {
             examples: self.examples.clone(),
             rows: kept.iter().map(|&row| self.rows[row].clone()).collect(),
@@ -80,8 +84,8 @@ impl Scored<'_> {
     }
 }
 
-/// The lists of one conversation after each step, seen items removed (but for the teacher's); a step that is switched off
-/// leaves the list as it was.
+/// The lists of one conversation after each step, seen items removed (but for the teacher's); a
+/// step that is switched off leaves the list as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steps {
     /// The conversation's place among those that the pipeline was given.
@@ -99,8 +103,8 @@ pub struct Steps {
 /// What comes out of a pipeline.
 #[derive(Debug)]
 pub struct Cloned {
-    /// The demonstrations, in the order of the conversations. A conversation whose list is empty gives none; with Remap
-    /// that cannot happen unless everything was seen.
+    /// The demonstrations, in the order of the conversations. A conversation whose list is empty
+    /// gives none; with Remap that cannot happen unless everything was seen.
     pub demonstrations: Vec<Demonstration>,
     /// The lists after each step, one for each conversation that was answered.
     pub steps: Vec<Steps>,
@@ -132,7 +136,8 @@ pub struct Counts {
     pub conversations: usize,
     /// Those that got no answer.
     pub failed: usize,
-    /// Answers in which no item could be read, as refusals are; their lists come from the conversation alone.
+    /// Answers in which no item could be read, as refusals are; their lists come from the
+    /// conversation alone.
     pub empty: usize,
     /// Items that the teacher named, at most N a conversation.
     pub named: usize,
@@ -155,7 +160,11 @@ impl Scored<'_> {
         Counts {
             conversations: self.examples.len(),
             failed: self.failures.len(),
-            empty: self.rows.iter().filter(|row| row.teacher.is_empty()).count(),
+            empty: self
+                .rows
+                .iter()
+                .filter(|row| row.teacher.is_empty())
+                .count(),
             named: teacher().count(),
             named_in_catalog: teacher().filter(|named| named.id.is_some()).count(),
             guessed: teacher().filter(|named| named.guess.is_some()).count(),

@@ -5,11 +5,13 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 
 use super::{ScoreRows, block_rows};
 
-/// Scores that are never held as a whole: a product of one query per conversation with the catalog, and a few additions.
+/// Scores that are never held as a whole: a product of one query per conversation with the catalog,
+/// and a few additions.
 ///
-/// Remap is linear in the catalog's embeddings: s_remap = E q + exact matches, with q = sum of p_u e_u + lambda e_conv
-/// ([`remap`](crate::remap)); Reflect adds gamma r to some of them. So D numbers and a short list per
-/// conversation say all, and blocks of rows are made by a matrix product whenever they are read.
+/// Remap is linear in the catalog's embeddings: s_remap = E q + exact matches, with q = sum of p_u
+/// e_u + lambda e_conv ([`remap`](crate::remap)); Reflect adds gamma r to some of them. So D
+/// numbers and a short list per conversation say all, and blocks of rows are made by a matrix
+/// product whenever they are read.
 ///
 /// ```
 /// use convrec_cloning::{FactoredScores, ScoreRows};
@@ -37,7 +39,8 @@ impl<'a> FactoredScores<'a> {
     /// A row for each query.
     ///
     /// # Shapes
-    /// `catalog` `[C, D]`, `queries` `[conversations, D]`; a list of additions for each query, added in its order.
+    /// `catalog` `[C, D]`, `queries` `[conversations, D]`; a list of additions for each query,
+    /// added in its order.
     ///
     /// # Panics
     /// When the shapes do not agree or an addition is not in the catalog.
@@ -46,11 +49,27 @@ impl<'a> FactoredScores<'a> {
         queries: ArrayView2<'a, f32>,
         additions: &'a [Vec<(ItemId, f32)>],
     ) -> Self {
-        assert_eq!(catalog.ncols(), queries.ncols(), "queries have another width than the catalog's embeddings");
-        assert_eq!(queries.nrows(), additions.len(), "a list of additions for each query");
+        assert_eq!(
+            catalog.ncols(),
+            queries.ncols(),
+            "queries have another width than the catalog's embeddings"
+        );
+        assert_eq!(
+            queries.nrows(),
+            additions.len(),
+            "a list of additions for each query"
+        );
         let in_catalog = |(item, _): &(ItemId, f32)| item.index() < catalog.nrows();
-        assert!(additions.iter().flatten().all(in_catalog), "an addition to an item outside the catalog");
-        Self { catalog, queries, additions, selected: None }
+        assert!(
+            additions.iter().flatten().all(in_catalog),
+            "an addition to an item outside the catalog"
+        );
+        Self {
+            catalog,
+            queries,
+            additions,
+            selected: None,
+        }
     }
 
     /// The same for some conversations only, in the order of `conversations`.
@@ -58,8 +77,13 @@ impl<'a> FactoredScores<'a> {
     /// # Panics
     /// When there is no such conversation.
     pub fn select(&self, conversations: Vec<usize>) -> Self {
-        assert!(self.selected.is_none() && conversations.iter().all(|&row| row < self.queries.nrows()));
-        Self { selected: Some(conversations), ..self.clone() }
+        assert!(
+            self.selected.is_none() && conversations.iter().all(|&row| row < self.queries.nrows())
+        );
+        Self {
+            selected: Some(conversations),
+            ..self.clone()
+        }
     }
 }
 
@@ -67,7 +91,9 @@ impl ScoreRows for FactoredScores<'_> {
     type Score = f32;
 
     fn n_rows(&self) -> usize {
-        self.selected.as_ref().map_or(self.queries.nrows(), Vec::len)
+        self.selected
+            .as_ref()
+            .map_or(self.queries.nrows(), Vec::len)
     }
 
     fn n_items(&self) -> usize {
@@ -76,18 +102,28 @@ impl ScoreRows for FactoredScores<'_> {
 
     fn read(&self, rows: Range<usize>, out: &mut [f32]) {
         let n_items = self.n_items();
-        assert_eq!(out.len(), rows.len() * n_items, "room for {} rows of scores", rows.len());
+        assert_eq!(
+            out.len(),
+            rows.len() * n_items,
+            "room for {} rows of scores",
+            rows.len()
+        );
         let conversations: Vec<usize> = match &self.selected {
             Some(selected) => selected[rows].to_vec(),
             None => rows.collect(),
         };
         let at_once = block_rows(n_items);
         let mut padded = Vec::new();
-        for (part, out) in conversations.chunks(at_once).zip(out.chunks_mut(at_once * n_items.max(1))) {
-            // A row's bits depend on how many rows gemm multiplies: always the same number, so that they depend on
-            // nothing but the row.
+        for (part, out) in conversations
+            .chunks(at_once)
+            .zip(out.chunks_mut(at_once * n_items.max(1)))
+        {
+            // A row's bits depend on how many rows gemm multiplies: always the same number, so that
+            // they depend on nothing but the row.
             let mut queries = Array2::zeros((at_once, self.queries.ncols())); // [at_once, D]
-            queries.slice_mut(s![..part.len(), ..]).assign(&self.queries.select(Axis(0), part));
+            queries
+                .slice_mut(s![..part.len(), ..])
+                .assign(&self.queries.select(Axis(0), part));
             if part.len() == at_once {
                 product(self.catalog, queries.view(), out);
             } else {
@@ -97,7 +133,9 @@ impl ScoreRows for FactoredScores<'_> {
             }
         }
         for (row, conversation) in out.chunks_exact_mut(n_items.max(1)).zip(conversations) {
-            self.additions[conversation].iter().for_each(|(item, more)| row[item.index()] += more);
+            self.additions[conversation]
+                .iter()
+                .for_each(|(item, more)| row[item.index()] += more);
         }
     }
 }
@@ -106,8 +144,9 @@ impl ScoreRows for FactoredScores<'_> {
 fn product(catalog: ArrayView2<'_, f32>, queries: ArrayView2<'_, f32>, out: &mut [f32]) {
     let ((n_items, width), n_queries) = (catalog.dim(), queries.nrows());
     assert!(queries.ncols() == width && out.len() == n_items * n_queries);
-    // gemm is at its best when a column of its output is contiguous: the rows of `out` are the columns of catalog queries'.
-    // SAFETY: `out` is a unique borrow of [n_queries, C] numbers, and views vouch for all elements of their shapes.
+    // gemm is at its best when a column of its output is contiguous: the rows of `out` are the
+    // columns of catalog queries'. SAFETY: `out` is a unique borrow of [n_queries, C] numbers,
+    // and views vouch for all elements of their shapes.
     unsafe {
         gemm::gemm(
             n_items,

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 pub use factored::FactoredScores;
 
-/// Scores over the catalog for many conversations, a row each, read in blocks of rows: held in memory, or made on demand
-/// ([`FactoredScores`]).
+/// Scores over the catalog for many conversations, a row each, read in blocks of rows: held in
+/// memory, or made on demand ([`FactoredScores`]).
 ///
 /// The same block gives the same bits whenever it is read.
 pub trait ScoreRows: Sync {
@@ -26,7 +26,9 @@ pub trait ScoreRows: Sync {
 }
 
 /// A matrix `[conversations, C]` of f32 or f64.
-impl<A: Copy + Default + Into<f64> + Send + Sync, S: Data<Elem = A> + Sync> ScoreRows for ArrayBase<S, Ix2> {
+impl<A: Copy + Default + Into<f64> + Send + Sync, S: Data<Elem = A> + Sync> ScoreRows
+    for ArrayBase<S, Ix2>
+{
     type Score = A;
 
     fn n_rows(&self) -> usize {
@@ -38,28 +40,46 @@ impl<A: Copy + Default + Into<f64> + Send + Sync, S: Data<Elem = A> + Sync> Scor
     }
 
     fn read(&self, rows: Range<usize>, out: &mut [A]) {
-        assert_eq!(out.len(), rows.len() * self.ncols(), "room for {} rows of scores", rows.len());
-        out.iter_mut().zip(self.slice(s![rows, ..])).for_each(|(to, &from)| *to = from);
+        assert_eq!(
+            out.len(),
+            rows.len() * self.ncols(),
+            "room for {} rows of scores",
+            rows.len()
+        );
+        out.iter_mut()
+            .zip(self.slice(s![rows, ..]))
+            .for_each(|(to, &from)| *to = from);
     }
 }
 
-/// Rows that are read at a time: enough to make a product with the catalog worth its packing, few enough to stay small.
-/// Depends on the size of the catalog alone, so that results depend on nothing else.
+/// Rows that are read at a time: enough to make a product with the catalog worth its packing, few
+/// enough to stay small. Depends on the size of the catalog alone, so that results depend on
+/// nothing else.
 pub(crate) fn block_rows(n_items: usize) -> usize {
     const SCORES: usize = 1 << 20;
     (SCORES / n_items.max(1)).clamp(32, 256)
 }
 
 /// What `look` makes of each row, in order, on all threads.
-pub(crate) fn map_rows<R: ScoreRows, T: Send>(rows: &R, look: impl Fn(usize, &[R::Score]) -> T + Sync) -> Vec<T> {
+pub(crate) fn map_rows<R: ScoreRows, T: Send>(
+    rows: &R,
+    look: impl Fn(usize, &[R::Score]) -> T + Sync,
+) -> Vec<T> {
     let (n_rows, n_items) = (rows.n_rows(), rows.n_items());
     let at_once = block_rows(n_items);
     let block = |scores: &mut Vec<R::Score>, first: usize| -> Vec<T> {
         let rows_here = first..(first + at_once).min(n_rows);
         scores.resize(rows_here.len() * n_items, R::Score::default());
         rows.read(rows_here.clone(), scores);
-        rows_here.zip(scores.chunks_exact(n_items)).map(|(row, scores)| look(row, scores)).collect()
+        rows_here
+            .zip(scores.chunks_exact(n_items))
+            .map(|(row, scores)| look(row, scores))
+            .collect()
     };
     let firsts: Vec<usize> = (0..n_rows).step_by(at_once).collect();
-    firsts.into_par_iter().map_init(Vec::new, block).flatten_iter().collect()
+    firsts
+        .into_par_iter()
+        .map_init(Vec::new, block)
+        .flatten_iter()
+        .collect()
 }

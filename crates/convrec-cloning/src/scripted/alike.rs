@@ -4,9 +4,11 @@ use convrec_core::Example;
 use super::Scorer;
 use super::cooccurrence::ids;
 
-/// How like those of the seen items an item's text is. It knows something about items that nobody ever named.
+/// How like those of the seen items an item's text is. It knows something about items that nobody
+/// ever named.
 ///
-/// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), the text of j being asked for.
+/// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), the text of j being
+/// asked for.
 pub struct Alike<'a> {
     catalog: &'a Catalog,
     texts: Bm25,
@@ -15,7 +17,13 @@ pub struct Alike<'a> {
 impl<'a> Alike<'a> {
     /// Indexes the texts of the catalog.
     pub fn new(catalog: &'a Catalog) -> Self {
-        Self { catalog, texts: Bm25::new(catalog.iter().map(|(_, item)| item.text()), ENGLISH_STOP_WORDS) }
+        Self {
+            catalog,
+            texts: Bm25::new(
+                catalog.iter().map(|(_, item)| item.text()),
+                ENGLISH_STOP_WORDS,
+            ),
+        }
     }
 }
 
@@ -26,7 +34,9 @@ impl Scorer for Alike<'_> {
             let scores = self.texts.scores(&self.catalog[seen].text());
             let own = scores[seen.index()];
             if own > 0.0 {
-                sum.iter_mut().zip(scores).for_each(|(sum, score)| *sum += score / own);
+                sum.iter_mut()
+                    .zip(scores)
+                    .for_each(|(sum, score)| *sum += score / own);
             }
         }
         sum

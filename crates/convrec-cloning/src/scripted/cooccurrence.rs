@@ -11,7 +11,8 @@ const POPULARITY_WEIGHT: f32 = 0.03;
 
 /// How often an item was right in training, divided by the count of the most popular item.
 ///
-/// A training sample's own dialog is left out of the counts ([`Example::dialog_id`]): a teacher may not know the answer.
+/// A training sample's own dialog is left out of the counts ([`Example::dialog_id`]): a teacher may
+/// not know the answer.
 #[derive(Debug, Clone)]
 pub struct Popularity {
     counts: Vec<u32>,
@@ -22,11 +23,20 @@ pub struct Popularity {
 impl Popularity {
     /// Counts the ground truth of training examples; what is not in the catalog is not counted.
     pub fn new(catalog: &Catalog, training: &[Example]) -> Self {
-        let mut popularity = Self { counts: vec![0; catalog.len()], of_dialog: HashMap::new() };
+        let mut popularity = Self {
+            counts: vec![0; catalog.len()],
+            of_dialog: HashMap::new(),
+        };
         for example in training {
             let items = ids(catalog, &example.groundtruth);
-            items.iter().for_each(|item| popularity.counts[item.index()] += 1);
-            popularity.of_dialog.entry(example.dialog_id().to_string()).or_default().extend(items);
+            items
+                .iter()
+                .for_each(|item| popularity.counts[item.index()] += 1);
+            popularity
+                .of_dialog
+                .entry(example.dialog_id().to_string())
+                .or_default()
+                .extend(items);
         }
         popularity
     }
@@ -35,20 +45,28 @@ impl Popularity {
 impl Scorer for Popularity {
     fn scores(&self, example: &Example) -> Vec<f32> {
         let mut counts = self.counts.clone();
-        for item in self.of_dialog.get(example.dialog_id()).into_iter().flatten() {
+        for item in self
+            .of_dialog
+            .get(example.dialog_id())
+            .into_iter()
+            .flatten()
+        {
             counts[item.index()] -= 1;
         }
         let highest = counts.iter().copied().max().unwrap_or(0).max(1) as f32;
-        counts.into_iter().map(|count| count as f32 / highest).collect()
+        counts
+            .into_iter()
+            .map(|count| count as f32 / highest)
+            .collect()
     }
 }
 
-/// Items that were named in the same training dialogs as the seen ones: a strong baseline, and a fair stand-in for a
-/// teacher that knows which films go together.
+/// Items that were named in the same training dialogs as the seen ones: a strong baseline, and a
+/// fair stand-in for a teacher that knows which films go together.
 ///
-/// The score of item v is the sum over the seen items j of n(j, v) / sqrt(n(j)), plus a little [`Popularity`]; n(j) is
-/// the number of training dialogs that name j (as seen or right), n(j, v) of those that name both. A training sample's
-/// own dialog is left out of all counts.
+/// The score of item v is the sum over the seen items j of n(j, v) / sqrt(n(j)), plus a little
+/// [`Popularity`]; n(j) is the number of training dialogs that name j (as seen or right), n(j, v)
+/// of those that name both. A training sample's own dialog is left out of all counts.
 pub struct Cooccurrence<'a> {
     catalog: &'a Catalog,
     popularity: Option<Popularity>,
@@ -64,8 +82,15 @@ impl<'a> Cooccurrence<'a> {
     pub fn new(catalog: &'a Catalog, training: &[Example]) -> Self {
         let mut dialogs: HashMap<String, BTreeSet<ItemId>> = HashMap::new();
         for example in training {
-            let named = [ids(catalog, &example.seen), ids(catalog, &example.groundtruth)].concat();
-            dialogs.entry(example.dialog_id().to_string()).or_default().extend(named);
+            let named = [
+                ids(catalog, &example.seen),
+                ids(catalog, &example.groundtruth),
+            ]
+            .concat();
+            dialogs
+                .entry(example.dialog_id().to_string())
+                .or_default()
+                .extend(named);
         }
         let mut counts = vec![0; catalog.len()];
         let mut together = vec![HashMap::new(); catalog.len()];
@@ -77,12 +102,22 @@ impl<'a> Cooccurrence<'a> {
                 }
             }
         }
-        Self { catalog, popularity: Some(Popularity::new(catalog, training)), dialogs, counts, together }
+        Self {
+            catalog,
+            popularity: Some(Popularity::new(catalog, training)),
+            dialogs,
+            counts,
+            together,
+        }
     }
 
-    /// Without popularity: where nothing was named beside a seen item, all scores are 0, and another scorer may decide.
+    /// Without popularity: where nothing was named beside a seen item, all scores are 0, and
+    /// another scorer may decide.
     pub fn alone(self) -> Self {
-        Self { popularity: None, ..self }
+        Self {
+            popularity: None,
+            ..self
+        }
     }
 }
 
@@ -92,7 +127,9 @@ impl Scorer for Cooccurrence<'_> {
             Some(popularity) => popularity.scores(example),
             None => vec![0.0; self.catalog.len()],
         };
-        scores.iter_mut().for_each(|score| *score *= POPULARITY_WEIGHT);
+        scores
+            .iter_mut()
+            .for_each(|score| *score *= POPULARITY_WEIGHT);
         let own = self.dialogs.get(example.dialog_id());
         for seen in ids(self.catalog, &example.seen) {
             let own = own.filter(|items| items.contains(&seen));
@@ -112,5 +149,9 @@ impl Scorer for Cooccurrence<'_> {
 
 /// The distinct catalog items that are meant; others are left out.
 pub(super) fn ids(catalog: &Catalog, items: &[Item]) -> Vec<ItemId> {
-    items.iter().filter_map(|item| catalog.find_within(item, YEAR_TOLERANCE)).unique().collect()
+    items
+        .iter()
+        .filter_map(|item| catalog.find_within(item, YEAR_TOLERANCE))
+        .unique()
+        .collect()
 }

@@ -3,11 +3,13 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// How often a scripted teacher errs; turns a clean ranking into an answer such as a chat model gives.
+/// How often a scripted teacher errs; turns a clean ranking into an answer such as a chat model
+/// gives.
 ///
-/// The first four are chances per line and exclude each other, so they add up to at most 1. The style of the answer
-/// (numbers, bullets, bold, blank lines, a remark behind the item) has no rate: it is drawn once for each answer from the
-/// styles that chat models use. Rates of 0 therefore give an answer from which every item can still be read.
+/// The first four are chances per line and exclude each other, so they add up to at most 1. The
+/// style of the answer (numbers, bullets, bold, blank lines, a remark behind the item) has no rate:
+/// it is drawn once for each answer from the styles that chat models use. Rates of 0 therefore give
+/// an answer from which every item can still be read.
 ///
 /// ```
 /// use convrec_cloning::scripted::Mistakes;
@@ -36,7 +38,13 @@ pub struct Mistakes {
 
 impl Mistakes {
     /// No mistakes; only the style of the answer varies.
-    pub const NONE: Self = Self { invented: 0.0, wrong_year: 0.0, duplicate: 0.0, broken_line: 0.0, preamble: 0.0 };
+    pub const NONE: Self = Self {
+        invented: 0.0,
+        wrong_year: 0.0,
+        duplicate: 0.0,
+        broken_line: 0.0,
+        preamble: 0.0,
+    };
 
     /// Each rate lies in 0..=1, and those per line add up to at most 1.
     ///
@@ -58,12 +66,16 @@ impl Mistakes {
         let sum = self.invented + self.wrong_year + self.duplicate + self.broken_line;
         // Rounding: .1 + .2 + .7 is a hair above 1.
         if sum > 1.0 + 1e-9 {
-            return Err(("invented", format!("the four rates per line add up to {sum}; expected at most 1")));
+            return Err((
+                "invented",
+                format!("the four rates per line add up to {sum}; expected at most 1"),
+            ));
         }
         Ok(())
     }
 
-    /// An answer of `n` lines (fewer when `list` runs out) that names the items of `list` in order, with mistakes.
+    /// An answer of `n` lines (fewer when `list` runs out) that names the items of `list` in order,
+    /// with mistakes.
     pub fn write(&self, list: &[Item], n: usize, rng: &mut impl Rng) -> String {
         let style = Style::draw(rng);
         let mut clean = list.iter();
@@ -79,12 +91,20 @@ impl Mistakes {
                 Slip::None | Slip::Duplicate => (clean.next().cloned(), false),
             };
             let Some(item) = item else { break };
-            let text = if broken { break_line(&item, rng) } else { style.entry(&item, rng) };
+            let text = if broken {
+                break_line(&item, rng)
+            } else {
+                style.entry(&item, rng)
+            };
             lines.push(style.line(lines.len() + 1, &text));
             named.push(item);
         }
         let body = lines.join(if style.blank_lines { "\n\n" } else { "\n" });
-        if rng.random_bool(self.preamble.clamp(0.0, 1.0)) { with_talk(&body, rng) } else { body }
+        if rng.random_bool(self.preamble.clamp(0.0, 1.0)) {
+            with_talk(&body, rng)
+        } else {
+            body
+        }
     }
 
     fn draw(&self, rng: &mut impl Rng) -> Slip {
@@ -107,7 +127,13 @@ impl Mistakes {
 /// Rates of the size that zero-shot chat models show.
 impl Default for Mistakes {
     fn default() -> Self {
-        Self { invented: 0.10, wrong_year: 0.05, duplicate: 0.03, broken_line: 0.03, preamble: 0.5 }
+        Self {
+            invented: 0.10,
+            wrong_year: 0.05,
+            duplicate: 0.03,
+            broken_line: 0.03,
+            preamble: 0.5,
+        }
     }
 }
 
@@ -155,10 +181,23 @@ impl Style {
     }
 
     fn entry(&self, item: &Item, rng: &mut impl Rng) -> String {
-        const REMARKS: [&str; 4] = [" - a classic", ": worth a look", " - highly rated", " by popular demand"];
-        let name = if self.bold { format!("**{item}**") } else { item.to_string() };
+        const REMARKS: [&str; 4] = [
+            " - a classic",
+            ": worth a look",
+            " - highly rated",
+            " by popular demand",
+        ];
+        let name = if self.bold {
+            format!("**{item}**")
+        } else {
+            item.to_string()
+        };
         // Behind a name without a year a remark could not be told from the title.
-        if self.remarks && item.year.is_some() { name + REMARKS[rng.random_range(0..REMARKS.len())] } else { name }
+        if self.remarks && item.year.is_some() {
+            name + REMARKS[rng.random_range(0..REMARKS.len())]
+        } else {
+            name
+        }
     }
 
     fn line(&self, rank: usize, text: &str) -> String {
@@ -166,7 +205,9 @@ impl Style {
             Mark::None => text.to_string(),
             Mark::Bullet(bullet) => format!("{bullet}{text}"),
             // "1." straight before a title that begins with a digit could not be read back.
-            Mark::Number(".") if text.starts_with(|c: char| c.is_ascii_digit()) => format!("{rank}. {text}"),
+            Mark::Number(".") if text.starts_with(|c: char| c.is_ascii_digit()) => {
+                format!("{rank}. {text}")
+            }
             Mark::Number(mark) => format!("{rank}{mark}{text}"),
         }
     }
@@ -175,18 +216,32 @@ impl Style {
 /// The beginning of one title and the end of another. `None` only where there are no titles.
 fn invent(list: &[Item], rng: &mut impl Rng) -> Option<Item> {
     let (first, second) = (list.choose(rng)?, list.choose(rng)?);
-    let words = |item: &Item| item.title.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let words = |item: &Item| {
+        item.title
+            .split_whitespace()
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
     let (head, tail) = (words(first), words(second));
-    let mut title = [&head[..head.len().div_ceil(2)], &tail[tail.len() / 2..]].concat().join(" ");
+    let mut title = [&head[..head.len().div_ceil(2)], &tail[tail.len() / 2..]]
+        .concat()
+        .join(" ");
     if list.iter().any(|item| item.title == title) {
         title.push_str(" Part Two");
     }
-    Some(Item::new(title, second.year.unwrap_or_else(|| any_year(rng))))
+    Some(Item::new(
+        title,
+        second.year.unwrap_or_else(|| any_year(rng)),
+    ))
 }
 
 fn with_wrong_year(item: &Item, rng: &mut impl Rng) -> Item {
     let offset = rng.random_range(1..=3) * if rng.random_bool(0.5) { 1 } else { -1 };
-    Item::new(item.title.clone(), item.year.map_or_else(|| any_year(rng), |year| year.saturating_add(offset)))
+    Item::new(
+        item.title.clone(),
+        item.year
+            .map_or_else(|| any_year(rng), |year| year.saturating_add(offset)),
+    )
 }
 
 fn any_year(rng: &mut impl Rng) -> i32 {
@@ -212,6 +267,9 @@ fn with_talk(body: &str, rng: &mut impl Rng) -> String {
         "Here are my suggestions:\n",
     ];
     const AFTER: [&str; 3] = ["", "\n\nEnjoy!", "\n\nLet me know if you would like more!"];
-    let (before, after) = (rng.random_range(0..BEFORE.len()), rng.random_range(0..AFTER.len()));
+    let (before, after) = (
+        rng.random_range(0..BEFORE.len()),
+        rng.random_range(0..AFTER.len()),
+    );
     format!("{}{body}{}", BEFORE[before], AFTER[after])
 }

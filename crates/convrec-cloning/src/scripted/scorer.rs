@@ -3,7 +3,8 @@ use convrec_core::Example;
 
 use crate::conversation_text;
 
-/// Scores every item of a catalog for a conversation; the higher, the better. Seen items are scored like others.
+/// Scores every item of a catalog for a conversation; the higher, the better. Seen items are scored
+/// like others.
 pub trait Scorer: Sync {
     /// One score for each catalog item. Shape `[C]`.
     fn scores(&self, example: &Example) -> Vec<f32>;
@@ -22,7 +23,10 @@ pub struct Bm25Scorer(Bm25);
 impl Bm25Scorer {
     /// Indexes the texts of the catalog.
     pub fn new(catalog: &Catalog) -> Self {
-        Self(Bm25::new(catalog.iter().map(|(_, item)| item.text()), ENGLISH_STOP_WORDS))
+        Self(Bm25::new(
+            catalog.iter().map(|(_, item)| item.text()),
+            ENGLISH_STOP_WORDS,
+        ))
     }
 }
 
@@ -32,7 +36,8 @@ impl Scorer for Bm25Scorer {
     }
 }
 
-/// A weighted sum of scorers, each divided by its highest score for the conversation, so that weights compare.
+/// A weighted sum of scorers, each divided by its highest score for the conversation, so that
+/// weights compare.
 ///
 /// Scores below 0 and scorers whose highest score is 0 are taken as they are.
 pub struct Mixed<'a> {
@@ -48,12 +53,22 @@ impl Scorer for Mixed<'_> {
         for (weight, scorer) in &self.parts {
             let scores = scorer.scores(example);
             let highest = scores.iter().copied().fold(0.0, f32::max);
-            let factor = if highest > 0.0 { weight / highest } else { *weight };
+            let factor = if highest > 0.0 {
+                weight / highest
+            } else {
+                *weight
+            };
             if sum.is_empty() {
                 sum = vec![0.0; scores.len()];
             }
-            assert_eq!(sum.len(), scores.len(), "scorers of catalogs of different sizes");
-            sum.iter_mut().zip(scores).for_each(|(sum, score)| *sum += factor * score);
+            assert_eq!(
+                sum.len(),
+                scores.len(),
+                "scorers of catalogs of different sizes"
+            );
+            sum.iter_mut()
+                .zip(scores)
+                .for_each(|(sum, score)| *sum += factor * score);
         }
         sum
     }

@@ -12,7 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub fn tiny(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
 }
 
 pub fn load(folder: &Path) -> Result<SentenceEncoder, EmbedError> {
@@ -31,7 +33,11 @@ fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let target = to.join(path.file_name().unwrap());
-        if path.is_dir() { copy_all(&path, &target) } else { _ = fs::copy(path, target).unwrap() }
+        if path.is_dir() {
+            copy_all(&path, &target)
+        } else {
+            _ = fs::copy(path, target).unwrap()
+        }
     }
 }
 
@@ -48,7 +54,12 @@ pub fn json(path: &Path) -> Value {
 }
 
 pub fn texts(value: &Value) -> Vec<String> {
-    value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_string()).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|text| text.as_str().unwrap().to_string())
+        .collect()
 }
 
 #[track_caller]
@@ -56,9 +67,18 @@ pub fn assert_rows(rows: &Array2<f32>, expected: &Value, tolerance: f64) {
     let expected = expected.as_array().unwrap();
     assert_eq!(rows.nrows(), expected.len());
     for (n, (row, expected)) in rows.outer_iter().zip(expected).enumerate() {
-        let expected: Vec<f64> = expected.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        let expected: Vec<f64> = expected
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|x| x.as_f64().unwrap())
+            .collect();
         assert_eq!(row.len(), expected.len());
-        let worst = row.iter().zip(expected).map(|(x, y)| (f64::from(*x) - y).abs()).fold(0.0, f64::max);
+        let worst = row
+            .iter()
+            .zip(expected)
+            .map(|(x, y)| (f64::from(*x) - y).abs())
+            .fold(0.0, f64::max);
         assert!(worst <= tolerance, "row {n} is off by {worst:e}");
     }
 }
@@ -66,6 +86,8 @@ pub fn assert_rows(rows: &Array2<f32>, expected: &Value, tolerance: f64) {
 #[track_caller]
 pub fn assert_close(rows: &Array2<f32>, expected: &Array2<f32>, tolerance: f32) {
     assert_eq!(rows.dim(), expected.dim());
-    let worst = (rows - expected).iter().fold(0.0f32, |worst, x| worst.max(x.abs()));
+    let worst = (rows - expected)
+        .iter()
+        .fold(0.0f32, |worst, x| worst.max(x.abs()));
     assert!(worst <= tolerance, "off by {worst:e}");
 }

@@ -50,7 +50,13 @@ pub(super) type Refused = (usize, String);
 
 /// The one value that a pickle makes.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, Refused> {
-    let mut machine = Machine { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+    let mut machine = Machine {
+        bytes,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+    };
     loop {
         let start = machine.at;
         if let Some(value) = machine.step().map_err(|problem| (start, problem))? {
@@ -178,7 +184,10 @@ impl<'a> Machine<'a> {
                 *list_depth = depth.max(*list_depth);
                 Ok(())
             }
-            other => Err(format!("something is appended to {}", other.map_or("nothing", |value| value.kind()))),
+            other => Err(format!(
+                "something is appended to {}",
+                other.map_or("nothing", |value| value.kind())
+            )),
         }
     }
 
@@ -190,8 +199,12 @@ impl<'a> Machine<'a> {
 
     fn text(&mut self, length: u64) -> Result<(), String> {
         let bytes = self.take(length.try_into().unwrap_or(usize::MAX))?;
-        let text = std::str::from_utf8(bytes)
-            .map_err(|e| format!("byte {} of this string is not UTF-8; expected UTF-8 text", e.valid_up_to() + 1))?;
+        let text = std::str::from_utf8(bytes).map_err(|e| {
+            format!(
+                "byte {} of this string is not UTF-8; expected UTF-8 text",
+                e.valid_up_to() + 1
+            )
+        })?;
         let text = Value::Text(text.into());
         self.stack.push(text);
         Ok(())
@@ -203,7 +216,11 @@ impl<'a> Machine<'a> {
         if length > 8 {
             return Err(format!("an integer of {length} bytes; expected at most 8"));
         }
-        let sign = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
+        let sign = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) {
+            0xff
+        } else {
+            0
+        };
         let mut number = [sign; 8];
         number[..length].copy_from_slice(bytes);
         Ok(i64::from_le_bytes(number))
@@ -258,9 +275,12 @@ impl<'a> Machine<'a> {
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
         let left = &self.bytes[self.at..];
-        let taken = left
-            .get(..length)
-            .ok_or_else(|| format!("the pickle is cut: {} bytes are left where {length} are needed", left.len()))?;
+        let taken = left.get(..length).ok_or_else(|| {
+            format!(
+                "the pickle is cut: {} bytes are left where {length} are needed",
+                left.len()
+            )
+        })?;
         self.at += length;
         Ok(taken)
     }
@@ -268,5 +288,9 @@ impl<'a> Machine<'a> {
 
 fn depth_above(values: &[Value]) -> Result<u8, String> {
     let depth = values.iter().map(Value::depth).max().unwrap_or(0) + 1;
-    if depth > MAX_DEPTH { Err(format!("nested more than {MAX_DEPTH} deep")) } else { Ok(depth) }
+    if depth > MAX_DEPTH {
+        Err(format!("nested more than {MAX_DEPTH} deep"))
+    } else {
+        Ok(depth)
+    }
 }

@@ -76,5 +76,8 @@ const REFUSED: [(u8, &str); 44] = [
 /// The name of an opcode that is refused.
 pub(super) fn name(opcode: u8) -> String {
     let found = REFUSED.iter().find(|(refused, _)| *refused == opcode);
-    found.map_or_else(|| format!("{opcode:#04x}, which is none of Python's"), |(_, name)| (*name).into())
+    found.map_or_else(
+        || format!("{opcode:#04x}, which is none of Python's"),
+        |(_, name)| (*name).into(),
+    )
 }

@@ -8,12 +8,23 @@ use super::simd::simd_fn;
 use crate::AdamW;
 
 /// All of one length.
-pub(crate) fn adamw(weight: &mut [f32], gradient: &[f32], moments: [&mut [f32]; 2], config: &AdamW) {
+pub(crate) fn adamw(
+    weight: &mut [f32],
+    gradient: &[f32],
+    moments: [&mut [f32]; 2],
+    config: &AdamW,
+) {
     let [first, second] = moments;
     let chunks = weight.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
     chunks
-        .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
-        .for_each(|((weight, gradient), (first, second))| update(weight, gradient, first, second, config));
+        .zip(
+            first
+                .par_chunks_mut(CHUNK)
+                .zip(second.par_chunks_mut(CHUNK)),
+        )
+        .for_each(|((weight, gradient), (first, second))| {
+            update(weight, gradient, first, second, config)
+        });
 }
 
 simd_fn! {
@@ -48,12 +59,29 @@ fn updated<S: Simd>(
     gradient: S::f32s,
     first: S::f32s,
     second: S::f32s,
-    [beta_1, new_1, beta_2, new_2, inverse_1, inverse_2, epsilon, rate, keep]: [S::f32s; 9],
+    [
+        beta_1,
+        new_1,
+        beta_2,
+        new_2,
+        inverse_1,
+        inverse_2,
+        epsilon,
+        rate,
+        keep,
+    ]: [S::f32s; 9],
 ) -> [S::f32s; 3] {
     let first = simd.mul_add_e_f32s(first, beta_1, simd.mul_f32s(gradient, new_1));
-    let second = simd.mul_add_e_f32s(second, beta_2, simd.mul_f32s(simd.mul_f32s(gradient, gradient), new_2));
+    let second = simd.mul_add_e_f32s(
+        second,
+        beta_2,
+        simd.mul_f32s(simd.mul_f32s(gradient, gradient), new_2),
+    );
     let root = simd.sqrt_f32s(simd.mul_f32s(second, inverse_2));
-    let step = simd.div_f32s(simd.mul_f32s(first, inverse_1), simd.add_f32s(root, epsilon));
+    let step = simd.div_f32s(
+        simd.mul_f32s(first, inverse_1),
+        simd.add_f32s(root, epsilon),
+    );
     let weight = simd.sub_f32s(simd.mul_f32s(weight, keep), simd.mul_f32s(step, rate));
     [weight, first, second]
 }

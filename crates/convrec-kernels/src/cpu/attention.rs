@@ -1,5 +1,6 @@
-//! Attention of grouped heads over a packed batch, block by block, and its gradients. No score matrix outlives its
-//! block: the backward pass computes the probabilities again from the log-sum-exps (Dao et al., arXiv 2205.14135).
+//! Attention of grouped heads over a packed batch, block by block, and its gradients. No score
+//! matrix outlives its block: the backward pass computes the probabilities again from the
+//! log-sum-exps (Dao et al., arXiv 2205.14135).
 
 use std::ops::Range;
 
@@ -11,7 +12,8 @@ use super::heads::{Heads, HeadsMut};
 use super::matrix::{Matrix, MatrixMut, Write, multiply};
 use crate::packing::{Packing, Segment};
 
-/// Queries side by side in a block; narrow, as half of the last keys of a block are hidden from its queries.
+/// Queries side by side in a block; narrow, as half of the last keys of a block are hidden from its
+/// queries.
 const COLUMNS: usize = 64;
 
 /// Queries `[M, H, d]`, keys and values `[M, Hk, d]` of a packed batch of M tokens.
@@ -30,8 +32,8 @@ pub(crate) struct Gradients {
     pub(crate) v: Vec<f32>,
 }
 
-/// Some adjacent queries of a segment and the keys that they see: all of the trunk's, and their own segment's, all or up
-/// to the last query.
+/// Some adjacent queries of a segment and the keys that they see: all of the trunk's, and their own
+/// segment's, all or up to the last query.
 struct Block {
     queries: Range<usize>,
     trunk: Range<usize>,
@@ -46,7 +48,11 @@ impl Block {
 
     /// Queries that stand before this many rows of scores see none of them.
     fn first_hidden(&self) -> usize {
-        if self.both_ways { self.keys() } else { self.keys() - self.queries.len() }
+        if self.both_ways {
+            self.keys()
+        } else {
+            self.keys() - self.queries.len()
+        }
     }
 
     /// The log-sum-exps of these queries among those of their segment.
@@ -73,12 +79,20 @@ impl Attention<'_> {
     }
 
     fn blocks(&self, segment: &Segment) -> impl Iterator<Item = Block> + use<> {
-        let (trunk, own, both_ways) =
-            (self.packing.before(segment), segment.tokens.clone(), self.packing.is_both_ways());
+        let (trunk, own, both_ways) = (
+            self.packing.before(segment),
+            segment.tokens.clone(),
+            self.packing.is_both_ways(),
+        );
         own.clone().step_by(COLUMNS).map(move |first| {
             let queries = first..(first + COLUMNS).min(own.end);
             let seen = if both_ways { own.end } else { queries.end };
-            Block { trunk: trunk.clone(), own: own.start..seen, queries, both_ways }
+            Block {
+                trunk: trunk.clone(),
+                own: own.start..seen,
+                queries,
+                both_ways,
+            }
         })
     }
 
@@ -102,15 +116,32 @@ impl Attention<'_> {
                 let (kv, v) = (h / self.group(), self.v);
                 for block in self.blocks(segment) {
                     let scores = &mut scores[..block.keys() * COLUMNS];
-                    products(self.k, kv, self.q.head(h, block.queries.clone()), &block, scores);
+                    products(
+                        self.k,
+                        kv,
+                        self.q.head(h, block.queries.clone()),
+                        &block,
+                        scores,
+                    );
                     hide(scores, block.first_hidden(), f32::NEG_INFINITY);
-                    softmax(scores, COLUMNS, self.scale(), &mut log_sum_exps[block.place()]);
+                    softmax(
+                        scores,
+                        COLUMNS,
+                        self.scale(),
+                        &mut log_sum_exps[block.place()],
+                    );
                     hide(scores, block.first_hidden(), 0.0);
-                    // SAFETY: every head of every segment is one task, whose blocks come one after the other.
+                    // SAFETY: every head of every segment is one task, whose blocks come one after
+                    // the other.
                     let mut out = unsafe { parts.head(h, block.queries.clone()) };
                     let [of_trunk, of_own] = by_part(scores, &block).map(Matrix::transposed);
                     let n = block.queries.len();
-                    multiply(of_own, v.head(kv, block.own.clone()), out.slice_rows(0..n), Write::Replace);
+                    multiply(
+                        of_own,
+                        v.head(kv, block.own.clone()),
+                        out.slice_rows(0..n),
+                        Write::Replace,
+                    );
                     if !block.trunk.is_empty() {
                         multiply(of_trunk, v.head(kv, block.trunk.clone()), out, Write::Add);
                     }
@@ -123,15 +154,28 @@ impl Attention<'_> {
     }
 
     /// From the gradient of the output `dy`, the output `y` and the log-sum-exps.
-    pub(crate) fn backward(&self, dy: Heads<'_>, y: Heads<'_>, log_sum_exps: &[Vec<f32>]) -> Gradients {
+    pub(crate) fn backward(
+        &self,
+        dy: Heads<'_>,
+        y: Heads<'_>,
+        log_sum_exps: &[Vec<f32>],
+    ) -> Gradients {
         let Heads { heads, width, .. } = self.q;
         let zeros = |heads: Heads<'_>| vec![0.0; heads.data.len()];
-        let mut gradients = Gradients { q: zeros(self.q), k: zeros(self.k), v: zeros(self.v) };
+        let mut gradients = Gradients {
+            q: zeros(self.q),
+            k: zeros(self.k),
+            v: zeros(self.v),
+        };
         let dq = HeadsMut::new(&mut gradients.q, heads, width);
         let dk = HeadsMut::new(&mut gradients.k, self.k.heads, width);
         let dv = HeadsMut::new(&mut gradients.v, self.k.heads, width);
-        let scratch = || Scratch { probabilities: self.scratch(), gradients: self.scratch() };
-        // A task writes the key and value gradients of a whole tree: those of the trunk come from all branches.
+        let scratch = || Scratch {
+            probabilities: self.scratch(),
+            gradients: self.scratch(),
+        };
+        // A task writes the key and value gradients of a whole tree: those of the trunk come from
+        // all branches.
         let trees = self.trees();
         let tasks = (0..trees.len() * self.k.heads).into_par_iter();
         tasks.for_each_init(scratch, |scratch, n| {
@@ -140,7 +184,14 @@ impl Attention<'_> {
                 for h in kv * self.group()..(kv + 1) * self.group() {
                     let log_sum_exps = &log_sum_exps[place * heads + h];
                     for block in self.blocks(&self.packing.segments()[place]) {
-                        self.block_backward(&block, h, dy, y, &log_sum_exps[block.place()], scratch);
+                        self.block_backward(
+                            &block,
+                            h,
+                            dy,
+                            y,
+                            &log_sum_exps[block.place()],
+                            scratch,
+                        );
                         let queries = block.queries.clone();
                         let p = by_part(&scratch.probabilities[..block.keys() * COLUMNS], &block);
                         let ds = by_part(&scratch.gradients[..block.keys() * COLUMNS], &block);
@@ -148,9 +199,14 @@ impl Attention<'_> {
                             if keys.is_empty() {
                                 continue;
                             }
-                            // SAFETY: a key/value head of a tree is one task, and with it its query heads.
+                            // SAFETY: a key/value head of a tree is one task, and with it its query
+                            // heads.
                             let [dq, dk, dv] = unsafe {
-                                [dq.head(h, queries.clone()), dk.head(kv, keys.clone()), dv.head(kv, keys.clone())]
+                                [
+                                    dq.head(h, queries.clone()),
+                                    dk.head(kv, keys.clone()),
+                                    dv.head(kv, keys.clone()),
+                                ]
                             };
                             multiply(p[part], dy.head(h, queries.clone()), dv, Write::Add);
                             multiply(ds[part], self.q.head(h, queries.clone()), dk, Write::Add);
@@ -167,7 +223,11 @@ impl Attention<'_> {
     fn trees(&self) -> Vec<Vec<usize>> {
         let segments = self.packing.segments();
         let mut trees = vec![vec![]; segments.len()];
-        for (place, segment) in segments.iter().enumerate().filter(|(_, segment)| !segment.tokens.is_empty()) {
+        for (place, segment) in segments
+            .iter()
+            .enumerate()
+            .filter(|(_, segment)| !segment.tokens.is_empty())
+        {
             trees[segment.after.unwrap_or(place)].push(place);
         }
         trees.retain(|tree| !tree.is_empty());
@@ -188,7 +248,13 @@ impl Attention<'_> {
         let p = &mut scratch.probabilities[..block.keys() * COLUMNS];
         let ds = &mut scratch.gradients[..block.keys() * COLUMNS];
         products(self.k, kv, self.q.head(h, queries.clone()), block, p);
-        exponentials(p, COLUMNS, self.scale(), &per_column(log_sum_exps.iter().copied()), &[1.0; COLUMNS]);
+        exponentials(
+            p,
+            COLUMNS,
+            self.scale(),
+            &per_column(log_sum_exps.iter().copied()),
+            &[1.0; COLUMNS],
+        );
         hide(p, block.first_hidden(), 0.0);
         products(self.v, kv, dy.head(h, queries.clone()), block, ds);
         let deltas = per_column(queries.map(|t| sum(Product, [dy.row(t, h), y.row(t, h)])));
@@ -200,9 +266,17 @@ impl Attention<'_> {
 fn products(keys: Heads<'_>, kv: usize, queries: Matrix<'_>, block: &Block, out: &mut [f32]) {
     let (trunk, own) = out.split_at_mut(block.trunk.len() * COLUMNS);
     let queries = queries.transposed();
-    for (keys, out) in [(keys.head(kv, block.trunk.clone()), trunk), (keys.head(kv, block.own.clone()), own)] {
+    for (keys, out) in [
+        (keys.head(kv, block.trunk.clone()), trunk),
+        (keys.head(kv, block.own.clone()), own),
+    ] {
         if !out.is_empty() {
-            multiply(keys, queries, MatrixMut::strided(out, block.queries.len(), COLUMNS), Write::Replace);
+            multiply(
+                keys,
+                queries,
+                MatrixMut::strided(out, block.queries.len(), COLUMNS),
+                Write::Replace,
+            );
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Softmax down the columns of a block of scores. A row of the block holds one candidate (a vocabulary entry, a key)
-//! for `width` queries side by side, so that a vector serves many queries and no sum runs across its lanes. The width
-//! is a multiple of 16, that is of every vector width; the last columns may be unused.
+//! Softmax down the columns of a block of scores. A row of the block holds one candidate (a
+//! vocabulary entry, a key) for `width` queries side by side, so that a vector serves many queries
+//! and no sum runs across its lanes. The width is a multiple of 16, that is of every vector width;
+//! the last columns may be unused.
 
 use super::simd::{exp, simd_fn};
 
-/// Of `z = scale * scores` in one column: the maximum m, and the sums of `e^(z - m)` and of `e^(z - m) (z - m)`.
+/// Of `z = scale * scores` in one column: the maximum m, and the sums of `e^(z - m)` and of `e^(z -
+/// m) (z - m)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Summary {
     pub(crate) max: f32,
@@ -13,11 +15,19 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) const EMPTY: Self = Self { max: f32::NEG_INFINITY, sum: 0.0, weighted: 0.0 };
+    pub(crate) const EMPTY: Self = Self {
+        max: f32::NEG_INFINITY,
+        sum: 0.0,
+        weighted: 0.0,
+    };
 
     /// The summary of two disjoint sets of candidates.
     pub(crate) fn merge(self, other: Self) -> Self {
-        let (high, low) = if self.max >= other.max { (self, other) } else { (other, self) };
+        let (high, low) = if self.max >= other.max {
+            (self, other)
+        } else {
+            (other, self)
+        };
         if low.sum == 0.0 {
             return high;
         }

@@ -1,4 +1,5 @@
-//! Attention of the new tokens of some rows over a prompt that several rows share and over each row's own tokens.
+//! Attention of the new tokens of some rows over a prompt that several rows share and over each
+//! row's own tokens.
 
 use std::ops::Range;
 
@@ -41,14 +42,20 @@ impl Cached<'_> {
         // Elements of a token's queries that share a key/value head.
         let part = group * q.width;
         let keys = |row: &DecodeRow| row.prompt_length + row.filled;
-        let work = q.data.len() * self.rows.iter().map(keys).max().unwrap_or(0) / (tasks.len() * kv_heads).max(1);
+        let work = q.data.len() * self.rows.iter().map(keys).max().unwrap_or(0)
+            / (tasks.len() * kv_heads).max(1);
         let mixed: Vec<Vec<f32>> = (0..tasks.len() * kv_heads)
             .into_par_iter()
             .with_min_len((PARALLEL_WORK / work.max(1)).max(1))
             .map(|n| {
                 let (task, kv) = (&tasks[n / kv_heads], n % kv_heads);
                 let of_token = |t: usize| &q.data[(t * kv_heads + kv) * part..][..part];
-                let queries = task.tokens.clone().flat_map(of_token).copied().collect::<Vec<f32>>();
+                let queries = task
+                    .tokens
+                    .clone()
+                    .flat_map(of_token)
+                    .copied()
+                    .collect::<Vec<f32>>();
                 self.attend_together(task, kv, group, &queries)
             })
             .collect();
@@ -77,7 +84,10 @@ impl Cached<'_> {
                     task.rows.end = n + 1;
                     task.tokens.end = tokens.end;
                 }
-                _ => tasks.push(Task { rows: n..n + 1, tokens }),
+                _ => tasks.push(Task {
+                    rows: n..n + 1,
+                    tokens,
+                }),
             }
         }
         tasks
@@ -89,33 +99,56 @@ impl Cached<'_> {
         let (n, rows) = (queries.len() / d, &self.rows[task.rows.clone()]);
         let (first, width) = (&rows[0], n.next_multiple_of(QUERIES));
         let view = Matrix::dense(queries, d);
-        let prompt = first.prompt * self.prompt_capacity..first.prompt * self.prompt_capacity + first.prompt_length;
-        // A row of scores for every key, a column for every query; a row's own keys begin behind the prompt's.
+        let prompt = first.prompt * self.prompt_capacity
+            ..first.prompt * self.prompt_capacity + first.prompt_length;
+        // A row of scores for every key, a column for every query; a row's own keys begin behind
+        // the prompt's.
         let filled = rows.iter().map(|row| row.filled).max().unwrap_or(0);
         let mut scores = vec![f32::NEG_INFINITY; (prompt.len() + filled) * width];
         let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
         if !prompt.is_empty() {
             let keys = self.prompt_k.head(kv, prompt.clone());
-            multiply(keys, view.transposed(), MatrixMut::strided(of_prompt, n, width), Write::Replace);
+            multiply(
+                keys,
+                view.transposed(),
+                MatrixMut::strided(of_prompt, n, width),
+                Write::Replace,
+            );
         }
         for (row, columns) in rows.iter().zip(columns_of(rows, group)) {
             let keys = self.own_k.head(kv, self.own(row));
             let own = &mut of_own[..row.filled * width];
             let out = MatrixMut::strided(&mut own[columns.start..], columns.len(), width);
-            multiply(keys, view.slice_rows(columns.clone()).transposed(), out, Write::Replace);
+            multiply(
+                keys,
+                view.slice_rows(columns.clone()).transposed(),
+                out,
+                Write::Replace,
+            );
             hide(own, row, group, &columns, width, f32::NEG_INFINITY);
         }
-        softmax(&mut scores, width, 1.0 / (d as f32).sqrt(), &mut vec![0.0; n]);
+        softmax(
+            &mut scores,
+            width,
+            1.0 / (d as f32).sqrt(),
+            &mut vec![0.0; n],
+        );
         let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
         let mut out = vec![0.0; queries.len()];
         if !prompt.is_empty() {
             let weights = Matrix::strided(of_prompt, prompt.len(), n, width).transposed();
-            multiply(weights, self.prompt_v.head(kv, prompt), MatrixMut::dense(&mut out, d), Write::Replace);
+            multiply(
+                weights,
+                self.prompt_v.head(kv, prompt),
+                MatrixMut::dense(&mut out, d),
+                Write::Replace,
+            );
         }
         for (row, columns) in rows.iter().zip(columns_of(rows, group)) {
             let own = &mut of_own[..row.filled * width];
             hide(own, row, group, &columns, width, 0.0);
-            let weights = Matrix::strided(&own[columns.start..], row.filled, columns.len(), width).transposed();
+            let weights = Matrix::strided(&own[columns.start..], row.filled, columns.len(), width)
+                .transposed();
             let out = MatrixMut::dense(&mut out[columns.start * d..columns.end * d], d);
             multiply(weights, self.own_v.head(kv, self.own(row)), out, Write::Add);
         }
@@ -137,7 +170,14 @@ fn columns_of(rows: &[DecodeRow], group: usize) -> impl Iterator<Item = Range<us
 }
 
 /// Sets what a row's new tokens must not see: those of them that come later.
-fn hide(own: &mut [f32], row: &DecodeRow, group: usize, columns: &Range<usize>, width: usize, value: f32) {
+fn hide(
+    own: &mut [f32],
+    row: &DecodeRow,
+    group: usize,
+    columns: &Range<usize>,
+    width: usize,
+    value: f32,
+) {
     let first = row.filled - row.new;
     for (ahead, scores) in own.chunks_exact_mut(width).skip(first).enumerate() {
         scores[columns.start..columns.start + ahead * group].fill(value);

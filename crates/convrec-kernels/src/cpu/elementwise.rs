@@ -20,7 +20,12 @@ pub(crate) fn apply<K: Elementwise<I, O>, const I: usize, const O: usize>(
     outputs: [&mut [f32]; O],
     write: Write,
 ) {
-    dispatch(Apply { kernel, inputs, outputs, write });
+    dispatch(Apply {
+        kernel,
+        inputs,
+        outputs,
+        write,
+    });
 }
 
 struct Apply<'a, K, const I: usize, const O: usize> {
@@ -41,13 +46,21 @@ impl<K: Elementwise<I, O>, const I: usize, const O: usize> WithSimd for Apply<'_
             let values = self.kernel.compute(simd, vectors(simd, &inputs, n));
             for (output, value) in outputs.iter_mut().zip(&values) {
                 let kept = output.0[n];
-                output.0[n] = if self.write == Write::Add { simd.add_f32s(kept, *value) } else { *value };
+                output.0[n] = if self.write == Write::Add {
+                    simd.add_f32s(kept, *value)
+                } else {
+                    *value
+                };
             }
         }
         let values = self.kernel.compute(simd, rests(simd, &inputs));
         for (output, value) in outputs.iter_mut().zip(&values) {
             let kept = simd.partial_load_f32s(output.1);
-            let value = if self.write == Write::Add { simd.add_f32s(kept, *value) } else { *value };
+            let value = if self.write == Write::Add {
+                simd.add_f32s(kept, *value)
+            } else {
+                *value
+            };
             simd.partial_store_f32s(output.1, value);
         }
     }
@@ -79,7 +92,11 @@ impl<K: Elementwise<I, 1>, const I: usize> WithSimd for Sum<'_, K, I> {
 
 /// The n-th vectors of all inputs.
 #[inline(always)]
-fn vectors<S: Simd, const I: usize>(simd: S, inputs: &[(&[S::f32s], &[f32]); I], n: usize) -> [S::f32s; I] {
+fn vectors<S: Simd, const I: usize>(
+    simd: S,
+    inputs: &[(&[S::f32s], &[f32]); I],
+    n: usize,
+) -> [S::f32s; I] {
     let mut vectors = [simd.splat_f32s(0.0); I];
     for (vector, input) in vectors.iter_mut().zip(inputs) {
         *vector = input.0[n];
@@ -105,18 +122,31 @@ pub(crate) fn apply_in_parallel<K: Elementwise<I, O>, const I: usize, const O: u
     let mut outputs = [0; O].map(|_| vec![0.0; inputs[0].len()]);
     let mut chunks = outputs.each_mut().map(|output| output.chunks_mut(CHUNK));
     let count = inputs[0].len().div_ceil(CHUNK);
-    let tasks: Vec<[&mut [f32]; O]> =
-        (0..count).map(|_| chunks.each_mut().map(|chunks| chunks.next().unwrap_or_default())).collect();
+    let tasks: Vec<[&mut [f32]; O]> = (0..count)
+        .map(|_| {
+            chunks
+                .each_mut()
+                .map(|chunks| chunks.next().unwrap_or_default())
+        })
+        .collect();
     tasks.into_par_iter().enumerate().for_each(|(n, outputs)| {
         let length = outputs[0].len();
-        apply(kernel, inputs.map(|input| &input[n * CHUNK..][..length]), outputs, Write::Replace);
+        apply(
+            kernel,
+            inputs.map(|input| &input[n * CHUNK..][..length]),
+            outputs,
+            Write::Replace,
+        );
     });
     outputs
 }
 
 /// In f64 over chunks, whatever the number of threads.
 pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
-    let sums: Vec<f64> = values.par_chunks(CHUNK).map(|chunk| f64::from(sum(Product, [chunk, chunk]))).collect();
+    let sums: Vec<f64> = values
+        .par_chunks(CHUNK)
+        .map(|chunk| f64::from(sum(Product, [chunk, chunk])))
+        .collect();
     sums.into_iter().sum()
 }
 

@@ -1,5 +1,6 @@
-//! Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, without ever holding all logits: they
-//! are computed block by block (vocabulary x rows) and, for the gradients, once more.
+//! Log-probabilities of target tokens under `softmax(hidden W^T / temperature)`, without ever
+//! holding all logits: they are computed block by block (vocabulary x rows) and, for the gradients,
+//! once more.
 
 use std::ops::Range;
 
@@ -43,18 +44,28 @@ impl<'a> Slopes<'a> {
     /// Of `[2, M]`, log-probabilities and then entropies.
     pub(crate) fn new(both: &'a [f32], entropies: &'a [f32]) -> Self {
         let (of_log_probs, of_entropies) = both.split_at(entropies.len());
-        let of_entropies = of_entropies.iter().any(|slope| *slope != 0.0).then_some(of_entropies);
-        Self { of_log_probs, of_entropies, entropies }
+        let of_entropies = of_entropies
+            .iter()
+            .any(|slope| *slope != 0.0)
+            .then_some(of_entropies);
+        Self {
+            of_log_probs,
+            of_entropies,
+            entropies,
+        }
     }
 
     pub(crate) fn of_log_prob(&self, row: usize) -> f32 {
         self.of_log_probs[row]
     }
 
-    /// What a row's logit with this probability takes from the entropy's gradient: `dH/dz = -p (log p + H)`.
+    /// What a row's logit with this probability takes from the entropy's gradient: `dH/dz = -p (log
+    /// p + H)`.
     pub(crate) fn through_entropy(&self, row: usize, probability: f32) -> f32 {
         match self.of_entropies {
-            Some(slopes) if probability > 0.0 => -slopes[row] * probability * (probability.ln() + self.entropies[row]),
+            Some(slopes) if probability > 0.0 => {
+                -slopes[row] * probability * (probability.ln() + self.entropies[row])
+            }
             _ => 0.0,
         }
     }
@@ -74,20 +85,35 @@ impl Head<'_> {
     }
 
     fn chunks(&self) -> impl Iterator<Item = Range<usize>> {
-        (0..self.rows()).step_by(COLUMNS).map(|first| first..(first + COLUMNS).min(self.rows()))
+        (0..self.rows())
+            .step_by(COLUMNS)
+            .map(|first| first..(first + COLUMNS).min(self.rows()))
     }
 
     /// Logits times temperature of some entries for some rows, into `out` `[entries, COLUMNS]`.
     fn scores(&self, entries: Range<usize>, rows: Range<usize>, out: &mut [f32]) {
         let weight = Matrix::dense(self.weight, self.width).slice_rows(entries);
         let hidden = Matrix::dense(self.hidden, self.width).slice_rows(rows.clone());
-        multiply(weight, hidden.transposed(), MatrixMut::strided(out, rows.len(), COLUMNS), Write::Replace);
+        multiply(
+            weight,
+            hidden.transposed(),
+            MatrixMut::strided(out, rows.len(), COLUMNS),
+            Write::Replace,
+        );
     }
 
     /// Which (row, entry) in these ranges are targets, as (row - first row, entry - first entry).
-    fn hits(&self, entries: Range<usize>, rows: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    fn hits(
+        &self,
+        entries: Range<usize>,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (usize, usize)> {
         let targets = self.targets[rows].iter().enumerate();
-        let entry = move |target: &usize| target.checked_sub(entries.start).filter(|entry| *entry < entries.len());
+        let entry = move |target: &usize| {
+            target
+                .checked_sub(entries.start)
+                .filter(|entry| *entry < entries.len())
+        };
         targets.filter_map(move |(row, target)| Some((row, entry(target)?)))
     }
 
@@ -96,26 +122,44 @@ impl Head<'_> {
             .into_par_iter()
             .map(|n| self.summarize_block(self.block(n)))
             .collect();
-        let mut result = TokenLogProbs { log_probs: vec![], entropies: vec![], log_sum_exps: vec![] };
+        let mut result = TokenLogProbs {
+            log_probs: vec![],
+            entropies: vec![],
+            log_sum_exps: vec![],
+        };
         for (row, target) in self.targets.iter().enumerate() {
-            let all = blocks.iter().fold(Summary::EMPTY, |all, block| all.merge(block[row].0));
+            let all = blocks
+                .iter()
+                .fold(Summary::EMPTY, |all, block| all.merge(block[row].0));
             let log_sum_exp = all.log_sum_exp();
-            result.log_probs.push(blocks[target / ENTRIES][row].1 / self.temperature - log_sum_exp);
+            result
+                .log_probs
+                .push(blocks[target / ENTRIES][row].1 / self.temperature - log_sum_exp);
             result.entropies.push(all.entropy());
             result.log_sum_exps.push(log_sum_exp);
         }
         result
     }
 
-    /// For every row the summary of a block of entries, and the target's score where it is one of them.
+    /// For every row the summary of a block of entries, and the target's score where it is one of
+    /// them.
     fn summarize_block(&self, entries: Range<usize>) -> Vec<(Summary, f32)> {
         let mut scores = vec![0.0; entries.len() * COLUMNS];
         let mut result = Vec::with_capacity(self.rows());
         let mut summaries = [Summary::EMPTY; COLUMNS];
         for rows in self.chunks() {
             self.scores(entries.clone(), rows.clone(), &mut scores);
-            summarize(&scores, COLUMNS, 1.0 / self.temperature, &mut summaries[..rows.len()]);
-            result.extend(summaries[..rows.len()].iter().map(|summary| (*summary, 0.0)));
+            summarize(
+                &scores,
+                COLUMNS,
+                1.0 / self.temperature,
+                &mut summaries[..rows.len()],
+            );
+            result.extend(
+                summaries[..rows.len()]
+                    .iter()
+                    .map(|summary| (*summary, 0.0)),
+            );
             for (row, entry) in self.hits(entries.clone(), rows.clone()) {
                 result[rows.start + row].1 = scores[entry * COLUMNS + row];
             }
@@ -123,15 +167,26 @@ impl Head<'_> {
         result
     }
 
-    /// The gradients of hidden and weight, from those of log-probabilities (dy) and entropies (de): with
-    /// `g = (dy (1[target] - p) - de p (log p + H)) / temperature`, `[M, V]`, they are `g W` and `g^T hidden`. The second is
-    /// left out (empty) where the weight is frozen.
-    pub(crate) fn backward(&self, log_sum_exps: &[f32], slopes: &Slopes<'_>, frozen: bool) -> (Vec<f32>, Vec<f32>) {
-        let mut d_weight = if frozen { vec![] } else { vec![0.0; self.weight.len()] };
+    /// The gradients of hidden and weight, from those of log-probabilities (dy) and entropies (de):
+    /// with `g = (dy (1[target] - p) - de p (log p + H)) / temperature`, `[M, V]`, they are `g
+    /// W` and `g^T hidden`. The second is left out (empty) where the weight is frozen.
+    pub(crate) fn backward(
+        &self,
+        log_sum_exps: &[f32],
+        slopes: &Slopes<'_>,
+        frozen: bool,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let mut d_weight = if frozen {
+            vec![]
+        } else {
+            vec![0.0; self.weight.len()]
+        };
         let blocks = self.vocabulary().div_ceil(ENTRIES);
-        // A task adds up the hidden gradients of its share of the vocabulary in a buffer of its own.
+        // A task adds up the hidden gradients of its share of the vocabulary in a buffer of its
+        // own.
         let share = blocks.div_ceil(rayon::current_num_threads()) * ENTRIES;
-        let mut shares: Vec<Option<&mut [f32]>> = d_weight.chunks_mut(share * self.width).map(Some).collect();
+        let mut shares: Vec<Option<&mut [f32]>> =
+            d_weight.chunks_mut(share * self.width).map(Some).collect();
         shares.resize_with(self.vocabulary().div_ceil(share), || None);
         let parts: Vec<Vec<f32>> = shares
             .into_par_iter()
@@ -144,7 +199,10 @@ impl Head<'_> {
         let mut parts = parts.into_iter();
         let mut d_hidden = parts.next().unwrap_or_default();
         for part in parts {
-            d_hidden.par_iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+            d_hidden
+                .par_iter_mut()
+                .zip(part)
+                .for_each(|(sum, part)| *sum += part);
         }
         (d_hidden, d_weight)
     }
@@ -167,12 +225,23 @@ impl Head<'_> {
                 let gradient = Matrix::strided(scores, entries.len(), rows.len(), COLUMNS); // [entries, rows]
                 let hidden = Matrix::dense(self.hidden, self.width).slice_rows(rows.clone());
                 if let Some(d_weight) = &mut d_weight {
-                    let place = (start - share.start) * self.width..(entries.end - share.start) * self.width;
-                    multiply(gradient, hidden, MatrixMut::dense(&mut d_weight[place], self.width), Write::Add);
+                    let place = (start - share.start) * self.width
+                        ..(entries.end - share.start) * self.width;
+                    multiply(
+                        gradient,
+                        hidden,
+                        MatrixMut::dense(&mut d_weight[place], self.width),
+                        Write::Add,
+                    );
                 }
                 let weight = Matrix::dense(self.weight, self.width).slice_rows(entries.clone());
                 let d_hidden = &mut d_hidden[rows.start * self.width..rows.end * self.width];
-                multiply(gradient.transposed(), weight, MatrixMut::dense(d_hidden, self.width), Write::Add);
+                multiply(
+                    gradient.transposed(),
+                    weight,
+                    MatrixMut::dense(d_hidden, self.width),
+                    Write::Add,
+                );
             }
         }
         d_hidden
@@ -188,14 +257,19 @@ impl Head<'_> {
         out: &mut [f32],
     ) {
         let shift = per_column(log_sum_exps[rows.clone()].iter().copied());
-        let factor = per_column(slopes.of_log_probs[rows.clone()].iter().map(|dy| -dy / self.temperature));
+        let factor = per_column(
+            slopes.of_log_probs[rows.clone()]
+                .iter()
+                .map(|dy| -dy / self.temperature),
+        );
         self.scores(entries.clone(), rows.clone(), out);
         if slopes.of_entropies.is_some() {
             let ones = [1.0; COLUMNS];
             exponentials(out, COLUMNS, 1.0 / self.temperature, &shift, &ones);
             for column in out.chunks_mut(COLUMNS) {
                 for (row, p) in column[..rows.len()].iter_mut().enumerate() {
-                    *p = factor[row] * *p + slopes.through_entropy(rows.start + row, *p) / self.temperature;
+                    *p = factor[row] * *p
+                        + slopes.through_entropy(rows.start + row, *p) / self.temperature;
                 }
             }
         } else {

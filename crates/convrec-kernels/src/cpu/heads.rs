@@ -1,4 +1,5 @@
-//! Queries, keys or values of M tokens, `[M, heads, d]`: the memory order that projections write and read.
+//! Queries, keys or values of M tokens, `[M, heads, d]`: the memory order that projections write
+//! and read.
 
 use std::ops::Range;
 
@@ -41,7 +42,11 @@ pub(crate) struct HeadsMut<'a> {
 
 impl<'a> HeadsMut<'a> {
     pub(crate) fn new(data: &'a mut [f32], heads: usize, width: usize) -> Self {
-        Self { data: Interleaved::new(data), heads, width }
+        Self {
+            data: Interleaved::new(data),
+            heads,
+            width,
+        }
     }
 
     /// One head of some tokens, `[tokens, d]`, at least one.
@@ -51,7 +56,15 @@ impl<'a> HeadsMut<'a> {
     pub(crate) unsafe fn head(&self, h: usize, tokens: Range<usize>) -> MatrixMut<'a> {
         assert!(h < self.heads);
         let stride = self.heads * self.width;
-        // SAFETY: different heads and different tokens share no element; the caller vouches for these.
-        unsafe { self.data.matrix(tokens.start * stride + h * self.width, tokens.len(), self.width, stride) }
+        // SAFETY: different heads and different tokens share no element; the caller vouches for
+        // these.
+        unsafe {
+            self.data.matrix(
+                tokens.start * stride + h * self.width,
+                tokens.len(),
+                self.width,
+                stride,
+            )
+        }
     }
 }

@@ -8,8 +8,9 @@ use super::simd::{simd_fn, widest_lanes};
 
 /// x `[M, inner]`, weight `[N, inner]` to `[M, N]`.
 ///
-/// Left to itself gemm packs the weights column by column, which is slow. Few rows are dot products instead; for more,
-/// the weights are transposed beforehand or the result afterwards, whichever is smaller.
+/// Left to itself gemm packs the weights column by column, which is slow. Few rows are dot products
+/// instead; for more, the weights are transposed beforehand or the result afterwards, whichever is
+/// smaller.
 pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
     let (x_view, weight_view) = (Matrix::dense(x, inner), Matrix::dense(weight, inner));
@@ -47,7 +48,10 @@ fn dots_are_faster(rows: usize, weights: usize, inner: usize) -> bool {
 
 /// d x = d y W: d y `[M, out]` to `[M, inner]`.
 pub(crate) fn linear_input_gradient(dy: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
-    product(Matrix::dense(dy, weight.len() / inner), Matrix::dense(weight, inner))
+    product(
+        Matrix::dense(dy, weight.len() / inner),
+        Matrix::dense(weight, inner),
+    )
 }
 
 /// d W = d y^T x, `[out, inner]`.
@@ -72,8 +76,8 @@ fn skinny(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     transpose(&transposed, rows)
 }
 
-/// `x W^T` for a few rows: a vector holds one element of 16 rows of x, so that no sum runs across its lanes, and the
-/// weights are read once, in order.
+/// `x W^T` for a few rows: a vector holds one element of 16 rows of x, so that no sum runs across
+/// its lanes, and the weights are read once, in order.
 fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     /// Weight rows per task: a multiple of those in a block.
     const ROWS: usize = 96;
@@ -81,7 +85,9 @@ fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let width = rows.next_multiple_of(LANES);
     let mut x_t = vec![0.0; inner * width]; // [inner, width]
     for (m, row) in x.chunks_exact(inner).enumerate() {
-        row.iter().zip(x_t[m..].iter_mut().step_by(width)).for_each(|(x, place)| *place = *x);
+        row.iter()
+            .zip(x_t[m..].iter_mut().step_by(width))
+            .for_each(|(x, place)| *place = *x);
     }
     let mut y_t = vec![0.0; out * width]; // [out, width]
     let task = |(y_t, weight): (&mut [f32], &[f32])| match width / LANES {
@@ -92,14 +98,17 @@ fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     if weight.len() * rows <= PARALLEL_WORK {
         task((&mut y_t, weight));
     } else {
-        y_t.par_chunks_mut(ROWS * width).zip(weight.par_chunks(ROWS * inner)).for_each(task);
+        y_t.par_chunks_mut(ROWS * width)
+            .zip(weight.par_chunks(ROWS * inner))
+            .for_each(task);
     }
     let mut y = transpose(&y_t, width);
     y.truncate(rows * out);
     y
 }
 
-/// Declares the product of some weight rows with x^T `[inner, C vectors]`: y^T `[rows, C vectors]`, in blocks of R rows.
+/// Declares the product of some weight rows with x^T `[inner, C vectors]`: y^T `[rows, C vectors]`,
+/// in blocks of R rows.
 macro_rules! outer {
     ($name:ident, $C:literal, $R:literal) => {
         simd_fn! {
@@ -170,7 +179,12 @@ simd_fn! {
 
 /// `sums[j][i] = w[j] x[i]`, each pair of vectors loaded once for all products that it is part of.
 #[inline(always)]
-fn block<S: Simd, const R: usize>(simd: S, x: [&[f32]; R], w: [&[f32]; 4], sums: &mut [[f32; 4]; 4]) {
+fn block<S: Simd, const R: usize>(
+    simd: S,
+    x: [&[f32]; R],
+    w: [&[f32]; 4],
+    sums: &mut [[f32; 4]; 4],
+) {
     let (x, w) = (x.map(|x| S::as_simd_f32s(x)), w.map(|w| S::as_simd_f32s(w)));
     let mut products = [[simd.splat_f32s(0.0); R]; 4];
     for n in 0..x[0].0.len() {

@@ -1,4 +1,5 @@
-//! Root mean square normalisation of rows (Zhang and Sennrich, arXiv 1910.07467), and its gradients.
+//! Root mean square normalisation of rows (Zhang and Sennrich, arXiv 1910.07467), and its
+//! gradients.
 
 use pulp::Simd;
 use rayon::prelude::*;
@@ -12,17 +13,29 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     let width = weight.len();
     let chunk = rows_per_chunk(width) * width;
     let mut out = vec![0.0; x.len()];
-    out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| {
-        for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-            apply(Scaled(inverse_rms(x, epsilon)), [x, weight], [out], Write::Replace);
-        }
-    });
+    out.par_chunks_mut(chunk)
+        .zip(x.par_chunks(chunk))
+        .for_each(|(out, x)| {
+            for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                apply(
+                    Scaled(inverse_rms(x, epsilon)),
+                    [x, weight],
+                    [out],
+                    Write::Replace,
+                );
+            }
+        });
     out
 }
 
-/// The gradients of x and of the weight. With `r = 1 / rms`: d x = r (w d y) - x r^3 mean(x w d y), and d w is the sum
-/// of `r x d y` over all rows.
-pub(crate) fn rms_norm_backward(x: &[f32], weight: &[f32], epsilon: f32, dy: &[f32]) -> [Vec<f32>; 2] {
+/// The gradients of x and of the weight. With `r = 1 / rms`: d x = r (w d y) - x r^3 mean(x w d y),
+/// and d w is the sum of `r x d y` over all rows.
+pub(crate) fn rms_norm_backward(
+    x: &[f32],
+    weight: &[f32],
+    epsilon: f32,
+    dy: &[f32],
+) -> [Vec<f32>; 2] {
     let width = weight.len();
     let chunk = rows_per_chunk(width) * width;
     let mut dx = vec![0.0; x.len()];
@@ -36,7 +49,15 @@ pub(crate) fn rms_norm_backward(x: &[f32], weight: &[f32], epsilon: f32, dy: &[f
                 let [x, dy] = [x, dy].map(|rows| &rows[n * width..][..width]);
                 let r = inverse_rms(x, epsilon);
                 let mean = sum(TripleProduct, [x, weight, dy]) / width as f32;
-                apply(InputGradient { r, shift: -r * r * r * mean }, [x, weight, dy], [dx], Write::Replace);
+                apply(
+                    InputGradient {
+                        r,
+                        shift: -r * r * r * mean,
+                    },
+                    [x, weight, dy],
+                    [dx],
+                    Write::Replace,
+                );
                 apply(Scaled(r), [x, dy], [&mut dw], Write::Add);
             }
             dw

@@ -21,17 +21,24 @@ pub(crate) fn rotate(x: Heads<'_>, cos: &[f32], sin: &[f32], direction: Directio
     let token = x.heads * x.width;
     let mut out = vec![0.0; x.data.len()];
     let tokens = rows_per_chunk(token);
-    out.par_chunks_mut(tokens * token).enumerate().for_each(|(n, out)| {
-        for (m, out) in out.chunks_exact_mut(token).enumerate() {
-            let t = n * tokens + m;
-            let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
-            for (h, out) in out.chunks_exact_mut(x.width).enumerate() {
-                let (first, second) = x.row(t, h).split_at(half);
-                let (out_first, out_second) = out.split_at_mut(half);
-                apply(Turn(direction), [first, second, cos, sin], [out_first, out_second], Write::Replace);
+    out.par_chunks_mut(tokens * token)
+        .enumerate()
+        .for_each(|(n, out)| {
+            for (m, out) in out.chunks_exact_mut(token).enumerate() {
+                let t = n * tokens + m;
+                let (cos, sin) = (&cos[t * half..][..half], &sin[t * half..][..half]);
+                for (h, out) in out.chunks_exact_mut(x.width).enumerate() {
+                    let (first, second) = x.row(t, h).split_at(half);
+                    let (out_first, out_second) = out.split_at_mut(half);
+                    apply(
+                        Turn(direction),
+                        [first, second, cos, sin],
+                        [out_first, out_second],
+                        Write::Replace,
+                    );
+                }
             }
-        }
-    });
+        });
     out
 }
 
@@ -41,7 +48,11 @@ struct Turn(Direction);
 impl Elementwise<4, 2> for Turn {
     #[inline(always)]
     fn compute<S: Simd>(self, simd: S, [a, b, cos, sin]: [S::f32s; 4]) -> [S::f32s; 2] {
-        let sin = if self.0 == Direction::Forth { sin } else { simd.neg_f32s(sin) };
+        let sin = if self.0 == Direction::Forth {
+            sin
+        } else {
+            simd.neg_f32s(sin)
+        };
         let first = simd.sub_f32s(simd.mul_f32s(a, cos), simd.mul_f32s(b, sin));
         [first, simd.mul_add_e_f32s(b, cos, simd.mul_f32s(a, sin))]
     }

@@ -1,7 +1,9 @@
-//! Vector code written once: AVX-512 or AVX2 where the machine has it (looked up at run time), scalar code elsewhere.
+//! Vector code written once: AVX-512 or AVX2 where the machine has it (looked up at run time),
+//! scalar code elsewhere.
 //!
-//! A vector instruction is only compiled inline where every function around it is compiled for its instruction set, so
-//! that everything generic over [`Simd`] here is `#[inline(always)]` and does without closures, which cannot be.
+//! A vector instruction is only compiled inline where every function around it is compiled for its
+//! instruction set, so that everything generic over [`Simd`] here is `#[inline(always)]` and does
+//! without closures, which cannot be.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -59,7 +61,8 @@ pub(crate) fn widest_lanes() -> usize {
     dispatch(Lanes)
 }
 
-/// Declares a function whose body is compiled once per instruction set; `simd: S` is not a parameter for callers.
+/// Declares a function whose body is compiled once per instruction set; `simd: S` is not a
+/// parameter for callers.
 macro_rules! simd_fn {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($simd:ident: $S:ident, $($arg:ident: $type:ty),+ $(,)?) $body:block) => {
         $(#[$meta])*
@@ -86,9 +89,19 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN_2: [f32; 2] = [355.0 / 512.0, -2.121_944_4e-4];
-    const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+    const POLYNOMIAL: [f32; 6] = [
+        1.987_569_1e-4,
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        0.5,
+    ];
     // With `x` as the second operand a NaN stays a NaN on x86.
-    let x = simd.min_f32s(simd.splat_f32s(88.0), simd.max_f32s(simd.splat_f32s(-87.0), x));
+    let x = simd.min_f32s(
+        simd.splat_f32s(88.0),
+        simd.max_f32s(simd.splat_f32s(-87.0), x),
+    );
     let log2_e = simd.splat_f32s(std::f32::consts::LOG2_E);
     let rounded = simd.mul_add_e_f32s(x, log2_e, simd.splat_f32s(ROUND));
     let n = simd.sub_f32s(rounded, simd.splat_f32s(ROUND));
@@ -98,9 +111,16 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     for c in &POLYNOMIAL[1..] {
         p = simd.mul_add_e_f32s(p, r, simd.splat_f32s(*c));
     }
-    let p = simd.add_f32s(simd.mul_add_e_f32s(simd.mul_f32s(p, r), r, r), simd.splat_f32s(1.0));
-    let exponent = simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
-    simd.mul_f32s(p, simd.transmute_f32s_u32s(simd.add_u32s(exponent, simd.splat_u32s(127 << 23))))
+    let p = simd.add_f32s(
+        simd.mul_add_e_f32s(simd.mul_f32s(p, r), r, r),
+        simd.splat_f32s(1.0),
+    );
+    let exponent =
+        simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(23));
+    simd.mul_f32s(
+        p,
+        simd.transmute_f32s_u32s(simd.add_u32s(exponent, simd.splat_u32s(127 << 23))),
+    )
 }
 
 /// 1 / (1 + e^-x).
@@ -141,7 +161,10 @@ mod tests {
     fn exp_of_what_is_out_of_range() {
         let mut values = [f32::NEG_INFINITY, -200.0, 200.0];
         exp_all(&mut values);
-        assert!(values[0] < 1e-36 && values[1] < 1e-36 && values[2] > 1e38, "{values:?}");
+        assert!(
+            values[0] < 1e-36 && values[1] < 1e-36 && values[2] > 1e38,
+            "{values:?}"
+        );
         let mut values = [f32::NAN; 16];
         exp_all(&mut values);
         assert!(values.iter().all(|value| value.is_nan()), "{values:?}");

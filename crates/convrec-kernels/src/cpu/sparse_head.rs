@@ -1,5 +1,5 @@
-//! Logits of some tokens a row: only the rows of the output matrix that are asked for are read. Where rows ask for nearly
-//! the same tokens, these are one product of matrices.
+//! Logits of some tokens a row: only the rows of the output matrix that are asked for are read.
+//! Where rows ask for nearly the same tokens, these are one product of matrices.
 
 use rayon::prelude::*;
 
@@ -11,7 +11,8 @@ use super::simd::simd_fn;
 /// Rows from which one product is worth its preparation.
 const SHARED_ROWS: usize = 8;
 
-/// What goes in: hidden `[M, D]`, weight `[V, D]`, the allowed tokens of each row, a positive temperature.
+/// What goes in: hidden `[M, D]`, weight `[V, D]`, the allowed tokens of each row, a positive
+/// temperature.
 #[derive(Clone, Copy)]
 pub(crate) struct SparseHead<'a> {
     pub(crate) hidden: &'a [f32],
@@ -21,7 +22,8 @@ pub(crate) struct SparseHead<'a> {
     pub(crate) temperature: f32,
 }
 
-/// What the forward pass finds: `[M]` each, and the probabilities of the allowed tokens of each row.
+/// What the forward pass finds: `[M]` each, and the probabilities of the allowed tokens of each
+/// row.
 pub(crate) struct SparseLogProbs {
     pub(crate) log_probs: Vec<f32>,
     pub(crate) entropies: Vec<f32>,
@@ -40,12 +42,23 @@ impl SparseHead<'_> {
     /// The logits of each row's allowed tokens, not divided by the temperature.
     pub(crate) fn logits(&self) -> Vec<Vec<f32>> {
         let Some(shared) = Shared::new(self) else {
-            return self.allowed.par_iter().enumerate().map(|(row, tokens)| self.logits_of(row, tokens)).collect();
+            return self
+                .allowed
+                .par_iter()
+                .enumerate()
+                .map(|(row, tokens)| self.logits_of(row, tokens))
+                .collect();
         };
         let weight = Matrix::dense(&shared.weight, self.width);
         let all = product(Matrix::dense(self.hidden, self.width), weight.transposed()); // [M, U]
         let rows = all.par_chunks(shared.tokens.len()).zip(self.allowed);
-        rows.map(|(row, tokens)| tokens.iter().map(|token| row[shared.place[*token as usize]]).collect()).collect()
+        rows.map(|(row, tokens)| {
+            tokens
+                .iter()
+                .map(|token| row[shared.place[*token as usize]])
+                .collect()
+        })
+        .collect()
     }
 
     fn logits_of(&self, row: usize, tokens: &[u32]) -> Vec<f32> {
@@ -55,27 +68,47 @@ impl SparseHead<'_> {
             let weights = [0, 1, 2, 3].map(|n| self.weight(tokens[n.min(tokens.len() - 1)]));
             let mut four = [0.0; 4];
             four_dots(self.hidden(row), weights, &mut four);
-            logits.iter_mut().zip(four).for_each(|(logit, dot)| *logit = dot);
+            logits
+                .iter_mut()
+                .zip(four)
+                .for_each(|(logit, dot)| *logit = dot);
         }
         logits
     }
 
     /// `targets` are places in each row's allowed tokens.
     pub(crate) fn log_probs(&self, targets: &[usize]) -> SparseLogProbs {
-        let rows = self.logits().into_par_iter().zip(targets).map(|(mut scores, target)| {
-            scores.iter_mut().for_each(|score| *score /= self.temperature);
-            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let exponentials: Vec<f32> = scores.iter().map(|score| (score - max).exp()).collect();
-            let sum: f64 = exponentials.iter().map(|e| f64::from(*e)).sum();
-            let log_sum = sum.ln();
-            let weighted: f64 =
-                exponentials.iter().zip(&scores).map(|(e, score)| f64::from(*e) * f64::from(score - max)).sum();
-            let log_prob = (f64::from(scores[*target] - max) - log_sum) as f32;
-            let probabilities = exponentials.iter().map(|e| (f64::from(*e) / sum) as f32).collect();
-            (log_prob, (log_sum - weighted / sum) as f32, probabilities)
-        });
+        let rows = self
+            .logits()
+            .into_par_iter()
+            .zip(targets)
+            .map(|(mut scores, target)| {
+                scores
+                    .iter_mut()
+                    .for_each(|score| *score /= self.temperature);
+                let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let exponentials: Vec<f32> =
+                    scores.iter().map(|score| (score - max).exp()).collect();
+                let sum: f64 = exponentials.iter().map(|e| f64::from(*e)).sum();
+                let log_sum = sum.ln();
+                let weighted: f64 = exponentials
+                    .iter()
+                    .zip(&scores)
+                    .map(|(e, score)| f64::from(*e) * f64::from(score - max))
+                    .sum();
+                let log_prob = (f64::from(scores[*target] - max) - log_sum) as f32;
+                let probabilities = exponentials
+                    .iter()
+                    .map(|e| (f64::from(*e) / sum) as f32)
+                    .collect();
+                (log_prob, (log_sum - weighted / sum) as f32, probabilities)
+            });
         let rows: Vec<(f32, f32, Vec<f32>)> = rows.collect();
-        let mut result = SparseLogProbs { log_probs: vec![], entropies: vec![], probabilities: vec![] };
+        let mut result = SparseLogProbs {
+            log_probs: vec![],
+            entropies: vec![],
+            probabilities: vec![],
+        };
         for (log_prob, entropy, probabilities) in rows {
             result.log_probs.push(log_prob);
             result.entropies.push(entropy);
@@ -84,8 +117,9 @@ impl SparseHead<'_> {
         result
     }
 
-    /// The gradients of hidden and weight, from those of log-probabilities and entropies, as [`Head`](super::Head) has them.
-    /// The second is left out (empty) where the weight is frozen.
+    /// The gradients of hidden and weight, from those of log-probabilities and entropies, as
+    /// [`Head`](super::Head) has them. The second is left out (empty) where the weight is
+    /// frozen.
     pub(crate) fn backward(
         &self,
         targets: &[usize],
@@ -94,24 +128,40 @@ impl SparseHead<'_> {
         frozen: bool,
     ) -> (Vec<f32>, Vec<f32>) {
         let slope = |row: usize, n: usize| {
-            let (hit, p) = (if targets[row] == n { 1.0 } else { 0.0 }, probabilities[row][n]);
-            ((hit - p) * slopes.of_log_prob(row) + slopes.through_entropy(row, p)) / self.temperature
+            let (hit, p) = (
+                if targets[row] == n { 1.0 } else { 0.0 },
+                probabilities[row][n],
+            );
+            ((hit - p) * slopes.of_log_prob(row) + slopes.through_entropy(row, p))
+                / self.temperature
         };
         if let Some(shared) = Shared::new(self) {
             return self.shared_backward(&shared, slope, frozen);
         }
         let mut d_hidden = vec![0.0; self.hidden.len()];
-        d_hidden.par_chunks_mut(self.width).enumerate().for_each(|(row, d_hidden)| {
-            let terms = self.allowed[row].iter().enumerate();
-            add_scaled(d_hidden, terms.map(|(n, token)| (slope(row, n), self.weight(*token))));
-        });
+        d_hidden
+            .par_chunks_mut(self.width)
+            .enumerate()
+            .for_each(|(row, d_hidden)| {
+                let terms = self.allowed[row].iter().enumerate();
+                add_scaled(
+                    d_hidden,
+                    terms.map(|(n, token)| (slope(row, n), self.weight(*token))),
+                );
+            });
         if frozen {
             return (d_hidden, vec![]);
         }
         // The other way round: the rows that allow each token.
-        let mut uses: Vec<(u32, u32, u32)> = Vec::with_capacity(self.allowed.iter().map(Vec::len).sum());
+        let mut uses: Vec<(u32, u32, u32)> =
+            Vec::with_capacity(self.allowed.iter().map(Vec::len).sum());
         for (row, tokens) in self.allowed.iter().enumerate() {
-            uses.extend(tokens.iter().enumerate().map(|(n, token)| (*token, row as u32, n as u32)));
+            uses.extend(
+                tokens
+                    .iter()
+                    .enumerate()
+                    .map(|(n, token)| (*token, row as u32, n as u32)),
+            );
         }
         uses.par_sort_unstable();
         let mut d_weight = vec![0.0; self.weight.len()];
@@ -126,7 +176,12 @@ impl SparseHead<'_> {
             passed = token + 1;
         }
         tasks.into_par_iter().for_each(|(d_weight, uses)| {
-            let term = |(_, row, n): &(u32, u32, u32)| (slope(*row as usize, *n as usize), self.hidden(*row as usize));
+            let term = |(_, row, n): &(u32, u32, u32)| {
+                (
+                    slope(*row as usize, *n as usize),
+                    self.hidden(*row as usize),
+                )
+            };
             add_scaled(d_weight, uses.iter().map(term));
         });
         (d_hidden, d_weight)
@@ -141,10 +196,13 @@ impl SparseHead<'_> {
     ) -> (Vec<f32>, Vec<f32>) {
         let width = shared.tokens.len();
         let mut slopes = vec![0.0; self.allowed.len() * width]; // [M, U]
-        slopes.par_chunks_mut(width).enumerate().for_each(|(row, slopes)| {
-            let tokens = self.allowed[row].iter().enumerate();
-            tokens.for_each(|(n, token)| slopes[shared.place[*token as usize]] = slope(row, n));
-        });
+        slopes
+            .par_chunks_mut(width)
+            .enumerate()
+            .for_each(|(row, slopes)| {
+                let tokens = self.allowed[row].iter().enumerate();
+                tokens.for_each(|(n, token)| slopes[shared.place[*token as usize]] = slope(row, n));
+            });
         let slopes = Matrix::dense(&slopes, width);
         let d_hidden = product(slopes, Matrix::dense(&shared.weight, self.width));
         if frozen {
@@ -175,20 +233,37 @@ impl Shared {
         }
         let vocabulary = head.weight.len() / head.width;
         let mut is_allowed = vec![false; vocabulary];
-        head.allowed.iter().flatten().for_each(|token| is_allowed[*token as usize] = true);
-        let tokens: Vec<u32> = (0..vocabulary as u32).filter(|token| is_allowed[*token as usize]).collect();
+        head.allowed
+            .iter()
+            .flatten()
+            .for_each(|token| is_allowed[*token as usize] = true);
+        let tokens: Vec<u32> = (0..vocabulary as u32)
+            .filter(|token| is_allowed[*token as usize])
+            .collect();
         let asked: usize = head.allowed.iter().map(Vec::len).sum();
         if 2 * asked < tokens.len() * head.allowed.len() {
             return None;
         }
         let mut place = vec![0; vocabulary];
-        tokens.iter().enumerate().for_each(|(n, token)| place[*token as usize] = n);
-        let weight = tokens.iter().flat_map(|token| head.weight(*token)).copied().collect();
-        Some(Self { tokens, place, weight })
+        tokens
+            .iter()
+            .enumerate()
+            .for_each(|(n, token)| place[*token as usize] = n);
+        let weight = tokens
+            .iter()
+            .flat_map(|token| head.weight(*token))
+            .copied()
+            .collect();
+        Some(Self {
+            tokens,
+            place,
+            weight,
+        })
     }
 }
 
-/// Adds each vector times its factor to `out`, four at a time so that `out` is read and written a quarter as often.
+/// Adds each vector times its factor to `out`, four at a time so that `out` is read and written a
+/// quarter as often.
 fn add_scaled<'a>(out: &mut [f32], terms: impl Iterator<Item = (f32, &'a [f32])>) {
     let mut four = [(0.0, &[][..]); 4];
     let mut n = 0;
@@ -196,7 +271,11 @@ fn add_scaled<'a>(out: &mut [f32], terms: impl Iterator<Item = (f32, &'a [f32])>
         four[n] = term;
         n += 1;
         if n == 4 {
-            add_four(out, four.map(|(_, vector)| vector), four.map(|(factor, _)| factor));
+            add_four(
+                out,
+                four.map(|(_, vector)| vector),
+                four.map(|(factor, _)| factor),
+            );
             n = 0;
         }
     }

@@ -36,6 +36,9 @@ impl Elementwise<3, 2> for Backward {
         let one = simd.splat_f32s(1.0);
         let s = sigmoid(simd, gate);
         let slope = simd.mul_f32s(s, simd.mul_add_e_f32s(gate, simd.sub_f32s(one, s), one));
-        [simd.mul_f32s(simd.mul_f32s(dy, up), slope), simd.mul_f32s(simd.mul_f32s(gate, s), dy)]
+        [
+            simd.mul_f32s(simd.mul_f32s(dy, up), slope),
+            simd.mul_f32s(simd.mul_f32s(gate, s), dy),
+        ]
     }
 }

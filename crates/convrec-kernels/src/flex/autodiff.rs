@@ -28,7 +28,11 @@ where
     S: Backward<Flex, N>,
 {
     let (output, state) = forward();
-    match step.prepare::<C>(inputs.map(|input| input.node())).compute_bound().stateful() {
+    match step
+        .prepare::<C>(inputs.map(|input| input.node()))
+        .compute_bound()
+        .stateful()
+    {
         OpsKind::Tracked(prepared) => prepared.finish(state, output),
         OpsKind::UnTracked(prepared) => prepared.finish(output),
     }
@@ -40,7 +44,11 @@ fn output_gradient<S, const N: usize>(ops: &Ops<S, N>, gradients: &mut Gradients
 }
 
 /// Passes on the gradients of a step's inputs to those that are tracked.
-fn pass_on<S, const N: usize>(ops: Ops<S, N>, gradients: &mut Gradients, of_inputs: [FlexTensor; N]) {
+fn pass_on<S, const N: usize>(
+    ops: Ops<S, N>,
+    gradients: &mut Gradients,
+    of_inputs: [FlexTensor; N],
+) {
     for (parent, gradient) in ops.parents.into_iter().zip(of_inputs) {
         if let Some(parent) = parent {
             gradients.register::<Flex>(parent.id, gradient);
@@ -68,34 +76,64 @@ fn pass_on_head<S>(
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         run::<C, _, 2>(Linear, [&x, &weight], || {
-            let state = (dense(x.primitive().clone()), dense(weight.primitive().clone()));
+            let state = (
+                dense(x.primitive().clone()),
+                dense(weight.primitive().clone()),
+            );
             (Flex::linear(state.0.clone(), state.1.clone()), state)
         })
     }
 
-    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
         run::<C, _, 2>(RmsNorm, [&x, &weight], || {
-            let state = (dense(x.primitive().clone()), dense(weight.primitive().clone()), epsilon);
-            (Flex::rms_norm(state.0.clone(), state.1.clone(), epsilon), state)
+            let state = (
+                dense(x.primitive().clone()),
+                dense(weight.primitive().clone()),
+                epsilon,
+            );
+            (
+                Flex::rms_norm(state.0.clone(), state.1.clone(), epsilon),
+                state,
+            )
         })
     }
 
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
         run::<C, _, 2>(Swiglu, [&gate, &up], || {
-            let state = (dense(gate.primitive().clone()), dense(up.primitive().clone()));
+            let state = (
+                dense(gate.primitive().clone()),
+                dense(up.primitive().clone()),
+            );
             (Flex::swiglu(state.0.clone(), state.1.clone()), state)
         })
     }
 
     /// Without gradients: encoders are not trained.
     fn bias_gelu(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
-        Tracked::new(Flex::bias_gelu(x.primitive().clone(), bias.primitive().clone()))
+        Tracked::new(Flex::bias_gelu(
+            x.primitive().clone(),
+            bias.primitive().clone(),
+        ))
     }
 
-    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         run::<C, _, 1>(Rotate, [&x], || {
-            let state = (dense(cos.primitive().clone()), dense(sin.primitive().clone()));
-            (Flex::rotate(x.primitive().clone(), state.0.clone(), state.1.clone()), state)
+            let state = (
+                dense(cos.primitive().clone()),
+                dense(sin.primitive().clone()),
+            );
+            (
+                Flex::rotate(x.primitive().clone(), state.0.clone(), state.1.clone()),
+                state,
+            )
         })
     }
 
@@ -109,7 +147,15 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
             let inputs = [&q, &k, &v].map(|input| dense(input.primitive().clone()));
             let (output, log_sum_exps) = attention(&inputs, packing).forward();
             let output = tensor(output, shape(&inputs[0]));
-            (output.clone(), AttentionState { inputs, output, log_sum_exps, packing: packing.clone() })
+            (
+                output.clone(),
+                AttentionState {
+                    inputs,
+                    output,
+                    log_sum_exps,
+                    packing: packing.clone(),
+                },
+            )
         })
     }
 
@@ -124,7 +170,9 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let [q, prompt_k, prompt_v, own_k, own_v] =
             [q, prompt_k, prompt_v, own_k, own_v].map(|tensor| tensor.primitive().clone());
-        Tracked::new(Flex::decode_attention(q, prompt_k, prompt_v, own_k, own_v, rows))
+        Tracked::new(Flex::decode_attention(
+            q, prompt_k, prompt_v, own_k, own_v, rows,
+        ))
     }
 
     fn token_log_probs(
@@ -134,12 +182,26 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         temperature: f32,
     ) -> FloatTensor<Self> {
         run::<C, _, 2>(TokenLogProbs, [&hidden, &weight], || {
-            let (hidden, weight) = (dense(hidden.primitive().clone()), dense(weight.primitive().clone()));
+            let (hidden, weight) = (
+                dense(hidden.primitive().clone()),
+                dense(weight.primitive().clone()),
+            );
             let targets = indices(targets);
             let result = head(&hidden, &weight, &targets, temperature).log_probs();
-            let (log_sum_exps, entropies) = (Arc::new(result.log_sum_exps), Arc::new(result.entropies));
+            let (log_sum_exps, entropies) =
+                (Arc::new(result.log_sum_exps), Arc::new(result.entropies));
             let both = stacked(result.log_probs, &entropies);
-            (both, HeadState { hidden, weight, targets, temperature, log_sum_exps, entropies })
+            (
+                both,
+                HeadState {
+                    hidden,
+                    weight,
+                    targets,
+                    temperature,
+                    log_sum_exps,
+                    entropies,
+                },
+            )
         })
     }
 
@@ -154,7 +216,11 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         let [weight, gradient, first, second] =
             [weight, gradient, first, second].map(|tensor| tensor.primitive().clone());
         let (weight, first, second) = Flex::adamw(weight, gradient, first, second, config);
-        (Tracked::new(weight), Tracked::new(first), Tracked::new(second))
+        (
+            Tracked::new(weight),
+            Tracked::new(first),
+            Tracked::new(second),
+        )
     }
 
     /// Without gradients, likewise.
@@ -168,7 +234,11 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         allowed: Arc<Vec<Vec<u32>>>,
     ) -> FloatTensor<Self> {
-        Tracked::new(Flex::logits_within(hidden.primitive().clone(), weight.primitive().clone(), allowed))
+        Tracked::new(Flex::logits_within(
+            hidden.primitive().clone(),
+            weight.primitive().clone(),
+            allowed,
+        ))
     }
 
     fn token_log_probs_within(
@@ -179,11 +249,26 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         temperature: f32,
     ) -> FloatTensor<Self> {
         run::<C, _, 2>(TokenLogProbsWithin, [&hidden, &weight], || {
-            let (hidden, weight) = (dense(hidden.primitive().clone()), dense(weight.primitive().clone()));
+            let (hidden, weight) = (
+                dense(hidden.primitive().clone()),
+                dense(weight.primitive().clone()),
+            );
             let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
-            let (probabilities, entropies) = (Arc::new(result.probabilities), Arc::new(result.entropies));
+            let (probabilities, entropies) =
+                (Arc::new(result.probabilities), Arc::new(result.entropies));
             let both = stacked(result.log_probs, &entropies);
-            (both, SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities, entropies })
+            (
+                both,
+                SparseHeadState {
+                    hidden,
+                    weight,
+                    targets,
+                    allowed,
+                    temperature,
+                    probabilities,
+                    entropies,
+                },
+            )
         })
     }
 }
@@ -248,7 +333,10 @@ impl Backward<Flex, 1> for Rotate {
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
         let (cos, sin) = &ops.state;
-        let dx = tensor(cpu::rotate(heads(&dy), values(cos), values(sin), Direction::Back), shape(&dy));
+        let dx = tensor(
+            cpu::rotate(heads(&dy), values(cos), values(sin), Direction::Back),
+            shape(&dy),
+        );
         pass_on(ops, gradients, [dx]);
     }
 }
@@ -265,7 +353,12 @@ struct AttentionState {
 }
 
 fn attention<'a>([q, k, v]: &'a [FlexTensor; 3], packing: &'a Packing) -> Attention<'a> {
-    Attention { q: heads(q), k: heads(k), v: heads(v), packing }
+    Attention {
+        q: heads(q),
+        k: heads(k),
+        v: heads(v),
+        packing,
+    }
 }
 
 impl Backward<Flex, 3> for PackedAttention {
@@ -273,10 +366,20 @@ impl Backward<Flex, 3> for PackedAttention {
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
-        let AttentionState { inputs, output, log_sum_exps, packing } = &ops.state;
-        let of_inputs = attention(inputs, packing).backward(heads(&dy), heads(output), log_sum_exps);
+        let AttentionState {
+            inputs,
+            output,
+            log_sum_exps,
+            packing,
+        } = &ops.state;
+        let of_inputs =
+            attention(inputs, packing).backward(heads(&dy), heads(output), log_sum_exps);
         let [q, k, v] = inputs.each_ref().map(shape);
-        let of_inputs = [tensor(of_inputs.q, q), tensor(of_inputs.k, k), tensor(of_inputs.v, v)];
+        let of_inputs = [
+            tensor(of_inputs.q, q),
+            tensor(of_inputs.k, k),
+            tensor(of_inputs.v, v),
+        ];
         pass_on(ops, gradients, of_inputs);
     }
 }
@@ -299,10 +402,18 @@ impl Backward<Flex, 2> for TokenLogProbs {
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
-        let HeadState { hidden, weight, targets, temperature, log_sum_exps, entropies } = &ops.state;
+        let HeadState {
+            hidden,
+            weight,
+            targets,
+            temperature,
+            log_sum_exps,
+            entropies,
+        } = &ops.state;
         let head = head(hidden, weight, targets, *temperature);
         let frozen = ops.parents[1].is_none();
-        let (d_hidden, d_weight) = head.backward(log_sum_exps, &Slopes::new(values(&dy), entropies), frozen);
+        let (d_hidden, d_weight) =
+            head.backward(log_sum_exps, &Slopes::new(values(&dy), entropies), frozen);
         let shapes = [shape(hidden), shape(weight)];
         pass_on_head(ops, gradients, d_hidden, d_weight, shapes);
     }
@@ -327,7 +438,15 @@ impl Backward<Flex, 2> for TokenLogProbsWithin {
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let dy = output_gradient(&ops, gradients);
-        let SparseHeadState { hidden, weight, targets, allowed, temperature, probabilities, entropies } = &ops.state;
+        let SparseHeadState {
+            hidden,
+            weight,
+            targets,
+            allowed,
+            temperature,
+            probabilities,
+            entropies,
+        } = &ops.state;
         let head = sparse_head(hidden, weight, allowed, *temperature);
         let frozen = ops.parents[1].is_none();
         let slopes = Slopes::new(values(&dy), entropies);

@@ -1,5 +1,5 @@
-//! The fused kernels as operations of burn's `flex` backend: burn calls [`Kernels`] through its dispatcher, directly
-//! for plain tensors and through [`autodiff`] for tracked ones.
+//! The fused kernels as operations of burn's `flex` backend: burn calls [`Kernels`] through its
+//! dispatcher, directly for plain tensors and through [`autodiff`] for tracked ones.
 
 mod autodiff;
 mod tensors;
@@ -21,7 +21,10 @@ pub(crate) fn takes<const N: usize>(tensor: &Tensor<N>) -> bool {
     let on_flex = match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,
         DispatchDevice::Autodiff(inner) => matches!(**inner, DispatchDevice::Flex(_)),
-        #[allow(unreachable_patterns, reason = "which other devices there are depends on burn's features")]
+        #[allow(
+            unreachable_patterns,
+            reason = "which other devices there are depends on burn's features"
+        )]
         _ => false,
     };
     on_flex && tensor.dtype() == DType::F32
@@ -33,7 +36,11 @@ pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
 }
 
 pub(crate) fn rms_norm<const N: usize>(x: Tensor<N>, weight: Tensor<1>, epsilon: f64) -> Tensor<N> {
-    Tensor::from_dispatch(Dispatch::rms_norm(x.into_dispatch(), weight.into_dispatch(), epsilon as f32))
+    Tensor::from_dispatch(Dispatch::rms_norm(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        epsilon as f32,
+    ))
 }
 
 pub(crate) fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
@@ -45,15 +52,29 @@ pub(crate) fn bias_gelu(x: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
 }
 
 pub(crate) fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::rotate(x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch()))
+    Tensor::from_dispatch(Dispatch::rotate(
+        x.into_dispatch(),
+        cos.into_dispatch(),
+        sin.into_dispatch(),
+    ))
 }
 
 pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) -> Tensor<3> {
-    Tensor::from_dispatch(Dispatch::attention(q.into_dispatch(), k.into_dispatch(), v.into_dispatch(), packing))
+    Tensor::from_dispatch(Dispatch::attention(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        packing,
+    ))
 }
 
 pub(crate) fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
-    let DecodeCache { prompt_k, prompt_v, own_k, own_v } = cache.clone();
+    let DecodeCache {
+        prompt_k,
+        prompt_v,
+        own_k,
+        own_v,
+    } = cache.clone();
     Tensor::from_dispatch(Dispatch::decode_attention(
         q.into_dispatch(),
         prompt_k.into_dispatch(),
@@ -70,8 +91,17 @@ pub(crate) fn token_log_probs(
     targets: Tensor<1, Int>,
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
-    let (hidden, weight, targets) = (hidden.into_dispatch(), weight.into_dispatch(), targets.into_dispatch());
-    unstacked(Tensor::from_dispatch(Dispatch::token_log_probs(hidden, weight, targets, temperature)))
+    let (hidden, weight, targets) = (
+        hidden.into_dispatch(),
+        weight.into_dispatch(),
+        targets.into_dispatch(),
+    );
+    unstacked(Tensor::from_dispatch(Dispatch::token_log_probs(
+        hidden,
+        weight,
+        targets,
+        temperature,
+    )))
 }
 
 /// The rows of `[2, M]`.
@@ -99,7 +129,13 @@ pub(crate) fn token_log_probs_within(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
-    let both = Dispatch::token_log_probs_within(hidden, weight, Arc::new(targets), owned(allowed), temperature);
+    let both = Dispatch::token_log_probs_within(
+        hidden,
+        weight,
+        Arc::new(targets),
+        owned(allowed),
+        temperature,
+    );
     unstacked(Tensor::from_dispatch(both))
 }
 
@@ -116,7 +152,10 @@ pub(crate) fn adamw<const N: usize>(
         second.into_dispatch(),
         config,
     );
-    (Tensor::from_dispatch(weight), [Tensor::from_dispatch(first), Tensor::from_dispatch(second)])
+    (
+        Tensor::from_dispatch(weight),
+        [Tensor::from_dispatch(first), Tensor::from_dispatch(second)],
+    )
 }
 
 pub(crate) fn sum_of_squares<const N: usize>(x: Tensor<N>) -> f64 {
@@ -128,13 +167,18 @@ pub(crate) fn sum_of_squares<const N: usize>(x: Tensor<N>) -> f64 {
 pub(crate) trait Kernels: Backend {
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
+    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32)
+    -> FloatTensor<Self>;
 
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn bias_gelu(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 
     fn attention(
         q: FloatTensor<Self>,
@@ -192,9 +236,16 @@ impl Kernels for Flex {
         tensor(cpu::linear(values(&x), values(&weight), inner), [rows, out])
     }
 
-    fn rms_norm(x: FloatTensor<Self>, weight: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+    fn rms_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        epsilon: f32,
+    ) -> FloatTensor<Self> {
         let (x, weight) = (dense(x), dense(weight));
-        tensor(cpu::rms_norm(values(&x), values(&weight), epsilon), shape(&x))
+        tensor(
+            cpu::rms_norm(values(&x), values(&weight), epsilon),
+            shape(&x),
+        )
     }
 
     fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -207,9 +258,16 @@ impl Kernels for Flex {
         tensor(cpu::bias_gelu(values(&x), values(&bias)), shape(&x))
     }
 
-    fn rotate(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
         let (x, cos, sin) = (dense(x), dense(cos), dense(sin));
-        tensor(cpu::rotate(heads(&x), values(&cos), values(&sin), Direction::Forth), shape(&x))
+        tensor(
+            cpu::rotate(heads(&x), values(&cos), values(&sin), Direction::Forth),
+            shape(&x),
+        )
     }
 
     fn attention(
@@ -219,7 +277,13 @@ impl Kernels for Flex {
         packing: &Packing,
     ) -> FloatTensor<Self> {
         let [q, k, v] = [q, k, v].map(dense);
-        let (out, _) = Attention { q: heads(&q), k: heads(&k), v: heads(&v), packing }.forward();
+        let (out, _) = Attention {
+            q: heads(&q),
+            k: heads(&k),
+            v: heads(&v),
+            packing,
+        }
+        .forward();
         tensor(out, shape(&q))
     }
 
@@ -231,7 +295,8 @@ impl Kernels for Flex {
         own_v: FloatTensor<Self>,
         rows: &[DecodeRow],
     ) -> FloatTensor<Self> {
-        let [q, prompt_k, prompt_v, own_k, own_v] = [q, prompt_k, prompt_v, own_k, own_v].map(dense);
+        let [q, prompt_k, prompt_v, own_k, own_v] =
+            [q, prompt_k, prompt_v, own_k, own_v].map(dense);
         let cached = Cached {
             prompt_k: heads(&prompt_k),
             prompt_v: heads(&prompt_v),
@@ -265,8 +330,16 @@ impl Kernels for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let gradient = dense(gradient);
         let [mut weight, mut first, mut second] = [weight, first, second].map(dense);
-        let moments = [tensors::values_mut(&mut first), tensors::values_mut(&mut second)];
-        cpu::adamw(tensors::values_mut(&mut weight), values(&gradient), moments, &config);
+        let moments = [
+            tensors::values_mut(&mut first),
+            tensors::values_mut(&mut second),
+        ];
+        cpu::adamw(
+            tensors::values_mut(&mut weight),
+            values(&gradient),
+            moments,
+            &config,
+        );
         (weight, first, second)
     }
 
@@ -280,7 +353,9 @@ impl Kernels for Flex {
         allowed: Arc<Vec<Vec<u32>>>,
     ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
-        let logits = sparse_head(&hidden, &weight, &allowed, 1.0).logits().concat();
+        let logits = sparse_head(&hidden, &weight, &allowed, 1.0)
+            .logits()
+            .concat();
         let n = logits.len();
         tensor(logits, [n])
     }
@@ -312,5 +387,11 @@ fn sparse_head<'a>(
     allowed: &'a [Vec<u32>],
     temperature: f32,
 ) -> SparseHead<'a> {
-    SparseHead { hidden: values(hidden), weight: values(weight), width: shape(weight)[1], allowed, temperature }
+    SparseHead {
+        hidden: values(hidden),
+        weight: values(weight),
+        width: shape(weight)[1],
+        allowed,
+        temperature,
+    }
 }

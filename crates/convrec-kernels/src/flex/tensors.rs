@@ -17,7 +17,10 @@ pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
 
 /// The same, to be changed: in place where nobody else holds the tensor, else in a copy.
 pub(super) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
-    let (start, length) = (tensor.layout().start_offset(), tensor.layout().num_elements());
+    let (start, length) = (
+        tensor.layout().start_offset(),
+        tensor.layout().num_elements(),
+    );
     &mut tensor.storage_mut()[start..start + length]
 }
 
@@ -33,7 +36,11 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
 pub(super) fn heads(tensor: &FlexTensor) -> Heads<'_> {
     let shape = tensor.layout().shape();
     let [heads, width] = [shape[shape.num_dims() - 2], shape[shape.num_dims() - 1]];
-    Heads { data: values(tensor), heads, width }
+    Heads {
+        data: values(tensor),
+        heads,
+        width,
+    }
 }
 
 /// The elements of a tensor of indices.
@@ -41,8 +48,18 @@ pub(super) fn indices(tensor: FlexTensor) -> Vec<usize> {
     let tensor = dense(tensor);
     let index = |index: i64| usize::try_from(index).expect("indices are not negative");
     match tensor.dtype() {
-        DType::I32 => tensor.as_slice::<i32>().into_iter().flatten().map(|i| index(i64::from(*i))).collect(),
-        DType::I64 => tensor.as_slice::<i64>().into_iter().flatten().map(|i| index(*i)).collect(),
+        DType::I32 => tensor
+            .as_slice::<i32>()
+            .into_iter()
+            .flatten()
+            .map(|i| index(i64::from(*i)))
+            .collect(),
+        DType::I64 => tensor
+            .as_slice::<i64>()
+            .into_iter()
+            .flatten()
+            .map(|i| index(*i))
+            .collect(),
         other => panic!("indices are 32 or 64 bit integers, not {other:?}"),
     }
 }
@@ -58,5 +75,11 @@ pub(super) fn head<'a>(
     if let Some(target) = targets.iter().find(|target| **target >= vocabulary) {
         panic!("target {target} is outside of the vocabulary of {vocabulary}");
     }
-    Head { hidden: values(hidden), weight: values(weight), targets, width, temperature }
+    Head {
+        hidden: values(hidden),
+        weight: values(weight),
+        targets,
+        width,
+        temperature,
+    }
 }

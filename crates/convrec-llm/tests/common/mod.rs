@@ -43,7 +43,11 @@ pub enum Reply {
 
 impl Reply {
     pub fn status(status: u16) -> Self {
-        Self::Text(status, String::new(), json!({ "error": { "message": "a message" } }).to_string())
+        Self::Text(
+            status,
+            String::new(),
+            json!({ "error": { "message": "a message" } }).to_string(),
+        )
     }
 
     pub fn json(body: Value) -> Self {
@@ -72,7 +76,9 @@ pub fn echo(prompt: &str) -> String {
 
 /// The last message of a request.
 pub fn prompt(body: &Value) -> &str {
-    body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap()
+    body["messages"].as_array().unwrap().last().unwrap()["content"]
+        .as_str()
+        .unwrap()
 }
 
 /// The ordinary answer.
@@ -85,7 +91,8 @@ const ONE_IN: u64 = 5;
 
 /// What goes wrong with this try of this request, of 14 things, by chance but always alike.
 pub fn fault(seen: &Seen) -> Option<u64> {
-    let mut state = u64::from_str_radix(&seen.hash[..16], 16).unwrap() ^ (seen.before as u64).wrapping_mul(0x9e37_79b9);
+    let mut state = u64::from_str_radix(&seen.hash[..16], 16).unwrap()
+        ^ (seen.before as u64).wrapping_mul(0x9e37_79b9);
     state = (state ^ (state >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     state ^= state >> 29;
     state.is_multiple_of(ONE_IN).then_some(state / ONE_IN % 14)
@@ -141,7 +148,11 @@ impl TestServer {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Log>, script: &dyn Fn(&Seen) -> Reply) -> std::io::Result<()> {
+fn serve(
+    stream: TcpStream,
+    log: &Mutex<Log>,
+    script: &dyn Fn(&Seen) -> Reply,
+) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
     let mut input = BufReader::new(stream);
@@ -162,7 +173,10 @@ fn serve(stream: TcpStream, log: &Mutex<Log>, script: &dyn Fn(&Seen) -> Reply) -
         }
         let mut bytes = vec![0; length];
         input.read_exact(&mut bytes)?;
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let before = {
             let mut log = log.lock().unwrap();
             log.heads.push(head.clone());
@@ -170,7 +184,12 @@ fn serve(stream: TcpStream, log: &Mutex<Log>, script: &dyn Fn(&Seen) -> Reply) -
             *asked += 1;
             *asked - 1
         };
-        let seen = Seen { head, body: serde_json::from_slice(&bytes).unwrap(), hash: hash.clone(), before };
+        let seen = Seen {
+            head,
+            body: serde_json::from_slice(&bytes).unwrap(),
+            hash: hash.clone(),
+            before,
+        };
         let mut reply = script(&seen);
         if let Reply::Answer(body) = reply {
             // Counted before it is sent: once it is, a test may ask what was counted.
@@ -180,7 +199,10 @@ fn serve(stream: TcpStream, log: &Mutex<Log>, script: &dyn Fn(&Seen) -> Reply) -
         match reply {
             Reply::Answer(_) => unreachable!("it became a text"),
             Reply::Text(status, headers, body) => {
-                let head = format!("HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n", body.len());
+                let head = format!(
+                    "HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n",
+                    body.len()
+                );
                 out.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
             }
             // Without a byte of an answer; and what the client sends after it meets a closed port.
@@ -193,7 +215,12 @@ fn serve(stream: TcpStream, log: &Mutex<Log>, script: &dyn Fn(&Seen) -> Reply) -
                 }
             }
             Reply::Cut(body) => {
-                write!(out, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}", body.len(), &body[..body.len() / 2])?;
+                write!(
+                    out,
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{}",
+                    body.len(),
+                    &body[..body.len() / 2]
+                )?;
                 return Ok(());
             }
             Reply::Large(bytes) => {
@@ -220,7 +247,11 @@ pub fn quick(server: &TestServer) -> ServerSettings {
 }
 
 pub fn chat_settings() -> ChatSettings {
-    ChatSettings { model: "test-model".into(), temperature: Some(0.0), ..ChatSettings::default() }
+    ChatSettings {
+        model: "test-model".into(),
+        temperature: Some(0.0),
+        ..ChatSettings::default()
+    }
 }
 
 pub fn model(settings: ServerSettings, ledger: &Arc<Ledger>) -> HttpChat {
@@ -229,7 +260,10 @@ pub fn model(settings: ServerSettings, ledger: &Arc<Ledger>) -> HttpChat {
 }
 
 pub fn request(text: impl Into<String>) -> ChatRequest {
-    ChatRequest { turns: vec![Turn::user(text)], max_tokens: 64 }
+    ChatRequest {
+        turns: vec![Turn::user(text)],
+        max_tokens: 64,
+    }
 }
 
 pub fn requests(n: usize) -> Vec<ChatRequest> {
@@ -242,7 +276,10 @@ pub fn ask(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, Ser
 
 /// Asks one prompt that must fail; what the error says.
 pub fn fails(model: &HttpChat, text: &str) -> String {
-    ask(model, &[request(text)]).remove(0).unwrap_err().to_string()
+    ask(model, &[request(text)])
+        .remove(0)
+        .unwrap_err()
+        .to_string()
 }
 
 pub fn new_ledger() -> (tempfile::TempDir, Arc<Ledger>) {

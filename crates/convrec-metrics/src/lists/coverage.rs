@@ -3,14 +3,20 @@ use std::hash::Hash;
 
 use super::share;
 
-/// Catalog coverage: the share of the catalog that appears in at least one list. Items outside the catalog do not
-/// count. `None` for an empty catalog.
+/// Catalog coverage: the share of the catalog that appears in at least one list. Items outside the
+/// catalog do not count. `None` for an empty catalog.
 ///
-/// Ge, Delgado-Battenfeld, Jannach, "Beyond accuracy: evaluating recommender systems by coverage and serendipity",
-/// RecSys 2010.
-pub fn catalog_coverage<T: Eq + Hash, L: AsRef<[T]>>(lists: &[L], catalog: &HashSet<T>) -> Option<f64> {
-    let listed: HashSet<&T> =
-        lists.iter().flat_map(|list| list.as_ref()).filter(|item| catalog.contains(item)).collect();
+/// Ge, Delgado-Battenfeld, Jannach, "Beyond accuracy: evaluating recommender systems by coverage
+/// and serendipity", RecSys 2010.
+pub fn catalog_coverage<T: Eq + Hash, L: AsRef<[T]>>(
+    lists: &[L],
+    catalog: &HashSet<T>,
+) -> Option<f64> {
+    let listed: HashSet<&T> = lists
+        .iter()
+        .flat_map(|list| list.as_ref())
+        .filter(|item| catalog.contains(item))
+        .collect();
     share(listed.len(), catalog.len())
 }
 

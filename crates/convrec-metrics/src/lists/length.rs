@@ -2,7 +2,10 @@ use super::share;
 
 /// The mean number of items of a list. `None` without lists.
 pub fn mean_length<T, L: AsRef<[T]>>(lists: &[L]) -> Option<f64> {
-    share(lists.iter().map(|list| list.as_ref().len()).sum(), lists.len())
+    share(
+        lists.iter().map(|list| list.as_ref().len()).sum(),
+        lists.len(),
+    )
 }
 
 #[cfg(test)]

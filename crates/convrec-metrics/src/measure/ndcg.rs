@@ -1,16 +1,21 @@
 use crate::JudgedList;
 
-/// NDCG@k with binary gains: each hit within the first `k` ranks earns `1 / log2(rank + 1)`, over what the ideal list
-/// earns, whose first `min(k, relevant)` ranks all hit.
+/// NDCG@k with binary gains: each hit within the first `k` ranks earns `1 / log2(rank + 1)`, over
+/// what the ideal list earns, whose first `min(k, relevant)` ranks all hit.
 ///
-/// Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002; with the discount
-/// of Burges et al., "Learning to rank using gradient descent", ICML 2005.
+/// Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4),
+/// 2002; with the discount of Burges et al., "Learning to rank using gradient descent", ICML 2005.
 pub fn ndcg(list: &JudgedList, k: usize) -> f64 {
     let ideal: f64 = (0..k.min(list.relevant())).map(discount).sum();
     if ideal == 0.0 {
         return 0.0;
     }
-    let hits = list.hits().iter().take(k).enumerate().filter(|&(_, &hit)| hit);
+    let hits = list
+        .hits()
+        .iter()
+        .take(k)
+        .enumerate()
+        .filter(|&(_, &hit)| hit);
     hits.map(|(index, _)| discount(index)).sum::<f64>() / ideal
 }
 

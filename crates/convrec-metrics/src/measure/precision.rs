@@ -1,11 +1,15 @@
 use crate::JudgedList;
 
-/// Precision@k: the hits within the first `k` ranks, over `k`. A shorter list is not divided by its own length: the
-/// missing ranks count as misses.
+/// Precision@k: the hits within the first `k` ranks, over `k`. A shorter list is not divided by its
+/// own length: the missing ranks count as misses.
 ///
 /// Manning, Raghavan, Schütze, *Introduction to Information Retrieval* (2008), section 8.4.
 pub fn precision(list: &JudgedList, k: usize) -> f64 {
-    if k == 0 { 0.0 } else { list.found(k) as f64 / k as f64 }
+    if k == 0 {
+        0.0
+    } else {
+        list.found(k) as f64 / k as f64
+    }
 }
 
 #[cfg(test)]

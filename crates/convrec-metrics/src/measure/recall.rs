@@ -6,12 +6,19 @@ use crate::JudgedList;
 ///
 /// Manning, Raghavan, Schütze, *Introduction to Information Retrieval* (2008), section 8.3.
 pub fn recall(list: &JudgedList, k: usize) -> f64 {
-    if list.relevant() == 0 { 0.0 } else { list.found(k) as f64 / list.relevant() as f64 }
+    if list.relevant() == 0 {
+        0.0
+    } else {
+        list.found(k) as f64 / list.relevant() as f64
+    }
 }
 
 #[cfg(test)]
 #[test]
 fn hits_over_all_relevant_items() {
     let list = JudgedList::new(vec![false, true, true, false], 4);
-    assert_eq!([1, 2, 3, 9].map(|k| recall(&list, k)), [0.0, 0.25, 0.5, 0.5]);
+    assert_eq!(
+        [1, 2, 3, 9].map(|k| recall(&list, k)),
+        [0.0, 0.25, 0.5, 0.5]
+    );
 }

@@ -24,21 +24,32 @@ pub(super) fn filter(sample: &Sample, catalog: &HashSet<TitleYear>) -> Filtered 
             hits[index] = true;
         }
     }
-    Filtered { positions, hits, n_groundtruth: sample.groundtruth.len() }
+    Filtered {
+        positions,
+        hits,
+        n_groundtruth: sample.groundtruth.len(),
+    }
 }
 
 impl Filtered {
-    /// The same of the first `k` entries as emitted. What is marked first in the whole list is first in any beginning
-    /// of it that holds the mark, so the marks need no second search.
+    /// The same of the first `k` entries as emitted. What is marked first in the whole list is
+    /// first in any beginning of it that holds the mark, so the marks need no second search.
     pub(super) fn truncated(&self, k: usize) -> Filtered {
         let kept = self.positions.partition_point(|&position| position < k);
         let (positions, hits) = (self.positions[..kept].to_vec(), self.hits[..kept].to_vec());
-        Filtered { positions, hits, n_groundtruth: self.n_groundtruth }
+        Filtered {
+            positions,
+            hits,
+            n_groundtruth: self.n_groundtruth,
+        }
     }
 
     pub(super) fn scores(&self, k: usize) -> Scores {
         if self.hits.is_empty() {
-            return Scores { recall: 0.0, ndcg: 0.0 };
+            return Scores {
+                recall: 0.0,
+                ndcg: 0.0,
+            };
         }
         let found = self.hits.iter().take(k).filter(|&&hit| hit).count();
         // M2: the ideal list is no longer than this one.
@@ -53,32 +64,70 @@ impl Filtered {
 
 fn dcg(hits: impl Iterator<Item = bool>, k: usize) -> f64 {
     // M6: the first entry is added whatever k.
-    hits.take(k.max(1)).enumerate().filter(|&(_, hit)| hit).map(|(index, _)| discount(index)).sum()
+    hits.take(k.max(1))
+        .enumerate()
+        .filter(|&(_, hit)| hit)
+        .map(|(index, _)| discount(index))
+        .sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HEAT: TitleYear = TitleYear { title: "Heat", year: 1995 };
-    const ALIEN: TitleYear = TitleYear { title: "Alien", year: 1979 };
-    const INVENTED: TitleYear = TitleYear { title: "Heat 2", year: 1999 };
+    const HEAT: TitleYear = TitleYear {
+        title: "Heat",
+        year: 1995,
+    };
+    const ALIEN: TitleYear = TitleYear {
+        title: "Alien",
+        year: 1979,
+    };
+    const INVENTED: TitleYear = TitleYear {
+        title: "Heat 2",
+        year: 1999,
+    };
 
-    fn scores(recommended: &[TitleYear], seen: &[&str], groundtruth: &[TitleYear], k: usize) -> (f64, f64) {
+    fn scores(
+        recommended: &[TitleYear],
+        seen: &[&str],
+        groundtruth: &[TitleYear],
+        k: usize,
+    ) -> (f64, f64) {
         let catalog = HashSet::from([HEAT, ALIEN]);
-        let scores = filter(&Sample { recommended, seen, groundtruth }, &catalog).scores(k);
+        let scores = filter(
+            &Sample {
+                recommended,
+                seen,
+                groundtruth,
+            },
+            &catalog,
+        )
+        .scores(k);
         (scores.recall, scores.ndcg)
     }
 
     #[test]
     fn quirks_by_number() {
-        assert_eq!(scores(&[ALIEN, INVENTED, HEAT], &["Alien"], &[HEAT], 1), (1.0, 1.0), "M1");
+        assert_eq!(
+            scores(&[ALIEN, INVENTED, HEAT], &["Alien"], &[HEAT], 1),
+            (1.0, 1.0),
+            "M1"
+        );
         assert_eq!(scores(&[HEAT], &[], &[HEAT, ALIEN], 5), (0.5, 1.0), "M2");
-        assert_eq!(scores(&[HEAT, HEAT], &[], &[HEAT, TitleYear::new("Heat", 1997)], 2).0, 0.5, "M3");
+        assert_eq!(
+            scores(&[HEAT, HEAT], &[], &[HEAT, TitleYear::new("Heat", 1997)], 2).0,
+            0.5,
+            "M3"
+        );
         let (recall, ndcg) = scores(&[HEAT], &[], &[], 5);
         assert!(recall.is_nan() && ndcg.is_nan(), "M4");
         assert_eq!(scores(&[], &[], &[], 5), (0.0, 0.0), "M4");
-        assert_eq!(scores(&[HEAT], &[], &[TitleYear::new("heat", 1995)], 5), (0.0, 0.0), "M5");
+        assert_eq!(
+            scores(&[HEAT], &[], &[TitleYear::new("heat", 1995)], 5),
+            (0.0, 0.0),
+            "M5"
+        );
         assert_eq!(scores(&[HEAT, ALIEN], &[], &[HEAT], 0), (0.0, 1.0), "M6");
     }
 }

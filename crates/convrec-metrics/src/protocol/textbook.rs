@@ -3,16 +3,20 @@ use std::collections::HashSet;
 use super::{Sample, TitleYear};
 use crate::JudgedList;
 
-/// Judges a list by titles and years in the textbook way: every entry keeps its rank, and entries and ground truths are
-/// paired one to one.
+/// Judges a list by titles and years in the textbook way: every entry keeps its rank, and entries
+/// and ground truths are paired one to one.
 ///
-/// From the top, an entry that is in the catalog and not seen takes the ground truth of the same title and the nearest
-/// year (within [`YEAR_TOLERANCE`](super::YEAR_TOLERANCE)) that no earlier entry took; among equally near ones, the
-/// first. Any [`Measure`](crate::Measure) can be had of the result.
+/// From the top, an entry that is in the catalog and not seen takes the ground truth of the same
+/// title and the nearest year (within [`YEAR_TOLERANCE`](super::YEAR_TOLERANCE)) that no earlier
+/// entry took; among equally near ones, the first. Any [`Measure`](crate::Measure) can be had of
+/// the result.
 pub fn judge(sample: &Sample, catalog: &HashSet<TitleYear>) -> JudgedList {
     let mut remaining = sample.groundtruth.to_vec();
     let hits = sample.recommended.iter().map(|entry| {
-        let near = remaining.iter().enumerate().filter_map(|(index, wanted)| Some((entry.distance(wanted)?, index)));
+        let near = remaining
+            .iter()
+            .enumerate()
+            .filter_map(|(index, wanted)| Some((entry.distance(wanted)?, index)));
         match near.min() {
             Some((_, index)) if sample.may_count(entry, catalog) => {
                 remaining.remove(index);
@@ -29,16 +33,34 @@ mod tests {
     use super::*;
 
     fn hits(recommended: &[i32], groundtruth: &[i32]) -> Vec<bool> {
-        let named = |years: &[i32]| years.iter().map(|&year| TitleYear::new("Dune", year)).collect::<Vec<_>>();
+        let named = |years: &[i32]| {
+            years
+                .iter()
+                .map(|&year| TitleYear::new("Dune", year))
+                .collect::<Vec<_>>()
+        };
         let (recommended, groundtruth) = (named(recommended), named(groundtruth));
         let catalog = recommended.iter().copied().collect();
-        judge(&Sample { recommended: &recommended, seen: &[], groundtruth: &groundtruth }, &catalog).hits().to_vec()
+        judge(
+            &Sample {
+                recommended: &recommended,
+                seen: &[],
+                groundtruth: &groundtruth,
+            },
+            &catalog,
+        )
+        .hits()
+        .to_vec()
     }
 
     #[test]
     fn the_nearest_year_is_taken_once() {
-        assert_eq!(hits(&[2000, 2000, 2000], &[2001, 1999]), [true, true, false]);
-        // 2001 takes 2002 (nearest), which leaves 1999 for 1998; the other way round 1998 would find nothing.
+        assert_eq!(
+            hits(&[2000, 2000, 2000], &[2001, 1999]),
+            [true, true, false]
+        );
+        // 2001 takes 2002 (nearest), which leaves 1999 for 1998; the other way round 1998 would
+        // find nothing.
         assert_eq!(hits(&[2001, 1998], &[1999, 2002]), [true, true]);
         // Equally near: the first, 2001, which leaves 1999 for nobody.
         assert_eq!(hits(&[2000, 2003], &[2001, 1999]), [true, false]);

@@ -1,10 +1,11 @@
-/// Corrects the p-values of all comparisons made, so that the chance of *any* false one below 0.05 is at most 0.05
-/// (whatever their dependence). The results are in the order of the input.
+/// Corrects the p-values of all comparisons made, so that the chance of *any* false one below 0.05
+/// is at most 0.05 (whatever their dependence). The results are in the order of the input.
 ///
-/// The smallest of `m` is multiplied by `m`, the next by `m - 1`, and so on; none gets smaller than the one before it,
-/// or larger than 1.
+/// The smallest of `m` is multiplied by `m`, the next by `m - 1`, and so on; none gets smaller than
+/// the one before it, or larger than 1.
 ///
-/// Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6(2), 1979.
+/// Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+/// Statistics 6(2), 1979.
 ///
 /// ```
 /// use convrec_metrics::stats::holm;
@@ -17,7 +18,9 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut corrected = vec![0.0; p_values.len()];
     let mut largest: f64 = 0.0;
     for (smaller, index) in order.into_iter().enumerate() {
-        largest = largest.max(p_values[index] * (p_values.len() - smaller) as f64).min(1.0);
+        largest = largest
+            .max(p_values[index] * (p_values.len() - smaller) as f64)
+            .min(1.0);
         corrected[index] = largest;
     }
     corrected

@@ -11,21 +11,23 @@ use super::{Cluster, Error, Interval, by_cluster, cluster_bootstrap, same_length
 pub struct PairedTest {
     /// The first system's mean less the second's.
     pub difference: Interval,
-    /// How often chance alone makes a difference this large in either direction; see [`paired_test`].
+    /// How often chance alone makes a difference this large in either direction; see
+    /// [`paired_test`].
     pub p_value: f64,
 }
 
 /// Compares two systems on the same samples: the difference of means with its 95% interval
 /// ([`cluster_bootstrap`] of the differences), and the p-value of a permutation test.
 ///
-/// Were the systems alike, then which of them is called the first would not matter, dialog by dialog. The test swaps
-/// the two in a random half of the clusters, again and again, and counts how often the difference is at least as large, in
-/// size, as the one observed: `p = (1 + count) / (1 + resamples)`, which is valid for any number of resamples, and
-/// never 0. With `n` clusters that differ, p cannot get below about `2^(1-n)`.
+/// Were the systems alike, then which of them is called the first would not matter, dialog by
+/// dialog. The test swaps the two in a random half of the clusters, again and again, and counts how
+/// often the difference is at least as large, in size, as the one observed: `p = (1 + count) / (1 +
+/// resamples)`, which is valid for any number of resamples, and never 0. With `n` clusters that
+/// differ, p cannot get below about `2^(1-n)`.
 ///
-/// Fisher, *The Design of Experiments* (1935); Smucker, Allan, Carterette, "A comparison of statistical significance
-/// tests for information retrieval evaluation", CIKM 2007; Phipson and Smyth, "Permutation p-values should never be
-/// zero", SAGMB 9(1), 2010.
+/// Fisher, *The Design of Experiments* (1935); Smucker, Allan, Carterette, "A comparison of
+/// statistical significance tests for information retrieval evaluation", CIKM 2007; Phipson and
+/// Smyth, "Permutation p-values should never be zero", SAGMB 9(1), 2010.
 ///
 /// # Errors
 /// As [`cluster_bootstrap`].
@@ -36,21 +38,34 @@ pub fn paired_test<C: Eq + Hash>(
     seed: u64,
     resamples: usize,
 ) -> Result<PairedTest, Error> {
-    same_length((first.len(), "values of the first system"), (second.len(), "of the second"))?;
+    same_length(
+        (first.len(), "values of the first system"),
+        (second.len(), "of the second"),
+    )?;
     let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
     let difference = cluster_bootstrap(&differences, clusters, seed, resamples)?;
     let clusters = by_cluster(&differences, clusters, resamples)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // A stream of its own: the swaps shall not depend on what the bootstrap drew.
     rng.set_stream(1);
-    Ok(PairedTest { difference, p_value: sign_flip_p_value(&clusters, &mut rng, resamples) })
+    Ok(PairedTest {
+        difference,
+        p_value: sign_flip_p_value(&clusters, &mut rng, resamples),
+    })
 }
 
 fn sign_flip_p_value(clusters: &[Cluster], rng: &mut ChaCha8Rng, resamples: usize) -> f64 {
     let observed: f64 = clusters.iter().map(|cluster| cluster.sum).sum();
-    // Sums that are equal on paper differ in their last digits, by the order of their terms; the slack evens that out.
-    let slack = 1e-12 * clusters.iter().map(|cluster| cluster.sum.abs()).sum::<f64>();
-    let as_large = (0..resamples).filter(|_| swapped_sum(clusters, rng).abs() >= observed.abs() - slack).count();
+    // Sums that are equal on paper differ in their last digits, by the order of their terms; the
+    // slack evens that out.
+    let slack = 1e-12
+        * clusters
+            .iter()
+            .map(|cluster| cluster.sum.abs())
+            .sum::<f64>();
+    let as_large = (0..resamples)
+        .filter(|_| swapped_sum(clusters, rng).abs() >= observed.abs() - slack)
+        .count();
     (1 + as_large) as f64 / (1 + resamples) as f64
 }
 
@@ -58,7 +73,11 @@ fn swapped_sum(clusters: &[Cluster], rng: &mut ChaCha8Rng) -> f64 {
     let sum_of = |block: &[Cluster]| {
         let swaps = rng.next_u64();
         let sign = |index: usize| if swaps >> index & 1 == 1 { -1.0 } else { 1.0 };
-        block.iter().enumerate().map(|(index, cluster)| sign(index) * cluster.sum).sum::<f64>()
+        block
+            .iter()
+            .enumerate()
+            .map(|(index, cluster)| sign(index) * cluster.sum)
+            .sum::<f64>()
     };
     clusters.chunks(64).map(sum_of).sum()
 }

@@ -30,7 +30,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// A line has too many or too few fields.
-    #[error("{file}, line {line}: found {found} fields, expected `{expected}`; mend the line or remove it")]
+    #[error(
+        "{file}, line {line}: found {found} fields, expected `{expected}`; mend the line or remove it"
+    )]
     Fields {
         /// The file.
         file: String,
@@ -42,7 +44,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// A field holds what it should not.
-    #[error("{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the line or remove it")]
+    #[error(
+        "{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the line or remove it"
+    )]
     Field {
         /// The file.
         file: String,
@@ -56,7 +60,9 @@ pub enum Error {
         expected: &'static str,
     },
     /// One query names a document twice.
-    #[error("{file}, line {line}, field `document`: query `{query}` has `{document}` before; remove one of the lines")]
+    #[error(
+        "{file}, line {line}, field `document`: query `{query}` has `{document}` before; remove one of the lines"
+    )]
     RepeatedLine {
         /// The file.
         file: String,
@@ -67,10 +73,13 @@ pub enum Error {
         /// The document.
         document: String,
     },
-    /// A list given to [`Run::add`](super::Run::add) names a document twice, or its query was added before.
+    /// A list given to [`Run::add`](super::Run::add) names a document twice, or its query was added
+    /// before.
     #[error("{0} is added twice; add each query once, with each document once")]
     AddedTwice(String),
     /// A name cannot stand in a file whose fields are separated by white space.
-    #[error("`{0}` cannot be written to a run; expected a name without white space, and not an empty one")]
+    #[error(
+        "`{0}` cannot be written to a run; expected a name without white space, and not an empty one"
+    )]
     Name(String),
 }

@@ -26,17 +26,33 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    pub(super) fn bad_field(self, field: &'static str, found: &str, expected: &'static str) -> Error {
-        Error::Field { file: self.file.into(), line: self.line, field, found: found.into(), expected }
+    pub(super) fn bad_field(
+        self,
+        field: &'static str,
+        found: &str,
+        expected: &'static str,
+    ) -> Error {
+        Error::Field {
+            file: self.file.into(),
+            line: self.line,
+            field,
+            found: found.into(),
+            expected,
+        }
     }
 
     pub(super) fn repeated(self, query: &str, document: &str) -> Error {
-        Error::RepeatedLine { file: self.file.into(), line: self.line, query: query.into(), document: document.into() }
+        Error::RepeatedLine {
+            file: self.file.into(),
+            line: self.line,
+            query: query.into(),
+            document: document.into(),
+        }
     }
 }
 
-/// Gives the `N` fields of every line to `take`. Blank lines are skipped, and a byte order mark too, which would
-/// otherwise become part of the first query's name.
+/// Gives the `N` fields of every line to `take`. Blank lines are skipped, and a byte order mark
+/// too, which would otherwise become part of the first query's name.
 pub(super) fn each_line<const N: usize>(
     reader: impl BufRead,
     file: &str,
@@ -46,15 +62,38 @@ pub(super) fn each_line<const N: usize>(
     let mut empty = true;
     for (index, text) in reader.lines().enumerate() {
         let line = index + 1;
-        let text = text.map_err(|source| Error::Read { file: file.into(), line, source })?;
-        let text = if index == 0 { text.trim_start_matches('\u{feff}') } else { &text };
+        let text = text.map_err(|source| Error::Read {
+            file: file.into(),
+            line,
+            source,
+        })?;
+        let text = if index == 0 {
+            text.trim_start_matches('\u{feff}')
+        } else {
+            &text
+        };
         let fields: Vec<&str> = text.split_whitespace().collect();
         if fields.is_empty() {
             continue;
         }
-        let wrong_number = |fields: Vec<&str>| Error::Fields { file: file.into(), line, found: fields.len(), expected };
-        take(fields.try_into().map_err(wrong_number)?, Place { file, line })?;
+        let wrong_number = |fields: Vec<&str>| Error::Fields {
+            file: file.into(),
+            line,
+            found: fields.len(),
+            expected,
+        };
+        take(
+            fields.try_into().map_err(wrong_number)?,
+            Place { file, line },
+        )?;
         empty = false;
     }
-    if empty { Err(Error::Empty { file: file.into(), expected }) } else { Ok(()) }
+    if empty {
+        Err(Error::Empty {
+            file: file.into(),
+            expected,
+        })
+    } else {
+        Ok(())
+    }
 }

@@ -9,7 +9,8 @@ use crate::JudgedList;
 /// Judgements: which documents are relevant to which query.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Qrels {
-    /// Whether each judged document is relevant, by query. Sorted, so that all runs have one order of queries.
+    /// Whether each judged document is relevant, by query. Sorted, so that all runs have one order
+    /// of queries.
     judgements: BTreeMap<String, HashMap<String, bool>>,
 }
 
@@ -17,20 +18,29 @@ impl Qrels {
     /// Reads judgements; `name` names the file in errors.
     ///
     /// # Errors
-    /// At the first line that is not `query iteration document relevance` with an integer relevance, or that judges a
-    /// document a second time; and when there is no line.
+    /// At the first line that is not `query iteration document relevance` with an integer
+    /// relevance, or that judges a document a second time; and when there is no line.
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self, Error> {
         let mut qrels = Self::default();
-        each_line(reader, name, "query iteration document relevance", |[query, _, document, relevance], place| {
-            let relevance: i64 = relevance
-                .parse()
-                .map_err(|_| place.bad_field("relevance", relevance, "an integer, 0 or below for not relevant"))?;
-            let of_query = qrels.judgements.entry(query.into()).or_default();
-            match of_query.insert(document.into(), relevance > 0) {
-                None => Ok(()),
-                Some(_) => Err(place.repeated(query, document)),
-            }
-        })?;
+        each_line(
+            reader,
+            name,
+            "query iteration document relevance",
+            |[query, _, document, relevance], place| {
+                let relevance: i64 = relevance.parse().map_err(|_| {
+                    place.bad_field(
+                        "relevance",
+                        relevance,
+                        "an integer, 0 or below for not relevant",
+                    )
+                })?;
+                let of_query = qrels.judgements.entry(query.into()).or_default();
+                match of_query.insert(document.into(), relevance > 0) {
+                    None => Ok(()),
+                    Some(_) => Err(place.repeated(query, document)),
+                }
+            },
+        )?;
         Ok(qrels)
     }
 
@@ -47,12 +57,15 @@ impl Qrels {
         self.judgements.keys().map(String::as_str)
     }
 
-    /// Judges a run: one list for every query of [`Qrels::queries`], in that order; an empty one where the run has
-    /// none.
+    /// Judges a run: one list for every query of [`Qrels::queries`], in that order; an empty one
+    /// where the run has none.
     pub fn judge(&self, run: &Run) -> Vec<JudgedList> {
         let judge = |(query, documents): (&String, &HashMap<String, bool>)| {
-            let relevant: HashSet<&str> =
-                documents.iter().filter(|&(_, &relevant)| relevant).map(|(document, _)| document.as_str()).collect();
+            let relevant: HashSet<&str> = documents
+                .iter()
+                .filter(|&(_, &relevant)| relevant)
+                .map(|(document, _)| document.as_str())
+                .collect();
             JudgedList::from_ids(&run.ranking(query).collect::<Vec<_>>(), &relevant)
         };
         self.judgements.iter().map(judge).collect()
@@ -64,7 +77,9 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> String {
-        Qrels::read(text.as_bytes(), "q.txt").unwrap_err().to_string()
+        Qrels::read(text.as_bytes(), "q.txt")
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -73,20 +88,46 @@ mod tests {
             error("q 0 a 1\n\nq 0 b\n"),
             "q.txt, line 3: found 3 fields, expected `query iteration document relevance`; mend the line or remove it"
         );
-        assert!(error("q 0 a 0.5\n").starts_with("q.txt, line 1, field `relevance`: found `0.5`, expected an integer"));
-        assert!(error("q 0 a 1\nq 0 a 0\n").contains("line 2, field `document`: query `q` has `a` before"));
+        assert!(
+            error("q 0 a 0.5\n")
+                .starts_with("q.txt, line 1, field `relevance`: found `0.5`, expected an integer")
+        );
+        assert!(
+            error("q 0 a 1\nq 0 a 0\n")
+                .contains("line 2, field `document`: query `q` has `a` before")
+        );
         assert!(error("\n").contains("holds no line"));
-        assert!(Qrels::read(&b"q 0 a 1\nq 0 \xff 1\n"[..], "q.txt").unwrap_err().to_string().contains("q.txt, line 2"));
-        assert!(Qrels::read_file("no/such/qrels").unwrap_err().to_string().contains("cannot open no/such/qrels"));
+        assert!(
+            Qrels::read(&b"q 0 a 1\nq 0 \xff 1\n"[..], "q.txt")
+                .unwrap_err()
+                .to_string()
+                .contains("q.txt, line 2")
+        );
+        assert!(
+            Qrels::read_file("no/such/qrels")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot open no/such/qrels")
+        );
     }
 
     #[test]
     fn queries_without_relevant_documents_count_and_unjudged_ones_do_not() {
-        let qrels = Qrels::read("\u{feff}b 0 x 2\r\na 0 x -1\r\na 0 y 0\r\n".as_bytes(), "q.txt").unwrap();
+        let qrels = Qrels::read(
+            "\u{feff}b 0 x 2\r\na 0 x -1\r\na 0 y 0\r\n".as_bytes(),
+            "q.txt",
+        )
+        .unwrap();
         let mut run = Run::new("t").unwrap();
         run.add("b", ["y", "x"]).unwrap();
         run.add("unjudged", ["x"]).unwrap();
         assert_eq!(qrels.queries().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(qrels.judge(&run), [JudgedList::new(vec![], 0), JudgedList::new(vec![false, true], 1)]);
+        assert_eq!(
+            qrels.judge(&run),
+            [
+                JudgedList::new(vec![], 0),
+                JudgedList::new(vec![false, true], 1)
+            ]
+        );
     }
 }

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use convrec_policy::{Completion, Family, Generation, Llama3Scaling, ModelConfig, Policy, Sampling, Sequence};
+use convrec_policy::{
+    Completion, Family, Generation, Llama3Scaling, ModelConfig, Policy, Sampling, Sequence,
+};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-/// `CONVREC_DEVICE`: flex (the default), or wgpu or cuda where this crate's feature of that name is on.
+/// `CONVREC_DEVICE`: flex (the default), or wgpu or cuda where this crate's feature of that name is
+/// on.
 pub fn device() -> Device {
     match std::env::var("CONVREC_DEVICE").as_deref() {
         Err(_) | Ok("flex") => Device::flex(),
@@ -21,13 +24,18 @@ pub fn device() -> Device {
         }),
         #[cfg(feature = "cuda")]
         Ok("cuda") => Device::cuda(0),
-        Ok(other) => panic!("CONVREC_DEVICE={other}: not one of flex, wgpu, cuda, or its feature is off"),
+        Ok(other) => {
+            panic!("CONVREC_DEVICE={other}: not one of flex, wgpu, cuda, or its feature is off")
+        }
     }
 }
 
 /// One small shape of each kind: all families, tied and untied, grouped queries or not, odd sizes.
 pub fn configs() -> Vec<ModelConfig> {
-    let small = |v, d, layers, heads| ModelConfig { intermediate_size: 40, ..ModelConfig::small(v, d, layers, heads) };
+    let small = |v, d, layers, heads| ModelConfig {
+        intermediate_size: 40,
+        ..ModelConfig::small(v, d, layers, heads)
+    };
     let scaling = Llama3Scaling {
         factor: 8.0,
         low_freq_factor: 1.0,
@@ -36,34 +44,71 @@ pub fn configs() -> Vec<ModelConfig> {
     };
     vec![
         small(50, 32, 2, 4),
-        ModelConfig { num_key_value_heads: 2, tie_word_embeddings: false, ..small(131, 24, 1, 6) },
-        ModelConfig { num_key_value_heads: 1, rope_scaling: Some(scaling), ..small(64, 48, 2, 3) },
-        ModelConfig { family: Family::Qwen2, num_key_value_heads: 2, ..small(77, 32, 2, 4) },
-        ModelConfig { family: Family::Qwen3, head_dim: 18, num_key_value_heads: 2, ..small(97, 20, 3, 4) },
+        ModelConfig {
+            num_key_value_heads: 2,
+            tie_word_embeddings: false,
+            ..small(131, 24, 1, 6)
+        },
+        ModelConfig {
+            num_key_value_heads: 1,
+            rope_scaling: Some(scaling),
+            ..small(64, 48, 2, 3)
+        },
+        ModelConfig {
+            family: Family::Qwen2,
+            num_key_value_heads: 2,
+            ..small(77, 32, 2, 4)
+        },
+        ModelConfig {
+            family: Family::Qwen3,
+            head_dim: 18,
+            num_key_value_heads: 2,
+            ..small(97, 20, 3, 4)
+        },
     ]
 }
 
-/// A policy whose distributions are far from uniform: fresh embeddings have deviation `1/sqrt(D)`, these 0.3.
+/// A policy whose distributions are far from uniform: fresh embeddings have deviation `1/sqrt(D)`,
+/// these 0.3.
 pub fn sharp(config: &ModelConfig, seed: u64) -> Policy {
     let policy = Policy::new(config, seed, &device()).unwrap();
     let bytes = policy.to_safetensors().unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let scaled = file.tensors().into_iter().map(|(name, view)| {
-        let factor = if name == "model.embed_tokens.weight" { 0.3 * (config.hidden_size as f32).sqrt() } else { 1.0 };
-        let numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()) * factor);
-        (name, view.shape().to_vec(), numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
+        let factor = if name == "model.embed_tokens.weight" {
+            0.3 * (config.hidden_size as f32).sqrt()
+        } else {
+            1.0
+        };
+        let numbers = view
+            .data()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()) * factor);
+        (
+            name,
+            view.shape().to_vec(),
+            numbers.flat_map(f32::to_le_bytes).collect::<Vec<u8>>(),
+        )
     });
     let scaled: Vec<_> = scaled.collect();
-    let views =
-        scaled.iter().map(|(name, shape, data)| (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap()));
-    policy.load_safetensors(&safetensors::serialize(views, None).unwrap()).unwrap()
+    let views = scaled.iter().map(|(name, shape, data)| {
+        (
+            name,
+            TensorView::new(Dtype::F32, shape.clone(), data).unwrap(),
+        )
+    });
+    policy
+        .load_safetensors(&safetensors::serialize(views, None).unwrap())
+        .unwrap()
 }
 
 /// Token ids without a pattern.
 pub fn tokens(n: usize, vocabulary: usize, seed: u64) -> Vec<u32> {
     use rand::{RngExt, SeedableRng};
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    (0..n).map(|_| rng.random_range(0..vocabulary as u32)).collect()
+    (0..n)
+        .map(|_| rng.random_range(0..vocabulary as u32))
+        .collect()
 }
 
 pub fn generation(group_size: usize, max_new_tokens: usize) -> Generation {
@@ -88,29 +133,49 @@ pub fn to_vec<const N: usize>(tensor: Tensor<N>) -> Vec<f32> {
 }
 
 /// Log-probabilities and entropies of each sequence, without padding.
-pub fn recompute(policy: &Policy, sequences: &[Sequence<'_>], temperature: f32) -> Vec<(Vec<f32>, Vec<f32>)> {
+pub fn recompute(
+    policy: &Policy,
+    sequences: &[Sequence<'_>],
+    temperature: f32,
+) -> Vec<(Vec<f32>, Vec<f32>)> {
     let found = policy.log_probs(sequences, temperature);
     let width = found.log_probs.dims()[1];
     let (log_probs, entropies) = (to_vec(found.log_probs), to_vec(found.entropies));
     let row = |values: &[f32], row: usize| {
-        let (real, padding) = values[row * width..][..width].split_at(sequences[row].completion.len());
+        let (real, padding) =
+            values[row * width..][..width].split_at(sequences[row].completion.len());
         assert!(padding.iter().all(|x| *x == 0.0), "padding is 0");
         real.to_vec()
     };
-    (0..sequences.len()).map(|n| (row(&log_probs, n), row(&entropies, n))).collect()
+    (0..sequences.len())
+        .map(|n| (row(&log_probs, n), row(&entropies, n)))
+        .collect()
 }
 
 /// Every prompt with every of its completions.
-pub fn sequences<'a>(prompts: &[&'a [u32]], completions: &'a [Vec<Completion>]) -> Vec<Sequence<'a>> {
+pub fn sequences<'a>(
+    prompts: &[&'a [u32]],
+    completions: &'a [Vec<Completion>],
+) -> Vec<Sequence<'a>> {
     let pairs = prompts.iter().zip(completions);
-    pairs.flat_map(|(prompt, group)| group.iter().map(|c| Sequence { prompt, completion: &c.tokens })).collect()
+    pairs
+        .flat_map(|(prompt, group)| {
+            group.iter().map(|c| Sequence {
+                prompt,
+                completion: &c.tokens,
+            })
+        })
+        .collect()
 }
 
 #[track_caller]
 pub fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}: length");
     for (n, (x, y)) in found.iter().zip(expected).enumerate() {
-        assert!((f64::from(*x) - y).abs() <= tolerance, "{what}, {n}: {x}, expected {y}");
+        assert!(
+            (f64::from(*x) - y).abs() <= tolerance,
+            "{what}, {n}: {x}, expected {y}"
+        );
     }
 }
 
@@ -119,7 +184,12 @@ pub fn read_tensors(path: &Path) -> BTreeMap<String, Vec<f64>> {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let numbers = |data: &[u8]| {
-        data.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect::<Vec<_>>()
+        data.chunks_exact(4)
+            .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+            .collect::<Vec<_>>()
     };
-    file.tensors().into_iter().map(|(name, view)| (name, numbers(view.data()))).collect()
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| (name, numbers(view.data())))
+        .collect()
 }

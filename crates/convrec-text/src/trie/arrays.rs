@@ -6,7 +6,8 @@ use memmap2::Mmap;
 
 use super::lines::Lines;
 
-/// The arrays of one rank after the other, each as [`line_arrays`](super::lines::line_arrays) leaves them.
+/// The arrays of one rank after the other, each as [`line_arrays`](super::lines::line_arrays)
+/// leaves them.
 pub(super) struct Arrays {
     words: Words,
     ranks: Vec<Rank>,
@@ -28,20 +29,39 @@ struct Rank {
 impl Arrays {
     /// `nodes` of each rank; `words` must be as many as [`words`] says.
     pub(super) fn new(words: Vec<u32>, nodes: &[u32], n_items: usize) -> Self {
-        Self { words: Words::Owned(words), ranks: ranks(nodes, n_items), n_items }
+        Self {
+            words: Words::Owned(words),
+            ranks: ranks(nodes, n_items),
+            n_items,
+        }
     }
 
-    /// The arrays begin at byte `start`, which must be a multiple of 4, and there must be as many words as [`words`] says.
+    /// The arrays begin at byte `start`, which must be a multiple of 4, and there must be as many
+    /// words as [`words`] says.
     pub(super) fn mapped(file: Mmap, start: usize, nodes: &[u32], n_items: usize) -> Self {
         let ranks = ranks(nodes, n_items);
-        let n: usize = ranks.iter().map(|rank| words(rank.nodes as u64, n_items as u64) as usize).sum();
+        let n: usize = ranks
+            .iter()
+            .map(|rank| words(rank.nodes as u64, n_items as u64) as usize)
+            .sum();
         let range = start..start + 4 * n;
         let words = if cfg!(target_endian = "little") {
             Words::Mapped(file, range)
         } else {
-            Words::Owned(file[range].as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect())
+            Words::Owned(
+                file[range]
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|word| u32::from_le_bytes(*word))
+                    .collect(),
+            )
         };
-        Self { words, ranks, n_items }
+        Self {
+            words,
+            ranks,
+            n_items,
+        }
     }
 
     pub(super) fn n_items(&self) -> usize {
@@ -87,7 +107,9 @@ impl Arrays {
 
 impl std::fmt::Debug for Arrays {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Arrays").field("n_items", &self.n_items).finish_non_exhaustive()
+        f.debug_struct("Arrays")
+            .field("n_items", &self.n_items)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,7 +121,10 @@ pub(super) fn words(nodes: u64, n_items: u64) -> u64 {
 fn ranks(nodes: &[u32], n_items: usize) -> Vec<Rank> {
     let mut start = 0;
     let rank = |nodes: &u32| {
-        let rank = Rank { start, nodes: *nodes as usize };
+        let rank = Rank {
+            start,
+            nodes: *nodes as usize,
+        };
         start += words((*nodes).into(), n_items as u64) as usize;
         rank
     };

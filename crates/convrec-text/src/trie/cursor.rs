@@ -7,7 +7,8 @@ use convrec_core::ItemId;
 use super::ListTrie;
 use super::lines::{Lines, Node};
 
-/// Where one list stands in a [`ListTrie`]. Cloning it is cheap: a group of lists begins with clones of one cursor.
+/// Where one list stands in a [`ListTrie`]. Cloning it is cheap: a group of lists begins with
+/// clones of one cursor.
 #[derive(Debug, Clone)]
 pub struct ListCursor<'a> {
     trie: &'a ListTrie,
@@ -41,14 +42,23 @@ impl<'a> ListCursor<'a> {
     pub(super) fn new(trie: &'a ListTrie, excluded: Vec<ItemId>) -> Self {
         let lines = trie.lines(0);
         let (count, node) = (excluded.len(), lines.root());
-        let mut cursor =
-            Self { trie, used: excluded, excluded: count, lines, node, taken: vec![], next: Next::All, left: vec![] };
+        let mut cursor = Self {
+            trie,
+            used: excluded,
+            excluded: count,
+            lines,
+            node,
+            taken: vec![],
+            next: Next::All,
+            left: vec![],
+        };
         cursor.take_all();
         cursor.look_ahead();
         cursor
     }
 
-    /// The tokens that may come next, ascending. Empty after the end token; one where there is no choice.
+    /// The tokens that may come next, ascending. Empty after the end token; one where there is no
+    /// choice.
     pub fn allowed(&self) -> &[u32] {
         match self.next {
             Next::All => &self.lines.tokens[self.node.edges(&self.lines)],
@@ -60,7 +70,11 @@ impl<'a> ListCursor<'a> {
 
     /// The token that must come next, where there is no choice.
     pub fn forced(&self) -> Option<u32> {
-        if let [only] = self.allowed() { Some(*only) } else { None }
+        if let [only] = self.allowed() {
+            Some(*only)
+        } else {
+            None
+        }
     }
 
     /// The items written so far, best first.
@@ -76,7 +90,10 @@ impl<'a> ListCursor<'a> {
         let node = match self.next {
             Next::End if token == self.trie.source.end => return self.next = Next::Nothing,
             Next::End | Next::Nothing => None,
-            Next::All | Next::Left => self.lines.child(&self.node, token).filter(|child| self.has_left(child)),
+            Next::All | Next::Left => self
+                .lines
+                .child(&self.node, token)
+                .filter(|child| self.has_left(child)),
         };
         self.node = node.unwrap_or_else(|| panic!("token {token} cannot come here"));
         if let Some(item) = self.lines.item(&self.node) {
@@ -97,7 +114,8 @@ impl<'a> ListCursor<'a> {
             self.take_all();
         } else {
             let place = self.node.places.start;
-            self.taken.insert(self.taken.partition_point(|taken| *taken < place), place);
+            self.taken
+                .insert(self.taken.partition_point(|taken| *taken < place), place);
         }
         self.node = self.lines.root();
         self.look_ahead();
@@ -105,7 +123,11 @@ impl<'a> ListCursor<'a> {
 
     fn take_all(&mut self) {
         self.taken.clear();
-        self.taken.extend(self.used.iter().map(|item| self.lines.place_of[item.index()]));
+        self.taken.extend(
+            self.used
+                .iter()
+                .map(|item| self.lines.place_of[item.index()]),
+        );
         self.taken.sort_unstable();
     }
 
@@ -119,7 +141,8 @@ impl<'a> ListCursor<'a> {
         self.taken(node).len() < node.len()
     }
 
-    /// Finds the children without an item left by going through the used items, of which there are few.
+    /// Finds the children without an item left by going through the used items, of which there are
+    /// few.
     fn look_ahead(&mut self) {
         self.left.clear();
         let Range { start, end } = self.node.edges(&self.lines);
@@ -128,7 +151,8 @@ impl<'a> ListCursor<'a> {
         while let [place, ..] = taken {
             let edge = self.lines.edge_to(&self.node, *place);
             let child = self.lines.follow(&self.node, edge);
-            let (below, others) = taken.split_at(taken.partition_point(|taken| *taken < child.places.end));
+            let (below, others) =
+                taken.split_at(taken.partition_point(|taken| *taken < child.places.end));
             if below.len() == child.len() {
                 self.left.extend_from_slice(&self.lines.tokens[from..edge]);
                 from = edge + 1;

@@ -8,12 +8,14 @@ use super::TrieError;
 
 /// A trie of one line for each item.
 ///
-/// Nodes are numbered breadth first and within a level in the order of the lines, so edge e leads to node e + 1, and the
-/// lines below a node are adjacent when all lines are sorted by their tokens: a node is a range of *places* in that
-/// order. Which lines are used up below a node is then a matter of sorted places, and nothing has to be counted.
+/// Nodes are numbered breadth first and within a level in the order of the lines, so edge e leads
+/// to node e + 1, and the lines below a node are adjacent when all lines are sorted by their
+/// tokens: a node is a range of *places* in that order. Which lines are used up below a node is
+/// then a matter of sorted places, and nothing has to be counted.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
-    /// Of each node, its first edge; one more for the end. A node without edges is where a line ends.
+    /// Of each node, its first edge; one more for the end. A node without edges is where a line
+    /// ends.
     pub(super) first: &'a [u32],
     /// Of each edge, ascending within a node.
     pub(super) tokens: &'a [u32],
@@ -48,14 +50,19 @@ impl Node {
 
 impl std::fmt::Debug for Lines<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lines").field("nodes", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("Lines")
+            .field("nodes", &self.places.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Lines<'_> {
     /// The beginning of all lines.
     pub(super) fn root(&self) -> Node {
-        Node { number: 0, places: 0..self.items.len() as u32 }
+        Node {
+            number: 0,
+            places: 0..self.items.len() as u32,
+        }
     }
 
     /// Where a token leads.
@@ -68,20 +75,31 @@ impl Lines<'_> {
     /// The edge below which the line at `place` is, which must be below `node`.
     pub(super) fn edge_to(&self, node: &Node, place: u32) -> usize {
         let edges = node.edges(self);
-        edges.start + self.places[edges.start + 1..=edges.end].partition_point(|first| *first <= place) - 1
+        edges.start
+            + self.places[edges.start + 1..=edges.end].partition_point(|first| *first <= place)
+            - 1
     }
 
     /// Where an edge of `node` leads.
     pub(super) fn follow(&self, node: &Node, edge: usize) -> Node {
         let child = edge + 1;
         let is_last = child == node.edges(self).end;
-        let end = if is_last { node.places.end } else { self.places[child + 1] };
-        Node { number: child as u32, places: self.places[child]..end }
+        let end = if is_last {
+            node.places.end
+        } else {
+            self.places[child + 1]
+        };
+        Node {
+            number: child as u32,
+            places: self.places[child]..end,
+        }
     }
 
     /// The item whose line ends at `node`.
     pub(super) fn item(&self, node: &Node) -> Option<ItemId> {
-        node.edges(self).is_empty().then(|| ItemId(self.items[node.places.start as usize]))
+        node.edges(self)
+            .is_empty()
+            .then(|| ItemId(self.items[node.places.start as usize]))
     }
 
     /// The numbers of tokens of the `count` longest lines, in no order.
@@ -90,16 +108,28 @@ impl Lines<'_> {
         // The children of a level's nodes are the next level.
         let mut level = 0..1;
         while !level.is_empty() {
-            of_length.push(level.clone().filter(|node| self.first[*node] == self.first[*node + 1]).count());
+            of_length.push(
+                level
+                    .clone()
+                    .filter(|node| self.first[*node] == self.first[*node + 1])
+                    .count(),
+            );
             level = self.first[level.start] as usize + 1..self.first[level.end] as usize + 1;
         }
         let longest_first = of_length.into_iter().enumerate().rev();
-        longest_first.flat_map(|(length, lines)| std::iter::repeat_n(length, lines)).take(count)
+        longest_first
+            .flat_map(|(length, lines)| std::iter::repeat_n(length, lines))
+            .take(count)
     }
 }
 
-/// Appends the arrays of [`Lines`] to `words`, in the order of its fields, and gives the number of nodes.
-pub(super) fn line_arrays(lines: &[Vec<u32>], items: &[Item], words: &mut Vec<u32>) -> Result<u32, TrieError> {
+/// Appends the arrays of [`Lines`] to `words`, in the order of its fields, and gives the number of
+/// nodes.
+pub(super) fn line_arrays(
+    lines: &[Vec<u32>],
+    items: &[Item],
+    words: &mut Vec<u32>,
+) -> Result<u32, TrieError> {
     let too_large = || TrieError::TooLarge(items.len());
     let largest = lines.iter().map(Vec::len).sum::<usize>().max(lines.len());
     u32::try_from(largest + 1).map_err(|_| too_large())?;
@@ -109,8 +139,14 @@ pub(super) fn line_arrays(lines: &[Vec<u32>], items: &[Item], words: &mut Vec<u3
         return Err(TrieError::NoTokens(items[order[0]].clone()));
     }
     // A line sorts right before those that it begins.
-    if let Some(pair) = order.windows(2).find(|pair| lines[pair[1]].starts_with(&lines[pair[0]])) {
-        return Err(TrieError::Ambiguous(items[pair[0]].clone(), items[pair[1]].clone()));
+    if let Some(pair) = order
+        .windows(2)
+        .find(|pair| lines[pair[1]].starts_with(&lines[pair[0]]))
+    {
+        return Err(TrieError::Ambiguous(
+            items[pair[0]].clone(),
+            items[pair[1]].clone(),
+        ));
     }
     let (mut first, mut tokens, mut places) = (vec![], vec![], vec![0]);
     // The lines below each node of the level; as many of their tokens lead to it.
@@ -125,7 +161,8 @@ pub(super) fn line_arrays(lines: &[Vec<u32>], items: &[Item], words: &mut Vec<u3
             }
             while !range.is_empty() {
                 let token = lines[order[range.start]][depth];
-                let same = order[range.clone()].partition_point(|line| lines[*line][depth] == token);
+                let same =
+                    order[range.clone()].partition_point(|line| lines[*line][depth] == token);
                 tokens.push(token);
                 places.push(range.start as u32);
                 next.push(range.start..range.start + same);
@@ -139,7 +176,10 @@ pub(super) fn line_arrays(lines: &[Vec<u32>], items: &[Item], words: &mut Vec<u3
     }
     first.push(tokens.len() as u32);
     let mut place_of = vec![0; order.len()];
-    order.iter().enumerate().for_each(|(place, item)| place_of[*item] = place as u32);
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(place, item)| place_of[*item] = place as u32);
     let nodes = places.len() as u32;
     words.extend(first.into_iter().chain(tokens).chain(places));
     words.extend(order.into_iter().map(|item| item as u32).chain(place_of));

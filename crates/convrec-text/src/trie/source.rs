@@ -32,7 +32,9 @@ impl Source {
         n_ranks: usize,
     ) -> Result<Self, TokenizerError> {
         let mut names = Sha256::new();
-        items.iter().for_each(|item| names.update(ListFormat::default().line(0, item)));
+        items
+            .iter()
+            .for_each(|item| names.update(ListFormat::default().line(0, item)));
         Ok(Self {
             style: format.style,
             n_ranks: n_ranks as u32,
@@ -45,7 +47,8 @@ impl Source {
 
     pub(super) fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        let numbers = [self.style as u32, self.n_ranks, self.end, self.n_items].map(u32::to_le_bytes);
+        let numbers =
+            [self.style as u32, self.n_ranks, self.end, self.n_items].map(u32::to_le_bytes);
         bytes[..16].copy_from_slice(numbers.as_flattened());
         bytes[16..48].copy_from_slice(&self.catalog);
         bytes[48..].copy_from_slice(&self.tokenizer);
@@ -55,12 +58,20 @@ impl Source {
     /// What differs in the source of a file, for people; nothing if it is this one.
     pub(super) fn differences(&self, file: &[u8; Self::BYTES]) -> Option<String> {
         let ours = self.to_bytes();
-        let number = |bytes: &[u8], at: usize| bytes[4 * at..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
+        let number = |bytes: &[u8], at: usize| {
+            bytes[4 * at..]
+                .first_chunk()
+                .map_or(0, |b| u32::from_le_bytes(*b))
+        };
         let mut found = vec![];
         if number(&ours, 0) != number(file, 0) {
             found.push("the list style is another".to_string());
         }
-        for (at, name) in [(1, "items in a list"), (2, "the end token"), (3, "items in the catalog")] {
+        for (at, name) in [
+            (1, "items in a list"),
+            (2, "the end token"),
+            (3, "items in the catalog"),
+        ] {
             let (asked, there) = (number(&ours, at), number(file, at));
             if asked != there {
                 found.push(format!("{name}: {there} in the file, {asked} asked for"));

@@ -24,16 +24,17 @@ pub struct RlConfig {
     pub group_size: usize,
     /// mu, how often each batch of rollouts is gone through.
     pub updates_per_batch: usize,
-    /// Updates each time: the batch's prompts are shuffled and dealt out, and each update is normalised by its own share.
+    /// Updates each time: the batch's prompts are shuffled and dealt out, and each update is
+    /// normalised by its own share.
     pub mini_batches: usize,
-    /// Completions side by side in training; changes memory and speed, and results only by rounding (but for
-    /// `loss.top_entropy` below 1, whose threshold is each part's own).
+    /// Completions side by side in training; changes memory and speed, and results only by
+    /// rounding (but for `loss.top_entropy` below 1, whose threshold is each part's own).
     pub micro_batch: usize,
-    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the gradients: less memory, about
-    /// a third more time.
+    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the
+    /// gradients: less memory, about a third more time.
     pub gradient_checkpointing: bool,
-    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it. The weights stay in f32; sampler and
-    /// reference hold copies of the projections in bf16.
+    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it. The
+    /// weights stay in f32; sampler and reference hold copies of the projections in bf16.
     pub bf16: bool,
     /// Completions side by side in sampling; likewise.
     pub rollout_rows: usize,
@@ -43,8 +44,8 @@ pub struct RlConfig {
     pub max_new_tokens: usize,
     /// How a rank, or a list, is credited for what its items gain.
     pub reward: Reward,
-    /// What items gain by, with weights: `relevance` (the paper's only one), `novelty`, `popularity`, `diversity`, and
-    /// those that the program adds.
+    /// What items gain by, with weights: `relevance` (the paper's only one), `novelty`,
+    /// `popularity`, `diversity`, and those that the program adds.
     pub gains: BTreeMap<String, f64>,
     /// Whether the rewards are added up before or after they are compared within a group.
     pub normalization: Normalization,
@@ -56,7 +57,8 @@ pub struct RlConfig {
     pub scale: Scale,
     /// The loss: by default the paper's, with a wider clip.
     pub loss: LossConfig,
-    /// Advantages that teach the list's length; only where ranks are rewarded and lists are not constrained.
+    /// Advantages that teach the list's length; only where ranks are rewarded and lists are not
+    /// constrained.
     pub shaping: LengthShaping,
     /// Leave completions out that were cut.
     pub mask_truncated: bool,
@@ -91,14 +93,25 @@ impl Default for RlConfig {
             dynamic_sampling: None,
             kl_control: None,
             scale: Scale::Group,
-            // The paper's clip is for means over all tokens of a title, most of which a constraint forces and which then
-            // hardly move; those over decisions alone need the room (docs/results.md, "Choices").
-            loss: LossConfig { clip: Clip::Ppo { low: 0.2, high: 0.28, delta: None }, ..LossConfig::paper() },
+            // The paper's clip is for means over all tokens of a title, most of which a constraint
+            // forces and which then hardly move; those over decisions alone need the
+            // room (docs/results.md, "Choices").
+            loss: LossConfig {
+                clip: Clip::Ppo {
+                    low: 0.2,
+                    high: 0.28,
+                    delta: None,
+                },
+                ..LossConfig::paper()
+            },
             shaping: LengthShaping::default(),
             mask_truncated: false,
             forced_tokens: ForcedTokens::LeaveOut,
             seed: 0,
-            optimizer: OptimizerConfig { learning_rate: 1e-4, ..OptimizerConfig::default() },
+            optimizer: OptimizerConfig {
+                learning_rate: 1e-4,
+                ..OptimizerConfig::default()
+            },
             lora: None,
         }
     }
@@ -114,18 +127,42 @@ impl RlConfig {
             _ => true,
         };
         let rules = [
-            ("steps", (1..=MOST * 1000).contains(&self.steps), "1 to 1,000,000,000"),
-            ("prompts_per_step", (1..=MOST).contains(&self.prompts_per_step), "1 to 1,000,000"),
+            (
+                "steps",
+                (1..=MOST * 1000).contains(&self.steps),
+                "1 to 1,000,000,000",
+            ),
+            (
+                "prompts_per_step",
+                (1..=MOST).contains(&self.prompts_per_step),
+                "1 to 1,000,000",
+            ),
             (
                 "group_size",
                 (2..=MOST).contains(&self.group_size),
                 "2 to 1,000,000: one completion has nothing to be compared with",
             ),
-            ("updates_per_batch", (1..=MOST).contains(&self.updates_per_batch), "1 to 1,000,000"),
-            ("mini_batches", (1..=self.prompts_per_step).contains(&self.mini_batches), "1 to `prompts_per_step`"),
+            (
+                "updates_per_batch",
+                (1..=MOST).contains(&self.updates_per_batch),
+                "1 to 1,000,000",
+            ),
+            (
+                "mini_batches",
+                (1..=self.prompts_per_step).contains(&self.mini_batches),
+                "1 to `prompts_per_step`",
+            ),
             ("micro_batch", self.micro_batch > 0, "at least 1"),
-            ("rollout_rows", self.rollout_rows >= self.group_size, "at least group_size"),
-            ("temperature", self.temperature > 0.0 && self.temperature.is_finite(), "a positive number"),
+            (
+                "rollout_rows",
+                self.rollout_rows >= self.group_size,
+                "at least group_size",
+            ),
+            (
+                "temperature",
+                self.temperature > 0.0 && self.temperature.is_finite(),
+                "a positive number",
+            ),
             ("max_new_tokens", self.max_new_tokens > 0, "at least 1"),
             (
                 "optimizer.warmup_steps",
@@ -133,19 +170,53 @@ impl RlConfig {
                 "fewer than `steps` times `updates_per_batch` times `mini_batches`",
             ),
             ("reward.rank.exp_gamma.gamma", reward, "a number above 1"),
-            ("gains", !self.gains.is_empty(), "at least one, as `relevance = 1.0`"),
-            ("gains", self.gains.values().all(|weight| weight.abs() <= LARGEST_GAIN), "weights of at most 1e9 in size"),
+            (
+                "gains",
+                !self.gains.is_empty(),
+                "at least one, as `relevance = 1.0`",
+            ),
+            (
+                "gains",
+                self.gains
+                    .values()
+                    .all(|weight| weight.abs() <= LARGEST_GAIN),
+                "weights of at most 1e9 in size",
+            ),
             (
                 "normalization",
                 self.normalization == Normalization::Together || self.scale == Scale::Group,
                 "`together` where `scale` is not `group`",
             ),
-            ("dynamic_sampling.max_batches", self.dynamic_sampling.is_none_or(|d| d.max_batches > 0), "at least 1"),
-            ("dynamic_sampling.min_ranks", self.dynamic_sampling.is_none_or(|d| d.min_ranks > 0), "at least 1"),
-            ("kl_control", self.kl_control.is_none() || self.kl().is_some(), "none where `loss.kl.beta` is 0"),
-            ("kl_control.target", self.kl_control.is_none_or(|kl| positive(kl.target)), "a positive number"),
-            ("kl_control.horizon", self.kl_control.is_none_or(|kl| positive(kl.horizon)), "a positive number"),
-            ("shaping", self.reward.is_ranked() || !shaped, "zeros where lists as a whole are rewarded"),
+            (
+                "dynamic_sampling.max_batches",
+                self.dynamic_sampling.is_none_or(|d| d.max_batches > 0),
+                "at least 1",
+            ),
+            (
+                "dynamic_sampling.min_ranks",
+                self.dynamic_sampling.is_none_or(|d| d.min_ranks > 0),
+                "at least 1",
+            ),
+            (
+                "kl_control",
+                self.kl_control.is_none() || self.kl().is_some(),
+                "none where `loss.kl.beta` is 0",
+            ),
+            (
+                "kl_control.target",
+                self.kl_control.is_none_or(|kl| positive(kl.target)),
+                "a positive number",
+            ),
+            (
+                "kl_control.horizon",
+                self.kl_control.is_none_or(|kl| positive(kl.horizon)),
+                "a positive number",
+            ),
+            (
+                "shaping",
+                self.reward.is_ranked() || !shaped,
+                "zeros where lists as a whole are rewarded",
+            ),
         ];
         ConfigError::first("", &rules)?;
         check_lora(self.lora.as_ref())?;
@@ -154,7 +225,12 @@ impl RlConfig {
             field: format!("loss.{}", e.field),
             problem: format!("{}; expected {}", e.value, e.expected),
         };
-        LossConfig { kl: self.kl(), ..self.loss.clone() }.check().map_err(bad)
+        LossConfig {
+            kl: self.kl(),
+            ..self.loss.clone()
+        }
+        .check()
+        .map_err(bad)
     }
 
     /// Updates in all.
@@ -167,22 +243,32 @@ impl RlConfig {
         self.loss.kl.clone().filter(|kl| kl.beta != 0.0)
     }
 
-    /// The same settings with nothing left out: in formats without a null, no KL penalty is one of weight 0.
+    /// The same settings with nothing left out: in formats without a null, no KL penalty is one of
+    /// weight 0.
     pub fn printable(mut self) -> Self {
-        self.loss.kl.get_or_insert(Kl { beta: 0.0, ..LossConfig::paper().kl.expect("the paper has a KL penalty") });
+        self.loss.kl.get_or_insert(Kl {
+            beta: 0.0,
+            ..LossConfig::paper().kl.expect("the paper has a KL penalty")
+        });
         self
     }
 
     /// Of the n-th batch of prompts that is sampled.
     pub(super) fn generation(&self, task: &Task, n: usize) -> Generation {
         Generation {
-            sampling: Sampling { temperature: self.temperature, ..Sampling::default() },
+            sampling: Sampling {
+                temperature: self.temperature,
+                ..Sampling::default()
+            },
             group_size: self.group_size,
             max_new_tokens: self.max_new_tokens,
             end_token: task.prompter().end(),
             max_rows: self.rollout_rows,
             // Every batch is drawn anew, and a resumed run draws the same.
-            seed: self.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n as u64),
+            seed: self
+                .seed
+                .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                .wrapping_add(n as u64),
         }
     }
 }

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-/// A weight of the KL penalty that follows the KL: it grows where the KL is above the target, and shrinks where it is below
-/// (Ziegler et al., *Fine-Tuning Language Models from Human Preferences*, arXiv 1909.08593, section 2.2). It starts at
-/// `loss.kl.beta`.
+/// A weight of the KL penalty that follows the KL: it grows where the KL is above the target, and
+/// shrinks where it is below (Ziegler et al., *Fine-Tuning Language Models from Human Preferences*,
+/// arXiv 1909.08593, section 2.2). It starts at `loss.kl.beta`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KlControl {
@@ -30,7 +30,10 @@ mod tests {
 
     #[test]
     fn the_weight_follows_the_kl() {
-        let control = KlControl { target: 0.1, horizon: 100.0 };
+        let control = KlControl {
+            target: 0.1,
+            horizon: 100.0,
+        };
         assert_eq!(control.next(0.5, 0.1, 10), 0.5);
         assert!((control.next(0.5, 0.11, 10) - 0.5 * 1.01).abs() < 1e-12);
         assert!((control.next(0.5, 7.0, 10) - 0.5 * 1.02).abs() < 1e-12);

@@ -39,9 +39,24 @@ impl StepLog {
         record.insert("prompts".into(), json!(collected.prompts));
         record.insert("signal".into(), json!(collected.signal));
         record.insert("frac_reward_zero_std".into(), json!(1.0 - collected.signal));
-        record.extend(of_rows(task, &collected.sampled(), group_size, rewards, popularity));
+        record.extend(of_rows(
+            task,
+            &collected.sampled(),
+            group_size,
+            rewards,
+            popularity,
+        ));
         let (difference, weights) = ((0.0, 0.0, 0), None);
-        Self { record, loss: 0.0, updates: 0, sums: vec![], tokens: 0.0, difference, weights, grad_norm: 0.0 }
+        Self {
+            record,
+            loss: 0.0,
+            updates: 0,
+            sums: vec![],
+            tokens: 0.0,
+            difference,
+            weights,
+            grad_norm: 0.0,
+        }
     }
 
     /// How many rows were trained on.
@@ -56,14 +71,18 @@ impl StepLog {
 
     /// The mean KL so far.
     pub(super) fn kl(&self) -> Option<f64> {
-        self.sums.iter().find(|(name, _)| *name == "kl").map(|(_, sum)| sum / self.tokens.max(1.0))
+        self.sums
+            .iter()
+            .find(|(name, _)| *name == "kl")
+            .map(|(_, sum)| sum / self.tokens.max(1.0))
     }
 
     /// The sampler's log-probabilities against the trainer's, `[B, T]`, before any update.
     pub(super) fn compare(&mut self, rows: &[&Row<'_>], trainer: &[f64]) {
         let width = trainer.len() / rows.len().max(1);
         for (row, trainer) in rows.iter().zip(trainer.chunks(width.max(1))) {
-            for (t, (sampler, trainer)) in row.completion.log_probs.iter().zip(trainer).enumerate() {
+            for (t, (sampler, trainer)) in row.completion.log_probs.iter().zip(trainer).enumerate()
+            {
                 if row.is_forced(t) {
                     continue; // 0 on both sides, whatever the weights
                 }
@@ -98,7 +117,11 @@ impl StepLog {
         }
         // Not where no KL is measured: 0 would be a policy that has not moved.
         let kl = metrics.kl.map(|kl| ("kl", kl));
-        let values: Vec<(&str, f64)> = kl.into_iter().chain(always).chain(corrected.into_iter().flatten()).collect();
+        let values: Vec<(&str, f64)> = kl
+            .into_iter()
+            .chain(always)
+            .chain(corrected.into_iter().flatten())
+            .collect();
         if self.sums.is_empty() {
             self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
         }
@@ -111,35 +134,45 @@ impl StepLog {
         self.updates += 1;
         self.grad_norm = grad_norm;
         self.record.insert("grad_norm".into(), json!(grad_norm));
-        self.record.insert("learning_rate".into(), json!(learning_rate));
+        self.record
+            .insert("learning_rate".into(), json!(learning_rate));
     }
 
     /// An update with nothing to learn from.
     pub(super) fn skip(&mut self, learning_rate: f64) {
         self.updates += 1;
-        self.record.insert("learning_rate".into(), json!(learning_rate));
+        self.record
+            .insert("learning_rate".into(), json!(learning_rate));
         self.record.entry("grad_norm").or_insert(json!(0.0));
     }
 
     /// The record and the last gradient norm. Means are over updates and tokens.
     pub(super) fn finish(mut self) -> (Record, f64) {
-        self.record.insert("loss".into(), json!(self.loss / self.updates.max(1) as f64));
+        self.record
+            .insert("loss".into(), json!(self.loss / self.updates.max(1) as f64));
         for (name, sum) in &self.sums {
-            self.record.insert((*name).into(), json!(sum / self.tokens.max(1.0)));
+            self.record
+                .insert((*name).into(), json!(sum / self.tokens.max(1.0)));
         }
         if let Some((min, max)) = self.weights {
-            self.record.insert("sampling/importance_sampling_ratio/min".into(), json!(min));
-            self.record.insert("sampling/importance_sampling_ratio/max".into(), json!(max));
+            self.record
+                .insert("sampling/importance_sampling_ratio/min".into(), json!(min));
+            self.record
+                .insert("sampling/importance_sampling_ratio/max".into(), json!(max));
         }
         let (sum, largest, n) = self.difference;
-        self.record.insert(LOGP_DIFFERENCE.into(), json!(sum / n.max(1) as f64));
-        self.record.insert("sampling/sampling_logp_difference/max".into(), json!(largest));
+        self.record
+            .insert(LOGP_DIFFERENCE.into(), json!(sum / n.max(1) as f64));
+        self.record.insert(
+            "sampling/sampling_logp_difference/max".into(),
+            json!(largest),
+        );
         (self.record, self.grad_norm)
     }
 }
 
-/// What the completions look like that were sampled, be they trained on or not: what dynamic sampling keeps is chosen by its
-/// rewards.
+/// What the completions look like that were sampled, be they trained on or not: what dynamic
+/// sampling keeps is chosen by its rewards.
 fn of_rows(
     task: &Task,
     rows: &[&Row<'_>],
@@ -151,36 +184,85 @@ fn of_rows(
     let mut record = Record::new();
     let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
     let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
-    let lengths: Vec<f64> = rows.iter().map(|row| row.completion.tokens.len() as f64).collect();
+    let lengths: Vec<f64> = rows
+        .iter()
+        .map(|row| row.completion.tokens.len() as f64)
+        .collect();
     set("reward", mean(&totals));
-    set("reward_std", mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()));
+    set(
+        "reward_std",
+        mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()),
+    );
     for (term, name) in rewards.names().enumerate() {
-        set(&format!("rewards/{name}/mean"), mean_of(rows, |row| row.rewards[term].iter().sum()));
+        set(
+            &format!("rewards/{name}/mean"),
+            mean_of(rows, |row| row.rewards[term].iter().sum()),
+        );
     }
-    let listed = || rows.iter().flat_map(|row| row.answer.items.iter().flatten());
-    set("popularity", mean(&listed().map(|id| popularity.share(*id)).collect::<Vec<_>>()));
+    let listed = || {
+        rows.iter()
+            .flat_map(|row| row.answer.items.iter().flatten())
+    };
+    set(
+        "popularity",
+        mean(&listed().map(|id| popularity.share(*id)).collect::<Vec<_>>()),
+    );
     set("completions/mean_length", mean(&lengths));
-    set("completions/mean_passes", mean_of(rows, |row| row.completion.passes as f64));
-    set("completions/min_length", lengths.iter().copied().fold(f64::INFINITY, f64::min));
-    set("completions/max_length", lengths.iter().copied().fold(0.0, f64::max));
-    set("completions/clipped_ratio", share(rows, |row| !row.completion.ended));
-    set("entropy", mean_f32(rows.iter().flat_map(|row| chosen_entropies(row))));
+    set(
+        "completions/mean_passes",
+        mean_of(rows, |row| row.completion.passes as f64),
+    );
+    set(
+        "completions/min_length",
+        lengths.iter().copied().fold(f64::INFINITY, f64::min),
+    );
+    set(
+        "completions/max_length",
+        lengths.iter().copied().fold(0.0, f64::max),
+    );
+    set(
+        "completions/clipped_ratio",
+        share(rows, |row| !row.completion.ended),
+    );
+    set(
+        "entropy",
+        mean_f32(rows.iter().flat_map(|row| chosen_entropies(row))),
+    );
     set("dcg", mean_of(rows, |row| dcg(&row.relevant, n_ranks)));
-    set("ndcg", mean_of(rows, |row| ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)));
+    set(
+        "ndcg",
+        mean_of(rows, |row| {
+            ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)
+        }),
+    );
     set("items", mean_of(rows, |row| row.answer.names.len() as f64));
-    set("complete_lists", share(rows, |row| row.completion.ended && row.answer.names.len() == n_ranks));
+    set(
+        "complete_lists",
+        share(rows, |row| {
+            row.completion.ended && row.answer.names.len() == n_ranks
+        }),
+    );
     let named: Vec<_> = rows.iter().map(|row| row.answer.items.clone()).collect();
-    set("in_catalog", lists::catalog_share(&named, Option::is_some).unwrap_or(0.0));
+    set(
+        "in_catalog",
+        lists::catalog_share(&named, Option::is_some).unwrap_or(0.0),
+    );
     let names: Vec<_> = rows.iter().map(|row| row.answer.names.clone()).collect();
     set("duplicates", lists::duplicate_share(&names).unwrap_or(0.0));
-    let per_rank: Vec<f64> = (0..n_ranks).map(|rank| share(rows, |row| row.relevant[rank])).collect();
+    let per_rank: Vec<f64> = (0..n_ranks)
+        .map(|rank| share(rows, |row| row.relevant[rank]))
+        .collect();
     record.insert("rank_relevance".into(), json!(per_rank));
     record
 }
 
 /// Of the tokens that were chosen: forced ones have no entropy.
 fn chosen_entropies<'a>(row: &'a Row<'_>) -> impl Iterator<Item = &'a f32> {
-    row.entropies().iter().enumerate().filter(|(t, _)| !row.is_forced(*t)).map(|(_, entropy)| entropy)
+    row.entropies()
+        .iter()
+        .enumerate()
+        .filter(|(t, _)| !row.is_forced(*t))
+        .map(|(_, entropy)| entropy)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -7,7 +7,9 @@ use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{CompletionRecord, Record, Timing};
-use rank_grpo::{BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Metrics, to_host};
+use rank_grpo::{
+    BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Metrics, to_host,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -95,9 +97,18 @@ impl Trainer<'_> {
         let (config, clock) = (self.config, Instant::now());
         let collected = self.collect(step, samples)?;
         let rollout_seconds = clock.elapsed().as_secs_f64();
-        let mut log = StepLog::new(self.task, &collected, config.group_size, &self.rewards, &self.popularity);
+        let mut log = StepLog::new(
+            self.task,
+            &collected,
+            config.group_size,
+            &self.rewards,
+            &self.popularity,
+        );
         let loss = self.loss();
-        let batches = self.shares(step, &collected).into_iter().map(|rows| self.parts(&collected, &rows));
+        let batches = self
+            .shares(step, &collected)
+            .into_iter()
+            .map(|rows| self.parts(&collected, &rows));
         let batches: Vec<Vec<Part<'_>>> = batches.collect::<Result<_, _>>()?;
         log.active(batches.iter().flatten().map(|part| part.rows.len()).sum());
         for round in 0..config.updates_per_batch {
@@ -108,11 +119,17 @@ impl Trainer<'_> {
                     continue;
                 }
                 let first = round == 0 && share == 0;
-                let compute = |policy: &Policy, n: usize| parts[n].gradients(policy, &loss, config.temperature, first);
-                let (gradients, found) = gradients(self.policy(), self.devices, parts.len(), &compute)?;
+                let compute = |policy: &Policy, n: usize| {
+                    parts[n].gradients(policy, &loss, config.temperature, first)
+                };
+                let (gradients, found) =
+                    gradients(self.policy(), self.devices, parts.len(), &compute)?;
                 for (part, computed) in parts.iter().zip(found) {
                     log.part(&computed.metrics, computed.loss);
-                    computed.log_probs.iter().for_each(|log_probs| log.compare(&part.rows, log_probs));
+                    computed
+                        .log_probs
+                        .iter()
+                        .for_each(|log_probs| log.compare(&part.rows, log_probs));
                 }
                 let policy = self.policy.take().expect(HELD);
                 let (policy, done) = self.updates.step(place, policy, gradients);
@@ -124,51 +141,91 @@ impl Trainer<'_> {
         if let (Some(control), Some(kl)) = (config.kl_control, log.kl()) {
             self.state.beta = control.next(self.state.beta, kl, collected.rows.len());
         }
-        let tokens = collected.rows.iter().map(|row| row.completion.tokens.len()).sum();
+        let tokens = collected
+            .rows
+            .iter()
+            .map(|row| row.completion.tokens.len())
+            .sum();
         let completions = collected.shown(self.task, step + 1);
         let (record, grad_norm) = log.finish();
-        let timing = Timing { seconds: clock.elapsed().as_secs_f64(), rollout_seconds, tokens };
-        Ok(Stepped { record, grad_norm, completions, timing })
+        let timing = Timing {
+            seconds: clock.elapsed().as_secs_f64(),
+            rollout_seconds,
+            tokens,
+        };
+        Ok(Stepped {
+            record,
+            grad_norm,
+            completions,
+            timing,
+        })
     }
 
     /// With the weight of the KL penalty as it stands.
     fn loss(&self) -> Loss {
-        let kl = self.config.kl().map(|kl| Kl { beta: self.state.beta, ..kl });
-        LossConfig { kl, ..self.config.loss.clone() }.check().expect("the settings were checked")
+        let kl = self.config.kl().map(|kl| Kl {
+            beta: self.state.beta,
+            ..kl
+        });
+        LossConfig {
+            kl,
+            ..self.config.loss.clone()
+        }
+        .check()
+        .expect("the settings were checked")
     }
 
     /// The rows of each update, in whole groups.
     fn shares(&self, step: usize, collected: &Collected<'_>) -> Vec<Vec<usize>> {
-        let (groups, size) = (collected.rows.len() / self.config.group_size, self.config.group_size);
+        let (groups, size) = (
+            collected.rows.len() / self.config.group_size,
+            self.config.group_size,
+        );
         if self.config.mini_batches == 1 {
             return vec![(0..collected.rows.len()).collect()];
         }
         let order = shuffled(groups, self.config.seed ^ SHARES, step as u64);
         let mut shares: Vec<Vec<usize>> = vec![vec![]; self.config.mini_batches];
-        order.into_iter().enumerate().for_each(|(n, group)| shares[n % self.config.mini_batches].push(group));
+        order
+            .into_iter()
+            .enumerate()
+            .for_each(|(n, group)| shares[n % self.config.mini_batches].push(group));
         let rows = |mut groups: Vec<usize>| {
             groups.sort_unstable();
-            groups.into_iter().flat_map(|group| group * size..(group + 1) * size).collect()
+            groups
+                .into_iter()
+                .flat_map(|group| group * size..(group + 1) * size)
+                .collect()
         };
         shares.into_iter().map(rows).collect()
     }
 
-    /// The micro-batches of an update. Rows without any advantage are left out where neither a KL penalty nor an
-    /// entropy bonus acts on them: their gradient is 0.
-    fn parts<'r>(&self, collected: &'r Collected<'r>, all: &[usize]) -> Result<Vec<Part<'r>>, InputError> {
+    /// The micro-batches of an update. Rows without any advantage are left out where neither a KL
+    /// penalty nor an entropy bonus acts on them: their gradient is 0.
+    fn parts<'r>(
+        &self,
+        collected: &'r Collected<'r>,
+        all: &[usize],
+    ) -> Result<Vec<Part<'r>>, InputError> {
         let (config, advantages) = (self.config, &collected.advantages.values);
         let collation = Collation {
             n_ranks: self.task.n_ranks(),
             reward: config.reward,
             // Nothing about the length of a constrained list was the policy's choice.
-            shaping: if self.task.is_constrained() { LengthShaping::OFF } else { config.shaping },
+            shaping: if self.task.is_constrained() {
+                LengthShaping::OFF
+            } else {
+                config.shaping
+            },
             mask_truncated: config.mask_truncated,
             forced: config.forced_tokens,
         };
         let inputs = |indices: &[usize]| {
             let chosen: Vec<&Row<'_>> = indices.iter().map(|&row| &collected.rows[row]).collect();
             let theirs: Vec<&Vec<f64>> = indices.iter().map(|&row| &advantages[row]).collect();
-            let inputs = collation.inputs(&chosen, &theirs).expect("tables are built to fit");
+            let inputs = collation
+                .inputs(&chosen, &theirs)
+                .expect("tables are built to fit");
             (chosen, inputs)
         };
         if all.is_empty() {
@@ -180,9 +237,15 @@ impl Trainer<'_> {
         let everywhere = config.kl().is_some() || config.loss.entropy_bonus != 0.0;
         let acts = |place: usize| {
             let tokens = place * width..(place + 1) * width;
-            everywhere || tokens.into_iter().any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
+            everywhere
+                || tokens
+                    .into_iter()
+                    .any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
         };
-        let active: Vec<usize> = (0..all.len()).filter(|place| acts(*place)).map(|place| all[place]).collect();
+        let active: Vec<usize> = (0..all.len())
+            .filter(|place| acts(*place))
+            .map(|place| all[place])
+            .collect();
         let mut parts = Vec::new();
         for indices in micro_batches(&active, config.micro_batch, config.group_size) {
             let (rows, mut inputs) = inputs(&indices);
@@ -229,11 +292,23 @@ impl Part<'_> {
         temperature: f32,
         compare: bool,
     ) -> Result<(GradientsParams, Computed), InputError> {
-        let TokenLogProbs { log_probs, entropies, tape } = self.log_probs(policy, temperature);
-        let found = if compare { Some(to_host(&log_probs)?) } else { None };
+        let TokenLogProbs {
+            log_probs,
+            entropies,
+            tape,
+        } = self.log_probs(policy, temperature);
+        let found = if compare {
+            Some(to_host(&log_probs)?)
+        } else {
+            None
+        };
         let output = loss.forward_with_entropies(log_probs, entropies, &self.inputs)?;
         let value = f64::from(output.loss.clone().into_scalar::<f32>());
-        let computed = Computed { metrics: output.metrics, loss: value, log_probs: found };
+        let computed = Computed {
+            metrics: output.metrics,
+            loss: value,
+            log_probs: found,
+        };
         Ok((tape.backward(output.loss, policy), computed))
     }
 

@@ -11,10 +11,10 @@ use super::{CHUNK, check_room, seeds};
 
 /// A chat model that runs here: its template, its tokenizer and its weights.
 ///
-/// What people write stays text: a special token that is spelled in a turn ends nothing. A conversation that does not fit
-/// the model's positions together with its answer is refused rather than shortened: what was asked should be what was
-/// meant. Sampled answers depend on the seed and the conversation alone, so that the same request has the same answer
-/// whatever else is asked.
+/// What people write stays text: a special token that is spelled in a turn ends nothing. A
+/// conversation that does not fit the model's positions together with its answer is refused rather
+/// than shortened: what was asked should be what was meant. Sampled answers depend on the seed and
+/// the conversation alone, so that the same request has the same answer whatever else is asked.
 #[derive(Debug)]
 pub struct PolicyChat {
     name: String,
@@ -75,32 +75,64 @@ impl PolicyChat {
         let policy = Policy::load_folder(folder, device)?;
         let (tokens, known) = (tokenizer.vocab_size(), policy.config().vocab_size);
         if tokens > known {
-            return Err(ChatLoadError::Vocabulary { folder: folder.display().to_string(), tokens, known });
+            return Err(ChatLoadError::Vocabulary {
+                folder: folder.display().to_string(),
+                tokens,
+                known,
+            });
         }
-        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+        let name = folder
+            .file_name()
+            .unwrap_or(folder.as_os_str())
+            .to_string_lossy()
+            .into_owned();
         let (sampling, rows) = (Sampling::greedy(), Self::DEFAULT_ROWS);
-        Ok(Self { name, policy: policy.valid(), tokenizer, template, end, ends, sampling, seed: 0, rows })
+        Ok(Self {
+            name,
+            policy: policy.valid(),
+            tokenizer,
+            template,
+            end,
+            ends,
+            sampling,
+            seed: 0,
+            rows,
+        })
     }
 
     /// With answers that are drawn.
     ///
     /// # Errors
     /// When `sampling` makes no sense; the error names the field.
-    pub fn with_sampling(self, sampling: Sampling, seed: u64) -> Result<Self, convrec_policy::ConfigError> {
+    pub fn with_sampling(
+        self,
+        sampling: Sampling,
+        seed: u64,
+    ) -> Result<Self, convrec_policy::ConfigError> {
         sampling.check()?;
-        Ok(Self { sampling, seed, ..self })
+        Ok(Self {
+            sampling,
+            seed,
+            ..self
+        })
     }
 
     /// With at most so many answers side by side, one at least: bounds memory, changes no answer.
     pub fn with_rows(self, rows: usize) -> Self {
-        Self { rows: rows.max(1), ..self }
+        Self {
+            rows: rows.max(1),
+            ..self
+        }
     }
 
     fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, String> {
         if request.max_tokens == 0 {
             return Err("asked for an answer of 0 tokens; expected at least 1".into());
         }
-        let prompt = self.template.encode(&self.tokenizer, &request.turns, true).map_err(|e| e.to_string())?;
+        let prompt = self
+            .template
+            .encode(&self.tokenizer, &request.turns, true)
+            .map_err(|e| e.to_string())?;
         if prompt.is_empty() {
             return Err("the chat template makes nothing of the conversation".into());
         }
@@ -111,31 +143,60 @@ impl PolicyChat {
     /// The answers to some prompts, each of at most so many tokens.
     fn write(&self, prompts: &[&[u32]], max_new_tokens: usize) -> Vec<String> {
         let (sampling, end_token, max_rows, seed) = (self.sampling, self.end, self.rows, self.seed);
-        let generation = Generation { sampling, group_size: 1, max_new_tokens, end_token, max_rows, seed };
-        let found = self.policy.generate_seeded(prompts, &seeds(prompts, seed), &generation, None);
+        let generation = Generation {
+            sampling,
+            group_size: 1,
+            max_new_tokens,
+            end_token,
+            max_rows,
+            seed,
+        };
+        let found = self
+            .policy
+            .generate_seeded(prompts, &seeds(prompts, seed), &generation, None);
         let text = |tokens: &[u32]| {
-            let end = tokens.iter().position(|token| self.ends.contains(token)).unwrap_or(tokens.len());
+            let end = tokens
+                .iter()
+                .position(|token| self.ends.contains(token))
+                .unwrap_or(tokens.len());
             self.tokenizer.decode(&tokens[..end])
         };
         found.iter().map(|group| text(&group[0].tokens)).collect()
     }
 
     fn answer_some(&self, requests: &[ChatRequest]) -> Vec<Result<String, ServiceError>> {
-        let prompts: Vec<Result<Vec<u32>, String>> = requests.iter().map(|request| self.prompt(request)).collect();
+        let prompts: Vec<Result<Vec<u32>, String>> = requests
+            .iter()
+            .map(|request| self.prompt(request))
+            .collect();
         // Answers of one length are written together.
         let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (n, _) in prompts.iter().enumerate().filter(|(_, prompt)| prompt.is_ok()) {
+        for (n, _) in prompts
+            .iter()
+            .enumerate()
+            .filter(|(_, prompt)| prompt.is_ok())
+        {
             by_length.entry(requests[n].max_tokens).or_default().push(n);
         }
         let mut answers = vec![String::new(); requests.len()];
         for (max_tokens, places) in by_length {
-            let some: Vec<&[u32]> = places.iter().flat_map(|n| &prompts[*n]).map(Vec::as_slice).collect();
+            let some: Vec<&[u32]> = places
+                .iter()
+                .flat_map(|n| &prompts[*n])
+                .map(Vec::as_slice)
+                .collect();
             for (n, text) in places.iter().zip(self.write(&some, max_tokens)) {
                 answers[*n] = text;
             }
         }
         let checked = prompts.into_iter().zip(answers);
-        checked.map(|(prompt, text)| prompt.map(|_| text).map_err(|e| ServiceError::new(&self.name, e))).collect()
+        checked
+            .map(|(prompt, text)| {
+                prompt
+                    .map(|_| text)
+                    .map_err(|e| ServiceError::new(&self.name, e))
+            })
+            .collect()
     }
 }
 
@@ -144,11 +205,18 @@ impl ChatModel for PolicyChat {
     fn name(&self) -> String {
         match self.sampling == Sampling::greedy() {
             true => format!("{} (local, greedy)", self.name),
-            false => format!("{} (local, {:?}, seed {})", self.name, self.sampling, self.seed),
+            false => format!(
+                "{} (local, {:?}, seed {})",
+                self.name, self.sampling, self.seed
+            ),
         }
     }
 
-    fn answer(&self, requests: &[ChatRequest], done: Done<'_>) -> Vec<Result<String, ServiceError>> {
+    fn answer(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<String, ServiceError>> {
         let answer = |requests: &[ChatRequest]| {
             let answers = self.answer_some(requests);
             done(requests.len());

@@ -17,12 +17,17 @@ use crate::task::{Sample, Task, TaskError};
 /// Requests that are answered together, after which they are reported as done.
 const CHUNK: usize = 256;
 
-/// The sample of a conversation that is asked about: what is right about it is not known, or does not matter.
+/// The sample of a conversation that is asked about: what is right about it is not known, or does
+/// not matter.
 fn sample(task: &Task, example: &Example) -> Result<Sample, TaskError> {
-    task.sample(&Example { groundtruth: vec![], ..example.clone() })
+    task.sample(&Example {
+        groundtruth: vec![],
+        ..example.clone()
+    })
 }
 
-/// Whether a prompt and what is to follow it fit the model's positions. The error says what is wrong.
+/// Whether a prompt and what is to follow it fit the model's positions. The error says what is
+/// wrong.
 fn check_room(policy: &Policy, prompt: usize, new: usize) -> Result<(), String> {
     let positions = policy.config().max_position_embeddings;
     if prompt + new <= positions {
@@ -34,11 +39,14 @@ fn check_room(policy: &Policy, prompt: usize, new: usize) -> Result<(), String> 
     ))
 }
 
-/// A seed for each prompt that depends on nothing else, so that an answer does not depend on what else is asked.
+/// A seed for each prompt that depends on nothing else, so that an answer does not depend on what
+/// else is asked.
 fn seeds(prompts: &[&[u32]], seed: u64) -> Vec<u64> {
     let of_prompt = |prompt: &&[u32]| {
         let mut hash = Sha256::new_with_prefix(seed.to_le_bytes());
-        prompt.iter().for_each(|token| hash.update(token.to_le_bytes()));
+        prompt
+            .iter()
+            .for_each(|token| hash.update(token.to_le_bytes()));
         let bytes: [u8; 32] = hash.finalize().into();
         u64::from_le_bytes(*bytes.first_chunk().expect("32 bytes have 8"))
     };

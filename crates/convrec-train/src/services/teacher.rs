@@ -7,10 +7,12 @@ use super::{CHUNK, check_room, sample, seeds};
 use crate::evaluate::Decoding;
 use crate::task::{Sample, Task};
 
-/// A policy as teacher: its answer is the list that it writes for its [`Task`], constrained to the catalog or free.
+/// A policy as teacher: its answer is the list that it writes for its [`Task`], constrained to the
+/// catalog or free.
 ///
-/// It writes lists of the task's N items, as it was trained to; asked for fewer it writes the same list, of which the first
-/// ones count. Sampled lists depend on the seed and the prompt alone, not on what else is asked.
+/// It writes lists of the task's N items, as it was trained to; asked for fewer it writes the same
+/// list, of which the first ones count. Sampled lists depend on the seed and the prompt alone, not
+/// on what else is asked.
 #[derive(Debug)]
 pub struct PolicyTeacher {
     name: String,
@@ -22,7 +24,12 @@ pub struct PolicyTeacher {
 impl PolicyTeacher {
     /// `name` is for errors: the folder that the policy came from.
     pub fn new(name: impl Into<String>, policy: &Policy, task: Task, decoding: Decoding) -> Self {
-        Self { name: name.into(), policy: policy.valid(), task, decoding }
+        Self {
+            name: name.into(),
+            policy: policy.valid(),
+            task,
+            decoding,
+        }
     }
 
     /// The sample of a conversation, if there is room for its list.
@@ -41,12 +48,17 @@ impl PolicyTeacher {
 
     /// Tokens of the longest list.
     fn longest(&self) -> usize {
-        self.task.longest_list().unwrap_or(self.decoding.max_new_tokens)
+        self.task
+            .longest_list()
+            .unwrap_or(self.decoding.max_new_tokens)
     }
 
     /// One list for each sample, as text.
     fn write<'t>(&'t self, samples: &[&Sample]) -> Vec<String> {
-        let prompts: Vec<&[u32]> = samples.iter().map(|sample| sample.prompt.as_slice()).collect();
+        let prompts: Vec<&[u32]> = samples
+            .iter()
+            .map(|sample| sample.prompt.as_slice())
+            .collect();
         let generation = Generation {
             sampling: self.decoding.sampling,
             group_size: 1,
@@ -55,11 +67,24 @@ impl PolicyTeacher {
             max_rows: self.decoding.max_rows,
             seed: self.decoding.seed,
         };
-        let constrain = |p: usize| self.task.constraint(samples[p]).expect("the task is constrained");
-        let begin = self.task.is_constrained().then_some(&constrain as &dyn Fn(usize) -> Box<dyn Constraint + 't>);
+        let constrain = |p: usize| {
+            self.task
+                .constraint(samples[p])
+                .expect("the task is constrained")
+        };
+        let begin = self
+            .task
+            .is_constrained()
+            .then_some(&constrain as &dyn Fn(usize) -> Box<dyn Constraint + 't>);
         let seeds = seeds(&prompts, generation.seed);
-        let found = self.policy.generate_seeded(&prompts, &seeds, &generation, begin);
-        found.iter().zip(samples).map(|(group, sample)| self.task.answer(sample, &group[0].tokens).text).collect()
+        let found = self
+            .policy
+            .generate_seeded(&prompts, &seeds, &generation, begin);
+        found
+            .iter()
+            .zip(samples)
+            .map(|(group, sample)| self.task.answer(sample, &group[0].tokens).text)
+            .collect()
     }
 }
 
@@ -68,10 +93,17 @@ impl Teacher for PolicyTeacher {
         self.recommend_all(&[example], n, &|_| ()).remove(0)
     }
 
-    fn recommend_all(&self, examples: &[&Example], n: usize, done: Done<'_>) -> Vec<Result<String, ServiceError>> {
+    fn recommend_all(
+        &self,
+        examples: &[&Example],
+        n: usize,
+        done: Done<'_>,
+    ) -> Vec<Result<String, ServiceError>> {
         let answer = |examples: &[&Example]| {
-            let samples: Vec<Result<Sample, ServiceError>> =
-                examples.iter().map(|example| self.ask(example, n)).collect();
+            let samples: Vec<Result<Sample, ServiceError>> = examples
+                .iter()
+                .map(|example| self.ask(example, n))
+                .collect();
             let good: Vec<&Sample> = samples.iter().flatten().collect();
             let mut texts = self.write(&good).into_iter();
             done(examples.len());

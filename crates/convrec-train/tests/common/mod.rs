@@ -12,8 +12,9 @@ use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions, Sample, SftConfig, SftJob,
-    Task, TokenPair, TrainError, Validation, WatchConfig, train_rank_grpo, train_sft,
+    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions,
+    Sample, SftConfig, SftJob, Task, TokenPair, TrainError, Validation, WatchConfig,
+    train_rank_grpo, train_sft,
 };
 
 pub struct World {
@@ -33,19 +34,33 @@ pub fn world() -> World {
     let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
     let lines = names.iter().map(|item| format!("{item}\n"));
     let corpus: Vec<String> = lines.chain(["something with robots".to_string()]).collect();
-    let tokenizer =
-        TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 320, ..Default::default() }).unwrap();
-    let task = Task::new(catalog, PromptFormat::default().prompter(&tokenizer).unwrap(), 2);
+    let tokenizer = TextTokenizer::train(
+        corpus.iter(),
+        &TrainConfig {
+            vocab_size: 320,
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    let task = Task::new(
+        catalog,
+        PromptFormat::default().prompter(&tokenizer).unwrap(),
+        2,
+    );
     let example = |n: usize| Example {
         id: format!("d{n}-1"),
         dialog: vec![Turn::user(format!("something with robots {n}"))],
         seen: vec![],
         groundtruth: vec![names[n % 6].clone()],
     };
-    let demonstration =
-        |n: usize| Demonstration { example: example(n), list: vec![names[n % 6].clone(), names[(n + 1) % 6].clone()] };
+    let demonstration = |n: usize| Demonstration {
+        example: example(n),
+        list: vec![names[n % 6].clone(), names[(n + 1) % 6].clone()],
+    };
     World {
-        pairs: (0..12).map(|n| task.pair(&demonstration(n)).unwrap()).collect(),
+        pairs: (0..12)
+            .map(|n| task.pair(&demonstration(n)).unwrap())
+            .collect(),
         samples: (0..12).map(|n| task.sample(&example(n)).unwrap()).collect(),
         task,
     }
@@ -57,7 +72,11 @@ pub fn policy(world: &World) -> Policy {
 }
 
 pub fn lora() -> LoraConfig {
-    LoraConfig { rank: 2, targets: vec![Projection::QProj, Projection::UpProj], ..LoraConfig::default() }
+    LoraConfig {
+        rank: 2,
+        targets: vec![Projection::QProj, Projection::UpProj],
+        ..LoraConfig::default()
+    }
 }
 
 /// Keeps every checkpoint.
@@ -68,18 +87,34 @@ pub fn options(folder: &Path, resume: bool) -> RunOptions {
         checkpoint_every: 1,
         keep_checkpoints: 100,
         evaluate_every: 2,
-        watch: WatchConfig { completions_every: 2, keep_completions: 2, ..WatchConfig::default() },
+        watch: WatchConfig {
+            completions_every: 2,
+            keep_completions: 2,
+            ..WatchConfig::default()
+        },
         ..RunOptions::default()
     }
 }
 
 /// Runs `kind` in `folder`; a run that is not resumed starts anew.
-pub fn run(world: &World, kind: &str, steps: usize, folder: &Path, resume: bool) -> Result<Policy, TrainError> {
+pub fn run(
+    world: &World,
+    kind: &str,
+    steps: usize,
+    folder: &Path,
+    resume: bool,
+) -> Result<Policy, TrainError> {
     run_with(world, kind, steps, &options(folder, resume))
 }
 
-/// Runs `kind`, one of `sft`, `constrained sft`, `rank_grpo`, `constrained` and `everything`, with `+lora` and `+bf16` behind it or without.
-pub fn run_with(world: &World, kind: &str, steps: usize, options: &RunOptions) -> Result<Policy, TrainError> {
+/// Runs `kind`, one of `sft`, `constrained sft`, `rank_grpo`, `constrained` and `everything`, with
+/// `+lora` and `+bf16` behind it or without.
+pub fn run_with(
+    world: &World,
+    kind: &str,
+    steps: usize,
+    options: &RunOptions,
+) -> Result<Policy, TrainError> {
     run_observed(world, kind, steps, options, &mut ())
 }
 
@@ -91,7 +126,11 @@ pub fn run_observed(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
-    let validation = Validation { task: &world.task, samples: &world.samples, decoding: Decoding::greedy(24, 8) };
+    let validation = Validation {
+        task: &world.task,
+        samples: &world.samples,
+        decoding: Decoding::greedy(24, 8),
+    };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
     // What a checkpoint knows nothing of.
@@ -105,7 +144,9 @@ pub fn run_observed(
         None => (kind, None),
     };
     let task = match kind {
-        "constrained" | "everything" | "constrained sft" => world.task.clone().constrained().unwrap(),
+        "constrained" | "everything" | "constrained sft" => {
+            world.task.clone().constrained().unwrap()
+        }
         _ => world.task.clone(),
     };
     if kind.ends_with("sft") {
@@ -119,7 +160,12 @@ pub fn run_observed(
             gradient_checkpointing,
             ..SftConfig::default()
         };
-        let job = SftJob { task: &task, data: &world.pairs, validation, devices: &[] };
+        let job = SftJob {
+            task: &task,
+            data: &world.pairs,
+            validation,
+            devices: &[],
+        };
         return train_sft(first, job, &config, options, inputs, observer);
     }
     let config = RlConfig {
@@ -153,10 +199,18 @@ pub fn run_observed(
 fn everything(config: RlConfig) -> RlConfig {
     RlConfig {
         mini_batches: 2,
-        gains: ["relevance", "novelty", "diversity"].map(|name| (name.to_string(), 1.0)).into(),
+        gains: ["relevance", "novelty", "diversity"]
+            .map(|name| (name.to_string(), 1.0))
+            .into(),
         normalization: Normalization::Separately,
-        dynamic_sampling: Some(DynamicSampling { max_batches: 3, min_ranks: 2 }),
-        kl_control: Some(KlControl { target: 1e-4, horizon: 50.0 }),
+        dynamic_sampling: Some(DynamicSampling {
+            max_batches: 3,
+            min_ranks: 2,
+        }),
+        kl_control: Some(KlControl {
+            target: 1e-4,
+            horizon: 50.0,
+        }),
         ..config
     }
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    /// A KL is measured and stays nothing, or the gradient is exactly 0, while there is a learning rate.
+    /// A KL is measured and stays nothing, or the gradient is exactly 0, while there is a learning
+    /// rate.
     WeightsStill,
     /// The KL runs away.
     KlHigh,
@@ -70,8 +71,12 @@ impl Check {
                 "the policy is becoming noise; the learning rate is too high, or what is bad is unlikely \
                  enough already and is pushed down ever further"
             }
-            Self::LengthLow => "the policy finds it pays to say less; the reward does not miss what is left out",
-            Self::LengthHigh => "the policy finds it pays to say more; the reward does not mind what is too much",
+            Self::LengthLow => {
+                "the policy finds it pays to say less; the reward does not miss what is left out"
+            }
+            Self::LengthHigh => {
+                "the policy finds it pays to say more; the reward does not mind what is too much"
+            }
             Self::EndLost => {
                 "the policy no longer writes its end token: cut completions are rewarded, or their end is never learned"
             }
@@ -85,7 +90,9 @@ impl Check {
                 "ratios compare two different models: sampler and trainer differ in weights, temperature, prompt, mask or \
                  precision"
             }
-            Self::LossNotANumber => "an overflow, or a division by nothing; weights that were updated with it are lost",
+            Self::LossNotANumber => {
+                "an overflow, or a division by nothing; weights that were updated with it are lost"
+            }
             Self::GradientJump => {
                 "the updates are about to destroy the policy: too high a learning rate, or a bad batch"
             }
@@ -102,12 +109,16 @@ impl Check {
                 "keep the weights in f32 (bf16 for products only), raise the learning rate, and look at \
                  `frac_reward_zero_std`"
             }
-            Self::KlHigh => "go back to an earlier checkpoint; lower the learning rate or raise the KL penalty",
+            Self::KlHigh => {
+                "go back to an earlier checkpoint; lower the learning rate or raise the KL penalty"
+            }
             Self::EntropyLow => {
                 "go back to an earlier checkpoint; raise the temperature or the upper clip, lower the learning rate, or add \
                  a KL penalty"
             }
-            Self::EntropyHigh => "go back to an earlier checkpoint; lower the learning rate, or add a KL penalty",
+            Self::EntropyHigh => {
+                "go back to an earlier checkpoint; lower the learning rate, or add a KL penalty"
+            }
             Self::LengthLow | Self::LengthHigh => {
                 "look at the completions; reward the exact length (`shaping`), or constrain the lists"
             }
@@ -115,7 +126,9 @@ impl Check {
                 "look at the completions; raise `max_new_tokens` if they are cut too early, else leave cut ones out \
                  (`mask_truncated`) or constrain the lists"
             }
-            Self::CatalogLeft => "constrain the lists, lower the learning rate, or clone longer first",
+            Self::CatalogLeft => {
+                "constrain the lists, lower the learning rate, or clone longer first"
+            }
             Self::PopularityDrift => {
                 "compare the lists of different prompts; add a KL penalty, or a reward that popular items do not win"
             }
@@ -123,7 +136,9 @@ impl Check {
                 "compare both sides' settings; sample with the trainer's own weights, in the same precision and on the same \
                  device"
             }
-            Self::LossNotANumber => "go back to the last checkpoint before; lower the learning rate, try without bf16",
+            Self::LossNotANumber => {
+                "go back to the last checkpoint before; lower the learning rate, try without bf16"
+            }
             Self::GradientJump => {
                 "go back to an earlier checkpoint; lower `optimizer.max_grad_norm` or the learning rate, or warm up longer"
             }

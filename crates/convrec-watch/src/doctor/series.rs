@@ -31,19 +31,32 @@ impl Series {
 
     /// The medians of the first and the latest `n` values, once they have none in common.
     pub(super) fn ends(&self, n: usize) -> Option<(Median, Median)> {
-        (self.seen >= 2 * n).then(|| (Median::of(&self.first[..n]), self.latest(n).expect("there are more")))
+        (self.seen >= 2 * n).then(|| {
+            (
+                Median::of(&self.first[..n]),
+                self.latest(n).expect("there are more"),
+            )
+        })
     }
 
     /// The median of the latest `n` values.
     pub(super) fn latest(&self, n: usize) -> Option<Median> {
         let start = self.latest.len().checked_sub(n)?;
-        Some(Median::of(&self.latest.range(start..).copied().collect::<Vec<_>>()))
+        Some(Median::of(
+            &self.latest.range(start..).copied().collect::<Vec<_>>(),
+        ))
     }
 
     /// The median of the values before the latest `n`, where there are `at_least` of them.
     pub(super) fn before_latest(&self, n: usize, at_least: usize) -> Option<Median> {
-        let before = self.latest.len().checked_sub(n).filter(|before| *before >= at_least)?;
-        Some(Median::of(&self.latest.range(..before).copied().collect::<Vec<_>>()))
+        let before = self
+            .latest
+            .len()
+            .checked_sub(n)
+            .filter(|before| *before >= at_least)?;
+        Some(Median::of(
+            &self.latest.range(..before).copied().collect::<Vec<_>>(),
+        ))
     }
 
     /// What three quarters of the first values do not exceed.
@@ -60,7 +73,11 @@ impl Median {
         sorted.sort_by(f64::total_cmp);
         let n = sorted.len();
         let value = f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2]);
-        Self { value, from: values[0].0, to: values[n - 1].0 }
+        Self {
+            value,
+            from: values[0].0,
+            to: values[n - 1].0,
+        }
     }
 }
 
@@ -76,8 +93,16 @@ impl Streak {
     pub(super) fn push(&mut self, step: usize, holds: bool) {
         *self = match (holds, self.records) {
             (false, _) => Self::default(),
-            (true, 0) => Self { from: step, to: step, records: 1 },
-            (true, n) => Self { to: step, records: n + 1, ..*self },
+            (true, 0) => Self {
+                from: step,
+                to: step,
+                records: 1,
+            },
+            (true, n) => Self {
+                to: step,
+                records: n + 1,
+                ..*self
+            },
         };
     }
 }

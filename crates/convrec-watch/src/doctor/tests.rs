@@ -27,10 +27,18 @@ fn healthy(step: usize) -> Record {
         "reward": 0.3 + 0.3 * done + 0.1 * noise(step),
         (SAMPLER): 1e-6,
     });
-    let Value::Object(mut record) = record else { unreachable!() };
+    let Value::Object(mut record) = record else {
+        unreachable!()
+    };
     if step.is_multiple_of(25) {
-        record.insert("eval_NDCG@10".into(), json!(0.10 + 0.02 * done + 0.005 * noise(step)));
-        record.insert("eval_Recall@10".into(), json!(0.20 + 0.02 * done + 0.005 * noise(step)));
+        record.insert(
+            "eval_NDCG@10".into(),
+            json!(0.10 + 0.02 * done + 0.005 * noise(step)),
+        );
+        record.insert(
+            "eval_Recall@10".into(),
+            json!(0.20 + 0.02 * done + 0.005 * noise(step)),
+        );
     }
     record
 }
@@ -57,9 +65,17 @@ fn drifting(field: &str, last: f64) -> Diagnosis {
     });
     assert_eq!(found.len(), 1, "{found:?}");
     let diagnosis = found.remove(0);
-    assert!((160..=300).contains(&diagnosis.last) && diagnosis.first < diagnosis.last, "{diagnosis:?}");
+    assert!(
+        (160..=300).contains(&diagnosis.last) && diagnosis.first < diagnosis.last,
+        "{diagnosis:?}"
+    );
     let text = diagnosis.to_string();
-    assert!(text.contains(field) && text.contains("What to do") && text.contains(diagnosis.check.name()), "{text}");
+    assert!(
+        text.contains(field)
+            && text.contains("What to do")
+            && text.contains(diagnosis.check.name()),
+        "{text}"
+    );
     diagnosis
 }
 
@@ -72,7 +88,12 @@ fn a_run_that_learns_is_healthy() {
 fn single_steps_are_no_illness() {
     let found = found(|step, record| {
         if step % 40 == 0 {
-            for (field, value) in [("grad_norm", 900.0), ("kl", 1e4), ("entropy", 9.0), ("in_catalog", 0.0)] {
+            for (field, value) in [
+                ("grad_norm", 900.0),
+                ("kl", 1e4),
+                ("entropy", 9.0),
+                ("in_catalog", 0.0),
+            ] {
                 record[field] = json!(value);
             }
             record["loss"] = Value::Null;
@@ -112,13 +133,19 @@ fn a_single_step_of_another_policys_samples_is_found() {
     };
     assert_eq!(once(0.4), []);
     let apart = once(0.7);
-    assert_eq!((apart.len(), apart[0].check, apart[0].first, apart[0].last), (1, Check::SamplerApart, 150, 150));
+    assert_eq!(
+        (apart.len(), apart[0].check, apart[0].first, apart[0].last),
+        (1, Check::SamplerApart, 150, 150)
+    );
 }
 
 #[test]
 fn weights_that_do_not_move_are_found() {
     let flat = found(|_, record| record["kl"] = json!(2e-8));
-    assert_eq!((flat[0].check, flat[0].first, flat[0].last), (Check::WeightsStill, 1, 100));
+    assert_eq!(
+        (flat[0].check, flat[0].first, flat[0].last),
+        (Check::WeightsStill, 1, 100)
+    );
     let zero = found(|_, record| record["grad_norm"] = json!(0.0));
     assert_eq!((zero[0].check, zero[0].last), (Check::WeightsStill, 100));
     assert!(zero[0].seen.contains("grad_norm"));
@@ -138,7 +165,10 @@ fn a_loss_that_is_no_number_is_found() {
             record["loss"] = json!(f64::NAN);
         }
     });
-    assert_eq!((nan[0].check, nan[0].first, nan[0].last), (Check::LossNotANumber, 70, 71));
+    assert_eq!(
+        (nan[0].check, nan[0].first, nan[0].last),
+        (Check::LossNotANumber, 70, 71)
+    );
     assert_eq!(found(|_, record| drop(record.remove("loss"))), []);
 }
 
@@ -155,13 +185,19 @@ fn a_gradient_that_explodes_is_found() {
 #[test]
 fn a_reward_that_is_hacked_is_found() {
     let falls = |step: usize, record: &mut Record| {
-        for measure in ["eval_NDCG@10", "eval_Recall@10"].iter().filter(|_| step.is_multiple_of(25)) {
+        for measure in ["eval_NDCG@10", "eval_Recall@10"]
+            .iter()
+            .filter(|_| step.is_multiple_of(25))
+        {
             record[*measure] = json!(0.1 - 0.0002 * step as f64);
         }
     };
     let hacked = found(falls);
     assert_eq!((hacked.len(), hacked[0].check), (1, Check::RewardHacked));
-    assert!(hacked[0].seen.contains("reward") && hacked[0].seen.contains("eval_NDCG@10"), "{hacked:?}");
+    assert!(
+        hacked[0].seen.contains("reward") && hacked[0].seen.contains("eval_NDCG@10"),
+        "{hacked:?}"
+    );
     let one = found(|step, record| {
         if step.is_multiple_of(25) {
             record["eval_Recall@10"] = json!(0.1 - 0.0002 * step as f64);
@@ -185,7 +221,10 @@ fn a_check_can_be_left_out() {
             record
         })
         .collect();
-    assert_eq!(Doctor::examine(DoctorConfig::default(), &records).unwrap()[0].check, Check::WeightsStill);
+    assert_eq!(
+        Doctor::examine(DoctorConfig::default(), &records).unwrap()[0].check,
+        Check::WeightsStill
+    );
     assert_eq!(Doctor::examine(config, &records).unwrap(), []);
 }
 
@@ -194,7 +233,13 @@ fn names_in_settings_are_names_in_diagnoses() {
     for (check, ..) in DRIFTS {
         assert_eq!(serde_json::to_value(check).unwrap(), check.name());
     }
-    for check in [Check::WeightsStill, Check::KlHigh, Check::SamplerApart, Check::LossNotANumber, Check::RewardHacked] {
+    for check in [
+        Check::WeightsStill,
+        Check::KlHigh,
+        Check::SamplerApart,
+        Check::LossNotANumber,
+        Check::RewardHacked,
+    ] {
         assert_eq!(serde_json::to_value(check).unwrap(), check.name());
     }
 }
@@ -214,8 +259,15 @@ fn the_state_is_a_function_of_the_records() {
 
 #[test]
 fn settings_are_checked() {
-    let error = Doctor::new(DoctorConfig { entropy_low: 2.0, ..DoctorConfig::default() }).unwrap_err();
-    assert_eq!(error.to_string(), "doctor, field `entropy_low`: expected a share between 0 and 1");
+    let error = Doctor::new(DoctorConfig {
+        entropy_low: 2.0,
+        ..DoctorConfig::default()
+    })
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "doctor, field `entropy_low`: expected a share between 0 and 1"
+    );
     assert!(serde_json::from_value::<DoctorConfig>(json!({ "windw": 3 })).is_err());
 }
 

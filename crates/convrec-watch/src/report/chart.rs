@@ -15,21 +15,35 @@ pub struct Line {
 impl Line {
     /// Values at 1, 2, 3, ...
     pub fn of_values(name: &str, values: &[f64]) -> Self {
-        Self { name: name.into(), points: values.iter().enumerate().map(|(n, y)| (n as f64 + 1.0, *y)).collect() }
+        Self {
+            name: name.into(),
+            points: values
+                .iter()
+                .enumerate()
+                .map(|(n, y)| (n as f64 + 1.0, *y))
+                .collect(),
+        }
     }
 
     /// Values at places, in the order of the places.
     pub fn of_points(name: &str, points: Vec<(f64, f64)>) -> Self {
-        Self { name: name.into(), points }
+        Self {
+            name: name.into(),
+            points,
+        }
     }
 
-    /// At most `most` points, each the mean of those that stood side by side: a page need not hold a million.
+    /// At most `most` points, each the mean of those that stood side by side: a page need not hold
+    /// a million.
     pub fn thinned(mut self, most: usize) -> Self {
         let side_by_side = self.points.len().div_ceil(most.max(1)).max(1);
         let mean = |points: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
             points.iter().map(of).sum::<f64>() / points.len() as f64
         };
-        let means = self.points.chunks(side_by_side).map(|points| (mean(points, |p| p.0), mean(points, |p| p.1)));
+        let means = self
+            .points
+            .chunks(side_by_side)
+            .map(|points| (mean(points, |p| p.0), mean(points, |p| p.1)));
         self.points = means.collect();
         self
     }
@@ -38,7 +52,8 @@ impl Line {
     pub fn smoothed(mut self, window: usize) -> Self {
         let values: Vec<f64> = self.points.iter().map(|point| point.1).collect();
         for (n, point) in self.points.iter_mut().enumerate() {
-            let around = &values[n.saturating_sub(window / 2)..(n + window / 2 + 1).min(values.len())];
+            let around =
+                &values[n.saturating_sub(window / 2)..(n + window / 2 + 1).min(values.len())];
             point.1 = around.iter().sum::<f64>() / around.len() as f64;
         }
         self
@@ -69,14 +84,28 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
         return Ok(None);
     }
     let range = |of: fn(&(f64, f64)) -> f64| {
-        let (low, high) = points().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        if high > low { low..high } else { low - 0.5..low + 0.5 }
+        let (low, high) = points()
+            .map(of)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
+                (l.min(v), h.max(v))
+            });
+        if high > low {
+            low..high
+        } else {
+            low - 0.5..low + 0.5
+        }
     };
     let (across, y) = (range(|point| point.0), range(|point| point.1));
     let room = (y.end - y.start) * 0.05;
-    let up = (y.start - room).max(if y.start >= 0.0 { 0.0 } else { f64::NEG_INFINITY })..y.end + room;
+    let up = (y.start - room).max(if y.start >= 0.0 {
+        0.0
+    } else {
+        f64::NEG_INFINITY
+    })..y.end + room;
     let names = legend_places(lines)?;
-    let below = names.last().map_or(0, |(_, _, (_, row))| (row * ROW) as u32);
+    let below = names
+        .last()
+        .map_or(0, |(_, _, (_, row))| (row * ROW) as u32);
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (SIZE.0, SIZE.1 + below)).into_drawing_area();
@@ -101,14 +130,18 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
             .y_labels(6)
             .draw()?;
         for (line, colour) in coloured(lines) {
-            chart.draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?;
+            chart.draw_series(LineSeries::new(
+                line.points.iter().copied(),
+                colour.stroke_width(2),
+            ))?;
         }
         area.present()?;
     }
     Ok(Some(svg))
 }
 
-/// A line with its colour, and where its name stands in the legend: how far to the right, and in which row.
+/// A line with its colour, and where its name stands in the legend: how far to the right, and in
+/// which row.
 type Named<'a> = (&'a Line, &'a RGBColor, (i32, i32));
 
 /// The names of the lines side by side, in as many rows as it takes.
@@ -131,17 +164,35 @@ fn legend_places(lines: &[Line]) -> Result<Vec<Named<'_>>, Box<dyn Error>> {
 const LEFT: i32 = 14;
 
 /// The title, and below it the names of the lines.
-fn legend(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, names: &[Named<'_>]) -> Result<(), Box<dyn Error>> {
-    area.draw(&Text::new(title.to_string(), (LEFT, 12), ("sans-serif", 15)))?;
+fn legend(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    title: &str,
+    names: &[Named<'_>],
+) -> Result<(), Box<dyn Error>> {
+    area.draw(&Text::new(
+        title.to_string(),
+        (LEFT, 12),
+        ("sans-serif", 15),
+    ))?;
     for (line, colour, (x, row)) in names {
         let y = row * ROW;
-        area.draw(&PathElement::new([(*x, 40 + y), (x + 12, 40 + y)], colour.stroke_width(3)))?;
-        area.draw(&Text::new(line.name.clone(), (x + 16, 35 + y), ("sans-serif", 11)))?;
+        area.draw(&PathElement::new(
+            [(*x, 40 + y), (x + 12, 40 + y)],
+            colour.stroke_width(3),
+        ))?;
+        area.draw(&Text::new(
+            line.name.clone(),
+            (x + 16, 35 + y),
+            ("sans-serif", 11),
+        ))?;
     }
     Ok(())
 }
 
 fn coloured(lines: &[Line]) -> impl Iterator<Item = (&Line, &RGBColor)> {
     // A line without points takes a colour all the same: a run has one colour in all charts.
-    lines.iter().zip(COLOURS.iter().cycle()).filter(|(line, _)| !line.points.is_empty())
+    lines
+        .iter()
+        .zip(COLOURS.iter().cycle())
+        .filter(|(line, _)| !line.points.is_empty())
 }

@@ -29,46 +29,83 @@ const KNOWN: [(&str, &str); 17] = [
     ("in_catalog", "share of items in the catalog"),
     ("duplicates", "share of repeated items"),
     ("popularity", "popularity of what is recommended"),
-    ("frac_reward_zero_std", "share of groups without a difference"),
+    (
+        "frac_reward_zero_std",
+        "share of groups without a difference",
+    ),
     ("clip_ratio/region_mean", "share of clipped tokens"),
     ("grad_norm", "gradient norm"),
     ("learning_rate", "learning rate"),
-    ("sampling/sampling_logp_difference/mean", "sampler and trainer: difference, nats a token"),
+    (
+        "sampling/sampling_logp_difference/mean",
+        "sampler and trainer: difference, nats a token",
+    ),
 ];
 
-/// A report on runs, side by side where there are several: what the doctor finds with `config`, last values, settings, curves, relevance
-/// per rank, and lists before and after.
+/// A report on runs, side by side where there are several: what the doctor finds with `config`,
+/// last values, settings, curves, relevance per rank, and lists before and after.
 ///
 /// # Errors
 /// When a chart cannot be drawn.
 pub fn page(title: &str, runs: &[Run], config: &DoctorConfig) -> Result<Report, ReportError> {
-    let steps =
-        runs.iter().map(|run| format!("{}: {} steps", run.name, run.records.last().and_then(step).unwrap_or(0)));
+    let steps = runs.iter().map(|run| {
+        format!(
+            "{}: {} steps",
+            run.name,
+            run.records.last().and_then(step).unwrap_or(0)
+        )
+    });
     let mut report = Report::new(title, &steps.collect::<Vec<_>>().join(", "));
     findings(&mut report, runs, config);
-    let fields: BTreeSet<&str> =
-        runs.iter().flat_map(|run| &run.records).flat_map(|r| r.keys()).map(|x| &**x).collect();
-    let fields: Vec<&str> = fields.into_iter().filter(|field| *field != "step" && *field != "epoch").collect();
-    let (evaluated, trained): (Vec<&str>, Vec<&str>) = fields.into_iter().partition(|field| field.starts_with("eval_"));
-    let known = KNOWN.iter().map(|(field, _)| *field).filter(|field| trained.contains(field));
-    let others = trained.iter().copied().filter(|field| KNOWN.iter().all(|(known, _)| known != field));
+    let fields: BTreeSet<&str> = runs
+        .iter()
+        .flat_map(|run| &run.records)
+        .flat_map(|r| r.keys())
+        .map(|x| &**x)
+        .collect();
+    let fields: Vec<&str> = fields
+        .into_iter()
+        .filter(|field| *field != "step" && *field != "epoch")
+        .collect();
+    let (evaluated, trained): (Vec<&str>, Vec<&str>) = fields
+        .into_iter()
+        .partition(|field| field.starts_with("eval_"));
+    let known = KNOWN
+        .iter()
+        .map(|(field, _)| *field)
+        .filter(|field| trained.contains(field));
+    let others = trained
+        .iter()
+        .copied()
+        .filter(|field| KNOWN.iter().all(|(known, _)| known != field));
     let trained: Vec<&str> = known.chain(others).collect();
 
     report.section("Last values", "");
     report.table(&last_values(runs, &evaluated, &trained));
-    report.note(&format!("Means over the last {LAST} records; of evaluations (eval_) the last one."));
+    report.note(&format!(
+        "Means over the last {LAST} records; of evaluations (eval_) the last one."
+    ));
     settings(&mut report, runs);
     if !evaluated.is_empty() {
         report.section("Evaluations", "");
-        evaluated.iter().try_for_each(|field| chart(&mut report, runs, field, field, false))?;
+        evaluated
+            .iter()
+            .try_for_each(|field| chart(&mut report, runs, field, field, false))?;
     }
-    report.section("Training", "Means over each batch, smoothed. What never changes is in the table above alone.");
+    report.section(
+        "Training",
+        "Means over each batch, smoothed. What never changes is in the table above alone.",
+    );
     for field in trained.into_iter().filter(|field| changes(runs, field)) {
-        let title = KNOWN.iter().find(|(known, _)| *known == field).map_or(field, |(_, title)| title);
+        let title = KNOWN
+            .iter()
+            .find(|(known, _)| *known == field)
+            .map_or(field, |(_, title)| title);
         chart(&mut report, runs, title, field, true)?;
     }
     ranks(&mut report, runs)?;
-    runs.iter().for_each(|run| before_and_after(&mut report, run));
+    runs.iter()
+        .for_each(|run| before_and_after(&mut report, run));
     Ok(report)
 }
 
@@ -77,7 +114,9 @@ fn findings(report: &mut Report, runs: &[Run], config: &DoctorConfig) {
     for run in runs {
         match Doctor::examine(config.clone(), &run.records) {
             Ok(found) if found.is_empty() => report.text(&format!("{}: nothing.", run.name)),
-            Ok(found) => found.iter().for_each(|diagnosis| report.text(&format!("{}: {diagnosis}", run.name))),
+            Ok(found) => found
+                .iter()
+                .for_each(|diagnosis| report.text(&format!("{}: {diagnosis}", run.name))),
             Err(error) => report.text(&error.to_string()),
         }
     }
@@ -85,11 +124,16 @@ fn findings(report: &mut Report, runs: &[Run], config: &DoctorConfig) {
 
 fn last_values(runs: &[Run], evaluated: &[&str], trained: &[&str]) -> Table {
     let mut table = Table::new(std::iter::once("").chain(runs.iter().map(|run| run.name.as_str())));
-    for (field, n) in evaluated.iter().map(|field| (field, 1)).chain(trained.iter().map(|field| (field, LAST))) {
+    for (field, n) in evaluated
+        .iter()
+        .map(|field| (field, 1))
+        .chain(trained.iter().map(|field| (field, LAST)))
+    {
         let last = |run: &Run| {
             let curve = run.curve(field);
             let last = &curve[curve.len().saturating_sub(n)..];
-            (!last.is_empty()).then(|| last.iter().map(|point| point.1).sum::<f64>() / last.len() as f64)
+            (!last.is_empty())
+                .then(|| last.iter().map(|point| point.1).sum::<f64>() / last.len() as f64)
         };
         let values: Vec<Option<f64>> = runs.iter().map(last).collect();
         if values.iter().any(Option::is_some) {
@@ -97,9 +141,15 @@ fn last_values(runs: &[Run], evaluated: &[&str], trained: &[&str]) -> Table {
         }
     }
     if runs.iter().any(|run| !run.timing.is_empty()) {
-        let sum = |run: &Run, of: fn(&Timing) -> f64| run.timing.iter().map(|step| of(&step.timing)).sum::<f64>();
+        let sum = |run: &Run, of: fn(&Timing) -> f64| {
+            run.timing.iter().map(|step| of(&step.timing)).sum::<f64>()
+        };
         let seconds = |run: &Run| Some(sum(run, |t| t.seconds)).filter(|seconds| *seconds > 0.0);
-        table.row("minutes", runs.iter().map(|run| shown(seconds(run).map(|seconds| seconds / 60.0))));
+        table.row(
+            "minutes",
+            runs.iter()
+                .map(|run| shown(seconds(run).map(|seconds| seconds / 60.0))),
+        );
         let speed = |run: &Run| Some(sum(run, |t| t.tokens as f64) / seconds(run)?);
         table.row("tokens a second", runs.iter().map(|run| shown(speed(run))));
     }
@@ -114,52 +164,120 @@ fn shown(value: Option<f64>) -> String {
 fn settings(report: &mut Report, runs: &[Run]) {
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
     let differ = |name: &&String| {
-        runs.len() == 1 || runs.iter().any(|run| run.settings.get(*name) != runs[0].settings.get(*name))
+        runs.len() == 1
+            || runs
+                .iter()
+                .any(|run| run.settings.get(*name) != runs[0].settings.get(*name))
     };
     let rows: Vec<&String> = names.iter().copied().filter(differ).collect();
     if names.is_empty() {
         return;
     }
-    report.section("Settings", if runs.len() == 1 { "" } else { "Those that differ." });
+    report.section(
+        "Settings",
+        if runs.len() == 1 {
+            ""
+        } else {
+            "Those that differ."
+        },
+    );
     let mut table = Table::new(std::iter::once("").chain(runs.iter().map(|run| run.name.as_str())));
     for name in rows {
-        table.row(name, runs.iter().map(|run| run.settings.get(name).cloned().unwrap_or_else(|| "-".into())));
+        table.row(
+            name,
+            runs.iter().map(|run| {
+                run.settings
+                    .get(name)
+                    .cloned()
+                    .unwrap_or_else(|| "-".into())
+            }),
+        );
     }
     report.table(&table);
 }
 
 fn changes(runs: &[Run], field: &str) -> bool {
-    let mut values = runs.iter().flat_map(|run| run.curve(field)).map(|point| point.1);
-    values.next().is_some_and(|first| values.any(|value| value != first))
+    let mut values = runs
+        .iter()
+        .flat_map(|run| run.curve(field))
+        .map(|point| point.1);
+    values
+        .next()
+        .is_some_and(|first| values.any(|value| value != first))
 }
 
-fn chart(report: &mut Report, runs: &[Run], title: &str, field: &str, smooth: bool) -> Result<(), ReportError> {
+fn chart(
+    report: &mut Report,
+    runs: &[Run],
+    title: &str,
+    field: &str,
+    smooth: bool,
+) -> Result<(), ReportError> {
     let line = |run: &Run| line(&run.name, run.curve(field), smooth);
     let lines: Vec<Line> = runs.iter().map(line).collect();
     report.chart(title, "step", &lines)
 }
 
 fn line(name: &str, points: Vec<(f64, f64)>, smooth: bool) -> Line {
-    let window = if smooth { (points.len() / 30).clamp(1, 10) } else { 1 };
-    Line::of_points(name, points).thinned(POINTS).smoothed(window)
+    let window = if smooth {
+        (points.len() / 30).clamp(1, 10)
+    } else {
+        1
+    };
+    Line::of_points(name, points)
+        .thinned(POINTS)
+        .smoothed(window)
 }
 
 fn ranks(report: &mut Report, runs: &[Run]) -> Result<(), ReportError> {
-    let relevant = |run: &Run| (0..).map(|rank| run.rank_curve(rank)).take_while(|c| !c.is_empty()).collect::<Vec<_>>();
-    let runs: Vec<_> = runs.iter().map(|run| (run, relevant(run))).filter(|(_, ranks)| !ranks.is_empty()).collect();
+    let relevant = |run: &Run| {
+        (0..)
+            .map(|rank| run.rank_curve(rank))
+            .take_while(|c| !c.is_empty())
+            .collect::<Vec<_>>()
+    };
+    let runs: Vec<_> = runs
+        .iter()
+        .map(|run| (run, relevant(run)))
+        .filter(|(_, ranks)| !ranks.is_empty())
+        .collect();
     if runs.is_empty() {
         return Ok(());
     }
-    report.section("Relevance per rank", "The share of lists with a right item at the rank.");
+    report.section(
+        "Relevance per rank",
+        "The share of lists with a right item at the rank.",
+    );
     for (run, ranks) in runs {
-        let at = |rank: usize| Some(line(&format!("rank {}", rank + 1), ranks.get(rank)?.clone(), true));
+        let at = |rank: usize| {
+            Some(line(
+                &format!("rank {}", rank + 1),
+                ranks.get(rank)?.clone(),
+                true,
+            ))
+        };
         let lines: Vec<Line> = [0, 1, 2, 4, 9, 19].into_iter().filter_map(at).collect();
-        report.chart(&format!("{}: relevance over time", run.name), "step", &lines)?;
+        report.chart(
+            &format!("{}: relevance over time", run.name),
+            "step",
+            &lines,
+        )?;
         let n = (ranks[0].len() / 5).max(1);
-        let mean = |points: &[(f64, f64)]| points.iter().map(|point| point.1).sum::<f64>() / points.len().max(1) as f64;
-        let first: Vec<f64> = ranks.iter().map(|curve| mean(&curve[..n.min(curve.len())])).collect();
-        let last: Vec<f64> = ranks.iter().map(|curve| mean(&curve[curve.len().saturating_sub(n)..])).collect();
-        let lines = [Line::of_values("first fifth", &first), Line::of_values("last fifth", &last)];
+        let mean = |points: &[(f64, f64)]| {
+            points.iter().map(|point| point.1).sum::<f64>() / points.len().max(1) as f64
+        };
+        let first: Vec<f64> = ranks
+            .iter()
+            .map(|curve| mean(&curve[..n.min(curve.len())]))
+            .collect();
+        let last: Vec<f64> = ranks
+            .iter()
+            .map(|curve| mean(&curve[curve.len().saturating_sub(n)..]))
+            .collect();
+        let lines = [
+            Line::of_values("first fifth", &first),
+            Line::of_values("last fifth", &last),
+        ];
         report.chart(&format!("{}: relevance by rank", run.name), "rank", &lines)?;
     }
     Ok(())
@@ -171,8 +289,16 @@ fn before_and_after(report: &mut Report, run: &Run) {
     if first.is_empty() {
         return;
     }
-    report.section(&format!("{}: lists", run.name), "Right items are marked, repetitions struck out.");
-    let same: Vec<&str> = first.keys().copied().filter(|id| last.contains_key(id)).take(SHOWN).collect();
+    report.section(
+        &format!("{}: lists", run.name),
+        "Right items are marked, repetitions struck out.",
+    );
+    let same: Vec<&str> = first
+        .keys()
+        .copied()
+        .filter(|id| last.contains_key(id))
+        .take(SHOWN)
+        .collect();
     for id in &same {
         said(report, first[id]);
         report.lists(&[first[id], last[id]].map(list));
@@ -187,7 +313,11 @@ fn before_and_after(report: &mut Report, run: &Run) {
 
 /// One completion of each conversation.
 fn by_id(completions: &[CompletionRecord]) -> BTreeMap<&str, &CompletionRecord> {
-    completions.iter().rev().map(|completion| (completion.id.as_str(), completion)).collect()
+    completions
+        .iter()
+        .rev()
+        .map(|completion| (completion.id.as_str(), completion))
+        .collect()
 }
 
 fn said(report: &mut Report, completion: &CompletionRecord) {
@@ -199,9 +329,22 @@ fn said(report: &mut Report, completion: &CompletionRecord) {
 
 fn list(completion: &CompletionRecord) -> (String, Vec<Marked>) {
     let marked = |(rank, item): (usize, &crate::ListedItem)| Marked {
-        text: format!("{}{}", item.name, if item.in_catalog { "" } else { " (not in the catalog)" }),
+        text: format!(
+            "{}{}",
+            item.name,
+            if item.in_catalog {
+                ""
+            } else {
+                " (not in the catalog)"
+            }
+        ),
         right: item.hit,
-        repeated: completion.items[..rank].iter().any(|earlier| earlier.name == item.name),
+        repeated: completion.items[..rank]
+            .iter()
+            .any(|earlier| earlier.name == item.name),
     };
-    (format!("step {}", completion.step), completion.items.iter().enumerate().map(marked).collect())
+    (
+        format!("step {}", completion.step),
+        completion.items.iter().enumerate().map(marked).collect(),
+    )
 }

@@ -16,8 +16,8 @@ pub struct Run {
     pub name: String,
     /// The log.
     pub records: Vec<Record>,
-    /// Its settings by their paths, as `optimizer.learning_rate`: those of the newest checkpoint's manifest and of
-    /// `config.toml`, where they are there.
+    /// Its settings by their paths, as `optimizer.learning_rate`: those of the newest checkpoint's
+    /// manifest and of `config.toml`, where they are there.
     pub settings: BTreeMap<String, String>,
     /// How long steps took; may be none.
     pub timing: Vec<TimedStep>,
@@ -36,16 +36,33 @@ impl Run {
         let settings = settings(path)?;
         // Such runs measure no KL; some logs say that it is 0.
         if settings.get("loss.kl").is_some_and(|kl| kl == "null") {
-            records.iter_mut().for_each(|record| drop(record.remove("kl")));
+            records
+                .iter_mut()
+                .for_each(|record| drop(record.remove("kl")));
         }
         let kept = completions::kept(path)?;
-        let read = |kept: Option<&(usize, PathBuf)>| kept.map_or(Ok(vec![]), |(_, path)| completions::read(path));
+        let read = |kept: Option<&(usize, PathBuf)>| {
+            kept.map_or(Ok(vec![]), |(_, path)| completions::read(path))
+        };
         let completions = [read(kept.first())?, read(kept.iter().skip(1).next_back())?];
         let timing = TimedStep::read(path)?;
         let whole = path.canonicalize().unwrap_or_else(|_| path.into());
-        let folder = if whole.is_file() { whole.parent().unwrap_or(&whole) } else { &whole };
-        let name = folder.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into());
-        Ok(Self { name, records, settings, timing, completions })
+        let folder = if whole.is_file() {
+            whole.parent().unwrap_or(&whole)
+        } else {
+            &whole
+        };
+        let name = folder.file_name().map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into(),
+        );
+        Ok(Self {
+            name,
+            records,
+            settings,
+            timing,
+            completions,
+        })
     }
 
     /// Reads several runs, of which no two are called alike.
@@ -56,7 +73,8 @@ impl Run {
         let mut runs: Vec<Self> = Vec::new();
         for path in paths {
             let run = Self::read(path)?;
-            let named = std::iter::once(run.name.clone()).chain((2..).map(|n| format!("{} {n}", run.name)));
+            let named =
+                std::iter::once(run.name.clone()).chain((2..).map(|n| format!("{} {n}", run.name)));
             let is_free = |name: &String| runs.iter().all(|other| other.name != *name);
             let name = named.into_iter().find(is_free).expect("numbers do not end");
             runs.push(Self { name, ..run });
@@ -82,18 +100,27 @@ impl Run {
 
 fn settings(folder: &Path) -> Result<BTreeMap<String, String>, Error> {
     let mut found = BTreeMap::new();
-    let mut checkpoints = log::numbered(folder, &|name| name.strip_prefix("checkpoint-")?.parse().ok())?;
-    let newest = checkpoints.pop().map(|(_, path)| path.join("manifest.json"));
+    let mut checkpoints = log::numbered(folder, &|name| {
+        name.strip_prefix("checkpoint-")?.parse().ok()
+    })?;
+    let newest = checkpoints
+        .pop()
+        .map(|(_, path)| path.join("manifest.json"));
     if let Some(path) = newest.filter(|path| path.exists()) {
         let text = convrec_core::files::read_text(&path)?;
-        let manifest: Value = serde_json::from_str(&text).map_err(|e| Error::line(&path, e.line(), e.to_string()))?;
+        let manifest: Value =
+            serde_json::from_str(&text).map_err(|e| Error::line(&path, e.line(), e.to_string()))?;
         flatten("", &manifest["run"], &mut found);
     }
     let path = folder.join("config.toml");
     if path.exists() {
         let text = convrec_core::files::read_text(&path)?;
-        let line = |e: &toml::de::Error| e.span().map_or(1, |span| text[..span.start].lines().count().max(1));
-        let config: Value = toml::from_str(&text).map_err(|e| Error::line(&path, line(&e), e.message()))?;
+        let line = |e: &toml::de::Error| {
+            e.span()
+                .map_or(1, |span| text[..span.start].lines().count().max(1))
+        };
+        let config: Value =
+            toml::from_str(&text).map_err(|e| Error::line(&path, line(&e), e.message()))?;
         flatten("", &config, &mut found);
     }
     Ok(found)
@@ -103,7 +130,9 @@ fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
             let dot = if path.is_empty() { "" } else { "." };
-            fields.iter().for_each(|(name, value)| flatten(&format!("{path}{dot}{name}"), value, into));
+            fields
+                .iter()
+                .for_each(|(name, value)| flatten(&format!("{path}{dot}{name}"), value, into));
         }
         Value::Null if path.is_empty() => {}
         Value::String(text) => drop(into.insert(path.into(), text.clone())),

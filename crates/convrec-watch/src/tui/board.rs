@@ -12,8 +12,16 @@ const POINTS: usize = 20_000;
 /// Records whose relevance per rank is averaged.
 const RECORDS: usize = 20;
 /// The curves that come first.
-const FIRST: [&str; 8] =
-    ["reward", "dcg", "loss", "kl", "entropy", "completions/mean_length", "grad_norm", "in_catalog"];
+const FIRST: [&str; 8] = [
+    "reward",
+    "dcg",
+    "loss",
+    "kl",
+    "entropy",
+    "completions/mean_length",
+    "grad_norm",
+    "in_catalog",
+];
 
 /// All that the view shows; [`draw`](super::draw) draws it.
 #[derive(Debug, Clone)]
@@ -74,19 +82,28 @@ impl Board {
     /// Takes in the record of a step.
     pub fn record(&mut self, record: &Record) {
         self.step = step(record).unwrap_or(self.step + 1);
-        for (name, value) in record.iter().filter(|(name, _)| *name != "step" && *name != "epoch") {
-            let Some(value) = value.as_f64() else { continue };
+        for (name, value) in record
+            .iter()
+            .filter(|(name, _)| *name != "step" && *name != "epoch")
+        {
+            let Some(value) = value.as_f64() else {
+                continue;
+            };
             let curve = self.curves.entry(name.clone()).or_default();
             curve.push((self.step as f64, value));
             if curve.len() > POINTS {
                 *curve = curve.iter().copied().step_by(2).collect();
             }
         }
-        if let Some(ranks) = record.get("rank_relevance").and_then(serde_json::Value::as_array) {
+        if let Some(ranks) = record
+            .get("rank_relevance")
+            .and_then(serde_json::Value::as_array)
+        {
             if self.relevance.len() == RECORDS {
                 self.relevance.pop_front();
             }
-            self.relevance.push_back(ranks.iter().filter_map(serde_json::Value::as_f64).collect());
+            self.relevance
+                .push_back(ranks.iter().filter_map(serde_json::Value::as_f64).collect());
         }
         self.illness = self.doctor.check(record).err();
         if !self.curves.contains_key(&self.curve)
@@ -126,11 +143,15 @@ impl Board {
     /// Heeds a key: arrows and tab change the curve, space the completion, q quits.
     pub fn key(&mut self, key: KeyEvent) -> Wish {
         match key.code {
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return Wish::Interrupt,
+            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
+                return Wish::Interrupt;
+            }
             KeyCode::Char('q') | KeyCode::Esc => return Wish::Quit,
             KeyCode::Right | KeyCode::Down | KeyCode::Tab => self.turn(1),
             KeyCode::Left | KeyCode::Up | KeyCode::BackTab => self.turn(-1),
-            KeyCode::Char(' ') => self.completion = (self.completion + 1) % self.completions.len().max(1),
+            KeyCode::Char(' ') => {
+                self.completion = (self.completion + 1) % self.completions.len().max(1)
+            }
             _ => {}
         }
         Wish::Stay
@@ -138,21 +159,41 @@ impl Board {
 
     /// The curves in their order: the telling ones first.
     pub(super) fn names(&self) -> Vec<&str> {
-        let first = FIRST.into_iter().filter(|name| self.curves.contains_key(*name));
-        first.chain(self.curves.keys().map(String::as_str).filter(|name| !FIRST.contains(name))).collect()
+        let first = FIRST
+            .into_iter()
+            .filter(|name| self.curves.contains_key(*name));
+        first
+            .chain(
+                self.curves
+                    .keys()
+                    .map(String::as_str)
+                    .filter(|name| !FIRST.contains(name)),
+            )
+            .collect()
     }
 
     /// The share of lists with a right item at each rank, over the latest records.
     pub(super) fn ranks(&self) -> Vec<f64> {
         let n = self.relevance.iter().map(Vec::len).max().unwrap_or(0);
-        let at = |rank: usize| self.relevance.iter().filter_map(move |ranks| ranks.get(rank));
-        (0..n).map(|rank| at(rank).sum::<f64>() / at(rank).count() as f64).collect()
+        let at = |rank: usize| {
+            self.relevance
+                .iter()
+                .filter_map(move |ranks| ranks.get(rank))
+        };
+        (0..n)
+            .map(|rank| at(rank).sum::<f64>() / at(rank).count() as f64)
+            .collect()
     }
 
     fn turn(&mut self, by: isize) {
         let names = self.names();
-        let Some(n) = (!names.is_empty()).then_some(names.len() as isize) else { return };
-        let place = names.iter().position(|name| *name == self.curve).unwrap_or(0) as isize;
+        let Some(n) = (!names.is_empty()).then_some(names.len() as isize) else {
+            return;
+        };
+        let place = names
+            .iter()
+            .position(|name| *name == self.curve)
+            .unwrap_or(0) as isize;
         self.curve = names[(place + by).rem_euclid(n) as usize].to_string();
     }
 }

@@ -6,7 +6,8 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{
-    Axis, Bar, BarChart, BarGroup, Block, Chart, Dataset, Gauge, GraphType, List, ListItem, ListState, Paragraph, Wrap,
+    Axis, Bar, BarChart, BarGroup, Block, Chart, Dataset, Gauge, GraphType, List, ListItem,
+    ListState, Paragraph, Wrap,
 };
 
 use super::Board;
@@ -14,7 +15,11 @@ use crate::doctor::short;
 
 /// Draws the board over the whole frame.
 pub fn draw(frame: &mut Frame<'_>, board: &Board) {
-    let said = if board.illness.is_some() || board.problem.is_some() { 5 } else { 1 };
+    let said = if board.illness.is_some() || board.problem.is_some() {
+        5
+    } else {
+        1
+    };
     let rows = [
         Constraint::Length(1),
         Constraint::Length(said),
@@ -23,40 +28,72 @@ pub fn draw(frame: &mut Frame<'_>, board: &Board) {
         Constraint::Length(1),
     ];
     let [top, health, middle, bottom, help] = Layout::vertical(rows).areas(frame.area());
-    let [chart, names] = Layout::horizontal([Constraint::Fill(1), Constraint::Length(46)]).areas(middle);
-    let [ranks, completion] = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(bottom);
+    let [chart, names] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(46)]).areas(middle);
+    let [ranks, completion] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas(bottom);
     progress(frame, top, board);
     state(frame, health, board);
     curve(frame, chart, board);
     values(frame, names, board);
     bars(frame, ranks, board);
     list(frame, completion, board);
-    frame.render_widget(Line::from(" q quit   arrows, tab: curve   space: next list").dim(), help);
+    frame.render_widget(
+        Line::from(" q quit   arrows, tab: curve   space: next list").dim(),
+        help,
+    );
 }
 
 fn progress(frame: &mut Frame<'_>, area: Rect, board: &Board) {
-    let share = if board.total == 0 { 0.0 } else { (board.step as f64 / board.total as f64).min(1.0) };
-    let of = if board.total == 0 { String::new() } else { format!(" of {}", board.total) };
+    let share = if board.total == 0 {
+        0.0
+    } else {
+        (board.step as f64 / board.total as f64).min(1.0)
+    };
+    let of = if board.total == 0 {
+        String::new()
+    } else {
+        format!(" of {}", board.total)
+    };
     let mut label = format!("{}   step {}{of}", board.title, board.step);
-    if let (Some(tokens), Some(rollout)) = (board.pace.tokens_per_second(), board.pace.rollout_share()) {
+    if let (Some(tokens), Some(rollout)) =
+        (board.pace.tokens_per_second(), board.pace.rollout_share())
+    {
         label += &format!("   {tokens:.0} tokens/s   sampling {:.0}%", 100.0 * rollout);
     }
-    if let Some(left) = board.pace.time_left(board.step, board.total).filter(|_| board.total > 0) {
+    if let Some(left) = board
+        .pace
+        .time_left(board.step, board.total)
+        .filter(|_| board.total > 0)
+    {
         label += &format!("   {} left", clock(left));
     }
-    frame.render_widget(Gauge::default().ratio(share).label(label).gauge_style(Style::new().fg(Color::Blue)), area);
+    frame.render_widget(
+        Gauge::default()
+            .ratio(share)
+            .label(label)
+            .gauge_style(Style::new().fg(Color::Blue)),
+        area,
+    );
 }
 
 /// `1:02:03`.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
-    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    format!(
+        "{}:{:02}:{:02}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 fn state(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let line = match (&board.problem, &board.illness) {
         (Some(problem), _) => Line::from(problem.as_str()).red(),
-        (None, Some(diagnosis)) => Line::from(format!("{}: {diagnosis}", diagnosis.check.name())).red(),
+        (None, Some(diagnosis)) => {
+            Line::from(format!("{}: {diagnosis}", diagnosis.check.name())).red()
+        }
         (None, None) if board.step == 0 => Line::from("waiting for the first step").dim(),
         (None, None) => Line::from("doctor: nothing wrong").green(),
     };
@@ -64,30 +101,49 @@ fn state(frame: &mut Frame<'_>, area: Rect, board: &Board) {
 }
 
 fn curve(frame: &mut Frame<'_>, area: Rect, board: &Board) {
-    let points = board.curves.get(&board.curve).map_or(&[][..], Vec::as_slice);
+    let points = board
+        .curves
+        .get(&board.curve)
+        .map_or(&[][..], Vec::as_slice);
     let block = Block::bordered().title(board.curve.as_str());
     if points.is_empty() {
         return frame.render_widget(block, area);
     }
     let smooth = smoothed(points, points.len() / 20);
     let range = |of: fn(&(f64, f64)) -> f64| {
-        let (low, high) =
-            points.iter().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        if high > low { [low, high] } else { [low - 0.5, low + 0.5] }
+        let (low, high) = points
+            .iter()
+            .map(of)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
+                (l.min(v), h.max(v))
+            });
+        if high > low {
+            [low, high]
+        } else {
+            [low - 0.5, low + 0.5]
+        }
     };
-    let line =
-        |data, colour| Dataset::default().data(data).marker(Marker::Braille).graph_type(GraphType::Line).fg(colour);
+    let line = |data, colour| {
+        Dataset::default()
+            .data(data)
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Line)
+            .fg(colour)
+    };
     let axis = |bounds: [f64; 2], label: &dyn Fn(f64) -> String| {
         Axis::default()
             .bounds(bounds)
             .labels([bounds[0], f64::midpoint(bounds[0], bounds[1]), bounds[1]].map(label))
             .dim()
     };
-    let chart = Chart::new(vec![line(points, Color::DarkGray), line(&smooth, Color::Cyan)])
-        .block(block)
-        .legend_position(None)
-        .x_axis(axis(range(|point| point.0), &|step| format!("{step:.0}")))
-        .y_axis(axis(range(|point| point.1), &short));
+    let chart = Chart::new(vec![
+        line(points, Color::DarkGray),
+        line(&smooth, Color::Cyan),
+    ])
+    .block(block)
+    .legend_position(None)
+    .x_axis(axis(range(|point| point.0), &|step| format!("{step:.0}")))
+    .y_axis(axis(range(|point| point.1), &short));
     frame.render_widget(chart, area);
 }
 
@@ -108,10 +164,12 @@ fn values(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let names = board.names();
     let last = |name: &str| board.curves[name].last().map_or(0.0, |point| point.1);
     let width = usize::from(area.width.saturating_sub(14));
-    let item = |name: &&str| ListItem::new(format!("{name:<width$.width$} {:>10}", short(last(name))));
+    let item =
+        |name: &&str| ListItem::new(format!("{name:<width$.width$} {:>10}", short(last(name))));
     let list = List::new(names.iter().map(item)).block(Block::bordered().title("latest values"));
     let list = list.highlight_style(Style::new().add_modifier(Modifier::REVERSED));
-    let mut chosen = ListState::default().with_selected(names.iter().position(|name| *name == board.curve));
+    let mut chosen =
+        ListState::default().with_selected(names.iter().position(|name| *name == board.curve));
     frame.render_stateful_widget(list, area, &mut chosen);
 }
 
@@ -119,13 +177,22 @@ fn bars(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     const PARTS: f64 = 10_000.0;
     let bar = |(rank, share): (usize, f64)| {
         let value = format!("{:.0}", 100.0 * share);
-        Bar::default().value((share * PARTS) as u64).text_value(value).label(format!("{}", rank + 1))
+        Bar::default()
+            .value((share * PARTS) as u64)
+            .text_value(value)
+            .label(format!("{}", rank + 1))
     };
     let bars: Vec<Bar<'_>> = board.ranks().into_iter().enumerate().map(bar).collect();
     let width = (usize::from(area.width.saturating_sub(2)) / bars.len().max(1)).clamp(2, 6) as u16;
-    let chart = BarChart::default().data(BarGroup::default().bars(&bars)).bar_width(width - 1).bar_gap(1);
+    let chart = BarChart::default()
+        .data(BarGroup::default().bars(&bars))
+        .bar_width(width - 1)
+        .bar_gap(1);
     let block = Block::bordered().title("right at rank, % of the latest lists");
-    frame.render_widget(chart.bar_style(Style::new().fg(Color::Cyan)).block(block), area);
+    frame.render_widget(
+        chart.bar_style(Style::new().fg(Color::Cyan)).block(block),
+        area,
+    );
 }
 
 fn list(frame: &mut Frame<'_>, area: Rect, board: &Board) {
@@ -135,7 +202,10 @@ fn list(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     let end = if completion.ended { "" } else { ", cut" };
     let title = format!("step {}, {}{end}", completion.step, completion.id);
     let line = |(rank, item): (usize, &crate::ListedItem)| {
-        let earned = completion.rewards.get(rank).map_or_else(String::new, |reward| short(*reward));
+        let earned = completion
+            .rewards
+            .get(rank)
+            .map_or_else(String::new, |reward| short(*reward));
         let style = match (item.hit, item.in_catalog) {
             (true, _) => Style::new().green().bold(),
             (false, true) => Style::new(),
@@ -149,5 +219,8 @@ fn list(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         ])
     };
     let lines: Vec<Line<'_>> = completion.items.iter().enumerate().map(line).collect();
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), area);
+    frame.render_widget(
+        Paragraph::new(lines).block(Block::bordered().title(title)),
+        area,
+    );
 }

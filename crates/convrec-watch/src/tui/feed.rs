@@ -18,8 +18,16 @@ pub(super) struct Feed {
 
 impl Feed {
     pub(super) fn new(folder: &Path) -> Self {
-        let (log, timing) = (Follow::new(folder), Tail::new(&folder.join(TimedStep::FILE)));
-        Self { folder: folder.into(), log, timing, completions: 0 }
+        let (log, timing) = (
+            Follow::new(folder),
+            Tail::new(&folder.join(TimedStep::FILE)),
+        );
+        Self {
+            folder: folder.into(),
+            log,
+            timing,
+            completions: 0,
+        }
     }
 
     /// What is new since the last call.

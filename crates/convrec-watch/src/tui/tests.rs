@@ -16,20 +16,43 @@ fn record(step: usize, entropy: f64) -> Record {
 }
 
 fn completion(step: usize, id: &str) -> CompletionRecord {
-    let item = |name: &str, hit| ListedItem { name: name.into(), in_catalog: true, hit };
+    let item = |name: &str, hit| ListedItem {
+        name: name.into(),
+        in_catalog: true,
+        hit,
+    };
     let items = vec![item("Heat (1995)", true), item("Alien (1979)", false)];
-    CompletionRecord { step, id: id.into(), items, rewards: vec![1.0, 0.0], ended: true, ..CompletionRecord::default() }
+    CompletionRecord {
+        step,
+        id: id.into(),
+        items,
+        rewards: vec![1.0, 0.0],
+        ended: true,
+        ..CompletionRecord::default()
+    }
 }
 
 /// A run of 60 of 100 steps.
 fn write(folder: &Path, entropy: &dyn Fn(usize) -> f64) {
-    let config = WatchConfig { completions_every: 10, ..WatchConfig::default() };
+    let config = WatchConfig {
+        completions_every: 10,
+        ..WatchConfig::default()
+    };
     let mut journal = Journal::open(Some(folder.into()), 0, config).unwrap();
     for step in 1..=60 {
         let completions = [completion(step, "dialog-1"), completion(step, "dialog-2")];
-        let timing = Timing { seconds: 2.0, rollout_seconds: 1.0, tokens: 500 };
+        let timing = Timing {
+            seconds: 2.0,
+            rollout_seconds: 1.0,
+            tokens: 500,
+        };
         let record = record(step, entropy(step));
-        let view = StepView { record: &record, completions: &completions, timing, total_steps: 100 };
+        let view = StepView {
+            record: &record,
+            completions: &completions,
+            timing,
+            total_steps: 100,
+        };
         if journal.step(&view).is_err() {
             return;
         }
@@ -75,8 +98,16 @@ fn a_run_is_on_the_screen() {
         "1* Heat (1995)  1.000",
         "2  Alien (1979)  0",
     ];
-    expected.iter().for_each(|part| assert!(shown.contains(part), "{part} in\n{shown}"));
-    let hit = terminal.backend().buffer().content().iter().find(|cell| cell.symbol() == "H").unwrap();
+    expected
+        .iter()
+        .for_each(|part| assert!(shown.contains(part), "{part} in\n{shown}"));
+    let hit = terminal
+        .backend()
+        .buffer()
+        .content()
+        .iter()
+        .find(|cell| cell.symbol() == "H")
+        .unwrap();
     assert_eq!(hit.fg, Color::Green);
     // Nothing new, nothing twice.
     feed.pass_on(&mut board).unwrap();
@@ -90,7 +121,10 @@ fn an_ill_run_says_so() {
     let mut board = board();
     Feed::new(folder.path()).pass_on(&mut board).unwrap();
     let shown = text(&screen(&board, 120, 40));
-    assert!(shown.contains("entropy_low: steps 22 to 41") && !shown.contains("nothing wrong"), "{shown}");
+    assert!(
+        shown.contains("entropy_low: steps 22 to 41") && !shown.contains("nothing wrong"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -139,13 +173,28 @@ fn any_terminal_is_large_enough() {
 #[test]
 fn steps_of_the_same_process_are_heard() {
     let (steps, heard) = mpsc::channel();
-    let mut screen = Screen { steps: Some(steps), thread: None };
-    let timing = Timing { seconds: 1.0, rollout_seconds: 0.5, tokens: 10 };
+    let mut screen = Screen {
+        steps: Some(steps),
+        thread: None,
+    };
+    let timing = Timing {
+        seconds: 1.0,
+        rollout_seconds: 0.5,
+        tokens: 10,
+    };
     let record = record(1, 1.0);
-    screen.observe(&StepView { record: &record, completions: &[completion(1, "x")], timing, total_steps: 9 });
+    screen.observe(&StepView {
+        record: &record,
+        completions: &[completion(1, "x")],
+        timing,
+        total_steps: 9,
+    });
     let mut board = board();
     assert!(hear(&heard, &mut board));
-    assert_eq!((board.step, board.total, board.completions.len()), (1, 9, 1));
+    assert_eq!(
+        (board.step, board.total, board.completions.len()),
+        (1, 9, 1)
+    );
     drop(screen);
     assert!(!hear(&heard, &mut board), "the run has ended");
 }

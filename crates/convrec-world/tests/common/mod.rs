@@ -13,12 +13,24 @@ pub struct Mean {
 
 impl Mean {
     pub fn at(k: usize) -> Self {
-        Self { k, ndcg: 0.0, recall: 0.0, count: 0.0 }
+        Self {
+            k,
+            ndcg: 0.0,
+            recall: 0.0,
+            count: 0.0,
+        }
     }
 
     pub fn add(&mut self, list: &[ItemId], example: &Example) {
-        let hits = list.iter().take(self.k).map(|id| example.groundtruth.contains(&World::embedded().name(*id)));
-        let gains: Vec<f64> = hits.zip(2..).filter(|(hit, _)| *hit).map(|(_, place)| gain(place)).collect();
+        let hits = list
+            .iter()
+            .take(self.k)
+            .map(|id| example.groundtruth.contains(&World::embedded().name(*id)));
+        let gains: Vec<f64> = hits
+            .zip(2..)
+            .filter(|(hit, _)| *hit)
+            .map(|(_, place)| gain(place))
+            .collect();
         let right = example.groundtruth.len();
         self.ndcg += gains.iter().sum::<f64>() / (2..right as i32 + 2).map(gain).sum::<f64>();
         self.recall += gains.len() as f64 / right as f64;
@@ -42,7 +54,10 @@ fn gain(place: i32) -> f64 {
 #[allow(dead_code, reason = "not every test file reads answers")]
 pub fn in_catalog(items: impl Iterator<Item = Item>, example: &Example) -> Vec<ItemId> {
     let mut list = Vec::new();
-    for id in items.filter(|item| !example.seen.contains(item)).filter_map(|item| World::embedded().find(&item)) {
+    for id in items
+        .filter(|item| !example.seen.contains(item))
+        .filter_map(|item| World::embedded().find(&item))
+    {
         if !list.contains(&id) {
             list.push(id);
         }

@@ -1,16 +1,32 @@
-//! The family once more as plain tensor operations, which burn's autodiff differentiates. For clean numbers only.
+//! The family once more as plain tensor operations, which burn's autodiff differentiates. For clean
+//! numbers only.
 //!
-//! It multiplies by 1/n instead of dividing by n: burn's backward of a division by a number rounds to f32.
+//! It multiplies by 1/n instead of dividing by n: burn's backward of a division by a number rounds
+//! to f32.
 
 use burn::tensor::{Tensor, activation};
-use rank_grpo::{Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
+use rank_grpo::{
+    Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount,
+    RatioLevel,
+};
 
 use burn::tensor::TensorData;
 
 pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<1> {
     let host = |values: &[f64]| table(values, inputs.shape, &new);
-    let ranks = one_hot(inputs, |t| inputs.segments.get(t), inputs.segments.count(), &new); // [B, S, T]
-    let mut mask = host(&inputs.mask.iter().map(|m| f64::from(*m)).collect::<Vec<_>>()); // [B, T]
+    let ranks = one_hot(
+        inputs,
+        |t| inputs.segments.get(t),
+        inputs.segments.count(),
+        &new,
+    ); // [B, S, T]
+    let mut mask = host(
+        &inputs
+            .mask
+            .iter()
+            .map(|m| f64::from(*m))
+            .collect::<Vec<_>>(),
+    ); // [B, T]
     if uses_ranks(config) {
         mask = mask * ranks.clone().sum_dim(1).squeeze_dim::<2>(1);
     }
@@ -21,16 +37,32 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
         RatioLevel::Sequence => one_hot(inputs, |_| Some(0), 1, &new),
     };
     let segments = segments_of(config.ratio);
-    let old = inputs.old_log_probs.as_ref().map_or_else(|| new.clone().detach(), |old| host(old));
-    let ratio = spread(&segments, segment_means(&segments, &mask, new.clone() - old.clone())).exp();
+    let old = inputs
+        .old_log_probs
+        .as_ref()
+        .map_or_else(|| new.clone().detach(), |old| host(old));
+    let ratio = spread(
+        &segments,
+        segment_means(&segments, &mask, new.clone() - old.clone()),
+    )
+    .exp();
 
-    let mut policy = surrogate(&config.clip, ratio.clone(), host(&inputs.advantages), new.clone());
+    let mut policy = surrogate(
+        &config.clip,
+        ratio.clone(),
+        host(&inputs.advantages),
+        new.clone(),
+    );
     if config.top_entropy < 1.0 {
         policy = policy * host(&entropy_mask(config, inputs, &mask));
     }
     if let Some(correction) = &config.correction {
         let segments = segments_of(correction.level);
-        let mut logs = segment_means(&segments, &mask, old - host(inputs.sampler_log_probs.as_ref().unwrap()));
+        let mut logs = segment_means(
+            &segments,
+            &mask,
+            old - host(inputs.sampler_log_probs.as_ref().unwrap()),
+        );
         if correction.level == RatioLevel::Sequence {
             logs = logs * segments.clone().matmul(mask.clone().unsqueeze_dim(2)); // the sum of what the mean is of
         }
@@ -39,32 +71,53 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
             * match correction.mode {
                 CorrectionMode::Truncate { at } => weights.clamp_max(at),
                 CorrectionMode::Mask { above, below } => {
-                    let out =
-                        weights.clone().greater_elem(above).bool_or(weights.clone().lower_elem(below.unwrap_or(0.0)));
+                    let out = weights
+                        .clone()
+                        .greater_elem(above)
+                        .bool_or(weights.clone().lower_elem(below.unwrap_or(0.0)));
                     weights.mask_fill(out, 0.0)
                 }
             };
     }
     let policy = aggregate(&config.aggregation, inputs, &mask, &ranks, policy);
     let Some(kl) = &config.kl else { return policy };
-    let penalty = divergence(kl, new.clone(), host(inputs.ref_log_probs.as_ref().unwrap()), ratio);
+    let penalty = divergence(
+        kl,
+        new.clone(),
+        host(inputs.ref_log_probs.as_ref().unwrap()),
+        ratio,
+    );
     let aggregation = kl.aggregation.as_ref().unwrap_or(&config.aggregation);
     policy + aggregate(aggregation, inputs, &mask, &ranks, penalty) * kl.beta
 }
 
 /// On the device and of the type of another tensor.
 fn table<const D: usize>(values: &[f64], shape: [usize; D], like: &Tensor<2>) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), (&like.device(), like.dtype()))
+    Tensor::from_data(
+        TensorData::new(values.to_vec(), shape),
+        (&like.device(), like.dtype()),
+    )
 }
 
 fn uses_ranks(config: &LossConfig) -> bool {
     let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
     let kl = config.kl.as_ref().and_then(|kl| kl.aggregation.as_ref());
-    let corrected = config.correction.as_ref().is_some_and(|correction| correction.level == RatioLevel::Rank);
-    config.ratio == RatioLevel::Rank || corrected || by_rank(&config.aggregation) || kl.is_some_and(by_rank)
+    let corrected = config
+        .correction
+        .as_ref()
+        .is_some_and(|correction| correction.level == RatioLevel::Rank);
+    config.ratio == RatioLevel::Rank
+        || corrected
+        || by_rank(&config.aggregation)
+        || kl.is_some_and(by_rank)
 }
 
-fn one_hot(inputs: &LossInputs, id: impl Fn(usize) -> Option<usize>, count: usize, like: &Tensor<2>) -> Tensor<3> {
+fn one_hot(
+    inputs: &LossInputs,
+    id: impl Fn(usize) -> Option<usize>,
+    count: usize,
+    like: &Tensor<2>,
+) -> Tensor<3> {
     let [b, n] = inputs.shape;
     let mut ones = vec![0.0; b * count * n];
     for t in 0..b * n {
@@ -83,7 +136,11 @@ fn segment_means(segments: &Tensor<3>, mask: &Tensor<2>, x: Tensor<2>) -> Tensor
 }
 
 fn spread(segments: &Tensor<3>, values: Tensor<3>) -> Tensor<2> {
-    segments.clone().swap_dims(1, 2).matmul(values).squeeze_dim(2)
+    segments
+        .clone()
+        .swap_dims(1, 2)
+        .matmul(values)
+        .squeeze_dim(2)
 }
 
 fn surrogate(clip: &Clip, w: Tensor<2>, a: Tensor<2>, log_probs: Tensor<2>) -> Tensor<2> {
@@ -108,18 +165,30 @@ fn divergence(kl: &Kl, new: Tensor<2>, reference: Tensor<2>, w: Tensor<2>) -> Te
         KlEstimator::K1 => -d,
         KlEstimator::K3 => d.clone().exp() - d - 1.0,
     };
-    if kl.bias_corrected { estimate * w } else { estimate }
+    if kl.bias_corrected {
+        estimate * w
+    } else {
+        estimate
+    }
 }
 
 fn entropy_mask(config: &LossConfig, inputs: &LossInputs, mask: &Tensor<2>) -> Vec<f64> {
     let mask = mask.clone().try_into_vec_as::<f64>().unwrap();
     let entropies = inputs.entropies.as_ref().unwrap();
-    let mut sorted: Vec<f64> = entropies.iter().zip(&mask).filter(|(_, m)| **m > 0.0).map(|(h, _)| *h).collect();
+    let mut sorted: Vec<f64> = entropies
+        .iter()
+        .zip(&mask)
+        .filter(|(_, m)| **m > 0.0)
+        .map(|(h, _)| *h)
+        .collect();
     sorted.sort_by(f64::total_cmp);
     let place = (1.0 - config.top_entropy) * (sorted.len() as f64 - 1.0);
     let at = |i: f64| sorted.get(i as usize).copied().unwrap_or(0.0);
     let threshold = at(place.floor()) * (1.0 - place.fract()) + at(place.ceil()) * place.fract();
-    entropies.iter().map(|h| f64::from(*h >= threshold)).collect()
+    entropies
+        .iter()
+        .map(|h| f64::from(*h >= threshold))
+        .collect()
 }
 
 fn aggregate(
@@ -130,20 +199,35 @@ fn aggregate(
     l: Tensor<2>,
 ) -> Tensor<1> {
     let count = mask.clone().sum().try_into_vec_as::<f64>().unwrap()[0];
-    let rows = inputs.whole_batch.map_or(inputs.shape[0], |whole| whole.rows) as f64;
-    let tokens = inputs.whole_batch.map_or(count, |whole| whole.tokens as f64).max(1.0);
+    let rows = inputs
+        .whole_batch
+        .map_or(inputs.shape[0], |whole| whole.rows) as f64;
+    let tokens = inputs
+        .whole_batch
+        .map_or(count, |whole| whole.tokens as f64)
+        .max(1.0);
     let l = l * mask.clone();
     match aggregation {
-        Aggregation::RowMean => (l.sum_dim(1) / mask.clone().sum_dim(1).clamp_min(1.0)).sum() * (1.0 / rows),
+        Aggregation::RowMean => {
+            (l.sum_dim(1) / mask.clone().sum_dim(1).clamp_min(1.0)).sum() * (1.0 / rows)
+        }
         Aggregation::TokenMean => l.sum() * (1.0 / tokens),
         Aggregation::ConstantLength(length) => l.sum() * (1.0 / (rows * *length as f64)),
         Aggregation::RowSum => l.sum() * (1.0 / rows),
         Aggregation::RankMean(count) => {
             let means = segment_means(ranks, mask, l).squeeze_dim::<2>(2).sum_dim(1); // [B, 1]
-            let present = ranks.clone().matmul(mask.clone().unsqueeze_dim(2)).squeeze_dim::<2>(2).greater_elem(0.0);
+            let present = ranks
+                .clone()
+                .matmul(mask.clone().unsqueeze_dim(2))
+                .squeeze_dim::<2>(2)
+                .greater_elem(0.0);
             let counts = match count {
                 RankCount::All => means.ones_like() * inputs.segments.n_ranks() as f64,
-                RankCount::Present => present.float().cast(means.dtype()).sum_dim(1).clamp_min(1.0),
+                RankCount::Present => present
+                    .float()
+                    .cast(means.dtype())
+                    .sum_dim(1)
+                    .clamp_min(1.0),
             };
             (means / counts).sum() * (1.0 / rows)
         }

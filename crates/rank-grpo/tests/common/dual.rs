@@ -14,13 +14,19 @@ pub fn constant(v: f64) -> Dual {
 
 impl Dual {
     pub fn exp(self) -> Dual {
-        Dual { v: self.v.exp(), d: self.d * self.v.exp() }
+        Dual {
+            v: self.v.exp(),
+            d: self.d * self.v.exp(),
+        }
     }
 
     /// `torch.minimum`: a tie takes half of each.
     pub fn min(self, other: Dual) -> Dual {
         if self.v == other.v {
-            Dual { v: self.v, d: (self.d + other.d) / 2.0 }
+            Dual {
+                v: self.v,
+                d: (self.d + other.d) / 2.0,
+            }
         } else {
             self.pick(other, self.v < other.v)
         }
@@ -45,49 +51,70 @@ impl Dual {
 impl Add for Dual {
     type Output = Dual;
     fn add(self, o: Dual) -> Dual {
-        Dual { v: self.v + o.v, d: self.d + o.d }
+        Dual {
+            v: self.v + o.v,
+            d: self.d + o.d,
+        }
     }
 }
 
 impl Sub for Dual {
     type Output = Dual;
     fn sub(self, o: Dual) -> Dual {
-        Dual { v: self.v - o.v, d: self.d - o.d }
+        Dual {
+            v: self.v - o.v,
+            d: self.d - o.d,
+        }
     }
 }
 
 impl Neg for Dual {
     type Output = Dual;
     fn neg(self) -> Dual {
-        Dual { v: -self.v, d: -self.d }
+        Dual {
+            v: -self.v,
+            d: -self.d,
+        }
     }
 }
 
 impl Mul for Dual {
     type Output = Dual;
     fn mul(self, o: Dual) -> Dual {
-        Dual { v: self.v * o.v, d: self.d * o.v + self.v * o.d }
+        Dual {
+            v: self.v * o.v,
+            d: self.d * o.v + self.v * o.d,
+        }
     }
 }
 
 impl Mul<f64> for Dual {
     type Output = Dual;
     fn mul(self, o: f64) -> Dual {
-        Dual { v: self.v * o, d: self.d * o }
+        Dual {
+            v: self.v * o,
+            d: self.d * o,
+        }
     }
 }
 
 impl Div for Dual {
     type Output = Dual;
     fn div(self, o: Dual) -> Dual {
-        Dual { v: self.v / o.v, d: (self.d * o.v - self.v * o.d) / (o.v * o.v) }
+        Dual {
+            v: self.v / o.v,
+            d: (self.d * o.v - self.v * o.d) / (o.v * o.v),
+        }
     }
 }
 
 impl Div<f64> for Dual {
     type Output = Dual;
     fn div(self, o: f64) -> Dual {
-        Dual { v: self.v / o, d: self.d / o }
+        Dual {
+            v: self.v / o,
+            d: self.d / o,
+        }
     }
 }
 

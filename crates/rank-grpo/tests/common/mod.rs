@@ -1,4 +1,5 @@
-//! What the tests share: the device, golden cases as inputs, and two independent ways to compute a loss.
+//! What the tests share: the device, golden cases as inputs, and two independent ways to compute a
+//! loss.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -9,7 +10,8 @@ pub mod oracle;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rank_grpo::{Loss, LossConfig, LossInputs};
 
-/// `CONVREC_DEVICE`: flex (the default), or wgpu or cuda where this crate's feature of that name is on.
+/// `CONVREC_DEVICE`: flex (the default), or wgpu or cuda where this crate's feature of that name is
+/// on.
 pub fn device() -> Device {
     match std::env::var("CONVREC_DEVICE").as_deref() {
         Err(_) | Ok("flex") => Device::flex(),
@@ -17,7 +19,9 @@ pub fn device() -> Device {
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::Cpu),
         #[cfg(feature = "cuda")]
         Ok("cuda") => Device::cuda(0),
-        Ok(other) => panic!("CONVREC_DEVICE={other}: not one of flex, wgpu, cuda, or its feature is off"),
+        Ok(other) => {
+            panic!("CONVREC_DEVICE={other}: not one of flex, wgpu, cuda, or its feature is off")
+        }
     }
 }
 
@@ -32,15 +36,22 @@ pub struct Case {
 
 impl Case {
     pub fn loss(&self) -> Loss {
-        self.config.clone().check().unwrap_or_else(|e| panic!("{}: {e}", self.id))
+        self.config
+            .clone()
+            .check()
+            .unwrap_or_else(|e| panic!("{}: {e}", self.id))
     }
 }
 
 pub fn tensor(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), (device, DType::F32))
+    Tensor::from_data(
+        TensorData::new(values.to_vec(), shape),
+        (device, DType::F32),
+    )
 }
 
-/// The type in which the device computes [`composed`]: f64 where there is one, and what that is good for.
+/// The type in which the device computes [`composed`]: f64 where there is one, and what that is
+/// good for.
 pub fn oracle_precision() -> (DType, f64) {
     match std::env::var("CONVREC_DEVICE").as_deref() {
         Err(_) | Ok("flex") => (DType::F64, 1e-10),
@@ -53,7 +64,9 @@ pub fn differentiate(at: Tensor<2>, f: impl Fn(Tensor<2>) -> Tensor<1>) -> (f64,
     let leaf = at.require_grad();
     let loss = f(leaf.clone());
     let value = loss.clone().try_into_vec_as::<f64>().unwrap()[0];
-    let gradient = leaf.grad(&loss.backward()).expect("the leaf is on the tape");
+    let gradient = leaf
+        .grad(&loss.backward())
+        .expect("the leaf is on the tape");
     (value, gradient.try_into_vec_as::<f64>().unwrap())
 }
 
@@ -80,6 +93,9 @@ pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64)
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (a, b)) in found.iter().zip(expected).enumerate() {
         // Not `>`: NaN must fail.
-        assert!((a - b).abs() <= tolerance, "{what}, entry {i}: {a} is not {b} (tolerance {tolerance:e})");
+        assert!(
+            (a - b).abs() <= tolerance,
+            "{what}, entry {i}: {a} is not {b} (tolerance {tolerance:e})"
+        );
     }
 }

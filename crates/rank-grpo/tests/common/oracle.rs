@@ -1,9 +1,13 @@
-//! The family once more in f64: formula by formula, in loops over rows and ranks, with derivatives by dual numbers.
+//! The family once more in f64: formula by formula, in loops over rows and ranks, with derivatives
+//! by dual numbers.
 //!
-//! `stopped` are the log-probabilities wherever a formula has a stop-gradient, so that finite differences of `loss` in
-//! `new` are its gradient, CISPO and the on-policy case too.
+//! `stopped` are the log-probabilities wherever a formula has a stop-gradient, so that finite
+//! differences of `loss` in `new` are its gradient, CISPO and the on-policy case too.
 
-use rank_grpo::{Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel};
+use rank_grpo::{
+    Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount,
+    RatioLevel,
+};
 
 use super::Case;
 use super::dual::{Dual, constant};
@@ -11,9 +15,23 @@ use super::dual::{Dual, constant};
 /// Loss and gradient.
 pub fn gradient(case: &Case) -> (f64, Vec<f64>) {
     let x = &case.log_probs;
-    let direction = |i: usize| x.iter().enumerate().map(|(t, &v)| Dual { v, d: f64::from(t == i) }).collect::<Vec<_>>();
+    let direction = |i: usize| {
+        x.iter()
+            .enumerate()
+            .map(|(t, &v)| Dual {
+                v,
+                d: f64::from(t == i),
+            })
+            .collect::<Vec<_>>()
+    };
     let along = |i: usize| loss(&case.config, &case.inputs, &direction(i), x);
-    let value = loss(&case.config, &case.inputs, &x.iter().map(|&v| constant(v)).collect::<Vec<_>>(), x).v;
+    let value = loss(
+        &case.config,
+        &case.inputs,
+        &x.iter().map(|&v| constant(v)).collect::<Vec<_>>(),
+        x,
+    )
+    .v;
     (value, (0..x.len()).map(|i| along(i).d).collect())
 }
 
@@ -25,7 +43,9 @@ pub fn differences(case: &Case, step: f64) -> Vec<f64> {
         moved[i].v += by;
         loss(&case.config, &case.inputs, &moved, x).v
     };
-    (0..x.len()).map(|i| (at(i, step) - at(i, -step)) / (2.0 * step)).collect()
+    (0..x.len())
+        .map(|i| (at(i, step) - at(i, -step)) / (2.0 * step))
+        .collect()
 }
 
 /// A row's tokens that count: (token, its rank).
@@ -39,10 +59,16 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f
             RatioLevel::Rank => *r == rank,
             RatioLevel::Sequence => true,
         });
-        let old = |u: usize| inputs.old_log_probs.as_ref().map_or(stopped[u], |old| old[u]);
+        let old = |u: usize| {
+            inputs
+                .old_log_probs
+                .as_ref()
+                .map_or(stopped[u], |old| old[u])
+        };
         let logs: Vec<Dual> = mates.map(|(u, _)| x[*u] - constant(old(*u))).collect();
         let mean = logs.iter().copied().sum::<Dual>() / logs.len() as f64;
-        mean.clamp(f64::NEG_INFINITY, rank_grpo::MAX_LOG_RATIO).exp()
+        mean.clamp(f64::NEG_INFINITY, rank_grpo::MAX_LOG_RATIO)
+            .exp()
     };
     let frozen: Vec<Dual> = stopped.iter().map(|&v| constant(v)).collect();
     let threshold = entropy_threshold(config, inputs, &rows);
@@ -52,20 +78,36 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f
         for &(t, rank) in row {
             let w = ratio(new, row, t, rank);
             if threshold.is_none_or(|h| inputs.entropies.as_ref().unwrap()[t] >= h) {
-                policy[t] = surrogate(&config.clip, w, ratio(&frozen, row, t, rank), inputs.advantages[t], new[t])
-                    * correction(config, inputs, stopped, row, t, rank);
+                policy[t] = surrogate(
+                    &config.clip,
+                    w,
+                    ratio(&frozen, row, t, rank),
+                    inputs.advantages[t],
+                    new[t],
+                ) * correction(config, inputs, stopped, row, t, rank);
             }
             if let Some(penalty) = &config.kl {
-                kl[t] = divergence(penalty, new[t], inputs.ref_log_probs.as_ref().unwrap()[t], w) * penalty.beta;
+                kl[t] = divergence(
+                    penalty,
+                    new[t],
+                    inputs.ref_log_probs.as_ref().unwrap()[t],
+                    w,
+                ) * penalty.beta;
             }
         }
     }
     let kl_aggregation = config.kl.as_ref().and_then(|kl| kl.aggregation.clone());
     aggregate(&config.aggregation, inputs, &rows, &policy)
-        + aggregate(&kl_aggregation.unwrap_or(config.aggregation.clone()), inputs, &rows, &kl)
+        + aggregate(
+            &kl_aggregation.unwrap_or(config.aggregation.clone()),
+            inputs,
+            &rows,
+            &kl,
+        )
 }
 
-/// A weight is the product of the ratios of the trainer's policy to the sampler's; at rank level, its n-th root.
+/// A weight is the product of the ratios of the trainer's policy to the sampler's; at rank level,
+/// its n-th root.
 fn correction(
     config: &LossConfig,
     inputs: &LossInputs,
@@ -74,7 +116,9 @@ fn correction(
     token: usize,
     rank: Option<usize>,
 ) -> f64 {
-    let Some(correction) = &config.correction else { return 1.0 };
+    let Some(correction) = &config.correction else {
+        return 1.0;
+    };
     let old = inputs.old_log_probs.as_deref().unwrap_or(stopped);
     let sampler = inputs.sampler_log_probs.as_ref().unwrap();
     let (mut product, mut n) = (1.0, 0);
@@ -89,36 +133,64 @@ fn correction(
             n += 1;
         }
     }
-    let weight = if correction.level == RatioLevel::Rank { f64::powf(product, 1.0 / f64::from(n)) } else { product };
+    let weight = if correction.level == RatioLevel::Rank {
+        f64::powf(product, 1.0 / f64::from(n))
+    } else {
+        product
+    };
     match correction.mode {
         CorrectionMode::Truncate { at } if weight > at => at,
         CorrectionMode::Mask { above, .. } if weight > above => 0.0,
-        CorrectionMode::Mask { below: Some(below), .. } if weight < below => 0.0,
+        CorrectionMode::Mask {
+            below: Some(below), ..
+        } if weight < below => 0.0,
         _ => weight,
     }
 }
 
 fn rows(config: &LossConfig, inputs: &LossInputs, new: &[f64]) -> Vec<Row> {
     let by_rank = |a: &Aggregation| matches!(a, Aggregation::RankMean(_));
-    let kl_by_rank = config.kl.as_ref().is_some_and(|kl| kl.aggregation.as_ref().is_some_and(by_rank));
-    let corrected = config.correction.as_ref().is_some_and(|correction| correction.level == RatioLevel::Rank);
-    let ranks_only = config.ratio == RatioLevel::Rank || corrected || by_rank(&config.aggregation) || kl_by_rank;
+    let kl_by_rank = config
+        .kl
+        .as_ref()
+        .is_some_and(|kl| kl.aggregation.as_ref().is_some_and(by_rank));
+    let corrected = config
+        .correction
+        .as_ref()
+        .is_some_and(|correction| correction.level == RatioLevel::Rank);
+    let ranks_only =
+        config.ratio == RatioLevel::Rank || corrected || by_rank(&config.aggregation) || kl_by_rank;
     let fine = |x: f64| x.is_finite() && (-1e6..=1e6).contains(&x);
     let counts = |t: usize| {
-        let tables = [&inputs.old_log_probs, &inputs.sampler_log_probs, &inputs.ref_log_probs, &inputs.entropies];
+        let tables = [
+            &inputs.old_log_probs,
+            &inputs.sampler_log_probs,
+            &inputs.ref_log_probs,
+            &inputs.entropies,
+        ];
         inputs.mask[t]
             && fine(new[t])
             && fine(inputs.advantages[t])
-            && tables.iter().all(|table| table.as_ref().is_none_or(|table| fine(table[t])))
+            && tables
+                .iter()
+                .all(|table| table.as_ref().is_none_or(|table| fine(table[t])))
             && (!ranks_only || inputs.segments.get(t).is_some())
     };
     let [b, n] = inputs.shape;
-    let row = |i: usize| (i * n..(i + 1) * n).filter(|&t| counts(t)).map(|t| (t, inputs.segments.get(t))).collect();
+    let row = |i: usize| {
+        (i * n..(i + 1) * n)
+            .filter(|&t| counts(t))
+            .map(|t| (t, inputs.segments.get(t)))
+            .collect()
+    };
     (0..b).map(row).collect()
 }
 
 fn entropy_threshold(config: &LossConfig, inputs: &LossInputs, rows: &[Row]) -> Option<f64> {
-    let entropies = inputs.entropies.as_ref().filter(|_| config.top_entropy < 1.0)?;
+    let entropies = inputs
+        .entropies
+        .as_ref()
+        .filter(|_| config.top_entropy < 1.0)?;
     let mut sorted: Vec<f64> = rows.iter().flatten().map(|(t, _)| entropies[*t]).collect();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
     let place = (1.0 - config.top_entropy) * (sorted.len() as f64 - 1.0);
@@ -149,22 +221,37 @@ fn divergence(kl: &Kl, new: Dual, reference: f64, w: Dual) -> Dual {
         KlEstimator::K1 => new - constant(reference),
         KlEstimator::K3 => d.exp() - d - constant(1.0),
     };
-    if kl.bias_corrected { estimate * w } else { estimate }
+    if kl.bias_corrected {
+        estimate * w
+    } else {
+        estimate
+    }
 }
 
 fn aggregate(aggregation: &Aggregation, inputs: &LossInputs, rows: &[Row], l: &[Dual]) -> Dual {
     let count: usize = rows.iter().map(Vec::len).sum();
     let n_rows = inputs.whole_batch.map_or(rows.len(), |whole| whole.rows) as f64;
-    let n_tokens = inputs.whole_batch.map_or(count, |whole| whole.tokens).max(1) as f64;
+    let n_tokens = inputs
+        .whole_batch
+        .map_or(count, |whole| whole.tokens)
+        .max(1) as f64;
     let total = |row: &Row| row.iter().map(|(t, _)| l[*t]).sum::<Dual>();
     let all = || rows.iter().map(total).sum::<Dual>();
     match aggregation {
-        Aggregation::RowMean => rows.iter().map(|row| total(row) / row.len().max(1) as f64).sum::<Dual>() / n_rows,
+        Aggregation::RowMean => {
+            rows.iter()
+                .map(|row| total(row) / row.len().max(1) as f64)
+                .sum::<Dual>()
+                / n_rows
+        }
         Aggregation::TokenMean => all() / n_tokens,
         Aggregation::ConstantLength(length) => all() / (n_rows * *length as f64),
         Aggregation::RowSum => all() / n_rows,
         Aggregation::RankMean(count) => {
-            rows.iter().map(|row| ranks_mean(*count, inputs, row, l)).sum::<Dual>() / n_rows
+            rows.iter()
+                .map(|row| ranks_mean(*count, inputs, row, l))
+                .sum::<Dual>()
+                / n_rows
         }
     }
 }
@@ -173,7 +260,11 @@ fn ranks_mean(count: RankCount, inputs: &LossInputs, row: &Row, l: &[Dual]) -> D
     let mut present = 0;
     let mut sum = constant(0.0);
     for rank in 0..inputs.segments.count() {
-        let tokens: Vec<Dual> = row.iter().filter(|(_, r)| *r == Some(rank)).map(|(t, _)| l[*t]).collect();
+        let tokens: Vec<Dual> = row
+            .iter()
+            .filter(|(_, r)| *r == Some(rank))
+            .map(|(t, _)| l[*t])
+            .collect();
         if !tokens.is_empty() {
             present += 1;
             sum = sum + tokens.iter().copied().sum::<Dual>() / tokens.len() as f64;
