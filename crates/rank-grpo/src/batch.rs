@@ -1,0 +1,323 @@
+//! The evaluation of a checked loss on checked inputs, row by row.
+
+use crate::correction::CorrectionMeter;
+use crate::inputs::usable;
+use crate::metrics::Meter;
+use crate::terms::{Ratio, Term, vespo_weights};
+use crate::{
+    BatchTotals, Clip, Correction, LossConfig, LossSlices, LossValue, Metrics, RatioLevel, Real,
+    Workspace,
+};
+
+/// A batch on which all tables have the shape and none is missing.
+pub(crate) struct Batch<'a, F> {
+    config: &'a LossConfig,
+    log_probs: &'a [F],
+    inputs: &'a LossSlices<'a, F>,
+    needs_ranks: bool,
+}
+
+/// What is known of a batch before its first row.
+struct Plan {
+    whole: BatchTotals,
+    /// The tokens that count.
+    kept: usize,
+    /// The share of the mask that was unusable.
+    dropped: f64,
+    /// The smallest entropy that the policy loss trains on.
+    threshold: f64,
+    /// The weight of an entropy in the bonus.
+    bonus: f64,
+}
+
+/// What is collected row by row.
+struct Sums {
+    loss: f64,
+    bonus: f64,
+    entropy: f64,
+    meter: Meter,
+    correction: CorrectionMeter,
+    off_policy: usize,
+}
+
+impl<'a, F: Real> Batch<'a, F> {
+    pub fn new(config: &'a LossConfig, log_probs: &'a [F], inputs: &'a LossSlices<'a, F>) -> Self {
+        Batch {
+            config,
+            log_probs,
+            inputs,
+            needs_ranks: config.needs_ranks(),
+        }
+    }
+
+    pub fn evaluate(&self, workspace: &mut Workspace, gradient: &mut [F]) -> LossValue {
+        let [rows, tokens] = self.inputs.shape;
+        let plan = self.plan(workspace);
+        workspace.entropy_gradient.clear();
+        if plan.bonus != 0.0 {
+            workspace.entropy_gradient.resize(gradient.len(), 0.0);
+        }
+        let mut sums = Sums {
+            loss: 0.0,
+            bonus: 0.0,
+            entropy: 0.0,
+            meter: Meter::default(),
+            correction: CorrectionMeter::new(),
+            off_policy: 0,
+        };
+        for row in 0..rows {
+            let first = row * tokens;
+            let gradient = &mut gradient[first..first + tokens];
+            gradient.fill(F::from_f64(0.0));
+            workspace.columns.clear();
+            workspace
+                .columns
+                .extend((0..tokens).filter(|t| self.present(first + t) && self.kept(first + t)));
+            if !workspace.columns.is_empty() {
+                self.row(first, &plan, workspace, gradient, &mut sums);
+            }
+        }
+        let entropy = self.inputs.entropies.map(|_| sums.entropy);
+        let count = plan.kept.max(1) as f64;
+        let metrics = Metrics {
+            correction: (self.config.correction.as_ref()).map(|_| sums.correction.metrics()),
+            off_policy_masked: (self.config.off_policy_mask_threshold)
+                .map(|_| sums.off_policy as f64 / count),
+            ..sums
+                .meter
+                .metrics(self.config.kl.is_some(), entropy, plan.kept, plan.dropped)
+        };
+        LossValue {
+            loss: sums.loss - plan.bonus * sums.bonus,
+            metrics,
+        }
+    }
+
+    /// Whether a token is in the mask and has a rank where it needs one.
+    fn present(&self, t: usize) -> bool {
+        self.inputs.mask[t] && (!self.needs_ranks || self.inputs.segments.get(t).is_some())
+    }
+
+    /// Whether all numbers of a token are usable.
+    fn kept(&self, t: usize) -> bool {
+        usable(self.log_probs[t]) && self.inputs.usable(t)
+    }
+
+    fn plan(&self, workspace: &mut Workspace) -> Plan {
+        let (mut present, mut kept) = (0_usize, 0_usize);
+        let quantile = self.config.top_entropy_quantile;
+        let ranked = self.inputs.entropies.filter(|_| quantile < 1.0);
+        workspace.sorted.clear();
+        for t in (0..self.log_probs.len()).filter(|&t| self.present(t)) {
+            present += 1;
+            if self.kept(t) {
+                kept += 1;
+                if let Some(entropies) = ranked {
+                    workspace.sorted.push(entropies[t].to_f64());
+                }
+            }
+        }
+        workspace.sorted.sort_unstable_by(f64::total_cmp);
+        let threshold = ranked.map_or(f64::NEG_INFINITY, |_| {
+            self::quantile(&workspace.sorted, 1.0 - quantile)
+        });
+        let below = workspace.sorted.partition_point(|h| *h < threshold);
+        let whole = self.inputs.whole_batch.unwrap_or(BatchTotals {
+            rows: self.inputs.shape[0],
+            tokens: kept,
+        });
+        // A mean over the tokens above the threshold, for this part's share of the whole batch.
+        let share = kept as f64 / whole.tokens.max(1) as f64;
+        Plan {
+            whole,
+            kept,
+            dropped: (present - kept) as f64 / present.max(1) as f64,
+            threshold,
+            bonus: self.config.entropy_coef * share / (kept - below).max(1) as f64,
+        }
+    }
+
+    /// The row that begins at token `first`; its columns that count are in the workspace.
+    fn row(
+        &self,
+        first: usize,
+        plan: &Plan,
+        workspace: &mut Workspace,
+        gradient: &mut [F],
+        sums: &mut Sums,
+    ) {
+        let (config, inputs) = (self.config, self.inputs);
+        self.ratios(first, workspace);
+        self.corrections(first, workspace);
+        let Workspace {
+            columns,
+            ratio: segments,
+            ratios,
+            phi,
+            correction,
+            corrections,
+            ranks,
+            direct,
+            by_log_ratio,
+            entropy_gradient,
+            ..
+        } = workspace;
+        if self.needs_ranks {
+            ranks.assign(RatioLevel::Rank, columns, first, inputs.segments);
+        }
+        let weights = |aggregation: &crate::Aggregation| {
+            aggregation.weights(plan.whole, columns.len(), ranks, inputs.segments.n_ranks())
+        };
+        let policy_weights = weights(&config.aggregation);
+        let kl = config.kl.as_ref().zip(config.kl_aggregation());
+        let kl = kl.map(|(kl, aggregation)| (kl, weights(aggregation)));
+        let off_policy = self.is_off_policy(first, columns);
+        direct.clear();
+        by_log_ratio.clear();
+        for (n, &column) in columns.iter().enumerate() {
+            let t = first + column;
+            let (log_prob, advantage) = (self.log_probs[t].to_f64(), inputs.advantages[t].to_f64());
+            let (group, mut weight) = (segments.of[n], policy_weights.of(n, ranks));
+            let entropy = inputs.entropies.map_or(f64::INFINITY, |h| h[t].to_f64());
+            if entropy < plan.threshold {
+                weight = 0.0; // left out of the sum, not of the count (as in TRL)
+            } else if plan.bonus != 0.0 {
+                sums.bonus += entropy;
+                entropy_gradient[t] = -plan.bonus;
+            }
+            if config.correction.is_some() {
+                let corrected = corrections[correction.of[n]];
+                sums.correction.add(corrected);
+                if config.corrects_terms() {
+                    weight *= corrected.0;
+                }
+            }
+            if off_policy && advantage < 0.0 {
+                weight = 0.0;
+                sums.off_policy += 1;
+            }
+            let ratio = ratios[group];
+            let phi = phi
+                .get(group)
+                .map_or(0.0, |phi| phi[usize::from(advantage < 0.0)]);
+            let mut term: Term = config.clip.term(ratio, advantage, log_prob, phi) * weight;
+            if let (Some((kl, weights)), Some(reference)) = (&kl, inputs.ref_log_probs) {
+                let penalty = kl.term(log_prob, reference[t].to_f64(), ratio);
+                term = term + penalty * (kl.beta * weights.of(n, ranks));
+                sums.meter.kl += penalty.value;
+            }
+            sums.loss += term.value;
+            direct.push(term.by_log_prob);
+            by_log_ratio.push(term.by_log_ratio);
+            let clipped = config.clip.clipped(ratio.value, advantage);
+            sums.meter.ratio(ratio.value, clipped);
+            if inputs.entropies.is_some() {
+                sums.entropy += entropy;
+            }
+        }
+        // The mean over segments is a symmetric matrix: it takes values forward and gradients back
+        // alike.
+        segments.sum(by_log_ratio.iter().copied());
+        for ((&column, direct), &group) in columns.iter().zip(direct).zip(&segments.of) {
+            gradient[column] = F::from_f64(*direct + segments.mean(group));
+        }
+    }
+
+    /// The log-probability of when the batch was sampled.
+    fn old(&self, t: usize) -> f64 {
+        self.inputs.old_log_probs.unwrap_or(self.log_probs)[t].to_f64()
+    }
+
+    /// The importance ratios of a row's segments.
+    fn ratios(&self, first: usize, workspace: &mut Workspace) {
+        let Workspace {
+            columns,
+            ratio: segments,
+            ratios,
+            phi,
+            ..
+        } = workspace;
+        let level = self.config.importance_sampling_level;
+        segments.assign(level, columns, first, self.inputs.segments);
+        let log_ratio = |t: usize| self.log_probs[t].to_f64() - self.old(t);
+        segments.sum(columns.iter().map(|column| log_ratio(first + column)));
+        ratios.clear();
+        ratios.extend((0..segments.sizes.len()).map(|g| Ratio::from_log(segments.mean(g))));
+        phi.clear();
+        if let Clip::Vespo { .. } = self.config.clip {
+            segments.sum(columns.iter().map(|column| {
+                let t = first + column;
+                log_ratio(t).clamp(-20.0, 20.0) + self.log_correction(t)
+            }));
+            phi.extend(
+                segments
+                    .sums
+                    .iter()
+                    .map(|log| vespo_weights(&self.config.clip, *log)),
+            );
+        }
+    }
+
+    /// The logarithm of a token's own correction, as VESPO takes it.
+    fn log_correction(&self, t: usize) -> f64 {
+        let (Some(correction), Some(sampler)) =
+            (&self.config.correction, self.inputs.sampler_log_probs)
+        else {
+            return 0.0;
+        };
+        let log = self.old(t) - sampler[t].to_f64();
+        correction
+            .weight(log, log)
+            .0
+            .ln()
+            .clamp(1e-8_f64.ln(), 20.0)
+    }
+
+    /// The weights of the correction of a row's segments.
+    fn corrections(&self, first: usize, workspace: &mut Workspace) {
+        let (Some(correction), Some(sampler)) =
+            (&self.config.correction, self.inputs.sampler_log_probs)
+        else {
+            return;
+        };
+        let (columns, segments) = (&workspace.columns, &mut workspace.correction);
+        let Correction { level, .. } = correction;
+        segments.assign(*level, columns, first, self.inputs.segments);
+        segments.sum(columns.iter().map(|column| {
+            let t = first + column;
+            self.old(t) - sampler[t].to_f64()
+        }));
+        let weight = |g: usize| correction.weight(segments.sums[g], segments.mean(g));
+        workspace.corrections.clear();
+        workspace
+            .corrections
+            .extend((0..segments.sizes.len()).map(weight));
+    }
+
+    /// Whether the sampler is too far from the policy on a row for its negative advantages.
+    fn is_off_policy(&self, first: usize, columns: &[usize]) -> bool {
+        let Some(threshold) = self.config.off_policy_mask_threshold else {
+            return false;
+        };
+        let sampler = self.inputs.sampler_log_probs.or(self.inputs.old_log_probs);
+        let Some(sampler) = sampler else { return false };
+        let difference = |t: usize| sampler[t].to_f64() - self.log_probs[t].to_f64();
+        let sum: f64 = columns
+            .iter()
+            .map(|column| difference(first + column))
+            .sum();
+        sum / columns.len().max(1) as f64 > threshold
+    }
+}
+
+/// The quantile of a sorted list by linear interpolation; of an empty one, minus infinity.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let place = q * sorted.len().saturating_sub(1) as f64;
+    let at = |i: f64| sorted.get(i as usize).copied().unwrap_or(f64::NEG_INFINITY);
+    let (low, high) = (at(place.floor()), at(place.ceil()));
+    if low == high {
+        low
+    } else {
+        low + (high - low) * place.fract()
+    }
+}
