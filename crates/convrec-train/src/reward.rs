@@ -6,7 +6,7 @@ use convrec_catalog::Catalog;
 use convrec_core::ItemId;
 use convrec_metrics::rewards::{self, RankReward};
 use rank_grpo::{
-    AdvantageError, GroupAdvantages, Scale, combine_rewards, decoupled_advantages, group_advantages,
+    AdvantageError, GroupAdvantages, ScaleRewards, normalize_then_sum, sum_then_normalize,
 };
 use serde::{Deserialize, Serialize};
 
@@ -242,7 +242,7 @@ pub enum Normalization {
     #[default]
     Together,
     /// Each reward is compared within the group by itself, and these are added: GDPO
-    /// ([`decoupled_advantages`]).
+    /// ([`normalize_then_sum`]).
     Separately,
 }
 
@@ -254,7 +254,7 @@ pub(crate) const LARGEST_GAIN: f64 = 1e9;
 pub(crate) struct Rewards<'a> {
     credit: Reward,
     normalization: Normalization,
-    scale: Scale,
+    scale: ScaleRewards,
     terms: Vec<(f64, &'a dyn Gain)>,
 }
 
@@ -265,7 +265,7 @@ impl<'a> Rewards<'a> {
         weights: &BTreeMap<String, f64>,
         credit: Reward,
         normalization: Normalization,
-        scale: Scale,
+        scale: ScaleRewards,
     ) -> Result<Self, ConfigError> {
         let find = |(name, weight): (&String, &f64)| {
             let gain = gains
@@ -357,10 +357,8 @@ impl<'a> Rewards<'a> {
             .map(|(term, (weight, _))| (*weight, table(term)))
             .collect();
         match self.normalization {
-            Normalization::Together => {
-                group_advantages(&combine_rewards(&tables)?, group_size, self.scale)
-            }
-            Normalization::Separately => decoupled_advantages(&tables, group_size),
+            Normalization::Together => sum_then_normalize(&tables, group_size, self.scale),
+            Normalization::Separately => normalize_then_sum(&tables, group_size),
         }
     }
 }
@@ -460,7 +458,7 @@ mod tests {
                 &weights,
                 Reward::Rank(RankReward::LogDecay),
                 normalization,
-                Scale::Group,
+                ScaleRewards::Group,
             )
         };
         let error = rewards(&[("relevance", 1.0), ("fun", 1.0)], Normalization::Together)
@@ -491,7 +489,7 @@ mod tests {
         // rank 1.
         let none = vec![vec![0.0, 0.0]; 2];
         let advantages = rewards.advantages(&[&each, &none], 2).unwrap();
-        assert_eq!(advantages.zero_variance, 0.0);
+        assert_eq!(advantages.frac_reward_zero_std, 0.0);
         assert!(advantages.values[0][0] > 0.0 && advantages.values[0][1] < 0.0);
     }
 

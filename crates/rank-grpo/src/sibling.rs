@@ -138,7 +138,8 @@ mod tests {
             let paths: Vec<Vec<u8>> = group.iter().map(|(path, _)| path.clone()).collect();
             let rewards: Vec<f64> = group.iter().map(|(_, reward)| *reward).collect();
             let groups = if twin { 2 } else { 1 };
-            let all = sibling_advantages(&paths.repeat(groups), &rewards.repeat(groups), 5).unwrap();
+            let twice: Vec<Vec<u8>> = paths.iter().cloned().cycle().take(5 * groups).collect();
+            let all = sibling_advantages(&twice, &rewards.repeat(groups), 5).unwrap();
             for (row, path) in paths.iter().enumerate() {
                 for depth in 0..path.len() {
                     let expected = slow(&paths, &rewards, row, depth);

@@ -343,7 +343,10 @@ fn the_correction_makes_up_for_another_sampler() {
     };
     let correction = Correction {
         level: RatioLevel::Token,
-        mode: CorrectionMode::Truncate { at: 1e6 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 1e6,
+            clip_min: None,
+        },
     };
     let (plain, corrected) = (estimate(None), estimate(Some(correction)));
     println!("expected {expected:.4}, corrected {corrected:.4}, plain {plain:.4}");
@@ -651,7 +654,10 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
     };
     let correction = Correction {
         level: RatioLevel::Rank,
-        mode: CorrectionMode::Truncate { at: 3.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 3.0,
+            clip_min: None,
+        },
     };
     let config = RlConfig {
         steps,

@@ -99,9 +99,9 @@ impl StepLog {
         let tokens = metrics.tokens as f64;
         self.tokens += tokens;
         let always = [
-            ("clip_ratio/low_mean", metrics.clip_low),
-            ("clip_ratio/high_mean", metrics.clip_high),
-            ("clip_ratio/region_mean", metrics.clip_region),
+            ("clip_ratio/low_mean", metrics.clip_ratio_low),
+            ("clip_ratio/high_mean", metrics.clip_ratio_high),
+            ("clip_ratio/region_mean", metrics.clip_ratio_region),
             ("ratio_mean", metrics.ratio_mean),
             ("dropped_tokens", metrics.dropped),
         ];

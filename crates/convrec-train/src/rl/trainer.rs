@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{CompletionRecord, Record, Timing};
 use rank_grpo::{
-    BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Metrics, to_host,
+    BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Metrics,
+    PolicyOutput, to_host,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -234,7 +235,7 @@ impl Trainer<'_> {
         let (_, whole) = inputs(all);
         let totals = BatchTotals::of([&whole]);
         let width = whole.shape[1];
-        let everywhere = config.kl().is_some() || config.loss.entropy_bonus != 0.0;
+        let everywhere = config.kl().is_some() || config.loss.entropy_coef != 0.0;
         let acts = |place: usize| {
             let tokens = place * width..(place + 1) * width;
             everywhere
@@ -302,7 +303,11 @@ impl Part<'_> {
         } else {
             None
         };
-        let output = loss.forward_with_entropies(log_probs, entropies, &self.inputs)?;
+        let output = PolicyOutput {
+            log_probs,
+            entropies: Some(entropies),
+        };
+        let output = loss.forward(output, &self.inputs)?;
         let value = f64::from(output.loss.clone().into_scalar::<f32>());
         let computed = Computed {
             metrics: output.metrics,
