@@ -26,8 +26,8 @@ pub struct Rl {
     /// Its settings; the seed is that of the run.
     pub config: RlConfig,
     /// Whether anything can be written, in place of lists of N different unseen catalog items.
-    pub free: bool,
-    /// How free lists are read.
+    pub unconstrained: bool,
+    /// How unconstrained lists are read.
     pub segmentation: Segmentation,
 }
 
@@ -56,7 +56,7 @@ fn imitating(name: &str, cloning: PipelineConfig) -> Arm {
 fn reinforced(name: &str, config: RlConfig) -> Arm {
     let rl = Rl {
         config,
-        free: false,
+        unconstrained: false,
         segmentation: Segmentation::OneParse,
     };
     Arm {
@@ -78,7 +78,7 @@ pub fn family(rl_steps: usize) -> Experiment {
     ];
     for mu in [1, 2] {
         let base = RlConfig {
-            updates_per_batch: mu,
+            num_iterations: mu,
             ..rank_grpo(rl_steps, 0)
         };
         let ranked = |reward| RlConfig {
@@ -88,7 +88,7 @@ pub fn family(rl_steps: usize) -> Experiment {
         let list = |loss| list_level(&base, loss);
         // It wants advantages without standard deviation.
         let dr_grpo = RlConfig {
-            scale: Scale::None,
+            scale_rewards: Scale::None,
             ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
         };
         let members = [
@@ -125,7 +125,7 @@ pub fn named(name: &str, mu: usize) -> String {
 
 /// The name of Rank-GRPO as this project does it by default, among [`choices`].
 pub const OURS: &str = "ours";
-/// The name of the arm of [`choices`] that trains on free lists.
+/// The name of the arm of [`choices`] that trains on unconstrained lists.
 pub const FREE: &str = "unconstrained";
 
 /// This project's choices where it departs from the paper or its public code, one changed at a
@@ -151,7 +151,7 @@ pub fn choices(rl_steps: usize) -> Experiment {
     let free = |name: &str, segmentation| Arm {
         rl: Some(Rl {
             config: base.clone(),
-            free: true,
+            unconstrained: true,
             segmentation,
         }),
         ..reinforced(name, base.clone())

@@ -39,7 +39,7 @@ pub fn page(
     );
     report.section("Results", "");
     report.table(&tables::quality(summary, Lists::Constrained));
-    report.table(&tables::quality(summary, Lists::Free));
+    report.table(&tables::quality(summary, Lists::Unconstrained));
     report.note(&tables::legend());
     let hits = |arm: &ArmSummary| Line::of_values(&arm.name, &arm.constrained.hits_per_rank);
     let (trained, others): (Vec<&ArmSummary>, _) =

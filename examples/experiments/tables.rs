@@ -13,7 +13,7 @@ use crate::verdict::MARGIN;
 pub fn quality(summary: &Summary, lists: Lists) -> Table {
     let (name, more): (&str, &[&str]) = match lists {
         Lists::Constrained => ("constrained", &[]),
-        Lists::Free => ("free", &["in catalog", "repeated", "items"]),
+        Lists::Unconstrained => ("unconstrained", &["in catalog", "repeated", "items"]),
     };
     let measures = [
         "Recall@5",
@@ -28,13 +28,16 @@ pub fn quality(summary: &Summary, lists: Lists) -> Table {
     for arm in &summary.arms {
         match lists {
             Lists::Constrained => table.row(&arm.name, measured(&arm.constrained)),
-            Lists::Free => {
+            Lists::Unconstrained => {
                 let shares = [arm.health.in_catalog, arm.health.duplicates]
                     .map(|share| format!("{share:.3}"));
                 let health = shares
                     .into_iter()
                     .chain([format!("{:.1}", arm.health.length)]);
-                table.row(&arm.name, measured(&arm.free).into_iter().chain(health));
+                table.row(
+                    &arm.name,
+                    measured(&arm.unconstrained).into_iter().chain(health),
+                );
             }
         }
     }
@@ -162,7 +165,7 @@ pub fn paired(summary: &Summary) -> Option<Table> {
         "by seed",
         "over seeds",
         "p (Holm)",
-        "free",
+        "unconstrained",
         "by seed",
     ]);
     for paired in &summary.paired {
@@ -178,8 +181,8 @@ pub fn paired(summary: &Summary) -> Option<Table> {
             by_seed(seeds, true),
             over_seeds,
             format!("{:.4}", paired.corrected),
-            difference(&paired.free),
-            by_seed(&paired.free.seeds, true),
+            difference(&paired.unconstrained),
+            by_seed(&paired.unconstrained.seeds, true),
         ];
         table.row(&paired.arm, cells);
     }

@@ -102,7 +102,7 @@ pub struct Arm {
     /// How good its lists are where only lists of N different unseen catalog items can be written.
     pub constrained: Evaluation,
     /// How good they are where it may write anything.
-    pub free: Evaluation,
+    pub unconstrained: Evaluation,
     /// The log of its reinforcement learning, if any.
     pub log: Vec<Record>,
 }
@@ -126,7 +126,7 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         Arm {
             name,
             constrained,
-            free,
+            unconstrained: free,
             log,
         }
     };
@@ -150,7 +150,12 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         )?;
         arms.push(arm(name, &trained, log));
     }
-    let cloning = steps(&cloned, ground.free.catalog(), &ground.split.train, N);
+    let cloning = steps(
+        &cloned,
+        ground.unconstrained.catalog(),
+        &ground.split.train,
+        N,
+    );
     Ok(Run {
         example: ground.split.test[0].clone(),
         cloning,
