@@ -235,7 +235,7 @@ impl Output<'_> {
             let example = &self.scored.examples()[row.example];
             report.section(&example.id, "");
             report.chat(&example.dialog);
-            let right = |item: &Item| example.groundtruth.contains(item);
+            let right = |item: &Item| example.ground_truth.contains(item);
             let teacher = row.teacher.iter().map(|named| Marked {
                 text: format!(
                     "{}{}",

@@ -87,7 +87,7 @@ impl<'a> Figures<'a> {
         let mut popularity: HashMap<ItemId, f64> = HashMap::new();
         let right = examples
             .iter()
-            .flat_map(|example| &example.groundtruth)
+            .flat_map(|example| &example.ground_truth)
             .filter_map(|item| catalog.find(item));
         right.for_each(|item| *popularity.entry(item).or_default() += 1.0 / examples.len() as f64);
         let dialogs = cloned

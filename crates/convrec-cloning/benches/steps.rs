@@ -37,10 +37,10 @@ fn bench_remap(c: &mut Criterion) {
 fn bench_adjust(c: &mut Criterion) {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let scores = Array2::from_shape_fn((2000, ITEMS), |_| rng.random_range(0.0..3.0_f32));
-    let groundtruth: Vec<Vec<ItemId>> = (0..2000)
+    let ground_truth: Vec<Vec<ItemId>> = (0..2000)
         .map(|_| vec![ItemId(rng.random_range(0..ITEMS as u32))])
         .collect();
-    let objective = Objective::new(&scores, &groundtruth, 0.01, Aggregation::Mean);
+    let objective = Objective::new(&scores, &ground_truth, 0.01, Aggregation::Mean);
     let x = [vec![1.0; ITEMS], vec![0.0; ITEMS]].concat();
     let mut group = c.benchmark_group("adjust");
     group.sample_size(10);

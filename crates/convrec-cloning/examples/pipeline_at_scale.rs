@@ -133,7 +133,7 @@ fn conversation(catalog: &Catalog, place: usize) -> Example {
         id: format!("c{place}-0"),
         dialog: vec![Turn::user(said)],
         seen: vec![seen],
-        groundtruth: vec![right],
+        ground_truth: vec![right],
     }
 }
 

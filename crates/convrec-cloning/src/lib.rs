@@ -27,7 +27,7 @@
 //!     {"title": "Inside Man", "year": 2006, "metadata": "a detective talks to bank robbers"}"#;
 //! let catalog = Catalog::new(jsonl::read(catalog.as_bytes(), "catalog.jsonl")?)?;
 //! let conversation = r#"{"id": "c-1", "dialog": [{"role": "user", "content": "Bank robbers, but not Heat!"}],
-//!     "seen": [["Heat", 1995]], "groundtruth": []}"#;
+//!     "seen": [["Heat", 1995]], "ground_truth": []}"#;
 //! let examples: Vec<Example> = jsonl::read(conversation.replace('\n', " ").as_bytes(), "conversations.jsonl")?;
 //!
 //! // What a large model said: the first film does not exist, the second has another year in the catalog.

@@ -9,21 +9,21 @@ use rand_chacha::ChaCha8Rng;
 fn data(n_rows: usize, n_items: usize, seed: u64) -> (Array2<f64>, Vec<Vec<ItemId>>) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scores = Array2::from_shape_fn((n_rows, n_items), |_| rng.random_range(-2.0..3.0));
-    let groundtruth = (0..n_rows)
+    let ground_truth = (0..n_rows)
         .map(|_| {
             (0..rng.random_range(1..4))
                 .map(|_| ItemId(rng.random_range(0..n_items as u32)))
                 .collect()
         })
         .collect();
-    (scores, groundtruth)
+    (scores, ground_truth)
 }
 
 #[test]
 fn the_gradient_is_the_slope_of_the_value() {
     for aggregation in [Aggregation::Mean, Aggregation::Sum] {
-        let (scores, groundtruth) = data(70, 9, 1);
-        let objective = Objective::new(&scores, &groundtruth, 0.1, aggregation);
+        let (scores, ground_truth) = data(70, 9, 1);
+        let objective = Objective::new(&scores, &ground_truth, 0.1, aggregation);
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let x: Vec<f64> = (0..18).map(|_| rng.random_range(-1.0..2.0)).collect();
         let (value, gradient) = objective.value_and_gradient(&x);
@@ -48,12 +48,12 @@ fn the_gradient_is_the_slope_of_the_value() {
 /// sum to 0.
 #[test]
 fn the_shifts_sum_to_zero() {
-    let (scores, groundtruth) = data(50, 12, 3);
+    let (scores, ground_truth) = data(50, 12, 3);
     let config = AdjustConfig {
         tolerance: 1e-9,
         ..AdjustConfig::default()
     };
-    let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap();
+    let fitted = fit(&scores, &ground_truth, &config, &|_| ()).unwrap();
     assert!(fitted.adjust.b.iter().any(|b| b.abs() > 0.1));
     assert!(fitted.adjust.b.iter().sum::<f64>().abs() < 1e-7);
 }
@@ -61,13 +61,13 @@ fn the_shifts_sum_to_zero() {
 #[test]
 fn gradients_can_be_brought_below_rounding_of_the_value() {
     for aggregation in [Aggregation::Mean, Aggregation::Sum] {
-        let (scores, groundtruth) = data(40, 15, 4);
+        let (scores, ground_truth) = data(40, 15, 4);
         let config = AdjustConfig {
             aggregation,
             tolerance: 1e-8,
             ..AdjustConfig::default()
         };
-        let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap();
+        let fitted = fit(&scores, &ground_truth, &config, &|_| ()).unwrap();
         assert!(fitted.report.gradient_norm <= 2e-10);
         assert!(fitted.report.objective_end < fitted.report.objective_start);
     }
@@ -75,25 +75,27 @@ fn gradients_can_be_brought_below_rounding_of_the_value() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let (scores, groundtruth) = data(333, 20, 5);
+    let (scores, ground_truth) = data(333, 20, 5);
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .build()
             .unwrap();
-        pool.install(|| fit(&scores, &groundtruth, &AdjustConfig::default(), &|_| ()).unwrap())
+        pool.install(|| fit(&scores, &ground_truth, &AdjustConfig::default(), &|_| ()).unwrap())
     };
     assert_eq!(on(1), on(4));
 }
 
 #[test]
 fn heavy_penalties_keep_everything_as_it_is() {
-    let (scores, groundtruth) = data(30, 8, 6);
+    let (scores, ground_truth) = data(30, 8, 6);
     let config = AdjustConfig {
         reg: 1e6,
         ..AdjustConfig::default()
     };
-    let adjust = fit(&scores, &groundtruth, &config, &|_| ()).unwrap().adjust;
+    let adjust = fit(&scores, &ground_truth, &config, &|_| ())
+        .unwrap()
+        .adjust;
     let mut row = scores.row(0).to_vec();
     adjust.apply(&mut row);
     assert!(
@@ -105,10 +107,10 @@ fn heavy_penalties_keep_everything_as_it_is() {
 
 #[test]
 fn bad_input_is_named() {
-    let (scores, groundtruth) = data(5, 4, 7);
+    let (scores, ground_truth) = data(5, 4, 7);
     let default = AdjustConfig::default();
-    let error = |groundtruth: &[Vec<ItemId>], config| {
-        fit(&scores, groundtruth, &config, &|_| ())
+    let error = |ground_truth: &[Vec<ItemId>], config| {
+        fit(&scores, ground_truth, &config, &|_| ())
             .unwrap_err()
             .to_string()
     };
@@ -117,11 +119,11 @@ fn bad_input_is_named() {
         ..default
     };
     assert_eq!(
-        error(&groundtruth, config),
+        error(&ground_truth, config),
         "adjust.reg is 0; expected a number above 0"
     );
-    assert!(error(&groundtruth[1..], default).contains("5 rows of scores, but 4 of ground truth"));
-    let with = |items: Vec<ItemId>| [&[items], &groundtruth[1..]].concat();
+    assert!(error(&ground_truth[1..], default).contains("5 rows of scores, but 4 of ground truth"));
+    let with = |items: Vec<ItemId>| [&[items], &ground_truth[1..]].concat();
     assert!(error(&with(vec![]), default).contains("row 0 has no ground truth"));
     assert!(
         error(&with(vec![ItemId(4)]), default)
@@ -132,11 +134,11 @@ fn bad_input_is_named() {
         ..default
     };
     assert!(
-        matches!(fit(&scores, &groundtruth, &config, &|_| ()), Err(AdjustError::NotConverged { report, .. }) if report.iterations == 1)
+        matches!(fit(&scores, &ground_truth, &config, &|_| ()), Err(AdjustError::NotConverged { report, .. }) if report.iterations == 1)
     );
     let nan = scores.mapv(|s| if s > 2.0 { f64::NAN } else { s });
     assert!(
-        fit(&nan, &groundtruth, &default, &|_| ())
+        fit(&nan, &ground_truth, &default, &|_| ())
             .unwrap_err()
             .to_string()
             .contains("not finite")

@@ -62,7 +62,7 @@ fn example(id: &str, said: &str) -> Example {
         id: id.into(),
         dialog,
         seen: vec![Item::new("Heat", 1995)],
-        groundtruth: vec![],
+        ground_truth: vec![],
     }
 }
 

@@ -93,7 +93,8 @@ fn remap_reflect_and_the_demonstration_agree() {
 struct AdjustCase {
     id: String,
     scores: Vec<Vec<f64>>,
-    groundtruth: Vec<Vec<ItemId>>,
+    #[serde(rename = "groundtruth")]
+    ground_truth: Vec<Vec<ItemId>>,
     reg: f64,
     aggregation: Aggregation,
     objective_start: f64,
@@ -111,7 +112,7 @@ fn adjust_finds_the_minimiser() {
             aggregation: case.aggregation,
             ..AdjustConfig::default()
         };
-        let fitted = fit(&matrix(&case.scores), &case.groundtruth, &config, &|_| ())
+        let fitted = fit(&matrix(&case.scores), &case.ground_truth, &config, &|_| ())
             .unwrap_or_else(|e| panic!("{}: {e}", case.id));
         println!("{}: {:?}", case.id, fitted.report);
         close(

@@ -73,7 +73,7 @@ fn examples(catalog: &Catalog, n: usize, seed: u64) -> Vec<Example> {
                 id: format!("made{seed}-{i}-{topic}"),
                 dialog,
                 seen,
-                groundtruth: vec![right],
+                ground_truth: vec![right],
             }
         })
         .collect()
@@ -119,7 +119,7 @@ impl Judge for HonestJudge {
         candidates: &[&CatalogItem],
     ) -> Result<Ratings, ServiceError> {
         let lucid = example.id.bytes().map(usize::from).sum::<usize>() % 2 == 0;
-        let rate = |item: &&CatalogItem| match example.groundtruth.contains(&item.item()) {
+        let rate = |item: &&CatalogItem| match example.ground_truth.contains(&item.item()) {
             true => Some(if lucid { 1 } else { 0 }),
             false => (item.year.unwrap() % 2 == 0).then_some(0),
         };
@@ -165,7 +165,7 @@ fn ndcg(
 ) -> f64 {
     let judge = |(example, steps): (&Example, &Steps)| {
         let right = example
-            .groundtruth
+            .ground_truth
             .iter()
             .map(|item| catalog.find(item))
             .collect::<HashSet<_>>();
@@ -463,7 +463,7 @@ fn words_and_texts_lead_to_items() {
         id: format!("dialog{i}-1"),
         dialog: vec![Turn::user(said)],
         seen: vec![],
-        groundtruth: vec![catalog[ItemId(right)].item()],
+        ground_truth: vec![catalog[ItemId(right)].item()],
     };
     let train: Vec<Example> = (0..40)
         .map(|i| {

@@ -24,7 +24,7 @@ fn recalls(scorer: &dyn Scorer, catalog: &Catalog, examples: &[Example]) -> [f64
             let list = demonstration(&scorer.scores(example), 20, &ids(catalog, &example.seen));
             JudgedList::from_ids(
                 &list,
-                &ids(catalog, &example.groundtruth)
+                &ids(catalog, &example.ground_truth)
                     .into_iter()
                     .collect::<HashSet<_>>(),
             )

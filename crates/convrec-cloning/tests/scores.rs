@@ -11,7 +11,7 @@ struct World {
     catalog: Array2<f32>,
     queries: Array2<f32>,
     additions: Vec<Vec<(ItemId, f32)>>,
-    groundtruth: Vec<Vec<ItemId>>,
+    ground_truth: Vec<Vec<ItemId>>,
 }
 
 impl World {
@@ -28,12 +28,12 @@ impl World {
         let additions = (0..rows)
             .map(|_| some(3).into_iter().map(|item| (item, 0.5)).collect())
             .collect();
-        let groundtruth = (0..rows).map(|_| some(2)).collect();
+        let ground_truth = (0..rows).map(|_| some(2)).collect();
         Self {
             catalog,
             queries,
             additions,
-            groundtruth,
+            ground_truth,
         }
     }
 
@@ -55,9 +55,9 @@ impl World {
 }
 
 /// The objective as it is written, without blocks, vectors or threads.
-fn slow(scores: &Array2<f64>, groundtruth: &[Vec<ItemId>], reg: f64, x: &[f64]) -> f64 {
+fn slow(scores: &Array2<f64>, ground_truth: &[Vec<ItemId>], reg: f64, x: &[f64]) -> f64 {
     let (w, b) = x.split_at(scores.ncols());
-    let losses = scores.outer_iter().zip(groundtruth).map(|(row, items)| {
+    let losses = scores.outer_iter().zip(ground_truth).map(|(row, items)| {
         let z: Vec<f64> = row
             .iter()
             .zip(w)
@@ -88,11 +88,11 @@ proptest! {
         let dense = world.dense();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let x: Vec<f64> = (0..2 * items).map(|_| rng.random_range(-1.0..2.0)).collect();
-        let expected = slow(&dense, &world.groundtruth, 0.01, &x);
-        let value = Objective::new(&dense, &world.groundtruth, 0.01, Aggregation::Mean).value_and_gradient(&x).0;
+        let expected = slow(&dense, &world.ground_truth, 0.01, &x);
+        let value = Objective::new(&dense, &world.ground_truth, 0.01, Aggregation::Mean).value_and_gradient(&x).0;
         prop_assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "dense {value}, expected {expected}");
         let factored = world.factored();
-        let value = Objective::new(&factored, &world.groundtruth, 0.01, Aggregation::Mean).value_and_gradient(&x).0;
+        let value = Objective::new(&factored, &world.ground_truth, 0.01, Aggregation::Mean).value_and_gradient(&x).0;
         prop_assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "factored {value}, expected {expected}");
     }
 
@@ -121,7 +121,7 @@ fn the_number_of_threads_changes_no_bit() {
         pool.install(|| {
             fit(
                 &world.factored(),
-                &world.groundtruth,
+                &world.ground_truth,
                 &AdjustConfig::default(),
                 &|_| (),
             )

@@ -41,7 +41,7 @@ fn examples(catalog: &Catalog) -> Vec<Example> {
         id: format!("d{i}-{}", i % 5),
         dialog: vec![Turn::user(format!("a plot {} or {}", i % 7, i % 11))],
         seen: vec![catalog[convrec_core::ItemId(i as u32 % 60)].item()],
-        groundtruth: vec![catalog[convrec_core::ItemId((i as u32 * 7 + 1) % 60)].item()],
+        ground_truth: vec![catalog[convrec_core::ItemId((i as u32 * 7 + 1) % 60)].item()],
     };
     (0..23).map(example).collect()
 }

@@ -9,7 +9,7 @@
 //! | [`Item`] | a title and, where known, a year: how items are named in conversations and lists |
 //! | [`CatalogItem`] | an item of the catalog with what is known about it |
 //! | [`ItemId`] | the place of an item in its catalog |
-//! | [`Example`] | a conversation, the items already seen in it, and the items that were right |
+//! | [`Example`] | a conversation, the items already seen in it, and the relevant items |
 //! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
 //! | [`BadRowPolicy`], [`BadRows`] | what happens to rows that cannot be used, and which they are |
 //!

@@ -60,7 +60,7 @@ fn examples() -> Vec<Example> {
             Turn::user(format!("more {n}")),
         ],
         seen: names[..n % 4].to_vec(),
-        groundtruth: vec![Item::new("not in the catalog", None)],
+        ground_truth: vec![Item::new("not in the catalog", None)],
     };
     (0..9).map(example).collect()
 }
@@ -116,7 +116,7 @@ fn a_teacher_answers_many_as_it_answers_one() {
     let plain: Vec<Example> = examples
         .iter()
         .map(|x| Example {
-            groundtruth: vec![],
+            ground_truth: vec![],
             ..x.clone()
         })
         .collect();

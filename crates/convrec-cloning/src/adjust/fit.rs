@@ -121,23 +121,23 @@ pub enum AdjustError {
 /// minimiser is at most ||gradient|| / (2 reg): the fit ends when that is within `tolerance`. The result does not depend on the number of threads.
 ///
 /// # Shapes
-/// `rows` `[conversations, C]`; `groundtruth`: at least one item for each of them.
+/// `rows` `[conversations, C]`; `ground_truth`: at least one item for each of them.
 ///
 /// # Errors
 /// When the configuration is wrong, ground truth is missing or outside the catalog, scores are not
 /// finite, or the optimiser does not converge.
 pub fn fit(
     rows: &impl ScoreRows,
-    groundtruth: &[Vec<ItemId>],
+    ground_truth: &[Vec<ItemId>],
     config: &AdjustConfig,
     progress: &dyn Fn(FitStep),
 ) -> Result<Fit, AdjustError> {
     config
         .check()
         .map_err(|(field, problem)| AdjustError::Config { field, problem })?;
-    check_data(rows, groundtruth)?;
+    check_data(rows, ground_truth)?;
     let n_items = rows.n_items();
-    let objective = Objective::new(rows, groundtruth, config.reg, config.aggregation);
+    let objective = Objective::new(rows, ground_truth, config.reg, config.aggregation);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
     let show = |iteration, objective, gradient_norm| {
@@ -176,19 +176,19 @@ pub fn fit(
     })
 }
 
-fn check_data(rows: &impl ScoreRows, groundtruth: &[Vec<ItemId>]) -> Result<(), AdjustError> {
+fn check_data(rows: &impl ScoreRows, ground_truth: &[Vec<ItemId>]) -> Result<(), AdjustError> {
     let bad = |problem: String| Err(AdjustError::Data(problem));
     if rows.n_rows() == 0 {
         return bad("there is no conversation with ground truth".into());
     }
-    if rows.n_rows() != groundtruth.len() {
+    if rows.n_rows() != ground_truth.len() {
         return bad(format!(
             "{} rows of scores, but {} of ground truth",
             rows.n_rows(),
-            groundtruth.len()
+            ground_truth.len()
         ));
     }
-    for (row, items) in groundtruth.iter().enumerate() {
+    for (row, items) in ground_truth.iter().enumerate() {
         if items.is_empty() {
             return bad(format!("row {row} has no ground truth; leave it out"));
         }
@@ -216,12 +216,14 @@ mod tests {
     fn the_start_does_not_matter() {
         let mut rng = stable::rng(1, "fit");
         let scores = Array2::from_shape_simple_fn((40, 11), || rng.random_range(-2.0..3.0));
-        let groundtruth: Vec<Vec<ItemId>> = (0..40)
+        let ground_truth: Vec<Vec<ItemId>> = (0..40)
             .map(|_| vec![ItemId(rng.random_range(0..11))])
             .collect();
         let config = AdjustConfig::default();
-        let fitted = fit(&scores, &groundtruth, &config, &|_| ()).unwrap().adjust;
-        let objective = Objective::new(&scores, &groundtruth, config.reg, config.aggregation);
+        let fitted = fit(&scores, &ground_truth, &config, &|_| ())
+            .unwrap()
+            .adjust;
+        let objective = Objective::new(&scores, &ground_truth, config.reg, config.aggregation);
         let start: Vec<f64> = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
         let end = minimise(

@@ -22,7 +22,7 @@ pub enum Aggregation {
 /// -log softmax(w * s_i + b)_j, plus reg (||w - 1||^2 + ||b||^2). Strictly convex for reg > 0.
 pub struct Objective<'a, R> {
     rows: &'a R,
-    groundtruth: &'a [Vec<ItemId>],
+    ground_truth: &'a [Vec<ItemId>],
     reg: f64,
     scale: f64,
 }
@@ -39,20 +39,20 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
     /// outside the catalog.
     pub fn new(
         rows: &'a R,
-        groundtruth: &'a [Vec<ItemId>],
+        ground_truth: &'a [Vec<ItemId>],
         reg: f64,
         aggregation: Aggregation,
     ) -> Self {
         assert_eq!(
             rows.n_rows(),
-            groundtruth.len(),
+            ground_truth.len(),
             "as many lists of ground truth as rows"
         );
         let in_catalog = |items: &Vec<ItemId>| {
             !items.is_empty() && items.iter().all(|i| i.index() < rows.n_items())
         };
         assert!(
-            groundtruth.iter().all(in_catalog),
+            ground_truth.iter().all(in_catalog),
             "each row needs ground truth, and all of it in the catalog"
         );
         let scale = match aggregation {
@@ -61,7 +61,7 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
         };
         Self {
             rows,
-            groundtruth,
+            ground_truth,
             reg,
             scale,
         }
@@ -128,7 +128,7 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
             let range = start..(start + per_block).min(rows.end);
             let block = &mut block[..range.len() * n_items];
             self.rows.read(range.clone(), block);
-            for (scores, items) in block.chunks_exact(n_items).zip(&self.groundtruth[range]) {
+            for (scores, items) in block.chunks_exact(n_items).zip(&self.ground_truth[range]) {
                 loss += accumulate(scores, w, b, &mut scratch, by_w, by_b);
                 let share = 1.0 / items.len() as f64;
                 for i in items.iter().map(|item| item.index()) {

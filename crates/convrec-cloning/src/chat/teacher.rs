@@ -32,7 +32,7 @@ const TOKENS_OF_TALK: usize = 200;
 ///
 /// let teacher = ChatTeacher::new(Parrot, &Prompts { kind: "films".into(), ..Prompts::default() })?;
 /// let dialog = vec![Turn::user("Bank robbers, please")];
-/// let example = Example { id: "d-1".into(), dialog, seen: vec![], groundtruth: vec![] };
+/// let example = Example { id: "d-1".into(), dialog, seen: vec![], ground_truth: vec![] };
 /// let asked = teacher.recommend(&example, 20)?;
 /// assert!(asked.contains("User: Bank robbers, please\n</conversation>\n\nWhich films would you recommend"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -50,14 +50,14 @@ impl Pipeline<'_> {
     /// When there is none, or the fit does not converge.
     pub fn fit(&self, scored: &Scored<'_>, progress: &dyn Fn(FitStep)) -> Result<Fit, AdjustError> {
         let ids = |row: &Row| -> Vec<ItemId> {
-            let right = &scored.examples[row.example].groundtruth;
+            let right = &scored.examples[row.example].ground_truth;
             right
                 .iter()
                 .filter_map(|item| self.catalog.find_within(item, YEAR_TOLERANCE))
                 .unique()
                 .collect()
         };
-        let (rows, groundtruth): (Vec<usize>, Vec<Vec<ItemId>>) = scored
+        let (rows, ground_truth): (Vec<usize>, Vec<Vec<ItemId>>) = scored
             .rows
             .iter()
             .map(ids)
@@ -67,7 +67,7 @@ impl Pipeline<'_> {
         let additions: Vec<_> = scored.rows.iter().map(|row| self.additions(row)).collect();
         let scores =
             FactoredScores::new(self.embeddings(), scored.queries.view(), &additions).select(rows);
-        fit(&scores, &groundtruth, &self.config.fit, progress)
+        fit(&scores, &ground_truth, &self.config.fit, progress)
     }
 
     /// Applies an adjustment (or none) and takes the best unseen items of each conversation.

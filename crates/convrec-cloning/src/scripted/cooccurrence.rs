@@ -28,7 +28,7 @@ impl Popularity {
             of_dialog: HashMap::new(),
         };
         for example in training {
-            let items = ids(catalog, &example.groundtruth);
+            let items = ids(catalog, &example.ground_truth);
             items
                 .iter()
                 .for_each(|item| popularity.counts[item.index()] += 1);
@@ -84,7 +84,7 @@ impl<'a> Cooccurrence<'a> {
         for example in training {
             let named = [
                 ids(catalog, &example.seen),
-                ids(catalog, &example.groundtruth),
+                ids(catalog, &example.ground_truth),
             ]
             .concat();
             dialogs

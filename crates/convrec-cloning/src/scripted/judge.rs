@@ -77,7 +77,7 @@ mod tests {
             id: "a-1".into(),
             dialog: vec![Turn::user("hi")],
             seen: vec![],
-            groundtruth: vec![],
+            ground_truth: vec![],
         };
         let candidates: Vec<&CatalogItem> = (0..100).map(|i| &catalog[ItemId(i)]).collect();
         let rate = |noise: f64, seed: u64| {

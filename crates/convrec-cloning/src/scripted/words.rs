@@ -47,7 +47,7 @@ impl Words {
         };
         let mut said: HashMap<String, u32> = HashMap::new();
         for example in training {
-            let sample = (words_of(example), ids(catalog, &example.groundtruth));
+            let sample = (words_of(example), ids(catalog, &example.ground_truth));
             sample
                 .0
                 .iter()

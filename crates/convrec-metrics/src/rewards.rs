@@ -41,8 +41,8 @@ pub fn discounted(gains: &[f64]) -> f64 {
         .sum()
 }
 
-/// NDCG@`n` of a list: [`dcg`] divided by that of the best list, which has all `n_relevant` right
-/// items in front (`n` of them, where there are more). 0 where nothing is right.
+/// NDCG@`n` of a list: [`dcg`] divided by that of the best list, which has all `n_relevant`
+/// relevant items in front (`n` of them, where there are more). 0 without relevant items.
 pub fn ndcg(relevant: &[bool], n_relevant: usize, n: usize) -> f64 {
     match ideal_dcg(n_relevant.min(n)) {
         0.0 => 0.0,
@@ -50,7 +50,7 @@ pub fn ndcg(relevant: &[bool], n_relevant: usize, n: usize) -> f64 {
     }
 }
 
-/// The DCG of a list with `n_relevant` right items in front, all others wrong.
+/// The DCG of a list with `n_relevant` relevant items in front and no others.
 pub fn ideal_dcg(n_relevant: usize) -> f64 {
     (0..n_relevant).map(discount).sum()
 }
@@ -59,7 +59,7 @@ pub fn ideal_dcg(n_relevant: usize) -> f64 {
 /// = { gamma = 2.0 } }`.
 ///
 /// ```
-/// use convrec_catalog::rewards::RankReward;
+/// use convrec_metrics::rewards::RankReward;
 ///
 /// let relevant = [false, true, false, true];
 /// assert_eq!(RankReward::ExpInf.rewards(&relevant), [0.0, 1.0, 0.0, 1.0]);
@@ -123,7 +123,7 @@ impl RankReward {
     }
 }
 
-/// 1 where a rank is right, else 0.
+/// 1 where a rank is relevant, else 0.
 pub fn gains(relevant: &[bool]) -> Vec<f64> {
     relevant
         .iter()
@@ -131,7 +131,9 @@ pub fn gains(relevant: &[bool]) -> Vec<f64> {
         .collect()
 }
 
-fn discount(rank: usize) -> f64 {
+/// The discount of a rank, from 0: 1 / log2(rank + 2).
+#[must_use]
+pub fn discount(rank: usize) -> f64 {
     1.0 / ((rank + 2) as f64).log2()
 }
 

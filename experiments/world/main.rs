@@ -2,7 +2,7 @@
 //! (`family`), this project's choices against the paper's (`choices`), the steps of
 //! Remap-Reflect-Adjust (`cloning`).
 //!
-//! `cargo run --release --example experiments -- family` trains and evaluates every arm with
+//! `cargo run --release --bin experiments -- family` trains and evaluates every arm with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
 //! and `report.html`. Each arm has a folder of its own below `--out`, with settings, log, policy
 //! and evaluation: a run that is cut goes on where it was, and experiments share arms.

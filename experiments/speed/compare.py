@@ -2,7 +2,7 @@
 
     python compare.py --python PYTHON --rust BINARY --model DIR --works decode_8,train_2x256 --rounds 5 --out raw.jsonl
 
-BINARY: `cargo build --release -p convrec-examples --example speed`, then target/release/examples/speed; its --help lists
+BINARY: `cargo build --release -p convrec-experiments --bin speed`, then target/release/speed; its --help lists
 the works. PYTHON is an interpreter with torch and transformers (versions: transformers_speed.py); this file needs only
 the standard library of Python 3.9 or newer. Both sides take the same arguments and print the same JSON lines. Every
 measurement is a process of its own, so that its peak memory is its own, and the sides take turns, so that a machine that
