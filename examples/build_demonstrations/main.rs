@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_cloning::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_core::Example;
+use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
 use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, settings, show};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use convrec_catalog::Catalog;
-use convrec_cloning::{Cloned, Steps};
 use convrec_core::{Example, ItemId};
+use convrec_demonstrations::{Cloned, Steps};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
-use convrec_cloning::{ChatModel, ChatRequest, Judge, Teacher, ratings_by_order};
 use convrec_core::{CatalogItem, Example, Item, Turn};
 use convrec_policy::{ModelConfig, Policy, Sampling, SaveOptions};
+use convrec_services::{ChatModel, ChatRequest, Judge, Teacher, ratings_by_order};
 use convrec_testdata::model_path;
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, evaluate};

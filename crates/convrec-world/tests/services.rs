@@ -5,9 +5,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Mean, in_catalog};
-use convrec_cloning::scripted::Mistakes;
-use convrec_cloning::{Describer, Judge, Teacher};
 use convrec_core::{CatalogItem, Item, ItemId};
+use convrec_services::{Describer, Judge, Mistakes, Teacher};
 use convrec_text::ListFormat;
 use convrec_world::{Film, Split, World, WorldConfig, WorldJudge, WorldTeacher};
 

@@ -1,7 +1,7 @@
 use burn::module::Module;
-use convrec_cloning::{Judge, Ratings, ServiceError, ratings_by_order};
 use convrec_core::{CatalogItem, Example};
 use convrec_policy::{Allowed, Policy, Sequence};
+use convrec_services::{Judge, Ratings, ServiceError, ratings_by_order};
 
 use super::{check_room, sample};
 use crate::task::{Sample, Task};
