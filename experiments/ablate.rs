@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
-use convrec_cloning::{AdjustError, Aggregation, Cloned, Pipeline, PipelineConfig, Scored};
 use convrec_core::Example;
+use convrec_demonstrations::{AdjustError, Aggregation, Cloned, Pipeline, PipelineConfig, Scored};
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::services::{Chosen, Scorers, ServiceOptions};
 use convrec_examples::steps::{Figures, Step, steps};

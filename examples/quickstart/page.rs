@@ -37,7 +37,7 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
     report.text(&format!("Already named: {}", names(&run.example.seen)));
     report.text(&format!(
         "Right answers: {}",
-        names(&run.example.groundtruth)
+        names(&run.example.ground_truth)
     ));
 
     report.section("Results", "");
@@ -194,7 +194,7 @@ fn curve<'a>(
 /// A policy's list for the conversation that is shown.
 fn marked(evaluation: &Evaluation, run: &Run) -> Vec<Marked> {
     let answer = &evaluation.samples[0].answer;
-    let right = |item: &Item| run.example.groundtruth.contains(item);
+    let right = |item: &Item| run.example.ground_truth.contains(item);
     answer
         .names
         .iter()

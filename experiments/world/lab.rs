@@ -7,9 +7,9 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use convrec_cloning::{Cloned, PipelineConfig};
 use convrec_core::files::{read_text, write_atomic};
 use convrec_core::hash::sha256;
+use convrec_demonstrations::{Cloned, PipelineConfig};
 use convrec_examples::device::device;
 use convrec_examples::steps::steps;
 use convrec_examples::world_experiment::{Ground, N, reinforce, sft, supervise};
