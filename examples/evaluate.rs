@@ -125,7 +125,7 @@ fn run(options: &Options) -> Outcome {
         distinct(&dialogs)
     );
     if !options.model.is_empty() && !others.is_empty() {
-        let mut table = show::Table::new(heading("first model less"));
+        let mut table = show::Table::new(heading("delta to first model"));
         others.iter().for_each(|(name, judged)| {
             table.row(
                 name,
