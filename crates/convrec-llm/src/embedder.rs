@@ -2,24 +2,25 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use convrec_cloning::{EmbeddedPart, Embedder, ServiceError};
+use convrec_services::{EmbeddedPart, Embedder, ServiceError};
 use ndarray::{Array2, ArrayView1};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::canonical::canonical;
 use crate::completion::counted;
-use crate::halt::{Failure, Left};
+use crate::halt::Failure;
 use crate::model_settings::EmbedderSettings;
-use crate::reply;
+use crate::response;
 use crate::server::{Question, Server};
 use crate::settings::SettingsError;
+use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens};
 
 /// An embedding model behind `embeddings`.
 ///
 /// Texts go out in batches, rows come back at unit length; a blank text is not sent and has a row
-/// of zeros. Nothing is kept here: [`CachedEmbedder`](convrec_cloning::CachedEmbedder) does that
+/// of zeros. Nothing is kept here: `CachedEmbedder` of `convrec-demonstrations` does that
 /// for any embedder. [`embed`](Embedder::embed) fails as a whole where one batch fails; the cache
 /// keeps the other batches ([`embed_parts`](Embedder::embed_parts)).
 #[derive(Debug)]
@@ -66,10 +67,10 @@ impl HttpEmbedder {
             price: &self.settings.price,
         };
         self.server.ask(question, |bytes| {
-            let reply: Reply = reply::parse(bytes)?;
-            let input = counted(&reply.usage, "prompt_tokens").unwrap_or(most.input);
+            let response: Response = response::parse(bytes)?;
+            let input = counted(&response.usage, "prompt_tokens").unwrap_or(most.input);
             Ok((
-                rows(reply.data, texts.len(), self.settings.width)?,
+                rows(response.data, texts.len(), self.settings.width)?,
                 Tokens { input, output: 0 },
             ))
         })
@@ -77,7 +78,7 @@ impl HttpEmbedder {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Response {
     data: Vec<Row>,
     #[serde(default)]
     usage: Value,
@@ -196,14 +197,14 @@ impl Embedder for HttpEmbedder {
             self.embed_batch(&text_of(batches[index]))
         });
 
-        let mut left = Left::default();
+        let mut unasked = Unasked::default();
         for (batch, _) in batches
             .iter()
             .zip(&results)
             .filter(|(_, result)| matches!(result, Err(Failure::Halted(_))))
         {
             let input = Tokens::in_text(self.body(&text_of(batch)).len());
-            left.add(Spend::new(
+            unasked.add(Spend::new(
                 Tokens { input, output: 0 },
                 &self.settings.price,
             ));
@@ -211,7 +212,7 @@ impl Embedder for HttpEmbedder {
         let explain = |failure| {
             let problem = match failure {
                 Failure::Failed(problem) => problem,
-                Failure::Halted(halt) => left.explain(&halt),
+                Failure::Halted(halt) => unasked.explain(&halt),
             };
             ServiceError::new(
                 format!("{} at {}", self.settings.model, self.server.address()),

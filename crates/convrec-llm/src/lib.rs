@@ -10,7 +10,7 @@
 //! use std::io::{Read, Write};
 //! use std::sync::Arc;
 //!
-//! use convrec_cloning::{ChatModel, ChatRequest};
+//! use convrec_services::{ChatModel, ChatRequest};
 //! use convrec_core::Turn;
 //! use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
 //!
@@ -64,7 +64,7 @@
 //!   answered. Where an answer cannot be kept, as on a full disk, nothing more is asked, and no
 //!   half-written line stays. A damaged ledger is not opened; a record that is damaged later fails
 //!   its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails;
-//!   [`CachedEmbedder`](convrec_cloning::CachedEmbedder) keeps the others.
+//!   `CachedEmbedder` of `convrec-demonstrations` keeps the others.
 //! - **Never too dear.** What a request may come to is set aside before it is sent ([`Budget`]).
 //! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is
 //!   logged here, and the HTTP client leaves the key out of its own up to the level `debug`; at
@@ -76,7 +76,7 @@
 //! # Rollouts
 //!
 //! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out,
-//! the work spread over several servers, new weights as folders. Pace, budget, retries and stops
+//! the work shared by several servers, new weights as folders. Rate limits, budget, retries and stops
 //! are the same; there is no ledger, as what is sampled is used once. `docs/rollouts.md` says how
 //! vLLM, SGLang and the example `serve` are started for it.
 
@@ -86,18 +86,20 @@ mod canonical;
 mod chat;
 mod completion;
 mod completions;
-mod completions_reply;
+mod completions_response;
 mod completions_settings;
+mod dispatch;
 mod embedder;
 mod halt;
 mod ledger;
+mod meter;
 mod model_settings;
-mod pace;
-mod reply;
+mod rate_limiter;
+mod response;
 mod secret;
 mod server;
 mod settings;
-mod spread;
+mod unasked;
 mod usage;
 mod weights;
 
@@ -106,7 +108,7 @@ pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;
 pub use completions::{HttpCompletions, Prompt, Sampled};
-pub use completions_reply::SampledCompletion;
+pub use completions_response::SampledCompletion;
 pub use completions_settings::CompletionsSettings;
 pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};

@@ -4,8 +4,8 @@
 mod built_in;
 mod weighted;
 
-use convrec_catalog::rewards::{self, RankReward};
 use convrec_core::ItemId;
+use convrec_metrics::rewards::{self, RankReward};
 use serde::{Deserialize, Serialize};
 
 use crate::task::Sample;

@@ -196,9 +196,9 @@ pub(crate) fn table<'r>(
 
 #[cfg(test)]
 mod tests {
-    use convrec_catalog::rewards::RankReward;
+    use convrec_metrics::rewards::RankReward;
     use convrec_policy::Constraint;
-    use convrec_text::segments::Segments as TokenRanks;
+    use convrec_text::segments::TokenRanks;
 
     use super::*;
 
@@ -265,7 +265,7 @@ mod tests {
             id: "a-1".into(),
             prompt: vec![1],
             seen: vec![],
-            groundtruth: vec![],
+            ground_truth: vec![],
         }
     }
 

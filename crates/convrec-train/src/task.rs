@@ -43,7 +43,7 @@ pub struct Sample {
     pub seen: Vec<ItemId>,
     /// Catalog items that are right, each once, without those seen: no list can be right about
     /// these.
-    pub groundtruth: Vec<ItemId>,
+    pub ground_truth: Vec<ItemId>,
 }
 
 /// A [`Demonstration`] in ids.
@@ -70,7 +70,7 @@ pub struct Answer {
     /// Lines that are neither items nor blank.
     pub unparsed_lines: usize,
     /// The rank of every token.
-    pub segments: segments::Segments,
+    pub segments: segments::TokenRanks,
 }
 
 /// An example does not fit the catalog, or its prompt cannot be written.
@@ -83,7 +83,7 @@ pub enum TaskError {
     NotInCatalog {
         /// The sample.
         id: String,
-        /// `groundtruth`, or `list` of a demonstration.
+        /// `ground_truth`, or `list` of a demonstration.
         field: &'static str,
         /// The item.
         item: Item,
@@ -251,11 +251,14 @@ impl Task {
         let (text, ended) = segments::until_end(completion, self.prompter.end());
         let items = cursor.items();
         Answer {
-            text: self.prompter.tokenizer().decode(text),
+            text: self
+                .prompter
+                .tokenizer()
+                .decode(&text[..text.len() - usize::from(ended)]),
             names: items.iter().map(|id| self.catalog[*id].item()).collect(),
             items: items.iter().copied().map(Some).collect(),
             unparsed_lines: 0,
-            segments: segments::Segments {
+            segments: segments::TokenRanks {
                 ranks,
                 items: items.len(),
                 ended,
@@ -285,14 +288,14 @@ impl Task {
         let find = |item: &Item| {
             self.catalog
                 .find(item)
-                .ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item))
+                .ok_or_else(|| not_in_catalog(&example.id, "ground_truth", item))
         };
         let seen = self.seen(example);
-        let mut groundtruth = Vec::new();
-        for item in &example.groundtruth {
+        let mut ground_truth = Vec::new();
+        for item in &example.ground_truth {
             let id = find(item)?;
-            if !seen.contains(&id) && !groundtruth.contains(&id) {
-                groundtruth.push(id);
+            if !seen.contains(&id) && !ground_truth.contains(&id) {
+                ground_truth.push(id);
             }
         }
         if let Some(Constraining { trie, .. }) = &self.trie {
@@ -305,7 +308,7 @@ impl Task {
             id: example.id.clone(),
             prompt: self.prompt(example)?,
             seen,
-            groundtruth,
+            ground_truth,
         })
     }
 
@@ -361,8 +364,10 @@ impl Task {
     pub fn read(&self, completion: &[u32]) -> Answer {
         let (tokens, ended) = segments::until_end(completion, self.prompter.end());
         let tokenizer = self.prompter.tokenizer();
-        let text = tokenizer.decode(tokens);
-        let parsed = self.prompter.list().parse(&text);
+        // A token that ends turns may be no special token, and would be text.
+        let text = tokenizer.decode(&tokens[..tokens.len() - usize::from(ended)]);
+        let in_catalog = |item: &Item| self.catalog.find(item).is_some();
+        let parsed = self.prompter.list().parse_known(&text, in_catalog);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));
         let segments = self.segmentation.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();
@@ -381,7 +386,7 @@ impl Task {
     pub fn relevance(&self, answer: &Answer, sample: &Sample) -> Vec<bool> {
         let mut list = answer.items.clone();
         list.resize(self.n_ranks, None);
-        relevance(&list, &sample.groundtruth, &sample.seen)
+        relevance(&list, &sample.ground_truth, &sample.seen)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use convrec_catalog::{Catalog, rewards};
+use convrec_catalog::Catalog;
 use convrec_core::ItemId;
+use convrec_metrics::rewards;
 
 use super::{Listed, RewardFunction};
 use crate::task::Sample;
@@ -39,7 +40,7 @@ impl Popularity {
         let mut counts = vec![0; n_items];
         samples
             .iter()
-            .flat_map(|sample| &sample.groundtruth)
+            .flat_map(|sample| &sample.ground_truth)
             .for_each(|id| counts[id.0 as usize] += 1);
         let largest = counts.iter().copied().max().unwrap_or(0).max(1);
         Self { counts, largest }
@@ -196,13 +197,13 @@ pub(super) mod tests {
         Catalog::new(items.map(item).into()).unwrap()
     }
 
-    pub(in super::super) fn sample(groundtruth: &[u32]) -> Sample {
-        let groundtruth = groundtruth.iter().copied().map(ItemId).collect();
+    pub(in super::super) fn sample(ground_truth: &[u32]) -> Sample {
+        let ground_truth = ground_truth.iter().copied().map(ItemId).collect();
         Sample {
             id: "a-1".into(),
             prompt: vec![1],
             seen: vec![],
-            groundtruth,
+            ground_truth,
         }
     }
 

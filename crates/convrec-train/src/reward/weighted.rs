@@ -121,7 +121,7 @@ impl<'a> WeightedRewards<'a> {
     /// # Errors
     /// When a function does not give one usable number to each rank.
     pub(crate) fn of(&self, list: &Listed<'_>) -> Result<RowRewards, RewardError> {
-        let n_relevant = list.sample.groundtruth.len();
+        let n_relevant = list.sample.ground_truth.len();
         let mut rewards = RowRewards::default();
         for (weight, function) in &self.terms {
             let credited = self.credit.credit(&checked(*function, list)?, n_relevant);
@@ -192,8 +192,8 @@ fn checked(function: &dyn RewardFunction, list: &Listed<'_>) -> Result<Vec<f64>,
 
 #[cfg(test)]
 mod tests {
-    use convrec_catalog::rewards::RankReward;
     use convrec_core::ItemId;
+    use convrec_metrics::rewards::RankReward;
 
     use super::super::built_in::tests::{catalog, sample};
     use super::super::{Popularity, built_in};

@@ -87,7 +87,7 @@ impl Default for RlConfig {
             rollout_rows: 128,
             temperature: 1.0,
             max_completion_length: 256,
-            reward: Reward::Rank(convrec_catalog::rewards::RankReward::ExpInf),
+            reward: Reward::Rank(convrec_metrics::rewards::RankReward::ExpInf),
             reward_weights: BTreeMap::from([("relevance".into(), 1.0)]),
             multi_objective_aggregation: MultiObjectiveAggregation::SumThenNormalize,
             dynamic_sampling: None,

@@ -1,0 +1,173 @@
+mod answer;
+mod config;
+mod counter;
+mod finish;
+mod score;
+mod scored;
+mod shard;
+
+use convrec_catalog::Catalog;
+use ndarray::{Array2, ArrayView2};
+
+use answer::Reader;
+pub use answer::TeacherItem;
+pub use config::PipelineConfig;
+pub use scored::{Counts, Failure, PipelineOutput, Scored, Steps};
+pub use shard::{Origin, Shard, ShardError};
+
+use crate::{AdjustError, Describer, Embedder, Judge, ServiceError, Teacher};
+
+/// Who answers, rates, compares and knows.
+#[derive(Clone, Copy)]
+pub struct Services<'a> {
+    /// Recommends; its answers are the beginning of everything.
+    pub teacher: &'a dyn Teacher,
+    /// Compares texts; not asked where Remap is off.
+    pub embedder: &'a dyn Embedder,
+    /// Rates candidates; needed where Reflect is on.
+    pub judge: Option<&'a dyn Judge>,
+    /// Knows items outside the catalog; `&()` where nobody does.
+    pub describer: &'a dyn Describer,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Conversations that are done.
+    pub done: usize,
+    /// Of how many.
+    pub total: usize,
+}
+
+/// What a run does, some thousand conversations at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The teacher answers.
+    Teach,
+    /// Remap and Reflect.
+    Score,
+}
+
+/// Why a pipeline stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// A field of the configuration.
+    #[error("pipeline.{field} is {problem}")]
+    Config {
+        /// Its name.
+        field: String,
+        /// What was found and expected.
+        problem: String,
+    },
+    /// No conversation was answered.
+    #[error("none of {asked} conversations got an answer; sample `{id}`: {problem}")]
+    Nothing {
+        /// How many were asked about.
+        asked: usize,
+        /// The first conversation's [`Example::id`](convrec_core::Example).
+        id: String,
+        /// What happened to it.
+        problem: String,
+    },
+    /// A service failed as a whole.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// Adjust could not be fitted.
+    #[error(transparent)]
+    Adjust(#[from] AdjustError),
+}
+
+/// Remap-Reflect-Adjust over a set of conversations: [`Pipeline::run`], or step by step
+///
+/// 1. [`score`](Pipeline::score): the teacher's answers, Remap and Reflect;
+/// 2. [`fit`](Pipeline::fit): Adjust, from those of the conversations that have ground truth;
+/// 3. [`finish`](Pipeline::finish): demonstrations, of these or of other conversations.
+///
+/// Everything is deterministic if the services are, whatever the number of threads. A conversation
+/// that got no answer is left out and [named](PipelineOutput::failures); a run of all that must not miss
+/// one asks for [`PipelineOutput::complete`].
+pub struct Pipeline<'a> {
+    config: PipelineConfig,
+    catalog: &'a Catalog,
+    services: Services<'a>,
+    reader: Reader<'a>,
+    /// Embeddings of the catalog `[C, D]`; none where Remap is off.
+    items: Option<Array2<f32>>,
+}
+
+impl<'a> Pipeline<'a> {
+    /// Checks the configuration and embeds the catalog's texts.
+    ///
+    /// # Errors
+    /// When a field of the configuration is wrong, Reflect is on without a judge, or the catalog
+    /// cannot be embedded.
+    pub fn new(
+        config: PipelineConfig,
+        catalog: &'a Catalog,
+        services: Services<'a>,
+    ) -> Result<Self, PipelineError> {
+        config
+            .check()
+            .map_err(|(field, problem)| PipelineError::Config { field, problem })?;
+        if config.reflect && services.judge.is_none() {
+            let problem = "on, but there is no judge; give one or set it to false".into();
+            return Err(PipelineError::Config {
+                field: "reflect".into(),
+                problem,
+            });
+        }
+        let reader = Reader::new(catalog, &config);
+        let mut pipeline = Self {
+            config,
+            catalog,
+            services,
+            reader,
+            items: None,
+        };
+        if config.remap {
+            let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
+            pipeline.items = Some(pipeline.embed(&texts)?);
+        }
+        Ok(pipeline)
+    }
+
+    /// The width D of the embeddings; 0 where Remap is off.
+    fn width(&self) -> usize {
+        self.items.as_ref().map_or(0, Array2::ncols)
+    }
+
+    /// The catalog's embeddings `[C, D]`.
+    fn embeddings(&self) -> ArrayView2<'_, f32> {
+        match &self.items {
+            Some(items) => items.view(),
+            None => ArrayView2::from_shape((self.catalog.len(), 0), &[])
+                .expect("no rows need no numbers"),
+        }
+    }
+
+    /// Embeds texts, and checks what comes back.
+    fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
+        let rows = self.services.embedder.embed(texts)?;
+        let width = self.items.as_ref().map_or(rows.ncols(), Array2::ncols);
+        let bad = |problem: String| Err(ServiceError::new("embedder", problem));
+        if rows.dim() != (texts.len(), width) || width == 0 {
+            return bad(format!(
+                "embeddings of shape {:?}; expected [{}, {width}], a row for each text",
+                rows.dim(),
+                texts.len()
+            ));
+        }
+        for (row, text) in rows.outer_iter().zip(texts) {
+            let length = row.dot(&row).sqrt();
+            // Rounding stays far below this; an embedder that forgot to normalise does not.
+            if !(length == 0.0 || (length - 1.0).abs() < 1e-3) {
+                return bad(format!(
+                    "a row of length {length} for `{text}`; expected unit length"
+                ));
+            }
+        }
+        Ok(rows)
+    }
+}
