@@ -8,24 +8,33 @@ use serde::Deserialize;
 
 /// Each library crate with the crates of this workspace that it may know.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("convrec-config", &[]),
     ("convrec-core", &[]),
     ("convrec-kernels", &[]),
     ("convrec-metrics", &[]),
     ("rank-grpo", &[]),
-    ("convrec-watch", &["convrec-core"]),
+    ("convrec-watch", &["convrec-config", "convrec-core"]),
     ("convrec-catalog", &["convrec-core"]),
     ("convrec-text", &["convrec-core"]),
     ("convrec-formats", &["convrec-core", "convrec-text"]),
     ("convrec-policy", &["convrec-kernels"]),
     (
         "convrec-cloning",
-        &["convrec-catalog", "convrec-core", "convrec-text"],
+        &[
+            "convrec-catalog",
+            "convrec-config",
+            "convrec-core",
+            "convrec-text",
+        ],
     ),
     (
         "convrec-embed",
         &["convrec-cloning", "convrec-core", "convrec-kernels"],
     ),
-    ("convrec-llm", &["convrec-cloning", "convrec-core"]),
+    (
+        "convrec-llm",
+        &["convrec-cloning", "convrec-config", "convrec-core"],
+    ),
     ("convrec-world", &["convrec-cloning", "convrec-core"]),
     (
         "convrec-train",
@@ -34,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             // A policy as teacher, judge and chat model: only here policies and conversations
             // meet.
             "convrec-cloning",
+            "convrec-config",
             "convrec-core",
             "convrec-kernels",
             "convrec-metrics",
@@ -50,6 +60,7 @@ const DEV_ONLY: &str = "convrec-testdata";
 
 /// Crates that must not know tensors, directly or through others.
 const WITHOUT_BURN: &[&str] = &[
+    "convrec-config",
     "convrec-core",
     "convrec-metrics",
     "convrec-catalog",
@@ -63,6 +74,7 @@ const WITHOUT_BURN: &[&str] = &[
 
 /// Crates that must not know texts, directly or through others.
 const WITHOUT_TEXT: &[&str] = &[
+    "convrec-config",
     "convrec-core",
     "convrec-metrics",
     "convrec-catalog",
