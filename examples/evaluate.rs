@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
-use convrec_cloning::scripted::{Popularity, Scorer};
 use convrec_core::{Example, ItemId, files};
+use convrec_demonstrations::scripted::{Popularity, Scorer};
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::judging::{judge, mean};
 use convrec_examples::services::Scorers;
@@ -125,7 +125,7 @@ fn run(options: &Options) -> Outcome {
         distinct(&dialogs)
     );
     if !options.model.is_empty() && !others.is_empty() {
-        let mut table = show::Table::new(heading("first model less"));
+        let mut table = show::Table::new(heading("delta to first model"));
         others.iter().for_each(|(name, judged)| {
             table.row(
                 name,

@@ -61,7 +61,7 @@ fn run(options: &Options) -> Outcome {
         id: "typed-1".into(),
         dialog: turns,
         seen,
-        groundtruth: vec![],
+        ground_truth: vec![],
     };
     let task = language.task(catalog, options.free)?;
     let sample = task.sample(&example)?;

@@ -13,7 +13,7 @@ pub fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<
         let mut items = example.seen.clone();
         items.extend(
             example
-                .groundtruth
+                .ground_truth
                 .iter()
                 .filter(|item| !example.seen.contains(item))
                 .cloned(),
@@ -28,13 +28,13 @@ pub fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<
         let example = *rich.choose(&mut rng)?;
         let mut items = items(example);
         items.shuffle(&mut rng);
-        let groundtruth = items.split_off(rng.random_range(1..=(items.len() - 1).min(4)));
+        let ground_truth = items.split_off(rng.random_range(1..=(items.len() - 1).min(4)));
         let id = format!("{}-items{index}", example.dialog_id());
         Some(Example {
             id,
             dialog: vec![Turn::user("")],
             seen: items,
-            groundtruth,
+            ground_truth,
         })
     };
     (0..count).map_while(draw).collect()
@@ -47,7 +47,7 @@ pub fn every_item(catalog: &Catalog) -> impl Iterator<Item = Example> {
         id: format!("item-{}", id.0),
         dialog: vec![Turn::user("")],
         seen: vec![item.item()],
-        groundtruth: vec![],
+        ground_truth: vec![],
     })
 }
 

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_cloning::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_core::Example;
+use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
 use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, settings, show};
@@ -132,14 +132,14 @@ fn run(options: &Options) -> Outcome {
         .for_each(|(role, name)| println!("{role}: {name}"));
     let known = |example: &Example| {
         example
-            .groundtruth
+            .ground_truth
             .iter()
             .any(|item| catalog.find(item).is_some())
     };
     if config.adjust && options.shard.is_none() && !examples.iter().any(known) {
         let from = options.conversations.display();
         return Err(format!(
-            "{from}: no `groundtruth` is in the catalog, so Adjust has nothing to learn; give --no-adjust"
+            "{from}: no `ground_truth` is in the catalog, so Adjust has nothing to learn; give --no-adjust"
         )
         .into());
     }

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use convrec_catalog::Catalog;
-use convrec_cloning::{Cloned, Counts, Failure, FitReport, Origin, PipelineConfig, Scored};
 use convrec_core::files::write_atomic;
 use convrec_core::hash::sha256;
 use convrec_core::{Example, Item, jsonl};
+use convrec_demonstrations::{Cloned, Counts, Failure, FitReport, Origin, PipelineConfig, Scored};
 use convrec_examples::report::{Marked, Report};
 use convrec_examples::services::Chosen;
 use convrec_examples::steps::{Figures, Step, steps};
@@ -235,7 +235,7 @@ impl Output<'_> {
             let example = &self.scored.examples()[row.example];
             report.section(&example.id, "");
             report.chat(&example.dialog);
-            let right = |item: &Item| example.groundtruth.contains(item);
+            let right = |item: &Item| example.ground_truth.contains(item);
             let teacher = row.teacher.iter().map(|named| Marked {
                 text: format!(
                     "{}{}",

@@ -56,17 +56,20 @@ pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Er
 pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     let examples = read_conversations(path)?;
     for Example {
-        id, groundtruth, ..
+        id, ground_truth, ..
     } in &examples
     {
-        if groundtruth.is_empty() {
+        if ground_truth.is_empty() {
             let problem = "empty; nothing can be learned or measured here: remove the sample";
-            return Err(sample_error(path, id, "groundtruth", problem));
+            return Err(sample_error(path, id, "ground_truth", problem));
         }
-        if let Some(item) = groundtruth.iter().find(|item| catalog.find(item).is_none()) {
+        if let Some(item) = ground_truth
+            .iter()
+            .find(|item| catalog.find(item).is_none())
+        {
             let problem =
                 format!("\"{item}\" is not in the catalog; add it, or remove it from the sample");
-            return Err(sample_error(path, id, "groundtruth", &problem));
+            return Err(sample_error(path, id, "ground_truth", &problem));
         }
     }
     Ok(examples)

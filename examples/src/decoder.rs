@@ -143,7 +143,7 @@ impl Decoder {
             .collect();
         corpus.extend(
             examples()
-                .flat_map(|x| x.seen.iter().chain(&x.groundtruth))
+                .flat_map(|x| x.seen.iter().chain(&x.ground_truth))
                 .map(|item| format!("{item}\n")),
         );
         corpus.extend(

@@ -163,7 +163,7 @@ impl Sampler for HttpSampler {
         let groups = self.client.complete(&prompts, &sampled).into_iter();
         Ok(groups
             .map(|group| Ok(group?.into_iter().map(completion).collect()))
-            .collect::<Result<_, convrec_cloning::ServiceError>>()?)
+            .collect::<Result<_, convrec_services::ServiceError>>()?)
     }
 
     fn is_trainer(&self) -> bool {

@@ -14,7 +14,7 @@ pub fn judge(catalog: &Catalog, example: &Example, ranking: &[ItemId], n: usize)
             .filter_map(|item| catalog.find(item))
             .collect::<Vec<_>>()
     };
-    judge_ranking(ranking, &ids(&example.seen), &ids(&example.groundtruth), n).1
+    judge_ranking(ranking, &ids(&example.seen), &ids(&example.ground_truth), n).1
 }
 
 /// The mean of a measure.

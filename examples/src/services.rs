@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
 use convrec_catalog::Catalog;
-use convrec_cloning::chat::{
+use convrec_core::hash::{sha256, sha256_file};
+use convrec_core::{Example, jsonl};
+use convrec_demonstrations::chat::{
     ChatDescriber, ChatJudge, ChatTeacher, Prompts, SourceText, describe_catalog,
 };
-use convrec_cloning::scripted::{
+use convrec_demonstrations::scripted::{
     Alike, Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher, Words,
 };
-use convrec_cloning::{
+use convrec_demonstrations::{
     CachedEmbedder, ChatModel, Describer, Embedder, Judge, LexicalEmbedder, ReplayTeacher,
     Services, Teacher,
 };
-use convrec_core::hash::{sha256, sha256_file};
-use convrec_core::{Example, jsonl};
 use convrec_embed::SentenceEncoder;
 use convrec_llm::{
     BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server,

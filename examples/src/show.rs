@@ -3,7 +3,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use convrec_cloning::{Progress, Stage};
+use convrec_demonstrations::{Progress, Stage};
 use convrec_train::{Record, StepView};
 pub use convrec_watch::report::Table;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use convrec_catalog::Catalog;
-use convrec_cloning::{Cloned, Steps};
 use convrec_core::{Example, ItemId};
+use convrec_demonstrations::{Cloned, Steps};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 
@@ -87,7 +87,7 @@ impl<'a> Figures<'a> {
         let mut popularity: HashMap<ItemId, f64> = HashMap::new();
         let right = examples
             .iter()
-            .flat_map(|example| &example.groundtruth)
+            .flat_map(|example| &example.ground_truth)
             .filter_map(|item| catalog.find(item));
         right.for_each(|item| *popularity.entry(item).or_default() += 1.0 / examples.len() as f64);
         let dialogs = cloned

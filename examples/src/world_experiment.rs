@@ -6,8 +6,8 @@ use std::error::Error;
 
 use burn::module::Module;
 use convrec_catalog::Catalog;
-use convrec_cloning::{Cloned, LexicalEmbedder, Pipeline, PipelineConfig, Services};
 use convrec_core::Example;
+use convrec_demonstrations::{Cloned, LexicalEmbedder, Pipeline, PipelineConfig, Services};
 use convrec_metrics::JudgedList;
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};

@@ -32,7 +32,7 @@ fn items_that_are_listed_for_each_other_have_like_vectors() {
             id: format!("{n}-1"),
             dialog: vec![],
             seen: vec![name(n)],
-            groundtruth: vec![],
+            ground_truth: vec![],
         },
         list: (0..ITEMS)
             .filter(|other| *other != n && other % 2 == n % 2)

@@ -6,8 +6,9 @@
 
 use std::hint::black_box;
 
-use convrec_catalog::{Catalog, YEAR_TOLERANCE, reference, relevance, rewards::log_decay};
+use convrec_catalog::{Catalog, YEAR_TOLERANCE, reference, relevance};
 use convrec_core::{CatalogItem, Item, ItemId, jsonl};
+use convrec_metrics::rewards::log_decay;
 use convrec_testdata::data_path;
 use convrec_text::ListFormat;
 use convrec_text::parse::parse_reference;
@@ -22,7 +23,7 @@ const N_RANKS: usize = 20;
 struct Rollout {
     text: String,
     seen: Vec<Item>,
-    groundtruth: Vec<Item>,
+    ground_truth: Vec<Item>,
 }
 
 /// A quarter each: plain, numbered, bold with blank lines, quoted bullets with remarks; one name in
@@ -51,7 +52,7 @@ fn rollouts(items: &[Item]) -> Vec<Rollout> {
         Rollout {
             text: lines.concat(),
             seen: names[..2].to_vec(),
-            groundtruth: names[5..8].to_vec(),
+            ground_truth: names[5..8].to_vec(),
         }
     };
     (0..2000).map(rollout).collect()
@@ -65,13 +66,13 @@ fn default(catalog: &Catalog, rollouts: &[Rollout]) -> f64 {
             .items()
             .map(find)
             .collect();
-        let groundtruth: Vec<ItemId> = rollout.groundtruth.iter().filter_map(find).collect();
+        let ground_truth: Vec<ItemId> = rollout.ground_truth.iter().filter_map(find).collect();
         let seen: Vec<ItemId> = rollout
             .seen
             .iter()
             .flat_map(|item| catalog.may_mean(item, YEAR_TOLERANCE))
             .collect();
-        log_decay(&relevance(&list, &groundtruth, &seen))
+        log_decay(&relevance(&list, &ground_truth, &seen))
             .iter()
             .sum::<f64>()
     };
@@ -86,7 +87,7 @@ fn by_the_public_codes_rules(catalog: &Catalog, rollouts: &[Rollout]) -> f64 {
         let hits = reference::hits(
             &list,
             &seen,
-            &rollout.groundtruth,
+            &rollout.ground_truth,
             in_catalog,
             N_RANKS,
             YEAR_TOLERANCE,

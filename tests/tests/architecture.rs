@@ -19,35 +19,37 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-formats", &["convrec-core", "convrec-text"]),
     ("convrec-policy", &["convrec-kernels"]),
     (
-        "convrec-cloning",
+        "convrec-demonstrations",
         &[
             "convrec-catalog",
             "convrec-config",
             "convrec-core",
+            "convrec-services",
             "convrec-text",
         ],
     ),
     (
         "convrec-embed",
-        &["convrec-cloning", "convrec-core", "convrec-kernels"],
+        &["convrec-core", "convrec-kernels", "convrec-services"],
     ),
+    ("convrec-services", &["convrec-core"]),
     (
         "convrec-llm",
-        &["convrec-cloning", "convrec-config", "convrec-core"],
+        &["convrec-config", "convrec-core", "convrec-services"],
     ),
-    ("convrec-world", &["convrec-cloning", "convrec-core"]),
+    ("convrec-world", &["convrec-core", "convrec-services"]),
     (
         "convrec-train",
         &[
             "convrec-catalog",
-            // A policy as teacher, judge and chat model: only here policies and conversations
-            // meet.
-            "convrec-cloning",
             "convrec-config",
             "convrec-core",
             "convrec-kernels",
             "convrec-metrics",
             "convrec-policy",
+            // A policy as teacher, judge and chat model: only here policies and conversations
+            // meet.
+            "convrec-services",
             "convrec-text",
             "convrec-watch",
             "rank-grpo",
@@ -66,7 +68,8 @@ const WITHOUT_BURN: &[&str] = &[
     "convrec-catalog",
     "convrec-text",
     "convrec-formats",
-    "convrec-cloning",
+    "convrec-services",
+    "convrec-demonstrations",
     "convrec-llm",
     "convrec-watch",
     "convrec-world",
@@ -76,6 +79,9 @@ const WITHOUT_BURN: &[&str] = &[
 const WITHOUT_TEXT: &[&str] = &[
     "convrec-config",
     "convrec-core",
+    "convrec-services",
+    "convrec-llm",
+    "convrec-world",
     "convrec-metrics",
     "convrec-catalog",
     "convrec-kernels",
@@ -219,7 +225,7 @@ fn tensors_and_texts_stay_where_they_belong() {
     }
     assert!(
         reach(&libraries, "convrec-train").contains("burn")
-            && reach(&libraries, "convrec-cloning").contains("tokenizers")
+            && reach(&libraries, "convrec-demonstrations").contains("tokenizers")
     );
 }
 

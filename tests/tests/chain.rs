@@ -6,9 +6,9 @@
 use std::collections::HashSet;
 
 use convrec_catalog::reference::{hits, read_year};
-use convrec_catalog::rewards::RankReward;
 use convrec_catalog::{Catalog, normalise, relevance_of_names};
 use convrec_core::{CatalogItem, Item};
+use convrec_metrics::rewards::RankReward;
 use convrec_testdata::{golden_as, tokenizer_path};
 use convrec_text::parse::parse_reference;
 use convrec_text::segments::{END, Segmentation, Segments as TokenRanks, until_end};
@@ -39,7 +39,8 @@ struct Case {
     early_stop_penalty: f64,
     completion_ids: Vec<Vec<u32>>,
     completion_texts: Vec<String>,
-    groundtruth: Vec<Vec<(String, Value)>>,
+    #[serde(rename = "groundtruth")]
+    ground_truth: Vec<Vec<(String, Value)>>,
     /// Titles.
     seen: Vec<Vec<String>>,
     catalog: Vec<(String, i32)>,
@@ -58,12 +59,12 @@ struct Row {
 }
 
 impl Case {
-    fn groundtruth(&self, row: usize) -> Vec<Item> {
+    fn ground_truth(&self, row: usize) -> Vec<Item> {
         let year = |year: &Value| match year {
             Value::String(text) => read_year(text),
             year => year.as_i64().and_then(|year| i32::try_from(year).ok()),
         };
-        self.groundtruth[row]
+        self.ground_truth[row]
             .iter()
             .map(|(title, y)| Item::new(title.as_str(), year(y)))
             .collect()
@@ -116,7 +117,7 @@ fn by_reference(tokenizer: &TextTokenizer, case: &Case, row: usize) -> Row {
     let relevant = hits(
         &parse_reference(&text),
         &case.seen[row],
-        &case.groundtruth(row),
+        &case.ground_truth(row),
         |item| catalog.contains(item),
         case.rec_num,
         case.tolerance(),
@@ -154,7 +155,7 @@ fn by_default(tokenizer: &TextTokenizer, case: &Case, row: usize) -> Row {
     let mut relevant = relevance_of_names(
         &catalog,
         &names,
-        &case.groundtruth(row),
+        &case.ground_truth(row),
         &seen,
         case.tolerance(),
     );
@@ -187,7 +188,7 @@ fn must_read_alike(case: &Case, row: usize) -> bool {
 /// Whether both ways must find the same items right: each title that is listed and right is right
 /// once, in the catalog once, listed as it is there, and if seen, seen under that very name.
 fn must_match_alike(case: &Case, row: usize) -> bool {
-    let right = case.groundtruth(row);
+    let right = case.ground_truth(row);
     let list = parse_reference(&case.completion_texts[row]);
     list.iter().all(|item| {
         let title = normalise(&item.title);

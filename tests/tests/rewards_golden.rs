@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use convrec_catalog::reference::{hits, read_year};
-use convrec_catalog::rewards::RankReward;
 use convrec_core::Item;
+use convrec_metrics::rewards::RankReward;
 use convrec_testdata::golden;
 use convrec_text::parse::parse_reference;
 use serde_json::Value;

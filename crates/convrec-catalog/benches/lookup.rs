@@ -148,10 +148,13 @@ fn lookup(c: &mut Criterion) {
             index.resolve(name, YEAR_TOLERANCE).best.is_some()
         });
         println!("{n} items: {fuzzy:.0} fuzzy lookups a second of processor time");
-        let right = exact.iter().zip(&typos).filter(|(exact, typo)| {
+        let resolved = exact.iter().zip(&typos).filter(|(exact, typo)| {
             index.resolve(typo, YEAR_TOLERANCE).at_least(CONFIDENT) == catalog.find(exact)
         });
-        println!("{n} items: {} of {LOOKUPS} typos resolved", right.count());
+        println!(
+            "{n} items: {} of {LOOKUPS} typos resolved",
+            resolved.count()
+        );
 
         let mut group = c.benchmark_group(format!("{n} items"));
         group.throughput(Throughput::Elements(LOOKUPS as u64));

@@ -6,8 +6,9 @@
 
 use std::hint::black_box;
 
-use convrec_catalog::{Catalog, YEAR_TOLERANCE, normalise, reference, relevance, rewards};
+use convrec_catalog::{Catalog, YEAR_TOLERANCE, normalise, reference, relevance};
 use convrec_core::{CatalogItem, Example, Item, jsonl};
+use convrec_metrics::rewards;
 use convrec_testdata::data_path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rand::seq::IndexedRandom;
@@ -67,8 +68,8 @@ fn rollouts(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> Vec<(Example, Vec<Ve
     let mut names = |n: usize| (0..n).map(|_| named(items, rng)).collect::<Vec<_>>();
     let mut group = |n: usize| {
         let lists: Vec<Vec<Item>> = (0..GROUP).map(|_| names(N_RANKS)).collect();
-        // Right are two of the items that the completions name, so that there are hits.
-        let groundtruth = vec![
+        // Two of the items that the completions name are relevant, so that there are hits.
+        let ground_truth = vec![
             lists[0][n % N_RANKS].clone(),
             lists[1][(n / 3) % N_RANKS].clone(),
         ];
@@ -77,7 +78,7 @@ fn rollouts(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> Vec<(Example, Vec<Ve
                 id: format!("bench-{n}"),
                 dialog: vec![],
                 seen: names(3),
-                groundtruth,
+                ground_truth,
             },
             lists,
         )
@@ -89,7 +90,7 @@ fn by_id(catalog: &Catalog, rollouts: &[(Example, Vec<Vec<Item>>)]) -> f64 {
     let find = |item: &Item| catalog.find_within(item, YEAR_TOLERANCE);
     let mut total = 0.0;
     for (example, lists) in rollouts {
-        let groundtruth: Vec<_> = example.groundtruth.iter().filter_map(find).collect();
+        let ground_truth: Vec<_> = example.ground_truth.iter().filter_map(find).collect();
         let seen: Vec<_> = example
             .seen
             .iter()
@@ -97,7 +98,7 @@ fn by_id(catalog: &Catalog, rollouts: &[(Example, Vec<Vec<Item>>)]) -> f64 {
             .collect();
         for list in lists {
             let list: Vec<_> = list.iter().map(find).collect();
-            total += rewards::log_decay(&relevance(&list, &groundtruth, &seen))
+            total += rewards::log_decay(&relevance(&list, &ground_truth, &seen))
                 .iter()
                 .sum::<f64>();
         }
@@ -114,7 +115,7 @@ fn by_reference(catalog: &Catalog, rollouts: &[(Example, Vec<Vec<Item>>)]) -> f6
             let hits = reference::hits(
                 list,
                 &seen,
-                &example.groundtruth,
+                &example.ground_truth,
                 in_catalog,
                 N_RANKS,
                 YEAR_TOLERANCE,

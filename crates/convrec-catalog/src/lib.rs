@@ -1,18 +1,19 @@
-//! The catalog: which items exist, what a name means, which ranks of a list are right, and what
-//! they are worth.
+//! The catalog: which items exist, what a name means, and which ranks of a list are relevant.
 //!
 //! A model names items as text, `Heat (1995)`; a catalog holds items with ids. This crate is the
-//! bridge, in three steps:
+//! bridge, in two steps:
 //!
 //! 1. **Lookup.** [`Catalog::resolve`] says which item a name means: exactly, after
 //!    [normalisation](normalise()) of the title, within some years, or not at all.
-//! 2. **Matching.** [`relevance`] marks the ranks of a list that are right: in the ground truth,
+//! 2. **Matching.** [`relevance`] marks the ranks of a list that are relevant: in the ground truth,
 //!    not seen before, and not credited at an earlier rank.
-//! 3. **Rewards.** [`rewards`] turns the marks into one number per rank, or one per list.
+//!
+//! The crate `convrec-metrics` turns the marks into rewards and measures.
 //!
 //! ```
-//! use convrec_catalog::{Catalog, YEAR_TOLERANCE, relevance, rewards::RankReward};
+//! use convrec_catalog::{Catalog, YEAR_TOLERANCE, relevance};
 //! use convrec_core::{Item, jsonl};
+//! use convrec_metrics::rewards::RankReward;
 //!
 //! let lines = r#"
 //!     {"title": "Heat", "year": 1995}
@@ -31,11 +32,11 @@
 //! ];
 //! let list: Vec<_> = list.iter().map(find).collect();
 //!
-//! // What was right, and what had been seen: another film than the one in the list.
-//! let groundtruth: Vec<_> = [Item::new("Die Straße", 1954), Item::new("Dune", 1984)].iter().filter_map(find).collect();
+//! // The ground truth, and what had been seen: another film than the one in the list.
+//! let ground_truth: Vec<_> = [Item::new("Die Straße", 1954), Item::new("Dune", 1984)].iter().filter_map(find).collect();
 //! let seen = catalog.may_mean(&Item::new("Dune", 2021), YEAR_TOLERANCE);
 //!
-//! let relevant = relevance(&list, &groundtruth, &seen);
+//! let relevant = relevance(&list, &ground_truth, &seen);
 //! assert_eq!(relevant, [true, false, true, false]);
 //! assert_eq!(RankReward::LogDecay.rewards(&relevant), [1.5, 0.5, 0.5, 0.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -83,7 +84,6 @@ mod matching;
 mod normalise;
 pub mod reference;
 mod resolve;
-pub mod rewards;
 #[cfg(test)]
 mod testing;
 mod title_index;

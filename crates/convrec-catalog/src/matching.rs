@@ -2,11 +2,11 @@ use convrec_core::{Item, ItemId};
 
 use crate::Catalog;
 
-/// Which ranks of a list are relevant: 1 at rank k where the item is right, in the catalog, not
+/// Which ranks of a list are relevant: 1 at rank k where the item is in the ground truth and in the catalog, not
 /// seen, and not already credited at an earlier rank; the paper's rel_k.
 ///
-/// `list` is the list in order, `None` where a rank names no catalog item; each right item is
-/// credited once, at its first rank. What is in `groundtruth` or `seen` twice counts once; what is
+/// `list` is the list in order, `None` where a rank names no catalog item; each relevant item is
+/// credited once, at its first rank. What is in `ground_truth` or `seen` twice counts once; what is
 /// in both is seen.
 ///
 /// Names become ids by [`Catalog::find_within`] (the list, the ground truth) and
@@ -15,8 +15,8 @@ use crate::Catalog;
 ///
 /// # Shapes
 /// One value for each rank of `list`; to have N, cut the list to N or fill it up with `None`.
-pub fn relevance(list: &[Option<ItemId>], groundtruth: &[ItemId], seen: &[ItemId]) -> Vec<bool> {
-    let mut wanted: Vec<ItemId> = groundtruth
+pub fn relevance(list: &[Option<ItemId>], ground_truth: &[ItemId], seen: &[ItemId]) -> Vec<bool> {
+    let mut wanted: Vec<ItemId> = ground_truth
         .iter()
         .copied()
         .filter(|id| !seen.contains(id))
@@ -50,27 +50,27 @@ pub fn relevance(list: &[Option<ItemId>], groundtruth: &[ItemId], seen: &[ItemId
 /// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
 ///
 /// let list = [Item::new("HEAT", 1996), Item::new("Jumanji", 1995), Item::new("Jumanji", 2017), Item::new("Heat", 1995)];
-/// let groundtruth = [Item::new("Jumanji", 2017), Item::new("Heat", 1995)];
+/// let ground_truth = [Item::new("Jumanji", 2017), Item::new("Heat", 1995)];
 /// let seen = [Item::new("Jumanji", 1995)];
-/// let relevant = relevance_of_names(&catalog, &list, &groundtruth, &seen, YEAR_TOLERANCE);
+/// let relevant = relevance_of_names(&catalog, &list, &ground_truth, &seen, YEAR_TOLERANCE);
 /// assert_eq!(relevant, [true, false, true, false]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn relevance_of_names(
     catalog: &Catalog,
     list: &[Item],
-    groundtruth: &[Item],
+    ground_truth: &[Item],
     seen: &[Item],
     year_tolerance: u32,
 ) -> Vec<bool> {
     let find = |item| catalog.find_within(item, year_tolerance);
     let list: Vec<_> = list.iter().map(find).collect();
-    let groundtruth: Vec<_> = groundtruth.iter().filter_map(find).collect();
+    let ground_truth: Vec<_> = ground_truth.iter().filter_map(find).collect();
     let seen: Vec<_> = seen
         .iter()
         .flat_map(|item| catalog.may_mean(item, year_tolerance))
         .collect();
-    relevance(&list, &groundtruth, &seen)
+    relevance(&list, &ground_truth, &seen)
 }
 
 #[cfg(test)]

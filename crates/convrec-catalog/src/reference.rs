@@ -31,20 +31,20 @@ use crate::normalise::is_space;
 /// use convrec_core::Item;
 ///
 /// let recommended = [Item::new("Dune", 2021), Item::new("HEAT", 1995), Item::new("Heat", 1995)];
-/// let groundtruth = [Item::new("heat", 1996)];
+/// let ground_truth = [Item::new("heat", 1996)];
 /// let in_catalog = |item: &Item| *item == Item::new("Heat", 1995) || *item == Item::new("Dune", 2021);
-/// let hits = reference::hits(&recommended, &[], &groundtruth, in_catalog, 4, 2);
+/// let hits = reference::hits(&recommended, &[], &ground_truth, in_catalog, 4, 2);
 /// assert_eq!(hits, [false, false, true, false]);
 /// ```
 pub fn hits(
     recommended: &[Item],
     seen: &[String],
-    groundtruth: &[Item],
+    ground_truth: &[Item],
     in_catalog: impl Fn(&Item) -> bool,
     n_ranks: usize,
     year_tolerance: u32,
 ) -> Vec<bool> {
-    let mut remaining: Vec<(String, i32)> = groundtruth
+    let mut remaining: Vec<(String, i32)> = ground_truth
         .iter()
         .filter_map(|item| Some((normalise(&item.title), item.year?)))
         .collect();

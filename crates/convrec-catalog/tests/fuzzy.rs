@@ -149,7 +149,7 @@ fn real_names_reach_the_floors() {
             "{category}: {counts:?}"
         );
     }
-    // Of 100 guesses with a confidence of 0.9 and more, 97 and more are right.
+    // Of 100 guesses with a confidence of 0.9 and more, 97 and more are correct.
     let sure = Counts::of(judged.iter().filter(|j| !j.query.training), 0.9);
     assert!(sure.precision() > 0.97 && sure.accepted > 2000, "{sure:?}");
 }

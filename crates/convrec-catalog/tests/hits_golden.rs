@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use convrec_catalog::reference::{hits, read_year};
-use convrec_catalog::rewards::{dcg, exp_inf, log_decay};
 use convrec_core::Item;
+use convrec_metrics::rewards::{dcg, exp_inf, log_decay};
 use convrec_testdata::golden;
 use serde_json::Value;
 

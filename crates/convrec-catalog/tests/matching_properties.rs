@@ -82,7 +82,7 @@ fn slow_resolve(catalog: &Catalog, name: &Item, tolerance: i32) -> Vec<usize> {
 fn slow_relevance(
     catalog: &Catalog,
     list: &[Item],
-    right: &[Item],
+    relevant_items: &[Item],
     seen: &[Item],
     tolerance: i32,
 ) -> Vec<bool> {
@@ -90,7 +90,7 @@ fn slow_relevance(
         [place] => Some(place),
         _ => None,
     };
-    let right: HashSet<usize> = right.iter().filter_map(the_one).collect();
+    let relevant_items: HashSet<usize> = relevant_items.iter().filter_map(the_one).collect();
     let is_seen = |place: usize| {
         let item = &catalog.iter().nth(place).unwrap().1;
         seen.iter().any(|name| {
@@ -102,7 +102,7 @@ fn slow_relevance(
     let places: Vec<Option<usize>> = list.iter().map(the_one).collect();
     let credited = |(rank, place): (usize, &Option<usize>)| {
         place.is_some_and(|p| {
-            right.contains(&p) && !is_seen(p) && !places[..rank].contains(&Some(p))
+            relevant_items.contains(&p) && !is_seen(p) && !places[..rank].contains(&Some(p))
         })
     };
     places.iter().enumerate().map(credited).collect()
@@ -112,13 +112,13 @@ fn slow_relevance(
 fn slow_hits(
     catalog: &Catalog,
     list: &[Item],
-    right: &[Item],
+    relevant_items: &[Item],
     seen: &[String],
     n: usize,
     tolerance: i32,
 ) -> Vec<bool> {
     let mut left: HashMap<(String, i32), usize> = HashMap::new();
-    for item in right {
+    for item in relevant_items {
         if let Some(year) = item.year {
             *left.entry((folded(&item.title), year)).or_default() += 1;
         }
@@ -150,27 +150,27 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn by_name(catalog in catalog(), list in names(8), right in names(5), seen in names(3), tolerance in 0..4_i32) {
-        let fast = relevance_of_names(&catalog, &list, &right, &seen, tolerance as u32);
-        prop_assert_eq!(&fast, &slow_relevance(&catalog, &list, &right, &seen, tolerance));
+    fn by_name(catalog in catalog(), list in names(8), relevant_items in names(5), seen in names(3), tolerance in 0..4_i32) {
+        let fast = relevance_of_names(&catalog, &list, &relevant_items, &seen, tolerance as u32);
+        prop_assert_eq!(&fast, &slow_relevance(&catalog, &list, &relevant_items, &seen, tolerance));
         let count = fast.iter().filter(|&&relevant| relevant).count();
-        prop_assert!(count <= right.len().min(list.len()));
+        prop_assert!(count <= relevant_items.len().min(list.len()));
         // Ground truth and seen items are sets: their order does not matter.
         let reversed = |names: &[Item]| names.iter().rev().cloned().collect::<Vec<_>>();
-        let other_order = relevance_of_names(&catalog, &list, &reversed(&right), &reversed(&seen), tolerance as u32);
+        let other_order = relevance_of_names(&catalog, &list, &reversed(&relevant_items), &reversed(&seen), tolerance as u32);
         prop_assert_eq!(fast, other_order);
     }
 
     #[test]
     fn by_the_public_codes_rule(
-        catalog in catalog(), list in names(8), right in names(6), seen in names(2), n in 0..10_usize, tolerance in 0..4_i32,
+        catalog in catalog(), list in names(8), relevant_items in names(6), seen in names(2), n in 0..10_usize, tolerance in 0..4_i32,
     ) {
         let seen: Vec<String> = seen.into_iter().map(|item| item.title).collect();
         let in_catalog = |item: &Item| catalog.find(item).is_some();
-        let fast = reference::hits(&list, &seen, &right, in_catalog, n, tolerance as u32);
-        prop_assert_eq!(&fast, &slow_hits(&catalog, &list, &right, &seen, n, tolerance));
-        prop_assert!(fast.iter().filter(|&&hit| hit).count() <= right.len().min(list.len()));
-        let mut other_order = right.clone();
+        let fast = reference::hits(&list, &seen, &relevant_items, in_catalog, n, tolerance as u32);
+        prop_assert_eq!(&fast, &slow_hits(&catalog, &list, &relevant_items, &seen, n, tolerance));
+        prop_assert!(fast.iter().filter(|&&hit| hit).count() <= relevant_items.len().min(list.len()));
+        let mut other_order = relevant_items.clone();
         other_order.reverse();
         prop_assert_eq!(fast, reference::hits(&list, &seen, &other_order, in_catalog, n, tolerance as u32));
     }

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use convrec_catalog::{
-    Bm25, Catalog, ENGLISH_STOP_WORDS, Resolution, YEAR_TOLERANCE, relevance_of_names, rewards,
-    top_k,
+    Bm25, Catalog, ENGLISH_STOP_WORDS, Resolution, YEAR_TOLERANCE, relevance_of_names, top_k,
 };
 use convrec_core::{Example, ItemId, jsonl};
+use convrec_metrics::rewards;
 use convrec_testdata::data_path;
 
 /// What the data's own description gives for BM25 on the public part of a test split.
@@ -77,7 +77,7 @@ fn measure(catalog: &Catalog, train: &[Example], test: &[Example]) -> ([f64; 4],
     let mut popularity: HashMap<ItemId, f64> = HashMap::new();
     for id in train
         .iter()
-        .flat_map(|example| &example.groundtruth)
+        .flat_map(|example| &example.ground_truth)
         .filter_map(|item| catalog.find(item))
     {
         *popularity.entry(id).or_default() += 1e-9;
@@ -99,22 +99,22 @@ fn measure(catalog: &Catalog, train: &[Example], test: &[Example]) -> ([f64; 4],
         for id in example.seen.iter().filter_map(|item| catalog.find(item)) {
             scores[id.index()] = f64::NEG_INFINITY;
         }
-        let right: Vec<ItemId> = example
-            .groundtruth
+        let relevant_ids: Vec<ItemId> = example
+            .ground_truth
             .iter()
             .map(|item| catalog.find(item).unwrap())
             .collect();
         let relevant: Vec<bool> = top_k(&scores, 20)
             .iter()
-            .map(|(id, _)| right.contains(id))
+            .map(|(id, _)| relevant_ids.contains(id))
             .collect();
         for (sum, k) in recall.iter_mut().zip(RECALL_AT) {
             *sum += relevant[..k].iter().filter(|&&r| r).count() as f64
-                / right.len() as f64
+                / relevant_ids.len() as f64
                 / test.len() as f64;
         }
         for (sum, k) in ndcg.iter_mut().zip(NDCG_AT) {
-            *sum += rewards::ndcg(&relevant, right.len(), k) / test.len() as f64;
+            *sum += rewards::ndcg(&relevant, relevant_ids.len(), k) / test.len() as f64;
         }
     }
     (recall, ndcg)
@@ -153,16 +153,21 @@ fn a_perfect_list_is_relevant_at_every_rank() {
         let Some(catalog) = catalog(data) else { return };
         for Example {
             id,
-            groundtruth,
+            ground_truth,
             seen,
             ..
         } in examples(data, "test")
         {
-            let relevant =
-                relevance_of_names(&catalog, &groundtruth, &groundtruth, &seen, YEAR_TOLERANCE);
+            let relevant = relevance_of_names(
+                &catalog,
+                &ground_truth,
+                &ground_truth,
+                &seen,
+                YEAR_TOLERANCE,
+            );
             assert!(
                 relevant.iter().all(|&r| r),
-                "{id}: {groundtruth:?} after {seen:?} is {relevant:?}"
+                "{id}: {ground_truth:?} after {seen:?} is {relevant:?}"
             );
         }
     }

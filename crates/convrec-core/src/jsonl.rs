@@ -200,7 +200,7 @@ mod tests {
     fn every_kind_of_bad_line_says_what_is_wrong() {
         let example = |dialog: &str, seen: &str| {
             format!(
-                "{{\"id\":\"a-1\",\"dialog\":{dialog},\"seen\":{seen},\"groundtruth\":[],\"list\":[]}}"
+                "{{\"id\":\"a-1\",\"dialog\":{dialog},\"seen\":{seen},\"ground_truth\":[],\"list\":[]}}"
             )
         };
         let user = "[{\"role\":\"user\",\"content\":\"hi\"}]";
@@ -255,7 +255,7 @@ mod tests {
         ) {
             let items: Vec<Item> = titles.into_iter().map(Item::from).collect();
             let example = Example {
-                id: "d-1".into(), dialog: vec![Turn::user(content)], seen: items.clone(), groundtruth: vec![],
+                id: "d-1".into(), dialog: vec![Turn::user(content)], seen: items.clone(), ground_truth: vec![],
             };
             let rows = vec![Demonstration { example, list: items }];
             let folder = tempfile::tempdir().unwrap();

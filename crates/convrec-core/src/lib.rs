@@ -9,8 +9,9 @@
 //! | [`Item`] | a title and, where known, a year: how items are named in conversations and lists |
 //! | [`CatalogItem`] | an item of the catalog with what is known about it |
 //! | [`ItemId`] | the place of an item in its catalog |
-//! | [`Example`] | a conversation, the items already seen in it, and the items that were right |
+//! | [`Example`] | a conversation, the items already seen in it, and the relevant items |
 //! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
+//! | [`BadRowPolicy`], [`BadRows`] | what happens to rows that cannot be used, and which they are |
 //!
 //! Files are JSON lines; [`files`] replaces them whole, and [`append`] lets them grow. A bad line
 //! is an error that names the file, the line and the field:
@@ -32,9 +33,11 @@
 //! ```
 
 pub mod append;
+mod bad_rows;
 pub mod files;
 pub mod hash;
 pub mod jsonl;
 mod types;
 
+pub use bad_rows::{BadRow, BadRowPolicy, BadRows};
 pub use types::{CatalogItem, Demonstration, Example, Item, ItemId, Role, Turn};

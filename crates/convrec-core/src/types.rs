@@ -151,8 +151,7 @@ impl Check for CatalogItem {
     }
 }
 
-/// A conversation with what had been seen in it and what was right: one line of a conversation
-/// file.
+/// A conversation with its seen and its relevant items: one line of a conversation file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// Names the sample; the part before the last `-` names the dialog ([`Example::dialog_id`]).
@@ -161,8 +160,10 @@ pub struct Example {
     pub dialog: Vec<Turn>,
     /// Items mentioned before, by anyone.
     pub seen: Vec<Item>,
-    /// Items that were right. May be empty where nothing is trained or measured.
-    pub groundtruth: Vec<Item>,
+    /// The relevant items. May be empty where nothing is trained or measured. Files may name the
+    /// field `groundtruth` too.
+    #[serde(alias = "groundtruth")]
+    pub ground_truth: Vec<Item>,
 }
 
 impl Example {
@@ -208,7 +209,8 @@ struct DemonstrationLine {
     id: String,
     dialog: Vec<Turn>,
     seen: Vec<Item>,
-    groundtruth: Vec<Item>,
+    #[serde(alias = "groundtruth")]
+    ground_truth: Vec<Item>,
     list: Vec<Item>,
 }
 
@@ -218,7 +220,7 @@ impl From<DemonstrationLine> for Demonstration {
             id,
             dialog,
             seen,
-            groundtruth,
+            ground_truth,
             list,
         } = line;
         Self {
@@ -226,7 +228,7 @@ impl From<DemonstrationLine> for Demonstration {
                 id,
                 dialog,
                 seen,
-                groundtruth,
+                ground_truth,
             },
             list,
         }
@@ -239,13 +241,13 @@ impl From<Demonstration> for DemonstrationLine {
             id,
             dialog,
             seen,
-            groundtruth,
+            ground_truth,
         } = demonstration.example;
         Self {
             id,
             dialog,
             seen,
-            groundtruth,
+            ground_truth,
             list: demonstration.list,
         }
     }

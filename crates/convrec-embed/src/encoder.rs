@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::Device;
-use convrec_cloning::{Embedder, ServiceError};
 use convrec_core::files;
+use convrec_services::{Embedder, ServiceError};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};

@@ -21,7 +21,7 @@
 //! # Ok::<(), convrec_embed::EmbedError>(())
 //! ```
 //!
-//! A [`SentenceEncoder`] is an [`Embedder`](convrec_cloning::Embedder) of Remap-Reflect-Adjust.
+//! A [`SentenceEncoder`] is an [`Embedder`](convrec_services::Embedder) of Remap-Reflect-Adjust.
 //!
 //! # What is read
 //!
@@ -37,7 +37,7 @@
 //! # Where this departs from sentence-transformers
 //!
 //! - Every row has unit length, whether the model has a `2_Normalize` or not.
-//! - As an [`Embedder`](convrec_cloning::Embedder), a text of white space alone is a row of zeros:
+//! - As an [`Embedder`](convrec_services::Embedder), a text of white space alone is a row of zeros:
 //!   like nothing. There (and from [`SentenceEncoder::encode`]) it is the vector of a text without
 //!   words, which is as close to others as any.
 //! - `max_seq_length` beyond the model's positions is cut to these instead of failing at the first

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{assert_close, copy, edit, load, tiny};
-use convrec_cloning::Embedder;
 use convrec_embed::SentenceEncoder;
+use convrec_services::Embedder;
 use ndarray::Axis;
 use proptest::prelude::*;
 use std::sync::LazyLock;

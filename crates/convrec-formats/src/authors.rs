@@ -22,7 +22,7 @@ pub struct AuthorsRow {
     pub completion: Option<Vec<Turn>>,
     /// Items that were right. Years are text there, as Arrow lists hold one type.
     #[serde(rename = "groundtruth_with_release_year", deserialize_with = "items")]
-    pub groundtruth: Vec<Item>,
+    pub ground_truth: Vec<Item>,
     /// Titles of the items mentioned before; their years are not given.
     #[serde(rename = "seen_titles")]
     pub seen: Vec<String>,
@@ -71,7 +71,7 @@ impl AuthorsRow {
             id,
             dialog: self.prompt,
             seen,
-            groundtruth: self.groundtruth,
+            ground_truth: self.ground_truth,
         }
     }
 

@@ -14,7 +14,7 @@
 //! std::fs::write(&path, row.replace('\n', " "))?;
 //!
 //! let examples = convrec_formats::read_conversations(&path, None)?;
-//! assert_eq!(examples[0].groundtruth[0].to_string(), "Ronin (1998)");
+//! assert_eq!(examples[0].ground_truth[0].to_string(), "Ronin (1998)");
 //!
 //! let demonstrations = convrec_formats::read_demonstrations(&path, None)?;
 //! assert_eq!(demonstrations.rows[0].list[1].to_string(), "Thief (1981)");

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 struct Cells {
     prompt: Option<Vec<(&'static str, String)>>,
     completion: Option<String>,
-    groundtruth: Vec<Vec<String>>,
+    ground_truth: Vec<Vec<String>>,
     seen: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ fn batch<O: OffsetSizeTrait>(rows: &[Cells]) -> RecordBatch {
         ("completion", turns::<O>(rows.iter().map(completion)), true),
         (
             "groundtruth_with_release_year",
-            nested::<O>(rows.iter().map(|row| row.groundtruth.clone())),
+            nested::<O>(rows.iter().map(|row| row.ground_truth.clone())),
             true,
         ),
         (
@@ -189,10 +189,10 @@ fn cells() -> impl Strategy<Value = Cells> {
         prop::collection::vec(pair, 0..3),
         prop::collection::vec(".{0,8}", 0..3),
     )
-        .prop_map(|(prompt, completion, groundtruth, seen)| Cells {
+        .prop_map(|(prompt, completion, ground_truth, seen)| Cells {
             prompt,
             completion,
-            groundtruth,
+            ground_truth,
             seen,
         })
 }
@@ -217,7 +217,7 @@ proptest! {
                     read.example.dialog.iter().map(|Turn { role, content }| (role.as_str(), content.clone())).collect();
                 prop_assert_eq!(Some(dialog), row.prompt.clone());
                 let pair = |item: &Item| vec![item.title.clone(), item.year.map_or(String::new(), |year| year.to_string())];
-                prop_assert_eq!(&read.example.groundtruth.iter().map(pair).collect::<Vec<_>>(), &row.groundtruth);
+                prop_assert_eq!(&read.example.ground_truth.iter().map(pair).collect::<Vec<_>>(), &row.ground_truth);
                 let seen: Vec<String> = read.example.seen.iter().map(|item| item.title.clone()).collect();
                 prop_assert_eq!(&seen, &row.seen);
                 let list: Vec<String> = read.list.iter().map(|item| format!("{} ({:04})", item.title, item.year.unwrap())).collect();
@@ -233,7 +233,7 @@ fn good() -> Cells {
     Cells {
         prompt: Some(vec![("user", "hi".into())]),
         completion: Some("Heat (1995)".into()),
-        groundtruth: vec![vec!["Up".into(), "2009".into()]],
+        ground_truth: vec![vec!["Up".into(), "2009".into()]],
         seen: vec![],
     }
 }
@@ -247,11 +247,11 @@ fn bad_rows_are_named_with_their_shard() {
     };
     for (bad, part) in [
         (
-            with(|row| row.groundtruth[0][1] = "20O9".into()),
+            with(|row| row.ground_truth[0][1] = "20O9".into()),
             "field `groundtruth_with_release_year[0][1]`: `20O9` is no year; expected an integer, or nothing; mend",
         ),
         (
-            with(|row| row.groundtruth[0].truncate(1)),
+            with(|row| row.ground_truth[0].truncate(1)),
             "field `groundtruth_with_release_year[0]`: invalid length 1",
         ),
         (
@@ -493,7 +493,7 @@ fn as_many_rows_as_the_paper_has() {
                 .map(|rank| format!("A film of rank {rank} ({})\n", 1990 + rank))
                 .collect(),
         ),
-        groundtruth: vec![vec!["Up".into(), "2009".into()]; 2],
+        ground_truth: vec![vec!["Up".into(), "2009".into()]; 2],
         seen: vec!["Heat".into(), "Alien".into()],
     };
     let batches: Vec<RecordBatch> = (0..96)

@@ -8,11 +8,11 @@ use convrec_core::{Item, Turn};
 use convrec_formats::{read_conversations, read_demonstrations};
 use serde_json::{Value, json};
 
-fn row(prompt: &str, list: &str, groundtruth: Value, seen: &[&str]) -> Value {
+fn row(prompt: &str, list: &str, ground_truth: Value, seen: &[&str]) -> Value {
     json!({
         "prompt": [{"role": "user", "content": prompt}],
         "completion": [{"role": "assistant", "content": list}],
-        "groundtruth_with_release_year": groundtruth,
+        "groundtruth_with_release_year": ground_truth,
         "seen_titles": seen,
     })
 }
@@ -49,14 +49,14 @@ fn a_row_becomes_an_example_and_a_demonstration() {
     let examples = read_conversations(&path, None).unwrap();
     assert_eq!(examples[0].dialog, [Turn::user("one")]);
     assert_eq!(examples[0].seen, [Item::new("Heat", None)]);
-    let groundtruth = [
+    let ground_truth = [
         Item::new("Ronin", 1998),
         Item::new("Sun Tzu", -500),
         Item::new("Alien", None),
     ];
-    assert_eq!(examples[0].groundtruth, groundtruth);
+    assert_eq!(examples[0].ground_truth, ground_truth);
     assert_eq!(
-        examples[1].groundtruth,
+        examples[1].ground_truth,
         [Item::new("Ronin", 1998), Item::new("Alien", None)]
     );
 

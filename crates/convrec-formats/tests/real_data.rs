@@ -15,7 +15,7 @@ fn content(
     &[convrec_core::Item],
     &[convrec_core::Item],
 ) {
-    (&example.dialog, &example.seen, &example.groundtruth)
+    (&example.dialog, &example.seen, &example.ground_truth)
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn rows_agree_with_the_samples_that_they_were_made_of() {
             .zip(read_demonstrations(&rows, Some(split)).unwrap().rows)
         {
             let sample = samples[id.as_str()];
-            assert_eq!(row.example.groundtruth, sample.groundtruth, "{id}");
+            assert_eq!(row.example.ground_truth, sample.ground_truth, "{id}");
             let titles = |items: &[convrec_core::Item]| {
                 items
                     .iter()
@@ -94,11 +94,11 @@ fn rows_agree_with_the_samples_that_they_were_made_of() {
             assert_eq!(titles(&row.example.seen), titles(&sample.seen), "{id}");
             assert_eq!(row.list.len(), 20);
             let hits = sample
-                .groundtruth
+                .ground_truth
                 .iter()
                 .filter(|item| row.list.contains(item))
                 .count();
-            assert_eq!(hits, sample.groundtruth.len(), "{id}");
+            assert_eq!(hits, sample.ground_truth.len(), "{id}");
         }
     }
 }

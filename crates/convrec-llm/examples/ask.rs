@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use convrec_cloning::{ChatModel, ChatRequest, ServiceError};
 use convrec_core::{Turn, files, jsonl};
 use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
+use convrec_services::{ChatModel, ChatRequest, ServiceError};
 
 const MAX_TOKENS: usize = 512;
 

@@ -3,9 +3,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use convrec_cloning::{ChatModel, ChatRequest, Done, ServiceError};
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{append, files};
+use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

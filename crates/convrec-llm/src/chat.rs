@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use convrec_cloning::{ChatModel, ChatRequest, Done, ServiceError};
+use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 
 use crate::RequestKey;
 use crate::canonical::canonical;

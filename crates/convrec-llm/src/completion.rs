@@ -1,4 +1,4 @@
-use convrec_cloning::ChatRequest;
+use convrec_services::ChatRequest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

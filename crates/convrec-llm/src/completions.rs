@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use convrec_cloning::ServiceError;
+use convrec_services::ServiceError;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::canonical;

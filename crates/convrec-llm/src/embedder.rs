@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use convrec_cloning::{EmbeddedPart, Embedder, ServiceError};
+use convrec_services::{EmbeddedPart, Embedder, ServiceError};
 use ndarray::{Array2, ArrayView1};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::usage::{Spend, Tokens};
 /// An embedding model behind `embeddings`.
 ///
 /// Texts go out in batches, rows come back at unit length; a blank text is not sent and has a row
-/// of zeros. Nothing is kept here: [`CachedEmbedder`](convrec_cloning::CachedEmbedder) does that
+/// of zeros. Nothing is kept here: `CachedEmbedder` of `convrec-demonstrations` does that
 /// for any embedder. [`embed`](Embedder::embed) fails as a whole where one batch fails; the cache
 /// keeps the other batches ([`embed_parts`](Embedder::embed_parts)).
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 //! use std::io::{Read, Write};
 //! use std::sync::Arc;
 //!
-//! use convrec_cloning::{ChatModel, ChatRequest};
+//! use convrec_services::{ChatModel, ChatRequest};
 //! use convrec_core::Turn;
 //! use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
 //!
@@ -64,7 +64,7 @@
 //!   answered. Where an answer cannot be kept, as on a full disk, nothing more is asked, and no
 //!   half-written line stays. A damaged ledger is not opened; a record that is damaged later fails
 //!   its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails;
-//!   [`CachedEmbedder`](convrec_cloning::CachedEmbedder) keeps the others.
+//!   `CachedEmbedder` of `convrec-demonstrations` keeps the others.
 //! - **Never too dear.** What a request may come to is set aside before it is sent ([`Budget`]).
 //! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is
 //!   logged here, and the HTTP client leaves the key out of its own up to the level `debug`; at

@@ -5,8 +5,8 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{chat_settings, echo, new_ledger, prompt, requests};
-use convrec_cloning::ChatModel;
 use convrec_llm::{BatchLimits, BatchWriter, read_results};
+use convrec_services::ChatModel;
 use serde_json::{Value, json};
 
 fn lines(path: &Path) -> Vec<Value> {

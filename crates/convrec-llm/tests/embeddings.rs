@@ -1,4 +1,4 @@
-//! Embeddings over HTTP, with and without a file that remembers them.
+//! Embeddings over HTTP.
 
 mod common;
 
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine;
 use common::{Reply, Seen, TestServer, quick};
-use convrec_cloning::{CachedEmbedder, Embedder};
 use convrec_llm::{Budget, EmbedderSettings, HttpEmbedder, Server, ServerSettings};
+use convrec_services::Embedder;
 use serde_json::{Value, json};
 
 const WIDTH: usize = 3;
@@ -153,59 +153,56 @@ fn faults_pass_and_wrong_widths_do_not() {
 }
 
 #[test]
-fn what_a_file_remembers_is_not_asked_again() {
-    let server = TestServer::start(embeddings);
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("rows");
-    let expected = embedder(quick(&server), settings())
-        .1
-        .embed(&texts(60))
-        .unwrap();
-    let before = server.requests();
-    for _ in 0..3 {
-        let cached = CachedEmbedder::open(&path, embedder(quick(&server), settings()).1).unwrap();
-        assert_eq!(cached.embed(&texts(60)).unwrap(), expected);
-        assert_eq!((cached.len(), server.requests() - before), (60, 15));
-    }
-    // Where a batch fails, the others are kept: of 40 more texts, one of them blank, four are asked
-    // again.
+fn a_batch_fails_by_itself() {
     let failing = |seen: &Seen| match seen.body["input"][0].as_str() {
-        Some("60 is a text") => Reply::status(400),
+        Some("4 is a text") => Reply::status(400),
         _ => embeddings(seen),
     };
-    let failing = TestServer::start(failing);
-    let mut more = texts(100);
-    more[99] = " ".into();
-    let cached = CachedEmbedder::open(&path, embedder(quick(&failing), settings()).1).unwrap();
-    let error = cached.embed(&more).unwrap_err().to_string();
-    assert!(
-        error.contains("test-embedder at") && error.contains("status 400"),
-        "{error}"
-    );
-    assert_eq!((cached.len(), failing.requests()), (96, 10));
-    drop(cached);
-    let before = server.requests();
-    let cached = CachedEmbedder::open(&path, embedder(quick(&server), settings()).1).unwrap();
-    let rows = cached.embed(&more).unwrap();
-    assert_eq!(server.requests() - before, 1);
-    assert_eq!(
-        rows,
-        embedder(quick(&server), settings()).1.embed(&more).unwrap()
-    );
-    drop(cached);
-    // A wider model, or one that is asked otherwise, is another model.
+    let server = TestServer::start(failing);
+    let (_, embedder) = embedder(quick(&server), settings());
+    let mut texts = texts(13);
+    texts[11] = " ".into();
+    let (mut whole, mut failed) = (Vec::new(), Vec::new());
+    for (places, rows) in embedder.embed_parts(&texts) {
+        match rows {
+            Ok(rows) => {
+                for (place, row) in places.iter().zip(rows.outer_iter()) {
+                    let expected = [0.0, numbers(&texts[*place])[1]][usize::from(*place != 11)];
+                    assert_eq!(row[1] > 0.0, expected > 0.0, "{}", texts[*place]);
+                }
+                whole.extend(places);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    error.contains("test-embedder at") && error.contains("status 400"),
+                    "{error}"
+                );
+                failed.extend(places);
+            }
+        }
+    }
+    whole.sort_unstable();
+    assert_eq!(failed, [4, 5, 6, 7]);
+    assert_eq!(whole, [0, 1, 2, 3, 8, 9, 10, 11, 12]);
+}
+
+#[test]
+fn another_width_or_another_body_is_another_embedder() {
+    let server = TestServer::start(embeddings);
+    let id = |settings| embedder(quick(&server), settings).1.id();
     let extra_body = [("dimensions".to_string(), json!(3))].into_iter().collect();
-    let other = embedder(
-        quick(&server),
-        EmbedderSettings {
-            extra_body,
+    let other = EmbedderSettings {
+        extra_body,
+        ..settings()
+    };
+    assert!(id(settings()).starts_with("http test-embedder 3 {}"));
+    assert_ne!(id(settings()), id(other));
+    assert_ne!(
+        id(settings()),
+        id(EmbedderSettings {
+            width: 4,
             ..settings()
-        },
-    )
-    .1;
-    let error = CachedEmbedder::open(&path, other).unwrap_err().to_string();
-    assert!(
-        error.contains("holds embeddings of `http test-embedder 3 {}`; expected `http"),
-        "{error}"
+        })
     );
 }

@@ -178,7 +178,7 @@ fn equal_requests_are_asked_once_and_counted_as_often_as_they_stand() {
     let count = |n| {
         done.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
     };
-    let answers = convrec_cloning::ChatModel::answer(&model, &requests, &count);
+    let answers = convrec_services::ChatModel::answer(&model, &requests, &count);
     for (request, answer) in requests.iter().zip(answers) {
         assert_eq!(answer.unwrap(), echo(&request.turns[0].content));
     }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::hint::black_box;
 
-use convrec_metrics::protocol::{Protocol, Sample, TitleYear};
+use convrec_metrics::protocol::{NamedList, Protocol, TitleYear};
 use convrec_metrics::{JudgedList, Measure, stats};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rand::{RngExt, SeedableRng};
@@ -19,24 +19,25 @@ const CUTOFFS: [usize; 4] = [5, 10, 15, 20];
 struct List {
     recommended: Vec<u32>,
     seen: Vec<u32>,
-    groundtruth: Vec<u32>,
+    ground_truth: Vec<u32>,
 }
 
-/// Popular items more often, one in twenty off the catalog, repeats, and a right answer in every
+/// Popular items more often, one in twenty off the catalog, repeats, and a relevant item in every
 /// third list.
 fn lists(rng: &mut ChaCha8Rng) -> Vec<List> {
     let popular = |rng: &mut ChaCha8Rng| (rng.random::<f64>().powi(3) * f64::from(N_ITEMS)) as u32;
     let one = |rng: &mut ChaCha8Rng| {
         let mut recommended: Vec<u32> = (0..LENGTH).map(|_| popular(rng)).collect();
         recommended[rng.random_range(0..LENGTH)] += N_ITEMS;
-        let mut groundtruth: Vec<u32> = (0..rng.random_range(1..4)).map(|_| popular(rng)).collect();
+        let mut ground_truth: Vec<u32> =
+            (0..rng.random_range(1..4)).map(|_| popular(rng)).collect();
         if rng.random_bool(1.0 / 3.0) {
-            groundtruth.push(recommended[rng.random_range(0..LENGTH)] % N_ITEMS);
+            ground_truth.push(recommended[rng.random_range(0..LENGTH)] % N_ITEMS);
         }
         List {
             recommended,
             seen: (0..rng.random_range(0..5)).map(|_| popular(rng)).collect(),
-            groundtruth,
+            ground_truth,
         }
     };
     (0..N_LISTS).map(|_| one(rng)).collect()
@@ -71,7 +72,7 @@ fn metrics(c: &mut Criterion) {
         .iter()
         .map(|list| {
             let seen: Vec<&str> = list.seen.iter().map(|number| name(number).title).collect();
-            (named(&list.recommended), seen, named(&list.groundtruth))
+            (named(&list.recommended), seen, named(&list.ground_truth))
         })
         .collect();
 
@@ -79,11 +80,11 @@ fn metrics(c: &mut Criterion) {
     for protocol in Protocol::ALL {
         group.bench_function(format!("titles, {protocol}"), |b| {
             b.iter(|| {
-                for (recommended, seen, groundtruth) in &by_name {
-                    let sample = Sample {
+                for (recommended, seen, ground_truth) in &by_name {
+                    let sample = NamedList {
                         recommended,
                         seen,
-                        groundtruth,
+                        ground_truth,
                     };
                     black_box(protocol.evaluate(&sample, &catalog, &CUTOFFS));
                 }
@@ -95,7 +96,7 @@ fn metrics(c: &mut Criterion) {
             for list in &lists {
                 let judged = JudgedList::from_ids(
                     &list.recommended,
-                    &list.groundtruth.iter().copied().collect(),
+                    &list.ground_truth.iter().copied().collect(),
                 );
                 for k in CUTOFFS {
                     black_box((Measure::Recall(k).of(&judged), Measure::Ndcg(k).of(&judged)));
@@ -108,7 +109,7 @@ fn metrics(c: &mut Criterion) {
     let judge = |list: &List| {
         JudgedList::from_ids(
             &list.recommended,
-            &list.groundtruth.iter().copied().collect(),
+            &list.ground_truth.iter().copied().collect(),
         )
     };
     let values: Vec<f64> = lists

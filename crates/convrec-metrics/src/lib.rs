@@ -52,6 +52,7 @@
 pub mod lists;
 pub mod measure;
 pub mod protocol;
+pub mod rewards;
 pub mod stats;
 pub mod trec;
 

@@ -20,7 +20,6 @@ mod recall;
 pub use hit_rate::hit_rate;
 pub use map::average_precision;
 pub use mrr::reciprocal_rank;
-pub(crate) use ndcg::discount;
 pub use ndcg::ndcg;
 pub use precision::precision;
 pub use recall::recall;

@@ -61,17 +61,17 @@ impl<'a> TitleYear<'a> {
 
 /// What one list is judged by.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample<'a> {
+pub struct NamedList<'a> {
     /// The list, best first.
     pub recommended: &'a [TitleYear<'a>],
     /// Titles that may not be recommended again, without years: a remake of a seen film never
     /// scores.
     pub seen: &'a [&'a str],
-    /// The items that were right.
-    pub groundtruth: &'a [TitleYear<'a>],
+    /// The relevant items.
+    pub ground_truth: &'a [TitleYear<'a>],
 }
 
-impl Sample<'_> {
+impl NamedList<'_> {
     fn may_count(&self, item: &TitleYear, catalog: &HashSet<TitleYear>) -> bool {
         !self.seen.contains(&item.title) && catalog.contains(item)
     }
@@ -91,12 +91,12 @@ pub struct Scores {
 /// ```
 /// use std::collections::HashSet;
 ///
-/// use convrec_metrics::protocol::{Protocol, Sample, TitleYear};
+/// use convrec_metrics::protocol::{NamedList, Protocol, TitleYear};
 ///
 /// let (heat, alien) = (TitleYear::new("Heat", 1995), TitleYear::new("Alien", 1979));
 /// let invented = TitleYear::new("Heat of the Alien", 2001);
 /// let catalog = HashSet::from([heat, alien]);
-/// let sample = Sample { recommended: &[invented, heat], seen: &[], groundtruth: &[heat, alien] };
+/// let sample = NamedList { recommended: &[invented, heat], seen: &[], ground_truth: &[heat, alien] };
 ///
 /// // The invented item takes no rank, and a list of one is compared with an ideal list of one...
 /// assert_eq!(Protocol::Reference.evaluate(&sample, &catalog, &[5])[0].ndcg, 1.0);
@@ -126,7 +126,7 @@ impl Protocol {
     /// Scores one list, once for each cut-off.
     pub fn evaluate(
         self,
-        sample: &Sample,
+        sample: &NamedList,
         catalog: &HashSet<TitleYear>,
         cutoffs: &[usize],
     ) -> Vec<Scores> {

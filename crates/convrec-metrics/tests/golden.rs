@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use convrec_metrics::protocol::{Protocol, Sample, Scores, TitleYear};
+use convrec_metrics::protocol::{NamedList, Protocol, Scores, TitleYear};
 use convrec_testdata::golden_as;
 use serde::Deserialize;
 
@@ -18,7 +18,8 @@ struct Case {
     id: String,
     recs: Vec<(String, i32)>,
     seen: Vec<String>,
-    groundtruth: Vec<(String, Year)>,
+    #[serde(rename = "groundtruth")]
+    ground_truth: Vec<(String, Year)>,
     catalog: Vec<(String, i32)>,
     #[serde(flatten)]
     reference: Expected,
@@ -67,16 +68,16 @@ fn every_protocol_gives_the_golden_scores() {
     for case in &set.cases {
         let recommended = named(&case.recs);
         let seen: Vec<&str> = case.seen.iter().map(String::as_str).collect();
-        let groundtruth: Vec<TitleYear> = case
-            .groundtruth
+        let ground_truth: Vec<TitleYear> = case
+            .ground_truth
             .iter()
             .map(|(title, year)| TitleYear::new(title, year.number()))
             .collect();
         let catalog: HashSet<TitleYear> = named(&case.catalog).into_iter().collect();
-        let sample = Sample {
+        let sample = NamedList {
             recommended: &recommended,
             seen: &seen,
-            groundtruth: &groundtruth,
+            ground_truth: &ground_truth,
         };
         for (protocol, expected) in [
             (Protocol::Reference, &case.reference),
@@ -109,10 +110,10 @@ fn every_protocol_gives_the_golden_scores() {
 #[test]
 fn undefined_scores_are_null_in_json() {
     let heat = [TitleYear::new("Heat", 1995)];
-    let sample = Sample {
+    let sample = NamedList {
         recommended: &heat,
         seen: &[],
-        groundtruth: &[],
+        ground_truth: &[],
     };
     let scores = |protocol: Protocol| protocol.evaluate(&sample, &HashSet::from(heat), &[5])[0];
     let undefined = serde_json::to_string(&scores(Protocol::Reference)).unwrap();

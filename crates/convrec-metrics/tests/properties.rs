@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use convrec_metrics::measure::{
     average_precision, hit_rate, ndcg, precision, recall, reciprocal_rank,
 };
-use convrec_metrics::protocol::{Protocol, Sample, TitleYear};
+use convrec_metrics::protocol::{NamedList, Protocol, TitleYear};
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
 use proptest::prelude::*;
@@ -179,10 +179,10 @@ proptest! {
         let titles: Vec<String> = (0..60).map(|number| format!("Film {number}")).collect();
         let name = |number: u32| TitleYear::new(&titles[number as usize], 1990);
         let recommended: Vec<TitleYear> = numbers.into_iter().map(name).collect();
-        let groundtruth: Vec<TitleYear> = wanted.into_iter().map(name).collect();
+        let ground_truth: Vec<TitleYear> = wanted.into_iter().map(name).collect();
         let catalog = (0..60).map(name).collect();
-        let sample = Sample { recommended: &recommended, seen: &[], groundtruth: &groundtruth };
-        let by_id = JudgedList::from_ids(&recommended, &groundtruth.iter().copied().collect());
+        let sample = NamedList { recommended: &recommended, seen: &[], ground_truth: &ground_truth };
+        let by_id = JudgedList::from_ids(&recommended, &ground_truth.iter().copied().collect());
         let cutoffs = [5, 10, 15, 20];
         let textbook = Protocol::Textbook.evaluate(&sample, &catalog, &cutoffs);
         for (scores, k) in textbook.iter().zip(cutoffs) {

@@ -165,7 +165,7 @@ pub(crate) fn generate<'a>(
 pub fn judge_ranking(
     ranking: &[ItemId],
     seen: &[ItemId],
-    groundtruth: &[ItemId],
+    ground_truth: &[ItemId],
     n_ranks: usize,
 ) -> (Vec<ItemId>, JudgedList) {
     let mut kept = HashSet::new();
@@ -175,18 +175,18 @@ pub fn judge_ranking(
         .filter(|id| !seen.contains(id) && kept.insert(*id))
         .take(n_ranks)
         .collect();
-    let groundtruth = groundtruth
+    let ground_truth = ground_truth
         .iter()
         .copied()
         .filter(|id| !seen.contains(id))
         .collect();
-    let judged = JudgedList::from_ids(&list, &groundtruth);
+    let judged = JudgedList::from_ids(&list, &ground_truth);
     (list, judged)
 }
 
 fn judge(answer: Answer, sample: &Sample, n_ranks: usize) -> Evaluated {
     let ranking: Vec<ItemId> = answer.items.iter().copied().flatten().collect();
-    let (list, judged) = judge_ranking(&ranking, &sample.seen, &sample.groundtruth, n_ranks);
+    let (list, judged) = judge_ranking(&ranking, &sample.seen, &sample.ground_truth, n_ranks);
     Evaluated {
         answer,
         list,

@@ -14,7 +14,7 @@
 //! a loss of [`rank_grpo`].
 //!
 //! A policy can also stand at the beginning, where demonstrations are made: [`PolicyTeacher`] and
-//! [`PolicyJudge`] are services of Remap-Reflect-Adjust ([`convrec_cloning`]) from a policy with a
+//! [`PolicyJudge`] are services of Remap-Reflect-Adjust ([`convrec_services`]) from a policy with a
 //! [`Task`], [`PolicyChat`] is a chat model that is asked in words.
 //!
 //! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use convrec_catalog::Catalog;
-use convrec_catalog::rewards::{self, RankReward};
 use convrec_config::ConfigError;
 use convrec_core::ItemId;
+use convrec_metrics::rewards::{self, RankReward};
 use rank_grpo::{
     AdvantageError, GroupAdvantages, Scale, combine_rewards, decoupled_advantages, group_advantages,
 };
@@ -112,7 +112,7 @@ impl Popularity {
         let mut counts = vec![0; n_items];
         samples
             .iter()
-            .flat_map(|sample| &sample.groundtruth)
+            .flat_map(|sample| &sample.ground_truth)
             .for_each(|id| counts[id.0 as usize] += 1);
         let largest = counts.iter().copied().max().unwrap_or(0).max(1);
         Self { counts, largest }
@@ -306,7 +306,7 @@ impl<'a> Rewards<'a> {
                     gains[rank],
                     rank + 1
                 )),
-                None => Ok(self.credit.credit(&gains, list.sample.groundtruth.len())),
+                None => Ok(self.credit.credit(&gains, list.sample.ground_truth.len())),
             }
         };
         let named = |gain: &dyn Gain, problem| {
@@ -395,13 +395,13 @@ mod tests {
         Catalog::new(items.map(item).into()).unwrap()
     }
 
-    fn sample(groundtruth: &[u32]) -> Sample {
-        let groundtruth = groundtruth.iter().copied().map(ItemId).collect();
+    fn sample(ground_truth: &[u32]) -> Sample {
+        let ground_truth = ground_truth.iter().copied().map(ItemId).collect();
         Sample {
             id: "a-1".into(),
             prompt: vec![1],
             seen: vec![],
-            groundtruth,
+            ground_truth,
         }
     }
 

@@ -201,7 +201,7 @@ pub(crate) fn table<'r>(
 
 #[cfg(test)]
 mod tests {
-    use convrec_catalog::rewards::RankReward;
+    use convrec_metrics::rewards::RankReward;
     use convrec_policy::Constraint;
     use convrec_text::segments::Segments as TokenRanks;
 
@@ -271,7 +271,7 @@ mod tests {
             id: "a-1".into(),
             prompt: vec![1],
             seen: vec![],
-            groundtruth: vec![],
+            ground_truth: vec![],
         }
     }
 

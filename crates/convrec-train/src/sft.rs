@@ -257,7 +257,7 @@ fn log_probs(policy: &Policy, pairs: &[(&TokenPair, Option<Allowed>)]) -> TokenL
     let allowed: Option<Vec<&Allowed>> =
         pairs.iter().map(|(_, allowed)| allowed.as_ref()).collect();
     match allowed {
-        Some(allowed) => policy.log_probs_within(&sequences, &allowed, 1.0),
+        Some(allowed) => policy.log_probs_constrained(&sequences, &allowed, 1.0),
         None => policy.log_probs(&sequences, 1.0),
     }
 }

@@ -43,7 +43,7 @@ pub struct Sample {
     pub seen: Vec<ItemId>,
     /// Catalog items that are right, each once, without those seen: no list can be right about
     /// these.
-    pub groundtruth: Vec<ItemId>,
+    pub ground_truth: Vec<ItemId>,
 }
 
 /// A [`Demonstration`] in ids.
@@ -83,7 +83,7 @@ pub enum TaskError {
     NotInCatalog {
         /// The sample.
         id: String,
-        /// `groundtruth`, or `list` of a demonstration.
+        /// `ground_truth`, or `list` of a demonstration.
         field: &'static str,
         /// The item.
         item: Item,
@@ -285,14 +285,14 @@ impl Task {
         let find = |item: &Item| {
             self.catalog
                 .find(item)
-                .ok_or_else(|| not_in_catalog(&example.id, "groundtruth", item))
+                .ok_or_else(|| not_in_catalog(&example.id, "ground_truth", item))
         };
         let seen = self.seen(example);
-        let mut groundtruth = Vec::new();
-        for item in &example.groundtruth {
+        let mut ground_truth = Vec::new();
+        for item in &example.ground_truth {
             let id = find(item)?;
-            if !seen.contains(&id) && !groundtruth.contains(&id) {
-                groundtruth.push(id);
+            if !seen.contains(&id) && !ground_truth.contains(&id) {
+                ground_truth.push(id);
             }
         }
         if let Some(Constraining { trie, .. }) = &self.trie {
@@ -305,7 +305,7 @@ impl Task {
             id: example.id.clone(),
             prompt: self.prompt(example)?,
             seen,
-            groundtruth,
+            ground_truth,
         })
     }
 
@@ -381,7 +381,7 @@ impl Task {
     pub fn relevance(&self, answer: &Answer, sample: &Sample) -> Vec<bool> {
         let mut list = answer.items.clone();
         list.resize(self.n_ranks, None);
-        relevance(&list, &sample.groundtruth, &sample.seen)
+        relevance(&list, &sample.ground_truth, &sample.seen)
     }
 }
 

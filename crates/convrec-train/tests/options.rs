@@ -65,7 +65,7 @@ fn hopeless(world: &World) -> Vec<Sample> {
         .samples
         .iter()
         .map(|sample| Sample {
-            groundtruth: vec![],
+            ground_truth: vec![],
             ..sample.clone()
         })
         .collect()

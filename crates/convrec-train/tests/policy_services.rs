@@ -5,9 +5,9 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
-use convrec_cloning::{ChatModel, ChatRequest, Judge, Teacher, ratings_by_order};
 use convrec_core::{CatalogItem, Example, Item, Turn};
 use convrec_policy::{ModelConfig, Policy, Sampling, SaveOptions};
+use convrec_services::{ChatModel, ChatRequest, Judge, Teacher, ratings_by_order};
 use convrec_testdata::model_path;
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, evaluate};
@@ -60,7 +60,7 @@ fn examples() -> Vec<Example> {
             Turn::user(format!("more {n}")),
         ],
         seen: names[..n % 4].to_vec(),
-        groundtruth: vec![Item::new("not in the catalog", None)],
+        ground_truth: vec![Item::new("not in the catalog", None)],
     };
     (0..9).map(example).collect()
 }
@@ -116,7 +116,7 @@ fn a_teacher_answers_many_as_it_answers_one() {
     let plain: Vec<Example> = examples
         .iter()
         .map(|x| Example {
-            groundtruth: vec![],
+            ground_truth: vec![],
             ..x.clone()
         })
         .collect();

@@ -88,7 +88,7 @@ impl World {
         loop {
             let taste = Taste::draw(self.films(), &mut rng);
             let seen = self.names(self.choose(&taste, &[], rng.random_range(1..=3), &mut rng));
-            let groundtruth =
+            let ground_truth =
                 self.names(self.choose(&taste, &seen, rng.random_range(3..=6), &mut rng));
             let dialog = Said::draw(&taste, seen.clone(), &mut rng).into_turns(&mut rng);
             let text = dialog
@@ -102,7 +102,7 @@ impl World {
                         id: id.into(),
                         dialog,
                         seen,
-                        groundtruth,
+                        ground_truth,
                     },
                     taste,
                 );

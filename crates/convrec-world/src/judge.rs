@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use convrec_cloning::{Judge, Ratings, ServiceError};
 use convrec_core::{CatalogItem, Example};
+use convrec_services::{Judge, Ratings, ServiceError};
 use rand::RngExt;
 
 use crate::seeded;

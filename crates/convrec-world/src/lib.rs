@@ -17,7 +17,7 @@
 //!     println!("{}: {}", turn.role.as_str(), turn.content);
 //! }
 //! assert_eq!(example.id, "world-train-1-1");
-//! assert!((3..=6).contains(&example.groundtruth.len()));
+//! assert!((3..=6).contains(&example.ground_truth.len()));
 //!
 //! // The best list, for one who knows the user's taste and for one who only read the conversation.
 //! let best = world.oracle_ranking(&split.tastes[&example.id], &example.seen, 10);

@@ -104,7 +104,7 @@ mod tests {
             id: "a-1".into(),
             dialog,
             seen: vec![],
-            groundtruth: vec![],
+            ground_truth: vec![],
         };
         let mut found: Vec<_> = said(&example)
             .into_iter()
@@ -162,7 +162,7 @@ mod tests {
             id: "a-1".into(),
             dialog,
             seen,
-            groundtruth: vec![],
+            ground_truth: vec![],
         });
         let weight = |name: &str| taste.weights[&Feature::try_from(name.to_string()).unwrap()];
         assert_eq!(weight("Crime"), 1.0);

@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 
-use convrec_cloning::scripted::Mistakes;
-use convrec_cloning::{Describer, ServiceError, Teacher};
 use convrec_core::{CatalogItem, Example, Item};
+use convrec_services::{Describer, Mistakes, ServiceError, Teacher};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 

@@ -61,10 +61,10 @@ fn examples_are_sound() {
     for example in examples(&split) {
         assert_eq!(example.check(), Ok(()));
         assert!(split.tastes.contains_key(&example.id));
-        let all: HashSet<_> = example.seen.iter().chain(&example.groundtruth).collect();
+        let all: HashSet<_> = example.seen.iter().chain(&example.ground_truth).collect();
         assert_eq!(
             all.len(),
-            example.seen.len() + example.groundtruth.len(),
+            example.seen.len() + example.ground_truth.len(),
             "seen or named twice: {example:?}"
         );
         assert!(
@@ -72,7 +72,7 @@ fn examples_are_sound() {
             "{example:?}"
         );
         assert!(
-            (1..=3).contains(&example.seen.len()) && (3..=6).contains(&example.groundtruth.len())
+            (1..=3).contains(&example.seen.len()) && (3..=6).contains(&example.ground_truth.len())
         );
 
         let roles: Vec<Role> = example.dialog.iter().map(|turn| turn.role).collect();
@@ -142,7 +142,7 @@ fn every_film_is_right_for_someone() {
     let right: HashSet<_> = split
         .train
         .iter()
-        .flat_map(|example| &example.groundtruth)
+        .flat_map(|example| &example.ground_truth)
         .collect();
     let films = World::embedded().films();
     let never: Vec<_> = films

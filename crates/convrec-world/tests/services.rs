@@ -5,9 +5,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Mean, in_catalog};
-use convrec_cloning::scripted::Mistakes;
-use convrec_cloning::{Describer, Judge, Teacher};
 use convrec_core::{CatalogItem, Item, ItemId};
+use convrec_services::{Describer, Judge, Mistakes, Teacher};
 use convrec_text::ListFormat;
 use convrec_world::{Film, Split, World, WorldConfig, WorldJudge, WorldTeacher};
 
@@ -49,7 +48,7 @@ fn the_teacher_errs_as_real_ones_do() {
             .filter(|item| world.elsewhere().iter().any(|film| film.name() == **item))
             .count() as f64;
         raw.add(&in_catalog(items.iter().cloned(), example), example);
-        liked.push(fame(world.films(), &example.groundtruth));
+        liked.push(fame(world.films(), &example.ground_truth));
         named.push(fame(world.films(), &items));
     }
     let (inside, elsewhere, broken) = (inside / lines, elsewhere / lines, broken / lines);
@@ -148,9 +147,9 @@ fn the_judge_prefers_what_is_right() {
             *all.entry(*rating).or_default() += 1.0 / 500.0 / catalog.len() as f64
         });
         let of = |item: &Item| ratings[world.find(item).unwrap().index()];
-        let share = 1.0 / 500.0 / example.groundtruth.len() as f64;
+        let share = 1.0 / 500.0 / example.ground_truth.len() as f64;
         example
-            .groundtruth
+            .ground_truth
             .iter()
             .for_each(|item| *right.entry(of(item)).or_default() += share);
     }

@@ -65,7 +65,7 @@ impl Request {
             id: "asked-1".into(),
             dialog: turns,
             seen,
-            groundtruth: vec![],
+            ground_truth: vec![],
         };
         let sample = task
             .sample(&example)

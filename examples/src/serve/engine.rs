@@ -147,7 +147,7 @@ impl Worker {
                     id,
                     prompt,
                     seen,
-                    groundtruth: vec![],
+                    ground_truth: vec![],
                 });
                 seeds.push(draw.seed.wrapping_add(place as u64));
             }

@@ -421,7 +421,7 @@ fn constrained_lists_stay_in_the_catalog_and_leave_out_what_was_seen() {
         id: String::new(),
         prompt: prompt.clone(),
         seen,
-        groundtruth: vec![],
+        ground_truth: vec![],
     };
     let begin = |_: usize| task.constraint(&sample).unwrap();
     let expected = policy(3).generate_seeded(&[&prompt], &[5], &generation(8, 60), Some(&begin));
@@ -633,7 +633,7 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
                     .find(&convrec_core::Item::new("Her", 2013))
                     .unwrap(),
             ],
-            groundtruth: vec![convrec_core::ItemId(n % 4)],
+            ground_truth: vec![convrec_core::ItemId(n % 4)],
         })
         .collect();
     let validation = Validation {

@@ -10,10 +10,10 @@ use crate::queries::QuerySet;
 const RIDGE: f64 = 1.0;
 const STEPS: usize = 30;
 
-/// The candidates of a name, and which of them is right, if any.
+/// The candidates of a name, and which of them is meant, if any.
 struct Choice {
     candidates: Vec<Features>,
-    right: Option<usize>,
+    answer: Option<usize>,
 }
 
 /// The maximum of the penalised likelihood, which is concave, by Newton's steps.
@@ -34,7 +34,7 @@ pub fn fit(sets: &[QuerySet]) -> Features {
             let mut mean = [0.0; N_FEATURES];
             for (place, features) in choice.candidates.iter().enumerate() {
                 let chance = odds[place] / all;
-                let surplus = f64::from(u8::from(choice.right == Some(place))) - chance;
+                let surplus = f64::from(u8::from(choice.answer == Some(place))) - chance;
                 for a in 0..N_FEATURES {
                     gradient[a] += surplus * features[a];
                     mean[a] += chance * features[a];
@@ -63,13 +63,13 @@ fn choices(sets: &[QuerySet]) -> Vec<Choice> {
         let index = FuzzyIndex::new(&set.catalog);
         for query in set.queries.iter().filter(|query| query.training) {
             let found = index.candidates(&query.name);
-            let right = found
+            let answer = found
                 .iter()
                 .position(|candidate| Some(candidate.id) == query.answer);
-            if query.answer.is_none() || right.is_some() {
+            if query.answer.is_none() || answer.is_some() {
                 choices.push(Choice {
                     candidates: found.into_iter().map(|found| found.features).collect(),
-                    right,
+                    answer,
                 });
             }
         }
@@ -81,21 +81,21 @@ fn dot(a: &Features, b: &Features) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// `matrix x = right` for a symmetric matrix above 0, by elimination.
-fn solve(mut matrix: [[f64; N_FEATURES]; N_FEATURES], mut right: Features) -> Features {
+/// `matrix x = values` for a symmetric matrix above 0, by elimination.
+fn solve(mut matrix: [[f64; N_FEATURES]; N_FEATURES], mut values: Features) -> Features {
     for pivot in 0..N_FEATURES {
         for row in pivot + 1..N_FEATURES {
             let factor = matrix[row][pivot] / matrix[pivot][pivot];
             (pivot..N_FEATURES)
                 .for_each(|column| matrix[row][column] -= factor * matrix[pivot][column]);
-            right[row] -= factor * right[pivot];
+            values[row] -= factor * values[pivot];
         }
     }
     for row in (0..N_FEATURES).rev() {
         let later: f64 = (row + 1..N_FEATURES)
-            .map(|column| matrix[row][column] * right[column])
+            .map(|column| matrix[row][column] * values[column])
             .sum();
-        right[row] = (right[row] - later) / matrix[row][row];
+        values[row] = (values[row] - later) / matrix[row][row];
     }
-    right
+    values
 }

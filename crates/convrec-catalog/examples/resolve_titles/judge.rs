@@ -30,11 +30,11 @@ pub fn guesses(sets: &[QuerySet]) -> Vec<Judged<'_>> {
 pub struct Counts {
     /// Names of items that are in the catalog.
     pub there: usize,
-    /// Names of which none is right.
+    /// Names that mean no item.
     pub not_there: usize,
-    pub right: usize,
+    pub correct: usize,
     pub accepted: usize,
-    /// Accepted, and none would have been right.
+    /// Accepted, and none would have been correct.
     pub false_accepts: usize,
 }
 
@@ -46,7 +46,7 @@ impl Counts {
             counts.there += usize::from(query.answer.is_some());
             counts.not_there += usize::from(query.answer.is_none());
             counts.accepted += usize::from(id.is_some());
-            counts.right += usize::from(id.is_some() && id == query.answer);
+            counts.correct += usize::from(id.is_some() && id == query.answer);
             counts.false_accepts += usize::from(id.is_some() && query.answer.is_none());
         }
         counts
@@ -57,11 +57,11 @@ impl Counts {
     }
 
     pub fn precision(&self) -> f64 {
-        self.right as f64 / self.accepted as f64
+        self.correct as f64 / self.accepted as f64
     }
 
     pub fn recall(&self) -> f64 {
-        self.right as f64 / self.there as f64
+        self.correct as f64 / self.there as f64
     }
 
     pub fn abstained(&self) -> f64 {
@@ -72,8 +72,8 @@ impl Counts {
         self.false_accepts as f64 / self.not_there as f64
     }
 
-    /// The share of right decisions: the right item, or none where none is right.
+    /// The share of correct decisions: the item that is meant, or none where the name means none.
     pub fn accuracy(&self) -> f64 {
-        (self.right + self.not_there - self.false_accepts) as f64 / self.n() as f64
+        (self.correct + self.not_there - self.false_accepts) as f64 / self.n() as f64
     }
 }

@@ -49,7 +49,7 @@ fn tables(judged: &[Judged<'_>]) {
         .collect();
     println!("confidence of {CONFIDENT} or more, test half\n");
     println!(
-        "| names | n | right item | precision | abstained | false accepts |\n|---|---|---|---|---|---|"
+        "| names | n | correct item | precision | abstained | false accepts |\n|---|---|---|---|---|---|"
     );
     let mut groups: BTreeMap<(bool, &str), Vec<&Judged>> = BTreeMap::new();
     for &judged in &test {
@@ -67,7 +67,7 @@ fn tables(judged: &[Judged<'_>]) {
     }
     row("all", Counts::of(test.iter().copied(), CONFIDENT));
 
-    println!("\n| confidence | names | in that range right |\n|---|---|---|");
+    println!("\n| confidence | names | correct in that range |\n|---|---|---|");
     for low in [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98] {
         let high = if low < 0.9 {
             low + 0.1
@@ -80,16 +80,16 @@ fn tables(judged: &[Judged<'_>]) {
             .iter()
             .filter(|j| j.guess.best.is_some() && (low..high).contains(&j.guess.confidence))
             .collect();
-        let right = inside
+        let correct = inside
             .iter()
             .filter(|j| j.guess.best == j.query.answer)
             .count() as f64
             / inside.len() as f64;
         let mean = inside.iter().map(|j| j.guess.confidence).sum::<f64>() / inside.len() as f64;
-        println!("| {mean:.3} | {} | {right:.3} |", inside.len());
+        println!("| {mean:.3} | {} | {correct:.3} |", inside.len());
     }
     println!(
-        "\n| threshold | training: right decisions | test | recall | precision | false accepts |\n|---|---|---|---|---|---|"
+        "\n| threshold | training: correct decisions | test | recall | precision | false accepts |\n|---|---|---|---|---|---|"
     );
     for threshold in [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
         let of = |training| {

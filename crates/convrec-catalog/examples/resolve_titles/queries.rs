@@ -17,7 +17,7 @@ use crate::mutate;
 /// Queries of one category from one catalog at most.
 const PER_CATEGORY: usize = 200;
 
-/// A name, and the item of its catalog that it means; none where saying none is right.
+/// A name, and the item of its catalog that it means; none where it means no item.
 #[derive(Debug, Clone, Serialize)]
 pub struct Query {
     pub category: &'static str,

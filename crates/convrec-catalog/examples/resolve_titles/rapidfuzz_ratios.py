@@ -4,7 +4,7 @@
     python rapidfuzz_ratios.py FOLDER
 
 The item of the highest ratio is taken where that reaches a threshold; of equal ones the one with the nearest year. The
-threshold is the one with the most right decisions in the training half. "+ year" leaves out items whose year is known,
+threshold is the one with the most correct decisions in the training half. "+ year" leaves out items whose year is known,
 as is the name's, and more than 2 off.
 """
 
@@ -36,7 +36,7 @@ def guesses(data, scorer, with_year):
             yield query["category"], query["training"], query["answer"], int(best), float(ratio[best])
 
 
-def right(rows, threshold):
+def correct(rows, threshold):
     return sum((guess == answer) if ratio >= threshold else answer is None for _, _, answer, guess, ratio in rows) / len(rows)
 
 
@@ -56,10 +56,10 @@ for with_year in (False, True):
     for name, scorer in SCORERS.items():
         rows = [row for data in sets for row in guesses(data, scorer, with_year)]
         training, test = [row for row in rows if row[1]], [row for row in rows if not row[1]]
-        threshold = max(np.arange(50, 100.5, 0.5), key=lambda threshold: right(training, threshold))
+        threshold = max(np.arange(50, 100.5, 0.5), key=lambda threshold: correct(training, threshold))
         title = name + (" + year" if with_year else "")
-        print(f"\n{title}, threshold {threshold}: right decisions {right(test, threshold):.4f} of the test half\n")
-        print("| names | n | right item | precision | abstained | false accepts |\n|---|---|---|---|---|---|")
+        print(f"\n{title}, threshold {threshold}: correct decisions {correct(test, threshold):.4f} of the test half\n")
+        print("| names | n | correct item | precision | abstained | false accepts |\n|---|---|---|---|---|---|")
         for category in sorted({(row[2] is None, row[0]) for row in test}):
             line(category[1], [row for row in test if (row[2] is None, row[0]) == category], threshold)
         line("all", test, threshold)

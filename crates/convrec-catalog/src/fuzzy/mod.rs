@@ -3,22 +3,22 @@
 //! A title is read as plain words ([`name`]): no accents, marks and articles, numbers as digits,
 //! and besides the whole its parts before and behind a colon and the like. An inverted index of
 //! trigrams ([`grams`]) finds the readings most like those of a name; each pair is described by a
-//! few numbers ([`likeness`]), and a conditional logit turns these into a confidence: with the
+//! few numbers ([`similarity`]), and a conditional logit turns these into a confidence: with the
 //! score s of each candidate, exp(s) / (1 + sum of exp(s) over all candidates), where 1 stands for
 //! "none of them". So a close runner-up takes its share away, as does a name that is like nothing.
 
 mod grams;
-mod likeness;
 mod name;
+mod similarity;
 
 use std::collections::HashSet;
 
 use convrec_core::{Item, ItemId};
 
 use grams::Grams;
-pub use likeness::{FEATURES, Features, N_FEATURES};
-use likeness::{Query, Reading, WEIGHTS, Year, log_odds};
 use name::{Kind, Name};
+pub use similarity::{FEATURES, Features, N_FEATURES};
+use similarity::{Query, Reading, WEIGHTS, Year, log_odds};
 
 use crate::{Catalog, Resolution};
 

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use convrec_cloning::{ChatModel, ChatRequest, ServiceError};
 use convrec_core::Turn;
 use convrec_llm::{ChatSettings, HttpChat, Ledger, Server, ServerSettings};
+use convrec_services::{ChatModel, ChatRequest, ServiceError};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

@@ -1,27 +1,13 @@
-use crate::JudgedList;
+use crate::{JudgedList, rewards};
 
-/// NDCG@k with binary gains: each hit within the first `k` ranks earns `1 / log2(rank + 1)`, over
-/// what the ideal list earns, whose first `min(k, relevant)` ranks all hit.
+/// NDCG@k with binary gains: each hit within the first `k` ranks earns `1 / log2(rank + 1)`. The
+/// sum is divided by what the ideal list earns, whose first `min(k, relevant)` ranks all hit.
 ///
 /// Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4),
 /// 2002; with the discount of Burges et al., "Learning to rank using gradient descent", ICML 2005.
+#[must_use]
 pub fn ndcg(list: &JudgedList, k: usize) -> f64 {
-    let ideal: f64 = (0..k.min(list.relevant())).map(discount).sum();
-    if ideal == 0.0 {
-        return 0.0;
-    }
-    let hits = list
-        .hits()
-        .iter()
-        .take(k)
-        .enumerate()
-        .filter(|&(_, &hit)| hit);
-    hits.map(|(index, _)| discount(index)).sum::<f64>() / ideal
-}
-
-/// What a hit at `index` (rank `index + 1`) is worth.
-pub(crate) fn discount(index: usize) -> f64 {
-    1.0 / ((index + 2) as f64).log2()
+    rewards::ndcg(list.hits(), list.relevant(), k)
 }
 
 #[cfg(test)]

@@ -2,22 +2,22 @@
 
 use std::collections::HashSet;
 
-use super::{Sample, Scores, TitleYear};
-use crate::measure::discount;
+use super::{NamedList, Scores, TitleYear};
+use crate::rewards::discount;
 
 /// The list without seen and off-catalog items (M1), and the ground truths' marks on it.
 pub(super) struct Filtered {
     /// Where in the emitted list each remaining entry stood.
     positions: Vec<usize>,
     hits: Vec<bool>,
-    n_groundtruth: usize,
+    n_ground_truth: usize,
 }
 
-pub(super) fn filter(sample: &Sample, catalog: &HashSet<TitleYear>) -> Filtered {
+pub(super) fn filter(sample: &NamedList, catalog: &HashSet<TitleYear>) -> Filtered {
     let may_count = |&position: &usize| sample.may_count(&sample.recommended[position], catalog);
     let positions: Vec<usize> = (0..sample.recommended.len()).filter(may_count).collect();
     let mut hits = vec![false; positions.len()];
-    for wanted in sample.groundtruth {
+    for wanted in sample.ground_truth {
         // M3: the first entry that fits, marked or not.
         let fits = |&position: &usize| wanted.distance(&sample.recommended[position]).is_some();
         if let Some(index) = positions.iter().position(fits) {
@@ -27,7 +27,7 @@ pub(super) fn filter(sample: &Sample, catalog: &HashSet<TitleYear>) -> Filtered 
     Filtered {
         positions,
         hits,
-        n_groundtruth: sample.groundtruth.len(),
+        n_ground_truth: sample.ground_truth.len(),
     }
 }
 
@@ -40,7 +40,7 @@ impl Filtered {
         Filtered {
             positions,
             hits,
-            n_groundtruth: self.n_groundtruth,
+            n_ground_truth: self.n_ground_truth,
         }
     }
 
@@ -53,10 +53,10 @@ impl Filtered {
         }
         let found = self.hits.iter().take(k).filter(|&&hit| hit).count();
         // M2: the ideal list is no longer than this one.
-        let ideal = self.n_groundtruth.min(self.hits.len());
+        let ideal = self.n_ground_truth.min(self.hits.len());
         // M4: without ground truth both are 0/0.
         Scores {
-            recall: found as f64 / self.n_groundtruth as f64,
+            recall: found as f64 / self.n_ground_truth as f64,
             ndcg: dcg(self.hits.iter().copied(), k) / dcg((0..ideal).map(|_| true), k),
         }
     }
@@ -91,15 +91,15 @@ mod tests {
     fn scores(
         recommended: &[TitleYear],
         seen: &[&str],
-        groundtruth: &[TitleYear],
+        ground_truth: &[TitleYear],
         k: usize,
     ) -> (f64, f64) {
         let catalog = HashSet::from([HEAT, ALIEN]);
         let scores = filter(
-            &Sample {
+            &NamedList {
                 recommended,
                 seen,
-                groundtruth,
+                ground_truth,
             },
             &catalog,
         )

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::{Sample, TitleYear};
+use super::{NamedList, TitleYear};
 use crate::JudgedList;
 
 /// Judges a list by titles and years in the textbook way: every entry keeps its rank, and entries
@@ -10,8 +10,8 @@ use crate::JudgedList;
 /// title and the nearest year (within [`YEAR_TOLERANCE`](super::YEAR_TOLERANCE)) that no earlier
 /// entry took; among equally near ones, the first. Any [`Measure`](crate::Measure) can be had of
 /// the result.
-pub fn judge(sample: &Sample, catalog: &HashSet<TitleYear>) -> JudgedList {
-    let mut remaining = sample.groundtruth.to_vec();
+pub fn judge(sample: &NamedList, catalog: &HashSet<TitleYear>) -> JudgedList {
+    let mut remaining = sample.ground_truth.to_vec();
     let hits = sample.recommended.iter().map(|entry| {
         let near = remaining
             .iter()
@@ -25,27 +25,27 @@ pub fn judge(sample: &Sample, catalog: &HashSet<TitleYear>) -> JudgedList {
             _ => false,
         }
     });
-    JudgedList::new(hits.collect(), sample.groundtruth.len())
+    JudgedList::new(hits.collect(), sample.ground_truth.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hits(recommended: &[i32], groundtruth: &[i32]) -> Vec<bool> {
+    fn hits(recommended: &[i32], ground_truth: &[i32]) -> Vec<bool> {
         let named = |years: &[i32]| {
             years
                 .iter()
                 .map(|&year| TitleYear::new("Dune", year))
                 .collect::<Vec<_>>()
         };
-        let (recommended, groundtruth) = (named(recommended), named(groundtruth));
+        let (recommended, ground_truth) = (named(recommended), named(ground_truth));
         let catalog = recommended.iter().copied().collect();
         judge(
-            &Sample {
+            &NamedList {
                 recommended: &recommended,
                 seen: &[],
-                groundtruth: &groundtruth,
+                ground_truth: &ground_truth,
             },
             &catalog,
         )

@@ -88,7 +88,7 @@ impl Default for RlConfig {
             rollout_rows: 128,
             temperature: 1.0,
             max_new_tokens: 256,
-            reward: Reward::Rank(convrec_catalog::rewards::RankReward::ExpInf),
+            reward: Reward::Rank(convrec_metrics::rewards::RankReward::ExpInf),
             gains: BTreeMap::from([("relevance".into(), 1.0)]),
             normalization: Normalization::Together,
             dynamic_sampling: None,

@@ -1,7 +1,7 @@
 //! The log record of one step, in TRL's names where TRL has one.
 
-use convrec_catalog::rewards::{dcg, ndcg};
 use convrec_metrics::lists;
+use convrec_metrics::rewards::{dcg, ndcg};
 use rank_grpo::Metrics;
 use serde_json::json;
 
@@ -232,7 +232,7 @@ fn of_rows(
     set(
         "ndcg",
         mean_of(rows, |row| {
-            ndcg(&row.relevant, row.sample.groundtruth.len(), n_ranks)
+            ndcg(&row.relevant, row.sample.ground_truth.len(), n_ranks)
         }),
     );
     set("items", mean_of(rows, |row| row.answer.names.len() as f64));

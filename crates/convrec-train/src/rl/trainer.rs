@@ -322,7 +322,7 @@ pub(super) fn log_probs(policy: &Policy, rows: &[&Row<'_>], temperature: f32) ->
     let sequences: Vec<Sequence<'_>> = rows.iter().map(|row| row.sequence()).collect();
     let allowed: Option<Vec<&Allowed>> = rows.iter().map(|row| row.allowed.as_ref()).collect();
     match allowed {
-        Some(allowed) => policy.log_probs_within(&sequences, &allowed, temperature),
+        Some(allowed) => policy.log_probs_constrained(&sequences, &allowed, temperature),
         None => policy.log_probs(&sequences, temperature),
     }
 }

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use convrec_cloning::{ChatModel, ChatRequest, Done, ServiceError};
 use convrec_policy::{Generation, GenerationDefaults, Policy, Sampling, WeightsError};
+use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 use convrec_text::{ChatError, ChatTemplate, TextTokenizer, TokenizerError};
 
 use super::{CHUNK, check_room, seeds};

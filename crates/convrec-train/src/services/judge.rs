@@ -1,7 +1,7 @@
 use burn::module::Module;
-use convrec_cloning::{Judge, Ratings, ServiceError, ratings_by_order};
 use convrec_core::{CatalogItem, Example};
 use convrec_policy::{Allowed, Policy, Sequence};
+use convrec_services::{Judge, Ratings, ServiceError, ratings_by_order};
 
 use super::{check_room, sample};
 use crate::task::{Sample, Task};
@@ -108,10 +108,11 @@ impl PolicyJudge {
             .map(|line| self.task.allowed(&sample.seen, line))
             .collect();
         let found = match &allowed {
-            Some(allowed) => {
-                self.policy
-                    .log_probs_within(&sequences, &allowed.iter().collect::<Vec<_>>(), 1.0)
-            }
+            Some(allowed) => self.policy.log_probs_constrained(
+                &sequences,
+                &allowed.iter().collect::<Vec<_>>(),
+                1.0,
+            ),
             None => self.policy.log_probs(&sequences, 1.0),
         };
         let sums = found.log_probs.sum_dim(1).into_data();

@@ -21,7 +21,7 @@ const CHUNK: usize = 256;
 /// not matter.
 fn sample(task: &Task, example: &Example) -> Result<Sample, TaskError> {
     task.sample(&Example {
-        groundtruth: vec![],
+        ground_truth: vec![],
         ..example.clone()
     })
 }

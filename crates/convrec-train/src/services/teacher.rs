@@ -1,7 +1,7 @@
 use burn::module::Module;
-use convrec_cloning::{Done, ServiceError, Teacher};
 use convrec_core::Example;
 use convrec_policy::{Constraint, Generation, Policy};
+use convrec_services::{Done, ServiceError, Teacher};
 
 use super::{CHUNK, check_room, sample, seeds};
 use crate::evaluate::Decoding;

@@ -51,7 +51,7 @@ pub fn world() -> World {
         id: format!("d{n}-1"),
         dialog: vec![Turn::user(format!("something with robots {n}"))],
         seen: vec![],
-        groundtruth: vec![names[n % 6].clone()],
+        ground_truth: vec![names[n % 6].clone()],
     };
     let demonstration = |n: usize| Demonstration {
         example: example(n),

@@ -25,13 +25,13 @@ impl Mean {
         let hits = list
             .iter()
             .take(self.k)
-            .map(|id| example.groundtruth.contains(&World::embedded().name(*id)));
+            .map(|id| example.ground_truth.contains(&World::embedded().name(*id)));
         let gains: Vec<f64> = hits
             .zip(2..)
             .filter(|(hit, _)| *hit)
             .map(|(_, place)| gain(place))
             .collect();
-        let right = example.groundtruth.len();
+        let right = example.ground_truth.len();
         self.ndcg += gains.iter().sum::<f64>() / (2..right as i32 + 2).map(gain).sum::<f64>();
         self.recall += gains.len() as f64 / right as f64;
         self.count += 1.0;

@@ -1,0 +1,110 @@
+use std::collections::HashMap;
+use std::path::Path;
+
+use convrec_core::Example;
+use convrec_core::jsonl::{self, Check};
+use serde::{Deserialize, Serialize};
+
+use crate::{ServiceError, Teacher};
+
+/// A recorded answer: one line of a teacher file. Further fields are ignored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The sample that was answered.
+    pub id: String,
+    /// The text as it was received.
+    pub raw: String,
+}
+
+impl Check for Answer {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.id.is_empty() {
+            Err(("id", "empty; expected the id of a sample".into()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Why recorded answers cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The file cannot be read, or a line of it is bad.
+    #[error(transparent)]
+    Read(#[from] jsonl::Error),
+    /// Two answers to one sample.
+    #[error("{name}: two answers to sample `{id}`; remove one")]
+    Twice {
+        /// The file.
+        name: String,
+        /// The sample.
+        id: String,
+    },
+}
+
+/// A teacher that repeats recorded answers.
+///
+/// ```
+/// use convrec_demonstrations::{Answer, ReplayTeacher};
+///
+/// let answers = vec![Answer { id: "d-1".into(), raw: "1. Heat (1995)".into() }];
+/// let teacher = ReplayTeacher::new("answers.jsonl", answers)?;
+/// assert_eq!(teacher.answer("d-1"), Some("1. Heat (1995)"));
+/// assert_eq!(teacher.answer("d-2"), None);
+/// # Ok::<(), convrec_demonstrations::ReplayError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ReplayTeacher {
+    name: String,
+    answers: HashMap<String, String>,
+}
+
+impl ReplayTeacher {
+    /// Takes the answers; `name` names their source in errors.
+    ///
+    /// # Errors
+    /// When two answers are to the same sample.
+    pub fn new(name: impl Into<String>, answers: Vec<Answer>) -> Result<Self, ReplayError> {
+        let name = name.into();
+        let mut by_id = HashMap::with_capacity(answers.len());
+        for Answer { id, raw } in answers {
+            if by_id.contains_key(&id) {
+                return Err(ReplayError::Twice { name, id });
+            }
+            by_id.insert(id, raw);
+        }
+        Ok(Self {
+            name,
+            answers: by_id,
+        })
+    }
+
+    /// Reads a file of JSON lines, an [`Answer`] each.
+    ///
+    /// # Errors
+    /// When the file cannot be read, at its first bad line, and when two lines answer the same
+    /// sample.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ReplayError> {
+        let name = path.as_ref().display().to_string();
+        Self::new(name, jsonl::read_file(path)?)
+    }
+
+    /// The answer to the sample `id`, where there is one.
+    pub fn answer(&self, id: &str) -> Option<&str> {
+        self.answers.get(id).map(String::as_str)
+    }
+}
+
+/// The recorded text whatever number of items is asked for; an error that names the sample without
+/// a record.
+impl Teacher for ReplayTeacher {
+    fn recommend(&self, example: &Example, _: usize) -> Result<String, ServiceError> {
+        self.answer(&example.id).map(str::to_string).ok_or_else(|| {
+            let problem = format!(
+                "no answer to sample `{}`; record one or leave the sample out",
+                example.id
+            );
+            ServiceError::new(&self.name, problem)
+        })
+    }
+}

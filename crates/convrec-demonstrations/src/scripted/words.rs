@@ -1,0 +1,129 @@
+use std::collections::{BTreeSet, HashMap};
+
+use convrec_catalog::{Catalog, normalise};
+use convrec_core::{Example, ItemId, Role};
+
+use super::Scorer;
+use super::cooccurrence::ids;
+
+/// Conversations in training that a word must have been said in.
+const LEAST_CONVERSATIONS: u32 = 8;
+/// Words of fewer letters say little.
+const LEAST_LETTERS: usize = 3;
+/// How often every item was right before any conversation was counted.
+const PRIOR: f32 = 0.1;
+/// How many conversations a word's items are believed to be like everybody's.
+const SMOOTHING: f32 = 20.0;
+/// Words of a conversation are not independent: together they count for so much of what they would
+/// count for if they were.
+const TRUST: f32 = 0.3;
+
+/// The words of a sample, and what was right there.
+type Said = (BTreeSet<String>, Vec<ItemId>);
+
+/// What was right where the same words were said: naive Bayes, tempered. Where no item was seen
+/// yet, it knows what a conversation is about.
+///
+/// The score of item v is P(v) times, for every word w of the conversation, (1 + n(w, v) / (20
+/// P(v)))^0.3; n(w, v) is the number of training samples that say w and in which v is right. A
+/// training sample's own dialog is left out of the counts.
+#[derive(Debug, Clone)]
+pub struct Words {
+    right: Vec<u32>,
+    /// By word: the items that were right, and how often.
+    beside: HashMap<String, HashMap<ItemId, u32>>,
+    /// The words and the ground truth of each dialog's samples.
+    dialogs: HashMap<String, Vec<Said>>,
+}
+
+impl Words {
+    /// Counts the words and the ground truth of training examples; what is not in the catalog is
+    /// not counted.
+    pub fn new(catalog: &Catalog, training: &[Example]) -> Self {
+        let mut words = Self {
+            right: vec![0; catalog.len()],
+            beside: HashMap::new(),
+            dialogs: HashMap::new(),
+        };
+        let mut said: HashMap<String, u32> = HashMap::new();
+        for example in training {
+            let sample = (words_of(example), ids(catalog, &example.ground_truth));
+            sample
+                .0
+                .iter()
+                .for_each(|word| *said.entry(word.clone()).or_default() += 1);
+            words
+                .dialogs
+                .entry(example.dialog_id().to_string())
+                .or_default()
+                .push(sample);
+        }
+        for (sample_words, items) in words.dialogs.values_mut().flatten() {
+            sample_words.retain(|word| said[word] >= LEAST_CONVERSATIONS);
+            items.iter().for_each(|item| words.right[item.index()] += 1);
+            for word in sample_words.iter() {
+                let beside = words.beside.entry(word.clone()).or_default();
+                items
+                    .iter()
+                    .for_each(|item| *beside.entry(*item).or_default() += 1);
+            }
+        }
+        words
+    }
+}
+
+impl Scorer for Words {
+    fn scores(&self, example: &Example) -> Vec<f32> {
+        let own = self
+            .dialogs
+            .get(example.dialog_id())
+            .map_or(&[][..], Vec::as_slice);
+        let mut right = self.right.clone();
+        own.iter()
+            .flat_map(|(_, items)| items)
+            .for_each(|item| right[item.index()] -= 1);
+        let all: f32 = right.iter().map(|count| *count as f32 + PRIOR).sum();
+        let prior: Vec<f32> = right
+            .iter()
+            .map(|count| (*count as f32 + PRIOR) / all)
+            .collect();
+        let mut logs = vec![0.0; prior.len()];
+        for word in words_of(example) {
+            let Some(beside) = self.beside.get(&word) else {
+                continue;
+            };
+            let own: Vec<ItemId> = own
+                .iter()
+                .filter(|(words, _)| words.contains(&word))
+                .flat_map(|(_, items)| items)
+                .copied()
+                .collect();
+            for (item, count) in beside {
+                let known = own.iter().filter(|own| *own == item).count();
+                let others = *count as f32 - known as f32;
+                logs[item.index()] += (others / (SMOOTHING * prior[item.index()])).ln_1p();
+            }
+        }
+        let highest = logs.iter().copied().fold(0.0, f32::max);
+        prior
+            .into_iter()
+            .zip(logs)
+            .map(|(prior, log)| prior * (TRUST * (log - highest)).exp())
+            .collect()
+    }
+}
+
+fn words_of(example: &Example) -> BTreeSet<String> {
+    let said = example
+        .dialog
+        .iter()
+        .filter(|turn| turn.role != Role::System);
+    let text = said
+        .map(|turn| normalise(&turn.content))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let words = text
+        .split(|c: char| !c.is_alphabetic())
+        .filter(|word| word.chars().count() >= LEAST_LETTERS);
+    words.map(str::to_string).collect()
+}

@@ -1,0 +1,113 @@
+//! A policy that starts as a recommender by item vectors.
+
+use burn::module::Param;
+use burn::tensor::{Tensor, TensorData};
+
+use crate::config::ConfigError;
+use crate::decoder::Policy;
+
+/// The gain of the path from the items of a prompt to the output; beside it the random rest of the
+/// policy is small.
+const GAIN: f32 = 1.2;
+/// The mark of an item, by the length of its vector, and the mark of other tokens, negative.
+const MARK: f32 = 0.5;
+/// The mark of the token that asks for items.
+const ASKS: f32 = 0.3;
+/// What is left of the first block's random queries and keys.
+const REST: f32 = 0.1;
+
+impl Policy {
+    /// This policy, and in it a recommender by vectors of items: where the token `asks` stands, the
+    /// likeliest items are those whose vectors have high products with the vectors of the items
+    /// before it. Training goes on from there, instead of learning thousands of vectors one
+    /// gradient at a time.
+    ///
+    /// `vectors` are the tokens that are items, and their vectors, two numbers shorter than the
+    /// policy is wide: these become their embeddings. The other two mark items and `asks`, so
+    /// that the first block's heads, which copy what they look at, look at items alone. All
+    /// else stays as it is.
+    ///
+    /// # Errors
+    /// When the shape of the policy or of a vector does not allow it.
+    ///
+    /// # Panics
+    /// When a token is not in the vocabulary.
+    pub fn with_item_vectors(
+        mut self,
+        vectors: &[(u32, Vec<f32>)],
+        asks: u32,
+    ) -> Result<Self, ConfigError> {
+        let (width, heads) = (self.config().hidden_size, self.config().num_attention_heads);
+        let head = self.config().head_dim;
+        let square = heads * head == width
+            && self.config().num_key_value_heads == heads
+            && self.lm_head.is_none();
+        if !square || head < 2 {
+            return Err(ConfigError::new(
+                "num_attention_heads",
+                "expected heads with keys of their own that are as wide as the policy together, and tied embeddings",
+            ));
+        }
+        if let Some((token, vector)) = vectors.iter().find(|(_, vector)| vector.len() != width - 2)
+        {
+            let problem = format!(
+                "token {token} has a vector of {}; expected {}",
+                vector.len(),
+                width - 2
+            );
+            return Err(ConfigError::new("hidden_size", &problem));
+        }
+        let squares: f32 = vectors
+            .iter()
+            .flat_map(|(_, vector)| vector)
+            .map(|x| x * x)
+            .sum();
+        let scale = (vectors.len() as f32 / squares.max(f32::MIN_POSITIVE)).sqrt();
+        change(&mut self.model.embed_tokens.weight, |embeddings| {
+            for row in embeddings.chunks_mut(width) {
+                row[width - 2..].copy_from_slice(&[0.0, -MARK]);
+            }
+            for (token, vector) in vectors {
+                let row = &mut embeddings[*token as usize * width..][..width];
+                row.iter_mut()
+                    .zip(vector)
+                    .for_each(|(to, from)| *to = scale * from);
+                row[width - 1] = MARK * row[..width - 2].iter().map(|x| x * x).sum::<f32>().sqrt();
+            }
+            let row = &mut embeddings[asks as usize * width..][..width];
+            row.fill(0.0);
+            row[width - 2] = ASKS;
+        });
+        let attention = &mut self.model.layers[0].self_attn;
+        // Of each head the place that position turns least.
+        let still = |n: usize| n * head + head / 2 - 1;
+        let alike = MARK / (1.0 + MARK * MARK).sqrt();
+        for (projection, of_asking) in
+            [(&mut attention.q_proj, alike), (&mut attention.k_proj, 0.0)]
+        {
+            change(&mut projection.weight, |weight| {
+                weight.iter_mut().for_each(|x| *x *= REST);
+                for n in 0..heads {
+                    let row = &mut weight[still(n) * width..][..width];
+                    row.fill(0.0);
+                    row[width - 2..].copy_from_slice(&[of_asking, 1.0]);
+                }
+            });
+        }
+        for projection in [&mut attention.v_proj, &mut attention.o_proj] {
+            change(&mut projection.weight, |weight| {
+                weight.fill(0.0);
+                (0..width - 2).for_each(|at| weight[at * width + at] = GAIN);
+            });
+        }
+        Ok(self)
+    }
+}
+
+fn change(param: &mut Param<Tensor<2>>, with: impl FnOnce(&mut [f32])) {
+    let tensor = param.val();
+    let mut values: Vec<f32> = tensor.to_data().try_into_vec().expect("weights are f32");
+    with(&mut values);
+    let tensor = Tensor::from_data(TensorData::new(values, tensor.dims()), &tensor.device());
+    *param = param.clone().transform_for_load(tensor, param.id);
+}

@@ -1,0 +1,306 @@
+//! What each step of Remap-Reflect-Adjust adds, and what becomes of it when its settings change:
+//! the paper's ablations.
+//!
+//! Adjust learns from right answers, so it is fitted to some dialogs and measured on others, each
+//! dialog once.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use convrec_catalog::CONFIDENT;
+use convrec_core::Example;
+use convrec_demonstrations::{AdjustError, Aggregation, Cloned, Pipeline, PipelineConfig, Scored};
+use convrec_examples::data::{read_catalog, read_conversations, read_examples};
+use convrec_examples::services::{Chosen, Scorers, ServiceOptions};
+use convrec_examples::steps::{Figures, Step, steps};
+use convrec_examples::training::at_least_one;
+use convrec_examples::{Outcome, exit, settings, show};
+
+/// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
+#[derive(Parser)]
+struct Options {
+    /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
+    #[arg(long)]
+    catalog: PathBuf,
+    /// Conversations with right answers.
+    #[arg(long)]
+    conversations: PathBuf,
+    /// Training conversations for scripted services. By default those that are measured, each
+    /// without its own dialog.
+    #[arg(long)]
+    train: Option<PathBuf>,
+    /// Settings of the pipeline, TOML; variants change one of them each.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Items in a list.
+    #[arg(long)]
+    n: Option<usize>,
+    /// Conversations with right answers to fit Adjust to; the teacher is asked about these, too.
+    /// By default it is fitted to some of the dialogs that are measured, and measured on the
+    /// others.
+    #[arg(long, conflicts_with = "folds")]
+    fit: Option<PathBuf>,
+    /// Parts into which dialogs are cut: Adjust is fitted to all but one and measured on that one.
+    #[arg(long, default_value_t = 5, value_parser = at_least_two)]
+    folds: usize,
+    /// Only the steps, without variants.
+    #[arg(long)]
+    steps_only: bool,
+    #[command(flatten)]
+    services: ServiceOptions,
+}
+
+fn at_least_two(text: &str) -> Result<usize, String> {
+    at_least_one(text).and_then(|n| {
+        if n < 2 {
+            Err("expected at least 2".into())
+        } else {
+            Ok(n)
+        }
+    })
+}
+
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
+    let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
+    settings::set(&mut config.n, options.n);
+    let backend = options.services.backend()?;
+    let catalog = options
+        .services
+        .described(backend.as_ref(), read_catalog(&options.catalog)?)?;
+    let mut examples = read_examples(&catalog, &options.conversations)?;
+    let train = options
+        .train
+        .as_deref()
+        .map(read_conversations)
+        .transpose()?;
+    let to_fit = options
+        .fit
+        .as_deref()
+        .map(|path| read_examples(&catalog, path))
+        .transpose()?;
+    let scorers = Scorers::new(&catalog, train.as_ref().unwrap_or(&examples));
+    let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
+    chosen.keep_answered(&mut examples, &options.conversations)?;
+    chosen
+        .names
+        .iter()
+        .for_each(|(role, name)| println!("{role}: {name}"));
+
+    let clone = |config: PipelineConfig| -> Result<Cloned, Box<dyn std::error::Error>> {
+        let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
+        let bars = show::Stages::default();
+        let usage = || {
+            backend
+                .as_ref()
+                .map(|backend| backend.usage().to_string())
+                .unwrap_or_default()
+        };
+        let scored = pipeline.score(&examples, &|progress| bars.show(progress, usage()));
+        bars.finish();
+        let finished = || {
+            backend
+                .as_ref()
+                .map_or(Ok(()), |backend| backend.finished(&options.services))
+        };
+        finished()?;
+        let Some(to_fit) = to_fit.as_ref().filter(|_| config.adjust) else {
+            return Ok(out_of_fold(&pipeline, &config, &scored?, options.folds)?);
+        };
+        let to_fit = pipeline.score(to_fit, &|_| ());
+        finished()?;
+        let fit = pipeline.fit(&to_fit?, &|_| ())?;
+        Ok(pipeline.finish(&scored?, Some(&fit.adjust)))
+    };
+    let cloned = clone(config)?;
+    let figures = Figures::new(&cloned, &catalog, &examples, config.n);
+    let table = steps(&cloned, &catalog, &examples, config.n);
+    println!("\n{}\n", figures.table(&table).print());
+    let added = table
+        .windows(2)
+        .map(|pair| (pair[1].name.clone(), &pair[0], &pair[1]));
+    let whole = [("all steps".to_string(), &table[0], &table[3])];
+    println!(
+        "{}\n",
+        figures.differences("adds", added.chain(whole)).print()
+    );
+    let fitted = match &to_fit {
+        Some(to_fit) => format!("to {} others", to_fit.len()),
+        None => format!("out of fold ({} folds of dialogs)", options.folds),
+    };
+    println!(
+        "{} conversations, {} without an answer; Adjust fitted {fitted}",
+        examples.len(),
+        cloned.failures.len()
+    );
+    println!("95% intervals by resampling dialogs");
+    if let Some(backend) = &backend {
+        println!("{}", backend.usage());
+    }
+    if options.steps_only {
+        return Ok(());
+    }
+    let last = |name: &str, steps: Vec<Step>| {
+        steps.into_iter().last().map(|step| Step {
+            name: name.into(),
+            ..step
+        })
+    };
+    let mut variants: Vec<Step> = last("as configured", table).into_iter().collect();
+    for (name, config) in configs(config) {
+        match clone(config) {
+            Ok(other) if figures.same_conversations(&other) => {
+                variants.extend(last(&name, steps(&other, &catalog, &examples, config.n)));
+            }
+            Ok(other) => eprintln!(
+                "{name}: left out, as {} other conversations got no answer",
+                other.failures.len()
+            ),
+            Err(error) if error.is::<AdjustError>() => eprintln!("{name}: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    println!("\n{}\n", figures.table(&variants).print());
+    let differences = variants[1..]
+        .iter()
+        .map(|variant| (variant.name.clone(), &variants[0], variant));
+    println!(
+        "{}",
+        figures
+            .differences("less as configured", differences)
+            .print()
+    );
+    Ok(())
+}
+
+/// Each conversation finished by an adjustment that was fitted without its dialog.
+fn out_of_fold(
+    pipeline: &Pipeline<'_>,
+    config: &PipelineConfig,
+    scored: &Scored<'_>,
+    folds: usize,
+) -> Result<Cloned, AdjustError> {
+    let mut cloned = pipeline.finish(scored, None);
+    if !config.adjust {
+        return Ok(cloned);
+    }
+    for fold in 0..folds {
+        let within = |example: &Example| fold_of(example.dialog_id(), folds) == fold;
+        let part = scored.select(within);
+        if part.answered().len() == 0 {
+            continue;
+        }
+        let fit = pipeline.fit(&scored.select(|example| !within(example)), &|_| ())?;
+        let finished = pipeline.finish(&part, Some(&fit.adjust));
+        let mut rows = cloned.steps.iter_mut();
+        for steps in finished.steps {
+            let row = rows
+                .find(|row| row.example == steps.example)
+                .expect("a part has the rows of the whole, in order");
+            *row = steps;
+        }
+    }
+    Ok(cloned)
+}
+
+/// The fold of a dialog: by its name alone, whatever other dialogs there are.
+fn fold_of(dialog: &str, folds: usize) -> usize {
+    let hash = convrec_core::hash::sha256(dialog.as_bytes());
+    usize::from_str_radix(&hash[..8], 16).expect("hexadecimal digits") % folds
+}
+
+/// One setting changed at a time: without a step, and smaller and larger weights and sizes.
+fn configs(full: PipelineConfig) -> Vec<(String, PipelineConfig)> {
+    let mut found = vec![
+        (
+            "no remap".to_string(),
+            PipelineConfig {
+                remap: false,
+                ..full
+            },
+        ),
+        (
+            "no remap, no reflect".to_string(),
+            PipelineConfig {
+                remap: false,
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no reflect".to_string(),
+            PipelineConfig {
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no adjust".to_string(),
+            PipelineConfig {
+                adjust: false,
+                ..full
+            },
+        ),
+    ];
+    for fuzzy in [None, Some(CONFIDENT)] {
+        let name = fuzzy.map_or("only exact names".to_string(), |confidence| {
+            format!("names with confidence {confidence}")
+        });
+        found.push((name, PipelineConfig { fuzzy, ..full }));
+    }
+    for lambda in [0.0, 0.5, 2.0] {
+        found.push((
+            format!("lambda {lambda}"),
+            PipelineConfig { lambda, ..full },
+        ));
+    }
+    for gamma in [0.25, 1.0] {
+        found.push((format!("gamma {gamma}"), PipelineConfig { gamma, ..full }));
+    }
+    for n_reflect in [20, 50, 200] {
+        found.push((
+            format!("N_r {n_reflect}"),
+            PipelineConfig { n_reflect, ..full },
+        ));
+    }
+    for reg in [0.001, 0.1] {
+        let mut config = full;
+        config.fit.reg = reg;
+        found.push((format!("reg {reg}"), config));
+    }
+    let mut config = full;
+    config.fit.aggregation = Aggregation::Sum;
+    found.push(("aggregation sum".to_string(), config));
+    found.retain(|(_, config)| *config != full);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_are_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn variants_differ_from_the_configuration_and_each_other() {
+        let variants = configs(PipelineConfig::default());
+        for (place, (name, config)) in variants.iter().enumerate() {
+            assert!(
+                *config != PipelineConfig::default() && config.check().is_ok(),
+                "{name}"
+            );
+            assert!(
+                variants[..place].iter().all(|(_, other)| other != config),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The paper's experiments on the embedded world, each one command: all members of the loss family
+//! (`algorithms`), this project's choices against the paper's (`ablations`), the steps of
+//! Remap-Reflect-Adjust (`demonstrations`).
+//!
+//! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
+//! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
+//! and `report.html`. Each variant has a folder of its own below `--out`, with settings, log, policy
+//! and evaluation: a run that is cut goes on where it was, and experiments share variants.
+
+mod checklist;
+mod evidence;
+mod lab;
+mod outcome;
+mod page;
+mod results;
+mod summary;
+mod tables;
+mod variants;
+mod verdict;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use convrec_core::files::write_atomic;
+use convrec_examples::training::at_least_one;
+use convrec_examples::{Outcome, check_folder, exit};
+use convrec_metrics::stats;
+use convrec_world::World;
+
+use checklist::Claim;
+use lab::{Lab, Sizes};
+use results::{Lists, Results, Runs};
+use summary::{Settings, Summary};
+use variants::Experiment;
+
+/// The paper's experiments on an embedded world of films.
+#[derive(Parser)]
+struct Options {
+    #[command(subcommand)]
+    which: Which,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// SFT, GRPO, GSPO, Dr.GRPO, DAPO, Rank-GRPO with three rewards, and Rank-GRPO without SFT;
+    /// with mu 1 and 2 (5 seeds, 1800 steps of SFT, 20 batches of rollouts).
+    Algorithms(Common),
+    /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds, 1800
+    /// steps of SFT, 20 batches of rollouts).
+    Ablations(Common),
+    /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds, 700 steps of SFT, 12
+    /// batches of rollouts).
+    Demonstrations(Common),
+}
+
+#[derive(Args)]
+struct Common {
+    /// How often everything is done, each time with other data and other luck.
+    #[arg(long, value_parser = at_least_one)]
+    seeds: Option<usize>,
+    /// The first seed; others follow it.
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    /// Updates of supervised fine-tuning.
+    #[arg(long, value_parser = at_least_one)]
+    sft_steps: Option<usize>,
+    /// Batches of rollouts of each reinforcement learning run.
+    #[arg(long, value_parser = at_least_one)]
+    rl_steps: Option<usize>,
+    /// Training conversations.
+    #[arg(long, value_parser = at_least_one, default_value_t = 4000)]
+    conversations: usize,
+    /// Conversations to test on, of each seed.
+    #[arg(long, value_parser = at_least_one, default_value_t = 400)]
+    test: usize,
+    /// Where variants, results and report are kept.
+    #[arg(long, default_value = "runs/experiments")]
+    out: PathBuf,
+    /// Only variants whose names begin so.
+    #[arg(long, value_delimiter = ',', value_name = "VARIANT,...")]
+    only: Vec<String>,
+    /// The variant that others are tested against.
+    #[arg(long, value_name = "VARIANT")]
+    against: Option<String>,
+    /// Train nothing: report on the seeds of which all variants are finished.
+    #[arg(long)]
+    finished: bool,
+}
+
+/// One of the experiments.
+struct Kind {
+    /// Its variants for so many batches of rollouts.
+    variants: fn(usize) -> Experiment,
+    /// The paper's claims, held against its results.
+    claims: fn(&Results) -> Result<Vec<Claim>, stats::Error>,
+    /// How many seeds are usual, steps of SFT and batches of rollouts; so that two cores take less
+    /// than an hour for the first experiment, and a quarter of one for each of the others.
+    usual: [usize; 3],
+}
+
+impl Which {
+    /// What was asked for, and of what.
+    fn into_parts(self) -> (Common, Kind) {
+        match self {
+            Which::Algorithms(common) => (
+                common,
+                Kind {
+                    variants: variants::algorithms,
+                    claims: checklist::algorithms,
+                    usual: [5, 1800, 20],
+                },
+            ),
+            Which::Ablations(common) => (
+                common,
+                Kind {
+                    variants: variants::ablations,
+                    claims: |_| Ok(vec![]),
+                    usual: [3, 1800, 20],
+                },
+            ),
+            Which::Demonstrations(common) => (
+                common,
+                Kind {
+                    variants: variants::demonstration_steps,
+                    claims: checklist::demonstrations,
+                    usual: [3, 700, 12],
+                },
+            ),
+        }
+    }
+}
+
+fn main() -> std::process::ExitCode {
+    exit(run(Options::parse()))
+}
+
+fn run(options: Options) -> Outcome {
+    let (
+        common,
+        Kind {
+            variants,
+            claims,
+            usual: [seeds, sft_steps, rl_steps],
+        },
+    ) = options.which.into_parts();
+    let clock = Instant::now();
+    let Common {
+        conversations,
+        test,
+        ..
+    } = common;
+    let rl_steps = common.rl_steps.unwrap_or(rl_steps);
+    let sizes = Sizes {
+        conversations,
+        test,
+        sft_steps: common.sft_steps.unwrap_or(sft_steps),
+    };
+    let experiment = variants(rl_steps).only(&common.only)?;
+    let against = against(&experiment, common.against.as_deref())?;
+    check_folder(&common.out)?;
+    let seeds = common.first_seed
+        ..common
+            .first_seed
+            .saturating_add(common.seeds.unwrap_or(seeds) as u64);
+    let results = gather(&common, &experiment, sizes, seeds)?;
+
+    let name = experiment.name.to_string();
+    let settings = Settings {
+        experiment: name,
+        seeds: results.seeds.clone(),
+        sizes,
+        rl_steps,
+        against,
+    };
+    let summary = Summary::new(settings, &results, claims(&results)?)?;
+    print(&summary);
+    let about = format!(
+        "seeds {:?}, {conversations} conversations, {} steps of SFT, {rl_steps} batches of each RL run, {test} to test on; \
+         {:.0} s of training, this run took {:.0} s",
+        results.seeds,
+        sizes.sft_steps,
+        summary.trained_seconds,
+        clock.elapsed().as_secs_f64(),
+    );
+    let folder = common.out.join(experiment.name);
+    let text = serde_json::to_string_pretty(&summary)?;
+    write_atomic(folder.join("results.json"), |out| writeln!(out, "{text}"))?;
+    page::page(experiment.title, &about, &summary, &results)?.write(&folder.join("report.html"))?;
+    println!("\n{about}\n{}: results.json, report.html", folder.display());
+    Ok(())
+}
+
+/// Seed by seed, so that the first seeds are whole early.
+fn gather(
+    common: &Common,
+    experiment: &Experiment,
+    sizes: Sizes,
+    seeds: std::ops::Range<u64>,
+) -> Result<Results, Box<dyn Error>> {
+    let world = World::embedded();
+    let mut variants: Vec<Runs> = experiment
+        .variants
+        .iter()
+        .map(|variant| Runs {
+            name: variant.name.clone(),
+            done: vec![],
+        })
+        .collect();
+    let (mut whole, mut best) = (Vec::new(), Vec::new());
+    for seed in seeds {
+        let lab = Lab::new(world, sizes, seed, &common.out);
+        let outcomes = experiment.variants.iter().map(|variant| {
+            if common.finished {
+                return lab.finished(variant);
+            }
+            println!("seed {seed}: {}", variant.name);
+            lab.run(variant).map(Some)
+        });
+        let Some(outcomes) = outcomes.collect::<Result<Option<Vec<_>>, _>>()? else {
+            continue;
+        };
+        variants
+            .iter_mut()
+            .zip(outcomes)
+            .for_each(|(variant, done)| variant.done.push(done));
+        best.push(lab.ground()?.best(world));
+        whole.push(seed);
+    }
+    if whole.is_empty() {
+        let folder = common.out.display();
+        return Err(format!(
+            "--finished: no seed is finished in {folder} with these settings; run without it"
+        )
+        .into());
+    }
+    Ok(Results {
+        seeds: whole,
+        variants,
+        best,
+    })
+}
+
+/// The variant that others are tested against.
+fn against(experiment: &Experiment, asked: Option<&str>) -> Result<String, String> {
+    let names: Vec<&str> = experiment
+        .variants
+        .iter()
+        .map(|variant| variant.name.as_str())
+        .collect();
+    match asked {
+        Some(name) if !names.contains(&name) => Err(format!(
+            "--against {name}: no such variant; expected one of: {}",
+            names.join(", ")
+        )),
+        asked => Ok(asked.unwrap_or(experiment.against).into()),
+    }
+}
+
+fn print(summary: &Summary) {
+    let demonstrations = Some(tables::demonstrations(summary));
+    let quality =
+        [Lists::Constrained, Lists::Free].map(|lists| Some(tables::quality(summary, lists)));
+    let training = [tables::training(summary), tables::per_rank(summary)].map(Some);
+    let rest = [tables::paired(summary), tables::checklist(&summary.claims)];
+    for table in std::iter::once(demonstrations)
+        .chain(quality)
+        .chain(training)
+        .chain(rest)
+        .flatten()
+    {
+        println!("\n{}", table.print());
+    }
+    println!("\n{}", tables::legend());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn options_are_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn the_arm_to_test_against_must_be_there() {
+        let error = against(&variants::algorithms(1), Some("PPO")).unwrap_err();
+        assert!(
+            error.contains("--against PPO") && error.contains("GRPO mu=2"),
+            "{error}"
+        );
+        assert_eq!(
+            against(&variants::ablations(1), None).unwrap(),
+            variants::OURS
+        );
+    }
+}
