@@ -113,8 +113,8 @@ pub struct Variant {
 /// When training diverges or a backend is not there.
 pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>> {
     let ground = Ground::new(world, seed, plan.conversations, plan.test)?;
-    let cloned = ground.clone_teacher(cloning())?;
-    let (pairs, kept) = (ground.pairs(&cloned)?, RunOptions::default());
+    let output = ground.clone_teacher(cloning())?;
+    let (pairs, kept) = (ground.pairs(&output)?, RunOptions::default());
     let policy = ground.untrained()?;
     println!(
         "a decoder of {} parameters, {} tokens",
@@ -150,7 +150,7 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         )?;
         variants.push(variant(name, &trained, log));
     }
-    let cloning = steps(&cloned, ground.free.catalog(), &ground.split.train, N);
+    let cloning = steps(&output, ground.free.catalog(), &ground.split.train, N);
     Ok(Run {
         example: ground.split.test[0].clone(),
         cloning,

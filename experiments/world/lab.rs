@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use convrec_core::files::{read_text, write_atomic};
 use convrec_core::hash::sha256;
-use convrec_demonstrations::{Cloned, PipelineConfig};
+use convrec_demonstrations::{PipelineConfig, PipelineOutput};
 use convrec_examples::device::device;
 use convrec_examples::steps::steps;
 use convrec_examples::world_experiment::{Ground, N, reinforce, sft, supervise};
@@ -164,9 +164,9 @@ impl<'a> Lab<'a> {
 
     fn imitate(&self, cloning: PipelineConfig, folder: &Path) -> Result<Policy, Box<dyn Error>> {
         let ground = self.ground()?;
-        let cloned = ground.clone_teacher(cloning)?;
-        write(&folder.join(DEMONSTRATIONS), &made(ground, &cloned))?;
-        let (config, pairs) = (sft(self.sizes.sft_steps, self.seed), ground.pairs(&cloned)?);
+        let output = ground.clone_teacher(cloning)?;
+        write(&folder.join(DEMONSTRATIONS), &made(ground, &output))?;
+        let (config, pairs) = (sft(self.sizes.sft_steps, self.seed), ground.pairs(&output)?);
         Ok(supervise(
             ground.untrained()?,
             &ground.constrained,
@@ -294,11 +294,11 @@ fn newest(folder: &Path) -> Result<Option<Policy>, Box<dyn Error>> {
 }
 
 /// How good the demonstrations are, for the conversations that they were made for.
-fn made(ground: &Ground, cloned: &Cloned) -> Made {
-    let steps = steps(cloned, ground.free.catalog(), &ground.split.train, N);
+fn made(ground: &Ground, output: &PipelineOutput) -> Made {
+    let steps = steps(output, ground.free.catalog(), &ground.split.train, N);
     let last = steps.last().expect("there are four");
     let items = last.lists.iter().map(Vec::len).sum::<usize>() as f64 / last.lists.len() as f64;
-    Made::of(cloned.demonstrations.len(), items, &last.judged)
+    Made::of(output.demonstrations.len(), items, &last.judged)
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {
