@@ -7,7 +7,7 @@ use std::error::Error;
 use burn::module::Module;
 use convrec_catalog::Catalog;
 use convrec_core::Example;
-use convrec_demonstrations::{Cloned, LexicalEmbedder, Pipeline, PipelineConfig, Services};
+use convrec_demonstrations::{LexicalEmbedder, Pipeline, PipelineConfig, PipelineOutput, Services};
 use convrec_metrics::JudgedList;
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
@@ -90,7 +90,7 @@ impl Ground {
     ///
     /// # Errors
     /// When a setting makes no sense, or Adjust cannot be fitted.
-    pub fn clone_teacher(&self, config: PipelineConfig) -> Result<Cloned, Box<dyn Error>> {
+    pub fn clone_teacher(&self, config: PipelineConfig) -> Result<PipelineOutput, Box<dyn Error>> {
         let (teacher, catalog) = (WorldTeacher::new(self.seed), self.free.catalog());
         let judge = WorldJudge::new(self.split.tastes.clone(), self.seed);
         let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
@@ -103,21 +103,21 @@ impl Ground {
         };
         let pipeline = Pipeline::new(config, catalog, services)?;
         let bars = show::Stages::default();
-        let cloned = pipeline
+        let output = pipeline
             .run(&self.split.train, &|progress| {
                 bars.show(progress, String::new())
             })?
             .complete()?;
         bars.finish();
-        Ok(cloned)
+        Ok(output)
     }
 
     /// The demonstrations in ids.
     ///
     /// # Errors
     /// When one does not fit the catalog.
-    pub fn pairs(&self, cloned: &Cloned) -> Result<Vec<TokenPair>, Box<dyn Error>> {
-        Ok(cloned
+    pub fn pairs(&self, output: &PipelineOutput) -> Result<Vec<TokenPair>, Box<dyn Error>> {
+        Ok(output
             .demonstrations
             .iter()
             .map(|d| self.constrained.pair(d))

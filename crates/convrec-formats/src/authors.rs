@@ -92,7 +92,9 @@ impl AuthorsRow {
             Some(_) => return bad("expected one turn, the assistant's"),
         };
         let place = place.field("completion[0].content");
-        let ParsedList { entries, unparsed } = ListFormat::default().parse(content);
+        let ParsedList {
+            entries, unparsed, ..
+        } = ListFormat::default().parse(content);
         if entries.is_empty() {
             return Err(Error::bad(
                 place,
