@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use convrec_config::ConfigError;
 use rank_grpo::{AdvantageError, GroupAdvantages, Scale, decoupled_advantages, group_advantages};
 use serde::{Deserialize, Serialize};
 
 use super::{Listed, Reward, RewardFunction};
-use crate::config::ConfigError;
 
 /// How several rewards become one advantage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -91,11 +91,12 @@ impl<'a> WeightedRewards<'a> {
             let unknown = || {
                 let known: Vec<&str> = functions.iter().map(|function| function.name()).collect();
                 ConfigError {
-                    field: format!("reward_weights.{name}"),
-                    problem: format!(
-                        "there is no such reward function; expected some of {}",
-                        known.join(", ")
-                    ),
+                    found: "there is no such reward function".into(),
+                    ..ConfigError::new(
+                        format!("reward_weights.{name}"),
+                        "",
+                        format!("some of {}", known.join(", ")),
+                    )
                 }
             };
             Ok((*weight, function.ok_or_else(unknown)?.as_ref()))
