@@ -167,7 +167,7 @@ fn run(options: &Options) -> Outcome {
         return output::complete(scored.failures(), "the same command asks for these again");
     }
     let bar = show::spinner("adjust");
-    let cloned = pipeline.adjust(&scored, &|step| {
+    let output = pipeline.adjust(&scored, &|step| {
         let (norm, needed) = (step.gradient_norm, step.needed);
         bar.set_message(format!(
             "step {}, gradient {norm:.1e}, needed {needed:.1e}",
@@ -181,7 +181,7 @@ fn run(options: &Options) -> Outcome {
         catalog: &catalog,
         origin: &origin,
         scored: &scored,
-        cloned: &cloned?,
+        output: &output?,
         usage,
     }
     .write(started.elapsed())

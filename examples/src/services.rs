@@ -13,7 +13,8 @@ use convrec_demonstrations::chat::{
     ChatDescriber, ChatJudge, ChatTeacher, Prompts, SourceText, describe_catalog,
 };
 use convrec_demonstrations::scripted::{
-    Alike, Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher, Words,
+    Bm25Scorer, CooccurrenceScorer, Mistakes, MixedScorer, ScriptedJudge, ScriptedTeacher,
+    SimilarityScorer, WordScorer,
 };
 use convrec_demonstrations::{
     CachedEmbedder, ChatModel, Describer, Embedder, Judge, LexicalEmbedder, ReplayTeacher,
@@ -62,7 +63,7 @@ pub struct ServiceOptions {
     /// Lets that policy write whatever it likes. Without it only different unseen catalog items
     /// can be written.
     #[arg(long, requires = "teacher_model")]
-    pub free: bool,
+    pub unconstrained: bool,
     /// Who rates candidates. By default the server, or else a script that ranks by co-occurrence
     /// and words.
     #[arg(long, conflicts_with = "judge_model")]
@@ -95,7 +96,7 @@ pub struct ServiceOptions {
     #[arg(long, requires = "describe")]
     pub texts: Option<PathBuf>,
     /// What the scripted teacher is, where there is no other.
-    #[arg(long, default_value = "erring")]
+    #[arg(long, default_value = "noisy")]
     pub scripted: ScriptedKind,
     /// Of the scripted teacher and judge, and of the order in which candidates are shown to a
     /// judge.
@@ -115,11 +116,11 @@ pub enum JudgeKind {
 /// The scripted teacher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScriptedKind {
-    /// Ranks by co-occurrence and words in the items' texts, and errs as language models do.
-    Erring,
-    /// Ranks by co-occurrence, by likeness to the seen items' texts and by what was right where the
+    /// Ranks by co-occurrence and words in the items' texts, and makes mistakes as language models do.
+    Noisy,
+    /// Ranks by co-occurrence, by similarity to the seen items' texts and by what was right where the
     /// same words were said, and makes no mistakes: the best that simple counting gives.
-    Informed,
+    Heuristic,
 }
 
 /// The file of `--llm`.
@@ -342,39 +343,39 @@ impl Backend {
 /// What scripted services rank by.
 pub struct Scorers<'a> {
     /// What is named together.
-    pub cooccurrence: Cooccurrence<'a>,
+    pub cooccurrence: CooccurrenceScorer<'a>,
     /// What words of the conversation are in the items' texts.
     pub bm25: Bm25Scorer,
-    named_beside: Cooccurrence<'a>,
-    words: Words,
-    alike: Alike<'a>,
+    named_beside: CooccurrenceScorer<'a>,
+    words: WordScorer,
+    similarity: SimilarityScorer<'a>,
 }
 
 impl<'a> Scorers<'a> {
     /// Learns from these conversations which items go together.
     pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
         Self {
-            cooccurrence: Cooccurrence::new(catalog, examples),
+            cooccurrence: CooccurrenceScorer::new(catalog, examples),
             bm25: Bm25Scorer::new(catalog),
-            named_beside: Cooccurrence::new(catalog, examples).alone(),
-            words: Words::new(catalog, examples),
-            alike: Alike::new(catalog),
+            named_beside: CooccurrenceScorer::new(catalog, examples).alone(),
+            words: WordScorer::new(catalog, examples),
+            similarity: SimilarityScorer::new(catalog),
         }
     }
 
-    /// What the informed teacher ranks by; the weights were found on ReDial's validation part.
-    pub fn informed(&self) -> Mixed<'_> {
-        Mixed {
+    /// What the heuristic teacher ranks by; the weights were found on ReDial's validation part.
+    pub fn heuristic(&self) -> MixedScorer<'_> {
+        MixedScorer {
             parts: vec![
                 (1.0, &self.named_beside),
-                (0.6, &self.alike),
+                (0.6, &self.similarity),
                 (0.02, &self.words),
             ],
         }
     }
 
-    fn mixed(&self) -> Mixed<'_> {
-        Mixed {
+    fn mixed(&self) -> MixedScorer<'_> {
+        MixedScorer {
             parts: vec![(1.0, &self.cooccurrence), (0.1, &self.bm25)],
         }
     }
@@ -428,7 +429,7 @@ impl<'a> Chosen<'a> {
                         model_folder::weights_hash(folder)?
                     );
                     names.push(("teacher", name.clone()));
-                    let task = language.task(catalog.clone(), options.free)?;
+                    let task = language.task(catalog.clone(), options.unconstrained)?;
                     Box::new(PolicyTeacher::new(
                         name,
                         &policy,
@@ -453,9 +454,9 @@ impl<'a> Chosen<'a> {
                 }
                 (None, None) => {
                     let (kind, scorer, mistakes) = match options.scripted {
-                        ScriptedKind::Erring => ("", scorers.mixed(), Mistakes::default()),
-                        ScriptedKind::Informed => {
-                            (" and informed", scorers.informed(), Mistakes::NONE)
+                        ScriptedKind::Noisy => ("", scorers.mixed(), Mistakes::default()),
+                        ScriptedKind::Heuristic => {
+                            (", heuristic", scorers.heuristic(), Mistakes::NONE)
                         }
                     };
                     names.push(("teacher", format!("scripted{kind}, seed {}", options.seed)));

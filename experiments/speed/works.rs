@@ -286,7 +286,7 @@ fn roll_out(
         prompts.len() * group,
         seed,
     );
-    policy.generate_within(&slices(prompts), &config, &|_| Box::new(begin(trie)))
+    policy.generate_constrained(&slices(prompts), &config, &|_| Box::new(begin(trie)))
 }
 
 fn mean_passes(found: &[Vec<Completion>]) -> f64 {
@@ -348,8 +348,8 @@ fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Rep
                 .chunks(micro_batch)
                 .zip(allowed.chunks(micro_batch))
         };
-        let theirs =
-            micro_batches().map(|(s, a)| to_host(&reference.log_probs_within(s, a, 1.0).log_probs));
+        let theirs = micro_batches()
+            .map(|(s, a)| to_host(&reference.log_probs_constrained(s, a, 1.0).log_probs));
         let theirs = theirs.collect::<Result<Vec<_>, _>>()?;
         let of_reference = clock.lap();
 
@@ -375,7 +375,7 @@ fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Rep
         for (((rows, advantages), theirs), (sequences, allowed)) in parts {
             let TokenLogProbs {
                 log_probs, tape, ..
-            } = policy.log_probs_within(sequences, allowed, 1.0);
+            } = policy.log_probs_constrained(sequences, allowed, 1.0);
             let mut inputs = inputs(&trie, rows, log_probs.dims(), advantages)?;
             inputs.ref_log_probs = Some(theirs);
             inputs.whole_batch = Some(whole);

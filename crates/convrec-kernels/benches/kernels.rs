@@ -218,7 +218,7 @@ fn sparse_head(c: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("allowed tokens", name), |b| {
             b.iter(|| {
-                black_box(convrec_kernels::logits_within(
+                black_box(convrec_kernels::logits_constrained(
                     hidden.clone(),
                     weight.clone(),
                     &allowed,
@@ -253,7 +253,7 @@ fn sparse_head(c: &mut Criterion) {
             let (hidden, weight) = (&hidden, &weight);
             let run = || {
                 let targets = targets.clone();
-                convrec_kernels::token_log_probs_within(
+                convrec_kernels::token_log_probs_constrained(
                     hidden.clone(),
                     weight.clone(),
                     targets,

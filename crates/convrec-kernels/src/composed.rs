@@ -286,8 +286,8 @@ pub fn token_log_probs(
     log_probs_of(logits, targets)
 }
 
-/// See [`crate::logits_within`].
-pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
+/// See [`crate::logits_constrained`].
+pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
     let (m, device, union) = (allowed.len(), hidden.device(), union(allowed));
     let logits = linear(hidden, rows_of(weight, &union)); // [M, U]
     let wanted = allowed
@@ -302,8 +302,8 @@ pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -
         .select(0, indices(flat, &device))
 }
 
-/// See [`crate::token_log_probs_within`].
-pub fn token_log_probs_within(
+/// See [`crate::token_log_probs_constrained`].
+pub fn token_log_probs_constrained(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,

@@ -22,7 +22,7 @@
 //! | [`token_log_probs`] | logits: they live in blocks and are computed once more for the gradients |
 //! | [`decode_attention`] | slices and copies of the cache; a prompt is read once for all of its completions |
 //! | [`AdamW::update`], [`sum_of_squares`] | a walk over memory for every term of the formula |
-//! | [`logits_within`], [`token_log_probs_within`] | rows of the output matrix that no row asks for |
+//! | [`logits_constrained`], [`token_log_probs_constrained`] | rows of the output matrix that no row asks for |
 //!
 //! [arXiv 2205.14135]: https://arxiv.org/abs/2205.14135
 //!
@@ -341,13 +341,13 @@ pub fn token_log_probs(
 ///
 /// # Panics
 /// When the shapes do not agree, or a token is not below V.
-pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
+pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
     check_allowed(&hidden, &weight, allowed);
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
-        return flex::logits_within(hidden, weight, allowed);
+        return flex::logits_constrained(hidden, weight, allowed);
     }
-    composed::logits_within(hidden, weight, allowed)
+    composed::logits_constrained(hidden, weight, allowed)
 }
 
 /// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m,
@@ -363,7 +363,7 @@ pub fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -
 /// # Panics
 /// When the shapes do not agree, the temperature is not positive, or a target is not in its row's
 /// set.
-pub fn token_log_probs_within(
+pub fn token_log_probs_constrained(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
@@ -379,9 +379,9 @@ pub fn token_log_probs_within(
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         let targets = target_places(targets, allowed);
-        return flex::token_log_probs_within(hidden, weight, targets, allowed, temperature);
+        return flex::token_log_probs_constrained(hidden, weight, targets, allowed, temperature);
     }
-    composed::token_log_probs_within(hidden, weight, targets, allowed, temperature)
+    composed::token_log_probs_constrained(hidden, weight, targets, allowed, temperature)
 }
 
 fn check_allowed(hidden: &Tensor<2>, weight: &Tensor<2>, allowed: &[&[u32]]) {

@@ -50,7 +50,7 @@ mod at_fixed_shapes {
         (STUMP, 1, 1, 4), (TREE, 2, 1, 8), (FOREST, 4, 2, 16), (NO_TRUNK, 2, 2, 6),
     );
     agree!(attention_both_ways: (&[2], 1, 4), (&[64, 65, 0, 130], 4, 16), (&[9, 200, 3], 3, 32));
-    agree!(token_log_probs_within: (1, 1, 1), (2, 700, 16), (30, 90, 7), (90, 513, 32));
+    agree!(token_log_probs_constrained: (1, 1, 1), (2, 700, 16), (30, 90, 7), (90, 513, 32));
     agree!(token_log_probs_alone: (1, 1, 1), (3, 512, 8), (130, 513, 32));
     agree!(token_log_probs: (1, 1, 1), (1, 700, 16), (3, 512, 8), (130, 513, 32), (300, 2000, 48));
 }
@@ -74,8 +74,8 @@ proptest! {
         assert_agree(&format!("attention both ways {lengths:?} {h} {d}"), &got, &expected, TOLERANCE);
         assert_agree("bias_gelu", &fused::bias_gelu(m, n), &composed::bias_gelu(m, n), 1e-6);
         assert_agree("rotate", &fused::rotate(m, h, d).outcome(), &composed::rotate(m, h, d).outcome(), TOLERANCE);
-        let within = (fused::token_log_probs_within(m, n * 3, k).outcome(), composed::token_log_probs_within(m, n * 3, k).outcome());
-        assert_agree("token_log_probs_within", &within.0, &within.1, TOLERANCE);
+        let within = (fused::token_log_probs_constrained(m, n * 3, k).outcome(), composed::token_log_probs_constrained(m, n * 3, k).outcome());
+        assert_agree("token_log_probs_constrained", &within.0, &within.1, TOLERANCE);
         let v = n * 12;
         let (got, expected) = (fused::token_log_probs(m, v, k).outcome(), composed::token_log_probs(m, v, k).outcome());
         assert_agree("token_log_probs", &got, &expected, TOLERANCE);
@@ -104,8 +104,8 @@ fn gradients_are_finite_differences() {
             fused::attention_both_ways(&[9, 4], 2, 6).slopes(0.005),
         ),
         (
-            "token_log_probs_within",
-            fused::token_log_probs_within(5, 40, 6).slopes(0.01),
+            "token_log_probs_constrained",
+            fused::token_log_probs_constrained(5, 40, 6).slopes(0.01),
         ),
         (
             "token_log_probs",
@@ -142,7 +142,7 @@ fn runs_repeat_exactly() {
     );
     let attention = || fused::attention(&[(150, &[70, 90]), (150, &[])], 4, 2, 32).outcome();
     assert_eq!(attention(), attention());
-    let within = || fused::token_log_probs_within(200, 900, 32).outcome();
+    let within = || fused::token_log_probs_constrained(200, 900, 32).outcome();
     assert_eq!(within(), within());
     assert_eq!(
         fused::token_log_probs(200, 3000, 32).outcome(),
@@ -335,7 +335,7 @@ fn bias_gelu_of_extremes() {
 
 /// Logits of part of the vocabulary are those of all of it.
 #[test]
-fn logits_within() {
+fn logits_constrained() {
     let (m, v, d) = (30, 200, 23);
     let tensor =
         |size, seed| common::flat(common::random(size, seed), &burn::tensor::Device::flex());
@@ -353,10 +353,10 @@ fn logits_within() {
     };
     let expected: Vec<f32> = sets.iter().enumerate().flat_map(of_row).collect();
     for got in [
-        convrec_kernels::logits_within(hidden.clone(), weight.clone(), &allowed),
-        convrec_kernels::composed::logits_within(hidden, weight, &allowed),
+        convrec_kernels::logits_constrained(hidden.clone(), weight.clone(), &allowed),
+        convrec_kernels::composed::logits_constrained(hidden, weight, &allowed),
     ] {
-        assert_close("logits_within", &host(got), &expected, TOLERANCE);
+        assert_close("logits_constrained", &host(got), &expected, TOLERANCE);
     }
 }
 

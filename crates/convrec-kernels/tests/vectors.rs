@@ -29,8 +29,8 @@ fn all_vector_widths_agree() {
             ),
             ("bias_gelu", fused::bias_gelu(7, 203)),
             (
-                "token_log_probs_within",
-                fused::token_log_probs_within(40, 300, 27).outcome(),
+                "token_log_probs_constrained",
+                fused::token_log_probs_constrained(40, 300, 27).outcome(),
             ),
             (
                 "token_log_probs",

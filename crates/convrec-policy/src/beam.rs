@@ -10,7 +10,7 @@ pub struct Beam {
     /// With the end token, where the constraint has one.
     pub tokens: Vec<u32>,
     /// Of all of it, in nats, renormalised over the allowed tokens: the sum of what
-    /// [`Policy::log_probs_within`] gives at temperature 1.
+    /// [`Policy::log_probs_constrained`] gives at temperature 1.
     pub log_prob: f64,
 }
 
@@ -19,7 +19,8 @@ pub struct Beam {
 struct Open<C> {
     beam: Beam,
     constraint: C,
-    fed: usize,
+    /// How many of its tokens have their keys and values in the cache.
+    cached: usize,
 }
 
 impl<C: Constraint> Open<C> {
@@ -68,14 +69,14 @@ impl Policy {
         );
         self.assert_known(prompt);
         let mut session = Session::new(self, 1, prompt.len(), 1, 32);
-        let hidden = session.read(&[(0, prompt)]);
+        let hidden = session.prefill(&[(0, prompt)]);
         let begin = Open {
             beam: Beam {
                 tokens: vec![],
                 log_prob: 0.0,
             },
             constraint,
-            fed: 0,
+            cached: 0,
         };
         let mut done: Vec<Beam> = vec![];
         let mut open = vec![begin];
@@ -87,12 +88,13 @@ impl Policy {
                     prompt: 0,
                     prompt_length: prompt.len(),
                     tokens: &open.beam.tokens,
-                    unfed: open.beam.tokens.len() - open.fed,
+                    pending: open.beam.tokens.len() - open.cached,
                 });
-                session.feed(&going.collect::<Vec<_>>())
+                session.decode(&going.collect::<Vec<_>>())
             });
             let allowed: Vec<&[u32]> = open.iter().map(|open| open.constraint.allowed()).collect();
-            let logits = convrec_kernels::logits_within(hidden, self.output_matrix(), &allowed);
+            let logits =
+                convrec_kernels::logits_constrained(hidden, self.output_matrix(), &allowed);
             let logits = logits
                 .into_data()
                 .try_into_vec_as::<f32>()
@@ -102,7 +104,7 @@ impl Policy {
             let mut next = vec![];
             for (parent, token, log_prob) in steps {
                 let mut child = Open {
-                    fed: open[parent].beam.tokens.len(),
+                    cached: open[parent].beam.tokens.len(),
                     ..open[parent].clone()
                 };
                 child.push(token, log_prob);

@@ -4,7 +4,7 @@
 ///
 /// A constrained policy draws from `softmax(logits / temperature)` renormalised over the allowed
 /// tokens; a trainer must do the same
-/// ([`Policy::log_probs_within`](crate::Policy::log_probs_within)), or its ratios are biased.
+/// ([`Policy::log_probs_constrained`](crate::Policy::log_probs_constrained)), or its ratios are biased.
 pub trait Constraint: Send {
     /// The tokens that may come next: ascending, each once. One where there is no choice, none
     /// after the end.
@@ -40,13 +40,13 @@ pub trait Constraint: Send {
 /// let policy = Policy::new(&ModelConfig::small(64, 32, 2, 4), 7, &burn::tensor::Device::flex())?;
 /// let (sampling, end_token) = (Sampling::default(), 0);
 /// let generation = Generation { sampling, group_size: 4, max_new_tokens: 9, end_token, max_rows: 64, seed: 7 };
-/// let completions = policy.generate_within(&[&[1]], &generation, &|_| Box::new(Two(vec![5, 7])));
+/// let completions = policy.generate_constrained(&[&[1]], &generation, &|_| Box::new(Two(vec![5, 7])));
 /// let first = &completions[0][0];
 /// assert_eq!((first.tokens.len(), first.passes), (2, 1)); // the end token left no choice
 ///
 /// let allowed = Allowed::along(&mut Two(vec![5, 7]), &first.tokens);
 /// let sequence = Sequence { prompt: &[1], completion: &first.tokens };
-/// let again = policy.log_probs_within(&[sequence], &[&allowed], 1.0).log_probs.into_data().try_into_vec::<f32>()?;
+/// let again = policy.log_probs_constrained(&[sequence], &[&allowed], 1.0).log_probs.into_data().try_into_vec::<f32>()?;
 /// assert!((again[0] - first.log_probs[0]).abs() < 1e-5 && again[1] == 0.0);
 ///
 /// let best = &policy.beam_search(&[1], Two(vec![5, 7]), 2)[0];

@@ -1,17 +1,15 @@
 //! The decoder: one struct per part, in the names and layout of Hugging Face checkpoints, so that
 //! weights go in and out without renaming.
 
-mod items;
-
-use burn::module::{Module, Param, ParamId};
-use burn::tensor::{DType, Device, IndexingUpdateOp, Int, Tensor, TensorData, module::embedding};
+use burn::module::Module;
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use convrec_kernels::{DecodeRow, Packing};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::cache::LayerCache;
 use crate::config::{ConfigError, Family, ModelConfig};
-use crate::lora::{Lora, LoraConfig};
+use crate::init::Init;
+use crate::layers::{Embedding, Linear, RmsNorm};
+use crate::lora_config::LoraConfig;
 use crate::rope::{RotaryFrequencies, Rotation};
 
 /// A decoder-only language model: the weights, their shape, and where they are.
@@ -36,25 +34,25 @@ pub struct Policy {
 
 #[derive(Module, Debug)]
 pub(crate) struct Decoder {
-    embed_tokens: Embedding,
-    layers: Vec<Block>,
+    pub(crate) embed_tokens: Embedding,
+    pub(crate) layers: Vec<Block>,
     norm: RmsNorm,
 }
 
 #[derive(Module, Debug)]
-struct Block {
+pub(crate) struct Block {
     input_layernorm: RmsNorm,
-    self_attn: Attention,
+    pub(crate) self_attn: Attention,
     post_attention_layernorm: RmsNorm,
     mlp: Mlp,
 }
 
 #[derive(Module, Debug)]
-struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Linear,
+pub(crate) struct Attention {
+    pub(crate) q_proj: Linear,
+    pub(crate) k_proj: Linear,
+    pub(crate) v_proj: Linear,
+    pub(crate) o_proj: Linear,
     q_norm: Option<RmsNorm>,
     k_norm: Option<RmsNorm>,
     heads: usize,
@@ -63,32 +61,10 @@ struct Attention {
 }
 
 #[derive(Module, Debug)]
-struct Mlp {
+pub(crate) struct Mlp {
     gate_proj: Linear,
     up_proj: Linear,
     down_proj: Linear,
-}
-
-#[derive(Module, Debug)]
-pub(crate) struct Linear {
-    /// `[out, in]`
-    pub(crate) weight: Param<Tensor<2>>,
-    bias: Option<Param<Tensor<1>>>,
-    pub(crate) lora: Option<Lora>,
-    /// Whether the product is computed in bf16, whatever the weight is held in.
-    pub(crate) bf16: bool,
-}
-
-#[derive(Module, Debug)]
-struct Embedding {
-    /// `[V, D]`
-    weight: Param<Tensor<2>>,
-}
-
-#[derive(Module, Debug)]
-struct RmsNorm {
-    weight: Param<Tensor<1>>,
-    epsilon: f64,
 }
 
 /// What all blocks of one forward pass over M tokens share.
@@ -124,26 +100,12 @@ impl Policy {
     /// # Errors
     /// When `config` makes no sense.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
-        Self::build(
-            config,
-            Init {
-                rng: Some(ChaCha8Rng::seed_from_u64(seed)),
-                next_id: 0,
-                device,
-            },
-        )
+        Self::build(config, Init::random(seed, device))
     }
 
     /// A policy whose matrices take no memory until they are set, or read as zeros.
     pub(crate) fn blank(config: &ModelConfig, device: &Device) -> Result<Self, ConfigError> {
-        Self::build(
-            config,
-            Init {
-                rng: None,
-                next_id: 0,
-                device,
-            },
-        )
+        Self::build(config, Init::blank(device))
     }
 
     fn build(config: &ModelConfig, mut init: Init<'_>) -> Result<Self, ConfigError> {
@@ -324,7 +286,7 @@ impl Policy {
 
     /// ids `[M]` to `[M, D]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        embedding(self.model.embed_tokens.weight.val(), ids.unsqueeze()).squeeze_dim(0)
+        self.model.embed_tokens.forward(ids)
     }
 
     /// x `[M, D]` to `[M, D]`.
@@ -345,7 +307,7 @@ impl Policy {
 
 impl Decoder {
     /// The projections of each block, in the order of
-    /// [`Projection::ALL`](crate::lora::Projection::ALL).
+    /// [`Projection::ALL`](crate::Projection::ALL).
     pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = [&mut Linear; 7]> {
         self.layers.iter_mut().map(
             |Block {
@@ -422,99 +384,8 @@ impl Mlp {
     }
 }
 
-impl Linear {
-    fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        let added = self.lora.as_ref().map(|lora| lora.forward(x.clone()));
-        let weight = self.weight.val();
-        let y = if self.bf16 {
-            convrec_kernels::linear(x.cast(DType::BF16), weight.cast(DType::BF16)).cast(DType::F32)
-        } else {
-            convrec_kernels::linear(x, weight)
-        };
-        let y = match added {
-            Some(added) => y + added,
-            None => y,
-        };
-        match &self.bias {
-            Some(bias) => y + bias.val().unsqueeze(),
-            None => y,
-        }
-    }
-}
-
-impl RmsNorm {
-    fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        convrec_kernels::rms_norm(x, self.weight.val(), self.epsilon)
-    }
-}
-
 pub(crate) fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = values.map(|value| value as i64).collect();
     let n = values.len();
     Tensor::from_data(TensorData::new(values, [n]), device)
-}
-
-/// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter
-/// after a restart.
-struct Init<'a> {
-    /// `None` draws nothing: the weights will be read from a file.
-    rng: Option<ChaCha8Rng>,
-    next_id: u64,
-    device: &'a Device,
-}
-
-impl Init<'_> {
-    fn param<const N: usize>(&mut self, tensor: Tensor<N>) -> Param<Tensor<N>> {
-        self.next_id += 1;
-        let mut param = Param::from_tensor(tensor);
-        param.id = ParamId::from(self.next_id);
-        param
-    }
-
-    fn matrix(&mut self, shape: [usize; 2], deviation: f64) -> Param<Tensor<2>> {
-        let Some(rng) = &mut self.rng else {
-            self.next_id += 1;
-            let zeros =
-                move |device: &Device, grad| Tensor::zeros(shape, device).set_require_grad(grad);
-            return Param::uninitialized(
-                self.next_id.into(),
-                zeros,
-                self.device.clone(),
-                true,
-                shape.into(),
-            );
-        };
-        let values: Vec<f32> = (0..shape[0] * shape[1])
-            .map(|_| (normal(rng) * deviation) as f32)
-            .collect();
-        self.param(Tensor::from_data(
-            TensorData::new(values, shape),
-            self.device,
-        ))
-    }
-
-    fn linear(&mut self, out: usize, inner: usize, scale: f64, bias: bool) -> Linear {
-        let weight = self.matrix([out, inner], scale / (inner as f64).sqrt());
-        let bias = bias.then(|| self.param(Tensor::zeros([out], self.device)));
-        Linear {
-            weight,
-            bias,
-            lora: None,
-            bf16: false,
-        }
-    }
-
-    fn norm(&mut self, width: usize, config: &ModelConfig) -> RmsNorm {
-        RmsNorm {
-            weight: self.param(Tensor::ones([width], self.device)),
-            epsilon: config.rms_norm_eps,
-        }
-    }
-}
-
-/// Box and Muller's transform.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    use rand::RngExt;
-    let (u, v): (f64, f64) = (rng.random(), rng.random());
-    (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
 }

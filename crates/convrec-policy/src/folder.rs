@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::aside::{self, Aside};
+use crate::atomic_file::{self, AtomicFile};
 use crate::config::ModelConfig;
 use crate::decoder::Policy;
 use crate::error::WeightsError;
@@ -105,13 +105,13 @@ impl Policy {
                 .collect(),
         };
         let text = |name: &str, text: String| {
-            Aside::write(folder, name, |out| out.write_all(text.as_bytes()))
+            AtomicFile::write(folder, name, |out| out.write_all(text.as_bytes()))
         };
         let config = text(CONFIG, self.config().to_hugging_face_as(kind.torch_name()))?;
         let files = names.iter().zip(&shards);
-        let files =
-            files.map(|(name, shard)| Aside::write(folder, name, |out| write(out, shard, kind)));
-        let files: Vec<Aside> = files.collect::<Result<_, _>>()?;
+        let files = files
+            .map(|(name, shard)| AtomicFile::write(folder, name, |out| write(out, shard, kind)));
+        let files: Vec<AtomicFile> = files.collect::<Result<_, _>>()?;
         let index = if shards.len() > 1 {
             Some(text(INDEX, index(&names, &shards, kind))?)
         } else {
@@ -122,12 +122,12 @@ impl Policy {
         if index.is_some() {
             remove(folder, INDEX)?;
         }
-        config.put()?;
-        files.into_iter().try_for_each(Aside::put)?;
-        index.map_or(Ok(()), Aside::put)?;
-        aside::sync(folder)?;
+        config.persist()?;
+        files.into_iter().try_for_each(AtomicFile::persist)?;
+        index.map_or(Ok(()), AtomicFile::persist)?;
+        atomic_file::sync(folder)?;
         remove_others(folder, &names)?;
-        aside::sync(folder)
+        atomic_file::sync(folder)
     }
 }
 

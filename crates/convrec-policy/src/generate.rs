@@ -6,46 +6,9 @@ use rayon::prelude::*;
 
 use crate::constraint::Constraint;
 use crate::decoder::Policy;
+use crate::generation::{Completion, Generation};
 use crate::row::Row;
-use crate::sampling::Sampling;
 use crate::session::{Going, Session};
-
-/// What to generate.
-#[derive(Debug, Clone)]
-pub struct Generation {
-    /// How tokens are drawn.
-    pub sampling: Sampling,
-    /// G, completions of each prompt.
-    pub group_size: usize,
-    /// A completion that has not ended by then is cut, a constrained one too.
-    pub max_new_tokens: usize,
-    /// Ends a completion and is part of it. Under a constraint that ends by itself, one that it
-    /// never allows will do, as `u32::MAX`.
-    pub end_token: u32,
-    /// At most so many completions are sampled side by side, but those of one prompt at least;
-    /// bounds memory (there is room for as many prompts, all as long as the longest one),
-    /// changes no result.
-    pub max_rows: usize,
-    /// The same seed gives the same completions, however prompts are batched.
-    pub seed: u64,
-}
-
-/// One sampled completion of T tokens; all three lists are of length T, at least 1.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Completion {
-    /// With the end token, where it ended.
-    pub tokens: Vec<u32>,
-    /// Of each token under `softmax(logits / temperature)` (greedy: of the logits), before
-    /// filters, in nats: the very numbers that [`Policy::log_probs`] computes, to rounding.
-    pub log_probs: Vec<f32>,
-    /// Of that same distribution, in nats.
-    pub entropies: Vec<f32>,
-    /// Whether the end token was drawn; otherwise the completion was cut.
-    pub ended: bool,
-    /// Forward passes that it took part in, that of its prompt included: as many as tokens, or,
-    /// under a constraint, one more than choices after the first token.
-    pub passes: usize,
-}
 
 impl Policy {
     /// Samples `group_size` completions of each prompt: `[P][G]`, in the order of the prompts.
@@ -67,16 +30,16 @@ impl Policy {
     ///
     /// Tokens are drawn from the distribution renormalised over the allowed tokens;
     /// log-probabilities and entropies are of that distribution, and 0 where there is no
-    /// choice. [`Policy::log_probs_within`] computes the same numbers. A completion also ends
+    /// choice. [`Policy::log_probs_constrained`] computes the same numbers. A completion also ends
     /// where nothing is allowed any more. All constraints that `begin` makes of one prompt are
     /// equal.
     ///
-    /// Tokens without a choice cost no forward pass of their own: they are fed together with the
-    /// next choice. Logits are computed of the allowed tokens only.
+    /// Tokens without a choice cost no forward pass of their own: they are decoded together
+    /// with the next choice. Logits are computed of the allowed tokens only.
     ///
     /// # Panics
     /// As [`Policy::generate`], and when a constraint allows nothing to begin with.
-    pub fn generate_within<'c>(
+    pub fn generate_constrained<'c>(
         &self,
         prompts: &[&[u32]],
         config: &Generation,
@@ -87,7 +50,7 @@ impl Policy {
         })
     }
 
-    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, with a seed
+    /// As [`Policy::generate`], or [`Policy::generate_constrained`] where `begin` is given, with a seed
     /// for each prompt in place of the config's: what is drawn for a prompt then does not
     /// depend on which others there are.
     ///
@@ -106,7 +69,7 @@ impl Policy {
         })
     }
 
-    /// As [`Policy::generate`], or [`Policy::generate_within`] where `begin` is given, of a part of
+    /// As [`Policy::generate`], or [`Policy::generate_constrained`] where `begin` is given, of a part of
     /// a longer list of prompts: these are those from place `first` on, and get the completions
     /// that they get there. So the list can be dealt out to several devices.
     ///
@@ -260,7 +223,7 @@ impl<'a, 'c> Batch<'a, 'c> {
             .zip(&entering)
             .map(|(s, p)| (*s, self.prompts[*p]))
             .collect();
-        let hidden = self.session.read(&reading);
+        let hidden = self.session.prefill(&reading);
         let config = self.config;
         let row = |p: usize, g: usize| {
             let (seed, stream) = (self.stream)(p, g);
@@ -302,10 +265,10 @@ impl<'a, 'c> Batch<'a, 'c> {
                 prompt: slot,
                 prompt_length: self.prompts[*prompt].len(),
                 tokens: &row.completion.tokens,
-                unfed: row.unfed(),
+                pending: row.pending(),
             }));
         }
-        let hidden = self.session.feed(&going);
+        let hidden = self.session.decode(&going);
         let prompts = self.prompts;
         let groups = self.slots.iter_mut().flatten();
         let active = groups.flat_map(|group| {
@@ -349,7 +312,7 @@ fn draw(
             let sizes = allowed.iter().map(|tokens| tokens.len()).collect();
             (
                 sizes,
-                convrec_kernels::logits_within(hidden, policy.output_matrix(), &allowed),
+                convrec_kernels::logits_constrained(hidden, policy.output_matrix(), &allowed),
             )
         }
         None => (

@@ -104,8 +104,8 @@
 //!
 //! # Constraints
 //!
-//! Under a [`Constraint`] only what it allows is written: [`Policy::generate_within`] samples,
-//! [`Policy::log_probs_within`] recomputes the same renormalised numbers, [`Policy::beam_search`]
+//! Under a [`Constraint`] only what it allows is written: [`Policy::generate_constrained`] samples,
+//! [`Policy::log_probs_constrained`] recomputes the same renormalised numbers, [`Policy::beam_search`]
 //! finds the most likely completions.
 //!
 //! # How sampling is made fast, and kept equal
@@ -116,7 +116,7 @@
 //! - Keys and values of the completions lie in a buffer that seldom grows.
 //! - Completions that have ended leave the batch, and further prompts take the place of those that
 //!   are done.
-//! - Under a [`Constraint`] only choices cost a forward pass: tokens without a choice are fed
+//! - Under a [`Constraint`] only choices cost a forward pass: tokens without a choice are decoded
 //!   together with the next one, and logits are made of the allowed tokens only.
 //! - Each completion has its own stream of random numbers, named by seed, prompt and place in the
 //!   group. How prompts are batched changes no completion (save where two tokens tie to rounding).
@@ -127,7 +127,7 @@
 //! windows, no rotary scaling but Llama 3's. Adapters sit on the seven projections of all blocks,
 //! without dropout.
 
-mod aside;
+mod atomic_file;
 mod beam;
 mod cache;
 mod config;
@@ -136,12 +136,17 @@ mod decoder;
 mod error;
 mod folder;
 mod generate;
+mod generation;
 mod generation_config;
 #[cfg(feature = "hub")]
 mod hub;
 mod hugging_face;
+mod init;
+mod item_vectors;
+mod layers;
 mod log_probs;
 mod lora;
+mod lora_config;
 mod peft;
 mod precision;
 mod recompute;
@@ -158,12 +163,12 @@ pub use constraint::{Allowed, Constraint};
 pub use decoder::Policy;
 pub use error::WeightsError;
 pub use folder::SaveOptions;
-pub use generate::{Completion, Generation};
+pub use generation::{Completion, Generation};
 pub use generation_config::GenerationDefaults;
 #[cfg(feature = "hub")]
 pub use hub::{HubError, fetch_model};
 pub use log_probs::{Sequence, TokenLogProbs};
-pub use lora::{LoraConfig, Projection};
+pub use lora_config::{LoraConfig, Projection};
 pub use recompute::Tape;
 pub use safetensors_file::WeightType;
 pub use sampling::Sampling;

@@ -44,7 +44,7 @@ impl Policy {
     }
 
     /// As [`Policy::log_probs`], under `softmax(logits / temperature)` renormalised over the tokens
-    /// that were allowed: what [`Policy::generate_within`] draws from. `allowed` has an entry
+    /// that were allowed: what [`Policy::generate_constrained`] draws from. `allowed` has an entry
     /// for each sequence. Where only one token is allowed the log-probability and the entropy
     /// are 0, and nothing is computed.
     ///
@@ -52,7 +52,7 @@ impl Policy {
     ///
     /// # Panics
     /// As [`Policy::log_probs`], and when `allowed` does not fit the sequences.
-    pub fn log_probs_within(
+    pub fn log_probs_constrained(
         &self,
         sequences: &[Sequence<'_>],
         allowed: &[&Allowed],

@@ -7,12 +7,12 @@ use std::path::Path;
 use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
-use crate::aside::{self, Aside};
+use crate::atomic_file::{self, AtomicFile};
 use crate::config::ConfigError;
 use crate::decoder::Policy;
 use crate::error::WeightsError;
 use crate::hugging_face::{COUNT, Fields, read_object};
-use crate::lora::{LoraConfig, Projection};
+use crate::lora_config::{LoraConfig, Projection};
 use crate::safetensors_file::{SafetensorsFile, WeightType, write};
 use crate::weights::{Source, load, weights};
 
@@ -151,16 +151,16 @@ impl Policy {
             ));
         };
         fs::create_dir_all(folder).map_err(WeightsError::file("write", folder))?;
-        let config = Aside::write(folder, CONFIG, |out| {
+        let config = AtomicFile::write(folder, CONFIG, |out| {
             out.write_all(lora.to_peft().as_bytes())
         })?;
         let matrices = weights(self, peft_name);
-        let file = Aside::write(folder, WEIGHTS, |out| {
+        let file = AtomicFile::write(folder, WEIGHTS, |out| {
             write(out, &matrices, WeightType::F32)
         })?;
-        config.put()?;
-        file.put()?;
-        aside::sync(folder)
+        config.persist()?;
+        file.persist()?;
+        atomic_file::sync(folder)
     }
 
     /// This policy with the adapter of a folder, in place of one that it has. f32, f16 and bf16 are

@@ -64,7 +64,7 @@ impl Head {
             None => convrec_kernels::token_log_probs(hidden, weight, targets, self.temperature),
             Some(allowed) => {
                 let allowed: Vec<&[u32]> = allowed[places].iter().map(Vec::as_slice).collect();
-                convrec_kernels::token_log_probs_within(
+                convrec_kernels::token_log_probs_constrained(
                     hidden,
                     weight,
                     targets,

@@ -4,13 +4,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::constraint::Constraint;
-use crate::generate::{Completion, Generation};
+use crate::generation::{Completion, Generation};
 use crate::sampling::Drawn;
 
 pub(crate) struct Row<'c> {
     pub(crate) completion: Completion,
-    /// How many of its tokens the policy has been given.
-    fed: usize,
+    /// How many of its tokens have their keys and values in the cache.
+    cached: usize,
     rng: ChaCha8Rng,
     constraint: Option<Box<dyn Constraint + 'c>>,
 }
@@ -33,7 +33,7 @@ impl<'c> Row<'c> {
         };
         Self {
             completion,
-            fed: 0,
+            cached: 0,
             rng,
             constraint,
         }
@@ -51,14 +51,14 @@ impl<'c> Row<'c> {
     }
 
     /// Tokens that were written since the last forward pass.
-    pub(crate) fn unfed(&self) -> usize {
-        self.completion.tokens.len() - self.fed
+    pub(crate) fn pending(&self) -> usize {
+        self.completion.tokens.len() - self.cached
     }
 
     /// Draws the next token and writes those after it that leave no choice. `logits` are of the
     /// allowed tokens, or of all.
     pub(crate) fn go_on(&mut self, logits: &[f32], prompt: &[u32], config: &Generation) {
-        self.fed = self.completion.tokens.len();
+        self.cached = self.completion.tokens.len();
         self.completion.passes += 1;
         let drawn = self.draw(logits, prompt, config);
         self.push(drawn, config);

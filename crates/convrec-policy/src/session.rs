@@ -1,4 +1,5 @@
-//! Forward passes through caches: prompts once, then what rows have written since.
+//! Forward passes through caches: a prefill of each prompt, then decoding of the rows' pending
+//! tokens.
 
 use burn::tensor::Tensor;
 use convrec_kernels::{DecodeRow, Packing};
@@ -23,8 +24,8 @@ pub(crate) struct Going<'a> {
     pub(crate) prompt_length: usize,
     /// All that it has written.
     pub(crate) tokens: &'a [u32],
-    /// How many of these the policy has not been given; at least one.
-    pub(crate) unfed: usize,
+    /// How many of these no forward pass has seen yet; at least one.
+    pub(crate) pending: usize,
 }
 
 impl<'a> Session<'a> {
@@ -53,8 +54,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Reads prompts into their slots: the hidden states of their last tokens, `[prompts, D]`.
-    pub(crate) fn read(&mut self, prompts: &[(usize, &[u32])]) -> Tensor<2> {
+    /// Runs prompts and keeps their keys and values in their slots. Gives the hidden states of
+    /// their last tokens, `[prompts, D]`.
+    pub(crate) fn prefill(&mut self, prompts: &[(usize, &[u32])]) -> Tensor<2> {
         let device = self.policy.device();
         let mut packing = Packing::default();
         let ranges: Vec<_> = prompts
@@ -89,9 +91,9 @@ impl<'a> Session<'a> {
         )
     }
 
-    /// Feeds what rows have written since they were last fed: the hidden states of their last
-    /// tokens, `[rows, D]`. Rows of one prompt should be adjacent.
-    pub(crate) fn feed(&mut self, going: &[Going<'_>]) -> Tensor<2> {
+    /// Runs the pending tokens of rows. Gives the hidden states of their last tokens,
+    /// `[rows, D]`. Rows of one prompt should be adjacent.
+    pub(crate) fn decode(&mut self, going: &[Going<'_>]) -> Tensor<2> {
         let device = self.policy.device();
         let most = going.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
         while self.slots.capacity < most {
@@ -104,14 +106,14 @@ impl<'a> Session<'a> {
                 prompt,
                 prompt_length,
                 tokens,
-                unfed,
+                pending,
             } = *going;
             DecodeRow {
                 row,
                 prompt,
                 prompt_length,
                 filled: tokens.len(),
-                new: unfed,
+                new: pending,
             }
         };
         let rows: Vec<DecodeRow> = going.iter().map(of_row).collect();
@@ -126,7 +128,7 @@ impl<'a> Session<'a> {
             .collect();
         let ids = going
             .iter()
-            .flat_map(|row| &row.tokens[row.tokens.len() - row.unfed..]);
+            .flat_map(|row| &row.tokens[row.tokens.len() - row.pending..]);
         let ids = indices(ids.map(|token| *token as usize), &device);
         let rotation = self.policy.frequencies().rotation(&positions, &device);
         let sight = Sight::Rows {

@@ -336,7 +336,7 @@ fn gradient_checkpointing_changes_no_number() {
         let allowed: Vec<&Allowed> = allowed.iter().collect();
         let run = |policy: &Policy, constrained: bool| {
             let output = if constrained {
-                policy.log_probs_within(&sequences, &allowed, 0.9)
+                policy.log_probs_constrained(&sequences, &allowed, 0.9)
             } else {
                 policy.log_probs(&sequences, 0.9)
             };

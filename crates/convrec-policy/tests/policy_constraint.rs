@@ -69,7 +69,7 @@ fn constraint(policy: &Policy, p: usize) -> Hashed {
 
 fn sample(policy: &Policy, prompts: &[Vec<u32>], config: &Generation) -> Vec<Vec<Completion>> {
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
-    policy.generate_within(&prompts, config, &|p| Box::new(constraint(policy, p)))
+    policy.generate_constrained(&prompts, config, &|p| Box::new(constraint(policy, p)))
 }
 
 fn prompts(policy: &Policy) -> Vec<Vec<u32>> {
@@ -117,7 +117,7 @@ fn sampling_and_training_give_the_same_numbers_under_a_constraint() {
                     completion: &c.tokens,
                 })
                 .collect();
-            let output = policy.log_probs_within(
+            let output = policy.log_probs_constrained(
                 &sequences,
                 &allowed.iter().collect::<Vec<_>>(),
                 temperature,
@@ -182,12 +182,16 @@ fn log_probs_are_those_of_the_renormalised_softmax() {
         };
         let found = &host(
             policy
-                .log_probs_within(&[sequence], &[&allowed], 0.8)
+                .log_probs_constrained(&[sequence], &[&allowed], 0.8)
                 .log_probs,
         )[0];
         let every: Vec<Vec<u32>> = vec![(0..v as u32).collect(); completion.len()];
         let all = Allowed::along(&mut Given(every), &completion);
-        let whole = &host(policy.log_probs_within(&[sequence], &[&all], 0.8).log_probs)[0];
+        let whole = &host(
+            policy
+                .log_probs_constrained(&[sequence], &[&all], 0.8)
+                .log_probs,
+        )[0];
         let plain = &host(policy.log_probs(&[sequence], 0.8).log_probs)[0];
         for (t, set) in sets.iter().enumerate() {
             assert!(
@@ -249,7 +253,7 @@ fn all_completions(policy: &Policy, prompt: &[u32], begin: &Hashed) -> Vec<(Vec<
             };
             let log_probs = host(
                 policy
-                    .log_probs_within(&[sequence], &[&allowed], 1.0)
+                    .log_probs_constrained(&[sequence], &[&allowed], 1.0)
                     .log_probs,
             );
             found.push((
@@ -296,7 +300,8 @@ fn beam_search_finds_the_most_likely() {
                 sampling: Sampling::greedy(),
                 ..config(1, 1.0)
             };
-            let greedy = policy.generate_within(&[&prompt], &greedy, &|_| Box::new(begin.clone()));
+            let greedy =
+                policy.generate_constrained(&[&prompt], &greedy, &|_| Box::new(begin.clone()));
             let one = policy.beam_search(&prompt, begin.clone(), 1);
             assert_eq!(one[0].tokens, greedy[0][0].tokens);
             // In between, what is found is a completion with its probability, best first.

@@ -5,8 +5,8 @@ use crate::inputs::usable;
 use crate::metrics::Meter;
 use crate::terms::{Ratio, Term, vespo_weights};
 use crate::{
-    BatchTotals, Clip, Correction, LossConfig, LossSlices, LossValue, Metrics, RatioLevel, Real,
-    Workspace,
+    Aggregation, BatchTotals, Clip, Correction, LossConfig, LossSlices, LossValue, Metrics,
+    RatioLevel, Real, Workspace,
 };
 
 /// A batch on which all tables have the shape and none is missing.
@@ -65,18 +65,19 @@ impl<'a, F: Real> Batch<'a, F> {
             correction: CorrectionMeter::new(),
             off_policy: 0,
         };
+        gradient.fill(F::from_f64(0.0));
+        let columns = std::mem::take(&mut workspace.columns);
+        let mut begin = 0;
         for row in 0..rows {
-            let first = row * tokens;
-            let gradient = &mut gradient[first..first + tokens];
-            gradient.fill(F::from_f64(0.0));
-            workspace.columns.clear();
-            workspace
-                .columns
-                .extend((0..tokens).filter(|t| self.present(first + t) && self.kept(first + t)));
-            if !workspace.columns.is_empty() {
-                self.row(first, &plan, workspace, gradient, &mut sums);
+            let columns = &columns[begin..workspace.ends[row]];
+            begin += columns.len();
+            if !columns.is_empty() {
+                let first = row * tokens;
+                let gradient = &mut gradient[first..first + tokens];
+                self.row(first, columns, &plan, workspace, gradient, &mut sums);
             }
         }
+        workspace.columns = columns;
         let entropy = self.inputs.entropies.map(|_| sums.entropy);
         let count = plan.kept.max(1) as f64;
         let metrics = Metrics {
@@ -104,19 +105,31 @@ impl<'a, F: Real> Batch<'a, F> {
     }
 
     fn plan(&self, workspace: &mut Workspace) -> Plan {
-        let (mut present, mut kept) = (0_usize, 0_usize);
+        let [rows, tokens] = self.inputs.shape;
         let quantile = self.config.top_entropy_quantile;
         let ranked = self.inputs.entropies.filter(|_| quantile < 1.0);
-        workspace.sorted.clear();
-        for t in (0..self.log_probs.len()).filter(|&t| self.present(t)) {
-            present += 1;
-            if self.kept(t) {
-                kept += 1;
-                if let Some(entropies) = ranked {
-                    workspace.sorted.push(entropies[t].to_f64());
+        let Workspace {
+            columns,
+            ends,
+            sorted,
+            ..
+        } = workspace;
+        (columns.clear(), ends.clear(), sorted.clear());
+        let mut present = 0_usize;
+        for row in 0..rows {
+            let first = row * tokens;
+            for column in (0..tokens).filter(|column| self.present(first + column)) {
+                present += 1;
+                if self.kept(first + column) {
+                    columns.push(column);
+                    if let Some(entropies) = ranked {
+                        sorted.push(entropies[first + column].to_f64());
+                    }
                 }
             }
+            ends.push(columns.len());
         }
+        let kept = columns.len();
         workspace.sorted.sort_unstable_by(f64::total_cmp);
         let threshold = ranked.map_or(f64::NEG_INFINITY, |_| {
             self::quantile(&workspace.sorted, 1.0 - quantile)
@@ -137,26 +150,27 @@ impl<'a, F: Real> Batch<'a, F> {
         }
     }
 
-    /// The row that begins at token `first`; its columns that count are in the workspace.
+    /// The row that begins at token `first`, with the columns that count.
     fn row(
         &self,
         first: usize,
+        columns: &[usize],
         plan: &Plan,
         workspace: &mut Workspace,
         gradient: &mut [F],
         sums: &mut Sums,
     ) {
         let (config, inputs) = (self.config, self.inputs);
-        self.ratios(first, workspace);
-        self.corrections(first, workspace);
+        self.ratios(first, columns, workspace);
+        self.corrections(first, columns, workspace);
         let Workspace {
-            columns,
             ratio: segments,
             ratios,
             phi,
             correction,
             corrections,
             ranks,
+            rank_weights: [for_policy, for_kl],
             direct,
             by_log_ratio,
             entropy_gradient,
@@ -165,12 +179,16 @@ impl<'a, F: Real> Batch<'a, F> {
         if self.needs_ranks {
             ranks.assign(RatioLevel::Rank, columns, first, inputs.segments);
         }
-        let weights = |aggregation: &crate::Aggregation| {
-            aggregation.weights(plan.whole, columns.len(), ranks, inputs.segments.n_ranks())
+        let n_ranks = inputs.segments.n_ranks();
+        let weights = |aggregation: &Aggregation, by_rank| {
+            aggregation.weights(plan.whole, columns.len(), ranks, n_ranks, by_rank)
         };
-        let policy_weights = weights(&config.aggregation);
+        let policy_weights = weights(&config.aggregation, for_policy);
         let kl = config.kl.as_ref().zip(config.kl_aggregation());
-        let kl = kl.map(|(kl, aggregation)| (kl, weights(aggregation)));
+        let kl = kl.zip(inputs.ref_log_probs);
+        let kl = kl.map(|((kl, aggregation), ref_log_probs)| {
+            (kl, weights(aggregation, for_kl), ref_log_probs)
+        });
         let off_policy = self.is_off_policy(first, columns);
         direct.clear();
         by_log_ratio.clear();
@@ -201,8 +219,8 @@ impl<'a, F: Real> Batch<'a, F> {
                 .get(group)
                 .map_or(0.0, |phi| phi[usize::from(advantage < 0.0)]);
             let mut term: Term = config.clip.term(ratio, advantage, log_prob, phi) * weight;
-            if let (Some((kl, weights)), Some(reference)) = (&kl, inputs.ref_log_probs) {
-                let penalty = kl.term(log_prob, reference[t].to_f64(), ratio);
+            if let Some((kl, weights, ref_log_probs)) = &kl {
+                let penalty = kl.term(log_prob, ref_log_probs[t].to_f64(), ratio);
                 term = term + penalty * (kl.beta * weights.of(n, ranks));
                 sums.meter.kl += penalty.value;
             }
@@ -219,7 +237,7 @@ impl<'a, F: Real> Batch<'a, F> {
         // alike.
         segments.sum(by_log_ratio.iter().copied());
         for ((&column, direct), &group) in columns.iter().zip(direct).zip(&segments.of) {
-            gradient[column] = F::from_f64(*direct + segments.mean(group));
+            gradient[column] = F::from_f64(*direct + segments.means[group]);
         }
     }
 
@@ -229,9 +247,8 @@ impl<'a, F: Real> Batch<'a, F> {
     }
 
     /// The importance ratios of a row's segments.
-    fn ratios(&self, first: usize, workspace: &mut Workspace) {
+    fn ratios(&self, first: usize, columns: &[usize], workspace: &mut Workspace) {
         let Workspace {
-            columns,
             ratio: segments,
             ratios,
             phi,
@@ -242,7 +259,7 @@ impl<'a, F: Real> Batch<'a, F> {
         let log_ratio = |t: usize| self.log_probs[t].to_f64() - self.old(t);
         segments.sum(columns.iter().map(|column| log_ratio(first + column)));
         ratios.clear();
-        ratios.extend((0..segments.sizes.len()).map(|g| Ratio::from_log(segments.mean(g))));
+        ratios.extend(segments.means.iter().map(|log| Ratio::from_log(*log)));
         phi.clear();
         if let Clip::Vespo { .. } = self.config.clip {
             segments.sum(columns.iter().map(|column| {
@@ -274,24 +291,23 @@ impl<'a, F: Real> Batch<'a, F> {
     }
 
     /// The weights of the correction of a row's segments.
-    fn corrections(&self, first: usize, workspace: &mut Workspace) {
+    fn corrections(&self, first: usize, columns: &[usize], workspace: &mut Workspace) {
         let (Some(correction), Some(sampler)) =
             (&self.config.correction, self.inputs.sampler_log_probs)
         else {
             return;
         };
-        let (columns, segments) = (&workspace.columns, &mut workspace.correction);
+        let segments = &mut workspace.correction;
         let Correction { level, .. } = correction;
         segments.assign(*level, columns, first, self.inputs.segments);
         segments.sum(columns.iter().map(|column| {
             let t = first + column;
             self.old(t) - sampler[t].to_f64()
         }));
-        let weight = |g: usize| correction.weight(segments.sums[g], segments.mean(g));
+        let logs = segments.sums.iter().zip(&segments.means);
+        let weights = logs.map(|(sum, mean)| correction.weight(*sum, *mean));
         workspace.corrections.clear();
-        workspace
-            .corrections
-            .extend((0..segments.sizes.len()).map(weight));
+        workspace.corrections.extend(weights);
     }
 
     /// Whether the sampler is too far from the policy on a row for its negative advantages.

@@ -289,6 +289,7 @@ impl<'a, F: Real> LossSlices<'a, F> {
     }
 
     /// Whether a token counts: it is in the mask and every number given for it is usable.
+    #[inline(always)] // one call a token
     pub(crate) fn usable(&self, token: usize) -> bool {
         let given = |table: Option<&[F]>| table.is_none_or(|table| usable(table[token]));
         usable(self.advantages[token])
@@ -336,6 +337,7 @@ impl LossConfig {
 /// range of f32.
 const LARGEST: f64 = 1e6;
 
+#[inline(always)]
 pub(crate) fn usable<F: Real>(x: F) -> bool {
     // False for NaN.
     x.to_f64().abs() <= LARGEST

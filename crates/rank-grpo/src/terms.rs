@@ -43,6 +43,7 @@ pub(crate) struct Term {
 
 impl Add for Term {
     type Output = Term;
+    #[inline(always)]
     fn add(self, other: Term) -> Term {
         Term {
             value: self.value + other.value,
@@ -54,6 +55,7 @@ impl Add for Term {
 
 impl Mul<f64> for Term {
     type Output = Term;
+    #[inline(always)]
     fn mul(self, weight: f64) -> Term {
         Term {
             value: self.value * weight,
@@ -73,6 +75,7 @@ pub(crate) enum Clipped {
 
 impl Clip {
     /// The loss of a token; `phi` is VESPO's weight of its segment, and 0 elsewhere.
+    #[inline(always)] // one call a token
     pub(crate) fn term(&self, ratio: Ratio, advantage: f64, log_prob: f64, phi: f64) -> Term {
         let through_ratio = |value: f64, slope: f64| Term {
             value,
@@ -119,6 +122,7 @@ impl Clip {
 
     /// The side on which a ratio was clipped. It judges the ratio after `delta`, as the authors' code
     /// does (quirk L4).
+    #[inline(always)]
     pub(crate) fn clipped(&self, ratio: f64, advantage: f64) -> Clipped {
         let (lowest, highest, ratio) = match *self {
             Clip::Ppo {
@@ -177,6 +181,7 @@ pub(crate) fn vespo_weights(clip: &Clip, log_w: f64) -> [f64; 2] {
 }
 
 /// `min(min(w, delta) A, clamp(w, range) A)` and its derivative by `log w`.
+#[inline(always)]
 fn ppo(ratio: Ratio, advantage: f64, (lowest, highest): (f64, f64), delta: f64) -> (f64, f64) {
     let free = (
         ratio.value.min(delta) * advantage,
@@ -203,6 +208,7 @@ fn ppo(ratio: Ratio, advantage: f64, (lowest, highest): (f64, f64), delta: f64) 
 
 impl Kl {
     /// The penalty of a token, before beta.
+    #[inline(always)]
     pub(crate) fn term(&self, log_prob: f64, ref_log_prob: f64, ratio: Ratio) -> Term {
         let d = ref_log_prob - log_prob;
         let (value, by_log_prob) = match self.estimator {

@@ -5,13 +5,16 @@ use crate::{RatioLevel, Segments};
 
 /// The buffers of [`Loss::evaluate_into`](crate::Loss::evaluate_into).
 ///
-/// Make one with [`Workspace::default`] and keep it. It grows at the first call, by a few numbers
-/// for each token and rank of one row; entropies need B times T numbers. A later call of the same
-/// shape allocates nothing. One workspace serves any loss and both element types.
+/// Make one with [`Workspace::default`] and keep it. It grows at the first call: by one number for
+/// each token of the batch (two more with entropies), and a few for each token and rank of one row.
+/// A later call of the same shape allocates nothing. One workspace serves any loss and both element
+/// types.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
-    /// The columns of the tokens of a row that count.
+    /// The columns of the tokens that count, row after row.
     pub(crate) columns: Vec<usize>,
+    /// The end of each row in `columns`.
+    pub(crate) ends: Vec<usize>,
     /// The segments of the importance ratios.
     pub(crate) ratio: Groups,
     /// The importance ratio of each of these segments.
@@ -24,6 +27,9 @@ pub struct Workspace {
     pub(crate) corrections: Vec<(f64, bool)>,
     /// The ranks of a row.
     pub(crate) ranks: Groups,
+    /// The weight of a token of each rank in the policy loss and in the KL, where they differ by
+    /// rank.
+    pub(crate) rank_weights: [Vec<f64>; 2],
     /// The derivative of each token's loss by its own log-probability.
     pub(crate) direct: Vec<f64>,
     /// The derivative of each token's loss by the log ratio of its segment.
@@ -53,6 +59,8 @@ pub(crate) struct Groups {
     pub sizes: Vec<f64>,
     /// The sum of the last values over each segment.
     pub sums: Vec<f64>,
+    /// The mean of the last values over each segment; 0 for an empty one.
+    pub means: Vec<f64>,
 }
 
 impl Groups {
@@ -96,11 +104,10 @@ impl Groups {
         for (&group, value) in self.of.iter().zip(values) {
             self.sums[group] += value;
         }
-    }
-
-    /// The mean of the last values over a segment; 0 for an empty one.
-    pub fn mean(&self, group: usize) -> f64 {
-        self.sums[group] / self.sizes[group].max(1.0)
+        let means = self.sums.iter().zip(&self.sizes);
+        self.means.clear();
+        self.means
+            .extend(means.map(|(sum, size)| sum / size.max(1.0)));
     }
 
     /// The number of segments that hold tokens.

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Case, assert_close, device, forward, tensor};
+use common::{Case, assert_close, forward};
+#[cfg(feature = "burn")]
+use common::{device, tensor};
 use proptest::prelude::*;
 use rank_grpo::{
     AdvantageError, Aggregation, BatchTotals, Clip, Correction, CorrectionMode, InputError, Kl,
@@ -205,6 +207,7 @@ fn on_policy_ratios_are_exactly_one_and_have_a_gradient() {
     assert_close("gradient", &forward(&case).1, &expected, 1e-7);
 }
 
+#[cfg(feature = "burn")]
 #[test]
 fn the_loss_works_without_autodiff_and_keeps_the_log_probs_on_their_tape() {
     let loss = LossConfig::paper().check().unwrap();
@@ -449,10 +452,16 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
         refuse(|x| x.whole_batch = Some(BatchTotals { rows: 1, tokens: 9 }))
             .contains("`whole_batch` has 1 rows")
     );
+}
+
+#[cfg(feature = "burn")]
+#[test]
+fn tensors_of_another_shape_are_refused_by_name() {
+    let loss = LossConfig::paper().check().unwrap();
     let shape = loss.forward(tensor(&[-1.0; 6], [3, 2], &device()), &off_policy());
     assert!(matches!(
         shape,
-        Err(InputError::Shape {
+        Err(rank_grpo::InputError::Shape {
             field: "log_probs",
             found: [3, 2],
             expected: [2, 3]

@@ -229,19 +229,19 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     }
 
     /// Without gradients, likewise.
-    fn logits_within(
+    fn logits_constrained(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         allowed: Arc<Vec<Vec<u32>>>,
     ) -> FloatTensor<Self> {
-        Tracked::new(Flex::logits_within(
+        Tracked::new(Flex::logits_constrained(
             hidden.primitive().clone(),
             weight.primitive().clone(),
             allowed,
         ))
     }
 
-    fn token_log_probs_within(
+    fn token_log_probs_constrained(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,

@@ -111,9 +111,13 @@ fn unstacked(both: Tensor<2>) -> (Tensor<1>, Tensor<1>) {
     (row(0), row(1))
 }
 
-pub(crate) fn logits_within(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
+pub(crate) fn logits_constrained(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    allowed: &[&[u32]],
+) -> Tensor<1> {
     let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::logits_within(hidden, weight, owned(allowed)))
+    Tensor::from_dispatch(Dispatch::logits_constrained(hidden, weight, owned(allowed)))
 }
 
 fn owned(allowed: &[&[u32]]) -> Arc<Vec<Vec<u32>>> {
@@ -121,7 +125,7 @@ fn owned(allowed: &[&[u32]]) -> Arc<Vec<Vec<u32>>> {
 }
 
 /// `targets` are places in the allowed tokens of their rows.
-pub(crate) fn token_log_probs_within(
+pub(crate) fn token_log_probs_constrained(
     hidden: Tensor<2>,
     weight: Tensor<2>,
     targets: Vec<usize>,
@@ -129,7 +133,7 @@ pub(crate) fn token_log_probs_within(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
-    let both = Dispatch::token_log_probs_within(
+    let both = Dispatch::token_log_probs_constrained(
         hidden,
         weight,
         Arc::new(targets),
@@ -214,13 +218,13 @@ pub(crate) trait Kernels: Backend {
 
     fn sum_of_squares(x: FloatTensor<Self>) -> f64;
 
-    fn logits_within(
+    fn logits_constrained(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         allowed: Arc<Vec<Vec<u32>>>,
     ) -> FloatTensor<Self>;
 
-    fn token_log_probs_within(
+    fn token_log_probs_constrained(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,
@@ -347,7 +351,7 @@ impl Kernels for Flex {
         cpu::sum_of_squares(values(&dense(x)))
     }
 
-    fn logits_within(
+    fn logits_constrained(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         allowed: Arc<Vec<Vec<u32>>>,
@@ -360,7 +364,7 @@ impl Kernels for Flex {
         tensor(logits, [n])
     }
 
-    fn token_log_probs_within(
+    fn token_log_probs_constrained(
         hidden: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,

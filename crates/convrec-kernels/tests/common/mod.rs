@@ -312,7 +312,7 @@ macro_rules! cases {
             }
 
             /// Sets of one to a dozen tokens, and one of all.
-            pub fn token_log_probs_within(
+            pub fn token_log_probs_constrained(
                 m: usize,
                 v: usize,
                 d: usize,
@@ -322,8 +322,9 @@ macro_rules! cases {
                         (x[0].clone().reshape([m, d]), x[1].clone().reshape([v, d]));
                     let (targets, allowed) = super::common::allowed(m, v);
                     let allowed: Vec<&[u32]> = allowed.iter().map(Vec::as_slice).collect();
-                    let (log_probs, entropies) =
-                        kernels::token_log_probs_within(hidden, weight, targets, &allowed, 1.7);
+                    let (log_probs, entropies) = kernels::token_log_probs_constrained(
+                        hidden, weight, targets, &allowed, 1.7,
+                    );
                     Tensor::cat(vec![log_probs, entropies], 0)
                 };
                 Case {

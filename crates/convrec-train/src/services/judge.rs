@@ -108,10 +108,11 @@ impl PolicyJudge {
             .map(|line| self.task.allowed(&sample.seen, line))
             .collect();
         let found = match &allowed {
-            Some(allowed) => {
-                self.policy
-                    .log_probs_within(&sequences, &allowed.iter().collect::<Vec<_>>(), 1.0)
-            }
+            Some(allowed) => self.policy.log_probs_constrained(
+                &sequences,
+                &allowed.iter().collect::<Vec<_>>(),
+                1.0,
+            ),
             None => self.policy.log_probs(&sequences, 1.0),
         };
         let sums = found.log_probs.sum_dim(1).into_data();

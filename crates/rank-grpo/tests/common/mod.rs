@@ -101,6 +101,28 @@ pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
     differentiate(at, |x| composed::loss(&case.config, &case.inputs, x))
 }
 
+/// Without burn: by the crate's host function, in the element type of a tensor.
+#[cfg(not(feature = "burn"))]
+pub fn forward(case: &Case) -> (f64, Vec<f64>) {
+    let narrow = |x: f64| f64::from(x as f32);
+    let found = case.loss().evaluate(&case.log_probs, &case.inputs).unwrap();
+    (
+        narrow(found.loss),
+        found.gradient.into_iter().map(narrow).collect(),
+    )
+}
+
+/// Without burn: by [`oracle`].
+#[cfg(not(feature = "burn"))]
+pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
+    oracle::gradient(case)
+}
+
+#[cfg(not(feature = "burn"))]
+pub fn oracle_precision() -> ((), f64) {
+    ((), 1e-10)
+}
+
 pub fn max_abs(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |max, x| max.max(x.abs()))
 }

@@ -9,12 +9,12 @@ use super::cooccurrence::ids;
 ///
 /// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), the text of j being
 /// asked for.
-pub struct Alike<'a> {
+pub struct SimilarityScorer<'a> {
     catalog: &'a Catalog,
     texts: Bm25,
 }
 
-impl<'a> Alike<'a> {
+impl<'a> SimilarityScorer<'a> {
     /// Indexes the texts of the catalog.
     pub fn new(catalog: &'a Catalog) -> Self {
         Self {
@@ -27,7 +27,7 @@ impl<'a> Alike<'a> {
     }
 }
 
-impl Scorer for Alike<'_> {
+impl Scorer for SimilarityScorer<'_> {
     fn scores(&self, example: &Example) -> Vec<f32> {
         let mut sum = vec![0.0; self.catalog.len()];
         for seen in ids(self.catalog, &example.seen) {

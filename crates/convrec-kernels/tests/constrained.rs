@@ -2,7 +2,7 @@
 //! out: values and gradients.
 
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData, activation};
-use convrec_kernels::token_log_probs_within;
+use convrec_kernels::token_log_probs_constrained;
 use proptest::prelude::*;
 
 fn host<const N: usize>(x: Tensor<N>) -> Vec<f32> {
@@ -33,7 +33,7 @@ proptest! {
         let factors = Tensor::<1>::random([m], Distribution::Normal(0.0, 1.0), &device);
 
         let slices: Vec<&[u32]> = sets.iter().map(Vec::as_slice).collect();
-        let (found, entropy) = token_log_probs_within(hidden.clone(), weight.clone(), targets.clone(), &slices, temperature);
+        let (found, entropy) = token_log_probs_constrained(hidden.clone(), weight.clone(), targets.clone(), &slices, temperature);
         let gradients = (found.clone() * factors.clone()).sum().backward();
         let of_found = [host(hidden.grad(&gradients).unwrap()), host(weight.grad(&gradients).unwrap())];
 

@@ -14,7 +14,7 @@ struct Job<E> {
 ///
 /// A piece that fails at one place is tried at the others; one that failed at all of them says why
 /// for each, in the order of the tries.
-pub(crate) fn spread<T: Send, E: Send>(
+pub(crate) fn dispatch<T: Send, E: Send>(
     workers: &[usize],
     n: usize,
     work: impl Fn(usize, usize) -> Result<T, E> + Sync,
@@ -89,7 +89,7 @@ mod tests {
             2 if !index.is_multiple_of(3) => Ok(done.fetch_add(1, Ordering::Relaxed)),
             _ => Err(index),
         };
-        let results = spread(&[3, 1, 2], 600, work);
+        let results = dispatch(&[3, 1, 2], 600, work);
         assert_eq!((results.len(), done.into_inner()), (600, 500));
         for (index, result) in results.iter().enumerate() {
             match result {
@@ -105,6 +105,6 @@ mod tests {
                 }
             }
         }
-        assert!(spread(&[2], 0, |_, _| Ok::<(), ()>(())).is_empty());
+        assert!(dispatch(&[2], 0, |_, _| Ok::<(), ()>(())).is_empty());
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// A policy and how it comes to be.
 #[derive(Debug, Clone)]
-pub struct Arm {
+pub struct Variant {
     /// Its name in tables.
     pub name: String,
     /// How the demonstrations were made that it learned to imitate; none, where it learned from no
@@ -26,8 +26,8 @@ pub struct Rl {
     /// Its settings; the seed is that of the run.
     pub config: RlConfig,
     /// Whether anything can be written, in place of lists of N different unseen catalog items.
-    pub free: bool,
-    /// How free lists are read.
+    pub unconstrained: bool,
+    /// How unconstrained lists are read.
     pub segmentation: Segmentation,
 }
 
@@ -38,14 +38,14 @@ pub struct Experiment {
     /// What it asks.
     pub title: &'static str,
     /// The policies.
-    pub arms: Vec<Arm>,
-    /// The arm that the others are tested against.
+    pub variants: Vec<Variant>,
+    /// The variant that the others are tested against.
     pub against: &'static str,
 }
 
 /// Without reinforcement learning.
-fn imitating(name: &str, cloning: PipelineConfig) -> Arm {
-    Arm {
+fn imitating(name: &str, cloning: PipelineConfig) -> Variant {
+    Variant {
         name: name.into(),
         cloning: Some(cloning),
         rl: None,
@@ -53,23 +53,23 @@ fn imitating(name: &str, cloning: PipelineConfig) -> Arm {
 }
 
 /// Within the catalog, from the usual demonstrations.
-fn reinforced(name: &str, config: RlConfig) -> Arm {
+fn reinforced(name: &str, config: RlConfig) -> Variant {
     let rl = Rl {
         config,
-        free: false,
+        unconstrained: false,
         segmentation: Segmentation::OneParse,
     };
-    Arm {
+    Variant {
         name: name.into(),
         cloning: Some(cloning()),
         rl: Some(rl),
     }
 }
 
-/// All members of the family, each with one update and with two of each batch.
-pub fn family(rl_steps: usize) -> Experiment {
-    let mut arms = vec![
-        Arm {
+/// All members of the loss family, each with one update and with two of each batch.
+pub fn algorithms(rl_steps: usize) -> Experiment {
+    let mut variants = vec![
+        Variant {
             name: "untrained".into(),
             cloning: None,
             rl: None,
@@ -78,7 +78,7 @@ pub fn family(rl_steps: usize) -> Experiment {
     ];
     for mu in [1, 2] {
         let base = RlConfig {
-            updates_per_batch: mu,
+            num_iterations: mu,
             ..rank_grpo(rl_steps, 0)
         };
         let ranked = |reward| RlConfig {
@@ -88,7 +88,7 @@ pub fn family(rl_steps: usize) -> Experiment {
         let list = |loss| list_level(&base, loss);
         // It wants advantages without standard deviation.
         let dr_grpo = RlConfig {
-            scale: ScaleRewards::None,
+            scale_rewards: ScaleRewards::None,
             ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
         };
         let members = [
@@ -104,33 +104,33 @@ pub fn family(rl_steps: usize) -> Experiment {
             ("Rank-GRPO exp_inf", ranked(RankReward::ExpInf)),
         ];
         let zero = reinforced(&named("R1-zero", mu), base.clone());
-        arms.push(Arm {
+        variants.push(Variant {
             cloning: None,
             ..zero
         });
-        arms.extend(members.map(|(name, config)| reinforced(&named(name, mu), config)));
+        variants.extend(members.map(|(name, config)| reinforced(&named(name, mu), config)));
     }
     Experiment {
-        name: "family",
-        title: "The family: from SFT, and without it",
-        arms,
+        name: "algorithms",
+        title: "The algorithms: from SFT, and without it",
+        variants,
         against: "SFT",
     }
 }
 
-/// The name of an arm with `mu` updates of each batch.
+/// The name of an variant with `mu` updates of each batch.
 pub fn named(name: &str, mu: usize) -> String {
     format!("{name} mu={mu}")
 }
 
-/// The name of Rank-GRPO as this project does it by default, among [`choices`].
+/// The name of Rank-GRPO as this project does it by default, among [`ablations`].
 pub const OURS: &str = "ours";
-/// The name of the arm of [`choices`] that trains on free lists.
-pub const FREE: &str = "unconstrained";
+/// The name of the variant of [`ablations`] that trains on unconstrained lists.
+pub const UNCONSTRAINED: &str = "unconstrained";
 
 /// This project's choices where it departs from the paper or its public code, one changed at a
 /// time.
-pub fn choices(rl_steps: usize) -> Experiment {
+pub fn ablations(rl_steps: usize) -> Experiment {
     let base = rank_grpo(rl_steps, 0);
     let aggregation = LossConfig::authors().aggregation;
     let token_mean = RlConfig {
@@ -148,36 +148,36 @@ pub fn choices(rl_steps: usize) -> Experiment {
         forced_tokens: ForcedTokens::Count,
         ..narrow_clip.clone()
     };
-    let free = |name: &str, segmentation| Arm {
+    let unconstrained = |name: &str, segmentation| Variant {
         rl: Some(Rl {
             config: base.clone(),
-            free: true,
+            unconstrained: true,
             segmentation,
         }),
         ..reinforced(name, base.clone())
     };
-    let arms = vec![
+    let variants = vec![
         imitating("SFT", cloning()),
         reinforced(OURS, base.clone()),
         reinforced("mean over tokens", token_mean),
         reinforced("the paper's clip", narrow_clip),
         reinforced("the paper's clip, ratio over all tokens", all_tokens),
-        free(FREE, Segmentation::OneParse),
-        free("unconstrained, pairing by lines", Segmentation::Reference),
+        unconstrained(UNCONSTRAINED, Segmentation::OneParse),
+        unconstrained("unconstrained, pairing by lines", Segmentation::Reference),
     ];
     Experiment {
-        name: "choices",
+        name: "ablations",
         title: "Choices, ours and the paper's",
-        arms,
+        variants,
         against: OURS,
     }
 }
 
-/// The name of the arm of [`cloning_steps`] with all steps.
+/// The name of the variant of [`demonstration_steps`] with all steps.
 pub const ALL_STEPS: &str = "all steps";
 
 /// Demonstrations without some steps of Remap-Reflect-Adjust, imitated and then trained on.
-pub fn cloning_steps(rl_steps: usize) -> Experiment {
+pub fn demonstration_steps(rl_steps: usize) -> Experiment {
     let full = cloning();
     let variants = [
         (ALL_STEPS, full),
@@ -204,43 +204,48 @@ pub fn cloning_steps(rl_steps: usize) -> Experiment {
             },
         ),
     ];
-    let trained = |name: &str, cloning| Arm {
+    let trained = |name: &str, cloning| Variant {
         cloning: Some(cloning),
         ..reinforced(&format!("{name}: + Rank-GRPO"), rank_grpo(rl_steps, 0))
     };
-    let arms = variants.map(|(name, config)| [imitating(name, config), trained(name, config)]);
-    let arms = arms.into_iter().flatten().collect();
+    let variants = variants.map(|(name, config)| [imitating(name, config), trained(name, config)]);
+    let variants = variants.into_iter().flatten().collect();
     Experiment {
-        name: "cloning",
+        name: "demonstrations",
         title: "Remap-Reflect-Adjust, step by step",
-        arms,
+        variants,
         against: ALL_STEPS,
     }
 }
 
 impl Experiment {
-    /// This experiment with only those arms whose names begin so, in whatever case.
+    /// This experiment with only those variants whose names begin so, in whatever case.
     ///
     /// # Errors
-    /// When no arm's name begins with one of `names`.
+    /// When no variant's name begins with one of `names`.
     pub fn only(mut self, names: &[String]) -> Result<Self, String> {
-        let begins = |arm: &Arm, name: &String| {
-            arm.name
+        let begins = |variant: &Variant, name: &String| {
+            variant
+                .name
                 .to_lowercase()
                 .starts_with(&name.trim().to_lowercase())
         };
         if let Some(name) = names
             .iter()
-            .find(|name| !self.arms.iter().any(|arm| begins(arm, name)))
+            .find(|name| !self.variants.iter().any(|variant| begins(variant, name)))
         {
-            let all: Vec<&str> = self.arms.iter().map(|arm| arm.name.as_str()).collect();
+            let all: Vec<&str> = self
+                .variants
+                .iter()
+                .map(|variant| variant.name.as_str())
+                .collect();
             return Err(format!(
-                "--only {name}: no such arm; expected beginnings of: {}",
+                "--only {name}: no such variant; expected beginnings of: {}",
                 all.join(", ")
             ));
         }
-        self.arms
-            .retain(|arm| names.is_empty() || names.iter().any(|name| begins(arm, name)));
+        self.variants
+            .retain(|variant| names.is_empty() || names.iter().any(|name| begins(variant, name)));
         Ok(self)
     }
 }
@@ -251,19 +256,24 @@ mod tests {
 
     #[test]
     fn arms_differ_and_their_settings_make_sense() {
-        for Experiment { arms, against, .. } in [family(2), choices(2), cloning_steps(2)] {
-            assert!(arms.iter().any(|arm| arm.name == against));
-            for (place, arm) in arms.iter().enumerate() {
-                let (name, rl) = (&arm.name, &arm.rl);
+        for Experiment {
+            variants, against, ..
+        } in [algorithms(2), ablations(2), demonstration_steps(2)]
+        {
+            assert!(variants.iter().any(|variant| variant.name == against));
+            for (place, variant) in variants.iter().enumerate() {
+                let (name, rl) = (&variant.name, &variant.rl);
                 assert!(
                     rl.as_ref().is_none_or(|rl| rl.config.check().is_ok()),
                     "{name}"
                 );
-                let how = |arm: &Arm| (arm.cloning, serde_json::to_string(&arm.rl).unwrap());
+                let how = |variant: &Variant| {
+                    (variant.cloning, serde_json::to_string(&variant.rl).unwrap())
+                };
                 assert!(
-                    arms[..place]
+                    variants[..place]
                         .iter()
-                        .all(|other| other.name != *name && how(other) != how(arm)),
+                        .all(|other| other.name != *name && how(other) != how(variant)),
                     "{name}"
                 );
             }
@@ -273,15 +283,15 @@ mod tests {
     #[test]
     fn arms_are_chosen_by_beginnings() {
         let only = |names: &[&str]| {
-            family(2).only(
+            algorithms(2).only(
                 &names
                     .iter()
                     .map(|name| name.to_string())
                     .collect::<Vec<_>>(),
             )
         };
-        assert_eq!(only(&["sft", "GRPO"]).unwrap().arms.len(), 3);
-        assert_eq!(only(&[]).unwrap().arms.len(), 18);
+        assert_eq!(only(&["sft", "GRPO"]).unwrap().variants.len(), 3);
+        assert_eq!(only(&[]).unwrap().variants.len(), 18);
         assert!(only(&["PPO"]).err().unwrap().contains("--only PPO"));
     }
 }

@@ -9,12 +9,12 @@ use tempfile::NamedTempFile;
 use crate::error::WeightsError;
 
 /// A file that is written and not yet in its place; dropped, it leaves nothing.
-pub(crate) struct Aside {
+pub(crate) struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
 }
 
-impl Aside {
+impl AtomicFile {
     /// Writes what is to become the file `name` in `folder`, which must be there.
     pub(crate) fn write(
         folder: &Path,
@@ -34,7 +34,7 @@ impl Aside {
     }
 
     /// Puts the file in its place.
-    pub(crate) fn put(self) -> Result<(), WeightsError> {
+    pub(crate) fn persist(self) -> Result<(), WeightsError> {
         let path = self.path;
         self.file
             .persist(&path)

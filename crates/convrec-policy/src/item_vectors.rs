@@ -1,8 +1,10 @@
+//! A policy that starts as a recommender by item vectors.
+
 use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
-use super::Policy;
 use crate::config::ConfigError;
+use crate::decoder::Policy;
 
 /// The gain of the path from the items of a prompt to the output; beside it the random rest of the
 /// policy is small.
@@ -35,10 +37,10 @@ impl Policy {
         vectors: &[(u32, Vec<f32>)],
         asks: u32,
     ) -> Result<Self, ConfigError> {
-        let (width, heads) = (self.config.hidden_size, self.config.num_attention_heads);
-        let head = self.config.head_dim;
+        let (width, heads) = (self.config().hidden_size, self.config().num_attention_heads);
+        let head = self.config().head_dim;
         let square = heads * head == width
-            && self.config.num_key_value_heads == heads
+            && self.config().num_key_value_heads == heads
             && self.lm_head.is_none();
         if !square || head < 2 {
             return Err(ConfigError::new(

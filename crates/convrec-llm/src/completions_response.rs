@@ -2,7 +2,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::completion::counted;
-use crate::reply::{self, Unusable};
+use crate::response::{self, Unusable};
 use crate::usage::Tokens;
 
 /// One sampled completion of T tokens, at least 1.
@@ -18,7 +18,7 @@ pub struct SampledCompletion {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Response {
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Value,
@@ -51,7 +51,7 @@ pub(crate) struct Asked<'a> {
 impl Asked<'_> {
     /// Reads the n completions, in the order of their `index`, and what they took.
     pub fn read(&self, bytes: &[u8]) -> Result<(Vec<SampledCompletion>, Tokens), Unusable> {
-        let Reply { choices, usage } = reply::parse(bytes)?;
+        let Response { choices, usage } = response::parse(bytes)?;
         if choices.len() != self.n {
             return Err(format!(
                 "field `choices`: {} entries; expected {}, as `n` says",

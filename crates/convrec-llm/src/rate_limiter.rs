@@ -2,14 +2,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota};
 
 use crate::halt::Halt;
 use crate::settings::ServerSettings;
 
 /// Keeps to so many requests and tokens in a minute.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct RateLimiter {
     requests: Option<Limit>,
     tokens: Option<Limit>,
 }
@@ -21,7 +21,7 @@ struct Limit {
     clock: DefaultClock,
 }
 
-impl Pace {
+impl RateLimiter {
     pub fn new(settings: &ServerSettings) -> Self {
         Self {
             requests: settings.requests_per_minute.and_then(Limit::new),
@@ -49,8 +49,9 @@ impl Limit {
     /// the others.
     fn new(per_minute: u32) -> Option<Self> {
         let burst = NonZeroU32::new(per_minute.div_ceil(10))?;
-        let limiter =
-            RateLimiter::direct(Quota::per_minute(NonZeroU32::new(per_minute)?).allow_burst(burst));
+        let limiter = governor::RateLimiter::direct(
+            Quota::per_minute(NonZeroU32::new(per_minute)?).allow_burst(burst),
+        );
         Some(Self {
             burst,
             limiter,

@@ -1,0 +1,132 @@
+//! Which projections an adapter sits on, and how large it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ConfigError;
+
+/// A projection of a block, in the names of Hugging Face checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// Queries.
+    QProj,
+    /// Keys.
+    KProj,
+    /// Values.
+    VProj,
+    /// Out of the attention.
+    OProj,
+    /// The gate of the MLP.
+    GateProj,
+    /// What the gate acts on.
+    UpProj,
+    /// Out of the MLP.
+    DownProj,
+}
+
+impl Projection {
+    /// All of them, in the order of the file.
+    pub const ALL: [Self; 7] = [
+        Self::QProj,
+        Self::KProj,
+        Self::VProj,
+        Self::OProj,
+        Self::GateProj,
+        Self::UpProj,
+        Self::DownProj,
+    ];
+
+    /// As in files: `q_proj`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QProj => "q_proj",
+            Self::KProj => "k_proj",
+            Self::VProj => "v_proj",
+            Self::OProj => "o_proj",
+            Self::GateProj => "gate_proj",
+            Self::UpProj => "up_proj",
+            Self::DownProj => "down_proj",
+        }
+    }
+}
+
+impl std::str::FromStr for Projection {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        Self::ALL
+            .into_iter()
+            .find(|projection| projection.name() == name)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                ConfigError::new(
+                    "targets",
+                    format!("{name:?} is not supported; expected some of {known}"),
+                )
+            })
+    }
+}
+
+/// The shape of an adapter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraConfig {
+    /// r, the inner width of the two matrices.
+    pub rank: usize,
+    /// What they add is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// The projections that have an adapter, in every block.
+    pub targets: Vec<Projection>,
+    /// Scale by `alpha / sqrt(rank)` instead, so that large ranks learn as fast (rsLoRA, [arXiv
+    /// 2312.03732]).
+    ///
+    /// [arXiv 2312.03732]: https://arxiv.org/abs/2312.03732
+    pub rank_stabilized: bool,
+}
+
+impl Default for LoraConfig {
+    /// Rank 16 with a scale of 2, on all projections.
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            targets: Projection::ALL.to_vec(),
+            rank_stabilized: false,
+        }
+    }
+}
+
+impl LoraConfig {
+    /// # Errors
+    /// At the first field that makes no sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
+        if self.rank == 0 {
+            return bad("rank", "0; expected at least 1".into());
+        }
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return bad(
+                "alpha",
+                format!("{}; expected a positive number", self.alpha),
+            );
+        }
+        if self.targets.is_empty() {
+            return bad(
+                "targets",
+                "none; expected at least one projection, as q_proj".into(),
+            );
+        }
+        Ok(())
+    }
+
+    /// s, what the product of the two matrices is multiplied by.
+    pub fn scale(&self) -> f64 {
+        let rank = self.rank as f64;
+        self.alpha
+            / if self.rank_stabilized {
+                rank.sqrt()
+            } else {
+                rank
+            }
+    }
+}
