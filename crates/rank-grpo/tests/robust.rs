@@ -7,9 +7,9 @@ use common::{Case, assert_close, forward};
 use common::{device, tensor};
 use proptest::prelude::*;
 use rank_grpo::{
-    AdvantageError, Aggregation, BatchTotals, Clip, Correction, CorrectionMode, InputError, Kl,
-    KlEstimator, LengthShaping, ListEnd, LossConfig, LossInputs, RankCount, RatioLevel,
-    ScaleRewards, Segments, group_advantages, spread, sum_rewards,
+    AdvantageError, Aggregation, BatchTotals, Clip, Correction, CorrectionMode, Kl, KlEstimator,
+    LengthShaping, ListEnd, LossConfig, LossInputs, RankCount, RatioLevel, ScaleRewards, Segments,
+    group_advantages, spread, sum_rewards,
 };
 
 const BAD: [f64; 6] = [
