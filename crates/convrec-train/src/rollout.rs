@@ -5,7 +5,7 @@ use convrec_text::segments::{END, NO_RANK};
 use rank_grpo::{AdvantageError, LengthShaping, ListEnd, LossInputs, Segments, spread};
 use serde::{Deserialize, Serialize};
 
-use crate::reward::{Listed, Reward, Rewards};
+use crate::reward::{Listed, Reward, RewardError, RowRewards, WeightedRewards};
 use crate::task::{Answer, Sample, Task};
 
 /// What becomes of tokens that a constraint left no choice about.
@@ -29,10 +29,7 @@ pub(crate) struct Row<'a> {
     /// Under a constraint, what could have been written instead of each token.
     pub(crate) allowed: Option<Allowed>,
     pub(crate) relevant: Vec<bool>,
-    /// A row for each gain: `[terms][N]`, or one number each where lists as a whole are rewarded.
-    pub(crate) rewards: Vec<Vec<f64>>,
-    /// Their weighted sum.
-    pub(crate) total: Vec<f64>,
+    pub(crate) rewards: RowRewards,
     /// The trainer's own log-probabilities and entropies, where the sampler's are others.
     pub(crate) trainers: Option<[Vec<f32>; 2]>,
 }
@@ -43,8 +40,8 @@ pub(crate) fn read_rows<'a>(
     task: &Task,
     samples: &[&'a Sample],
     completions: Vec<Vec<Completion>>,
-    weights: &Rewards<'_>,
-) -> Result<Vec<Row<'a>>, String> {
+    weights: &WeightedRewards<'_>,
+) -> Result<Vec<Row<'a>>, RewardError> {
     let rows = samples
         .iter()
         .zip(completions)
@@ -60,7 +57,6 @@ pub(crate) fn read_rows<'a>(
             relevant: &relevant,
         })?;
         let allowed = task.allowed(&sample.seen, &completion.tokens);
-        let total = weights.total(&rewards);
         Ok(Row {
             sample,
             completion,
@@ -68,7 +64,6 @@ pub(crate) fn read_rows<'a>(
             allowed,
             relevant,
             rewards,
-            total,
             trainers: None,
         })
     })
@@ -128,7 +123,7 @@ pub(crate) struct Collation {
     pub(crate) n_ranks: usize,
     pub(crate) reward: Reward,
     pub(crate) shaping: LengthShaping,
-    pub(crate) mask_truncated: bool,
+    pub(crate) mask_truncated_completions: bool,
     pub(crate) forced: ForcedTokens,
 }
 
@@ -143,7 +138,7 @@ impl Collation {
         let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
         let pad = |row: &&Row<'_>| width - row.len();
         let mask = rows.iter().flat_map(|row| {
-            let row_counts = row.completion.ended || !self.mask_truncated;
+            let row_counts = row.completion.ended || !self.mask_truncated_completions;
             let ranks = &row.answer.segments.ranks;
             // Where ranks are rewarded, a remark takes no part, not even in the number of tokens.
             let has_rank = move |t: usize| !self.reward.is_ranked() || ranks[t] != NO_RANK;
@@ -235,20 +230,19 @@ mod tests {
             answer,
             allowed: None,
             relevant: vec![],
-            rewards: vec![],
-            total: vec![],
+            rewards: RowRewards::default(),
             trainers: None,
         }
     }
 
-    fn collated(rows: &[Row<'_>], mask_truncated: bool) -> LossInputs {
+    fn collated(rows: &[Row<'_>], mask_truncated_completions: bool) -> LossInputs {
         let reward = Reward::Rank(RankReward::ExpInf);
         let (shaping, forced) = (LengthShaping::default(), ForcedTokens::LeaveOut);
         let collation = Collation {
             n_ranks: 2,
             reward,
             shaping,
-            mask_truncated,
+            mask_truncated_completions,
             forced,
         };
         let advantages = vec![vec![1.0, -1.0]; rows.len()];
@@ -345,7 +339,7 @@ mod tests {
                 n_ranks: 1,
                 reward,
                 shaping: LengthShaping::OFF,
-                mask_truncated: false,
+                mask_truncated_completions: false,
                 forced,
             };
             collation

@@ -146,7 +146,7 @@ impl Task {
         }
     }
 
-    /// This task with free lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
+    /// This task with unconstrained lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
     /// the public Python code does, which is for comparisons; constrained lists are never read
     /// as text, and the same either way.
     pub fn with_segmentation(self, segmentation: Segmentation) -> Self {
@@ -156,7 +156,7 @@ impl Task {
         }
     }
 
-    /// How the tokens of free lists are given to ranks.
+    /// How the tokens of unconstrained lists are given to ranks.
     pub fn segmentation(&self) -> Segmentation {
         self.segmentation
     }
@@ -247,7 +247,7 @@ impl Task {
     }
 
     /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it
-    /// alone; none where lists are free.
+    /// alone; none where lists are unconstrained.
     pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(seen).expect(ENOUGH);

@@ -37,7 +37,7 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
     let (first, options, inputs) = (policy(world), RunOptions::default(), BTreeMap::new());
     let trained = if kind == "sft" {
         let config = SftConfig {
-            steps,
+            max_steps: steps,
             batch_size: 7,
             micro_batch: 2,
             ..SftConfig::default()
@@ -51,10 +51,10 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
         train_sft(first, job, &config, &options, inputs, &mut observe)
     } else {
         let config = RlConfig {
-            steps,
+            max_steps: steps,
             prompts_per_step: 5,
-            group_size: 4,
-            updates_per_batch: 2,
+            num_generations: 4,
+            num_iterations: 2,
             micro_batch: 3,
             ..RlConfig::default()
         };
@@ -65,7 +65,7 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
             task: &task,
             samples: &world.samples,
             validation,
-            gains: vec![],
+            reward_functions: vec![],
             sampler: &mut sampler,
             devices: &devices,
         };

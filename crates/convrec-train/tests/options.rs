@@ -6,17 +6,17 @@ use common::{World, policy, world};
 use convrec_policy::{Completion, Generation, Policy};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, Sampler,
-    StepView, Stop, Task, TrainError, Validation, train_rank_grpo,
+    DynamicSampling, Listed, Local, Record, RewardFunction, RlConfig, RlJob, RunOptions, Sample,
+    Sampler, StepView, Stop, Task, TrainError, Validation, train_rank_grpo,
 };
 use rank_grpo::LossConfig;
 
 /// Four prompts of four completions, without a KL penalty.
 fn config() -> RlConfig {
     RlConfig {
-        steps: 2,
+        max_steps: 2,
         prompts_per_step: 4,
-        group_size: 4,
+        num_generations: 4,
         loss: LossConfig {
             kl: None,
             ..LossConfig::paper()
@@ -28,7 +28,7 @@ fn config() -> RlConfig {
 fn log(
     world: &World,
     samples: &[Sample],
-    gains: Vec<Box<dyn Gain>>,
+    reward_functions: Vec<Box<dyn RewardFunction>>,
     config: &RlConfig,
 ) -> Result<Vec<Record>, TrainError> {
     let task = world.task.clone().constrained().unwrap();
@@ -42,7 +42,7 @@ fn log(
         task: &task,
         samples,
         validation,
-        gains,
+        reward_functions,
         sampler,
         devices: &[],
     };
@@ -123,8 +123,11 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
     };
     for record in log(&world, &hopeless(&world), vec![], &dynamic(1)).unwrap() {
         assert_eq!(
-            (number(&record, "prompts"), number(&record, "signal")),
-            (12.0, 0.0)
+            (
+                number(&record, "prompts"),
+                number(&record, "frac_reward_zero_std")
+            ),
+            (12.0, 1.0)
         );
         // Of what was sampled, though nothing of it is trained on.
         assert_eq!(
@@ -137,7 +140,7 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
     }
     for record in log(&world, &world.samples, vec![], &dynamic(1)).unwrap() {
         assert!(
-            number(&record, "active_rows") > 0.0 && number(&record, "signal") > 0.0,
+            number(&record, "active_rows") > 0.0 && number(&record, "frac_reward_zero_std") < 1.0,
             "{record:?}"
         );
     }
@@ -149,28 +152,28 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
 
 struct Endless;
 
-impl Gain for Endless {
+impl RewardFunction for Endless {
     fn name(&self) -> &str {
         "endless"
     }
 
-    fn gains(&self, list: &Listed<'_>) -> Vec<f64> {
+    fn rewards(&self, list: &Listed<'_>) -> Vec<f64> {
         vec![f64::INFINITY; list.items.len()]
     }
 }
 
 #[test]
-fn a_gain_that_is_no_number_is_named() {
+fn a_reward_that_is_no_number_is_named() {
     let world = world();
     let config = RlConfig {
-        gains: [("endless".to_string(), 1.0)].into(),
+        reward_weights: [("endless".to_string(), 1.0)].into(),
         ..config()
     };
     let error = log(&world, &world.samples, vec![Box::new(Endless)], &config)
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("step 1") && error.contains("gain `endless`") && error.contains("rank 1"),
+        error.contains("step 1") && error.contains("reward `endless`") && error.contains("rank 1"),
         "{error}"
     );
 }
@@ -223,7 +226,7 @@ fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
             task: &task,
             samples,
             validation,
-            gains: vec![],
+            reward_functions: vec![],
             sampler: &mut sampler,
             devices: &[],
         };

@@ -645,7 +645,7 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         task: &task,
         samples: &samples,
         validation,
-        gains: vec![],
+        reward_functions: vec![],
         sampler: &mut sampler,
         devices: &[],
     };
@@ -654,10 +654,10 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         mode: CorrectionMode::Truncate { at: 3.0 },
     };
     let config = RlConfig {
-        steps,
+        max_steps: steps,
         prompts_per_step: 4,
-        group_size: 6,
-        updates_per_batch: 2,
+        num_generations: 6,
+        num_iterations: 2,
         loss: LossConfig {
             correction: Some(correction),
             ..LossConfig::paper()
@@ -747,5 +747,5 @@ fn servers_that_write_freely_are_refused_for_constrained_lists() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("--free"), "{error}");
+    assert!(error.contains("--unconstrained"), "{error}");
 }

@@ -59,7 +59,7 @@ impl<'a> Collected<'a> {
                 }),
                 text: row.answer.text.clone(),
                 items: listed(&row.answer, &row.relevant),
-                rewards: row.total.clone(),
+                rewards: row.rewards.total.clone(),
                 advantages: advantages.clone(),
                 ended: row.completion.ended,
             }
@@ -109,18 +109,18 @@ impl Trainer<'_> {
                     .map_err(StepError::Sampler)?;
             }
             let rows = read_rows(self.task, &batch, completions, &self.rewards)
-                .map_err(StepError::Gain)?;
+                .map_err(StepError::Reward)?;
             self.state.batches += 1;
             let ranks = self.informative_ranks(&rows);
             prompts += batch.len();
             signal += ranks.iter().sum::<usize>();
-            groups += ranks.len() * rows.first().map_or(0, |row| row.rewards[0].len());
+            groups += ranks.len() * rows.first().map_or(0, |row| row.rewards.total.len());
             let least = config
                 .dynamic_sampling
                 .map_or(0, |dynamic| dynamic.min_ranks);
             let mut of_prompt = rows.into_iter();
             for ranks in ranks {
-                let group: Vec<Row<'_>> = of_prompt.by_ref().take(config.group_size).collect();
+                let group: Vec<Row<'_>> = of_prompt.by_ref().take(config.num_generations).collect();
                 if ranks >= least && kept.len() < config.prompts_per_step {
                     kept.push(group);
                 } else {
@@ -146,9 +146,11 @@ impl Trainer<'_> {
     }
 
     fn advantages(&self, rows: &[Row<'_>]) -> GroupAdvantages {
-        let rewards: Vec<&[Vec<f64>]> = rows.iter().map(|row| row.rewards.as_slice()).collect();
         self.rewards
-            .advantages(&rewards, self.config.group_size)
+            .advantages(
+                rows.iter().map(|row| &row.rewards),
+                self.config.num_generations,
+            )
             .expect("rows come in whole groups of one width")
     }
 
@@ -162,7 +164,7 @@ impl Trainer<'_> {
                 .count()
         };
         advantages
-            .chunks(self.config.group_size)
+            .chunks(self.config.num_generations)
             .map(of_group)
             .collect()
     }

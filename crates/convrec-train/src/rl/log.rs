@@ -6,7 +6,7 @@ use rank_grpo::Metrics;
 use serde_json::json;
 
 use super::collect::Collected;
-use crate::reward::{Popularity, Rewards};
+use crate::reward::{Popularity, WeightedRewards};
 use crate::rollout::Row;
 use crate::task::Task;
 use convrec_watch::Record;
@@ -32,12 +32,11 @@ impl StepLog {
         task: &Task,
         collected: &Collected<'_>,
         group_size: usize,
-        rewards: &Rewards<'_>,
+        rewards: &WeightedRewards<'_>,
         popularity: &Popularity,
     ) -> Self {
         let mut record = Record::new();
         record.insert("prompts".into(), json!(collected.prompts));
-        record.insert("signal".into(), json!(collected.signal));
         record.insert("frac_reward_zero_std".into(), json!(1.0 - collected.signal));
         record.extend(of_rows(
             task,
@@ -177,13 +176,16 @@ fn of_rows(
     task: &Task,
     rows: &[&Row<'_>],
     group_size: usize,
-    rewards: &Rewards<'_>,
+    rewards: &WeightedRewards<'_>,
     popularity: &Popularity,
 ) -> Record {
     let n_ranks = task.n_ranks();
     let mut record = Record::new();
     let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
-    let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
+    let totals: Vec<f64> = rows
+        .iter()
+        .map(|row| row.rewards.total.iter().sum())
+        .collect();
     let lengths: Vec<f64> = rows
         .iter()
         .map(|row| row.completion.tokens.len() as f64)
@@ -196,7 +198,7 @@ fn of_rows(
     for (term, name) in rewards.names().enumerate() {
         set(
             &format!("rewards/{name}/mean"),
-            mean_of(rows, |row| row.rewards[term].iter().sum()),
+            mean_of(rows, |row| row.rewards.each[term].iter().sum()),
         );
     }
     let listed = || {

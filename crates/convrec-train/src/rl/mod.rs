@@ -23,7 +23,7 @@ use convrec_watch::{Observer, Record, StepView};
 
 use crate::config::{frozen, with_lora};
 use crate::optim::Updates;
-use crate::reward::{Gain, Popularity, Rewards, built_in};
+use crate::reward::{Popularity, RewardFunction, WeightedRewards, built_in};
 use crate::run::{Run, RunOptions, Start, TrainError, Validation};
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
@@ -42,8 +42,8 @@ pub struct RlJob<'a> {
     pub samples: &'a [Sample],
     /// What it is evaluated on while it trains.
     pub validation: Validation<'a>,
-    /// What [`RlConfig::gains`] may name beside what is built in.
-    pub gains: Vec<Box<dyn Gain + 'a>>,
+    /// What [`RlConfig::reward_weights`] may name beside what is built in.
+    pub reward_functions: Vec<Box<dyn RewardFunction + 'a>>,
     /// Where completions come from.
     pub sampler: &'a mut dyn Sampler,
     /// Further devices of this host that take a share of the gradients; [`Local`](crate::Local)
@@ -73,7 +73,7 @@ pub fn train_rank_grpo(
         task,
         samples,
         validation,
-        gains,
+        reward_functions,
         sampler,
         devices,
     } = job;
@@ -109,17 +109,18 @@ pub fn train_rank_grpo(
         config,
         &[("samples", !samples.is_empty(), "at least one sample")],
     )?;
-    let gains: Vec<Box<dyn Gain + '_>> = built_in(task.catalog(), samples)
+    let popularity = Popularity::of(samples, task.catalog().len());
+    let functions: Vec<Box<dyn RewardFunction + '_>> = built_in(task.catalog(), &popularity)
         .into_iter()
-        .map(|gain| gain as Box<dyn Gain>)
-        .chain(gains)
+        .map(|function| function as Box<dyn RewardFunction>)
+        .chain(reward_functions)
         .collect();
-    let rewards = Rewards::new(
-        &gains,
-        &config.gains,
+    let rewards = WeightedRewards::new(
+        &functions,
+        &config.reward_weights,
         config.reward,
-        config.normalization,
-        config.scale,
+        config.multi_objective_aggregation,
+        config.scale_rewards,
     )?;
     // Bit for bit what it was before its adapter, whatever the adapter learns; the two share these
     // weights (in bf16 but for the copy of the projections).
@@ -146,7 +147,6 @@ pub fn train_rank_grpo(
         .policy
         .with_gradient_checkpointing(config.gradient_checkpointing)
         .with_bf16_products(config.bf16);
-    let popularity = Popularity::of(samples, task.catalog().len());
     let mut trainer = Trainer {
         config,
         task,
@@ -159,7 +159,7 @@ pub fn train_rank_grpo(
         updates: start.updates,
         state,
     };
-    for step in start.step..config.steps {
+    for step in start.step..config.max_steps {
         let before = trainer.state;
         let stepped = trainer.step(step, samples);
         if matches!(stepped, Err(StepError::Sampler(_))) && run.is_stopping() {
@@ -167,7 +167,7 @@ pub fn train_rank_grpo(
             trainer.state = before;
             run.checkpoint(
                 step,
-                config.steps,
+                config.max_steps,
                 trainer.policy(),
                 &trainer.updates,
                 trainer.state.write(),
@@ -191,18 +191,18 @@ pub fn train_rank_grpo(
             (visited as f64 / samples.len() as f64).into(),
         );
         let policy = || frozen(trainer.policy(), config.bf16);
-        record.extend(run.evaluate(done, config.steps, &policy, &validation));
+        record.extend(run.evaluate(done, config.max_steps, &policy, &validation));
         completions.extend(run.lists(done, &policy, &validation));
         let view = StepView {
             record: &record,
             completions: &completions,
             timing,
-            total_steps: config.steps,
+            total_steps: config.max_steps,
         };
         run.record(&view, observer)?;
         run.checkpoint(
             done,
-            config.steps,
+            config.max_steps,
             trainer.policy(),
             &trainer.updates,
             trainer.state.write(),
@@ -215,7 +215,7 @@ impl StepError {
     fn at(self, step: usize) -> TrainError {
         match self {
             StepError::Loss(source) => TrainError::Loss { step, source },
-            StepError::Gain(problem) => TrainError::Gain { step, problem },
+            StepError::Reward(source) => TrainError::Reward { step, source },
             StepError::Sampler(source) => TrainError::Sampler { step, source },
         }
     }

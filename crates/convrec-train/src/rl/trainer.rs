@@ -20,7 +20,7 @@ use crate::batches::{micro_batches, shuffled};
 use crate::checkpoint::CheckpointError;
 use crate::optim::Updates;
 use crate::replicas::gradients;
-use crate::reward::{Popularity, Rewards};
+use crate::reward::{Popularity, RewardError, WeightedRewards};
 use crate::rollout::{Collation, Row, table};
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
@@ -55,7 +55,7 @@ pub(super) struct Stepped {
 
 pub(super) enum StepError {
     Loss(InputError),
-    Gain(String),
+    Reward(RewardError),
     Sampler(Box<dyn Error + Send + Sync>),
 }
 
@@ -68,7 +68,7 @@ impl<E: Into<InputError>> From<E> for StepError {
 pub(super) struct Trainer<'a> {
     pub(super) config: &'a RlConfig,
     pub(super) task: &'a Task,
-    pub(super) rewards: Rewards<'a>,
+    pub(super) rewards: WeightedRewards<'a>,
     pub(super) popularity: Popularity,
     pub(super) sampler: &'a mut dyn Sampler,
     /// Beside the policy's own.
@@ -100,7 +100,7 @@ impl Trainer<'_> {
         let mut log = StepLog::new(
             self.task,
             &collected,
-            config.group_size,
+            config.num_generations,
             &self.rewards,
             &self.popularity,
         );
@@ -111,9 +111,9 @@ impl Trainer<'_> {
             .map(|rows| self.parts(&collected, &rows));
         let batches: Vec<Vec<Part<'_>>> = batches.collect::<Result<_, _>>()?;
         log.active(batches.iter().flatten().map(|part| part.rows.len()).sum());
-        for round in 0..config.updates_per_batch {
+        for round in 0..config.num_iterations {
             for (share, parts) in batches.iter().enumerate() {
-                let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
+                let place = (step * config.num_iterations + round) * config.mini_batches + share;
                 if parts.is_empty() {
                     log.skip(self.updates.learning_rate(place));
                     continue;
@@ -178,8 +178,8 @@ impl Trainer<'_> {
     /// The rows of each update, in whole groups.
     fn shares(&self, step: usize, collected: &Collected<'_>) -> Vec<Vec<usize>> {
         let (groups, size) = (
-            collected.rows.len() / self.config.group_size,
-            self.config.group_size,
+            collected.rows.len() / self.config.num_generations,
+            self.config.num_generations,
         );
         if self.config.mini_batches == 1 {
             return vec![(0..collected.rows.len()).collect()];
@@ -217,7 +217,7 @@ impl Trainer<'_> {
             } else {
                 config.shaping
             },
-            mask_truncated: config.mask_truncated,
+            mask_truncated_completions: config.mask_truncated_completions,
             forced: config.forced_tokens,
         };
         let inputs = |indices: &[usize]| {
@@ -247,11 +247,11 @@ impl Trainer<'_> {
             .map(|place| all[place])
             .collect();
         let mut parts = Vec::new();
-        for indices in micro_batches(&active, config.micro_batch, config.group_size) {
+        for indices in micro_batches(&active, config.micro_batch, config.num_generations) {
             let (rows, mut inputs) = inputs(&indices);
             inputs.whole_batch = Some(totals);
             inputs.entropies = Some(table(&rows, |row| row.entropies()));
-            if config.updates_per_batch * config.mini_batches > 1 {
+            if config.num_iterations * config.mini_batches > 1 {
                 inputs.old_log_probs = Some(table(&rows, |row| row.log_probs()));
             }
             if config.loss.correction.is_some() {
