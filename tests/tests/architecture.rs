@@ -45,6 +45,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-config",
             "convrec-core",
             "convrec-kernels",
+            // Only with the feature `http`.
+            "convrec-llm",
             "convrec-metrics",
             "convrec-policy",
             // A policy as teacher, judge and chat model: only here policies and conversations

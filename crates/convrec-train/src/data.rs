@@ -62,18 +62,44 @@ impl fmt::Display for DataReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} used", self.used)?;
         let faults = [
-            (self.without_ground_truth, "left out, as no unseen item of the ground truth is left"),
-            (self.too_short, "left out, as they have too few usable items"),
-            (self.too_long, "left out, as their last turn does not fit the model"),
-            (self.shortened, "without their oldest turns, to fit the model"),
+            (
+                self.without_ground_truth,
+                "left out, as no unseen item of the ground truth is left",
+            ),
+            (
+                self.too_short,
+                "left out, as they have too few usable items",
+            ),
+            (
+                self.too_long,
+                "left out, as their last turn does not fit the model",
+            ),
+            (
+                self.shortened,
+                "without their oldest turns, to fit the model",
+            ),
             (self.cut, "cut to the length of the model's lists"),
-            (self.short, "shorter than the model's lists, and used as they are"),
-            (self.seen_ground_truth, "items left out of the ground truth, as they were seen"),
-            (self.seen_items, "items left out of the lists, as they were seen"),
-            (self.repeated_items, "items left out of the lists, as they stand there before"),
+            (
+                self.short,
+                "shorter than the model's lists, and used as they are",
+            ),
+            (
+                self.seen_ground_truth,
+                "items left out of the ground truth, as they were seen",
+            ),
+            (
+                self.seen_items,
+                "items left out of the lists, as they were seen",
+            ),
+            (
+                self.repeated_items,
+                "items left out of the lists, as they stand there before",
+            ),
         ];
         let found = faults.iter().filter(|(count, _)| *count > 0);
-        found.map(|(count, what)| write!(f, "; {count} {what}")).collect()
+        found
+            .map(|(count, what)| write!(f, "; {count} {what}"))
+            .collect()
     }
 }
 
@@ -92,7 +118,11 @@ pub fn samples(task: &Task, examples: &[Example]) -> Result<(Vec<Sample>, DataRe
             sample => sample?,
         };
         let catalog = task.catalog();
-        let seen = |item: &&Item| catalog.find(item).is_some_and(|id| sample.seen.contains(&id));
+        let seen = |item: &&Item| {
+            catalog
+                .find(item)
+                .is_some_and(|id| sample.seen.contains(&id))
+        };
         report.seen_ground_truth += example.ground_truth.iter().filter(seen).count();
         if sample.ground_truth.is_empty() {
             report.without_ground_truth += 1;

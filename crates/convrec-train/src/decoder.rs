@@ -177,9 +177,15 @@ mod tests {
         let error = |decoder: Decoder| decoder.check().unwrap_err().field;
         Decoder::default().check().unwrap();
         let item_vectors = true;
-        let vectors = Decoder { item_vectors, ..Decoder::default() };
+        let vectors = Decoder {
+            item_vectors,
+            ..Decoder::default()
+        };
         assert_eq!(error(vectors), "decoder.item_vectors");
-        let odd = Decoder { width: 30, ..Decoder::default() };
+        let odd = Decoder {
+            width: 30,
+            ..Decoder::default()
+        };
         assert_eq!(error(odd), "decoder.width");
     }
 }

@@ -23,7 +23,9 @@ pub fn hash_of_path(path: &Path) -> Result<String, files::Error> {
     if path.is_dir() {
         collect(path, DEPTH, &mut found)?;
     } else {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let near = entries(parent.unwrap_or(Path::new(".")))?;
         let begins = |near: &PathBuf| {
@@ -36,12 +38,19 @@ pub fn hash_of_path(path: &Path) -> Result<String, files::Error> {
         let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "no file is there");
         return Err(files::Error::new("read", path, missing));
     }
-    let base = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    let base = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(path)
+    };
     let line = |file: &PathBuf| {
         let name = file.strip_prefix(base).unwrap_or(file).display();
         Ok(format!("{} {name}\n", sha256_file(file)?))
     };
-    let mut lines = found.iter().map(line).collect::<Result<Vec<_>, files::Error>>()?;
+    let mut lines = found
+        .iter()
+        .map(line)
+        .collect::<Result<Vec<_>, files::Error>>()?;
     lines.sort();
     Ok(sha256(lines.concat().as_bytes()))
 }
@@ -60,7 +69,9 @@ fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, files::Error> {
     let read = |e| files::Error::new("read", folder, e);
     let entries = fs::read_dir(folder).map_err(read)?;
-    entries.map(|entry| Ok(entry.map_err(read)?.path())).collect()
+    entries
+        .map(|entry| Ok(entry.map_err(read)?.path()))
+        .collect()
 }
 
 /// What a key of the inputs stands for, for people.

@@ -95,7 +95,7 @@ impl From<Dtype> for WeightType {
         match dtype {
             Dtype::F32 => WeightType::F32,
             Dtype::F16 => WeightType::F16,
-            Dtype::Bf16 => WeightType::Bf16,
+            Dtype::Bf16 => WeightType::BF16,
         }
     }
 }
@@ -210,11 +210,15 @@ impl SftSettings {
     pub fn resolve(mut layers: Layers, demonstrations: Option<usize>) -> Result<Self, ConfigError> {
         layers = layers.maps(&MAPS);
         let (files, run) = common(&mut layers)?;
-        refuse(&layers, &files, &[
-            ("conversations", &files.conversations),
-            ("blocklist", &files.blocklist),
-            ("sampler", &files.sampler),
-        ])?;
+        refuse(
+            &layers,
+            &files,
+            &[
+                ("conversations", &files.conversations),
+                ("blocklist", &files.blocklist),
+                ("sampler", &files.sampler),
+            ],
+        )?;
         let decoder = match (&files.model, layers.has("decoder")) {
             (Some(_), true) => {
                 let expected = "none beside a model, which has its own shape";
@@ -236,10 +240,19 @@ impl SftSettings {
             let usual = if decoder.is_some() { 20.0 } else { 3.0 };
             let epochs = epochs.unwrap_or(usual);
             let sane = epochs > 0.0 && epochs <= 1e6;
-            let rule = ("num_train_epochs", sane, "a number above 0, at most 1,000,000");
+            let rule = (
+                "num_train_epochs",
+                sane,
+                "a number above 0, at most 1,000,000",
+            );
             check(&serde_json::json!({ "num_train_epochs": epochs }), &[rule])?;
             defaults.max_steps = steps_of(demonstrations, epochs, batch);
-            steps_rule = Some(rule_of_steps(defaults.max_steps, demonstrations, epochs, batch));
+            steps_rule = Some(rule_of_steps(
+                defaults.max_steps,
+                demonstrations,
+                epochs,
+                batch,
+            ));
         } else if epochs.is_some() {
             let expected = "either `num_train_epochs` or `max_steps`, not both";
             return Err(ConfigError::new("num_train_epochs", "", expected));
@@ -267,19 +280,18 @@ impl SftSettings {
 
 fn steps_of(demonstrations: Option<usize>, epochs: f64, batch: usize) -> usize {
     let updates = |n: usize| (epochs * n as f64 / batch.max(1) as f64).ceil() as usize;
-    demonstrations.map_or(MOST_STEPS, updates).clamp(FEWEST_STEPS, MOST_STEPS)
+    demonstrations
+        .map_or(MOST_STEPS, updates)
+        .clamp(FEWEST_STEPS, MOST_STEPS)
 }
 
-fn rule_of_steps(
-    steps: usize,
-    demonstrations: Option<usize>,
-    epochs: f64,
-    batch: usize,
-) -> String {
+fn rule_of_steps(steps: usize, demonstrations: Option<usize>, epochs: f64, batch: usize) -> String {
     let bounds = format!("at least {FEWEST_STEPS}, at most {MOST_STEPS}");
     let found = match demonstrations {
         Some(n) => format!("{steps}: {epochs} epochs of {n} demonstrations"),
-        None => format!("follows from the demonstrations, of which none are named: {epochs} epochs"),
+        None => {
+            format!("follows from the demonstrations, of which none are named: {epochs} epochs")
+        }
     };
     format!("max_steps {found} in batches of {batch} ({bounds})")
 }
@@ -298,11 +310,16 @@ impl RlSettings {
     ) -> Result<Self, ConfigError> {
         layers = layers.maps(&MAPS);
         let (files, run) = common(&mut layers)?;
-        refuse(&layers, &files, &[("demonstrations", &files.demonstrations)])?;
+        refuse(
+            &layers,
+            &files,
+            &[("demonstrations", &files.demonstrations)],
+        )?;
         let decided = ["reward", "loss.ratio", "loss.aggregation"];
         let decided = decided.into_iter().find(|field| layers.has(field));
         if let (Some(algorithm), Some(field)) = (algorithm, decided) {
-            let expected = format!("no such field beside --algorithm {algorithm}: leave out either");
+            let expected =
+                format!("no such field beside --algorithm {algorithm}: leave out either");
             return Err(layers.locate(ConfigError::new(field, "", expected)));
         }
         let defaults = algorithm.unwrap_or_default().defaults();
@@ -383,18 +400,30 @@ fn refuse(
 
 /// Whether something can reward each of the weights, before anything is loaded.
 fn check_rewards(config: &RlConfig, files: &Files) -> Result<(), ConfigError> {
-    const KNOWN: [&str; 5] = ["relevance", "novelty", "popularity", "diversity", "blocklist"];
+    const KNOWN: [&str; 5] = [
+        "relevance",
+        "novelty",
+        "popularity",
+        "diversity",
+        "blocklist",
+    ];
     let weighted = config.reward_weights.contains_key("blocklist");
     let field = "reward_weights.blocklist";
     match &files.blocklist {
         None if weighted => Err(ConfigError::new(field, "", "--blocklist FILE with it")),
         Some(path) if !weighted => {
             let expected = "a weight for it, `blocklist = 1.0` under `[reward_weights]`";
-            Err(ConfigError::new("files.blocklist", path.display(), expected))
+            Err(ConfigError::new(
+                "files.blocklist",
+                path.display(),
+                expected,
+            ))
         }
         _ => {
             let unknown = config.reward_weights.keys();
-            let unknown = unknown.into_iter().find(|name| !KNOWN.contains(&name.as_str()));
+            let unknown = unknown
+                .into_iter()
+                .find(|name| !KNOWN.contains(&name.as_str()));
             unknown.map_or(Ok(()), |name| {
                 let expected = format!("some of {}", KNOWN.join(", "));
                 Err(ConfigError::new("reward_weights", name, expected))
@@ -429,7 +458,9 @@ impl SftSettings {
             return Ok(text);
         };
         let is_open = self.files.demonstrations.is_none();
-        let kept = text.lines().filter(|line| !(is_open && line.starts_with("max_steps = ")));
+        let kept = text
+            .lines()
+            .filter(|line| !(is_open && line.starts_with("max_steps = ")));
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
         Ok(format!("# {rule}\n{kept}"))
     }
@@ -440,11 +471,7 @@ impl<T> Settings<T> {
     ///
     /// # Errors
     /// [`ConfigError`] when neither a flag nor the config file names it.
-    pub fn file<'a>(
-        &self,
-        name: &str,
-        path: &'a Option<PathBuf>,
-    ) -> Result<&'a Path, ConfigError> {
+    pub fn file<'a>(&self, name: &str, path: &'a Option<PathBuf>) -> Result<&'a Path, ConfigError> {
         path.as_deref().ok_or_else(|| {
             let flag = name.replace('_', "-");
             let expected = format!("--{flag}, or `{name}` under `[files]` of the config file");

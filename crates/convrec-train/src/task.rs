@@ -393,7 +393,9 @@ impl Task {
     /// The prompt, and whether the oldest turns of the conversation were left out of it.
     fn prompt(&self, example: &Example) -> Result<(Vec<u32>, bool), TaskError> {
         let written = |first: usize| {
-            let written = self.prompter.prompt(&example.dialog[first..], &example.seen);
+            let written = self
+                .prompter
+                .prompt(&example.dialog[first..], &example.seen);
             written.map_err(|source| TaskError::Prompt {
                 id: example.id.clone(),
                 source,

@@ -101,9 +101,13 @@ impl TaskFormat {
             ("max_dialog_tokens", dialog, 0, MOST_TOKENS),
             ("max_seen", seen, 0, MOST_TOKENS),
         ];
-        let wrong = rules.iter().find(|(_, n, least, most)| !(least..=most).contains(&n));
+        let wrong = rules
+            .iter()
+            .find(|(_, n, least, most)| !(least..=most).contains(&n));
         wrong.map_or(Ok(()), |(field, found, least, most)| {
-            Err(format!("field `{field}`: found {found}, expected {least} to {most}"))
+            Err(format!(
+                "field `{field}`: found {found}, expected {least} to {most}"
+            ))
         })
     }
 }

@@ -35,6 +35,8 @@ pub struct Language {
     pub format: TaskFormat,
     /// The positions of the model (`max_position_embeddings`): a prompt and its list fit in them.
     pub positions: usize,
+    /// Whether the model's folder has a `task.json`.
+    has_task: bool,
     /// The template of a chat model.
     template: Option<ChatTemplate>,
     /// The content of [`CARRIED`].
@@ -51,6 +53,7 @@ impl Language {
             tokenizer,
             format,
             positions,
+            has_task: false,
             template: None,
             carried: BTreeMap::new(),
         }
@@ -84,6 +87,7 @@ impl Language {
         let tokenizer = TextTokenizer::load(folder.join(TOKENIZER))?;
         let mut language = Self {
             positions: ModelConfig::load_folder(&source.weights)?.max_position_embeddings,
+            has_task: path.exists(),
             ..Self::small(tokenizer, format)
         };
         if !language.format.is_chat() {
@@ -94,7 +98,10 @@ impl Language {
             false => bad(format!("not there, so this must be a chat model, but: {e}")),
         })?;
         language.template = Some(template);
-        for name in CARRIED.into_iter().filter(|name| folder.join(name).exists()) {
+        for name in CARRIED
+            .into_iter()
+            .filter(|name| folder.join(name).exists())
+        {
             let text = files::read_text(folder.join(name))?;
             language.carried.insert(name, text);
         }
@@ -130,6 +137,12 @@ impl Language {
                 positions: self.positions,
             }),
         }
+    }
+
+    /// Whether the model's folder says how prompts and lists are written, in its `task.json`.
+    #[must_use]
+    pub fn has_task(&self) -> bool {
+        self.has_task
     }
 
     /// The token that ends a list.
@@ -170,7 +183,10 @@ impl Language {
         let hash = |text: String| sha256(text.as_bytes());
         let mut hashes = BTreeMap::from([
             ("tokenizer_sha256".into(), hash(self.tokenizer.to_json()?)),
-            ("task_sha256".into(), hash(json(serde_json::to_string(&self.format)))),
+            (
+                "task_sha256".into(),
+                hash(json(serde_json::to_string(&self.format))),
+            ),
         ]);
         if self.template.is_some() {
             let carried = json(serde_json::to_string(&self.carried));

@@ -47,7 +47,8 @@ impl ModelSource {
             serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
         let base = config["base_model_name_or_path"].as_str();
         let base = base.filter(|base| !base.is_empty()).ok_or_else(|| {
-            let problem = "no field `base_model_name_or_path`, expected the model under the adapter";
+            let problem =
+                "no field `base_model_name_or_path`, expected the model under the adapter";
             bad(problem.into())
         })?;
         let (weights, base_name) = locate(Path::new(base), &folder)?;
@@ -60,7 +61,10 @@ impl ModelSource {
 
     /// The folder with a file of this name: the adapter's where it has one, else the base's.
     pub(crate) fn folder_of(&self, file: &str) -> &Path {
-        let adapter = self.adapter.as_deref().filter(|folder| folder.join(file).exists());
+        let adapter = self
+            .adapter
+            .as_deref()
+            .filter(|folder| folder.join(file).exists());
         adapter.unwrap_or(&self.weights)
     }
 
@@ -108,5 +112,6 @@ pub(super) fn is_hub_name(name: &str) -> bool {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
     };
-    name.split_once('/').is_some_and(|(org, name)| part(org) && part(name))
+    name.split_once('/')
+        .is_some_and(|(org, name)| part(org) && part(name))
 }

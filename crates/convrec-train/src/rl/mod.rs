@@ -85,13 +85,13 @@ pub fn train_rank_grpo(
     if task.segmentation() != Segmentation::OneParse {
         lists += ", ranks by line feeds";
     }
-    inputs.insert("the kind of lists".into(), lists);
+    inputs.insert("lists".into(), lists);
     let sampler_is = if sampler.is_trainer() {
-        "the trainer"
+        "trainer"
     } else {
         "elsewhere"
     };
-    inputs.insert("the kind of sampler".into(), sampler_is.into());
+    inputs.insert("sampler".into(), sampler_is.into());
     let ranks = if config.reward.is_ranked() {
         task.n_ranks()
     } else {
