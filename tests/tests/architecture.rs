@@ -8,6 +8,18 @@ use serde::Deserialize;
 
 /// Each library crate with the crates of this workspace that it may know.
 const ARROWS: &[(&str, &[&str])] = &[
+    (
+        "convrec-cli",
+        &[
+            "convrec-config",
+            "convrec-core",
+            // The progress of the pipeline.
+            "convrec-demonstrations",
+            "convrec-policy",
+            "convrec-train",
+            "convrec-watch",
+        ],
+    ),
     ("convrec-config", &[]),
     ("convrec-core", &[]),
     ("convrec-kernels", &[]),

@@ -149,10 +149,16 @@ impl Layers {
     ///
     /// # Errors
     /// [`ConfigError`] when its value is of another type.
-    pub fn take_field<T: DeserializeOwned>(&mut self, field: &str) -> Result<Option<T>, ConfigError> {
+    pub fn take_field<T: DeserializeOwned>(
+        &mut self,
+        field: &str,
+    ) -> Result<Option<T>, ConfigError> {
         let value = self.get(field)?;
         for layer in &mut self.layers {
-            layer.fields.as_object_mut().and_then(|fields| fields.remove(field));
+            layer
+                .fields
+                .as_object_mut()
+                .and_then(|fields| fields.remove(field));
         }
         Ok(value)
     }

@@ -173,7 +173,7 @@ impl Runner {
             }
         };
         fit_lists(&mut language, &data)?;
-        let task = task(&language, data.catalog, files.unconstrained)?;
+        let task = language.task_for(data.catalog, files.unconstrained)?;
         let whole = setup.config.constrained;
         let (pairs, report) = data::pairs(&task, &data.demonstrations, whole)
             .map_err(|source| in_file(data_file, source))?;
@@ -260,7 +260,7 @@ impl Runner {
         let data_file = settings.file("conversations", &files.conversations)?;
         let model_name = settings.file("model", &files.model)?;
         let model = Model::load(model_name, &devices[0].clone().autodiff())?;
-        let task = task(&model.language, data.catalog, files.unconstrained)?;
+        let task = model.language.task_for(data.catalog, files.unconstrained)?;
         let (samples, report) = data::samples(&task, &data.conversations)
             .map_err(|source| in_file(data_file, source))?;
         if samples.is_empty() {
@@ -532,13 +532,6 @@ fn fit_lists(language: &mut Language, data: &SftData) -> Result<(), ModelError> 
         needed
     };
     Ok(())
-}
-
-fn task(language: &Language, catalog: Catalog, unconstrained: bool) -> Result<Task, ModelError> {
-    match unconstrained {
-        true => language.unconstrained_task(catalog),
-        false => language.task(catalog),
-    }
 }
 
 fn blocklist(task: &Task, path: &Path, items: &[Item]) -> Result<BlocklistReward, RunError> {

@@ -16,14 +16,13 @@ use convrec_policy::{
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    Record, RlConfig, RlJob, RunOptions, Sample, StepView, Task, Validation, train_rank_grpo,
+    HttpSampler, Language, Prompts, Record, RlConfig, RlJob, RunOptions, Sample, SamplerSettings,
+    StepView, Task, TaskFormat, Validation, train_rank_grpo,
 };
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
 use super::{Served, Serving, serve};
-use crate::http_sampler::{HttpSampler, SamplerSettings};
-use crate::model_folder::{Language, Prompts, TaskFormat};
 
 const N_RANKS: usize = 2;
 
@@ -68,7 +67,7 @@ fn task() -> Task {
         ("Her", 2013),
     ];
     language()
-        .task(Catalog::new(items.map(item).to_vec()).unwrap(), false)
+        .task(Catalog::new(items.map(item).to_vec()).unwrap())
         .unwrap()
 }
 

@@ -127,6 +127,17 @@ impl Language {
         self.fit(Task::new(catalog, self.prompter()?, self.format.n_ranks))
     }
 
+    /// [`unconstrained_task`](Self::unconstrained_task) or [`task`](Self::task), as a flag decides.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn task_for(&self, catalog: Catalog, unconstrained: bool) -> Result<Task, ModelError> {
+        match unconstrained {
+            true => self.unconstrained_task(catalog),
+            false => self.task(catalog),
+        }
+    }
+
     /// The task with prompts that fit the model's positions.
     fn fit(&self, task: Task) -> Result<Task, ModelError> {
         let list = task.longest_list().unwrap_or(self.format.max_new_tokens);
