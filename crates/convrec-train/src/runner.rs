@@ -21,9 +21,9 @@ use crate::inputs::hash_of_path;
 use crate::model::{Language, Model, ModelError, ModelSource, Prompts, TaskFormat};
 use crate::plan::Plan;
 use crate::reward::{BlocklistReward, RewardFunction};
-use crate::rl::{RlConfig, RlJob, train_rank_grpo};
+use crate::rl::{RankGrpoTrainer, RlConfig};
 use crate::run::{RunOptions, Stop, TrainError, Validation};
-use crate::sampler::{Local, Sampler};
+use crate::sampler::Sampler;
 use crate::settings::{RlSettings, SftSettings};
 use crate::sft::{SftConfig, SftJob, train_sft};
 use crate::task::{Sample, Task, TaskError, TokenPair};
@@ -484,20 +484,19 @@ impl Runner {
                 rewards,
                 sampler,
             } => {
-                let local = || {
-                    let devices = others.to_vec();
-                    Box::new(Local { devices }) as Box<dyn Sampler>
-                };
-                let mut sampler = sampler.unwrap_or_else(local);
-                let job = RlJob {
-                    task,
-                    samples: &samples,
-                    validation,
-                    reward_functions: rewards,
-                    sampler: sampler.as_mut(),
-                    devices: others,
-                };
-                train_rank_grpo(policy, job, &config, options, self.inputs, observer)?
+                let mut sampler = sampler;
+                let mut trainer = RankGrpoTrainer::new(policy, task, &samples)
+                    .config(*config)
+                    .reward_functions(rewards)
+                    .devices(others)
+                    .validation(validation)
+                    .run(options.clone())
+                    .inputs(self.inputs)
+                    .observer(observer);
+                if let Some(sampler) = &mut sampler {
+                    trainer = trainer.sampler(sampler.as_mut());
+                }
+                trainer.train()?
             }
         };
         Ok(Model { policy, language })

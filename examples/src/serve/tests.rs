@@ -14,10 +14,9 @@ use convrec_policy::{
     Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence,
 };
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    HttpSampler, Language, Prompts, Record, RlConfig, RlJob, RunOptions, Sample, SamplerSettings,
-    StepView, Task, TaskFormat, Validation, train_rank_grpo,
+    HttpSampler, Language, Prompts, RankGrpoTrainer, Record, RlConfig, Sample, SamplerSettings,
+    StepView, Task, TaskFormat,
 };
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
@@ -635,19 +634,6 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
             ground_truth: vec![convrec_core::ItemId(n % 4)],
         })
         .collect();
-    let validation = Validation {
-        task: &task,
-        samples: &[],
-        decoding: Decoding::greedy(20, 8),
-    };
-    let job = RlJob {
-        task: &task,
-        samples: &samples,
-        validation,
-        reward_functions: vec![],
-        sampler: &mut sampler,
-        devices: &[],
-    };
     let correction = Correction {
         level: RatioLevel::Rank,
         mode: CorrectionMode::Truncate { at: 3.0 },
@@ -675,15 +661,12 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
     .unwrap();
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(
-        first,
-        job,
-        &config,
-        &RunOptions::default(),
-        Default::default(),
-        &mut observe,
-    )
-    .unwrap();
+    RankGrpoTrainer::new(first, &task, &samples)
+        .config(config)
+        .sampler(&mut sampler)
+        .observer(&mut observe)
+        .train()
+        .unwrap();
     log
 }
 
