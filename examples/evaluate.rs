@@ -8,16 +8,16 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
 use convrec_core::{Example, ItemId, files};
-use convrec_demonstrations::scripted::{Popularity, Scorer};
-use convrec_examples::data::{read_catalog, read_conversations, read_examples};
+use convrec_demonstrations::scripted::{PopularityScorer, Scorer};
+use convrec_examples::data::{read_catalog, read_conversations, read_examples, samples};
 use convrec_examples::judging::{judge, mean};
 use convrec_examples::services::Scorers;
-use convrec_examples::training::{at_least_one, samples};
-use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
+use convrec_examples::{Outcome, Table, at_least_one, check_output, device::device, exit};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::Run;
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
+use convrec_train::Model;
 use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
 
 /// Evaluates a policy on conversations.
@@ -30,7 +30,7 @@ struct Options {
     /// Let the list be whatever the policy writes. Without it only different unseen catalog items
     /// can be written.
     #[arg(long)]
-    free: bool,
+    unconstrained: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
@@ -91,13 +91,13 @@ fn run(options: &Options) -> Outcome {
     }
     if let Some(train) = &options.train {
         let train = read_conversations(train)?;
-        let popularity = Popularity::new(&catalog, &train);
+        let popularity = PopularityScorer::new(&catalog, &train);
         let scorers = Scorers::new(&catalog, &train);
         let baselines: [(&str, &dyn Scorer); 4] = [
             ("popularity", &popularity),
             ("bm25", &scorers.bm25),
             ("cooccurrence", &scorers.cooccurrence),
-            ("informed teacher", &scorers.informed()),
+            ("informed teacher", &scorers.heuristic()),
         ];
         for (name, scorer) in baselines {
             let judged = examples
@@ -114,7 +114,7 @@ fn run(options: &Options) -> Outcome {
     let heading = |corner: &str| {
         std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
     };
-    let mut table = show::Table::new(heading(""));
+    let mut table = Table::new(heading(""));
     systems.iter().for_each(|(name, judged)| {
         table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs)))
     });
@@ -125,7 +125,7 @@ fn run(options: &Options) -> Outcome {
         distinct(&dialogs)
     );
     if !options.model.is_empty() && !others.is_empty() {
-        let mut table = show::Table::new(heading("first model less"));
+        let mut table = Table::new(heading("delta to first model"));
         others.iter().for_each(|(name, judged)| {
             table.row(
                 name,
@@ -149,8 +149,8 @@ fn policy(
     catalog: &Catalog,
     examples: &[Example],
 ) -> Result<(Evaluation, usize), Box<dyn Error>> {
-    let (policy, language) = model_folder::load(folder, &device()?)?;
-    let task = language.task(catalog.clone(), options.free)?;
+    let Model { policy, language } = Model::load(folder, &device()?)?;
+    let task = language.task_for(catalog.clone(), options.unconstrained)?;
     let samples = samples(&task, examples, &options.conversations)?;
     let sampling = Sampling {
         temperature: options.temperature,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use convrec_examples::data::read_catalog;
 use convrec_examples::serve::{Served, serve};
-use convrec_examples::{Outcome, device::device, exit, model_folder};
+use convrec_examples::{Outcome, device::device, exit};
+use convrec_train::Model;
 
 /// Serves a model in the OpenAI protocol.
 #[derive(Parser)]
@@ -14,13 +15,13 @@ struct Options {
     #[arg(long)]
     model: PathBuf,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years. Without it there are only
-    /// free completions.
+    /// unconstrained completions.
     #[arg(long)]
     catalog: Option<PathBuf>,
     /// Let recommended lists be whatever the policy writes. Without it only different unseen
     /// catalog items can be written.
     #[arg(long, requires = "catalog")]
-    free: bool,
+    unconstrained: bool,
     /// Load new weights on request, from folders below this one. Without it none are loaded.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -44,10 +45,12 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: Options) -> Outcome {
     let device = device()?;
-    let (policy, language) = model_folder::load(&options.model, &device)?;
+    let Model { policy, language } = Model::load(&options.model, &device)?;
     let task = options
         .catalog
-        .map(|path| language.task(read_catalog(&path)?, options.free))
+        .map(|path| -> Result<_, Box<dyn std::error::Error>> {
+            Ok(language.task_for(read_catalog(&path)?, options.unconstrained)?)
+        })
         .transpose()?;
     let folder = || {
         options

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
 use convrec_core::Example;
-use convrec_demonstrations::{AdjustError, Aggregation, Cloned, Pipeline, PipelineConfig, Scored};
+use convrec_demonstrations::{
+    AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
+};
+use convrec_examples::at_least_one;
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::services::{Chosen, Scorers, ServiceOptions};
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::training::at_least_one;
-use convrec_examples::{Outcome, exit, settings, show};
+use convrec_examples::{Outcome, exit, progress, settings};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]
@@ -90,9 +92,9 @@ fn run(options: &Options) -> Outcome {
         .iter()
         .for_each(|(role, name)| println!("{role}: {name}"));
 
-    let clone = |config: PipelineConfig| -> Result<Cloned, Box<dyn std::error::Error>> {
+    let clone = |config: PipelineConfig| -> Result<PipelineOutput, Box<dyn std::error::Error>> {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
-        let bars = show::Stages::default();
+        let bars = progress::Stages::default();
         let usage = || {
             backend
                 .as_ref()
@@ -115,9 +117,9 @@ fn run(options: &Options) -> Outcome {
         let fit = pipeline.fit(&to_fit?, &|_| ())?;
         Ok(pipeline.finish(&scored?, Some(&fit.adjust)))
     };
-    let cloned = clone(config)?;
-    let figures = Figures::new(&cloned, &catalog, &examples, config.n);
-    let table = steps(&cloned, &catalog, &examples, config.n);
+    let output = clone(config)?;
+    let figures = Figures::new(&output, &catalog, &examples, config.n);
+    let table = steps(&output, &catalog, &examples, config.n);
     println!("\n{}\n", figures.table(&table).print());
     let added = table
         .windows(2)
@@ -134,7 +136,7 @@ fn run(options: &Options) -> Outcome {
     println!(
         "{} conversations, {} without an answer; Adjust fitted {fitted}",
         examples.len(),
-        cloned.failures.len()
+        output.failures.len()
     );
     println!("95% intervals by resampling dialogs");
     if let Some(backend) = &backend {
@@ -182,10 +184,10 @@ fn out_of_fold(
     config: &PipelineConfig,
     scored: &Scored<'_>,
     folds: usize,
-) -> Result<Cloned, AdjustError> {
-    let mut cloned = pipeline.finish(scored, None);
+) -> Result<PipelineOutput, AdjustError> {
+    let mut output = pipeline.finish(scored, None);
     if !config.adjust {
-        return Ok(cloned);
+        return Ok(output);
     }
     for fold in 0..folds {
         let within = |example: &Example| fold_of(example.dialog_id(), folds) == fold;
@@ -195,7 +197,7 @@ fn out_of_fold(
         }
         let fit = pipeline.fit(&scored.select(|example| !within(example)), &|_| ())?;
         let finished = pipeline.finish(&part, Some(&fit.adjust));
-        let mut rows = cloned.steps.iter_mut();
+        let mut rows = output.steps.iter_mut();
         for steps in finished.steps {
             let row = rows
                 .find(|row| row.example == steps.example)
@@ -203,7 +205,7 @@ fn out_of_fold(
             *row = steps;
         }
     }
-    Ok(cloned)
+    Ok(output)
 }
 
 /// The fold of a dialog: by its name alone, whatever other dialogs there are.
@@ -272,8 +274,8 @@ fn configs(full: PipelineConfig) -> Vec<(String, PipelineConfig)> {
         found.push((format!("reg {reg}"), config));
     }
     let mut config = full;
-    config.fit.aggregation = Aggregation::Sum;
-    found.push(("aggregation sum".to_string(), config));
+    config.fit.reduction = Reduction::Sum;
+    found.push(("reduction sum".to_string(), config));
     found.retain(|(_, config)| *config != full);
     found
 }

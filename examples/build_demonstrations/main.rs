@@ -15,7 +15,9 @@ use convrec_core::Example;
 use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
-use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, settings, show};
+use convrec_examples::{
+    Outcome, check_apart, check_folder, check_output, exit, progress, settings,
+};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]
@@ -166,8 +168,8 @@ fn run(options: &Options) -> Outcome {
         );
         return output::complete(scored.failures(), "the same command asks for these again");
     }
-    let bar = show::spinner("adjust");
-    let cloned = pipeline.adjust(&scored, &|step| {
+    let bar = progress::spinner("adjust");
+    let output = pipeline.adjust(&scored, &|step| {
         let (norm, needed) = (step.gradient_norm, step.needed);
         bar.set_message(format!(
             "step {}, gradient {norm:.1e}, needed {needed:.1e}",
@@ -181,7 +183,7 @@ fn run(options: &Options) -> Outcome {
         catalog: &catalog,
         origin: &origin,
         scored: &scored,
-        cloned: &cloned?,
+        output: &output?,
         usage,
     }
     .write(started.elapsed())
@@ -194,7 +196,7 @@ fn score<'e>(
     backend: Option<&Backend>,
     options: &Options,
 ) -> Result<Scored<'e>, Box<dyn std::error::Error>> {
-    let bars = show::Stages::default();
+    let bars = progress::Stages::default();
     let usage = || {
         backend
             .map(|backend| backend.usage().to_string())

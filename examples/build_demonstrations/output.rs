@@ -9,11 +9,13 @@ use convrec_catalog::Catalog;
 use convrec_core::files::write_atomic;
 use convrec_core::hash::sha256;
 use convrec_core::{Example, Item, jsonl};
-use convrec_demonstrations::{Cloned, Counts, Failure, FitReport, Origin, PipelineConfig, Scored};
+use convrec_demonstrations::{
+    Counts, Failure, FitReport, Origin, PipelineConfig, PipelineOutput, Scored,
+};
 use convrec_examples::report::{Marked, Report};
 use convrec_examples::services::Chosen;
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, Paused, show};
+use convrec_examples::{Outcome, Paused, Table};
 use convrec_llm::Usage;
 use serde::Serialize;
 
@@ -91,7 +93,7 @@ pub struct Output<'a> {
     pub catalog: &'a Catalog,
     pub origin: &'a Origin,
     pub scored: &'a Scored<'a>,
-    pub cloned: &'a Cloned,
+    pub output: &'a PipelineOutput,
     pub usage: Option<Usage>,
 }
 
@@ -109,12 +111,12 @@ impl Output<'_> {
     /// Writes everything beside `--out`, and prints the table.
     pub fn write(&self, took: Duration) -> Outcome {
         let out = &self.options.out;
-        jsonl::write_file(out, &self.cloned.demonstrations)?;
-        let counts = self.cloned.counts;
+        jsonl::write_file(out, &self.output.demonstrations)?;
+        let counts = self.output.counts;
         let manifest = Manifest {
             counts,
             origin: self.origin,
-            fit: self.cloned.fit.as_ref().map(|fit| &fit.report),
+            fit: self.output.fit.as_ref().map(|fit| &fit.report),
             demonstrations_sha256: convrec_core::hash::sha256_file(out)?,
             usage_of_this_run: self.usage,
             seconds: took.as_secs_f64(),
@@ -128,8 +130,8 @@ impl Output<'_> {
             jsonl::write_file(self.beside("catalog.jsonl"), &items)?;
         }
         let failures = self.beside("failures.jsonl");
-        if !self.cloned.failures.is_empty() {
-            jsonl::write_file(&failures, &self.cloned.failures)?;
+        if !self.output.failures.is_empty() {
+            jsonl::write_file(&failures, &self.output.failures)?;
         } else if failures.exists() {
             // Of an earlier run, which this one has made good.
             std::fs::remove_file(&failures)?;
@@ -137,8 +139,8 @@ impl Output<'_> {
 
         let examples = self.scored.examples();
         let n = self.origin.config.n;
-        let figures = Figures::new(self.cloned, self.catalog, examples, n);
-        let steps = steps(self.cloned, self.catalog, examples, n);
+        let figures = Figures::new(self.output, self.catalog, examples, n);
+        let steps = steps(self.output, self.catalog, examples, n);
         let table = figures.table(&steps);
         self.report(&table, &steps)?;
         println!("{}", table.print());
@@ -182,15 +184,15 @@ impl Output<'_> {
                 "most answers name no item that could be read; look at the report, and at `years` in the settings"
             );
         }
-        complete(&self.cloned.failures, again)
+        complete(&self.output.failures, again)
     }
 
     fn beside(&self, ending: &str) -> PathBuf {
         self.options.out.with_extension(ending)
     }
 
-    fn report(&self, table: &show::Table, steps: &[Step]) -> Outcome {
-        let counts = self.cloned.counts;
+    fn report(&self, table: &Table, steps: &[Step]) -> Outcome {
+        let counts = self.output.counts;
         let subtitle = format!(
             "{} demonstrations of {} conversations",
             counts.demonstrations, counts.conversations
@@ -206,7 +208,7 @@ impl Output<'_> {
             coverage: share of the catalog that is named at all. Adjust was fitted to these conversations.",
         );
         report.section("Where it comes from", "");
-        let mut facts = show::Table::new(["", ""]);
+        let mut facts = Table::new(["", ""]);
         self.origin
             .inputs
             .iter()
@@ -222,7 +224,7 @@ impl Output<'_> {
         if let Some(usage) = &self.usage {
             facts.row("asked", [usage.to_string()]);
         }
-        if let Some(fit) = &self.cloned.fit {
+        if let Some(fit) = &self.output.fit {
             let r = &fit.report;
             let text = format!(
                 "{} steps, objective {:.4} to {:.4}, gradient {:.1e}",
@@ -231,7 +233,7 @@ impl Output<'_> {
             facts.row("Adjust", [text]);
         }
         report.table(&facts);
-        for (place, row) in self.cloned.steps.iter().enumerate().take(SHOWN) {
+        for (place, row) in self.output.steps.iter().enumerate().take(SHOWN) {
             let example = &self.scored.examples()[row.example];
             report.section(&example.id, "");
             report.chat(&example.dialog);

@@ -90,19 +90,19 @@ pub struct Run {
     /// The log of supervised fine-tuning.
     pub sft: Vec<Record>,
     /// The policies, from zero-shot on.
-    pub arms: Vec<Arm>,
+    pub variants: Vec<Variant>,
     /// The lists of one who knows each user's taste: no list can be expected to do better.
     pub best: Vec<JudgedList>,
 }
 
 /// A policy and how it came to be.
-pub struct Arm {
+pub struct Variant {
     /// Its name.
     pub name: &'static str,
     /// How good its lists are where only lists of N different unseen catalog items can be written.
     pub constrained: Evaluation,
     /// How good they are where it may write anything.
-    pub free: Evaluation,
+    pub unconstrained: Evaluation,
     /// The log of its reinforcement learning, if any.
     pub log: Vec<Record>,
 }
@@ -113,24 +113,24 @@ pub struct Arm {
 /// When training diverges or a backend is not there.
 pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>> {
     let ground = Ground::new(world, seed, plan.conversations, plan.test)?;
-    let cloned = ground.clone_teacher(cloning())?;
-    let (pairs, kept) = (ground.pairs(&cloned)?, RunOptions::default());
+    let output = ground.clone_teacher(cloning())?;
+    let (pairs, kept) = (ground.pairs(&output)?, RunOptions::default());
     let policy = ground.untrained()?;
     println!(
         "a decoder of {} parameters, {} tokens",
         policy.num_params(),
         policy.config().vocab_size
     );
-    let arm = |name, policy: &Policy, log| {
-        let [constrained, free] = ground.evaluate(policy);
-        Arm {
+    let variant = |name, policy: &Policy, log| {
+        let [constrained, unconstrained] = ground.evaluate(policy);
+        Variant {
             name,
             constrained,
-            free,
+            unconstrained,
             log,
         }
     };
-    let mut arms = vec![arm("zero-shot", &policy, vec![])];
+    let mut variants = vec![variant("zero-shot", &policy, vec![])];
     let (policy, sft) = supervise(
         policy,
         &ground.constrained,
@@ -138,8 +138,8 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         &sft(plan.sft_steps, seed),
         &kept,
     )?;
-    arms.push(arm("SFT", &policy, vec![]));
-    for (name, config) in family(plan, seed) {
+    variants.push(variant("SFT", &policy, vec![]));
+    for (name, config) in algorithms(plan, seed) {
         let (trained, log) = reinforce(
             name,
             policy.clone(),
@@ -148,21 +148,26 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
             &config,
             &kept,
         )?;
-        arms.push(arm(name, &trained, log));
+        variants.push(variant(name, &trained, log));
     }
-    let cloning = steps(&cloned, ground.free.catalog(), &ground.split.train, N);
+    let cloning = steps(
+        &output,
+        ground.unconstrained.catalog(),
+        &ground.split.train,
+        N,
+    );
     Ok(Run {
         example: ground.split.test[0].clone(),
         cloning,
         sft,
-        arms,
+        variants,
         best: ground.best(world),
     })
 }
 
-/// Three members of the family with the same rollouts, updates (two a batch, so that their ratios
+/// Three members of the loss family with the same rollouts, updates (two a batch, so that their ratios
 /// matter) and KL penalty.
-fn family(plan: &Plan, seed: u64) -> Vec<(&'static str, RlConfig)> {
+fn algorithms(plan: &Plan, seed: u64) -> Vec<(&'static str, RlConfig)> {
     let base = rank_grpo(plan.rl_steps, seed);
     let [grpo, gspo] = [LossConfig::grpo(), LossConfig::gspo()].map(|loss| list_level(&base, loss));
     vec![("Rank-GRPO", base), ("GRPO", grpo), ("GSPO", gspo)]

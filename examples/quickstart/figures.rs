@@ -2,18 +2,18 @@
 
 use std::error::Error;
 
+use convrec_examples::Table;
 use convrec_examples::judging::mean;
-use convrec_examples::show::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 use convrec_train::evaluate::{Evaluation, ListHealth};
 
-use crate::experiment::{Arm, Run};
+use crate::experiment::{Run, Variant};
 
 /// What the columns of [`results`] mean.
 pub const LEGEND: &str = "Greedy lists for conversations not trained on. constrained: only different unseen catalog items can be \
-    written, as in\nreinforcement learning; free: anything can, and seen, repeated and off-catalog items are removed before \
+    written, as in\nreinforcement learning; unconstrained: anything can, and seen, repeated and off-catalog items are removed before \
     judging.\nR: Recall, N: NDCG; hits: share of lists with a hit at a rank, mean over the ranks. `best possible` knows \
     each user's taste.";
 
@@ -23,15 +23,15 @@ pub enum Lists {
     /// Only lists of N different unseen catalog items can be written, in training and here.
     Constrained,
     /// Anything can be written.
-    Free,
+    Unconstrained,
 }
 
 impl Lists {
     /// What was found of them.
-    pub fn of(self, arm: &Arm) -> &Evaluation {
+    pub fn of(self, variant: &Variant) -> &Evaluation {
         match self {
-            Lists::Constrained => &arm.constrained,
-            Lists::Free => &arm.free,
+            Lists::Constrained => &variant.constrained,
+            Lists::Unconstrained => &variant.unconstrained,
         }
     }
 
@@ -39,7 +39,7 @@ impl Lists {
     pub fn name(self) -> &'static str {
         match self {
             Lists::Constrained => "constrained",
-            Lists::Free => "free",
+            Lists::Unconstrained => "unconstrained",
         }
     }
 }
@@ -93,10 +93,10 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
         "hits@4-10",
     ];
     let mut table = Table::new(heading);
-    for (place, arm) in runs[0].arms.iter().enumerate() {
+    for (place, variant) in runs[0].variants.iter().enumerate() {
         let share = |of: fn(&ListHealth) -> f64| {
             runs.iter()
-                .map(|run| of(&lists.of(&run.arms[place]).health))
+                .map(|run| of(&lists.of(&run.variants[place]).health))
                 .sum::<f64>()
                 / runs.len() as f64
         };
@@ -109,7 +109,10 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
             .map(|x| format!("{x:.3}"))
             .into_iter()
             .chain([format!("{:.1}", share(|h| h.length))]);
-        table.row(arm.name, health.chain(quality(&judged(runs, place, lists))));
+        table.row(
+            variant.name,
+            health.chain(quality(&judged(runs, place, lists))),
+        );
     }
     let best: Vec<&JudgedList> = runs.iter().flat_map(|run| &run.best).collect();
     let perfect = ["1.000", "1.000", "0.000", "10.0"]
@@ -125,26 +128,31 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
 /// # Errors
 /// With fewer than two test conversations.
 pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
-    let mut table = Table::new(["difference", "in", "constrained lists", "free lists"]);
+    let mut table = Table::new([
+        "difference",
+        "in",
+        "constrained lists",
+        "unconstrained lists",
+    ]);
     let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
     let mut add =
         |measure: &str, first: usize, second: usize, value: &dyn Fn(&JudgedList) -> f64| {
             let cell = |lists| difference(runs, [first, second], lists, value);
             let name = format!(
                 "{} - {}",
-                runs[0].arms[first].name, runs[0].arms[second].name
+                runs[0].variants[first].name, runs[0].variants[second].name
             );
             table.row(
                 &name,
                 [
                     measure.to_string(),
                     cell(Lists::Constrained)?,
-                    cell(Lists::Free)?,
+                    cell(Lists::Unconstrained)?,
                 ],
             );
             Ok::<(), Box<dyn Error>>(())
         };
-    let (sft, rank_grpo, others) = (1, 2, 3..runs[0].arms.len());
+    let (sft, rank_grpo, others) = (1, 2, 3..runs[0].variants.len());
     for trained in rank_grpo..others.end {
         add("NDCG@10", trained, sft, &ndcg)?;
     }
@@ -165,7 +173,7 @@ fn difference(
     let of_run = |run: &Run| -> Vec<f64> {
         let values = |place: usize| {
             lists
-                .of(&run.arms[place])
+                .of(&run.variants[place])
                 .samples
                 .iter()
                 .map(|sample| value(&sample.judged))
@@ -205,7 +213,7 @@ pub fn judged(runs: &[Run], place: usize, lists: Lists) -> Vec<&JudgedList> {
     runs.iter()
         .flat_map(|run| {
             lists
-                .of(&run.arms[place])
+                .of(&run.variants[place])
                 .samples
                 .iter()
                 .map(|sample| &sample.judged)

@@ -8,7 +8,7 @@ use convrec_examples::world_experiment::{HEAD, N};
 use convrec_train::Record;
 use convrec_train::evaluate::Evaluation;
 
-use crate::experiment::{Arm, Plan, Run};
+use crate::experiment::{Plan, Run, Variant};
 use crate::figures::{self, Lists};
 
 /// Records averaged in a curve's point: one batch of rollouts says little.
@@ -42,7 +42,7 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
 
     report.section("Results", "");
     report.table(&figures::results(runs, Lists::Constrained));
-    report.table(&figures::results(runs, Lists::Free));
+    report.table(&figures::results(runs, Lists::Unconstrained));
     report.note(figures::LEGEND);
     report.table(&figures::differences(runs)?);
     report.note(&figures::differences_legend(runs));
@@ -50,15 +50,15 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
     let best = Line::of_values("best possible", &figures::hits_per_rank(&best));
     for (lists, title) in [
         (Lists::Constrained, "hits per rank, constrained lists"),
-        (Lists::Free, "hits per rank, free lists"),
+        (Lists::Unconstrained, "hits per rank, unconstrained lists"),
     ] {
-        let line = |(place, arm): (usize, &Arm)| {
+        let line = |(place, variant): (usize, &Variant)| {
             Line::of_values(
-                arm.name,
+                variant.name,
                 &figures::hits_per_rank(&figures::judged(runs, place, lists)),
             )
         };
-        let mut lines: Vec<Line> = run.arms.iter().enumerate().skip(1).map(line).collect();
+        let mut lines: Vec<Line> = run.variants.iter().enumerate().skip(1).map(line).collect();
         lines.push(best.clone());
         report.chart(title, "rank", &lines)?;
     }
@@ -80,14 +80,16 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         "Means over the completions of each batch of rollouts, smoothed over 5 batches.",
     );
     let trained = || {
-        run.arms
+        run.variants
             .iter()
             .enumerate()
-            .filter(|(_, arm)| !arm.log.is_empty())
+            .filter(|(_, variant)| !variant.log.is_empty())
     };
     let by_arm = |value: &dyn Fn(&Record) -> Option<f64>| -> Vec<Line> {
         trained()
-            .map(|(place, arm)| curve(runs, arm.name, |run| &run.arms[place].log, value))
+            .map(|(place, variant)| {
+                curve(runs, variant.name, |run| &run.variants[place].log, value)
+            })
             .collect()
     };
     let charts = [
@@ -117,18 +119,18 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         "batch",
         &by_arm(&|record| ranks(record, HEAD..N)),
     )?;
-    for (place, arm) in trained() {
+    for (place, variant) in trained() {
         let at = |rank: usize| {
             let value = move |record: &Record| ranks(record, rank..rank + 1);
             curve(
                 runs,
                 &format!("rank {}", rank + 1),
-                |run| &run.arms[place].log,
+                |run| &run.variants[place].log,
                 &value,
             )
         };
         report.chart(
-            &format!("{}: reward per rank", arm.name),
+            &format!("{}: reward per rank", variant.name),
             "batch",
             &[0, 1, 2, 4, 9].map(at),
         )?;
@@ -138,14 +140,14 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         "Before and after",
         "Lists for the conversation above: right answers are marked, repetitions struck out.",
     );
-    for lists in [Lists::Constrained, Lists::Free] {
-        let list = |arm: &Arm| {
+    for lists in [Lists::Constrained, Lists::Unconstrained] {
+        let list = |variant: &Variant| {
             (
-                format!("{}, {}", arm.name, lists.name()),
-                marked(lists.of(arm), run),
+                format!("{}, {}", variant.name, lists.name()),
+                marked(lists.of(variant), run),
             )
         };
-        report.lists(&run.arms.iter().skip(1).map(list).collect::<Vec<_>>());
+        report.lists(&run.variants.iter().skip(1).map(list).collect::<Vec<_>>());
     }
     Ok(report)
 }

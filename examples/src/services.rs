@@ -13,7 +13,8 @@ use convrec_demonstrations::chat::{
     ChatDescriber, ChatJudge, ChatTeacher, Prompts, SourceText, describe_catalog,
 };
 use convrec_demonstrations::scripted::{
-    Alike, Bm25Scorer, Cooccurrence, Mistakes, Mixed, ScriptedJudge, ScriptedTeacher, Words,
+    Bm25Scorer, CooccurrenceScorer, Mistakes, MixedScorer, ScriptedJudge, ScriptedTeacher,
+    SimilarityScorer, WordScorer,
 };
 use convrec_demonstrations::{
     CachedEmbedder, ChatModel, Describer, Embedder, Judge, LexicalEmbedder, ReplayTeacher,
@@ -24,12 +25,11 @@ use convrec_llm::{
     BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server,
     ServerSettings, Usage,
 };
-use convrec_train::{PolicyChat, PolicyJudge, PolicyTeacher};
+use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
-use crate::model_folder::{self, Language};
-use crate::{Paused, settings, show};
+use crate::{Paused, progress, settings};
 
 /// Who answers, rates, compares and describes.
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub struct ServiceOptions {
     /// Lets that policy write whatever it likes. Without it only different unseen catalog items
     /// can be written.
     #[arg(long, requires = "teacher_model")]
-    pub free: bool,
+    pub unconstrained: bool,
     /// Who rates candidates. By default the server, or else a script that ranks by co-occurrence
     /// and words.
     #[arg(long, conflicts_with = "judge_model")]
@@ -95,7 +95,7 @@ pub struct ServiceOptions {
     #[arg(long, requires = "describe")]
     pub texts: Option<PathBuf>,
     /// What the scripted teacher is, where there is no other.
-    #[arg(long, default_value = "erring")]
+    #[arg(long, default_value = "noisy")]
     pub scripted: ScriptedKind,
     /// Of the scripted teacher and judge, and of the order in which candidates are shown to a
     /// judge.
@@ -115,11 +115,11 @@ pub enum JudgeKind {
 /// The scripted teacher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ScriptedKind {
-    /// Ranks by co-occurrence and words in the items' texts, and errs as language models do.
-    Erring,
-    /// Ranks by co-occurrence, by likeness to the seen items' texts and by what was right where the
+    /// Ranks by co-occurrence and words in the items' texts, and makes mistakes as language models do.
+    Noisy,
+    /// Ranks by co-occurrence, by similarity to the seen items' texts and by what was right where the
     /// same words were said, and makes no mistakes: the best that simple counting gives.
-    Informed,
+    Heuristic,
 }
 
 /// The file of `--llm`.
@@ -239,7 +239,7 @@ impl ServiceOptions {
             .iter()
             .filter(|(_, item)| item.metadata.is_empty())
             .count();
-        let bar = show::bar("describe", bare);
+        let bar = progress::bar("describe", bare);
         let described = describe_catalog(&catalog, &describer, &|more| bar.inc(more as u64));
         bar.finish();
         backend.finished(self)?;
@@ -342,39 +342,39 @@ impl Backend {
 /// What scripted services rank by.
 pub struct Scorers<'a> {
     /// What is named together.
-    pub cooccurrence: Cooccurrence<'a>,
+    pub cooccurrence: CooccurrenceScorer<'a>,
     /// What words of the conversation are in the items' texts.
     pub bm25: Bm25Scorer,
-    named_beside: Cooccurrence<'a>,
-    words: Words,
-    alike: Alike<'a>,
+    named_beside: CooccurrenceScorer<'a>,
+    words: WordScorer,
+    similarity: SimilarityScorer<'a>,
 }
 
 impl<'a> Scorers<'a> {
     /// Learns from these conversations which items go together.
     pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
         Self {
-            cooccurrence: Cooccurrence::new(catalog, examples),
+            cooccurrence: CooccurrenceScorer::new(catalog, examples),
             bm25: Bm25Scorer::new(catalog),
-            named_beside: Cooccurrence::new(catalog, examples).alone(),
-            words: Words::new(catalog, examples),
-            alike: Alike::new(catalog),
+            named_beside: CooccurrenceScorer::new(catalog, examples).alone(),
+            words: WordScorer::new(catalog, examples),
+            similarity: SimilarityScorer::new(catalog),
         }
     }
 
-    /// What the informed teacher ranks by; the weights were found on ReDial's validation part.
-    pub fn informed(&self) -> Mixed<'_> {
-        Mixed {
+    /// What the heuristic teacher ranks by; the weights were found on ReDial's validation part.
+    pub fn heuristic(&self) -> MixedScorer<'_> {
+        MixedScorer {
             parts: vec![
                 (1.0, &self.named_beside),
-                (0.6, &self.alike),
+                (0.6, &self.similarity),
                 (0.02, &self.words),
             ],
         }
     }
 
-    fn mixed(&self) -> Mixed<'_> {
-        Mixed {
+    fn mixed(&self) -> MixedScorer<'_> {
+        MixedScorer {
             parts: vec![(1.0, &self.cooccurrence), (0.1, &self.bm25)],
         }
     }
@@ -421,14 +421,14 @@ impl<'a> Chosen<'a> {
             match (&recorded, backend.filter(|backend| backend.chat.is_some())) {
                 _ if options.teacher_model.is_some() => {
                     let folder = options.teacher_model.as_deref().unwrap_or(Path::new(""));
-                    let (policy, language) = model_folder::load(folder, &device()?)?;
+                    let Model { policy, language } = Model::load(folder, &device()?)?;
                     let name = format!(
                         "{}, SHA-256 {}",
                         folder.display(),
-                        model_folder::weights_hash(folder)?
+                        ModelSource::find(folder)?.weights_hash()?
                     );
                     names.push(("teacher", name.clone()));
-                    let task = language.task(catalog.clone(), options.free)?;
+                    let task = language.task_for(catalog.clone(), options.unconstrained)?;
                     Box::new(PolicyTeacher::new(
                         name,
                         &policy,
@@ -453,9 +453,9 @@ impl<'a> Chosen<'a> {
                 }
                 (None, None) => {
                     let (kind, scorer, mistakes) = match options.scripted {
-                        ScriptedKind::Erring => ("", scorers.mixed(), Mistakes::default()),
-                        ScriptedKind::Informed => {
-                            (" and informed", scorers.informed(), Mistakes::NONE)
+                        ScriptedKind::Noisy => ("", scorers.mixed(), Mistakes::default()),
+                        ScriptedKind::Heuristic => {
+                            (", heuristic", scorers.heuristic(), Mistakes::NONE)
                         }
                     };
                     names.push(("teacher", format!("scripted{kind}, seed {}", options.seed)));
@@ -479,7 +479,7 @@ impl<'a> Chosen<'a> {
                 let name = format!(
                     "{}, SHA-256 {}",
                     folder.display(),
-                    model_folder::weights_hash(folder)?
+                    ModelSource::find(folder)?.weights_hash()?
                 );
                 names.push(("judge", name.clone()));
                 policy_judge(folder, name, catalog, &prompts, options.seed)?
@@ -568,18 +568,18 @@ fn policy_judge<'a>(
     seed: u64,
 ) -> Result<Box<dyn Judge + 'a>, Box<dyn Error>> {
     let language = Language::load(folder)?;
-    if let model_folder::Prompts::Chat(_) = language.format.prompts {
+    if language.format.is_chat() {
         return Ok(Box::new(ChatJudge::new(
             PolicyChat::load(folder, &device()?)?,
             prompts,
             seed,
         )?));
     }
-    let (policy, language) = model_folder::load(folder, &device()?)?;
+    let Model { policy, language } = Model::load(folder, &device()?)?;
     Ok(Box::new(PolicyJudge::new(
         name,
         &policy,
-        language.task(catalog.clone(), false)?,
+        language.task(catalog.clone())?,
     )))
 }
 

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use convrec_catalog::Catalog;
 use convrec_core::{Example, ItemId};
-use convrec_demonstrations::{Cloned, Steps};
+use convrec_demonstrations::{PipelineOutput, Steps};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 
+use crate::Table;
 use crate::judging::judge;
-use crate::show::Table;
 
 /// The lists after a step of the pipeline.
 pub struct Step {
@@ -25,7 +25,12 @@ pub struct Step {
 
 /// The teacher's lists and what each step made of them, for the conversations that were answered.
 /// `examples` are those that the pipeline ran on.
-pub fn steps(cloned: &Cloned, catalog: &Catalog, examples: &[Example], n: usize) -> Vec<Step> {
+pub fn steps(
+    output: &PipelineOutput,
+    catalog: &Catalog,
+    examples: &[Example],
+    n: usize,
+) -> Vec<Step> {
     let inside = |steps: &Steps| {
         steps
             .teacher
@@ -33,11 +38,11 @@ pub fn steps(cloned: &Cloned, catalog: &Catalog, examples: &[Example], n: usize)
             .map(|item| item.id.is_some())
             .collect::<Vec<_>>()
     };
-    let named: Vec<Vec<bool>> = cloned.steps.iter().map(inside).collect();
+    let named: Vec<Vec<bool>> = output.steps.iter().map(inside).collect();
     let inside = lists::catalog_share(&named, |inside| *inside).unwrap_or(0.0);
     let step = |name: &str, in_catalog, list: &dyn Fn(&Steps) -> Vec<ItemId>| {
-        let lists: Vec<Vec<ItemId>> = cloned.steps.iter().map(list).collect();
-        let judged = cloned
+        let lists: Vec<Vec<ItemId>> = output.steps.iter().map(list).collect();
+        let judged = output
             .steps
             .iter()
             .zip(&lists)
@@ -72,9 +77,14 @@ pub struct Figures<'a> {
 }
 
 impl<'a> Figures<'a> {
-    /// Recall and NDCG at 5, 10, 20 (those up to `n`) of the answered conversations of `cloned`;
+    /// Recall and NDCG at 5, 10, 20 (those up to `n`) of the answered conversations of `output`;
     /// the popularity of an item is the share of `examples` in which it is right.
-    pub fn new(cloned: &Cloned, catalog: &'a Catalog, examples: &'a [Example], n: usize) -> Self {
+    pub fn new(
+        output: &PipelineOutput,
+        catalog: &'a Catalog,
+        examples: &'a [Example],
+        n: usize,
+    ) -> Self {
         let cuts: Vec<usize> = [5, 10, 20]
             .into_iter()
             .filter(|k| *k < n)
@@ -90,12 +100,12 @@ impl<'a> Figures<'a> {
             .flat_map(|example| &example.ground_truth)
             .filter_map(|item| catalog.find(item));
         right.for_each(|item| *popularity.entry(item).or_default() += 1.0 / examples.len() as f64);
-        let dialogs = cloned
+        let dialogs = output
             .steps
             .iter()
             .map(|steps| examples[steps.example].dialog_id())
             .collect();
-        let places = cloned.steps.iter().map(|steps| steps.example).collect();
+        let places = output.steps.iter().map(|steps| steps.example).collect();
         Self {
             measures: measures.collect(),
             places,
@@ -107,8 +117,8 @@ impl<'a> Figures<'a> {
     }
 
     /// Whether the same conversations were answered: only then can lists be compared one by one.
-    pub fn same_conversations(&self, cloned: &Cloned) -> bool {
-        cloned
+    pub fn same_conversations(&self, output: &PipelineOutput) -> bool {
+        output
             .steps
             .iter()
             .map(|steps| &steps.example)

@@ -6,9 +6,9 @@ use convrec_metrics::{JudgedList, Measure};
 use convrec_train::Record;
 use serde::Serialize;
 
-use crate::arms::{ALL_STEPS, named};
 use crate::evidence::{Evidence, mean};
 use crate::results::{Lists, Results, Runs, hits, number, relevance};
+use crate::variants::{ALL_STEPS, named};
 use crate::verdict::{Expected, Verdict, verdict};
 
 /// A claim and what was found of it.
@@ -20,7 +20,7 @@ pub struct Claim {
     pub difference: String,
     /// What the claim says of it.
     pub expected: Expected,
-    /// The difference; none where an arm was not run.
+    /// The difference; none where an variant was not run.
     pub evidence: Option<Evidence>,
     /// What became of the claim.
     pub verdict: Verdict,
@@ -41,7 +41,7 @@ impl Claim {
 
 type Value<'a> = (&'a str, &'a dyn Fn(&JudgedList) -> f64);
 
-/// A claim about two arms' constrained lists.
+/// A claim about two variants' constrained lists.
 fn pair(
     results: &Results,
     text: &str,
@@ -49,7 +49,7 @@ fn pair(
     (what, of): Value<'_>,
     expected: Expected,
 ) -> Result<Claim, Error> {
-    let evidence = match (results.arm(first), results.arm(second)) {
+    let evidence = match (results.variant(first), results.variant(second)) {
         (Some(first), Some(second)) => Some(first.less(second, Lists::Constrained, of)?),
         _ => None,
     };
@@ -70,11 +70,11 @@ fn late_recall(list: &JudgedList) -> f64 {
     Measure::Recall(N).of(list) - Measure::Recall(5).of(list)
 }
 
-/// The paper's claims about the family.
+/// The paper's claims about the algorithms.
 ///
 /// # Errors
 /// When there are fewer than two test conversations.
-pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
+pub fn algorithms(results: &Results) -> Result<Vec<Claim>, Error> {
     use Expected::{Above, NotBelow, Open};
     let (at_10, late): (Value<'_>, Value<'_>) =
         (("NDCG@10", &ndcg), ("Recall@10 - Recall@5", &late_recall));
@@ -107,16 +107,16 @@ pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
                 expected,
             )?);
         }
-        let arms = [&*named(ours, mu), &*named("GRPO", mu)];
+        let variants = [&*named(ours, mu), &*named("GRPO", mu)];
         claims.push(sampled(
             results,
             better,
-            arms,
+            variants,
             "DCG@10 of the last rollouts",
             &|record| number(record, "dcg"),
         ));
         let what = "relevance of the last rollouts, ranks 4-10 less ranks 1-3";
-        claims.push(sampled(results, grows, arms, what, &tail_less_head));
+        claims.push(sampled(results, grows, variants, what, &tail_less_head));
         claims.push(worst(results, &named("R1-zero", mu), mu)?);
     }
     // With one update of each batch the two are the same.
@@ -133,7 +133,7 @@ pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
     Ok(claims)
 }
 
-/// A claim about what two arms sampled last, which is what is rewarded; by seed alone.
+/// A claim about what two variants sampled last, which is what is rewarded; by seed alone.
 fn sampled(
     results: &Results,
     text: &str,
@@ -141,15 +141,16 @@ fn sampled(
     what: &str,
     of: &dyn Fn(&Record) -> Option<f64>,
 ) -> Claim {
-    let last = |arm: &Runs| {
-        arm.ends(of)
+    let last = |variant: &Runs| {
+        variant
+            .ends(of)
             .into_iter()
             .map(|[_, last]| last)
             .collect::<Vec<f64>>()
     };
     let evidence = results
-        .arm(first)
-        .zip(results.arm(second))
+        .variant(first)
+        .zip(results.variant(second))
         .map(|(first, second)| {
             Evidence::of_seeds(
                 last(first)
@@ -172,15 +173,16 @@ fn tail_less_head(record: &Record) -> Option<f64> {
     Some(relevance(record, HEAD..N)? - relevance(record, 0..HEAD)?)
 }
 
-/// Whether an arm is worse than the next worst.
+/// Whether an variant is worse than the next worst.
 fn worst(results: &Results, name: &str, mu: usize) -> Result<Claim, Error> {
-    let score = |arm: &Runs| mean(&arm.values(Lists::Constrained, &ndcg).concat());
-    let comparable =
-        |arm: &&Runs| arm.name == "SFT" || (arm.name.ends_with(&named("", mu)) && arm.name != name);
-    let others = results.arms.iter().filter(comparable);
+    let score = |variant: &Runs| mean(&variant.values(Lists::Constrained, &ndcg).concat());
+    let comparable = |variant: &&Runs| {
+        variant.name == "SFT" || (variant.name.ends_with(&named("", mu)) && variant.name != name)
+    };
+    let others = results.variants.iter().filter(comparable);
     let next = others
         .min_by(|a, b| score(a).total_cmp(&score(b)))
-        .map_or("SFT", |arm| &arm.name);
+        .map_or("SFT", |variant| &variant.name);
     pair(
         results,
         "(f) without SFT is worst",
@@ -201,8 +203,12 @@ fn stable(results: &Results) -> Result<Claim, Error> {
         ("NDCG@10", &ndcg),
         Expected::NotBelow,
     )?;
-    let lost = results.arm(&two).map_or(0, |arm| {
-        arm.diverged().iter().filter(|diverged| **diverged).count()
+    let lost = results.variant(&two).map_or(0, |variant| {
+        variant
+            .diverged()
+            .iter()
+            .filter(|diverged| **diverged)
+            .count()
     });
     if lost > 0 {
         claim.verdict = Verdict::NotReproduced;
@@ -215,14 +221,14 @@ fn stable(results: &Results) -> Result<Claim, Error> {
 ///
 /// # Errors
 /// When there are fewer than two test conversations.
-pub fn cloning(results: &Results) -> Result<Vec<Claim>, Error> {
+pub fn demonstrations(results: &Results) -> Result<Vec<Claim>, Error> {
     let variants = ["no remap, no reflect", "no reflect", "no adjust"];
     let claim = |after: &str, variant: &str, text: &str| {
-        let arms = [format!("{ALL_STEPS}{after}"), format!("{variant}{after}")];
+        let variants = [format!("{ALL_STEPS}{after}"), format!("{variant}{after}")];
         pair(
             results,
             text,
-            [&arms[0], &arms[1]],
+            [&variants[0], &variants[1]],
             ("NDCG@10", &ndcg),
             Expected::Above,
         )
@@ -241,15 +247,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::arms::{cloning_steps, family as family_arms};
     use crate::outcome::{Done, Hits, Judged, Outcome};
+    use crate::variants::{algorithms as algorithm_variants, demonstration_steps};
 
-    /// An arm whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and
+    /// An variant whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and
     /// whose rollouts get better.
-    fn arm(name: &str, hits: usize) -> Runs {
+    fn variant(name: &str, hits: usize) -> Runs {
         let health = json!({ "valid_lines": 1.0, "in_catalog": 1.0, "duplicates": 0.0, "seen": 0.0, "length": 10.0,
             "ended": 1.0 });
-        // Dialogs and seeds differ a little, in all arms alike.
+        // Dialogs and seeds differ a little, in all variants alike.
         let list = |n: usize| Hits {
             hits: (0..hits + n % 2).collect(),
             relevant: N,
@@ -268,7 +274,7 @@ mod tests {
             });
             let outcome = Outcome {
                 constrained: judged.clone(),
-                free: judged,
+                unconstrained: judged,
                 stopped: None,
             };
             Done {
@@ -285,15 +291,15 @@ mod tests {
         }
     }
 
-    fn results(arms: Vec<Runs>) -> Results {
+    fn results(variants: Vec<Runs>) -> Results {
         Results {
             seeds: vec![1, 2, 3],
-            arms,
+            variants,
             best: vec![],
         }
     }
 
-    /// The hits of an arm as the paper would have them.
+    /// The hits of an variant as the paper would have them.
     fn as_in_the_paper(name: &str) -> usize {
         match name.split(" mu=").next().unwrap() {
             "untrained" => 0,
@@ -308,13 +314,14 @@ mod tests {
 
     #[test]
     fn the_papers_results_are_found_where_they_are() {
-        let arms = family_arms(1).arms;
+        let variants = algorithm_variants(1).variants;
         let found = results(
-            arms.iter()
-                .map(|a| arm(&a.name, as_in_the_paper(&a.name)))
+            variants
+                .iter()
+                .map(|a| variant(&a.name, as_in_the_paper(&a.name)))
                 .collect(),
         );
-        let claims = family(&found).unwrap();
+        let claims = algorithms(&found).unwrap();
         assert_eq!(claims.len(), 22);
         for claim in &claims {
             let expected = match claim.expected {
@@ -327,14 +334,15 @@ mod tests {
 
     #[test]
     fn the_contrary_is_found_where_it_is() {
-        let arms = family_arms(1).arms;
+        let variants = algorithm_variants(1).variants;
         let found = results(
-            arms.iter()
-                .map(|a| arm(&a.name, 8 - as_in_the_paper(&a.name)))
+            variants
+                .iter()
+                .map(|a| variant(&a.name, 8 - as_in_the_paper(&a.name)))
                 .collect(),
         );
         let verdict_of = |letter: &str| {
-            let claims = family(&found).unwrap();
+            let claims = algorithms(&found).unwrap();
             let of_letter = claims
                 .iter()
                 .filter(|claim| claim.text.starts_with(letter))
@@ -351,9 +359,9 @@ mod tests {
 
     #[test]
     fn a_run_that_diverges_is_not_stable_and_missing_arms_are_said() {
-        let mut two = arm("Rank-GRPO exp_inf mu=2", 5);
+        let mut two = variant("Rank-GRPO exp_inf mu=2", 5);
         two.done[1].log.reverse(); // ends with a third of what it began with
-        let claims = family(&results(vec![arm("Rank-GRPO exp_inf mu=1", 5), two])).unwrap();
+        let claims = algorithms(&results(vec![variant("Rank-GRPO exp_inf mu=1", 5), two])).unwrap();
         let (stable, others) = claims.split_last().unwrap();
         assert_eq!(stable.verdict, Verdict::NotReproduced);
         assert!(stable.text.contains("1 runs diverged"));
@@ -364,13 +372,13 @@ mod tests {
     fn steps_are_claimed_to_help_before_and_after() {
         let hits = |name: &str| if name.starts_with(ALL_STEPS) { 6 } else { 4 };
         let found = results(
-            cloning_steps(1)
-                .arms
+            demonstration_steps(1)
+                .variants
                 .iter()
-                .map(|a| arm(&a.name, hits(&a.name)))
+                .map(|a| variant(&a.name, hits(&a.name)))
                 .collect(),
         );
-        let claims = cloning(&found).unwrap();
+        let claims = demonstrations(&found).unwrap();
         assert_eq!(
             claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>(),
             [Verdict::Reproduced; 6]

@@ -1,4 +1,4 @@
-//! How sure a difference between two arms is: over dialogs, and over seeds.
+//! How sure a difference between two variants is: over dialogs, and over seeds.
 
 use convrec_metrics::stats::{Error, Interval, paired_test};
 use serde::Serialize;
@@ -23,10 +23,10 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// The first arm less the second: a row of values for each seed, dialog by dialog.
+    /// The first variant less the second: a row of values for each seed, dialog by dialog.
     ///
     /// # Errors
-    /// When the arms were not measured on the same dialogs, or on fewer than two.
+    /// When the variants were not measured on the same dialogs, or on fewer than two.
     pub fn paired(first: &[Vec<f64>], second: &[Vec<f64>]) -> Result<Self, Error> {
         let (all, others) = (first.concat(), second.concat());
         let dialogs: Vec<usize> = (0..all.len()).collect();

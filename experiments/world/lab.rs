@@ -1,4 +1,4 @@
-//! Trains and evaluates arms, each in a folder of its own that is named by all that it depends on:
+//! Trains and evaluates variants, each in a folder of its own that is named by all that it depends on:
 //! what is there already is not done again, whichever experiment it was done for.
 
 use std::cell::OnceCell;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use convrec_core::files::{read_text, write_atomic};
 use convrec_core::hash::sha256;
-use convrec_demonstrations::{Cloned, PipelineConfig};
+use convrec_demonstrations::{PipelineConfig, PipelineOutput};
 use convrec_examples::device::device;
 use convrec_examples::steps::steps;
 use convrec_examples::world_experiment::{Ground, N, reinforce, sft, supervise};
@@ -20,8 +20,8 @@ use convrec_world::World;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::arms::{Arm, Rl};
 use crate::outcome::{Done, Made, Outcome};
+use crate::variants::{Rl, Variant};
 
 const SETTINGS: &str = "config.json";
 const EVALUATION: &str = "evaluation.json";
@@ -39,7 +39,7 @@ pub struct Sizes {
     pub sft_steps: usize,
 }
 
-/// Where the arms of one seed are made.
+/// Where the variants of one seed are made.
 pub struct Lab<'a> {
     world: &'a World,
     sizes: Sizes,
@@ -49,7 +49,7 @@ pub struct Lab<'a> {
 }
 
 impl<'a> Lab<'a> {
-    /// Keeps arms below `folder`.
+    /// Keeps variants below `folder`.
     pub fn new(world: &'a World, sizes: Sizes, seed: u64, folder: &'a Path) -> Self {
         Self {
             world,
@@ -74,12 +74,12 @@ impl<'a> Lab<'a> {
         Ok(self.ground.get().expect("it is there"))
     }
 
-    /// What became of an arm, if it is finished.
+    /// What became of an variant, if it is finished.
     ///
     /// # Errors
     /// When a file of it cannot be read.
-    pub fn finished(&self, arm: &Arm) -> Result<Option<Done>, Box<dyn Error>> {
-        let folder = self.folder_of(arm);
+    pub fn finished(&self, variant: &Variant) -> Result<Option<Done>, Box<dyn Error>> {
+        let folder = self.folder_of(variant);
         if !folder.join(EVALUATION).exists() {
             return Ok(None);
         }
@@ -93,9 +93,9 @@ impl<'a> Lab<'a> {
             .map(|step| step.timing.seconds)
             .sum();
         let imitated = self
-            .folder_of(&Arm {
+            .folder_of(&Variant {
                 rl: None,
-                ..arm.clone()
+                ..variant.clone()
             })
             .join(DEMONSTRATIONS);
         let made = if imitated.exists() {
@@ -112,43 +112,43 @@ impl<'a> Lab<'a> {
         }))
     }
 
-    /// What becomes of an arm: trains and evaluates it as far as that was not done before.
+    /// What becomes of an variant: trains and evaluates it as far as that was not done before.
     ///
     /// # Errors
     /// When files cannot be written or read, or supervised fine-tuning diverges.
-    pub fn run(&self, arm: &Arm) -> Result<Done, Box<dyn Error>> {
-        if let Some(done) = self.finished(arm)? {
+    pub fn run(&self, variant: &Variant) -> Result<Done, Box<dyn Error>> {
+        if let Some(done) = self.finished(variant)? {
             return Ok(done);
         }
-        let (policy, stopped) = self.policy(arm)?;
-        let [constrained, free] = self.ground()?.evaluate(&policy);
+        let (policy, stopped) = self.policy(variant)?;
+        let [constrained, unconstrained] = self.ground()?.evaluate(&policy);
         let outcome = Outcome {
             constrained: (&constrained).into(),
-            free: (&free).into(),
+            unconstrained: (&unconstrained).into(),
             stopped,
         };
-        write(&self.folder_of(arm).join(EVALUATION), &outcome)?;
-        Ok(self.finished(arm)?.expect("it has just been written"))
+        write(&self.folder_of(variant).join(EVALUATION), &outcome)?;
+        Ok(self.finished(variant)?.expect("it has just been written"))
     }
 
-    /// The policy of an arm, and why its training was stopped, if it was.
-    fn policy(&self, arm: &Arm) -> Result<(Policy, Option<String>), Box<dyn Error>> {
-        let (folder, ground) = (self.folder_of(arm), self.ground()?);
+    /// The policy of an variant, and why its training was stopped, if it was.
+    fn policy(&self, variant: &Variant) -> Result<(Policy, Option<String>), Box<dyn Error>> {
+        let (folder, ground) = (self.folder_of(variant), self.ground()?);
         let kept = folder.join(POLICY);
         // Weights come last into the folder, and whole.
         if kept.join("model.safetensors").exists() {
             return Ok((Policy::load_folder(kept, &device()?.autodiff())?, None));
         }
-        write(&folder.join(SETTINGS), &self.settings(arm))?;
-        let trained = match (&arm.cloning, &arm.rl) {
+        write(&folder.join(SETTINGS), &self.settings(variant))?;
+        let trained = match (&variant.cloning, &variant.rl) {
             (None, None) => return Ok((ground.untrained()?, None)),
             (Some(cloning), None) => self.imitate(*cloning, &folder)?,
             (_, Some(rl)) => {
-                let (start, _) = self.policy(&Arm {
+                let (start, _) = self.policy(&Variant {
                     rl: None,
-                    ..arm.clone()
+                    ..variant.clone()
                 })?;
-                match self.reinforce(arm, rl, start.clone(), &folder)? {
+                match self.reinforce(variant, rl, start.clone(), &folder)? {
                     Ok(trained) => trained,
                     Err(why) => return Ok((newest(&folder)?.unwrap_or(start), Some(why))),
                 }
@@ -164,9 +164,9 @@ impl<'a> Lab<'a> {
 
     fn imitate(&self, cloning: PipelineConfig, folder: &Path) -> Result<Policy, Box<dyn Error>> {
         let ground = self.ground()?;
-        let cloned = ground.clone_teacher(cloning)?;
-        write(&folder.join(DEMONSTRATIONS), &made(ground, &cloned))?;
-        let (config, pairs) = (sft(self.sizes.sft_steps, self.seed), ground.pairs(&cloned)?);
+        let output = ground.clone_teacher(cloning)?;
+        write(&folder.join(DEMONSTRATIONS), &made(ground, &output))?;
+        let (config, pairs) = (sft(self.sizes.sft_steps, self.seed), ground.pairs(&output)?);
         Ok(supervise(
             ground.untrained()?,
             &ground.constrained,
@@ -180,16 +180,19 @@ impl<'a> Lab<'a> {
     /// The trained policy, or why training was stopped.
     fn reinforce(
         &self,
-        arm: &Arm,
+        variant: &Variant,
         rl: &Rl,
         start: Policy,
         folder: &Path,
     ) -> Result<Result<Policy, String>, Box<dyn Error>> {
         let ground = self.ground()?;
-        let free: Task;
-        let task = if rl.free {
-            free = ground.free.clone().with_segmentation(rl.segmentation);
-            &free
+        let unconstrained: Task;
+        let task = if rl.unconstrained {
+            unconstrained = ground
+                .unconstrained
+                .clone()
+                .with_segmentation(rl.segmentation);
+            &unconstrained
         } else {
             &ground.constrained
         };
@@ -198,7 +201,7 @@ impl<'a> Lab<'a> {
             ..rl.config.clone()
         };
         match reinforce(
-            &arm.name,
+            &variant.name,
             start,
             task,
             &ground.train,
@@ -213,35 +216,39 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// All that an arm depends on but this program itself.
-    fn settings(&self, arm: &Arm) -> Value {
+    /// All that an variant depends on but this program itself.
+    fn settings(&self, variant: &Variant) -> Value {
         let Sizes {
             conversations,
             test,
             sft_steps,
         } = self.sizes;
-        let sft = arm
+        let sft = variant
             .cloning
             .map(|cloning| json!({ "cloning": cloning, "config": sft(sft_steps, self.seed) }));
-        let mut rl = json!(arm.rl);
-        if arm.rl.is_some() {
+        let mut rl = json!(variant.rl);
+        if variant.rl.is_some() {
             rl["config"]["seed"] = self.seed.into();
         }
         json!({ "seed": self.seed, "conversations": conversations, "test": test, "sft": sft, "rl": rl })
     }
 
-    fn folder_of(&self, arm: &Arm) -> PathBuf {
-        let settings = self.settings(arm);
-        let kind = match &arm.rl {
-            None if arm.cloning.is_none() => "untrained".to_string(),
+    fn folder_of(&self, variant: &Variant) -> PathBuf {
+        let settings = self.settings(variant);
+        let kind = match &variant.rl {
+            None if variant.cloning.is_none() => "untrained".to_string(),
             None => "sft".to_string(),
             Some(rl) => {
-                let ratio = json!(rl.config.loss.ratio);
-                let start = if arm.cloning.is_none() { "zero-" } else { "" };
+                let ratio = json!(rl.config.loss.importance_sampling_level);
+                let start = if variant.cloning.is_none() {
+                    "zero-"
+                } else {
+                    ""
+                };
                 format!(
                     "{start}rl-{}-mu{}",
                     ratio.as_str().unwrap_or("ratio"),
-                    rl.config.updates_per_batch
+                    rl.config.num_iterations
                 )
             }
         };
@@ -290,17 +297,22 @@ fn newest(folder: &Path) -> Result<Option<Policy>, Box<dyn Error>> {
 }
 
 /// How good the demonstrations are, for the conversations that they were made for.
-fn made(ground: &Ground, cloned: &Cloned) -> Made {
-    let steps = steps(cloned, ground.free.catalog(), &ground.split.train, N);
+fn made(ground: &Ground, output: &PipelineOutput) -> Made {
+    let steps = steps(
+        output,
+        ground.unconstrained.catalog(),
+        &ground.split.train,
+        N,
+    );
     let last = steps.last().expect("there are four");
     let items = last.lists.iter().map(Vec::len).sum::<usize>() as f64 / last.lists.len() as f64;
-    Made::of(cloned.demonstrations.len(), items, &last.judged)
+    Made::of(output.demonstrations.len(), items, &last.judged)
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Box<dyn Error>> {
     let bad = |e| {
         format!(
-            "{}: {e}; remove its folder, and the arm is made anew",
+            "{}: {e}; remove its folder, and the variant is made anew",
             path.display()
         )
     };
@@ -315,36 +327,41 @@ fn write(path: &Path, content: &impl Serialize) -> Result<(), Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arms::{OURS, choices, family, named};
+    use crate::variants::{OURS, ablations, algorithms, named};
 
     #[test]
     fn arms_are_shared_where_all_is_the_same() {
-        let folder = |sft_steps, seed, arm: &Arm| {
+        let folder = |sft_steps, seed, variant: &Variant| {
             let sizes = Sizes {
                 conversations: 10,
                 test: 5,
                 sft_steps,
             };
-            Lab::new(World::embedded(), sizes, seed, Path::new("out")).folder_of(arm)
+            Lab::new(World::embedded(), sizes, seed, Path::new("out")).folder_of(variant)
         };
-        let (family, choices) = (family(2).arms, choices(2).arms);
-        let find =
-            |arms: &[Arm], name: &str| arms.iter().find(|arm| arm.name == name).unwrap().clone();
-        let ours = find(&choices, OURS);
+        let (algorithms, ablations) = (algorithms(2).variants, ablations(2).variants);
+        let find = |variants: &[Variant], name: &str| {
+            variants
+                .iter()
+                .find(|variant| variant.name == name)
+                .unwrap()
+                .clone()
+        };
+        let ours = find(&ablations, OURS);
         assert_eq!(
             folder(3, 1, &ours),
-            folder(3, 1, &find(&family, &named("Rank-GRPO exp_inf", 2)))
+            folder(3, 1, &find(&algorithms, &named("Rank-GRPO exp_inf", 2)))
         );
         assert_ne!(folder(3, 1, &ours), folder(3, 2, &ours));
         assert_ne!(folder(3, 1, &ours), folder(4, 1, &ours));
-        let all: BTreeSet<PathBuf> = family
+        let all: BTreeSet<PathBuf> = algorithms
             .iter()
-            .chain(&choices)
-            .map(|arm| folder(3, 1, arm))
+            .chain(&ablations)
+            .map(|variant| folder(3, 1, variant))
             .collect();
         assert_eq!(
             all.len(),
-            family.len() + choices.len() - 2,
+            algorithms.len() + ablations.len() - 2,
             "SFT and Rank-GRPO are in both"
         );
     }

@@ -1,13 +1,12 @@
-//! The paper's experiments on the embedded world, each one command: all members of the family
-//! (`family`), this project's choices against the paper's (`choices`), the steps of
-//! Remap-Reflect-Adjust (`cloning`).
+//! The paper's experiments on the embedded world, each one command: all members of the loss family
+//! (`algorithms`), this project's choices against the paper's (`ablations`), the steps of
+//! Remap-Reflect-Adjust (`demonstrations`).
 //!
-//! `cargo run --release --bin experiments -- family` trains and evaluates every arm with
+//! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
-//! and `report.html`. Each arm has a folder of its own below `--out`, with settings, log, policy
-//! and evaluation: a run that is cut goes on where it was, and experiments share arms.
+//! and `report.html`. Each variant has a folder of its own below `--out`, with settings, log, policy
+//! and evaluation: a run that is cut goes on where it was, and experiments share variants.
 
-mod arms;
 mod checklist;
 mod evidence;
 mod lab;
@@ -16,6 +15,7 @@ mod page;
 mod results;
 mod summary;
 mod tables;
+mod variants;
 mod verdict;
 
 use std::error::Error;
@@ -24,16 +24,16 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use convrec_core::files::write_atomic;
-use convrec_examples::training::at_least_one;
+use convrec_examples::at_least_one;
 use convrec_examples::{Outcome, check_folder, exit};
 use convrec_metrics::stats;
 use convrec_world::World;
 
-use arms::Experiment;
 use checklist::Claim;
 use lab::{Lab, Sizes};
 use results::{Lists, Results, Runs};
 use summary::{Settings, Summary};
+use variants::Experiment;
 
 /// The paper's experiments on an embedded world of films.
 #[derive(Parser)]
@@ -46,13 +46,13 @@ struct Options {
 enum Which {
     /// SFT, GRPO, GSPO, Dr.GRPO, DAPO, Rank-GRPO with three rewards, and Rank-GRPO without SFT;
     /// with mu 1 and 2 (5 seeds, 1800 steps of SFT, 20 batches of rollouts).
-    Family(Common),
+    Algorithms(Common),
     /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds, 1800
     /// steps of SFT, 20 batches of rollouts).
-    Choices(Common),
+    Ablations(Common),
     /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds, 700 steps of SFT, 12
     /// batches of rollouts).
-    Cloning(Common),
+    Demonstrations(Common),
 }
 
 #[derive(Args)]
@@ -75,24 +75,24 @@ struct Common {
     /// Conversations to test on, of each seed.
     #[arg(long, value_parser = at_least_one, default_value_t = 400)]
     test: usize,
-    /// Where arms, results and report are kept.
+    /// Where variants, results and report are kept.
     #[arg(long, default_value = "runs/experiments")]
     out: PathBuf,
-    /// Only arms whose names begin so.
-    #[arg(long, value_delimiter = ',', value_name = "ARM,...")]
+    /// Only variants whose names begin so.
+    #[arg(long, value_delimiter = ',', value_name = "VARIANT,...")]
     only: Vec<String>,
-    /// The arm that others are tested against.
-    #[arg(long, value_name = "ARM")]
+    /// The variant that others are tested against.
+    #[arg(long, value_name = "VARIANT")]
     against: Option<String>,
-    /// Train nothing: report on the seeds of which all arms are finished.
+    /// Train nothing: report on the seeds of which all variants are finished.
     #[arg(long)]
     finished: bool,
 }
 
 /// One of the experiments.
 struct Kind {
-    /// Its arms for so many batches of rollouts.
-    arms: fn(usize) -> Experiment,
+    /// Its variants for so many batches of rollouts.
+    variants: fn(usize) -> Experiment,
     /// The paper's claims, held against its results.
     claims: fn(&Results) -> Result<Vec<Claim>, stats::Error>,
     /// How many seeds are usual, steps of SFT and batches of rollouts; so that two cores take less
@@ -104,27 +104,27 @@ impl Which {
     /// What was asked for, and of what.
     fn into_parts(self) -> (Common, Kind) {
         match self {
-            Which::Family(common) => (
+            Which::Algorithms(common) => (
                 common,
                 Kind {
-                    arms: arms::family,
-                    claims: checklist::family,
+                    variants: variants::algorithms,
+                    claims: checklist::algorithms,
                     usual: [5, 1800, 20],
                 },
             ),
-            Which::Choices(common) => (
+            Which::Ablations(common) => (
                 common,
                 Kind {
-                    arms: arms::choices,
+                    variants: variants::ablations,
                     claims: |_| Ok(vec![]),
                     usual: [3, 1800, 20],
                 },
             ),
-            Which::Cloning(common) => (
+            Which::Demonstrations(common) => (
                 common,
                 Kind {
-                    arms: arms::cloning_steps,
-                    claims: checklist::cloning,
+                    variants: variants::demonstration_steps,
+                    claims: checklist::demonstrations,
                     usual: [3, 700, 12],
                 },
             ),
@@ -140,7 +140,7 @@ fn run(options: Options) -> Outcome {
     let (
         common,
         Kind {
-            arms,
+            variants,
             claims,
             usual: [seeds, sft_steps, rl_steps],
         },
@@ -157,7 +157,7 @@ fn run(options: Options) -> Outcome {
         test,
         sft_steps: common.sft_steps.unwrap_or(sft_steps),
     };
-    let experiment = arms(rl_steps).only(&common.only)?;
+    let experiment = variants(rl_steps).only(&common.only)?;
     let against = against(&experiment, common.against.as_deref())?;
     check_folder(&common.out)?;
     let seeds = common.first_seed
@@ -200,30 +200,31 @@ fn gather(
     seeds: std::ops::Range<u64>,
 ) -> Result<Results, Box<dyn Error>> {
     let world = World::embedded();
-    let mut arms: Vec<Runs> = experiment
-        .arms
+    let mut variants: Vec<Runs> = experiment
+        .variants
         .iter()
-        .map(|arm| Runs {
-            name: arm.name.clone(),
+        .map(|variant| Runs {
+            name: variant.name.clone(),
             done: vec![],
         })
         .collect();
     let (mut whole, mut best) = (Vec::new(), Vec::new());
     for seed in seeds {
         let lab = Lab::new(world, sizes, seed, &common.out);
-        let outcomes = experiment.arms.iter().map(|arm| {
+        let outcomes = experiment.variants.iter().map(|variant| {
             if common.finished {
-                return lab.finished(arm);
+                return lab.finished(variant);
             }
-            println!("seed {seed}: {}", arm.name);
-            lab.run(arm).map(Some)
+            println!("seed {seed}: {}", variant.name);
+            lab.run(variant).map(Some)
         });
         let Some(outcomes) = outcomes.collect::<Result<Option<Vec<_>>, _>>()? else {
             continue;
         };
-        arms.iter_mut()
+        variants
+            .iter_mut()
             .zip(outcomes)
-            .for_each(|(arm, done)| arm.done.push(done));
+            .for_each(|(variant, done)| variant.done.push(done));
         best.push(lab.ground()?.best(world));
         whole.push(seed);
     }
@@ -236,21 +237,21 @@ fn gather(
     }
     Ok(Results {
         seeds: whole,
-        arms,
+        variants,
         best,
     })
 }
 
-/// The arm that others are tested against.
+/// The variant that others are tested against.
 fn against(experiment: &Experiment, asked: Option<&str>) -> Result<String, String> {
     let names: Vec<&str> = experiment
-        .arms
+        .variants
         .iter()
-        .map(|arm| arm.name.as_str())
+        .map(|variant| variant.name.as_str())
         .collect();
     match asked {
         Some(name) if !names.contains(&name) => Err(format!(
-            "--against {name}: no such arm; expected one of: {}",
+            "--against {name}: no such variant; expected one of: {}",
             names.join(", ")
         )),
         asked => Ok(asked.unwrap_or(experiment.against).into()),
@@ -259,8 +260,8 @@ fn against(experiment: &Experiment, asked: Option<&str>) -> Result<String, Strin
 
 fn print(summary: &Summary) {
     let demonstrations = Some(tables::demonstrations(summary));
-    let quality =
-        [Lists::Constrained, Lists::Free].map(|lists| Some(tables::quality(summary, lists)));
+    let quality = [Lists::Constrained, Lists::Unconstrained]
+        .map(|lists| Some(tables::quality(summary, lists)));
     let training = [tables::training(summary), tables::per_rank(summary)].map(Some);
     let rest = [tables::paired(summary), tables::checklist(&summary.claims)];
     for table in std::iter::once(demonstrations)
@@ -287,11 +288,14 @@ mod tests {
 
     #[test]
     fn the_arm_to_test_against_must_be_there() {
-        let error = against(&arms::family(1), Some("PPO")).unwrap_err();
+        let error = against(&variants::algorithms(1), Some("PPO")).unwrap_err();
         assert!(
             error.contains("--against PPO") && error.contains("GRPO mu=2"),
             "{error}"
         );
-        assert_eq!(against(&arms::choices(1), None).unwrap(), arms::OURS);
+        assert_eq!(
+            against(&variants::ablations(1), None).unwrap(),
+            variants::OURS
+        );
     }
 }

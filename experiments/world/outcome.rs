@@ -1,4 +1,4 @@
-//! What is kept of a finished arm.
+//! What is kept of a finished variant.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use convrec_train::Record;
 use convrec_train::evaluate::{Evaluation, ListHealth};
 use serde::{Deserialize, Serialize};
 
-/// A finished arm of one seed.
+/// A finished variant of one seed.
 #[derive(Debug, Clone)]
 pub struct Done {
     /// Where it is kept.
@@ -24,13 +24,13 @@ pub struct Done {
     pub made: Option<Made>,
 }
 
-/// An arm's greedy lists.
+/// An variant's greedy lists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// Where only N different unseen catalog items can be written.
     pub constrained: Judged,
     /// Where anything can; seen, repeated and off-catalog items are removed before judging.
-    pub free: Judged,
+    pub unconstrained: Judged,
     /// Why training was stopped before its end, if it was; the lists are then of the newest
     /// checkpoint.
     pub stopped: Option<String>,

@@ -1,7 +1,7 @@
 //! The HTML report.
 
+use convrec_examples::Table;
 use convrec_examples::report::{Line, Report, ReportError};
-use convrec_examples::show::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 use convrec_train::Record;
 
@@ -39,13 +39,16 @@ pub fn page(
     );
     report.section("Results", "");
     report.table(&tables::quality(summary, Lists::Constrained));
-    report.table(&tables::quality(summary, Lists::Free));
+    report.table(&tables::quality(summary, Lists::Unconstrained));
     report.note(&tables::legend());
-    let hits = |arm: &ArmSummary| Line::of_values(&arm.name, &arm.constrained.hits_per_rank);
-    let (trained, others): (Vec<&ArmSummary>, _) =
-        summary.arms.iter().partition(|arm| arm.training.is_some());
-    for arms in std::iter::once(others.as_slice()).chain(trained.chunks(LINES)) {
-        let lines: Vec<Line> = arms.iter().copied().map(hits).collect();
+    let hits =
+        |variant: &ArmSummary| Line::of_values(&variant.name, &variant.constrained.hits_per_rank);
+    let (trained, others): (Vec<&ArmSummary>, _) = summary
+        .variants
+        .iter()
+        .partition(|variant| variant.training.is_some());
+    for variants in std::iter::once(others.as_slice()).chain(trained.chunks(LINES)) {
+        let lines: Vec<Line> = variants.iter().copied().map(hits).collect();
         report.chart("hits per rank, constrained lists", "rank", &lines)?;
     }
     add(&mut report, "Differences", tables::paired(summary));
@@ -78,28 +81,31 @@ pub fn page(
         ("gradient norm", &|record| number(record, "grad_norm")),
     ];
     let trained: Vec<&Runs> = results
-        .arms
+        .variants
         .iter()
-        .filter(|arm| has_rollouts(arm))
+        .filter(|variant| has_rollouts(variant))
         .collect();
     for (title, field) in charts {
-        for arms in trained.chunks(LINES) {
+        for variants in trained.chunks(LINES) {
             report.chart(
                 title,
                 "batch",
-                &arms.iter().map(|arm| curve(arm, field)).collect::<Vec<_>>(),
+                &variants
+                    .iter()
+                    .map(|variant| curve(variant, field))
+                    .collect::<Vec<_>>(),
             )?;
         }
     }
     Ok(report)
 }
 
-/// Lines of a chart: there are no more colours. Also the arms of the family with the same number of
+/// Lines of a chart: there are no more colours. Also the variants of an algorithm with the same number of
 /// updates.
 const LINES: usize = 8;
 
-fn has_rollouts(arm: &Runs) -> bool {
-    arm.done.iter().all(|done| {
+fn has_rollouts(variant: &Runs) -> bool {
+    variant.done.iter().all(|done| {
         done.log
             .iter()
             .any(|record| number(record, "dcg").is_some())
@@ -107,13 +113,13 @@ fn has_rollouts(arm: &Runs) -> bool {
 }
 
 /// The mean over seeds, as far as all of them got.
-fn curve(arm: &Runs, field: Field<'_>) -> Line {
-    let logs: Vec<Vec<f64>> = arm
+fn curve(variant: &Runs, field: Field<'_>) -> Line {
+    let logs: Vec<Vec<f64>> = variant
         .done
         .iter()
         .map(|done| done.log.iter().filter_map(field).collect())
         .collect();
     let steps = logs.iter().map(Vec::len).min().unwrap_or(0);
     let mean = |step: usize| logs.iter().map(|log| log[step]).sum::<f64>() / logs.len() as f64;
-    Line::of_values(&arm.name, &(0..steps).map(mean).collect::<Vec<_>>()).smoothed(WINDOW)
+    Line::of_values(&variant.name, &(0..steps).map(mean).collect::<Vec<_>>()).smoothed(WINDOW)
 }

@@ -1,4 +1,4 @@
-//! What all arms came to, over all seeds.
+//! What all variants came to, over all seeds.
 
 use std::ops::Range;
 
@@ -13,19 +13,19 @@ use crate::outcome::{Done, Judged};
 /// Records of a log that are averaged at its beginning and at its end: one batch says little.
 const WINDOW: usize = 5;
 
-/// The finished arms.
+/// The finished variants.
 pub struct Results {
     /// The seeds of their runs.
     pub seeds: Vec<u64>,
-    /// The arms.
-    pub arms: Vec<Runs>,
+    /// The variants.
+    pub variants: Vec<Runs>,
     /// For each seed, the lists of one who knows each user's taste.
     pub best: Vec<Vec<JudgedList>>,
 }
 
-/// The runs of an arm.
+/// The runs of an variant.
 pub struct Runs {
-    /// The arm's name.
+    /// The variant's name.
     pub name: String,
     /// One a seed.
     pub done: Vec<Done>,
@@ -37,23 +37,23 @@ pub enum Lists {
     /// Only lists of N different unseen catalog items can be written.
     Constrained,
     /// Anything can.
-    Free,
+    Unconstrained,
 }
 
 impl Lists {
-    /// Those of an arm.
+    /// Those of an variant.
     pub fn of(self, done: &Done) -> &Judged {
         match self {
             Lists::Constrained => &done.outcome.constrained,
-            Lists::Free => &done.outcome.free,
+            Lists::Unconstrained => &done.outcome.unconstrained,
         }
     }
 }
 
 impl Results {
-    /// The arm of that name, if it was run.
-    pub fn arm(&self, name: &str) -> Option<&Runs> {
-        self.arms.iter().find(|arm| arm.name == name)
+    /// The variant of that name, if it was run.
+    pub fn variant(&self, name: &str) -> Option<&Runs> {
+        self.variants.iter().find(|variant| variant.name == name)
     }
 }
 
@@ -71,7 +71,7 @@ impl Runs {
         self.done.iter().map(seed).collect()
     }
 
-    /// This arm less another, in some respect.
+    /// This variant less another, in some respect.
     ///
     /// # Errors
     /// As [`Evidence::paired`].

@@ -26,7 +26,7 @@ pub struct Settings {
     pub sizes: Sizes,
     /// Batches of rollouts of each reinforcement learning run.
     pub rl_steps: usize,
-    /// The arm that others are tested against.
+    /// The variant that others are tested against.
     pub against: String,
 }
 
@@ -35,19 +35,19 @@ pub struct Settings {
 pub struct Summary {
     /// What was asked for.
     pub settings: Settings,
-    /// Seconds of training that the arms took, whenever that was.
+    /// Seconds of training that the variants took, whenever that was.
     pub trained_seconds: f64,
-    /// The arms.
-    pub arms: Vec<ArmSummary>,
+    /// The variants.
+    pub variants: Vec<ArmSummary>,
     /// The lists of one who knows each user's taste.
     pub best: Quality,
-    /// Every arm less the one it is tested against.
+    /// Every variant less the one it is tested against.
     pub paired: Vec<Paired>,
     /// The paper's claims.
     pub claims: Vec<Claim>,
 }
 
-/// The figures of an arm.
+/// The figures of an variant.
 #[derive(Debug, Clone, Serialize)]
 pub struct ArmSummary {
     /// Its name.
@@ -61,8 +61,8 @@ pub struct ArmSummary {
     /// Where only lists of N different unseen catalog items can be written.
     pub constrained: Quality,
     /// Where anything can.
-    pub free: Quality,
-    /// How well-formed free lists are.
+    pub unconstrained: Quality,
+    /// How well-formed unconstrained lists are.
     pub health: ListHealth,
     /// Its reinforcement learning, if any.
     pub training: Option<Training>,
@@ -108,29 +108,29 @@ pub struct Training {
     pub diverged: f64,
 }
 
-/// An arm less the one it is tested against.
+/// An variant less the one it is tested against.
 #[derive(Debug, Clone, Serialize)]
 pub struct Paired {
-    /// The arm.
-    pub arm: String,
+    /// The variant.
+    pub variant: String,
     /// NDCG@10 of constrained lists.
     pub constrained: Evidence,
-    /// The p-value, corrected for the number of arms (Holm).
+    /// The p-value, corrected for the number of variants (Holm).
     pub corrected: f64,
-    /// NDCG@10 of free lists.
-    pub free: Evidence,
+    /// NDCG@10 of unconstrained lists.
+    pub unconstrained: Evidence,
 }
 
 impl Summary {
     /// # Errors
-    /// When there are fewer than two test conversations, or the arm to test against was not run.
+    /// When there are fewer than two test conversations, or the variant to test against was not run.
     pub fn new(
         settings: Settings,
         results: &Results,
         claims: Vec<Claim>,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let arms = results
-            .arms
+        let variants = results
+            .variants
             .iter()
             .map(ArmSummary::new)
             .collect::<Result<Vec<_>, _>>()?;
@@ -140,15 +140,15 @@ impl Summary {
             .map(|seed| seed.iter().collect())
             .collect();
         let trained_seconds = results
-            .arms
+            .variants
             .iter()
-            .flat_map(|arm| &arm.done)
+            .flat_map(|variant| &variant.done)
             .map(|done| done.seconds)
             .sum();
         let paired = paired(results, &settings.against)?;
         Ok(Self {
             trained_seconds,
-            arms,
+            variants,
             best: Quality::new(&best)?,
             paired,
             claims,
@@ -159,22 +159,22 @@ impl Summary {
 
 fn paired(results: &Results, against: &str) -> Result<Vec<Paired>, Error> {
     // With --only it may have been left out.
-    let Some(other) = results.arm(against) else {
+    let Some(other) = results.variant(against) else {
         return Ok(vec![]);
     };
     let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
     let compared = results
-        .arms
+        .variants
         .iter()
-        .filter(|arm| arm.name != against)
-        .map(|arm| {
-            let constrained = arm.less(other, Lists::Constrained, &ndcg)?;
-            let free = arm.less(other, Lists::Free, &ndcg)?;
+        .filter(|variant| variant.name != against)
+        .map(|variant| {
+            let constrained = variant.less(other, Lists::Constrained, &ndcg)?;
+            let unconstrained = variant.less(other, Lists::Unconstrained, &ndcg)?;
             Ok(Paired {
-                arm: arm.name.clone(),
+                variant: variant.name.clone(),
                 constrained,
                 corrected: 1.0,
-                free,
+                unconstrained,
             })
         });
     let mut compared = compared.collect::<Result<Vec<Paired>, Error>>()?;
@@ -214,12 +214,12 @@ impl ArmSummary {
             seconds: runs.done.iter().map(|done| done.seconds).collect(),
             demonstrations: runs.done.iter().map(|done| done.made).collect(),
             constrained: each(Lists::Constrained)?,
-            free: each(Lists::Free)?,
+            unconstrained: each(Lists::Unconstrained)?,
             health: health(
                 &runs
                     .done
                     .iter()
-                    .map(|done| Lists::Free.of(done))
+                    .map(|done| Lists::Unconstrained.of(done))
                     .collect::<Vec<_>>(),
             ),
             training: Training::new(runs),

@@ -1,6 +1,6 @@
 //! The figures as tables.
 
-use convrec_examples::show::Table;
+use convrec_examples::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 
 use crate::checklist::Claim;
@@ -9,11 +9,11 @@ use crate::results::Lists;
 use crate::summary::{Quality, Summary, Training};
 use crate::verdict::MARGIN;
 
-/// How good the lists of every arm are.
+/// How good the lists of every variant are.
 pub fn quality(summary: &Summary, lists: Lists) -> Table {
     let (name, more): (&str, &[&str]) = match lists {
         Lists::Constrained => ("constrained", &[]),
-        Lists::Free => ("free", &["in catalog", "repeated", "items"]),
+        Lists::Unconstrained => ("unconstrained", &["in catalog", "repeated", "items"]),
     };
     let measures = [
         "Recall@5",
@@ -25,16 +25,19 @@ pub fn quality(summary: &Summary, lists: Lists) -> Table {
         "NDCG@10 by seed",
     ];
     let mut table = Table::new(std::iter::once(&name).chain(&measures).chain(more).copied());
-    for arm in &summary.arms {
+    for variant in &summary.variants {
         match lists {
-            Lists::Constrained => table.row(&arm.name, measured(&arm.constrained)),
-            Lists::Free => {
-                let shares = [arm.health.in_catalog, arm.health.duplicates]
+            Lists::Constrained => table.row(&variant.name, measured(&variant.constrained)),
+            Lists::Unconstrained => {
+                let shares = [variant.health.in_catalog, variant.health.duplicates]
                     .map(|share| format!("{share:.3}"));
                 let health = shares
                     .into_iter()
-                    .chain([format!("{:.1}", arm.health.length)]);
-                table.row(&arm.name, measured(&arm.free).into_iter().chain(health));
+                    .chain([format!("{:.1}", variant.health.length)]);
+                table.row(
+                    &variant.name,
+                    measured(&variant.unconstrained).into_iter().chain(health),
+                );
             }
         }
     }
@@ -77,8 +80,8 @@ pub fn training(summary: &Summary) -> Table {
         "s a seed",
     ];
     let mut table = Table::new(heading);
-    for arm in &summary.arms {
-        let Some(training) = &arm.training else {
+    for variant in &summary.variants {
+        let Some(training) = &variant.training else {
             continue;
         };
         let ranks = |ranks: std::ops::Range<usize>| {
@@ -109,9 +112,9 @@ pub fn training(summary: &Summary) -> Table {
             format!("{clip_ratio:.3}"),
             format!("{largest_grad_norm:.3}"),
             format!("{diverged:.2}"),
-            format!("{:.0}", mean(&arm.seconds)),
+            format!("{:.0}", mean(&variant.seconds)),
         ];
-        table.row(&arm.name, cells);
+        table.row(&variant.name, cells);
     }
     table
 }
@@ -120,15 +123,18 @@ pub fn training(summary: &Summary) -> Table {
 pub fn per_rank(summary: &Summary) -> Table {
     let ranks = (1..=N).map(|rank| format!("rank {rank}"));
     let mut table = Table::new(std::iter::once("relevance of rollouts".to_string()).chain(ranks));
-    for arm in &summary.arms {
-        if let Some(training) = &arm.training {
-            table.row(&arm.name, training.ranks.iter().map(|ends| arrow(*ends)));
+    for variant in &summary.variants {
+        if let Some(training) = &variant.training {
+            table.row(
+                &variant.name,
+                training.ranks.iter().map(|ends| arrow(*ends)),
+            );
         }
     }
     table
 }
 
-/// The demonstrations, where arms learned from different ones.
+/// The demonstrations, where variants learned from different ones.
 pub fn demonstrations(summary: &Summary) -> Table {
     let mut table = Table::new([
         "demonstrations of",
@@ -137,15 +143,19 @@ pub fn demonstrations(summary: &Summary) -> Table {
         "Recall@10",
         "NDCG@10",
     ]);
-    for arm in summary.arms.iter().filter(|arm| arm.training.is_none()) {
-        if let Some(made) = arm.made() {
+    for variant in summary
+        .variants
+        .iter()
+        .filter(|variant| variant.training.is_none())
+    {
+        if let Some(made) = variant.made() {
             let cells = [
                 format!("{:.1}", made.items),
                 format!("{:.3}", made.recall),
                 format!("{:.3}", made.ndcg),
             ];
             table.row(
-                &arm.name,
+                &variant.name,
                 std::iter::once(made.count.to_string()).chain(cells),
             );
         }
@@ -153,7 +163,7 @@ pub fn demonstrations(summary: &Summary) -> Table {
     table
 }
 
-/// Every arm against a named one; none where that was not run.
+/// Every variant against a named one; none where that was not run.
 pub fn paired(summary: &Summary) -> Option<Table> {
     let first = format!("NDCG@10 less {}", summary.settings.against);
     let mut table = Table::new([
@@ -162,7 +172,7 @@ pub fn paired(summary: &Summary) -> Option<Table> {
         "by seed",
         "over seeds",
         "p (Holm)",
-        "free",
+        "unconstrained",
         "by seed",
     ]);
     for paired in &summary.paired {
@@ -178,10 +188,10 @@ pub fn paired(summary: &Summary) -> Option<Table> {
             by_seed(seeds, true),
             over_seeds,
             format!("{:.4}", paired.corrected),
-            difference(&paired.free),
-            by_seed(&paired.free.seeds, true),
+            difference(&paired.unconstrained),
+            by_seed(&paired.unconstrained.seeds, true),
         ];
-        table.row(&paired.arm, cells);
+        table.row(&paired.variant, cells);
     }
     (!summary.paired.is_empty()).then_some(table)
 }
@@ -234,7 +244,7 @@ pub fn legend() -> String {
         "Greedy lists for conversations not trained on. constrained: only lists of {N} different unseen catalog items can be \
          written;\nfree: anything can, and seen, repeated and off-catalog items are removed before judging. In brackets: 95%, \
          by resampling the dialogs\nof all seeds; over seeds: 95% of the mean over seeds, by Student's t, which knows of luck \
-         in training. p: permutation test over dialogs,\ncorrected for the number of arms. a>b: means over the first and the \
+         in training. p: permutation test over dialogs,\ncorrected for the number of variants. a>b: means over the first and the \
          last 5 batches of rollouts; relevance: share of lists that hit at a rank;\nKL and entropy: nats a token. \
          diverged: stopped, or lost half of the DCG it began with. A claim is reproduced where both intervals are\n\
          above 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and else unclear."

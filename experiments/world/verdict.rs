@@ -31,11 +31,11 @@ pub enum Verdict {
     NotReproduced,
     /// The intervals allow for either.
     Unclear,
-    /// An arm is missing.
+    /// An variant is missing.
     NotRun,
-    /// Of an open question: the first arm is ahead.
+    /// Of an open question: the first variant is ahead.
     FirstAhead,
-    /// The second arm is.
+    /// The second variant is.
     SecondAhead,
 }
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use convrec_core::ItemId;
-use convrec_demonstrations::{Aggregation, Named, Objective, remap};
+use convrec_demonstrations::{Named, Objective, Reduction, remap};
 use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::{Array2, Axis};
 use rand::{RngExt, SeedableRng};
@@ -40,7 +40,7 @@ fn bench_adjust(c: &mut Criterion) {
     let ground_truth: Vec<Vec<ItemId>> = (0..2000)
         .map(|_| vec![ItemId(rng.random_range(0..ITEMS as u32))])
         .collect();
-    let objective = Objective::new(&scores, &ground_truth, 0.01, Aggregation::Mean);
+    let objective = Objective::new(&scores, &ground_truth, 0.01, Reduction::Mean);
     let x = [vec![1.0; ITEMS], vec![0.0; ITEMS]].concat();
     let mut group = c.benchmark_group("adjust");
     group.sample_size(10);

@@ -77,10 +77,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     timed("adjust fitted", start);
     println!("{:>24} {:?}", "", fit.report);
     let start = Instant::now();
-    let cloned = black_box(pipeline.finish(&scored, Some(&fit.adjust)));
+    let output = black_box(pipeline.finish(&scored, Some(&fit.adjust)));
     timed("demonstrations", start);
     timed("all", started);
-    println!("{:?}", cloned.counts);
+    println!("{:?}", output.counts);
     Ok(())
 }
 

@@ -39,8 +39,8 @@
 //! let services = Services { teacher: &teacher, embedder: &embedder, judge: None, describer: &() };
 //! let config = PipelineConfig { n: 2, reflect: false, adjust: false, ..PipelineConfig::default() };
 //!
-//! let cloned = Pipeline::new(config, &catalog, services)?.run(&examples, &|_| ())?;
-//! let list: Vec<String> = cloned.demonstrations[0].list.iter().map(|item| item.to_string()).collect();
+//! let output = Pipeline::new(config, &catalog, services)?.run(&examples, &|_| ())?;
+//! let list: Vec<String> = output.demonstrations[0].list.iter().map(|item| item.to_string()).collect();
 //! assert_eq!(list, ["Inside Man (2006)", "Alien (1979)"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -50,7 +50,7 @@
 //! step by step: [`Pipeline::score`] asks and remaps, [`Pipeline::fit`] learns Adjust,
 //! [`Pipeline::finish`] makes the lists, of these conversations or of others; what was scored can
 //! be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere
-//! ([`Scored::merge`]). What got no answer is left out and named ([`Cloned::failures`]).
+//! ([`Scored::merge`]). What got no answer is left out and named ([`PipelineOutput::failures`]).
 //!
 //! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or
 //! popularity and then err like one. Everything is deterministic, whatever the number of threads;
@@ -74,7 +74,7 @@ pub mod scripted;
 mod stable;
 
 pub use adjust::{
-    Adjust, AdjustConfig, AdjustError, Aggregation, Fit, FitReport, FitStep, Objective, fit,
+    Adjust, AdjustConfig, AdjustError, Fit, FitReport, FitStep, Objective, Reduction, fit,
 };
 pub use cached::{CacheError, CachedEmbedder};
 pub(crate) use conversation::{conversation_text, seen_ids};
@@ -85,8 +85,8 @@ pub use convrec_services::{
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
 pub use pipeline::{
-    Cloned, Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, Progress, Scored,
-    Services, Shard, ShardError, Stage, Steps, TeacherItem,
+    Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, PipelineOutput, Progress,
+    Scored, Services, Shard, ShardError, Stage, Steps, TeacherItem,
 };
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap, remap_query};

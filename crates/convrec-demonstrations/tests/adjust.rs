@@ -1,7 +1,7 @@
 //! The objective against finite differences, its minimiser against identities.
 
 use convrec_core::ItemId;
-use convrec_demonstrations::{AdjustConfig, AdjustError, Aggregation, Objective, fit};
+use convrec_demonstrations::{AdjustConfig, AdjustError, Objective, Reduction, fit};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,9 +21,9 @@ fn data(n_rows: usize, n_items: usize, seed: u64) -> (Array2<f64>, Vec<Vec<ItemI
 
 #[test]
 fn the_gradient_is_the_slope_of_the_value() {
-    for aggregation in [Aggregation::Mean, Aggregation::Sum] {
+    for reduction in [Reduction::Mean, Reduction::Sum] {
         let (scores, ground_truth) = data(70, 9, 1);
-        let objective = Objective::new(&scores, &ground_truth, 0.1, aggregation);
+        let objective = Objective::new(&scores, &ground_truth, 0.1, reduction);
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let x: Vec<f64> = (0..18).map(|_| rng.random_range(-1.0..2.0)).collect();
         let (value, gradient) = objective.value_and_gradient(&x);
@@ -60,10 +60,10 @@ fn the_shifts_sum_to_zero() {
 
 #[test]
 fn gradients_can_be_brought_below_rounding_of_the_value() {
-    for aggregation in [Aggregation::Mean, Aggregation::Sum] {
+    for reduction in [Reduction::Mean, Reduction::Sum] {
         let (scores, ground_truth) = data(40, 15, 4);
         let config = AdjustConfig {
-            aggregation,
+            reduction,
             tolerance: 1e-8,
             ..AdjustConfig::default()
         };

@@ -2,7 +2,7 @@
 
 use convrec_core::ItemId;
 use convrec_demonstrations::{
-    AdjustConfig, Aggregation, Named, demonstration, fit, rank_weights, reflect, remap,
+    AdjustConfig, Named, Reduction, demonstration, fit, rank_weights, reflect, remap,
 };
 use convrec_testdata::golden_as;
 use ndarray::{Array1, Array2};
@@ -96,7 +96,8 @@ struct AdjustCase {
     #[serde(rename = "groundtruth")]
     ground_truth: Vec<Vec<ItemId>>,
     reg: f64,
-    aggregation: Aggregation,
+    #[serde(rename = "aggregation")]
+    reduction: Reduction,
     objective_start: f64,
     objective: f64,
     w: Vec<f64>,
@@ -109,7 +110,7 @@ fn adjust_finds_the_minimiser() {
     for case in set.cases {
         let config = AdjustConfig {
             reg: case.reg,
-            aggregation: case.aggregation,
+            reduction: case.reduction,
             ..AdjustConfig::default()
         };
         let fitted = fit(&matrix(&case.scores), &case.ground_truth, &config, &|_| ())

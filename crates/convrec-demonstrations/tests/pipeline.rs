@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Example, Item, ItemId, Turn};
 use convrec_demonstrations::scripted::{
-    Alike, Cooccurrence, Mistakes, Popularity, Scorer, ScriptedJudge, ScriptedTeacher, Words,
+    CooccurrenceScorer, Mistakes, PopularityScorer, Scorer, ScriptedJudge, ScriptedTeacher,
+    SimilarityScorer, WordScorer,
 };
 use convrec_demonstrations::{
-    Answer, Cloned, Describer, Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, Ratings,
-    ReplayTeacher, Scored, ServiceError, Services, Steps, Teacher,
+    Answer, Describer, Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, PipelineOutput,
+    Ratings, ReplayTeacher, Scored, ServiceError, Services, Steps, Teacher,
 };
 use convrec_metrics::{JudgedList, Measure};
 use ndarray::Array2;
@@ -178,9 +179,9 @@ fn ids(list: &[ItemId]) -> Vec<Option<ItemId>> {
     list.iter().copied().map(Some).collect()
 }
 
-fn ndcg_of_steps(catalog: &Catalog, examples: &[Example], cloned: &Cloned) -> [f64; 4] {
+fn ndcg_of_steps(catalog: &Catalog, examples: &[Example], output: &PipelineOutput) -> [f64; 4] {
     let of =
-        |list: &dyn Fn(&Steps) -> Vec<Option<ItemId>>| ndcg(catalog, examples, &cloned.steps, list);
+        |list: &dyn Fn(&Steps) -> Vec<Option<ItemId>>| ndcg(catalog, examples, &output.steps, list);
     [
         of(&|s| s.teacher.iter().map(|named| named.id).collect()),
         of(&|s| ids(&s.remap)),
@@ -201,11 +202,11 @@ fn each_step_makes_the_lists_better() {
     };
     let pipeline = Pipeline::new(config(), &catalog, services).unwrap();
     let train = examples(&catalog, 400, 1);
-    let cloned = pipeline.run(&train, &|_| ()).unwrap();
-    let found = ndcg_of_steps(&catalog, &train, &cloned);
+    let output = pipeline.run(&train, &|_| ()).unwrap();
+    let found = ndcg_of_steps(&catalog, &train, &output);
     println!(
         "NDCG@10 of teacher, remap, reflect, adjust: {found:.4?}; {:?}",
-        cloned.fit.as_ref().unwrap().report
+        output.fit.as_ref().unwrap().report
     );
     assert!(
         found.windows(2).all(|pair| pair[1] > pair[0] + 0.02),
@@ -215,14 +216,14 @@ fn each_step_makes_the_lists_better() {
     // On conversations that were not fitted to, too.
     let others = examples(&catalog, 200, 2);
     let scored = pipeline.score(&others, &|_| ()).unwrap();
-    let finished = pipeline.finish(&scored, cloned.fit.as_ref().map(|fit| &fit.adjust));
+    let finished = pipeline.finish(&scored, output.fit.as_ref().map(|fit| &fit.adjust));
     let found = ndcg_of_steps(&catalog, &others, &finished);
     assert!(
         found.windows(2).all(|pair| pair[1] > pair[0] + 0.02),
         "{found:?}"
     );
 
-    for (demonstration, steps) in cloned.demonstrations.iter().zip(&cloned.steps) {
+    for (demonstration, steps) in output.demonstrations.iter().zip(&output.steps) {
         assert_eq!(demonstration.list.len(), 10);
         assert_eq!(
             demonstration
@@ -367,7 +368,10 @@ fn steps_can_be_switched_off() {
 fn scripted_services_make_a_pipeline_of_their_own() {
     let catalog = catalog();
     let train = examples(&catalog, 200, 5);
-    let (scorer, embedder) = (Cooccurrence::new(&catalog, &train), embedder(&catalog));
+    let (scorer, embedder) = (
+        CooccurrenceScorer::new(&catalog, &train),
+        embedder(&catalog),
+    );
     let teacher = ScriptedTeacher {
         catalog: &catalog,
         scorer: &scorer,
@@ -386,13 +390,13 @@ fn scripted_services_make_a_pipeline_of_their_own() {
         judge: Some(&judge),
         describer: &(),
     };
-    let cloned = Pipeline::new(config(), &catalog, services)
+    let output = Pipeline::new(config(), &catalog, services)
         .unwrap()
         .run(&train, &|_| ())
         .unwrap();
-    assert_eq!(cloned.demonstrations.len(), train.len());
+    assert_eq!(output.demonstrations.len(), train.len());
     assert!(
-        cloned
+        output
             .steps
             .iter()
             .flat_map(|steps| &steps.teacher)
@@ -422,7 +426,7 @@ fn a_training_sample_does_not_know_its_own_dialog() {
         .iter_mut()
         .enumerate()
         .for_each(|(i, example)| example.id = format!("dialog{}-{i}", i / 3));
-    let scorer = Cooccurrence::new(&catalog, &train);
+    let scorer = CooccurrenceScorer::new(&catalog, &train);
     for example in &train {
         let others: Vec<Example> = train
             .iter()
@@ -431,21 +435,21 @@ fn a_training_sample_does_not_know_its_own_dialog() {
             .collect();
         assert_eq!(
             scorer.scores(example),
-            Cooccurrence::new(&catalog, &others).scores(example)
+            CooccurrenceScorer::new(&catalog, &others).scores(example)
         );
     }
     // Words that everybody says, so that none is left out with a dialog.
     train.iter_mut().enumerate().for_each(|(i, example)| {
         example.dialog = vec![Turn::user(format!("good {}", ["fun", "sad"][i % 2]))]
     });
-    let scorer = Words::new(&catalog, &train);
+    let scorer = WordScorer::new(&catalog, &train);
     for example in &train {
         let others: Vec<Example> = train
             .iter()
             .filter(|e| e.dialog_id() != example.dialog_id())
             .cloned()
             .collect();
-        let expected = Words::new(&catalog, &others).scores(example);
+        let expected = WordScorer::new(&catalog, &others).scores(example);
         for (found, expected) in scorer.scores(example).iter().zip(expected) {
             assert!(
                 (found - expected).abs() <= 1e-5 * expected,
@@ -480,13 +484,13 @@ fn words_and_texts_lead_to_items() {
             .max_by(|a, b| scores[*a].total_cmp(&scores[*b]))
             .unwrap()
     };
-    let words = Words::new(&catalog, &train);
+    let words = WordScorer::new(&catalog, &train);
     assert_eq!(best(&words, &example(99, "is it SCARY", 0)), 3);
     assert_eq!(best(&words, &example(99, "romance, please", 0)), 7);
     let scores = words.scores(&example(99, "anything unsaid", 0));
     assert!((scores[3] - scores[7]).abs() < 1e-6 && scores[3] > scores[5] && scores[5] > 0.0);
 
-    let alike = Alike::new(&catalog);
+    let alike = SimilarityScorer::new(&catalog);
     for place in [0, 4, 9] {
         let seen = Example {
             seen: vec![catalog[ItemId(place)].item()],
@@ -496,10 +500,10 @@ fn words_and_texts_lead_to_items() {
     }
     let unseen = example(99, "", 0);
     assert!(alike.scores(&unseen).iter().all(|score| *score == 0.0));
-    let cooccurrence = Cooccurrence::new(&catalog, &train);
+    let cooccurrence = CooccurrenceScorer::new(&catalog, &train);
     assert_eq!(
         best(&cooccurrence, &unseen),
-        best(&Popularity::new(&catalog, &train), &unseen)
+        best(&PopularityScorer::new(&catalog, &train), &unseen)
     );
     assert!(
         cooccurrence
@@ -665,8 +669,7 @@ impl Judge for HarshJudge {
 fn configurations_are_read_from_files() {
     let read = |text: &str| serde_json::from_str::<PipelineConfig>(text);
     assert_eq!(read("{}").unwrap(), PipelineConfig::default());
-    let config =
-        read(r#"{"gamma": 0.25, "reflect": false, "fit": {"aggregation": "sum"}}"#).unwrap();
+    let config = read(r#"{"gamma": 0.25, "reflect": false, "fit": {"reduction": "sum"}}"#).unwrap();
     assert_eq!(
         (config.gamma, config.reflect, config.fit.reg),
         (0.25, false, 0.01)

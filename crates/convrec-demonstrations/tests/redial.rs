@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use convrec_catalog::{Catalog, YEAR_TOLERANCE};
 use convrec_core::{Example, Item, ItemId, jsonl};
-use convrec_demonstrations::scripted::{Bm25Scorer, Cooccurrence, Popularity, Scorer};
+use convrec_demonstrations::scripted::{Bm25Scorer, CooccurrenceScorer, PopularityScorer, Scorer};
 use convrec_demonstrations::{ReplayTeacher, demonstration};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_testdata::data_path;
@@ -55,13 +55,13 @@ fn scorers_recall_what_they_should() {
     let scorers: [(&str, &dyn Scorer, [f64; 3], f64); 3] = [
         (
             "co-occurrence",
-            &Cooccurrence::new(&catalog, &train),
+            &CooccurrenceScorer::new(&catalog, &train),
             [0.090, 0.138, 0.200],
             0.003,
         ),
         (
             "popularity",
-            &Popularity::new(&catalog, &train),
+            &PopularityScorer::new(&catalog, &train),
             [0.043, 0.062, 0.100],
             0.003,
         ),

@@ -1,9 +1,7 @@
 //! Factored scores against matrices, and Adjust on both.
 
 use convrec_core::ItemId;
-use convrec_demonstrations::{
-    AdjustConfig, Aggregation, FactoredScores, Objective, ScoreRows, fit,
-};
+use convrec_demonstrations::{AdjustConfig, FactoredScores, Objective, Reduction, ScoreRows, fit};
 use ndarray::Array2;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -91,10 +89,10 @@ proptest! {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let x: Vec<f64> = (0..2 * items).map(|_| rng.random_range(-1.0..2.0)).collect();
         let expected = slow(&dense, &world.ground_truth, 0.01, &x);
-        let value = Objective::new(&dense, &world.ground_truth, 0.01, Aggregation::Mean).value_and_gradient(&x).0;
+        let value = Objective::new(&dense, &world.ground_truth, 0.01, Reduction::Mean).value_and_gradient(&x).0;
         prop_assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "dense {value}, expected {expected}");
         let factored = world.factored();
-        let value = Objective::new(&factored, &world.ground_truth, 0.01, Aggregation::Mean).value_and_gradient(&x).0;
+        let value = Objective::new(&factored, &world.ground_truth, 0.01, Reduction::Mean).value_and_gradient(&x).0;
         prop_assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "factored {value}, expected {expected}");
     }
 

@@ -11,7 +11,7 @@ use crate::batch::{BatchError, RequestLine};
 use crate::chat::now;
 use crate::completion::Completion;
 use crate::ledger::{Ledger, Record};
-use crate::reply::shorten;
+use crate::response::shorten;
 
 /// Records that go to the disk together while results are read.
 const KEPT_TOGETHER: usize = 1000;

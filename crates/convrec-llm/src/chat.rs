@@ -8,11 +8,12 @@ use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 use crate::RequestKey;
 use crate::canonical::canonical;
 use crate::completion::{Completion, body};
-use crate::halt::{Failure, Halt, Left};
+use crate::halt::{Failure, Halt};
 use crate::ledger::{Ledger, Record};
 use crate::model_settings::ChatSettings;
 use crate::server::{Question, Server};
 use crate::settings::SettingsError;
+use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens, Usage};
 
 /// A chat model behind `chat/completions`, with a ledger of what it has answered.
@@ -148,11 +149,11 @@ impl ChatModel for HttpChat {
             answer
         });
 
-        let mut left = Left::default();
+        let mut unasked = Unasked::default();
         for ((_, places), answer) in distinct.groups.iter().zip(&answers) {
             if let Err(Failure::Halted(_)) = answer {
                 let request = &requests[places[0]];
-                left.add(Spend::new(
+                unasked.add(Spend::new(
                     most(&canonical(&body(&self.settings, request)), request),
                     &self.settings.price,
                 ));
@@ -165,7 +166,7 @@ impl ChatModel for HttpChat {
                 let ledger = self.ledger.path().display();
                 let problem = format!(
                     "{}; answers that are in {ledger} cost nothing",
-                    left.explain(&halt)
+                    unasked.explain(&halt)
                 );
                 ServiceError::new(&name, problem)
             }

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::model_settings::{ChatSettings, MaxTokensField};
-use crate::reply;
+use crate::response;
 use crate::usage::Tokens;
 
 /// The body of a request to `chat/completions`.
@@ -35,7 +35,7 @@ pub(crate) struct Completion {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Response {
     choices: Vec<Choice>,
     #[serde(default)]
     usage: Value,
@@ -57,7 +57,7 @@ struct Message {
 impl Completion {
     /// Reads the body of an answer to a request of `sent` bytes. A refusal is an answer.
     pub fn read(bytes: &[u8], sent: usize) -> Result<Self, String> {
-        let Reply { choices, usage } = reply::parse(bytes)?;
+        let Response { choices, usage } = response::parse(bytes)?;
         let choice = choices
             .into_iter()
             .next()

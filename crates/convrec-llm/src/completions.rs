@@ -5,13 +5,13 @@ use convrec_services::ServiceError;
 use serde_json::{Map, Value, json};
 
 use crate::canonical::canonical;
-use crate::completions_reply::{Asked, SampledCompletion};
+use crate::completions_response::{Asked, SampledCompletion};
 use crate::completions_settings::CompletionsSettings;
+use crate::dispatch::dispatch;
 use crate::halt::{Failure, Halt};
-use crate::reply;
+use crate::response;
 use crate::server::{Question, Server};
 use crate::settings::SettingsError;
-use crate::spread::spread;
 use crate::usage::{Price, Tokens, Usage};
 use crate::weights::filled;
 
@@ -127,7 +127,7 @@ impl HttpCompletions {
             .iter()
             .map(|server| server.concurrency())
             .collect();
-        let groups = spread(&workers, prompts.len(), |server, place| {
+        let groups = dispatch(&workers, prompts.len(), |server, place| {
             self.ask(
                 &self.servers[server],
                 &prompts[place],
@@ -166,7 +166,7 @@ impl HttpCompletions {
             .map(|call| (call.path.as_str(), canonical(&filled(&call.body, &values))));
         let calls: Vec<(&str, Vec<u8>)> = calls.collect();
         let all = self.servers.len();
-        let told = spread(&[all], all, |_, place| {
+        let told = dispatch(&[all], all, |_, place| {
             let server = &self.servers[place];
             calls
                 .iter()
@@ -288,7 +288,7 @@ fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
         match json.filter(|json| json.get("success") == Some(&Value::Bool(false))) {
             Some(json) => Err(format!(
                 "field `success`: false; {}",
-                reply::shorten(&json.to_string())
+                response::shorten(&json.to_string())
             )
             .into()),
             None => Ok(((), Tokens::default())),

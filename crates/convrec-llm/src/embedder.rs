@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use crate::canonical::canonical;
 use crate::completion::counted;
-use crate::halt::{Failure, Left};
+use crate::halt::Failure;
 use crate::model_settings::EmbedderSettings;
-use crate::reply;
+use crate::response;
 use crate::server::{Question, Server};
 use crate::settings::SettingsError;
+use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens};
 
 /// An embedding model behind `embeddings`.
@@ -66,10 +67,10 @@ impl HttpEmbedder {
             price: &self.settings.price,
         };
         self.server.ask(question, |bytes| {
-            let reply: Reply = reply::parse(bytes)?;
-            let input = counted(&reply.usage, "prompt_tokens").unwrap_or(most.input);
+            let response: Response = response::parse(bytes)?;
+            let input = counted(&response.usage, "prompt_tokens").unwrap_or(most.input);
             Ok((
-                rows(reply.data, texts.len(), self.settings.width)?,
+                rows(response.data, texts.len(), self.settings.width)?,
                 Tokens { input, output: 0 },
             ))
         })
@@ -77,7 +78,7 @@ impl HttpEmbedder {
 }
 
 #[derive(Deserialize)]
-struct Reply {
+struct Response {
     data: Vec<Row>,
     #[serde(default)]
     usage: Value,
@@ -196,14 +197,14 @@ impl Embedder for HttpEmbedder {
             self.embed_batch(&text_of(batches[index]))
         });
 
-        let mut left = Left::default();
+        let mut unasked = Unasked::default();
         for (batch, _) in batches
             .iter()
             .zip(&results)
             .filter(|(_, result)| matches!(result, Err(Failure::Halted(_))))
         {
             let input = Tokens::in_text(self.body(&text_of(batch)).len());
-            left.add(Spend::new(
+            unasked.add(Spend::new(
                 Tokens { input, output: 0 },
                 &self.settings.price,
             ));
@@ -211,7 +212,7 @@ impl Embedder for HttpEmbedder {
         let explain = |failure| {
             let problem = match failure {
                 Failure::Failed(problem) => problem,
-                Failure::Halted(halt) => left.explain(&halt),
+                Failure::Halted(halt) => unasked.explain(&halt),
             };
             ServiceError::new(
                 format!("{} at {}", self.settings.model, self.server.address()),

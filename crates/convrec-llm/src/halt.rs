@@ -1,7 +1,5 @@
 use std::fmt;
 
-use crate::usage::Spend;
-
 /// Why nothing more is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Halt {
@@ -9,7 +7,7 @@ pub(crate) enum Halt {
     /// The limit that the next request might go beyond.
     Budget(String),
     /// So many requests failed alike.
-    Alike(usize, String),
+    Repeated(usize, String),
     /// An answer could not be kept.
     Unkept(String),
     /// It did not take new weights.
@@ -21,7 +19,7 @@ impl fmt::Display for Halt {
         match self {
             Self::Stopped => write!(f, "stopped before it was answered"),
             Self::Budget(limit) => write!(f, "the budget is used up: {limit}"),
-            Self::Alike(n, problem) => write!(
+            Self::Repeated(n, problem) => write!(
                 f,
                 "not asked, as {n} requests in a row failed alike: {problem}"
             ),
@@ -45,37 +43,5 @@ pub(crate) enum Failure {
 impl From<Halt> for Failure {
     fn from(halt: Halt) -> Self {
         Self::Halted(halt)
-    }
-}
-
-/// What was not asked.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Left {
-    pub requests: usize,
-    pub most: Spend,
-}
-
-impl Left {
-    pub fn add(&mut self, most: Spend) {
-        self.requests += 1;
-        self.most.tokens += most.tokens;
-        self.most.cost += most.cost;
-    }
-
-    /// Why nothing was asked, and what asking would need.
-    pub fn explain(&self, halt: &Halt) -> String {
-        let Self {
-            requests,
-            most: Spend { tokens, cost },
-        } = self;
-        let cost = if *cost > 0.0 {
-            format!(" and a cost of {cost:.4}")
-        } else {
-            String::new()
-        };
-        let tokens = tokens.total();
-        format!(
-            "{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left"
-        )
     }
 }

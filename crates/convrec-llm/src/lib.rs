@@ -76,7 +76,7 @@
 //! # Rollouts
 //!
 //! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out,
-//! the work spread over several servers, new weights as folders. Pace, budget, retries and stops
+//! the work shared by several servers, new weights as folders. Rate limits, budget, retries and stops
 //! are the same; there is no ledger, as what is sampled is used once. `docs/rollouts.md` says how
 //! vLLM, SGLang and the example `serve` are started for it.
 
@@ -86,18 +86,20 @@ mod canonical;
 mod chat;
 mod completion;
 mod completions;
-mod completions_reply;
+mod completions_response;
 mod completions_settings;
+mod dispatch;
 mod embedder;
 mod halt;
 mod ledger;
+mod meter;
 mod model_settings;
-mod pace;
-mod reply;
+mod rate_limiter;
+mod response;
 mod secret;
 mod server;
 mod settings;
-mod spread;
+mod unasked;
 mod usage;
 mod weights;
 
@@ -106,7 +108,7 @@ pub use batch_results::{BatchReport, read_results};
 pub use canonical::RequestKey;
 pub use chat::HttpChat;
 pub use completions::{HttpCompletions, Prompt, Sampled};
-pub use completions_reply::SampledCompletion;
+pub use completions_response::SampledCompletion;
 pub use completions_settings::CompletionsSettings;
 pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use ureq::http::StatusCode;
 
+use crate::dispatch::dispatch;
 use crate::halt::{Failure, Halt};
-use crate::pace::Pace;
-use crate::reply::{Problem, Unusable, shorten};
+use crate::meter::Meter;
+use crate::rate_limiter::RateLimiter;
+use crate::response::{Problem, Unusable, shorten};
 use crate::secret::ApiKey;
 use crate::settings::{ServerSettings, SettingsError};
-use crate::spread::spread;
-use crate::usage::{Meter, Price, Spend, Tokens, Usage};
+use crate::usage::{Price, Spend, Tokens, Usage};
 
 /// Between two warnings, however many requests fail.
 const QUIET: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const NAP: Duration = Duration::from_millis(20);
 /// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its
 /// settings say.
 ///
-/// Chat models and embedders that share one share its connections, its pace and its budget. Once
+/// Chat models and embedders that share one share its connections, its rate limit and its budget. Once
 /// nothing more is to be asked (the budget, a stop, a server that answers nobody, a full disk),
 /// that holds for all of them and for good. What is asked again is said through the crate `log`, as
 /// warnings, one in ten seconds.
@@ -32,7 +33,7 @@ pub struct Server {
     settings: ServerSettings,
     agent: ureq::Agent,
     key: Option<ApiKey>,
-    pace: Pace,
+    rate_limiter: RateLimiter,
     meter: Meter,
     stop: Arc<AtomicBool>,
     course: Mutex<Course>,
@@ -42,7 +43,7 @@ pub struct Server {
 struct Course {
     halt: Option<Halt>,
     /// What kept the server from answering the last time, and how often in a row.
-    alike: (Option<String>, usize),
+    repeated: (Option<String>, usize),
     warned: Option<Instant>,
 }
 
@@ -77,13 +78,13 @@ impl Server {
             .max_idle_connections_per_host(settings.concurrency)
             .user_agent(concat!("convrec-llm/", env!("CARGO_PKG_VERSION")))
             .build();
-        let (pace, meter) = (Pace::new(&settings), Meter::new(settings.budget));
+        let (rate_limiter, meter) = (RateLimiter::new(&settings), Meter::new(settings.budget));
         let agent = ureq::Agent::new_with_config(config);
         Ok(Self {
             settings,
             agent,
             key,
-            pace,
+            rate_limiter,
             meter,
             stop,
             course: Mutex::default(),
@@ -152,7 +153,7 @@ impl Server {
         let problem = loop {
             let problem = match self.try_once(question, tries > 1, &read)? {
                 Ok(answer) => {
-                    self.course().alike.1 = 0;
+                    self.course().repeated.1 = 0;
                     return Ok(answer);
                 }
                 Err(problem) => problem,
@@ -176,7 +177,7 @@ impl Server {
         again: bool,
         read: impl Fn(&[u8]) -> Result<(T, Tokens), Unusable>,
     ) -> Result<Result<T, Problem>, Halt> {
-        self.pace
+        self.rate_limiter
             .wait(question.most.total(), |time| self.sleep(time))?;
         let most = Spend::new(question.most, question.price);
         self.meter
@@ -206,17 +207,20 @@ impl Server {
         if let Some(key) = &self.key {
             call = call.header("authorization", key.bearer());
         }
-        let mut reply = call
+        let mut response = call
             .send(question.body)
             .map_err(|e| Problem::transport(&e))?;
         let limit = self.settings.max_answer_bytes;
-        let body = reply.body_mut().with_config().limit(limit).read_to_vec();
-        if reply.status().is_success() {
+        let body = response.body_mut().with_config().limit(limit).read_to_vec();
+        if response.status().is_success() {
             body.map_err(|e| Problem::transport(&e))
         } else {
-            let mut problem =
-                Problem::status(reply.status(), reply.headers(), &body.unwrap_or_default());
-            if reply.status() == StatusCode::UNAUTHORIZED && self.key.is_none() {
+            let mut problem = Problem::status(
+                response.status(),
+                response.headers(),
+                &body.unwrap_or_default(),
+            );
+            if response.status() == StatusCode::UNAUTHORIZED && self.key.is_none() {
                 problem.text += &format!(
                     "; no key was sent, as {} is not set",
                     self.settings.api_key_env
@@ -244,12 +248,12 @@ impl Server {
         let mut course = self.course();
         let row = match &problem.kind {
             None => 0,
-            kind if course.alike.0 == *kind => course.alike.1 + 1,
+            kind if course.repeated.0 == *kind => course.repeated.1 + 1,
             Some(_) => 1,
         };
-        course.alike = (problem.kind, row);
+        course.repeated = (problem.kind, row);
         if row >= self.settings.give_up_after {
-            course.halt.get_or_insert(Halt::Alike(row, text.clone()));
+            course.halt.get_or_insert(Halt::Repeated(row, text.clone()));
         }
         Failure::Failed(if tries > 1 {
             format!("no answer in {tries} tries; the last: {text}")
@@ -295,7 +299,7 @@ impl Server {
         n: usize,
         work: impl Fn(usize) -> T + Sync,
     ) -> Vec<T> {
-        let done = spread(&[self.concurrency()], n, |_, index| {
+        let done = dispatch(&[self.concurrency()], n, |_, index| {
             Ok::<T, Infallible>(work(index))
         });
         done.into_iter()

@@ -1,14 +1,16 @@
 //! Lists of items as text: how they are written, and the one parse that reads them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use convrec_core::Item;
 use serde::{Deserialize, Serialize};
 
 use crate::line::{Line, Numbering};
-use crate::white::trim;
+use crate::reasoning::Reasoning;
+use crate::whitespace::trim;
 
-/// How a ranked list is written: one item a line, best first, each line ended by a line feed.
+/// The form of a ranked list: one item a line, best first, each line ended by a line feed.
 ///
 /// The default is what the paper's models write, and what chat models are asked for:
 ///
@@ -31,10 +33,12 @@ use crate::white::trim;
 /// ```
 /// # use convrec_core::Item;
 /// # use convrec_text::{ListFormat, Reason};
-/// let text = "Sure! Here you go:\n\n1.Heat (1995)\n2) **Alien** (1979) - a classic\n- \"Up\" (2009)\nEnjoy!";
+/// let text = "Sure! Here you go:\n\n1.Heat (1995)\n2) **Alien** (1979) - a classic\n\
+///             - \"Up\" (2009)\nEnjoy!";
 /// let list = ListFormat::default().parse(text);
 /// let items: Vec<&Item> = list.items().collect();
-/// assert_eq!(items, [&Item::new("Heat", 1995), &Item::new("Alien", 1979), &Item::new("Up", 2009)]);
+/// let [heat, alien] = [Item::new("Heat", 1995), Item::new("Alien", 1979)];
+/// assert_eq!(items, [&heat, &alien, &Item::new("Up", 2009)]);
 /// assert_eq!(&text[list.entries[0].span.clone()], "1.Heat (1995)\n");
 /// assert_eq!(list.unparsed[0].reason, Reason::Preamble);
 /// assert_eq!(list.unparsed[1].reason, Reason::NoYear);
@@ -48,23 +52,27 @@ use crate::white::trim;
 /// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes
 ///   go in pairs.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
+/// - What a model [reasons](crate::Reasoning) aloud is no part of its list.
+///
+/// Some titles read otherwise: they hold a year, or have none. [`parse_known`](Self::parse_known)
+/// finds those that a catalog knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListFormat {
-    /// What stands before an item.
+    /// The mark in front of each item.
     pub style: Style,
     /// Whether a line must name a year to be an item.
     pub years: Years,
 }
 
-/// What stands before an item.
+/// The mark in front of each item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
-    /// Nothing: `Heat (1995)`.
+    /// There is no mark: `Heat (1995)`.
     #[default]
     Plain,
-    /// Its rank from 1: `1. Heat (1995)`.
+    /// The mark is the rank, from 1: `1. Heat (1995)`.
     Numbered,
 }
 
@@ -72,21 +80,25 @@ pub enum Style {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Years {
-    /// It must. For free text, where the year is what tells an item from a remark.
+    /// A line without a year is no item. This is for free text, where the year tells an item from a
+    /// remark.
     #[default]
     Required,
-    /// It need not: a line without one is an item without a year, remarks and all. For catalogs
-    /// with such items, and policies that write little else.
+    /// A line without a year is an item without a year, remarks and all. This is for catalogs with
+    /// such items, and policies that write little else.
     Optional,
 }
 
-/// What a text holds when read as a list: [`ListFormat::parse`].
+/// The content of a text that is read as a list, by [`ListFormat::parse`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ParsedList {
-    /// The items, in order: the place of an entry is its rank, from 0.
+    /// The items, in order. The place of an entry is its rank, from 0.
     pub entries: Vec<ParsedEntry>,
     /// The lines that are neither items nor blank.
     pub unparsed: Vec<UnparsedLine>,
+    /// The reasoning in the text. Lines inside it are neither items nor unparsed.
+    pub reasoning: Reasoning,
 }
 
 /// An item of a list, and where it stands.
@@ -94,7 +106,7 @@ pub struct ParsedList {
 pub struct ParsedEntry {
     /// The item, as written.
     pub item: Item,
-    /// Its line, from 0.
+    /// The number of its line, from 0.
     pub line: usize,
     /// The bytes of its whole line in the text, the ending line feed included.
     pub span: Range<usize>,
@@ -103,22 +115,22 @@ pub struct ParsedEntry {
 /// A line that is no item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnparsedLine {
-    /// Why it is none.
+    /// The reason why it is no item.
     pub reason: Reason,
-    /// Its line, from 0.
+    /// The number of its line, from 0.
     pub line: usize,
     /// The bytes of the whole line in the text, the ending line feed included.
     pub span: Range<usize>,
 }
 
-/// Why a line is no item.
+/// The reason why a line is no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// It names no year, and the format requires one.
+    /// The line names no year, and the format requires one.
     NoYear,
-    /// It holds no title: only marks, a list number or a year.
+    /// The line holds no title, but only marks, a list number or a year.
     NoTitle,
-    /// It announces what follows: it ends in a colon and bears no list mark.
+    /// The line announces what follows: it ends in a colon and bears no list mark.
     Preamble,
 }
 
@@ -130,7 +142,7 @@ impl ParsedList {
 }
 
 impl ListFormat {
-    /// The text of a list. A line break inside a title becomes a space: it would end the item.
+    /// The text of a list. A line break inside a title becomes a space, as it would end the item.
     pub fn render(&self, items: &[Item]) -> String {
         items
             .iter()
@@ -148,24 +160,61 @@ impl ListFormat {
         }
     }
 
-    /// The items of a text, with the lines they stand on. Never fails: model output is data.
+    /// The items of a text, with the lines they stand on. This never fails: model output is data.
     ///
     /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items
     /// come back as rendered if the year has at most four digits and the title does not begin
     /// or end in white space, bear marks as above, hold `(` one to four digits `)` behind other
     /// text, or (without a year) end in a colon or hold no letter or digit.
     pub fn parse(&self, text: &str) -> ParsedList {
-        let mut list = ParsedList::default();
-        let mut numbering = Numbering::of(text);
+        self.read(text, None)
+    }
+
+    /// As [`parse`](Self::parse), where an item that `known` accepts is found on its own line
+    /// whatever its title is.
+    ///
+    /// Each line is read in turn as it stands, without list marks, without emphasis and quotes, and
+    /// as `parse` reads it. Each reading is tried with its last `(year)` as the year, then whole as
+    /// a title without a year. The first that is known is the line's item. A line without one is
+    /// read as by `parse`.
+    ///
+    /// ```
+    /// use convrec_core::Item;
+    /// use convrec_text::ListFormat;
+    ///
+    /// let catalog = [Item::new("Heat (1995)", None), Item::new("Babylon 5", None)];
+    /// let text = "1. **Heat (1995)** - a classic\n2. Babylon 5\n3. Up (2009)\n4. Enjoy!\n";
+    /// let list = ListFormat::default().parse_known(text, |item| catalog.contains(item));
+    /// let items: Vec<&Item> = list.items().collect();
+    /// assert_eq!(items, [&catalog[0], &catalog[1], &Item::new("Up", 2009)]);
+    /// assert_eq!(list.unparsed.len(), 1);
+    /// ```
+    pub fn parse_known(&self, text: &str, mut known: impl FnMut(&Item) -> bool) -> ParsedList {
+        self.read(text, Some(&mut known))
+    }
+
+    fn read(&self, text: &str, mut known: Option<&mut dyn FnMut(&Item) -> bool>) -> ParsedList {
+        let reasoning = Reasoning::find(text);
+        let answer = without(&reasoning, text);
+        let mut list = ParsedList {
+            reasoning,
+            ..ParsedList::default()
+        };
+        let mut numbering = Numbering::of(&answer);
         let mut at = 0;
-        for (index, whole) in text.split_inclusive('\n').enumerate() {
+        for (index, whole) in answer.split_inclusive('\n').enumerate() {
             let span = at..at + whole.len();
             at = span.end;
             let content = trim(whole);
             if content.is_empty() {
                 continue;
             }
-            match self.item(Line::read(content, &mut numbering)) {
+            let line = Line::read(content, &mut numbering);
+            let parsed = self.item(&line);
+            let own = known
+                .as_deref_mut()
+                .and_then(|known| self.known_item(whole, &line, parsed.as_ref().ok(), known));
+            match own.map_or(parsed, Ok) {
                 Ok(item) => list.entries.push(ParsedEntry {
                     item,
                     line: index,
@@ -181,7 +230,44 @@ impl ListFormat {
         list
     }
 
-    fn item(&self, line: Line<'_>) -> Result<Item, Reason> {
+    /// The first known item among the readings of a line; `parsed` is the last of them.
+    fn known_item(
+        &self,
+        whole: &str,
+        line: &Line<'_>,
+        parsed: Option<&Item>,
+        known: &mut dyn FnMut(&Item) -> bool,
+    ) -> Option<Item> {
+        let whole = whole.strip_suffix('\n').unwrap_or(whole);
+        let own = match self.style {
+            Style::Plain => Some(whole),
+            Style::Numbered => trim(whole)
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .strip_prefix(". "),
+        };
+        let parsed = parsed.map(Item::to_string);
+        let texts = [
+            own,
+            own.map(trim),
+            Some(line.body),
+            Some(line.title()),
+            parsed.as_deref(),
+        ];
+        let mut before = "";
+        for text in texts.into_iter().flatten() {
+            if text == before {
+                continue;
+            }
+            before = text;
+            let readings = [with_last_year(text), Some(Item::new(text, None))];
+            if let Some(item) = readings.into_iter().flatten().find(|item| known(item)) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    fn item(&self, line: &Line<'_>) -> Result<Item, Reason> {
         if !line.has_list_mark && line.body.ends_with([':', '：']) {
             return Err(Reason::Preamble);
         }
@@ -199,4 +285,25 @@ impl ListFormat {
             Err(Reason::NoTitle)
         }
     }
+}
+
+/// `text` with its reasoning overwritten by spaces.
+fn without<'a>(reasoning: &Reasoning, text: &'a str) -> Cow<'a, str> {
+    if reasoning.spans.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = text.as_bytes().to_vec();
+    reasoning.blank(&mut bytes);
+    // Blocks begin and end between characters, so this is text again.
+    Cow::Owned(String::from_utf8(bytes).unwrap_or_default())
+}
+
+/// `Title (year)`, as [`Item`] writes it.
+fn with_last_year(text: &str) -> Option<Item> {
+    let (title, year) = text.strip_suffix(')')?.rsplit_once(" (")?;
+    let is_number = !year.starts_with('+');
+    Some(Item::new(
+        title,
+        year.parse::<i32>().ok().filter(|_| is_number)?,
+    ))
 }

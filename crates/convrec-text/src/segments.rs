@@ -1,13 +1,15 @@
-//! Which rank each token of a completion belongs to.
+//! The rank that each token of a completion belongs to.
 //!
-//! Rewards are given per rank, losses are taken per token; this is where the two meet. By default
-//! the ranks of tokens come from the *same* parse that gave the items, so that a reward at rank k
-//! can only meet tokens of item k.
+//! Rewards are given per rank, and losses are taken per token. This module brings the two together.
+//! By default the ranks of tokens come from the *same* parse that gave the items, so a reward at
+//! rank k can only meet tokens of item k.
 //!
 //! ```
 //! use convrec_text::{ListFormat, segments::{Ending, NO_RANK, END, Segmentation}};
 //!
-//! let tokens: [&[u8]; 7] = [b"Sure:", b"\n\n", b"Heat", b" (1995)\n", b"Up", b" (2009)", b""]; // the last is <eos>
+//! // The last token is <eos>.
+//! let tokens: [&[u8]; 7] =
+//!     [b"Sure:", b"\n\n", b"Heat", b" (1995)\n", b"Up", b" (2009)", b""];
 //! let text = String::from_utf8(tokens.concat()).unwrap();
 //! let list = ListFormat::default().parse(&text);
 //!
@@ -22,6 +24,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::list::ParsedList;
+use crate::reasoning::Reasoning;
 
 /// The rank of a token that belongs to no item: preambles, remarks, blank lines.
 pub const NO_RANK: i32 = -1;
@@ -29,63 +32,65 @@ pub const NO_RANK: i32 = -1;
 /// The rank of the end token, under [`Segmentation::OneParse`].
 pub const END: i32 = -2;
 
-/// How tokens are given to ranks.
+/// The rule by which tokens get their ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Segmentation {
-    /// By the parse that gave the items: a token belongs to the item on whose line it stands.
+    /// A token belongs to the item on whose line it stands, by the parse that gave the items.
     ///
-    /// A token of several lines stands where its first byte that is not white space is, or where
-    /// its first byte is; so the line feed that ends an item's line belongs to the item. Tokens
-    /// of no item get [`NO_RANK`], the end token gets [`END`], items past the N-th get ranks
-    /// from N on.
+    /// A token of several lines stands where its first byte that is not white space is, or else
+    /// where its first byte is. So the line feed that ends an item's line belongs to the item.
+    /// Tokens of no item and of [reasoning](crate::Reasoning) get [`NO_RANK`], the end token gets
+    /// [`END`], and items past the N-th get ranks from N on.
     #[default]
     OneParse,
-    /// As the public Python code does: by counting line feeds, whatever the lines hold.
+    /// The rank of a token is the number of line feeds before it, whatever the lines hold. This is
+    /// what the public Python code does, kept for parity.
     ///
-    /// Kept for parity. Blank lines, preambles and remarks take ranks of their own, which pairs the
-    /// rewards with the tokens of other items (quirk S2). The end token belongs to the last
-    /// line (S3), which after a trailing line feed is one too many: a complete list counts as
-    /// too long, and one that is an item short as complete (S4).
+    /// Blank lines, preambles and remarks take ranks of their own, which pairs the rewards with the
+    /// tokens of other items (quirk S2). The end token belongs to the last line (S3), which after a
+    /// trailing line feed is one too many: a complete list counts as too long, and one that is an
+    /// item short as complete (S4).
     Reference,
 }
 
-/// The ranks of a completion's tokens: [`Segmentation::segment`].
+/// The rank of each token of a completion, from [`Segmentation::segment`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segments {
-    /// One per token, from 0; or [`NO_RANK`] or [`END`].
+pub struct TokenRanks {
+    /// The ranks, `[tokens]`: from 0, or [`NO_RANK`], or [`END`].
     pub ranks: Vec<i32>,
-    /// How many items were written. (By [`Segmentation::Reference`]: how many lines, S5.)
+    /// The number of items written; under [`Segmentation::Reference`] the number of lines (S5).
     pub items: usize,
     /// Whether the last token is the end token.
     pub ended: bool,
 }
 
-/// How a completion ended, which is what length shaping looks at.
+/// The way in which a completion ended. Length shaping depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// After exactly N items, by the end token.
+    /// The end token came after exactly N items.
     Complete,
-    /// Before N items, by the end token.
+    /// The end token came before N items.
     Early,
-    /// Never within N items.
+    /// More than N items were written.
     Overflow,
-    /// Without the end token, by the limit of tokens.
+    /// There is no end token: the limit of tokens cut the list.
     Cut,
 }
 
 impl Segmentation {
     /// The rank of each token.
     ///
-    /// `list` is the parse of the text which `tokens` decode to; `tokens` are the bytes of each
-    /// token ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without
-    /// padding ([`until_end`]); `ended` tells whether the last of them is the end token.
+    /// `list` is the parse of the text that `tokens` decode to. `tokens` are the bytes of each
+    /// token ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without padding
+    /// ([`until_end`]). `ended` says whether the last of them is the end token.
     pub fn segment<'a>(
         self,
         list: &ParsedList,
-        tokens: impl IntoIterator<Item = &'a [u8]>,
+        tokens: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
         ended: bool,
-    ) -> Segments {
+    ) -> TokenRanks {
+        let tokens = tokens.into_iter();
         match self {
             Self::OneParse => by_parse(list, tokens, ended),
             Self::Reference => by_line_feeds(tokens, ended),
@@ -93,8 +98,8 @@ impl Segmentation {
     }
 }
 
-impl Segments {
-    /// How the completion ended where `n_ranks` items are wanted.
+impl TokenRanks {
+    /// The way in which the completion ended, where `n_ranks` items are wanted.
     pub fn ending(&self, n_ranks: usize) -> Ending {
         match self.items {
             items if items > n_ranks => Ending::Overflow,
@@ -105,7 +110,7 @@ impl Segments {
     }
 }
 
-/// The tokens through the first end token, and whether there is one. What follows is padding.
+/// The tokens through the first end token, and whether there is one. Those behind it are padding.
 ///
 /// ```
 /// # use convrec_text::segments::until_end;
@@ -121,14 +126,15 @@ pub fn until_end(ids: &[u32], end: u32) -> (&[u32], bool) {
 
 fn by_parse<'a>(
     list: &ParsedList,
-    tokens: impl IntoIterator<Item = &'a [u8]>,
+    tokens: impl Iterator<Item = &'a [u8]> + Clone,
     ended: bool,
-) -> Segments {
+) -> TokenRanks {
+    let reasoning = in_reasoning(list, tokens.clone());
     // Lines are counted in bytes, not in decoded text: a character may be spread over tokens, a
     // line feed never is.
     let mut line = 0;
     let mut rank = 0;
-    let rank_of = |token: &[u8]| {
+    let rank_of = |(index, token): (usize, &[u8])| {
         let leading = token
             .iter()
             .position(|byte| !byte.is_ascii_whitespace())
@@ -142,37 +148,53 @@ fn by_parse<'a>(
         {
             rank += 1;
         }
-        if list
+        let is_item = list
             .entries
             .get(rank)
-            .is_some_and(|entry| entry.line == own_line)
-        {
+            .is_some_and(|entry| entry.line == own_line);
+        if is_item && !reasoning.get(index).copied().unwrap_or(false) {
             rank as i32
         } else {
             NO_RANK
         }
     };
-    let mut ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
+    let mut ranks: Vec<i32> = tokens.enumerate().map(rank_of).collect();
     if let (true, Some(last)) = (ended, ranks.last_mut()) {
         *last = END;
     }
-    Segments {
+    TokenRanks {
         ranks,
         items: list.entries.len(),
         ended,
     }
 }
 
-fn by_line_feeds<'a>(tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
+/// Whether each token begins in reasoning; empty where there is none.
+fn in_reasoning<'a>(list: &ParsedList, tokens: impl Iterator<Item = &'a [u8]>) -> Vec<bool> {
+    if list.reasoning.spans.is_empty() {
+        return vec![];
+    }
+    let (mut bytes, mut starts) = (vec![], vec![]);
+    for token in tokens {
+        starts.push(bytes.len());
+        bytes.extend_from_slice(token);
+    }
+    // Where bytes are not UTF-8, the decoded text is longer, so the blocks are found again.
+    let spans = Reasoning::find_in_bytes(&bytes).spans;
+    let inside = |start: usize| spans.iter().any(|span| span.contains(&start));
+    starts.into_iter().map(inside).collect()
+}
+
+fn by_line_feeds<'a>(tokens: impl Iterator<Item = &'a [u8]>, ended: bool) -> TokenRanks {
     let mut line = 0;
     let rank_of = |token: &[u8]| {
         let rank = line as i32;
         line += line_feeds(token);
         rank
     };
-    let ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
+    let ranks: Vec<i32> = tokens.map(rank_of).collect();
     let items = ranks.last().map_or(0, |&last| last as usize + 1);
-    Segments {
+    TokenRanks {
         ranks,
         items,
         ended,

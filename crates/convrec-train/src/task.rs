@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use convrec_catalog::{Catalog, relevance};
-use convrec_core::{Demonstration, Example, Item, ItemId};
+use convrec_core::{Demonstration, Example, Item, ItemId, Role};
 use convrec_policy::{Allowed, Constraint};
 use convrec_text::segments::{self, Segmentation};
 use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError};
@@ -22,6 +22,8 @@ pub struct Task {
     n_ranks: usize,
     segmentation: Segmentation,
     trie: Option<Constraining>,
+    /// The largest number of tokens in a prompt.
+    longest_prompt: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +72,7 @@ pub struct Answer {
     /// Lines that are neither items nor blank.
     pub unparsed_lines: usize,
     /// The rank of every token.
-    pub segments: segments::Segments,
+    pub segments: segments::TokenRanks,
 }
 
 /// An example does not fit the catalog, or its prompt cannot be written.
@@ -96,6 +98,19 @@ pub enum TaskError {
         /// Why.
         source: TrieError,
     },
+    /// The prompt does not fit the model, even with the last turn alone.
+    #[error(
+        "sample `{id}`: its last turn makes a prompt of {found} tokens, expected at most {most} beside a list; shorten it, or \
+         take a model with more positions (`max_position_embeddings`)"
+    )]
+    TooLong {
+        /// The sample.
+        id: String,
+        /// Tokens of the shortest prompt.
+        found: usize,
+        /// Tokens that fit.
+        most: usize,
+    },
     /// The tokenizer failed on a text of the sample, or the chat template refused it.
     #[error("sample `{id}`: {source}")]
     Prompt {
@@ -117,10 +132,21 @@ impl Task {
             n_ranks,
             segmentation: Segmentation::OneParse,
             trie: None,
+            longest_prompt: usize::MAX,
         }
     }
 
-    /// This task with free lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
+    /// This task with prompts of at most so many tokens, so that a prompt and its list fit the
+    /// positions of a model. The oldest turns of a longer conversation are left out, up to the next
+    /// one of the user; where the last turn alone does not fit, the sample is refused.
+    pub fn with_longest_prompt(self, tokens: usize) -> Self {
+        Self {
+            longest_prompt: tokens,
+            ..self
+        }
+    }
+
+    /// This task with unconstrained lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
     /// the public Python code does, which is for comparisons; constrained lists are never read
     /// as text, and the same either way.
     pub fn with_segmentation(self, segmentation: Segmentation) -> Self {
@@ -130,7 +156,7 @@ impl Task {
         }
     }
 
-    /// How the tokens of free lists are given to ranks.
+    /// How the tokens of unconstrained lists are given to ranks.
     pub fn segmentation(&self) -> Segmentation {
         self.segmentation
     }
@@ -221,7 +247,7 @@ impl Task {
     }
 
     /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it
-    /// alone; none where lists are free.
+    /// alone; none where lists are unconstrained.
     pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(seen).expect(ENOUGH);
@@ -251,11 +277,14 @@ impl Task {
         let (text, ended) = segments::until_end(completion, self.prompter.end());
         let items = cursor.items();
         Answer {
-            text: self.prompter.tokenizer().decode(text),
+            text: self
+                .prompter
+                .tokenizer()
+                .decode(&text[..text.len() - usize::from(ended)]),
             names: items.iter().map(|id| self.catalog[*id].item()).collect(),
             items: items.iter().copied().map(Some).collect(),
             unparsed_lines: 0,
-            segments: segments::Segments {
+            segments: segments::TokenRanks {
                 ranks,
                 items: items.len(),
                 ended,
@@ -282,6 +311,11 @@ impl Task {
     /// When a ground-truth item is not in the catalog (by its exact title and year), the prompt
     /// cannot be written, or, under a constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
+        Ok(self.sample_and_cut(example)?.0)
+    }
+
+    /// The sample, and whether its conversation was shortened.
+    pub(crate) fn sample_and_cut(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
         let find = |item: &Item| {
             self.catalog
                 .find(item)
@@ -301,18 +335,28 @@ impl Task {
                 source,
             })?;
         }
-        Ok(Sample {
+        let (prompt, is_cut) = self.prompt(example)?;
+        let sample = Sample {
             id: example.id.clone(),
-            prompt: self.prompt(example)?,
+            prompt,
             seen,
             ground_truth,
-        })
+        };
+        Ok((sample, is_cut))
     }
 
     /// # Errors
     /// When an item of the list is not in the catalog (by its exact title and year), or the prompt
     /// cannot be written.
     pub fn pair(&self, demonstration: &Demonstration) -> Result<TokenPair, TaskError> {
+        Ok(self.pair_and_cut(demonstration)?.0)
+    }
+
+    /// The pair, and whether its conversation was shortened.
+    pub(crate) fn pair_and_cut(
+        &self,
+        demonstration: &Demonstration,
+    ) -> Result<(TokenPair, bool), TaskError> {
         if let Some(item) = demonstration
             .list
             .iter()
@@ -329,11 +373,13 @@ impl Task {
             .completion(&demonstration.list)
             .map_err(|e| failed(e.into()))?;
         let seen = self.seen(&demonstration.example);
-        Ok(TokenPair {
-            prompt: self.prompt(&demonstration.example)?,
+        let (prompt, is_cut) = self.prompt(&demonstration.example)?;
+        let pair = TokenPair {
+            prompt,
             completion,
             seen,
-        })
+        };
+        Ok((pair, is_cut))
     }
 
     fn seen(&self, example: &Example) -> Vec<ItemId> {
@@ -344,14 +390,47 @@ impl Task {
             .collect()
     }
 
-    fn prompt(&self, example: &Example) -> Result<Vec<u32>, TaskError> {
-        let failed = |source| TaskError::Prompt {
-            id: example.id.clone(),
-            source,
+    /// The prompt, and whether the oldest turns of the conversation were left out of it.
+    fn prompt(&self, example: &Example) -> Result<(Vec<u32>, bool), TaskError> {
+        let written = |first: usize| {
+            let written = self
+                .prompter
+                .prompt(&example.dialog[first..], &example.seen);
+            written.map_err(|source| TaskError::Prompt {
+                id: example.id.clone(),
+                source,
+            })
         };
-        self.prompter
-            .prompt(&example.dialog, &example.seen)
-            .map_err(failed)
+        let whole = written(0)?;
+        if whole.len() <= self.longest_prompt {
+            return Ok((whole, false));
+        }
+        // A conversation begins with its user: templates want the roles by turns.
+        let later = example.dialog.iter().enumerate().skip(1);
+        let starts: Vec<usize> = later
+            .filter(|(_, turn)| turn.role == Role::User)
+            .map(|(place, _)| place)
+            .collect();
+        let (mut low, mut high) = (0, starts.len());
+        let mut best = None;
+        while low < high {
+            let middle = (low + high) / 2;
+            let prompt = written(starts[middle])?;
+            if prompt.len() <= self.longest_prompt {
+                best = Some(prompt);
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        match (best, starts.last()) {
+            (Some(prompt), _) => Ok((prompt, true)),
+            (None, last) => Err(TaskError::TooLong {
+                id: example.id.clone(),
+                found: last.map_or(Ok(whole.len()), |last| written(*last).map(|p| p.len()))?,
+                most: self.longest_prompt,
+            }),
+        }
     }
 
     /// Reads a completion. Never fails: what a policy writes is data.
@@ -361,8 +440,10 @@ impl Task {
     pub fn read(&self, completion: &[u32]) -> Answer {
         let (tokens, ended) = segments::until_end(completion, self.prompter.end());
         let tokenizer = self.prompter.tokenizer();
-        let text = tokenizer.decode(tokens);
-        let parsed = self.prompter.list().parse(&text);
+        // A token that ends turns may be no special token, and would be text.
+        let text = tokenizer.decode(&tokens[..tokens.len() - usize::from(ended)]);
+        let in_catalog = |item: &Item| self.catalog.find(item).is_some();
+        let parsed = self.prompter.list().parse_known(&text, in_catalog);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));
         let segments = self.segmentation.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();
@@ -376,12 +457,18 @@ impl Task {
         }
     }
 
-    /// rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or filled up
-    /// to N.
+    /// Returns rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or
+    /// filled up to N.
+    #[must_use]
     pub fn relevance(&self, answer: &Answer, sample: &Sample) -> Vec<bool> {
-        let mut list = answer.items.clone();
-        list.resize(self.n_ranks, None);
-        relevance(&list, &sample.ground_truth, &sample.seen)
+        relevance(&self.by_rank(answer), &sample.ground_truth, &sample.seen)
+    }
+
+    /// The items of an answer, cut or filled up to N.
+    pub(crate) fn by_rank(&self, answer: &Answer) -> Vec<Option<ItemId>> {
+        let mut items = answer.items.clone();
+        items.resize(self.n_ranks, None);
+        items
     }
 }
 
@@ -396,9 +483,9 @@ fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
 const ENOUGH: &str = "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
 /// A cursor in a catalog's trie as the constraint of a policy.
-pub struct InCatalog<'a>(pub ListCursor<'a>);
+pub struct InCatalog(pub ListCursor);
 
-impl Constraint for InCatalog<'_> {
+impl Constraint for InCatalog {
     fn allowed(&self) -> &[u32] {
         self.0.allowed()
     }

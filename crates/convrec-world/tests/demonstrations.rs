@@ -29,14 +29,14 @@ fn remap_reflect_and_adjust_each_improve_on_the_teacher() {
     let fit = pipeline
         .fit(&pipeline.score(&split.train, &|_| ()).unwrap(), &|_| ())
         .unwrap();
-    let cloned = pipeline.finish(
+    let output = pipeline.finish(
         &pipeline.score(&split.test, &|_| ()).unwrap(),
         Some(&fit.adjust),
     );
 
     let steps = ["teacher", "remap", "reflect", "adjust"];
     let mut means = steps.map(|_| [Mean::at(10), Mean::at(20)]);
-    for (example, steps) in split.test.iter().zip(&cloned.steps) {
+    for (example, steps) in split.test.iter().zip(&output.steps) {
         let raw = in_catalog(
             steps.teacher.iter().map(|named| named.item.clone()),
             example,

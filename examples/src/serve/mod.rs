@@ -22,9 +22,7 @@ mod tests;
 use std::path::PathBuf;
 
 use convrec_policy::ModelConfig;
-use convrec_train::Task;
-
-use crate::model_folder::Language;
+use convrec_train::{Language, Task};
 
 pub use http::{Serving, serve};
 
@@ -38,7 +36,7 @@ pub struct Served {
     pub end_token: u32,
     /// Its shape.
     pub config: ModelConfig,
-    /// The catalog and how lists from it are written; without it there are only free completions.
+    /// The catalog and how lists from it are written; without it there are only unconstrained completions.
     pub task: Option<Task>,
     /// Folders of new weights must lie below this one; without it, none are loaded.
     pub weights: Option<PathBuf>,

@@ -14,16 +14,14 @@ use convrec_policy::{
     Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence,
 };
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    Record, RlConfig, RlJob, RunOptions, Sample, StepView, Task, Validation, train_rank_grpo,
+    HttpSampler, Language, Prompts, RankGrpoTrainer, Record, RlConfig, Sample, SamplerSettings,
+    StepView, Task, TaskFormat,
 };
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
 use super::{Served, Serving, serve};
-use crate::http_sampler::{HttpSampler, SamplerSettings};
-use crate::model_folder::{Language, Prompts, TaskFormat};
 
 const N_RANKS: usize = 2;
 
@@ -68,7 +66,7 @@ fn task() -> Task {
         ("Her", 2013),
     ];
     language()
-        .task(Catalog::new(items.map(item).to_vec()).unwrap(), false)
+        .task(Catalog::new(items.map(item).to_vec()).unwrap())
         .unwrap()
 }
 
@@ -343,7 +341,10 @@ fn the_correction_makes_up_for_another_sampler() {
     };
     let correction = Correction {
         level: RatioLevel::Token,
-        mode: CorrectionMode::Truncate { at: 1e6 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 1e6,
+            clip_min: None,
+        },
     };
     let (plain, corrected) = (estimate(None), estimate(Some(correction)));
     println!("expected {expected:.4}, corrected {corrected:.4}, plain {plain:.4}");
@@ -636,28 +637,18 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
             ground_truth: vec![convrec_core::ItemId(n % 4)],
         })
         .collect();
-    let validation = Validation {
-        task: &task,
-        samples: &[],
-        decoding: Decoding::greedy(20, 8),
-    };
-    let job = RlJob {
-        task: &task,
-        samples: &samples,
-        validation,
-        gains: vec![],
-        sampler: &mut sampler,
-        devices: &[],
-    };
     let correction = Correction {
         level: RatioLevel::Rank,
-        mode: CorrectionMode::Truncate { at: 3.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 3.0,
+            clip_min: None,
+        },
     };
     let config = RlConfig {
-        steps,
+        max_steps: steps,
         prompts_per_step: 4,
-        group_size: 6,
-        updates_per_batch: 2,
+        num_generations: 6,
+        num_iterations: 2,
         loss: LossConfig {
             correction: Some(correction),
             ..LossConfig::paper()
@@ -676,15 +667,12 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
     .unwrap();
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(
-        first,
-        job,
-        &config,
-        &RunOptions::default(),
-        Default::default(),
-        &mut observe,
-    )
-    .unwrap();
+    RankGrpoTrainer::new(first, &task, &samples)
+        .config(config)
+        .sampler(&mut sampler)
+        .observer(&mut observe)
+        .train()
+        .unwrap();
     log
 }
 
@@ -747,5 +735,5 @@ fn servers_that_write_freely_are_refused_for_constrained_lists() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("--free"), "{error}");
+    assert!(error.contains("--unconstrained"), "{error}");
 }

@@ -2,7 +2,7 @@ use convrec_core::ItemId;
 use serde::{Deserialize, Serialize};
 
 use super::minimise::minimise;
-use super::{Adjust, Aggregation, Objective};
+use super::{Adjust, Objective, Reduction};
 use crate::ScoreRows;
 
 /// How [`Adjust`] is fitted.
@@ -12,7 +12,7 @@ pub struct AdjustConfig {
     /// Weight of the penalty ||w - 1||^2 + ||b||^2; above 0. Paper: 0.01.
     pub reg: f64,
     /// Mean or sum over conversations. Not told by the paper.
-    pub aggregation: Aggregation,
+    pub reduction: Reduction,
     /// How near the solution must be to the true minimiser (Euclidean distance over all of w and
     /// b).
     pub tolerance: f64,
@@ -24,7 +24,7 @@ impl Default for AdjustConfig {
     fn default() -> Self {
         Self {
             reg: 0.01,
-            aggregation: Aggregation::Mean,
+            reduction: Reduction::Mean,
             tolerance: 1e-6,
             max_iterations: 1000,
         }
@@ -137,7 +137,7 @@ pub fn fit(
         .map_err(|(field, problem)| AdjustError::Config { field, problem })?;
     check_data(rows, ground_truth)?;
     let n_items = rows.n_items();
-    let objective = Objective::new(rows, ground_truth, config.reg, config.aggregation);
+    let objective = Objective::new(rows, ground_truth, config.reg, config.reduction);
     let needed = 2.0 * config.reg * config.tolerance;
     let start = [vec![1.0; n_items], vec![0.0; n_items]].concat();
     let show = |iteration, objective, gradient_norm| {
@@ -223,7 +223,7 @@ mod tests {
         let fitted = fit(&scores, &ground_truth, &config, &|_| ())
             .unwrap()
             .adjust;
-        let objective = Objective::new(&scores, &ground_truth, config.reg, config.aggregation);
+        let objective = Objective::new(&scores, &ground_truth, config.reg, config.reduction);
         let start: Vec<f64> = (0..22).map(|_| rng.random_range(-20.0..20.0)).collect();
         let needed = 2.0 * config.reg * config.tolerance;
         let end = minimise(

@@ -6,7 +6,7 @@ mod softmax;
 use serde::{Deserialize, Serialize};
 
 pub use fit::{AdjustConfig, AdjustError, Fit, FitReport, FitStep, fit};
-pub use objective::{Aggregation, Objective};
+pub use objective::{Objective, Reduction};
 
 /// Adjust: s_final = w * s_reflect + b, element by element, shared by all conversations (paper,
 /// "Adjust").

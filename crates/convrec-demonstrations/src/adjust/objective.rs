@@ -10,7 +10,7 @@ use crate::score::block_rows;
 /// How the conversations' losses become one number. The paper does not say which it uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Aggregation {
+pub enum Reduction {
     /// Their mean: the penalty weighs the same whatever the number of conversations.
     #[default]
     Mean,
@@ -41,7 +41,7 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
         rows: &'a R,
         ground_truth: &'a [Vec<ItemId>],
         reg: f64,
-        aggregation: Aggregation,
+        reduction: Reduction,
     ) -> Self {
         assert_eq!(
             rows.n_rows(),
@@ -55,9 +55,9 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
             ground_truth.iter().all(in_catalog),
             "each row needs ground truth, and all of it in the catalog"
         );
-        let scale = match aggregation {
-            Aggregation::Mean => 1.0 / rows.n_rows().max(1) as f64,
-            Aggregation::Sum => 1.0,
+        let scale = match reduction {
+            Reduction::Mean => 1.0 / rows.n_rows().max(1) as f64,
+            Reduction::Sum => 1.0,
         };
         Self {
             rows,

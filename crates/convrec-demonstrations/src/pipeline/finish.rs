@@ -6,7 +6,7 @@ use itertools::Itertools;
 
 use super::score::addition;
 use super::scored::{Counts, Row};
-use super::{Cloned, Pipeline, PipelineError, Progress, Scored, Steps};
+use super::{Pipeline, PipelineError, PipelineOutput, Progress, Scored, Steps};
 use crate::demonstration::demonstration_within;
 use crate::score::map_rows;
 use crate::{Adjust, AdjustError, FactoredScores, Fit, FitStep, demonstration, fit};
@@ -20,7 +20,7 @@ impl Pipeline<'_> {
         &self,
         examples: &[Example],
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Cloned, PipelineError> {
+    ) -> Result<PipelineOutput, PipelineError> {
         Ok(self.adjust(&self.score(examples, progress)?, &|_| ())?)
     }
 
@@ -33,14 +33,14 @@ impl Pipeline<'_> {
         &self,
         scored: &Scored<'_>,
         progress: &dyn Fn(FitStep),
-    ) -> Result<Cloned, AdjustError> {
+    ) -> Result<PipelineOutput, AdjustError> {
         let fit = if self.config.adjust {
             Some(self.fit(scored, progress)?)
         } else {
             None
         };
-        let cloned = self.finish(scored, fit.as_ref().map(|fit| &fit.adjust));
-        Ok(Cloned { fit, ..cloned })
+        let output = self.finish(scored, fit.as_ref().map(|fit| &fit.adjust));
+        Ok(PipelineOutput { fit, ..output })
     }
 
     /// Fits Adjust to the answered conversations that have ground truth in the catalog; `progress`
@@ -76,7 +76,7 @@ impl Pipeline<'_> {
     ///
     /// # Panics
     /// When the adjustment is of another catalog.
-    pub fn finish(&self, scored: &Scored<'_>, adjust: Option<&Adjust>) -> Cloned {
+    pub fn finish(&self, scored: &Scored<'_>, adjust: Option<&Adjust>) -> PipelineOutput {
         let lists = match adjust {
             None => scored.rows.iter().map(|row| row.reflect.clone()).collect(),
             Some(adjust) => self.adjusted(scored, adjust),
@@ -105,7 +105,7 @@ impl Pipeline<'_> {
             demonstrations: demonstrations.len(),
             ..scored.counts()
         };
-        Cloned {
+        PipelineOutput {
             steps: steps.collect(),
             fit: None,
             failures: scored.failures.clone(),

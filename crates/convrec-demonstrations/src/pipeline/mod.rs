@@ -12,7 +12,7 @@ use ndarray::{Array2, ArrayView2};
 use answer::Reader;
 pub use answer::TeacherItem;
 pub use config::PipelineConfig;
-pub use scored::{Cloned, Counts, Failure, Scored, Steps};
+pub use scored::{Counts, Failure, PipelineOutput, Scored, Steps};
 pub use shard::{Origin, Shard, ShardError};
 
 use crate::{AdjustError, Describer, Embedder, Judge, ServiceError, Teacher};
@@ -86,8 +86,8 @@ pub enum PipelineError {
 /// 3. [`finish`](Pipeline::finish): demonstrations, of these or of other conversations.
 ///
 /// Everything is deterministic if the services are, whatever the number of threads. A conversation
-/// that got no answer is left out and [named](Cloned::failures); a run of all that must not miss
-/// one asks for [`Cloned::complete`].
+/// that got no answer is left out and [named](PipelineOutput::failures); a run of all that must not miss
+/// one asks for [`PipelineOutput::complete`].
 pub struct Pipeline<'a> {
     config: PipelineConfig,
     catalog: &'a Catalog,

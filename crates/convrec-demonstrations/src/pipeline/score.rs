@@ -29,7 +29,7 @@ impl Pipeline<'_> {
     /// threads.
     ///
     /// A conversation whose teacher, describer or judge gave no answer is one of the
-    /// [failures](super::Cloned::failures), and the others go on without it.
+    /// [failures](super::PipelineOutput::failures), and the others go on without it.
     ///
     /// An answer that names no item is an answer; Remap then has the conversation alone to go by.
     ///

@@ -102,7 +102,7 @@ pub struct Steps {
 
 /// What comes out of a pipeline.
 #[derive(Debug)]
-pub struct Cloned {
+pub struct PipelineOutput {
     /// The demonstrations, in the order of the conversations. A conversation whose list is empty
     /// gives none; with Remap that cannot happen unless everything was seen.
     pub demonstrations: Vec<Demonstration>,
@@ -116,7 +116,7 @@ pub struct Cloned {
     pub counts: Counts,
 }
 
-impl Cloned {
+impl PipelineOutput {
     /// The same, where every conversation was answered.
     ///
     /// # Errors

@@ -14,13 +14,13 @@ const POPULARITY_WEIGHT: f32 = 0.03;
 /// A training sample's own dialog is left out of the counts ([`Example::dialog_id`]): a teacher may
 /// not know the answer.
 #[derive(Debug, Clone)]
-pub struct Popularity {
+pub struct PopularityScorer {
     counts: Vec<u32>,
     /// The ground truth of each dialog, an item as often as it was right.
     of_dialog: HashMap<String, Vec<ItemId>>,
 }
 
-impl Popularity {
+impl PopularityScorer {
     /// Counts the ground truth of training examples; what is not in the catalog is not counted.
     pub fn new(catalog: &Catalog, training: &[Example]) -> Self {
         let mut popularity = Self {
@@ -42,7 +42,7 @@ impl Popularity {
     }
 }
 
-impl Scorer for Popularity {
+impl Scorer for PopularityScorer {
     fn scores(&self, example: &Example) -> Vec<f32> {
         let mut counts = self.counts.clone();
         for item in self
@@ -65,11 +65,11 @@ impl Scorer for Popularity {
 /// fair stand-in for a teacher that knows which films go together.
 ///
 /// The score of item v is the sum over the seen items j of n(j, v) / sqrt(n(j)), plus a little
-/// [`Popularity`]; n(j) is the number of training dialogs that name j (as seen or right), n(j, v)
+/// [`PopularityScorer`]; n(j) is the number of training dialogs that name j (as seen or right), n(j, v)
 /// of those that name both. A training sample's own dialog is left out of all counts.
-pub struct Cooccurrence<'a> {
+pub struct CooccurrenceScorer<'a> {
     catalog: &'a Catalog,
-    popularity: Option<Popularity>,
+    popularity: Option<PopularityScorer>,
     /// The distinct items of each dialog.
     dialogs: HashMap<String, BTreeSet<ItemId>>,
     counts: Vec<u32>,
@@ -77,7 +77,7 @@ pub struct Cooccurrence<'a> {
     together: Vec<HashMap<ItemId, u32>>,
 }
 
-impl<'a> Cooccurrence<'a> {
+impl<'a> CooccurrenceScorer<'a> {
     /// Counts training dialogs; what is not in the catalog is not counted.
     pub fn new(catalog: &'a Catalog, training: &[Example]) -> Self {
         let mut dialogs: HashMap<String, BTreeSet<ItemId>> = HashMap::new();
@@ -104,7 +104,7 @@ impl<'a> Cooccurrence<'a> {
         }
         Self {
             catalog,
-            popularity: Some(Popularity::new(catalog, training)),
+            popularity: Some(PopularityScorer::new(catalog, training)),
             dialogs,
             counts,
             together,
@@ -121,7 +121,7 @@ impl<'a> Cooccurrence<'a> {
     }
 }
 
-impl Scorer for Cooccurrence<'_> {
+impl Scorer for CooccurrenceScorer<'_> {
     fn scores(&self, example: &Example) -> Vec<f32> {
         let mut scores = match &self.popularity {
             Some(popularity) => popularity.scores(example),

@@ -40,14 +40,14 @@ impl Scorer for Bm25Scorer {
 /// weights compare.
 ///
 /// Scores below 0 and scorers whose highest score is 0 are taken as they are.
-pub struct Mixed<'a> {
+pub struct MixedScorer<'a> {
     /// The scorers and their weights; all of them for the same catalog.
     pub parts: Vec<(f32, &'a dyn Scorer)>,
 }
 
 /// # Panics
 /// When the scorers are for catalogs of different sizes.
-impl Scorer for Mixed<'_> {
+impl Scorer for MixedScorer<'_> {
     fn scores(&self, example: &Example) -> Vec<f32> {
         let mut sum: Vec<f32> = Vec::new();
         for (weight, scorer) in &self.parts {

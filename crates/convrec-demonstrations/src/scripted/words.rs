@@ -28,7 +28,7 @@ type Said = (BTreeSet<String>, Vec<ItemId>);
 /// P(v)))^0.3; n(w, v) is the number of training samples that say w and in which v is right. A
 /// training sample's own dialog is left out of the counts.
 #[derive(Debug, Clone)]
-pub struct Words {
+pub struct WordScorer {
     right: Vec<u32>,
     /// By word: the items that were right, and how often.
     beside: HashMap<String, HashMap<ItemId, u32>>,
@@ -36,7 +36,7 @@ pub struct Words {
     dialogs: HashMap<String, Vec<Said>>,
 }
 
-impl Words {
+impl WordScorer {
     /// Counts the words and the ground truth of training examples; what is not in the catalog is
     /// not counted.
     pub fn new(catalog: &Catalog, training: &[Example]) -> Self {
@@ -72,7 +72,7 @@ impl Words {
     }
 }
 
-impl Scorer for Words {
+impl Scorer for WordScorer {
     fn scores(&self, example: &Example) -> Vec<f32> {
         let own = self
             .dialogs

@@ -1,0 +1,44 @@
+use convrec_catalog::{Bm25, Catalog, ENGLISH_STOP_WORDS};
+use convrec_core::Example;
+
+use super::Scorer;
+use super::cooccurrence::ids;
+
+/// How like those of the seen items an item's text is. It knows something about items that nobody
+/// ever named.
+///
+/// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), the text of j being
+/// asked for.
+pub struct SimilarityScorer<'a> {
+    catalog: &'a Catalog,
+    texts: Bm25,
+}
+
+impl<'a> SimilarityScorer<'a> {
+    /// Indexes the texts of the catalog.
+    pub fn new(catalog: &'a Catalog) -> Self {
+        Self {
+            catalog,
+            texts: Bm25::new(
+                catalog.iter().map(|(_, item)| item.text()),
+                ENGLISH_STOP_WORDS,
+            ),
+        }
+    }
+}
+
+impl Scorer for SimilarityScorer<'_> {
+    fn scores(&self, example: &Example) -> Vec<f32> {
+        let mut sum = vec![0.0; self.catalog.len()];
+        for seen in ids(self.catalog, &example.seen) {
+            let scores = self.texts.scores(&self.catalog[seen].text());
+            let own = scores[seen.index()];
+            if own > 0.0 {
+                sum.iter_mut()
+                    .zip(scores)
+                    .for_each(|(sum, score)| *sum += score / own);
+            }
+        }
+        sum
+    }
+}

@@ -1,0 +1,267 @@
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::completion::counted;
+use crate::response::{self, Unusable};
+use crate::usage::Tokens;
+
+/// One sampled completion of T tokens, at least 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampledCompletion {
+    /// With the end token, where it ended.
+    pub tokens: Vec<u32>,
+    /// Of each token under the distribution that the server reports, in nats: T numbers.
+    pub log_probs: Vec<f32>,
+    /// Whether the end token was drawn; otherwise the completion was cut, or ended by another
+    /// token.
+    pub ended: bool,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    choices: Vec<Choice>,
+    #[serde(default)]
+    usage: Value,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    index: Option<usize>,
+    token_ids: Option<Vec<u32>>,
+    prompt_token_ids: Option<Vec<u32>>,
+    logprobs: Option<LogProbs>,
+    /// What ended it: a token or a text, vLLM's name and SGLang's.
+    #[serde(alias = "matched_stop")]
+    stop_reason: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct LogProbs {
+    token_logprobs: Option<Vec<Option<f32>>>,
+    tokens: Option<Vec<String>>,
+}
+
+/// What was asked, as far as the answer must fit it.
+pub(crate) struct Asked<'a> {
+    pub prompt: &'a [u32],
+    pub n: usize,
+    pub end_token: u32,
+}
+
+impl Asked<'_> {
+    /// Reads the n completions, in the order of their `index`, and what they took.
+    pub fn read(&self, bytes: &[u8]) -> Result<(Vec<SampledCompletion>, Tokens), Unusable> {
+        let Response { choices, usage } = response::parse(bytes)?;
+        if choices.len() != self.n {
+            return Err(format!(
+                "field `choices`: {} entries; expected {}, as `n` says",
+                choices.len(),
+                self.n
+            )
+            .into());
+        }
+        let mut completions: Vec<Option<SampledCompletion>> = vec![None; self.n];
+        for (place, choice) in choices.into_iter().enumerate() {
+            let index = choice.index.unwrap_or(place);
+            let slot = completions.get_mut(index).filter(|slot| slot.is_none());
+            let slot = slot.ok_or(format!(
+                "field `choices[{place}].index`: {index}, twice or not below {}",
+                self.n
+            ))?;
+            *slot = Some(self.completion(choice, place)?);
+        }
+        let completions: Vec<SampledCompletion> = completions.into_iter().flatten().collect();
+        let received = completions
+            .iter()
+            .map(|completion| completion.tokens.len() as u64)
+            .sum();
+        let tokens = Tokens {
+            input: counted(&usage, "prompt_tokens").unwrap_or(self.prompt.len() as u64),
+            output: counted(&usage, "completion_tokens").unwrap_or(received),
+        };
+        Ok((completions, tokens))
+    }
+
+    fn completion(&self, choice: Choice, place: usize) -> Result<SampledCompletion, Unusable> {
+        let Choice {
+            token_ids,
+            prompt_token_ids,
+            logprobs,
+            stop_reason,
+            ..
+        } = choice;
+        // No place in it: equal faults have equal texts.
+        let lasting = |problem: &str| Unusable {
+            problem: problem.into(),
+            lasting: true,
+        };
+        if prompt_token_ids.is_some_and(|prompt| prompt != self.prompt) {
+            return Err(lasting(
+                "field `prompt_token_ids`: other tokens than were sent; expected a server that changes no prompt",
+            ));
+        }
+        let LogProbs {
+            token_logprobs,
+            tokens: names,
+        } = logprobs.unwrap_or(LogProbs {
+            token_logprobs: None,
+            tokens: None,
+        });
+        let named = || {
+            names?
+                .iter()
+                .map(|name| name.strip_prefix("token_id:")?.parse().ok())
+                .collect()
+        };
+        let tokens: Vec<u32> = token_ids.or_else(named).ok_or_else(|| {
+            lasting(
+                "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that knows `return_token_ids` or \
+                 `return_tokens_as_token_ids`, as vLLM and SGLang in recent versions",
+            )
+        })?;
+        let log_probs =
+            token_logprobs.and_then(|log_probs| log_probs.into_iter().collect::<Option<Vec<f32>>>()).ok_or_else(
+                || lasting("field `logprobs.token_logprobs`: missing or null; expected a number for each token"),
+            )?;
+        let (n, found) = (tokens.len(), log_probs.len());
+        if n == 0 || n != found {
+            let problem = format!(
+                "field `choices[{place}].logprobs.token_logprobs`: {found} numbers for {n} tokens; expected one each"
+            );
+            return Err(problem.into());
+        }
+        let ended = tokens.last() == Some(&self.end_token);
+        if !ended && stop_reason.and_then(|reason| reason.as_u64()) == Some(self.end_token.into()) {
+            return Err(lasting(
+                "field `token_ids`: without the end token that ended it; expected a server that keeps it",
+            ));
+        }
+        Ok(SampledCompletion {
+            tokens,
+            log_probs,
+            ended,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ASKED: Asked<'_> = Asked {
+        prompt: &[1, 2],
+        n: 2,
+        end_token: 9,
+    };
+
+    fn read(choices: Value) -> Result<(Vec<SampledCompletion>, Tokens), (String, bool)> {
+        let read = ASKED.read(&serde_json::to_vec(&json!({ "choices": choices })).unwrap());
+        read.map_err(|Unusable { problem, lasting }| (problem, lasting))
+    }
+
+    #[test]
+    fn both_ways_to_send_token_ids_are_read() {
+        let new = json!({
+            "index": 1, "token_ids": [5, 9], "prompt_token_ids": [1, 2], "stop_reason": 9,
+            "logprobs": { "token_logprobs": [-0.5, -0.25], "tokens": [" film", ""] },
+        });
+        let old = json!({ "index": 0, "logprobs": { "token_logprobs": [-1, 0], "tokens": ["token_id:7", "token_id:8"] } });
+        let (found, tokens) = read(json!([new, old])).unwrap();
+        let expected = [
+            SampledCompletion {
+                tokens: vec![7, 8],
+                log_probs: vec![-1.0, 0.0],
+                ended: false,
+            },
+            SampledCompletion {
+                tokens: vec![5, 9],
+                log_probs: vec![-0.5, -0.25],
+                ended: true,
+            },
+        ];
+        assert_eq!(
+            (found.as_slice(), tokens),
+            (
+                &expected[..],
+                Tokens {
+                    input: 2,
+                    output: 4
+                }
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let choice = |change: Value| {
+            let mut choice = json!({ "token_ids": [5], "logprobs": { "token_logprobs": [-0.5] } });
+            choice
+                .as_object_mut()
+                .unwrap()
+                .extend(change.as_object().unwrap().clone());
+            json!([choice, { "token_ids": [5], "logprobs": { "token_logprobs": [-0.5] } }])
+        };
+        assert!(read(choice(json!({}))).is_ok());
+        for (choices, part, lasting) in [
+            (json!([]), "field `choices`: 0 entries; expected 2", false),
+            (
+                choice(json!({ "index": 1 })),
+                "`choices[1].index`: 1, twice",
+                false,
+            ),
+            (
+                choice(json!({ "index": 2 })),
+                "`choices[0].index`: 2, twice or not below 2",
+                false,
+            ),
+            (
+                choice(json!({ "token_ids": null })),
+                "fields `token_ids` and `logprobs.tokens`: no token ids",
+                true,
+            ),
+            (
+                choice(json!({ "token_ids": [] })),
+                "1 numbers for 0 tokens",
+                false,
+            ),
+            (
+                choice(json!({ "token_ids": [5, 6] })),
+                "`choices[0].logprobs.token_logprobs`: 1 numbers for 2",
+                false,
+            ),
+            (
+                choice(json!({ "logprobs": null })),
+                "`logprobs.token_logprobs`: missing",
+                true,
+            ),
+            (
+                choice(json!({ "logprobs": { "token_logprobs": [null] } })),
+                "`logprobs.token_logprobs`: missing",
+                true,
+            ),
+            (
+                choice(json!({ "prompt_token_ids": [0, 1, 2] })),
+                "`prompt_token_ids`: other tokens",
+                true,
+            ),
+            (
+                choice(json!({ "matched_stop": 9 })),
+                "without the end token",
+                true,
+            ),
+            (
+                json!([{ "token_ids": "5" }]),
+                "JSON of another shape",
+                false,
+            ),
+        ] {
+            let (problem, found) = read(choices).unwrap_err();
+            assert!(problem.contains(part) && found == lasting, "{problem}");
+        }
+        // Another token that ends texts is no end of ours; a text is none either.
+        let (found, _) = read(choice(json!({ "stop_reason": "\n" }))).unwrap();
+        assert!(!found[0].ended);
+    }
+}

@@ -1,0 +1,36 @@
+//! What a stop leaves unasked, and what asking it would need.
+
+use crate::halt::Halt;
+use crate::usage::Spend;
+
+/// Requests that were not sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Unasked {
+    pub requests: usize,
+    pub most: Spend,
+}
+
+impl Unasked {
+    pub fn add(&mut self, most: Spend) {
+        self.requests += 1;
+        self.most.tokens += most.tokens;
+        self.most.cost += most.cost;
+    }
+
+    /// Why nothing was asked, and what asking would need.
+    pub fn explain(&self, halt: &Halt) -> String {
+        let Self {
+            requests,
+            most: Spend { tokens, cost },
+        } = self;
+        let cost = if *cost > 0.0 {
+            format!(" and a cost of {cost:.4}")
+        } else {
+            String::new()
+        };
+        let tokens = tokens.total();
+        format!(
+            "{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left"
+        )
+    }
+}

@@ -1,0 +1,297 @@
+//! What is compared: how each policy comes to be, without its seed.
+
+use convrec_demonstrations::PipelineConfig;
+use convrec_examples::world_experiment::{MAX_NEW_TOKENS, cloning, list_level, rank_grpo};
+use convrec_metrics::rewards::RankReward;
+use convrec_text::segments::Segmentation;
+use convrec_train::{ForcedTokens, Reward, RlConfig};
+use rank_grpo::{LossConfig, ScaleRewards};
+use serde::Serialize;
+
+/// A policy and how it comes to be.
+#[derive(Debug, Clone)]
+pub struct Variant {
+    /// Its name in tables.
+    pub name: String,
+    /// How the demonstrations were made that it learned to imitate; none, where it learned from no
+    /// demonstrations.
+    pub cloning: Option<PipelineConfig>,
+    /// What it was rewarded for, if anything.
+    pub rl: Option<Rl>,
+}
+
+/// Reinforcement learning.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rl {
+    /// Its settings; the seed is that of the run.
+    pub config: RlConfig,
+    /// Whether anything can be written, in place of lists of N different unseen catalog items.
+    pub unconstrained: bool,
+    /// How unconstrained lists are read.
+    pub segmentation: Segmentation,
+}
+
+/// One of the paper's experiments.
+pub struct Experiment {
+    /// The subcommand.
+    pub name: &'static str,
+    /// What it asks.
+    pub title: &'static str,
+    /// The policies.
+    pub variants: Vec<Variant>,
+    /// The variant that the others are tested against.
+    pub against: &'static str,
+}
+
+/// Without reinforcement learning.
+fn imitating(name: &str, cloning: PipelineConfig) -> Variant {
+    Variant {
+        name: name.into(),
+        cloning: Some(cloning),
+        rl: None,
+    }
+}
+
+/// Within the catalog, from the usual demonstrations.
+fn reinforced(name: &str, config: RlConfig) -> Variant {
+    let rl = Rl {
+        config,
+        unconstrained: false,
+        segmentation: Segmentation::OneParse,
+    };
+    Variant {
+        name: name.into(),
+        cloning: Some(cloning()),
+        rl: Some(rl),
+    }
+}
+
+/// All members of the loss family, each with one update and with two of each batch.
+pub fn algorithms(rl_steps: usize) -> Experiment {
+    let mut variants = vec![
+        Variant {
+            name: "untrained".into(),
+            cloning: None,
+            rl: None,
+        },
+        imitating("SFT", cloning()),
+    ];
+    for mu in [1, 2] {
+        let base = RlConfig {
+            num_iterations: mu,
+            ..rank_grpo(rl_steps, 0)
+        };
+        let ranked = |reward| RlConfig {
+            reward: Reward::Rank(reward),
+            ..base.clone()
+        };
+        let list = |loss| list_level(&base, loss);
+        // It wants advantages without standard deviation.
+        let dr_grpo = RlConfig {
+            scale_rewards: ScaleRewards::None,
+            ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
+        };
+        let members = [
+            ("GRPO", list(LossConfig::grpo())),
+            ("GSPO", list(LossConfig::gspo())),
+            ("Dr.GRPO", dr_grpo),
+            ("DAPO", list(LossConfig::dapo())),
+            ("Rank-GRPO log_decay", ranked(RankReward::LogDecay)),
+            (
+                "Rank-GRPO exp_gamma(2)",
+                ranked(RankReward::ExpGamma { gamma: 2.0 }),
+            ),
+            ("Rank-GRPO exp_inf", ranked(RankReward::ExpInf)),
+        ];
+        let zero = reinforced(&named("R1-zero", mu), base.clone());
+        variants.push(Variant {
+            cloning: None,
+            ..zero
+        });
+        variants.extend(members.map(|(name, config)| reinforced(&named(name, mu), config)));
+    }
+    Experiment {
+        name: "algorithms",
+        title: "The algorithms: from SFT, and without it",
+        variants,
+        against: "SFT",
+    }
+}
+
+/// The name of an variant with `mu` updates of each batch.
+pub fn named(name: &str, mu: usize) -> String {
+    format!("{name} mu={mu}")
+}
+
+/// The name of Rank-GRPO as this project does it by default, among [`ablations`].
+pub const OURS: &str = "ours";
+/// The name of the variant of [`ablations`] that trains on unconstrained lists.
+pub const UNCONSTRAINED: &str = "unconstrained";
+
+/// This project's choices where it departs from the paper or its public code, one changed at a
+/// time.
+pub fn ablations(rl_steps: usize) -> Experiment {
+    let base = rank_grpo(rl_steps, 0);
+    let aggregation = LossConfig::authors().aggregation;
+    let token_mean = RlConfig {
+        loss: LossConfig {
+            aggregation,
+            ..base.loss.clone()
+        },
+        ..base.clone()
+    };
+    let narrow_clip = RlConfig {
+        loss: LossConfig::paper(),
+        ..base.clone()
+    };
+    let all_tokens = RlConfig {
+        forced_tokens: ForcedTokens::Count,
+        ..narrow_clip.clone()
+    };
+    let unconstrained = |name: &str, segmentation| Variant {
+        rl: Some(Rl {
+            config: base.clone(),
+            unconstrained: true,
+            segmentation,
+        }),
+        ..reinforced(name, base.clone())
+    };
+    let variants = vec![
+        imitating("SFT", cloning()),
+        reinforced(OURS, base.clone()),
+        reinforced("mean over tokens", token_mean),
+        reinforced("the paper's clip", narrow_clip),
+        reinforced("the paper's clip, ratio over all tokens", all_tokens),
+        unconstrained(UNCONSTRAINED, Segmentation::OneParse),
+        unconstrained("unconstrained, pairing by lines", Segmentation::Reference),
+    ];
+    Experiment {
+        name: "ablations",
+        title: "Choices, ours and the paper's",
+        variants,
+        against: OURS,
+    }
+}
+
+/// The name of the variant of [`demonstration_steps`] with all steps.
+pub const ALL_STEPS: &str = "all steps";
+
+/// Demonstrations without some steps of Remap-Reflect-Adjust, imitated and then trained on.
+pub fn demonstration_steps(rl_steps: usize) -> Experiment {
+    let full = cloning();
+    let variants = [
+        (ALL_STEPS, full),
+        (
+            "no remap, no reflect",
+            PipelineConfig {
+                remap: false,
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no reflect",
+            PipelineConfig {
+                reflect: false,
+                ..full
+            },
+        ),
+        (
+            "no adjust",
+            PipelineConfig {
+                adjust: false,
+                ..full
+            },
+        ),
+    ];
+    let trained = |name: &str, cloning| Variant {
+        cloning: Some(cloning),
+        ..reinforced(&format!("{name}: + Rank-GRPO"), rank_grpo(rl_steps, 0))
+    };
+    let variants = variants.map(|(name, config)| [imitating(name, config), trained(name, config)]);
+    let variants = variants.into_iter().flatten().collect();
+    Experiment {
+        name: "demonstrations",
+        title: "Remap-Reflect-Adjust, step by step",
+        variants,
+        against: ALL_STEPS,
+    }
+}
+
+impl Experiment {
+    /// This experiment with only those variants whose names begin so, in whatever case.
+    ///
+    /// # Errors
+    /// When no variant's name begins with one of `names`.
+    pub fn only(mut self, names: &[String]) -> Result<Self, String> {
+        let begins = |variant: &Variant, name: &String| {
+            variant
+                .name
+                .to_lowercase()
+                .starts_with(&name.trim().to_lowercase())
+        };
+        if let Some(name) = names
+            .iter()
+            .find(|name| !self.variants.iter().any(|variant| begins(variant, name)))
+        {
+            let all: Vec<&str> = self
+                .variants
+                .iter()
+                .map(|variant| variant.name.as_str())
+                .collect();
+            return Err(format!(
+                "--only {name}: no such variant; expected beginnings of: {}",
+                all.join(", ")
+            ));
+        }
+        self.variants
+            .retain(|variant| names.is_empty() || names.iter().any(|name| begins(variant, name)));
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arms_differ_and_their_settings_make_sense() {
+        for Experiment {
+            variants, against, ..
+        } in [algorithms(2), ablations(2), demonstration_steps(2)]
+        {
+            assert!(variants.iter().any(|variant| variant.name == against));
+            for (place, variant) in variants.iter().enumerate() {
+                let (name, rl) = (&variant.name, &variant.rl);
+                assert!(
+                    rl.as_ref().is_none_or(|rl| rl.config.check().is_ok()),
+                    "{name}"
+                );
+                let how = |variant: &Variant| {
+                    (variant.cloning, serde_json::to_string(&variant.rl).unwrap())
+                };
+                assert!(
+                    variants[..place]
+                        .iter()
+                        .all(|other| other.name != *name && how(other) != how(variant)),
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn arms_are_chosen_by_beginnings() {
+        let only = |names: &[&str]| {
+            algorithms(2).only(
+                &names
+                    .iter()
+                    .map(|name| name.to_string())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(only(&["sft", "GRPO"]).unwrap().variants.len(), 3);
+        assert_eq!(only(&[]).unwrap().variants.len(), 18);
+        assert!(only(&["PPO"]).err().unwrap().contains("--only PPO"));
+    }
+}
