@@ -1,77 +1,37 @@
 //! Years as files write them.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde_json::Value;
 
 use crate::error::shown;
+use crate::fields::{found, is_missing};
 
-/// The year that `text` names; `None` where it names none.
+const EXPECTED: &str = "expected an integer, its digits as text, or nothing";
+
+/// The year that a value names, `None` where it says that the year is unknown.
 ///
-/// `1995.0` is how tables write integers in columns with gaps.
-pub(crate) fn parse(text: &str) -> Result<Option<i32>, String> {
-    let year = text.trim();
-    if year.is_empty() {
+/// Tables write integers in columns with gaps as `1995.0`, and the gaps as `nan`, `None` or in one
+/// of the other ways of [`is_missing`].
+///
+/// # Errors
+/// What was found and expected, where the value is no year.
+pub(crate) fn year(value: &Value) -> Result<Option<i32>, String> {
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) => text.trim().to_string(),
+        Value::Number(number) => number.to_string(),
+        other => return Err(format!("found {}; {EXPECTED}", found(other))),
+    };
+    if is_missing(&text) {
         return Ok(None);
     }
-    let integer = year.strip_suffix(".0").unwrap_or(year);
-    integer.parse().map(Some).map_err(|_| {
-        format!(
-            "`{}` is no year; expected an integer, or nothing",
-            shown(text)
-        )
-    })
-}
-
-/// For fields whose year must be good: integers, text, null.
-pub(crate) fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
-    lenient(deserializer)?.map_err(D::Error::custom)
-}
-
-/// For fields whose bad years are the reader's to judge. Types that no year can have are still
-/// errors.
-pub(crate) fn lenient<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Result<Option<i32>, String>, D::Error> {
-    Year::deserialize(deserializer).map(|year| year.0)
-}
-
-struct Year(Result<Option<i32>, String>);
-
-impl<'de> Deserialize<'de> for Year {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(YearVisitor)
-    }
-}
-
-struct YearVisitor;
-
-impl Visitor<'_> for YearVisitor {
-    type Value = Year;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a year: an integer, its digits as text, or null")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Year, E> {
-        Ok(Year(parse(text)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Year, E> {
-        Ok(Year(Ok(None)))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Year, E> {
-        Ok(Year(parse(&number.to_string())))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Year, E> {
-        Ok(Year(parse(&number.to_string())))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Year, E> {
-        Ok(Year(parse(&format!("{number:?}"))))
-    }
+    let integer = match text.split_once('.') {
+        Some((integer, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
+            integer
+        }
+        _ => &text,
+    };
+    let year = integer.parse().map(Some);
+    year.map_err(|_| format!("`{}` is no year; {EXPECTED}", shown(&text)))
 }
 
 #[cfg(test)]
@@ -80,43 +40,43 @@ mod tests {
 
     #[test]
     fn years_are_integers_however_they_are_written() {
-        for (json, year) in [
+        let read = |json: &str| year(&serde_json::from_str(json).unwrap());
+        for (json, expected) in [
             ("1995", Some(1995)),
             ("\"1995\"", Some(1995)),
             ("\" 1995 \"", Some(1995)),
             ("1995.0", Some(1995)),
             ("\"1995.0\"", Some(1995)),
+            ("\"1995.00\"", Some(1995)),
             ("-720", Some(-720)),
             ("\"-720\"", Some(-720)),
             ("201", Some(201)),
             ("\"\"", None),
             ("null", None),
+            ("\"nan\"", None),
+            ("\"NaN\"", None),
+            ("\"None\"", None),
+            ("\"<NA>\"", None),
+            ("\"\\\\N\"", None),
         ] {
-            assert_eq!(
-                strict(&mut serde_json::Deserializer::from_str(json)).unwrap(),
-                year,
-                "{json}"
-            );
+            assert_eq!(read(json), Ok(expected), "{json}");
         }
         for json in [
             "\"1995?\"",
-            "\"None\"",
-            "\"nan\"",
             "1995.5",
             "1e300",
             "3000000000",
             "\"19 95\"",
             "\".0\"",
+            "\"1995.\"",
             "\"1995-06\"",
+            "true",
+            "[1995]",
+            "{}",
+            "\"inf\"",
         ] {
-            let read = lenient(&mut serde_json::Deserializer::from_str(json)).unwrap();
-            assert!(read.unwrap_err().contains("is no year"), "{json}");
-        }
-        for json in ["true", "[1995]", "{}"] {
-            assert!(
-                lenient(&mut serde_json::Deserializer::from_str(json)).is_err(),
-                "{json}"
-            );
+            let error = read(json).unwrap_err();
+            assert!(error.contains("expected an integer"), "{json}: {error}");
         }
     }
 }
