@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use convrec_core::{BadRows, Demonstration, Example, Item, Role, Turn};
+use convrec_core::{BadRows, Demonstration, Example, Item, Role, Turn, shown};
 use convrec_text::{ListFormat, ParsedList, Reason};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Place, shown};
+use crate::error::{Error, Place};
 use crate::fields::{
     COMPLETION, DIALOG, GROUND_TRUTH, ID, LIST, MESSAGES, SEEN, SEEN_TITLES, first, found, text,
 };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use convrec_core::{BadRowPolicy, BadRows, files};
+use convrec_core::{BadRowPolicy, BadRows, files, shown};
 
 /// Why data could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -143,17 +143,6 @@ impl fmt::Display for Place {
         }
         Ok(())
     }
-}
-
-/// `text` as messages show it: its beginning, on one line, without control characters.
-pub(crate) fn shown(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let visible = |c: char| if c.is_control() { ' ' } else { c };
-    let mut shown: String = text.chars().take(SHOWN).map(visible).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push_str("...");
-    }
-    shown
 }
 
 /// Names as messages show them: the first few, each in back quotes.

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{shown, shown_names};
+use crate::error::shown_names;
 use crate::literal;
 use crate::row::Problem;
+use convrec_core::shown;
 
 pub(crate) const TITLE: &[&str] = &["title", "name", "movie_title"];
 pub(crate) const YEAR: &[&str] = &["year", "release_year"];

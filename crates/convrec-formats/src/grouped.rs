@@ -5,9 +5,10 @@ use std::iter::Peekable;
 
 use serde_json::{Map, Value};
 
-use crate::error::{Place, shown};
+use crate::error::Place;
 use crate::fields::{CONTENT, DIALOG, ID, MESSAGES, ROLE, first, text};
 use crate::row::{RawRow, Row, RowError};
+use convrec_core::shown;
 
 /// The rows, with the turns of each conversation put together where a row holds one turn: where the
 /// first row has a role and no conversation.

@@ -63,17 +63,15 @@ impl Input {
     /// # Errors
     /// [`Error::File`] when there is none or it cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let failed = |e| Error::from(files::Error::new("read", path, e));
-        // Asked before it is opened: opening a FIFO waits for its writer.
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        if !metadata.is_file() {
-            let problem = "it is no regular file; copy its content into one";
-            return Err(failed(io::Error::other(problem)));
-        }
+        let file = files::open_regular(path, files::LARGEST_DATA)?.into_inner();
+        let length = file
+            .metadata()
+            .map_err(|e| files::Error::new("read", path, e))?
+            .len();
         Ok(Self {
             name: path.display().to_string(),
-            length: metadata.len(),
-            data: Data::File(File::open(path).map_err(failed)?),
+            length,
+            data: Data::File(file),
         })
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn items(value: &Value, field: &str, names: Names) -> Result<Vec<Item
 fn item(value: &Value, field: &str, names: Names) -> Result<Item, Problem> {
     match value {
         Value::String(text) => Ok(match names {
-            Names::TitleAndYear => from_text(text),
+            Names::TitleAndYear => Item::from_line(text.trim()),
             Names::Title => Item::new(text.as_str(), None),
         }),
         Value::Array(pair) if pair.len() == 2 => {
@@ -68,20 +68,6 @@ fn item(value: &Value, field: &str, names: Names) -> Result<Item, Problem> {
     }
 }
 
-/// `Heat (1995)` as title and year; the whole text as a title where no year ends it.
-fn from_text(text: &str) -> Item {
-    let text = text.trim();
-    let split = || {
-        let inner = text.strip_suffix([')', '）'])?;
-        let (title, year) = inner.rsplit_once(['(', '（'])?;
-        let digits = year.strip_prefix('-').unwrap_or(year);
-        let is_year = (1..=4).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-        let title = title.trim_end();
-        (is_year && !title.is_empty()).then(|| Some(Item::new(title, year.parse::<i32>().ok()?)))?
-    };
-    split().unwrap_or_else(|| Item::new(text, None))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -97,7 +83,7 @@ mod tests {
             json!([{"title": "Heat", "year": 1995.0}, {"title": "Up"}]),
             json!({"title": ["Heat", "Up"], "year": [1995, null]}),
             json!(["Heat (1995)", "Up"]),
-            json!([" Heat （1995）", {"name": "Up", "release_year": null}]),
+            json!([" Heat (1995) ", {"name": "Up", "release_year": null}]),
             json!("Heat (1995) | Up"),
             json!("[['Heat', 1995], ('Up', None)]"),
         ] {
@@ -112,12 +98,6 @@ mod tests {
         assert_eq!(titles, Ok(vec![Item::new("Heat (1995)", None)]));
         let rec = items(&json!("[REC] (2007)"), "seen", Names::TitleAndYear);
         assert_eq!(rec, Ok(vec![Item::new("[REC]", 2007)]));
-        assert_eq!(from_text("(2007)"), Item::new("(2007)", None));
-        assert_eq!(from_text("Odyssey (-720)"), Item::new("Odyssey", -720));
-        assert_eq!(
-            from_text("Alien (a remake)"),
-            Item::new("Alien (a remake)", None)
-        );
     }
 
     #[test]

