@@ -265,7 +265,7 @@ fn train(policy: Policy, rows: usize, length: usize) -> Repetition {
     })
 }
 
-fn begin(trie: &ListTrie) -> InCatalog<'_> {
+fn begin(trie: &ListTrie) -> InCatalog {
     InCatalog(
         trie.cursor(&[])
             .expect("the catalog has more items than a list"),

@@ -63,4 +63,4 @@ pub use prompter::Prompter;
 pub use reasoning::{Reasoning, strip_reasoning};
 pub use tokenizer::{TextTokenizer, TokenizerError};
 pub use train::TrainConfig;
-pub use trie::{ListCursor, ListTrie, TrieError};
+pub use trie::{ListCursor, ListTrie, NotAllowed, TrieError};

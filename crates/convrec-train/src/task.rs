@@ -401,9 +401,9 @@ fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
 const ENOUGH: &str = "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
 /// A cursor in a catalog's trie as the constraint of a policy.
-pub struct InCatalog<'a>(pub ListCursor<'a>);
+pub struct InCatalog(pub ListCursor);
 
-impl Constraint for InCatalog<'_> {
+impl Constraint for InCatalog {
     fn allowed(&self) -> &[u32] {
         self.0.allowed()
     }
