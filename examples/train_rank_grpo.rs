@@ -14,8 +14,8 @@ use convrec_examples::settings::{set, set_some};
 use convrec_examples::training::{Look, Settings, TrainingOptions, read_samples, train};
 use convrec_examples::{Outcome, device::devices, exit, model_folder};
 use convrec_train::{
-    BlocklistReward, Local, Reward, RewardFunction, RlConfig, RlJob, Sampler, Stop, Validation,
-    train_rank_grpo,
+    BlocklistReward, Local, RankGrpoTrainer, Reward, RewardFunction, RlConfig, Sampler, Stop,
+    Validation,
 };
 use rank_grpo::{LengthShaping, LossConfig};
 
@@ -188,21 +188,22 @@ fn run(options: &Options) -> Outcome {
             devices: devices[1..].to_vec(),
         }),
     };
-    let job = RlJob {
-        task: &task,
-        samples: &samples,
-        validation,
-        reward_functions,
-        sampler: sampler.as_mut(),
-        devices: &devices[1..],
-    };
     let look = Look {
         name: "RL",
         fields: &["reward", "kl", "entropy", "frac_reward_zero_std"],
         steps: config.max_steps,
     };
     let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
-        train_rank_grpo(policy, job, config, run, inputs, observer)
+        RankGrpoTrainer::new(policy, &task, &samples)
+            .config(config.clone())
+            .reward_functions(reward_functions)
+            .sampler(sampler.as_mut())
+            .devices(&devices[1..])
+            .validation(validation)
+            .run(run.clone())
+            .inputs(inputs)
+            .observer(observer)
+            .train()
     })?;
     let Some(policy) = trained else { return Ok(()) };
     model_folder::save(settings.folder()?, &policy, &language)?;

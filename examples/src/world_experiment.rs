@@ -13,9 +13,8 @@ use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule,
-    SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_rank_grpo,
-    train_sft,
+    OptimizerConfig, RankGrpoTrainer, Record, Reward, RlConfig, RunOptions, Sample, Schedule,
+    SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -278,7 +277,7 @@ pub fn supervise(
 /// Trains `policy` on rewards, and returns the log of the steps that were taken.
 ///
 /// # Errors
-/// Those of [`train_rank_grpo`].
+/// Those of [`RankGrpoTrainer::train`].
 pub fn reinforce(
     name: &str,
     policy: Policy,
@@ -292,15 +291,11 @@ pub fn reinforce(
         show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
         log.push(view.record.clone());
     };
-    let job = RlJob {
-        task,
-        samples: train,
-        validation: unwatched(task),
-        reward_functions: vec![],
-        sampler: &mut Local::default(),
-        devices: &[],
-    };
-    let policy = train_rank_grpo(policy, job, config, run, BTreeMap::new(), &mut observe)?;
+    let policy = RankGrpoTrainer::new(policy, task, train)
+        .config(config.clone())
+        .run(run.clone())
+        .observer(&mut observe)
+        .train()?;
     bar.finish();
     Ok((policy, log))
 }

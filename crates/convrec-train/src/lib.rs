@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! Demonstration -> Task::pair   -> train_sft       -> Policy
-//! Example       -> Task::sample -> train_rank_grpo -> Policy -> evaluate
+//! Example       -> Task::sample -> RankGrpoTrainer -> Policy -> evaluate
 //! ```
 //!
 //! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length
-//! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples
+//! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`RankGrpoTrainer`] samples
 //! G completions of each prompt and reads each **once** (unconstrained lists by [`Task::read`], constrained
 //! ones by walking the catalog's trie again) for both its items, which earn a reward per rank, and
 //! the rank of every token, which is held to account for that reward; then it takes mu updates with
@@ -59,7 +59,7 @@ pub use reward::{
     BlocklistReward, DiversityReward, Listed, MultiObjectiveAggregation, NoveltyReward, Popularity,
     PopularityReward, RelevanceReward, Reward, RewardError, RewardFunction,
 };
-pub use rl::{DynamicSampling, KlControl, RlConfig, RlJob, train_rank_grpo};
+pub use rl::{DynamicSampling, KlControl, RankGrpoTrainer, RlConfig};
 pub use rollout::ForcedTokens;
 pub use run::{RunOptions, Stop, TrainError, Validation, evaluation_record};
 pub use sampler::{Local, Sampler};

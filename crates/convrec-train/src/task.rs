@@ -381,12 +381,18 @@ impl Task {
         }
     }
 
-    /// rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or filled up
-    /// to N.
+    /// Returns rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or
+    /// filled up to N.
+    #[must_use]
     pub fn relevance(&self, answer: &Answer, sample: &Sample) -> Vec<bool> {
-        let mut list = answer.items.clone();
-        list.resize(self.n_ranks, None);
-        relevance(&list, &sample.ground_truth, &sample.seen)
+        relevance(&self.by_rank(answer), &sample.ground_truth, &sample.seen)
+    }
+
+    /// The items of an answer, cut or filled up to N.
+    pub(crate) fn by_rank(&self, answer: &Answer) -> Vec<Option<ItemId>> {
+        let mut items = answer.items.clone();
+        items.resize(self.n_ranks, None);
+        items
     }
 }
 

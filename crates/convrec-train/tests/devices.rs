@@ -10,8 +10,8 @@ use common::{World, bytes, policy, world};
 use convrec_policy::Policy;
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    Local, Record, RlConfig, RlJob, RunOptions, SftConfig, SftJob, StepView, Validation,
-    train_rank_grpo, train_sft,
+    RankGrpoTrainer, Record, RlConfig, RunOptions, SftConfig, SftJob, StepView, Validation,
+    train_sft,
 };
 
 fn weights(policy: &Policy) -> Vec<f32> {
@@ -58,18 +58,11 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
             micro_batch: 3,
             ..RlConfig::default()
         };
-        let mut sampler = Local {
-            devices: devices.clone(),
-        };
-        let job = RlJob {
-            task: &task,
-            samples: &world.samples,
-            validation,
-            reward_functions: vec![],
-            sampler: &mut sampler,
-            devices: &devices,
-        };
-        train_rank_grpo(first, job, &config, &options, inputs, &mut observe)
+        RankGrpoTrainer::new(first, &task, &world.samples)
+            .config(config)
+            .devices(&devices)
+            .observer(&mut observe)
+            .train()
     };
     (trained.unwrap(), log)
 }

@@ -4,10 +4,9 @@ mod common;
 
 use common::{World, policy, world};
 use convrec_policy::{Completion, Generation, Policy};
-use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, Listed, Local, Record, RewardFunction, RlConfig, RlJob, RunOptions, Sample,
-    Sampler, StepView, Stop, Task, TrainError, Validation, train_rank_grpo,
+    DynamicSampling, Listed, Local, RankGrpoTrainer, Record, RewardFunction, RlConfig, RunOptions,
+    Sample, Sampler, StepView, Stop, Task, TrainError,
 };
 use rank_grpo::LossConfig;
 
@@ -32,30 +31,13 @@ fn log(
     config: &RlConfig,
 ) -> Result<Vec<Record>, TrainError> {
     let task = world.task.clone().constrained().unwrap();
-    let validation = Validation {
-        task: &task,
-        samples: &[],
-        decoding: Decoding::greedy(24, 8),
-    };
-    let sampler = &mut Local::default();
-    let job = RlJob {
-        task: &task,
-        samples,
-        validation,
-        reward_functions,
-        sampler,
-        devices: &[],
-    };
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(
-        policy(world),
-        job,
-        config,
-        &RunOptions::default(),
-        Default::default(),
-        &mut observe,
-    )?;
+    RankGrpoTrainer::new(policy(world), &task, samples)
+        .config(config.clone())
+        .reward_functions(reward_functions)
+        .observer(&mut observe)
+        .train()?;
     Ok(log)
 }
 
@@ -89,7 +71,7 @@ fn without_any_advantage_only_a_bonus_moves_the_policy() {
         assert!(!record.contains_key("kl"), "none is measured");
     }
     let bonus = LossConfig {
-        entropy_bonus: 0.01,
+        entropy_coef: 0.01,
         ..config().loss
     };
     for record in log(
@@ -211,24 +193,10 @@ fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
     let task = world.task.clone().constrained().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, hangs: bool, resume: bool| {
-        let validation = Validation {
-            task: &task,
-            samples: &[],
-            decoding: Decoding::greedy(24, 8),
-        };
         let stop = Stop::default();
         let mut sampler = Hanging {
             batches: if hangs { 0 } else { 2 },
             stop: stop.clone(),
-        };
-        let samples = &world.samples;
-        let job = RlJob {
-            task: &task,
-            samples,
-            validation,
-            reward_functions: vec![],
-            sampler: &mut sampler,
-            devices: &[],
         };
         let folder = folder.path().join(name);
         let options = RunOptions {
@@ -238,14 +206,11 @@ fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
             stop,
             ..Default::default()
         };
-        let trained = train_rank_grpo(
-            policy(&world),
-            job,
-            &config(),
-            &options,
-            Default::default(),
-            &mut |_: &StepView<'_>| (),
-        );
+        let trained = RankGrpoTrainer::new(policy(&world), &task, &world.samples)
+            .config(config())
+            .sampler(&mut sampler)
+            .run(options)
+            .train();
         trained.map(|_| std::fs::read(folder.join("checkpoint-000002/model.safetensors")).unwrap())
     };
     let whole = run("whole", false, false).unwrap();

@@ -14,10 +14,7 @@ use convrec_policy::{
     Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence,
 };
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::evaluate::Decoding;
-use convrec_train::{
-    Record, RlConfig, RlJob, RunOptions, Sample, StepView, Task, Validation, train_rank_grpo,
-};
+use convrec_train::{RankGrpoTrainer, Record, RlConfig, Sample, StepView, Task};
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
@@ -343,7 +340,10 @@ fn the_correction_makes_up_for_another_sampler() {
     };
     let correction = Correction {
         level: RatioLevel::Token,
-        mode: CorrectionMode::Truncate { at: 1e6 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 1e6,
+            clip_min: None,
+        },
     };
     let (plain, corrected) = (estimate(None), estimate(Some(correction)));
     println!("expected {expected:.4}, corrected {corrected:.4}, plain {plain:.4}");
@@ -636,22 +636,12 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
             ground_truth: vec![convrec_core::ItemId(n % 4)],
         })
         .collect();
-    let validation = Validation {
-        task: &task,
-        samples: &[],
-        decoding: Decoding::greedy(20, 8),
-    };
-    let job = RlJob {
-        task: &task,
-        samples: &samples,
-        validation,
-        reward_functions: vec![],
-        sampler: &mut sampler,
-        devices: &[],
-    };
     let correction = Correction {
         level: RatioLevel::Rank,
-        mode: CorrectionMode::Truncate { at: 3.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 3.0,
+            clip_min: None,
+        },
     };
     let config = RlConfig {
         max_steps: steps,
@@ -676,15 +666,12 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
     .unwrap();
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(
-        first,
-        job,
-        &config,
-        &RunOptions::default(),
-        Default::default(),
-        &mut observe,
-    )
-    .unwrap();
+    RankGrpoTrainer::new(first, &task, &samples)
+        .config(config)
+        .sampler(&mut sampler)
+        .observer(&mut observe)
+        .train()
+        .unwrap();
     log
 }
 

@@ -12,9 +12,9 @@ use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, KlControl, Local, MultiObjectiveAggregation, Observer, RlConfig, RlJob,
+    DynamicSampling, KlControl, MultiObjectiveAggregation, Observer, RankGrpoTrainer, RlConfig,
     RunOptions, Sample, SftConfig, SftJob, Task, TokenPair, TrainError, Validation, WatchConfig,
-    train_rank_grpo, train_sft,
+    train_sft,
 };
 
 pub struct World {
@@ -184,15 +184,13 @@ pub fn run_observed(
         "everything" => everything(config),
         _ => config,
     };
-    let job = RlJob {
-        task: &task,
-        samples: &world.samples,
-        validation,
-        reward_functions: vec![],
-        sampler: &mut Local::default(),
-        devices: &[],
-    };
-    train_rank_grpo(first, job, &config, options, inputs, observer)
+    RankGrpoTrainer::new(first, &task, &world.samples)
+        .config(config)
+        .validation(validation)
+        .run(options.clone())
+        .inputs(inputs)
+        .observer(observer)
+        .train()
 }
 
 /// What a step takes from the steps before it: place in the data, weight of the KL.
