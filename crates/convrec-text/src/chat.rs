@@ -4,6 +4,7 @@ mod environment;
 mod error;
 mod folder;
 mod json;
+mod methods;
 mod source;
 
 use std::collections::BTreeMap;
@@ -47,8 +48,8 @@ pub(crate) const OWN_VARIABLES: [&str; 4] =
 /// `strftime_now` never reads the clock, which would make every day's run a different one. It
 /// formats 26 July 2024, or the day that [`with_date`](Self::with_date) sets.
 ///
-/// A template is a program from a stranger. It runs with a bounded number of steps and bounded
-/// memory, and reads no files.
+/// A template is a program from a stranger. It reads no files, and runs with a bounded number of
+/// steps and bounded strings. Lists that it adds up again and again are not bounded by the engine.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -110,8 +111,8 @@ impl ChatTemplate {
     /// begins.
     ///
     /// # Errors
-    /// [`ChatError::Refused`] when the template refuses the conversation, as some do where the roles
-    /// do not alternate. [`ChatError::TurnMissing`] when the text does not hold what a turn says.
+    /// [`ChatError::Refused`] when the template refuses the conversation, as some do where the
+    /// roles do not alternate. [`ChatError::TurnMissing`] when the text lacks what a turn says.
     /// [`ChatError::TooMuch`] when the template takes too long or writes too much, and
     /// [`ChatError::Template`] when it fails.
     pub fn render(&self, turns: &[Turn], add_generation_prompt: bool) -> Result<String, ChatError> {

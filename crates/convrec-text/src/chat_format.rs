@@ -61,8 +61,8 @@ pub struct ChatFormat {
     /// the first user's turn instead, with an empty line between.
     pub system: String,
     /// The user's message, in Jinja. It may use `dialog`, the turns, each begun by `User: ` or
-    /// `Assistant: ` on a line of its own; `n`, the number of items wanted; and `seen`, the names of
-    /// items mentioned.
+    /// `Assistant: ` on a line of its own; `n`, the number of items wanted; and `seen`, the names
+    /// of items mentioned.
     ///
     /// Where it is empty, the turns of the conversation are the messages, and nothing is added.
     pub instruction: String,
@@ -113,8 +113,8 @@ impl ChatFormat {
     /// use convrec_text::{ChatFormat, ChatTemplate, TextTokenizer, TrainConfig};
     ///
     /// let tokenizer = TextTokenizer::train(["USER: hi\n"].iter(), &TrainConfig::default())?;
-    /// let template = ChatTemplate::new("{{ messages[0].content }}{{ eos_token }}")?;
-    /// let template = template.with_variable("eos_token", "<eos>");
+    /// let source = "{% for m in messages %}{{ m.content }}<eos>{% endfor %}";
+    /// let template = ChatTemplate::new(source)?;
     /// let prompter = ChatFormat::verbatim().prompter(&tokenizer, &template, 20)?;
     ///
     /// let asked = "Pretend you are a movie recommender system.\nUSER: Like Heat?\n";
@@ -138,8 +138,8 @@ impl ChatFormat {
     /// # Errors
     /// [`ChatError::Instruction`] when the instruction is not Jinja or reads what there is not,
     /// [`ChatError::NoDialog`] when it leaves the dialog out, [`ChatError::Setting`] when another
-    /// field is wrong, [`ChatError::NoEndOfTurn`] when the template ends a turn with no token of the
-    /// tokenizer, and the errors of [`Prompter::prompt`] when the template does not write such
+    /// field is wrong, [`ChatError::NoEndOfTurn`] when the template ends a turn with no token of
+    /// the tokenizer, and the errors of [`Prompter::prompt`] when the template does not write such
     /// messages.
     pub fn prompter(
         &self,

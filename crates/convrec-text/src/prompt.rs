@@ -1,4 +1,4 @@
-//! Prompts of small policies that are trained from nothing.
+//! Prompts of small policies that are trained from scratch.
 
 use convrec_core::{Item, Role, Turn};
 use serde::{Deserialize, Serialize};
@@ -16,15 +16,16 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// ```
 ///
 /// The completion is the list: item lines, then `<eos>`. The `<seen>` section spares a small model
-/// the search for items in the text. Turns of [`Role::System`] are left out, as they instruct models
-/// that can read.
+/// the search for items in the text. Turns of [`Role::System`] are left out, as they instruct
+/// models that can read.
 ///
 /// ```
 /// use convrec_core::{Item, Turn};
 /// use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 ///
 /// let corpus = ["I loved Heat (1995)", "Heat (1995)\n", "Alien (1979)\n"];
-/// let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 300, ..Default::default() })?;
+/// let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let prompter = PromptFormat::default().prompter(&tokenizer)?;
 ///
 /// let prompt = prompter.prompt(&[Turn::user("I loved Heat (1995)")], &[Item::new("Heat", 1995)])?;

@@ -11,9 +11,9 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 
 /// Writes prompts and completions as token ids. Cloning is cheap.
 ///
-/// [`PromptFormat::prompter`](crate::PromptFormat::prompter) makes that of a small policy trained
-/// from nothing, [`ChatFormat::prompter`](crate::ChatFormat::prompter) that of a pretrained chat
-/// model.
+/// [`PromptFormat::prompter`](crate::PromptFormat::prompter) makes one for a small policy trained
+/// from scratch, and [`ChatFormat::prompter`](crate::ChatFormat::prompter) one for a pretrained
+/// chat model.
 #[derive(Debug, Clone)]
 pub struct Prompter {
     tokenizer: TextTokenizer,

@@ -24,7 +24,8 @@ pub use self::error::TokenizerError;
 /// use convrec_text::{TextTokenizer, TrainConfig};
 ///
 /// let corpus = ["Heat (1995)\n", "Léon (1994)\n"];
-/// let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 300, ..Default::default() })?;
+/// let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let ids = tokenizer.encode("Léon (1994)\n")?;
 /// assert_eq!(tokenizer.decode(&ids), "Léon (1994)\n");
 /// let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id).to_vec()).collect();

@@ -1,4 +1,4 @@
-//! What may be written next so that a list cannot leave the catalog.
+//! Constrained decoding: the tokens that keep a list in the catalog.
 
 mod arrays;
 mod cursor;
@@ -40,7 +40,8 @@ use crate::tokenizer::TextTokenizer;
 ///
 /// let items = [Item::new("Heat", 1995), Item::new("Heat 2", 2026), Item::new("Alien", 1979)];
 /// let corpus: Vec<String> = items.iter().map(|item| format!("{item}\n")).collect();
-/// let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 300, ..Default::default() })?;
+/// let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let end = tokenizer.special_id("<eos>")?;
 /// let trie = ListTrie::new(&tokenizer, ListFormat::default(), end, &items, 2)?;
 ///
@@ -67,7 +68,12 @@ use crate::tokenizer::TextTokenizer;
 /// ```
 /// # use convrec_core::Item;
 /// # use convrec_text::{ListFormat, ListTrie, TextTokenizer, TrainConfig, TrieError};
-/// fn trie(path: &str, tokenizer: &TextTokenizer, end: u32, items: &[Item]) -> Result<ListTrie, TrieError> {
+/// fn trie(
+///     path: &str,
+///     tokenizer: &TextTokenizer,
+///     end: u32,
+///     items: &[Item],
+/// ) -> Result<ListTrie, TrieError> {
 ///     let format = ListFormat::default();
 ///     ListTrie::open(path, tokenizer, format, end, items, 20).or_else(|problem| {
 ///         eprintln!("making the trie: {problem}");
@@ -98,8 +104,8 @@ impl ListTrie {
     /// and ended by the token `end`.
     ///
     /// # Errors
-    /// [`TrieError::NoRanks`] when `n_ranks` is 0, [`TrieError::TooFew`] when there are fewer items,
-    /// [`TrieError::Ambiguous`] when two lines cannot be told apart, [`TrieError::NoTokens`] when a
+    /// [`TrieError::NoRanks`] when `n_ranks` is 0, [`TrieError::TooFew`] when there are fewer
+    /// items, [`TrieError::Ambiguous`] when two lines cannot be told apart, [`TrieError::NoTokens`] when a
     /// line has no tokens, [`TrieError::EndInside`] when it holds the end token,
     /// [`TrieError::TooLarge`] beyond four billion tokens, and [`TrieError::Tokenizer`] when the
     /// tokenizer fails on a line or changes it.

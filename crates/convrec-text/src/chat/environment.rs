@@ -6,6 +6,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::json::tojson;
+use super::methods::method;
 use super::source::prepare;
 
 /// The name of the only template.
@@ -35,7 +36,7 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     );
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
     environment.add_function(
         "raise_exception",

@@ -68,8 +68,8 @@ impl TextTokenizer {
         }
         let marked = &self.0.marked;
         Err(format!(
-            "it changes text: the tokens of {PROBE:?} stand for {found:?}; its normalizer is {}, its \
-             pre-tokenizer {}; expected a tokenizer that keeps case, spaces and line feeds",
+            "it changes text: the tokens of {PROBE:?} stand for {found:?}; its normalizer is {}, \
+             its pre-tokenizer {}; expected a tokenizer that keeps case, spaces and line feeds",
             listed(&parts::to_value(marked.get_normalizer())?),
             listed(&parts::to_value(marked.get_pre_tokenizer())?),
         ))

@@ -1,11 +1,12 @@
 //! Tokenizers from files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use convrec_core::files;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use tokenizers::Tokenizer;
 
 use super::{TextTokenizer, TokenizerError};
@@ -18,6 +19,9 @@ const CONFIG: &str = "tokenizer_config.json";
 struct Config {
     #[serde(default)]
     added_tokens_decoder: BTreeMap<String, AddedToken>,
+    /// Everything else. With this, only an object is read.
+    #[serde(flatten)]
+    _others: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -36,12 +40,12 @@ struct AddedToken {
 }
 
 impl TextTokenizer {
-    /// Loads a `tokenizer.json`, with the added tokens that only a `tokenizer_config.json` beside it
-    /// names. [`notes`](Self::notes) says which settings of the file are switched off.
+    /// Loads a `tokenizer.json`, with the added tokens that only a `tokenizer_config.json` beside
+    /// it names. [`notes`](Self::notes) says which settings of the file are switched off.
     ///
     /// # Errors
-    /// [`TokenizerError::File`] when a file cannot be read, and [`TokenizerError::Unsupported`] when
-    /// it is no tokenizer, is of another kind or changes text, or its numbers are out of bounds.
+    /// [`TokenizerError::File`] when a file cannot be read. [`TokenizerError::Unsupported`] when it
+    /// is no tokenizer, is of another kind or changes text, or its numbers are out of bounds.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, TokenizerError> {
         let path = path.as_ref();
         let text = files::read_text(path)?;
@@ -49,17 +53,28 @@ impl TextTokenizer {
             file: path.display().to_string(),
             problem,
         };
-        let no_tokenizer = |e: &dyn std::fmt::Display| {
-            unsupported(format!("no tokenizer: {e}; expected a `tokenizer.json`"))
-        };
         let text = text.trim_start_matches('\u{feff}');
-        let mut tokenizer: Tokenizer = text.parse().map_err(|e| no_tokenizer(&e))?;
+        let mut tokenizer: Tokenizer = text.parse().map_err(|e| unsupported(no_tokenizer(e)))?;
         let missing = named_elsewhere(path, &tokenizer)?;
         if !missing.is_empty() {
-            let mut value: Value = serde_json::from_str(text).map_err(|e| no_tokenizer(&e))?;
+            let mut value: Value =
+                serde_json::from_str(text).map_err(|e| unsupported(no_tokenizer(e)))?;
             add(&mut value, &missing).map_err(unsupported)?;
-            tokenizer = serde_json::from_value(value).map_err(|e| no_tokenizer(&e))?;
+            tokenizer = serde_json::from_value(value).map_err(|e| unsupported(no_tokenizer(e)))?;
         }
+        Self::new(tokenizer).map_err(unsupported)
+    }
+
+    /// A tokenizer from the content of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Unsupported`] as [`load`](Self::load).
+    pub fn from_json(text: &str) -> Result<Self, TokenizerError> {
+        let unsupported = |problem| TokenizerError::Unsupported {
+            file: "tokenizer.json".into(),
+            problem,
+        };
+        let tokenizer = text.parse().map_err(|e| unsupported(no_tokenizer(e)))?;
         Self::new(tokenizer).map_err(unsupported)
     }
 
@@ -74,6 +89,10 @@ impl TextTokenizer {
             out.write_all(text.as_bytes())
         })?)
     }
+}
+
+fn no_tokenizer(e: impl std::fmt::Display) -> String {
+    format!("no tokenizer: {e}; expected a `tokenizer.json`")
 }
 
 /// The tokens of `tokenizer_config.json` that the tokenizer lacks, by id.

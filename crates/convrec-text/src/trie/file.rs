@@ -24,8 +24,8 @@ const HEADER: usize = 16 + Source::BYTES;
 const CHECKSUM: usize = 32;
 
 impl ListTrie {
-    /// Keeps the trie in a file, which is replaced whole. Whoever has the former file open still has
-    /// it.
+    /// Keeps the trie in a file, which is replaced whole. Whoever has the former file open still
+    /// has it.
     ///
     /// # Errors
     /// [`TrieError::File`] when the file cannot be written; the former file is then still there.

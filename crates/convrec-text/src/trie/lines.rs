@@ -26,7 +26,7 @@ pub(super) struct Lines<'a> {
     pub(super) place_of: &'a [u32],
 }
 
-/// A beginning of lines.
+/// A common beginning of some lines.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     number: u32,
@@ -35,7 +35,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// The tokens that may follow, as places in [`Lines::tokens`].
+    /// The places in [`Lines::tokens`] of the tokens that may follow.
     pub(super) fn edges(&self, lines: &Lines<'_>) -> Range<usize> {
         let number = self.number as usize;
         lines.first[number] as usize..lines.first[number + 1] as usize
@@ -64,7 +64,7 @@ impl Lines<'_> {
         }
     }
 
-    /// Where a token leads.
+    /// The node that a token leads to.
     pub(super) fn child(&self, node: &Node, token: u32) -> Option<Node> {
         let edges = node.edges(self);
         let edge = self.tokens[edges.clone()].binary_search(&token).ok()?;
@@ -79,7 +79,7 @@ impl Lines<'_> {
             - 1
     }
 
-    /// Where an edge of `node` leads.
+    /// The node that an edge of `node` leads to.
     pub(super) fn follow(&self, node: &Node, edge: usize) -> Node {
         let child = edge + 1;
         let is_last = child == node.edges(self).end;
