@@ -63,7 +63,7 @@ pub struct ServiceOptions {
     /// Lets that policy write whatever it likes. Without it only different unseen catalog items
     /// can be written.
     #[arg(long, requires = "teacher_model")]
-    pub free: bool,
+    pub unconstrained: bool,
     /// Who rates candidates. By default the server, or else a script that ranks by co-occurrence
     /// and words.
     #[arg(long, conflicts_with = "judge_model")]
@@ -429,7 +429,7 @@ impl<'a> Chosen<'a> {
                         model_folder::weights_hash(folder)?
                     );
                     names.push(("teacher", name.clone()));
-                    let task = language.task(catalog.clone(), options.free)?;
+                    let task = language.task(catalog.clone(), options.unconstrained)?;
                     Box::new(PolicyTeacher::new(
                         name,
                         &policy,
