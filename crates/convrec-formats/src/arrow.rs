@@ -21,6 +21,9 @@ const FEATHER_1: &[u8; 4] = b"FEA1";
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
+/// The most zeros in front of the stream of a file.
+const MAX_PADDING: usize = 4096;
+
 /// Bytes that are reserved before they have been read.
 const RESERVED: usize = 16 << 20;
 
@@ -112,9 +115,8 @@ impl Stream {
                 if message != FILE_MAGIC {
                     return Err("its first bytes are none of an Arrow file".into());
                 }
-                message.clear();
-                self.read(4, &mut message)?;
                 self.state = State::File;
+                self.skip_padding(&mut message)?;
             }
         }
         if message == CONTINUATION {
@@ -141,6 +143,19 @@ impl Stream {
         self.read(body, &mut message)?;
         self.check_unfolded(&message[end..], &compressed)?;
         Ok(message)
+    }
+
+    /// Reads the first 4 bytes behind the zeros that fill up the first bytes of a file. Arrow asks
+    /// for 2 zeros, and its Rust writer for 58.
+    fn skip_padding(&mut self, message: &mut Vec<u8>) -> Result<(), String> {
+        for _ in 0..MAX_PADDING / 4 {
+            message.clear();
+            self.read(4, message)?;
+            if *message != [0; 4] {
+                return Ok(());
+            }
+        }
+        Err("zeros stand where its schema is expected".into())
     }
 
     fn read(&mut self, length: u64, bytes: &mut Vec<u8>) -> Result<(), String> {

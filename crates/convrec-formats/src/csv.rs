@@ -30,8 +30,8 @@ pub(crate) fn rows(input: Input) -> Rows {
 }
 
 struct Table {
-    reader: Reader<CountQuotes>,
-    quotes: Rc<Cell<usize>>,
+    reader: Reader<Watched>,
+    seen: Rc<Seen>,
     header: StringRecord,
     /// Lines before the header.
     skipped: usize,
@@ -65,10 +65,10 @@ fn open(input: Input, name: &str) -> Result<Table, Error> {
     }
     utf8(&first).map_err(|problem| Error::damaged(at(skipped + 1), problem))?;
     let separator = separator.unwrap_or_else(|| likeliest_separator(&first));
-    let quotes = Rc::new(Cell::new(0));
-    let text = CountQuotes {
+    let seen = Rc::new(Seen::default());
+    let text = Watched {
         reader: Box::new(io::Cursor::new(first).chain(text)),
-        count: quotes.clone(),
+        seen: seen.clone(),
     };
     let mut reader = ReaderBuilder::new().delimiter(separator).from_reader(text);
     let header = reader
@@ -93,7 +93,7 @@ fn open(input: Input, name: &str) -> Result<Table, Error> {
         .map_err(|problem| Error::damaged(at(skipped + 1), format!("{problem}, {separators}")))?;
     Ok(Table {
         reader,
-        quotes,
+        seen,
         header,
         skipped,
         name: name.into(),
@@ -101,17 +101,25 @@ fn open(input: Input, name: &str) -> Result<Table, Error> {
     })
 }
 
-/// Counts the double quotes that are read.
-struct CountQuotes {
-    reader: Box<dyn BufRead>,
-    count: Rc<Cell<usize>>,
+/// What was seen of a text.
+#[derive(Default)]
+struct Seen {
+    double_quotes: Cell<usize>,
+    end: Cell<bool>,
 }
 
-impl Read for CountQuotes {
+struct Watched {
+    reader: Box<dyn BufRead>,
+    seen: Rc<Seen>,
+}
+
+impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         let quotes = buffer[..read].iter().filter(|byte| **byte == b'"').count();
-        self.count.set(self.count.get() + quotes);
+        let before = self.seen.double_quotes.get();
+        self.seen.double_quotes.set(before + quotes);
+        self.seen.end.set(read == 0 && !buffer.is_empty());
         Ok(read)
     }
 }
@@ -163,7 +171,7 @@ impl Table {
     fn row(&mut self, record: &StringRecord) -> Row {
         let place = self.place(record.position().map_or(0, |position| position.line()));
         // A quote that is never closed makes the rest of the file one cell of the last row.
-        let at_end = self.reader.is_done() && self.quotes.get() % 2 == 1;
+        let at_end = self.seen.end.get() && self.seen.double_quotes.get() % 2 == 1;
         let many_lines = |cell: &str| cell.contains('\n');
         if let Some(at) = at_end.then(|| record.iter().position(many_lines)).flatten() {
             self.done = true;

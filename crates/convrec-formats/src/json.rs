@@ -181,7 +181,7 @@ fn element_end(bytes: &[u8]) -> Option<usize> {
 
 /// The objects of one line, none where it is blank.
 fn objects(bytes: &[u8]) -> Result<Vec<Value>, String> {
-    let text = utf8(bytes)?;
+    let text = utf8(bytes)?.trim_end();
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<UniqueNames>();
     let read: Result<Vec<UniqueNames>, _> = values.by_ref().collect();
     match read {

@@ -85,8 +85,6 @@
 //! times its length and 64 MB, a pickle 16 times its length and 1 MB. Beyond that, memory is in
 //! proportion to what is read.
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
-
 #[cfg(feature = "arrow")]
 mod arrow;
 mod catalog;
@@ -119,3 +117,7 @@ pub use error::{At, Error, Place};
 pub use records::{ReadOptions, Records};
 pub use row::RawRow;
 pub use source::{Format, Source};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use convrec_core::{Demonstration, Example, Item, Turn};
 use convrec_formats::{Error, ReadOptions, Records};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn options(split: Option<&str>) -> ReadOptions {
@@ -281,6 +282,81 @@ fn rows_of_other_schemas_mean_the_same() {
             && example.ground_truth.is_empty()
             && example.id.ends_with("-b-0-0")
     );
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn demonstrations() -> impl Strategy<Value = Vec<Demonstration>> {
+    let text = ".{0,12}[a-z\n;,\"']{1,3}";
+    let item = (text, prop::option::of(-800..2100i32)).prop_map(Item::from);
+    let items = || prop::collection::vec(item.clone(), 0..3);
+    let dialog = (prop::collection::vec((any::<bool>(), text), 0..3), text);
+    let row = (
+        dialog,
+        items(),
+        items(),
+        prop::collection::vec(item.clone(), 1..4),
+    );
+    prop::collection::vec(row, 1..5).prop_map(|rows| {
+        let row = |(number, ((turns, last), seen, ground_truth, list))| {
+            let turns: Vec<(bool, String)> = turns;
+            let turn = |(is_user, text)| {
+                if is_user {
+                    Turn::user(text)
+                } else {
+                    Turn::assistant(text)
+                }
+            };
+            let mut dialog: Vec<Turn> = turns.into_iter().map(turn).collect();
+            dialog.push(Turn::user(last));
+            let id = format!("d-{number}");
+            let example = Example {
+                id,
+                dialog,
+                seen,
+                ground_truth,
+            };
+            Demonstration { example, list }
+        };
+        rows.into_iter().enumerate().map(row).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_is_written_is_read_back(rows in demonstrations(), separator in prop::sample::select(vec![b',', b';', b'\t'])) {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            write(folder.path().join(name), bytes);
+            read_demonstrations(folder.path().join(name), None).unwrap().rows
+        };
+        let lines: String = rows.iter().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
+        prop_assert_eq!(&read("a.jsonl", lines.as_bytes()), &rows);
+        prop_assert_eq!(&read("a.json", serde_json::to_string_pretty(&rows).unwrap().as_bytes()), &rows);
+
+        // Lists as JSON in the cells of a table: a row a conversation, and a row a turn.
+        let mut by_row = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
+        by_row.write_record(["id", "dialog", "seen", "ground_truth", "list"]).unwrap();
+        let mut by_turn = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
+        by_turn.write_record(["id", "turn", "role", "content", "seen", "ground_truth", "list"]).unwrap();
+        for Demonstration { example, list } in &rows {
+            let cells = [json(&example.seen), json(&example.ground_truth), json(list)];
+            let [seen, ground_truth, list] = cells.each_ref().map(String::as_str);
+            by_row.write_record([example.id.as_str(), &json(&example.dialog), seen, ground_truth, list]).unwrap();
+            for (number, turn) in example.dialog.iter().enumerate() {
+                let last = number + 1 == example.dialog.len();
+                let cell = |text| if last { text } else { "" };
+                let number = number.to_string();
+                let cells = [example.id.as_str(), &number, turn.role.as_str(), &turn.content, cell(seen), cell(ground_truth), cell(list)];
+                by_turn.write_record(cells).unwrap();
+            }
+        }
+        prop_assert_eq!(&read("rows.csv", &by_row.into_inner().unwrap()), &rows);
+        prop_assert_eq!(&read("turns.csv", &by_turn.into_inner().unwrap()), &rows);
+    }
 }
 
 #[test]
