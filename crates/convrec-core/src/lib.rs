@@ -37,7 +37,9 @@ mod bad_rows;
 pub mod files;
 pub mod hash;
 pub mod jsonl;
+mod printable;
 mod types;
 
 pub use bad_rows::{BadRow, BadRowPolicy, BadRows};
+pub use printable::printable;
 pub use types::{CatalogItem, Demonstration, Example, Item, ItemId, Role, Turn};

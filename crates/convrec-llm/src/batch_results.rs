@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::RequestKey;
 use crate::batch::{BatchError, RequestLine};
 use crate::chat::now;
-use crate::completion::Completion;
+use crate::completion::{Completion, End};
 use crate::ledger::{Ledger, Record};
 use crate::response::shorten;
 
@@ -44,6 +44,10 @@ impl Check for ResultLine {
 pub struct BatchReport {
     /// Answers that are new in the ledger.
     pub kept: usize,
+    /// Of these, answers that were cut at the limit of tokens (`finish_reason` is `length`).
+    pub cut: usize,
+    /// Of these, answers that a content filter stopped (`finish_reason` is `content_filter`).
+    pub filtered: usize,
     /// Answers to requests that had one already, and were left out.
     pub repeated: usize,
     /// Requests that failed, with what the provider says.
@@ -61,11 +65,18 @@ impl fmt::Display for BatchReport {
             .failed
             .first()
             .map(|(key, problem)| format!(" (the first: {key}: {problem})"));
-        write!(
-            f,
-            "{} answers kept, {} repeated, ",
-            self.kept, self.repeated
-        )?;
+        write!(f, "{} answers kept, ", self.kept)?;
+        if self.cut > 0 {
+            write!(f, "{} of them cut (finish_reason `length`), ", self.cut)?;
+        }
+        if self.filtered > 0 {
+            write!(
+                f,
+                "{} of them filtered (finish_reason `content_filter`), ",
+                self.filtered
+            )?;
+        }
+        write!(f, "{} repeated, ", self.repeated)?;
         write!(
             f,
             "{} failed{}, ",
@@ -137,6 +148,11 @@ pub fn read_results(
                     tokens,
                 }) => {
                     answered.insert(key);
+                    match End::of(finish.as_deref()) {
+                        None => {}
+                        Some(End::Cut) => report.cut += 1,
+                        Some(End::Filtered) => report.filtered += 1,
+                    }
                     records.push(Record {
                         key,
                         model: model.clone(),
@@ -174,7 +190,7 @@ fn read_result(line: &ResultLine, sent: usize) -> Result<Completion, String> {
             }),
             None,
         ) => Completion::read(body.to_string().as_bytes(), sent)
-            .map_err(|e| format!("{e}, in: {}", shorten(&body.to_string()))),
+            .map_err(|e| format!("{}, in: {}", e.problem, shorten(&body.to_string()))),
         (Some(Response { status_code, body }), None) => Err(format!(
             "status {status_code}: {}",
             shorten(&body.to_string())

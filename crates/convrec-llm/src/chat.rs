@@ -7,7 +7,7 @@ use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 
 use crate::RequestKey;
 use crate::canonical::canonical;
-use crate::completion::{Completion, body};
+use crate::completion::{Completion, End, body};
 use crate::halt::{Failure, Halt};
 use crate::ledger::{Ledger, Record};
 use crate::model_settings::ChatSettings;
@@ -26,6 +26,8 @@ pub struct HttpChat {
     server: Arc<Server>,
     ledger: Arc<Ledger>,
     from_ledger: AtomicU64,
+    cut: AtomicU64,
+    filtered: AtomicU64,
 }
 
 impl HttpChat {
@@ -45,6 +47,8 @@ impl HttpChat {
             server,
             ledger,
             from_ledger: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
         })
     }
 
@@ -53,6 +57,8 @@ impl HttpChat {
     pub fn usage(&self) -> Usage {
         Usage {
             from_ledger: self.from_ledger.load(Ordering::Relaxed),
+            cut: self.cut.load(Ordering::Relaxed),
+            filtered: self.filtered.load(Ordering::Relaxed),
             ..self.server.usage()
         }
     }
@@ -62,6 +68,7 @@ impl HttpChat {
             Ok(None) => (),
             Ok(Some(record)) => {
                 self.from_ledger.fetch_add(1, Ordering::Relaxed);
+                self.count_end(&record);
                 return Ok(record.text);
             }
             Err(error) => return Err(Failure::Failed(error.to_string())),
@@ -81,12 +88,22 @@ impl HttpChat {
         })?;
         let record = self.record(key, completion);
         let text = record.text.clone();
+        self.count_end(&record);
         // What cannot be kept is not used: the next run would pay for it again and might get
         // another answer.
         self.ledger
             .keep([record])
             .map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
         Ok(text)
+    }
+
+    fn count_end(&self, record: &Record) {
+        let count = match End::of(record.finish.as_deref()) {
+            None => return,
+            Some(End::Cut) => &self.cut,
+            Some(End::Filtered) => &self.filtered,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     fn record(&self, key: RequestKey, completion: Completion) -> Record {

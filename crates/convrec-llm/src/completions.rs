@@ -9,7 +9,6 @@ use crate::completions_response::{Asked, SampledCompletion};
 use crate::completions_settings::CompletionsSettings;
 use crate::dispatch::dispatch;
 use crate::halt::{Failure, Halt};
-use crate::response;
 use crate::server::{Question, Server};
 use crate::settings::SettingsError;
 use crate::usage::{Price, Tokens, Usage};
@@ -286,11 +285,7 @@ fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
     server.ask(question, |bytes| {
         let json: Option<Value> = serde_json::from_slice(bytes).ok();
         match json.filter(|json| json.get("success") == Some(&Value::Bool(false))) {
-            Some(json) => Err(format!(
-                "field `success`: false; {}",
-                response::shorten(&json.to_string())
-            )
-            .into()),
+            Some(_) => Err("field `success`: false; expected true".to_string().into()),
             None => Ok(((), Tokens::default())),
         }
     })

@@ -2,7 +2,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::completion::counted;
-use crate::response::{self, Unusable};
+use crate::response::{self, Chance, Unusable};
 use crate::usage::Tokens;
 
 /// One sampled completion of T tokens, at least 1.
@@ -93,7 +93,7 @@ impl Asked<'_> {
         // No place in it: equal faults have equal texts.
         let lasting = |problem: &str| Unusable {
             problem: problem.into(),
-            lasting: true,
+            chance: Chance::Never,
         };
         if prompt_token_ids.is_some_and(|prompt| prompt != self.prompt) {
             return Err(lasting(
@@ -158,7 +158,7 @@ mod tests {
 
     fn read(choices: Value) -> Result<(Vec<SampledCompletion>, Tokens), (String, bool)> {
         let read = ASKED.read(&serde_json::to_vec(&json!({ "choices": choices })).unwrap());
-        read.map_err(|Unusable { problem, lasting }| (problem, lasting))
+        read.map_err(|Unusable { problem, chance }| (problem, chance == Chance::Never))
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -46,11 +46,15 @@ const SUMMED: usize = SUM.len() + 16 + 1;
 /// Where the key's digits begin.
 const DIGITS: usize = SUM.len() + 16 + KEY.len();
 
+/// The largest line of a ledger, in bytes: 64 MiB. No answer that a server is allowed to give makes
+/// a larger one.
+const LARGEST_LINE: u64 = 64 << 20;
+
 /// The answers that were paid for: a file that only grows.
 ///
 /// One line of JSON for each answer: `sum` (a checksum of the rest of the line), `key`
 /// ([`RequestKey`]), `time`, `model`, `input_tokens`, `output_tokens`, `finish`, `text`. Requests
-/// themselves are not in it. While it is open, no other process can open it. Memory holds where
+/// themselves are not in it. A line has at most 64 MiB; the file may have any size. While it is open, no other process can open it. Memory holds where
 /// each answer lies, about 100 bytes for each, not the answers.
 #[derive(Debug)]
 pub struct Ledger {
@@ -92,9 +96,16 @@ impl Ledger {
         for number in 1.. {
             line.clear();
             let read = reader
+                .by_ref()
+                .take(LARGEST_LINE + 1)
                 .read_until(b'\n', &mut line)
                 .map_err(|e| file.refused("read", &e))?;
             let damaged = |problem: &str| file.damaged(format!("line {number}"), problem);
+            if read as u64 > LARGEST_LINE {
+                return Err(damaged(
+                    "more than 64 MiB; expected a record of at most as much",
+                ));
+            }
             if line.last() != Some(&b'\n') {
                 // Some other file that was named by mistake keeps its last line.
                 if !line
@@ -195,12 +206,17 @@ impl Ledger {
     /// together. Of two answers to one request the first counts.
     ///
     /// # Errors
-    /// When they could not be written. Then neither can any later one; what was there before is.
+    /// [`Error`] when they could not be written. Then neither can any later one; what was there
+    /// before is. An answer whose line would have more than 64 MiB is not kept.
     pub fn keep(&self, records: impl IntoIterator<Item = Record>) -> Result<(), Error> {
         let mine = {
             let mut waiting = lock(&self.waiting);
             for record in records {
-                waiting.put(record);
+                waiting.put(record).map_err(|e| Error::File {
+                    action: "write",
+                    path: self.path.clone(),
+                    problem: e.to_string(),
+                })?;
             }
             waiting.count
         };
@@ -233,7 +249,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Waiting {
-    fn put(&mut self, record: Record) {
+    fn put(&mut self, record: Record) -> io::Result<()> {
         let Record {
             key,
             model,
@@ -253,6 +269,9 @@ impl Waiting {
             text,
         };
         let mut json = serde_json::to_vec(&line).expect("strings and numbers are JSON");
+        if (SUMMED + json.len()) as u64 >= LARGEST_LINE {
+            return Err(io::Error::other("an answer of more than 64 MiB"));
+        }
         json[0] = b',';
         let sum = u64::from_be_bytes(checksum(&json));
         let start = self.lines.len();
@@ -262,6 +281,7 @@ impl Waiting {
         self.places.push((key, start, self.lines.len()));
         self.lines.push(b'\n');
         self.count += 1;
+        Ok(())
     }
 
     /// Everything that waits; the count goes on.

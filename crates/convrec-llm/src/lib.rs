@@ -92,6 +92,7 @@ mod dispatch;
 mod embedder;
 mod halt;
 mod ledger;
+mod lenient;
 mod meter;
 mod model_settings;
 mod rate_limiter;

@@ -38,9 +38,13 @@ impl SettingsError {
 pub struct ServerSettings {
     /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or `http://localhost:11434/v1`.
     pub base_url: String,
-    /// The environment variable that holds the key; it may be unset for servers that ask for none.
-    /// `OPENAI_API_KEY`.
+    /// The environment variable that holds the key. An `https` server needs one; `""` says that
+    /// the server asks for no key. `OPENAI_API_KEY`.
     pub api_key_env: String,
+    /// Shows in errors what a server says of a failure, although it may repeat a part of the key in
+    /// a form that is not recognised. What a server says is always shown where no key is sent.
+    /// False.
+    pub show_replies: bool,
     /// Requests under way at once. 8.
     pub concurrency: usize,
     /// Requests sent in a minute, a tenth of them at once; retries count. No limit.
@@ -51,7 +55,7 @@ pub struct ServerSettings {
     pub connect_timeout: f64,
     /// Seconds until an answer is there whole. 120.
     pub timeout: f64,
-    /// Longer answers are refused. 8 MiB.
+    /// Longer answers are refused. 8 MiB, at most 32 MiB.
     pub max_answer_bytes: u64,
     /// How often a request is tried again after what may pass: lost connections, 408, 409, 429,
     /// 5xx, unusable answers. 6.
@@ -78,6 +82,7 @@ impl Default for ServerSettings {
         Self {
             base_url: String::new(),
             api_key_env: "OPENAI_API_KEY".into(),
+            show_replies: false,
             concurrency: 8,
             requests_per_minute: None,
             tokens_per_minute: None,
@@ -94,7 +99,26 @@ impl Default for ServerSettings {
     }
 }
 
+/// The most that `max_answer_bytes` may be: a line of a ledger can hold such an answer.
+const LARGEST_ANSWER: u64 = 32 << 20;
+
 impl ServerSettings {
+    /// Whether a key is there where one is needed.
+    pub(crate) fn check_key(&self, set: bool) -> Result<(), SettingsError> {
+        let name = &self.api_key_env;
+        if set || name.is_empty() || !self.base_url.starts_with("https://") {
+            return Ok(());
+        }
+        Err(SettingsError::new(
+            "server.api_key_env",
+            format!(
+                "the environment variable {name} is not set; expected the key for {}. Set it, or \
+                 write `api_key_env = \"\"` for a server that asks for no key",
+                self.base_url
+            ),
+        ))
+    }
+
     /// Numbers are above 0 (`max_retries` may be 0) and seconds at most a day; the address is one.
     ///
     /// # Errors
@@ -114,10 +138,11 @@ impl ServerSettings {
             |name, holds, found: &dyn ToString| (name, holds, found.to_string(), "at least 1");
         let limit =
             |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
-        let expected = "the name of an environment variable: capital letters, digits and `_`";
+        let expected =
+            "the name of an environment variable (capital letters, digits and `_`), or nothing";
         // Keys have small letters or dashes: so a key that was put here is told from a name.
         let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-        let name = !self.api_key_env.is_empty() && self.api_key_env.bytes().all(in_name);
+        let name = self.api_key_env.bytes().all(in_name);
         SettingsError::first(
             "server",
             &[
@@ -128,10 +153,11 @@ impl ServerSettings {
                 limit("tokens_per_minute", self.tokens_per_minute),
                 seconds("connect_timeout", self.connect_timeout),
                 seconds("timeout", self.timeout),
-                number(
+                (
                     "max_answer_bytes",
-                    self.max_answer_bytes > 0,
-                    &self.max_answer_bytes,
+                    (1..=LARGEST_ANSWER).contains(&self.max_answer_bytes),
+                    self.max_answer_bytes.to_string(),
+                    "at least 1, at most 33554432 (32 MiB)",
                 ),
                 seconds("first_delay", self.first_delay),
                 seconds("max_delay", self.max_delay),

@@ -60,6 +60,12 @@ pub struct Usage {
     pub answered: u64,
     /// Answers that were in the ledger and cost nothing.
     pub from_ledger: u64,
+    /// Answers, new or from the ledger, that were cut at the limit of tokens (`finish_reason` is
+    /// `length`).
+    pub cut: u64,
+    /// Answers, new or from the ledger, that a content filter stopped (`finish_reason` is
+    /// `content_filter`).
+    pub filtered: u64,
     /// Tokens as the server counted them; as estimated, where it did not or its answer was lost on
     /// the way.
     pub tokens: Tokens,
@@ -74,6 +80,8 @@ impl Sum for Usage {
             sum.retries += one.retries;
             sum.answered += one.answered;
             sum.from_ledger += one.from_ledger;
+            sum.cut += one.cut;
+            sum.filtered += one.filtered;
             sum.tokens += one.tokens;
             sum.cost += one.cost;
             sum
@@ -90,12 +98,20 @@ impl fmt::Display for Usage {
             retries,
             tokens: Tokens { input, output },
             cost,
+            cut,
+            filtered,
             ..
         } = self;
         write!(
             f,
             "{answered} answered, {from_ledger} from the ledger, {retries} retried, "
         )?;
+        if *cut > 0 {
+            write!(f, "{cut} cut (finish_reason `length`), ")?;
+        }
+        if *filtered > 0 {
+            write!(f, "{filtered} filtered (finish_reason `content_filter`), ")?;
+        }
         write!(f, "{input} + {output} tokens, cost {cost:.4}")
     }
 }
