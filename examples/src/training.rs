@@ -220,12 +220,8 @@ impl<T: Serialize> Settings<T> {
         wrong.map_or(Ok(()), |(field, _)| {
             Err(format!("config, field `{field}`: expected at least 1"))
         })?;
-        self.run.watch.doctor.check().map_err(|e| {
-            format!(
-                "config, field `run.watch.doctor.{}`: expected {}",
-                e.field, e.expected
-            )
-        })
+        let doctor = self.run.watch.doctor.check();
+        doctor.map_err(|e| e.within("run.watch").to_string())
     }
 
     /// What else a run depends on: with other validation samples its log is another.

@@ -8,11 +8,12 @@ use serde::Deserialize;
 
 /// Each library crate with the crates of this workspace that it may know.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("convrec-config", &[]),
     ("convrec-core", &[]),
     ("convrec-kernels", &[]),
     ("convrec-metrics", &[]),
     ("rank-grpo", &[]),
-    ("convrec-watch", &["convrec-core"]),
+    ("convrec-watch", &["convrec-config", "convrec-core"]),
     ("convrec-catalog", &["convrec-core"]),
     ("convrec-text", &["convrec-core"]),
     ("convrec-formats", &["convrec-core", "convrec-text"]),
@@ -21,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "convrec-demonstrations",
         &[
             "convrec-catalog",
+            "convrec-config",
             "convrec-core",
             "convrec-services",
             "convrec-text",
@@ -31,12 +33,16 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["convrec-core", "convrec-kernels", "convrec-services"],
     ),
     ("convrec-services", &["convrec-core"]),
-    ("convrec-llm", &["convrec-core", "convrec-services"]),
+    (
+        "convrec-llm",
+        &["convrec-config", "convrec-core", "convrec-services"],
+    ),
     ("convrec-world", &["convrec-core", "convrec-services"]),
     (
         "convrec-train",
         &[
             "convrec-catalog",
+            "convrec-config",
             "convrec-core",
             "convrec-kernels",
             "convrec-metrics",
@@ -56,6 +62,7 @@ const DEV_ONLY: &str = "convrec-testdata";
 
 /// Crates that must not know tensors, directly or through others.
 const WITHOUT_BURN: &[&str] = &[
+    "convrec-config",
     "convrec-core",
     "convrec-metrics",
     "convrec-catalog",
@@ -70,6 +77,7 @@ const WITHOUT_BURN: &[&str] = &[
 
 /// Crates that must not know texts, directly or through others.
 const WITHOUT_TEXT: &[&str] = &[
+    "convrec-config",
     "convrec-core",
     "convrec-services",
     "convrec-llm",

@@ -11,7 +11,7 @@ use convrec_core::{CatalogItem, Item};
 use convrec_metrics::rewards::RankReward;
 use convrec_testdata::{golden_as, tokenizer_path};
 use convrec_text::parse::parse_reference;
-use convrec_text::segments::{END, Segmentation, Segments as TokenRanks, until_end};
+use convrec_text::segments::{END, Segmentation, TokenRanks, until_end};
 use convrec_text::{ListFormat, ParsedList, TextTokenizer};
 use rank_grpo::{LengthShaping, ListEnd, Scale, Segments, group_advantages, reference, spread};
 use serde::Deserialize;

@@ -1,11 +1,20 @@
-//! Files are replaced whole: written aside, synced, renamed. A reader never sees half a file.
+//! Files are read only where they are regular and not too large, and replaced as a whole.
+//!
+//! A replaced file is written aside, synced and renamed. A reader never sees half of it.
 
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Take, Write};
 use std::path::{Path, PathBuf};
 
-/// How the names of files begin that are being written; where a process was killed, they are left
+/// The beginning of the names of files that are being written. A killed process leaves such files
 /// behind.
 pub const ASIDE: &str = ".part-";
+
+/// The largest file, in bytes, that is read as a whole into memory: 1 GiB.
+pub const LARGEST_TEXT: u64 = 1 << 30;
+
+/// The largest file, in bytes, that is read row by row: 256 GiB.
+pub const LARGEST_DATA: u64 = 1 << 38;
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +26,8 @@ pub struct Error {
 }
 
 impl Error {
-    /// `action` completes "cannot ...": `read`, `write`, `create`.
+    /// An error about the file at `path`. The word `action` completes "cannot ...": `read`,
+    /// `write`, `create`.
     pub fn new(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self {
             action,
@@ -25,22 +35,120 @@ impl Error {
             source,
         }
     }
+
+    /// What the system said.
+    #[must_use]
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
 }
 
-/// Reads a whole text file.
+/// Opens a regular file of at most `largest` bytes for reading.
+///
+/// Pipes, devices and folders are refused before they are opened: a pipe would wait for its other
+/// end, and a device may never end. Links are followed. The reader ends after `largest` bytes even
+/// where the file grows while it is read.
+///
+/// ```
+/// use convrec_core::files::{LARGEST_TEXT, open_regular};
+///
+/// let error = open_regular(std::env::temp_dir(), LARGEST_TEXT).unwrap_err().to_string();
+/// assert!(error.contains("is a folder; expected a file"), "{error}");
+/// ```
 ///
 /// # Errors
-/// When the file is not there, not readable or not UTF-8; the error names it.
+/// When the file is not there, not readable, not regular, or too large. The error names the file.
+pub fn open_regular(path: impl AsRef<Path>, largest: u64) -> Result<Take<File>, Error> {
+    let path = path.as_ref();
+    let open = || {
+        check_regular(&path.metadata()?, largest)?;
+        let file = File::open(path)?;
+        // What was opened may be another file than the one that was looked at.
+        check_regular(&file.metadata()?, largest)?;
+        Ok(file.take(largest))
+    };
+    open().map_err(|e| Error::new("read", path, e))
+}
+
+/// [`open_regular`] with a buffer, for files that are read row by row: at most [`LARGEST_DATA`]
+/// bytes.
+///
+/// # Errors
+/// As [`open_regular`].
+pub fn open_data(path: impl AsRef<Path>) -> Result<BufReader<Take<File>>, Error> {
+    Ok(BufReader::with_capacity(
+        1 << 18,
+        open_regular(path, LARGEST_DATA)?,
+    ))
+}
+
+fn check_regular(data: &std::fs::Metadata, largest: u64) -> io::Result<()> {
+    let refused = |kind, text: String| Err(io::Error::new(kind, text));
+    if data.is_dir() {
+        let text = "it is a folder; expected a file";
+        return refused(io::ErrorKind::IsADirectory, text.into());
+    }
+    if !data.is_file() {
+        let text = "it is a pipe or a device; expected a regular file, so save it as one first";
+        return refused(io::ErrorKind::InvalidInput, text.into());
+    }
+    if data.len() > largest {
+        let text = format!(
+            "it has {} bytes; expected at most {largest} for this kind of file",
+            data.len()
+        );
+        return refused(io::ErrorKind::FileTooLarge, text);
+    }
+    Ok(())
+}
+
+/// Reads a regular file of at most `largest` bytes as a whole.
+///
+/// # Errors
+/// As [`open_regular`].
+pub fn read_bytes(path: impl AsRef<Path>, largest: u64) -> Result<Vec<u8>, Error> {
+    let path = path.as_ref();
+    let mut bytes = Vec::new();
+    open_regular(path, largest)?
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::new("read", path, e))?;
+    Ok(bytes)
+}
+
+/// Reads a text file of at most [`LARGEST_TEXT`] bytes as a whole.
+///
+/// # Errors
+/// As [`open_regular`], and when the file is not UTF-8. The error then names the first bad byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String, Error> {
     let path = path.as_ref();
-    std::fs::read_to_string(path).map_err(|e| Error::new("read", path, e))
+    String::from_utf8(read_bytes(path, LARGEST_TEXT)?).map_err(|e| {
+        let problem = not_utf8(e.as_bytes(), e.utf8_error().valid_up_to());
+        Error::new("read", path, io::Error::other(problem))
+    })
 }
 
-/// Replaces the file at `path` with what `fill` writes, creating the folders above it.
+/// Says what bytes are that are not UTF-8; `valid` is the number of good bytes before the bad one.
+pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> String {
+    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
+        return "found UTF-16 text; expected UTF-8: convert the file, as by \
+                `iconv -f UTF-16 -t UTF-8`"
+            .into();
+    }
+    if let [0x1f, 0x8b, ..] = bytes {
+        return "found a file compressed by gzip; expected text: unpack it with `gunzip`".into();
+    }
+    format!(
+        "byte {} is not UTF-8; expected UTF-8 text: convert the file, as by \
+         `iconv -f ISO-8859-1 -t UTF-8`",
+        valid + 1
+    )
+}
+
+/// Replaces the file at `path` by what `fill` writes. The folders above it are created.
 ///
 /// # Errors
-/// When a folder or the file cannot be written or `fill` fails; the former file is then still
-/// there.
+/// When a folder or the file cannot be written, or when `fill` fails. The former file is then
+/// still there.
 pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -59,7 +167,7 @@ pub fn write_atomic(
         file.persist(path).map_err(|e| e.error)?;
         // The rename itself is durable only once the folder is.
         #[cfg(unix)]
-        std::fs::File::open(folder)?.sync_all()?;
+        File::open(folder)?.sync_all()?;
         Ok(())
     };
     write().map_err(|e| Error::new("write", path, e))
@@ -68,9 +176,58 @@ pub fn write_atomic(
 fn aside() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(ASIDE);
-    // Temporary files are private by default; what replaces a user's file gets the permissions of
+    // Temporary files are private by default. What replaces a user's file gets the permissions of
     // any new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_stated_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_bytes(&path, 5).unwrap(), b"12345");
+        let problem = |path: &Path, largest| {
+            open_regular(path, largest)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(problem(&path, 4).contains("it has 5 bytes; expected at most 4"));
+        assert!(problem(folder.path(), 4).contains("is a folder"));
+        assert!(problem(&folder.path().join("none"), 4).contains("cannot read"));
+        #[cfg(unix)]
+        {
+            assert!(problem(Path::new("/dev/zero"), 4).contains("pipe or a device"));
+            let pipe = folder.path().join("pipe");
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+            assert!(made.unwrap().success());
+            // Nobody writes into it: opening it would wait for ever.
+            assert!(problem(&pipe, 4).contains("pipe or a device"));
+            let link = folder.path().join("link");
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            assert_eq!(read_text(&link).unwrap(), "12345");
+        }
+    }
+
+    #[test]
+    fn text_that_is_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for (bytes, part) in [
+            (&b"Am\xe9lie"[..], "byte 3 is not UTF-8"),
+            (&b"\xff\xfeH\0"[..], "found UTF-16 text"),
+            (&b"\x1f\x8b\x08"[..], "compressed by gzip"),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = read_text(&path).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
 }

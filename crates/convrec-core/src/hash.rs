@@ -1,6 +1,5 @@
-//! SHA-256, by which files and inputs are told apart.
+//! SHA-256, which tells files and inputs apart.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -8,19 +7,20 @@ use sha2::{Digest, Sha256};
 
 use crate::files;
 
-/// SHA-256 in hexadecimal digits.
+/// The SHA-256 of `bytes` in hexadecimal digits.
+#[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(Sha256::digest(bytes))
 }
 
-/// [`sha256`] of a file, which may be larger than memory.
+/// The [`sha256`] of a file, which may be larger than memory.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the file is not regular or cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String, files::Error> {
     let mut hasher = Sha256::new();
+    let mut file = BufReader::with_capacity(1 << 20, files::open_regular(path, u64::MAX)?);
     let mut hash = || -> io::Result<()> {
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path)?);
         loop {
             let part = file.fill_buf()?;
             if part.is_empty() {

@@ -1,13 +1,16 @@
 //! JSON lines in and out; every error names the file, the line and the field.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, Read};
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::files::{self, write_atomic};
+use crate::{BadRow, BadRowPolicy, BadRows};
+
+/// The largest line, in bytes, that is read: 64 MiB.
+pub const LARGEST_LINE: u64 = 64 << 20;
 
 /// What a line must satisfy beyond its types.
 pub trait Check {
@@ -18,23 +21,58 @@ pub trait Check {
 
 /// Why a file of JSON lines could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// The file as a whole.
+    /// The file as a whole cannot be read.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// One line of it.
+    /// The file as a whole is not JSON lines, or holds none.
+    #[error("{file}: {problem}")]
+    Format {
+        /// The file, as the caller named it.
+        file: String,
+        /// What was found, what is expected and what to do.
+        problem: String,
+    },
+    /// One line of it is bad.
     #[error("{file}, line {line}{}: {problem}; mend the line or remove it", field_text(.field))]
     Line {
         /// The file, as the caller named it.
         file: String,
         /// The line, from 1.
         line: usize,
-        /// The path of the field, as in `dialog[2].content`; empty where the line as a whole is
-        /// wrong.
+        /// The path of the field, as in `dialog[2].content`. It is empty where the line as a whole
+        /// is wrong.
         field: String,
         /// What was found and expected.
         problem: String,
     },
+    /// Several lines of it are bad.
+    #[error("{bad}\nmend or remove these lines, or have bad rows skipped")]
+    Lines {
+        /// How many lines are bad, and the first of them.
+        bad: BadRows,
+    },
+}
+
+impl Error {
+    /// The bad line as a bad row; `None` where the file as a whole is wrong.
+    fn bad_row(&self, row: usize) -> Option<BadRow> {
+        let Self::Line {
+            file,
+            line,
+            field,
+            problem,
+        } = self
+        else {
+            return None;
+        };
+        Some(BadRow {
+            row,
+            place: format!("{file}, line {line}{}", field_text(field)),
+            problem: problem.clone(),
+        })
+    }
 }
 
 fn field_text(field: &str) -> String {
@@ -48,81 +86,179 @@ fn field_text(field: &str) -> String {
 /// Reads all lines of the file at `path`. See [`read`].
 ///
 /// # Errors
-/// When the file cannot be read, and at the first bad line.
+/// [`Error::File`] when the file is not regular or cannot be read; else as [`read`].
 pub fn read_file<T: DeserializeOwned + Check>(path: impl AsRef<Path>) -> Result<Vec<T>, Error> {
-    let path = path.as_ref();
-    let file = File::open(path).map_err(|e| files::Error::new("read", path, e))?;
-    read(BufReader::new(file), &path.display().to_string())
+    Ok(read_file_rows(path, BadRowPolicy::Refuse)?.0)
 }
 
-/// Reads all lines of `reader`; `name` names the file in errors. Blank lines are skipped; a UTF-8
-/// byte order mark too.
+/// Reads the lines of the file at `path` under a policy for bad lines. See [`read_rows`].
 ///
 /// # Errors
-/// At the first line that is not UTF-8, not JSON, not a `T`, or fails its [`Check`]; and when there
-/// is no line at all.
+/// [`Error::File`] when the file is not regular or cannot be read; else as [`read_rows`].
+pub fn read_file_rows<T: DeserializeOwned + Check>(
+    path: impl AsRef<Path>,
+    policy: BadRowPolicy,
+) -> Result<(Vec<T>, BadRows), Error> {
+    let path = path.as_ref();
+    read_rows(files::open_data(path)?, &path.display().to_string(), policy)
+}
+
+/// Reads all lines of `reader`; `name` names the file in errors. Blank lines and a UTF-8 byte order
+/// mark are skipped.
+///
+/// # Errors
+/// [`Error::Line`] when one line is not UTF-8, not JSON, not a `T`, or fails its [`Check`];
+/// [`Error::Lines`] when several are; [`Error::Format`] when there is no line, or the file is no
+/// JSON lines at all.
 pub fn read<T: DeserializeOwned + Check>(
     reader: impl BufRead,
     name: &str,
 ) -> Result<Vec<T>, Error> {
-    rows(reader, name)
-        .map(|row| row.map(|(_, row)| row))
-        .collect()
+    Ok(read_rows(reader, name, BadRowPolicy::Refuse)?.0)
 }
 
-/// Reads one line after the other: each row with its line, from 1. See [`read`], whose errors are
-/// these; what follows an error is not worth reading.
+/// Reads the lines of `reader` as [`read`] does. With [`BadRowPolicy::Skip`] bad lines are left out
+/// and returned beside the rows.
+///
+/// ```
+/// use convrec_core::{BadRowPolicy, CatalogItem, jsonl};
+///
+/// let text = "{\"title\": \"Heat\"}\n{\"title\": 7}\n{\"title\": \"\"}\n";
+/// let error = jsonl::read::<CatalogItem>(text.as_bytes(), "films.jsonl").unwrap_err();
+/// assert!(error.to_string().starts_with("2 of 3 rows are bad:\n  films.jsonl, line 2, field `title`"));
+///
+/// let policy = BadRowPolicy::Skip;
+/// let (items, bad) = jsonl::read_rows::<CatalogItem>(text.as_bytes(), "films.jsonl", policy)?;
+/// assert_eq!((items.len(), bad.count, bad.listed[1].row), (1, 2, 2));
+/// # Ok::<(), convrec_core::jsonl::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`read`]. With [`BadRowPolicy::Skip`] bad lines are an error only where no line is good.
+pub fn read_rows<T: DeserializeOwned + Check>(
+    reader: impl BufRead,
+    name: &str,
+    policy: BadRowPolicy,
+) -> Result<(Vec<T>, BadRows), Error> {
+    let (mut good, mut bad, mut first) = (Vec::new(), BadRows::default(), None);
+    for row in rows(reader, name) {
+        match row {
+            Ok((_, row)) => good.push(row),
+            Err(error) => match error.bad_row(bad.rows_read) {
+                Some(row) => {
+                    bad.push(row);
+                    first.get_or_insert(error);
+                }
+                None => return Err(error),
+            },
+        }
+        bad.rows_read += 1;
+    }
+    match first {
+        Some(first) if policy == BadRowPolicy::Refuse || good.is_empty() => Err(match bad.count {
+            1 => first,
+            _ => Error::Lines { bad },
+        }),
+        _ => Ok((good, bad)),
+    }
+}
+
+/// Reads one line after the other: each row with its line, from 1. See [`read`].
+///
+/// An [`Error::Line`] is about that line alone, and the next line can be read. Other errors are the
+/// last thing that the iterator returns.
 pub fn rows<T: DeserializeOwned + Check, R: BufRead>(
-    reader: R,
+    mut reader: R,
     name: &str,
 ) -> impl Iterator<Item = Result<(usize, T), Error>> + use<T, R> {
     let name = name.to_string();
-    let mut lines = reader.split(b'\n').enumerate();
-    let (mut last, mut any) = (0, false);
+    let (mut line, mut any, mut ended) = (0, false, false);
+    let mut bytes = Vec::new();
     std::iter::from_fn(move || {
-        for (index, bytes) in lines.by_ref() {
-            last = index + 1;
-            let row = bytes
-                .map_err(|e| (String::new(), e.to_string()))
-                .and_then(|bytes| read_line(&bytes, index == 0));
-            let row = row.map_err(|(field, problem)| Error::Line {
-                file: name.clone(),
-                line: last,
-                field,
-                problem,
+        while !ended {
+            bytes.clear();
+            // A line that never ends must not fill the memory.
+            let read = (&mut reader)
+                .take(LARGEST_LINE + 1)
+                .read_until(b'\n', &mut bytes);
+            let whole = match read {
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Ok(length) if length as u64 > LARGEST_LINE => Err(Problem::Format(format!(
+                    "line {} has more than {LARGEST_LINE} bytes; expected one row a line",
+                    line + 1
+                ))),
+                Ok(_) => Ok(()),
+                Err(e) => Err(Problem::Format(format!(
+                    "cannot read line {}: {e}",
+                    line + 1
+                ))),
+            };
+            line += 1;
+            let row = whole.and_then(|()| {
+                read_line(bytes.strip_suffix(b"\n").unwrap_or(&bytes), line == 1, !any)
             });
-            if let Some(row) = row.transpose() {
-                any = true;
-                return Some(row.map(|row| (last, row)));
+            let file = || name.clone();
+            match row {
+                Ok(None) => continue,
+                Ok(Some(row)) => {
+                    any = true;
+                    return Some(Ok((line, row)));
+                }
+                Err(Problem::Row { field, problem }) => {
+                    any = true;
+                    let file = file();
+                    return Some(Err(Error::Line {
+                        file,
+                        line,
+                        field,
+                        problem,
+                    }));
+                }
+                Err(Problem::Format(problem)) => {
+                    (any, ended) = (true, true);
+                    return Some(Err(Error::Format {
+                        file: file(),
+                        problem,
+                    }));
+                }
             }
         }
         if any {
             return None;
         }
         any = true;
-        let problem = "the file holds no line with data; expected at least one".to_string();
-        Some(Err(Error::Line {
-            file: name.clone(),
-            line: last.max(1),
-            field: String::new(),
-            problem,
-        }))
+        let problem = "it holds no line with data; expected at least one".to_string();
+        let file = name.clone();
+        Some(Err(Error::Format { file, problem }))
     })
 }
 
-/// The row of a line, `None` where it is blank; or the field that is wrong, and how.
+/// What is wrong with a line, or with the file.
+enum Problem {
+    Row { field: String, problem: String },
+    Format(String),
+}
+
+/// The row of a line, `None` where the line is blank. `is_first` is true for line 1, `is_first_row`
+/// until a line that is not blank was read.
 fn read_line<T: DeserializeOwned + Check>(
     bytes: &[u8],
     is_first: bool,
-) -> Result<Option<T>, (String, String)> {
+    is_first_row: bool,
+) -> Result<Option<T>, Problem> {
+    let bad = |field: &str, problem: String| Problem::Row {
+        field: field.into(),
+        problem,
+    };
     let text = std::str::from_utf8(bytes).map_err(|e| {
-        (
-            String::new(),
-            format!(
-                "byte {} is not UTF-8; expected UTF-8 text",
-                e.valid_up_to() + 1
-            ),
-        )
+        let problem = files::not_utf8(bytes, e.valid_up_to());
+        match is_first && problem.starts_with("found") {
+            true => Problem::Format(problem),
+            false => bad("", problem),
+        }
     })?;
     let text = if is_first {
         text.trim_start_matches('\u{feff}')
@@ -134,37 +270,89 @@ fn read_line<T: DeserializeOwned + Check>(
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let row: T = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        if let Some(problem) = other_layout(text).filter(|_| is_first_row) {
+            return Problem::Format(problem);
+        }
         let field = e.path().to_string();
-        // What serde calls the place where a cut line ends.
+        // The path ends in `?` where a cut line ends.
         let field = field
             .strip_suffix('?')
             .unwrap_or(&field)
             .trim_end_matches('.');
-        (field.to_string(), without_position(e.inner()))
+        bad(field, explain(text, e.inner()))
     })?;
-    json.end()
-        .map_err(|e| (String::new(), without_position(&e)))?;
+    json.end().map_err(|_| {
+        let problem = "something follows the object; expected one object a line";
+        bad("", problem.into())
+    })?;
     row.check()
-        .map_err(|(field, problem)| (field.into(), problem))?;
+        .map_err(|(field, problem)| bad(field, problem))?;
     Ok(Some(row))
 }
 
-/// serde_json's message without its own "at line 1 column 30": the line is ours to name.
-fn without_position(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(at) if error.is_syntax() || error.is_eof() => {
-            format!("{} at column {}", &text[..at], error.column())
-        }
-        Some(at) => text[..at].to_string(),
-        None => text,
+/// What a file is whose first line begins so, where it is another layout of JSON than lines.
+fn other_layout(line: &str) -> Option<String> {
+    let line = line.trim();
+    if line.starts_with('[') {
+        return Some(
+            "found a JSON array; expected one object a line: convert the file, as by \
+             `jq -c '.[]' FILE`"
+                .into(),
+        );
+    }
+    (line == "{").then(|| {
+        "found an object over several lines; expected one object a line: convert the file, as by \
+         `jq -c . FILE`"
+            .into()
+    })
+}
+
+/// serde_json's message in words that say what to do, with the column. The line is ours to name.
+fn explain(text: &str, error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let message = message
+        .rfind(" at line ")
+        .map_or(&*message, |at| &message[..at]);
+    let column = error.column();
+    if message.contains("hex escape") {
+        return format!(
+            "found an escape of half a surrogate pair before column {column}, which is no \
+             character; expected both halves, or the character itself"
+        );
+    }
+    match not_json(text, column) {
+        Some(word) if error.is_syntax() => format!(
+            "found `{word}`, which JSON does not have, at column {column}; expected a number, or \
+             null where it is unknown"
+        ),
+        _ if error.is_syntax() || error.is_eof() => format!("{message} at column {column}"),
+        _ => message.to_string(),
     }
 }
 
-/// Writes `rows`, one a line, replacing the file at `path` whole.
+/// The word around a column, from 1, where it is a number or a constant of another language.
+fn not_json(text: &str, column: usize) -> Option<&str> {
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    let at = column.saturating_sub(1).min(text.len());
+    let bytes = text.as_bytes();
+    let start = at
+        - bytes[..at]
+            .iter()
+            .rev()
+            .take_while(|byte| part(byte))
+            .count();
+    let end = at + bytes[at..].iter().take_while(|byte| part(byte)).count();
+    let word = text.get(start..end)?;
+    let bare = word.trim_start_matches(['+', '-']).to_ascii_lowercase();
+    ["nan", "inf", "infinity", "none", "undefined", "na"]
+        .contains(&&*bare)
+        .then_some(word)
+}
+
+/// Writes `rows`, one a line, and replaces the file at `path` as a whole.
 ///
 /// # Errors
-/// When the file cannot be written; the former file is then still there.
+/// When the file cannot be written. The former file is then still there.
 pub fn write_file<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<(), files::Error> {
     write_atomic(path, |out| {
         for row in rows {
@@ -219,8 +407,8 @@ mod tests {
                 "field `seen[0]`: invalid length 1",
             ),
             (
-                example(user, "[[\"Heat\",\"1995\"]]"),
-                "field `seen[0][1]`: invalid type: string",
+                example(user, "[[\"Heat\",\"soon\"]]"),
+                "field `seen[0][1]`: `soon` is no year",
             ),
             (example(user, "[]"), "field `list`: no items"),
             ("{\"id\":\"a\"}".into(), "missing field `dialog`"),
@@ -244,6 +432,141 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("cannot read no/such/file.jsonl")
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_lines_is_named_with_what_to_do() {
+        for (text, part) in [
+            (&b"[{\"title\":\"Up\"}]"[..], "f.jsonl: found a JSON array"),
+            (b"\n[\n {\"title\":\"Up\"}\n]", "jq -c '.[]' FILE"),
+            (b"{\n \"title\":\"Up\"\n}", "an object over several lines"),
+            (
+                b"{\"title\":\"Up\"}{\"title\":\"Heat\"}",
+                "one object a line",
+            ),
+            (
+                b"{\"title\":\"Up\",\"year\":NaN}",
+                "field `year`: found `NaN`",
+            ),
+            (
+                b"{\"title\":\"Up\",\"year\":-Infinity}",
+                "found `-Infinity`",
+            ),
+            (b"{\"title\":\"Up\",\"year\":nan}", "found `nan`"),
+            (
+                b"{\"title\":\"Up \\ud83d\"}",
+                "field `title`: found an escape of half a surrogate",
+            ),
+            (
+                b"{\"title\":\"Up \\ud83d\\u0041\"}",
+                "half a surrogate pair",
+            ),
+            (b"{\"title\":\"Up \\udc80\"}", "half a surrogate pair"),
+            (b"\xff\xfe{\0", "found UTF-16 text"),
+            (b"\x1f\x8b\x08", "compressed by gzip"),
+            (
+                b"{\"title\":1917}",
+                "field `title`: invalid type: integer `1917`",
+            ),
+        ] {
+            let message = error::<CatalogItem>(text);
+            assert!(message.contains(part), "{message} does not say {part}");
+        }
+    }
+
+    #[test]
+    fn several_bad_lines_are_counted_and_can_be_skipped() {
+        let text = b"{\"title\":\"Up\"}\n\n{\"title\":\"\"}\n{\"title\":\"Heat\"}\n{\n";
+        assert_eq!(
+            error::<CatalogItem>(text),
+            "2 of 4 rows are bad:\n  f.jsonl, line 3, field `title`: blank; expected text\n  \
+             f.jsonl, line 5: EOF while parsing an object at column 1\n\
+             mend or remove these lines, or have bad rows skipped"
+        );
+        let skip = |text: &[u8]| read_rows::<CatalogItem>(text, "f", BadRowPolicy::Skip);
+        let (items, bad) = skip(text).unwrap();
+        assert_eq!((items.len(), bad.count, bad.rows_read), (2, 2, 4));
+        assert_eq!(bad.listed[1].row, 3);
+        // Nothing is left: that is no reading.
+        assert!(
+            skip(b"{}\n{}\n")
+                .unwrap_err()
+                .to_string()
+                .starts_with("2 of 2 rows are bad")
+        );
+        assert!(skip(b"{}\n").is_err() && skip(b"[1]").is_err());
+    }
+
+    #[test]
+    fn items_and_ids_are_read_in_the_forms_that_people_have() {
+        let read_one = |fields: &str| {
+            let line = format!("{{\"dialog\":[{{\"role\":\"user\",\"content\":\"x\"}}],{fields}}}");
+            read::<Example>(line.as_bytes(), "f").map(|mut rows| rows.remove(0))
+        };
+        let coco = vec![Item::new("Coco", 2017)];
+        for form in [
+            "[\"Coco\",2017]",
+            "[\"Coco\",\"2017\"]",
+            "[\"Coco\",2017.0]",
+            "{\"title\":\"Coco\",\"year\":2017}",
+            "{\"year\":\"2017\",\"title\":\"Coco\",\"imdb\":[1]}",
+            "\"Coco (2017)\"",
+        ] {
+            for name in ["ground_truth", "groundtruth"] {
+                let row = read_one(&format!("\"id\":\"d-1\",\"{name}\":[{form}]")).unwrap();
+                assert_eq!(
+                    (row.ground_truth, row.seen),
+                    (coco.clone(), vec![]),
+                    "{form}"
+                );
+            }
+        }
+        for form in [
+            "\"Coco\"",
+            "[\"Coco\",null]",
+            "[\"Coco\",\"\"]",
+            "{\"title\":\"Coco\"}",
+        ] {
+            let row = read_one(&format!("\"id\":7,\"seen\":[{form}]")).unwrap();
+            assert_eq!(
+                (row.id.as_str(), &row.seen[0]),
+                ("7", &Item::new("Coco", None))
+            );
+        }
+        for (form, part) in [
+            ("{\"year\":2017}", "missing field `title`"),
+            ("[]", "invalid length 0"),
+            ("[\"Coco\",2017,1]", "invalid length 3"),
+            ("\" \"", "blank"),
+            ("7", "expected an item"),
+            ("[\"Coco\",true]", "expected a year"),
+        ] {
+            let error = read_one(&format!("\"id\":\"d\",\"seen\":[{form}]")).unwrap_err();
+            assert!(error.to_string().contains(part), "{form}: {error}");
+            assert!(
+                error.to_string().contains("field `seen[0]"),
+                "{form}: {error}"
+            );
+        }
+        let nulls = read::<CatalogItem>(
+            &b"{\"title\":\"Up\",\"year\":\"2009\",\"genres\":null,\"metadata\":null}"[..],
+            "f",
+        );
+        let item = &nulls.unwrap()[0];
+        assert_eq!(
+            (item.year, item.genres.len(), &*item.metadata),
+            (Some(2009), 0, "")
+        );
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused() {
+        let endless = std::io::BufReader::new(std::io::repeat(b'x'));
+        let error = read::<CatalogItem>(endless, "f").unwrap_err().to_string();
+        assert!(
+            error.contains("line 1 has more than 67108864 bytes"),
+            "{error}"
         );
     }
 

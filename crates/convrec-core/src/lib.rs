@@ -13,17 +13,18 @@
 //! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
 //! | [`BadRowPolicy`], [`BadRows`] | what happens to rows that cannot be used, and which they are |
 //!
-//! Files are JSON lines; [`files`] replaces them whole, and [`append`] lets them grow. A bad line
-//! is an error that names the file, the line and the field:
+//! Files are JSON lines. [`files`] reads regular files of a stated size alone and replaces files as a
+//! whole; [`append`] lets them grow. A bad line is an error that names the file, the line and the
+//! field:
 //!
 //! ```
 //! use convrec_core::{CatalogItem, jsonl};
 //!
-//! let text = "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"Alien\", \"year\": \"1979\"}\n";
+//! let text = "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"Alien\", \"year\": \"soon\"}\n";
 //! let error = jsonl::read::<CatalogItem>(text.as_bytes(), "films.jsonl").unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "films.jsonl, line 2, field `year`: invalid type: string \"1979\", expected i32; \
+//!     "films.jsonl, line 2, field `year`: `soon` is no year; expected an integer, or nothing; \
 //!      mend the line or remove it"
 //! );
 //!
@@ -36,10 +37,13 @@ pub mod append;
 mod bad_rows;
 pub mod files;
 pub mod hash;
+mod item;
 pub mod jsonl;
-mod printable;
+mod text;
 mod types;
+pub mod year;
 
 pub use bad_rows::{BadRow, BadRowPolicy, BadRows};
-pub use printable::printable;
-pub use types::{CatalogItem, Demonstration, Example, Item, ItemId, Role, Turn};
+pub use item::Item;
+pub use text::{printable, shown};
+pub use types::{CatalogItem, Demonstration, Example, ItemId, Role, Turn};

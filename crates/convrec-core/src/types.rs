@@ -1,8 +1,10 @@
 use std::fmt;
 
+use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
 use crate::jsonl::Check;
+use crate::{Item, year};
 
 /// Who wrote a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -10,14 +12,17 @@ use crate::jsonl::Check;
 pub enum Role {
     /// Instructions to the model.
     System,
-    /// The person who looks for something.
+    /// The person who looks for something. Files may write `human`.
+    #[serde(alias = "human")]
     User,
-    /// The recommender.
+    /// The recommender. Files may write `gpt`.
+    #[serde(alias = "gpt")]
     Assistant,
 }
 
 impl Role {
-    /// The name used in files and chat templates.
+    /// The name of the role in files and chat templates.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Role::System => "system",
@@ -38,6 +43,7 @@ pub struct Turn {
 
 impl Turn {
     /// A turn by the person who looks for something.
+    #[must_use]
     pub fn user(content: impl Into<String>) -> Self {
         Self {
             role: Role::User,
@@ -46,54 +52,11 @@ impl Turn {
     }
 
     /// A turn by the recommender.
+    #[must_use]
     pub fn assistant(content: impl Into<String>) -> Self {
         Self {
             role: Role::Assistant,
             content: content.into(),
-        }
-    }
-}
-
-/// An item as it is named: a title and, where known, a year. In files: `["Heat", 1995]` or
-/// `["Heat", null]`.
-///
-/// `Display` writes the line that a list shows: `Heat (1995)`, or `Heat` without a year.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "(String, Option<i32>)", into = "(String, Option<i32>)")]
-pub struct Item {
-    /// The title, as written.
-    pub title: String,
-    /// The year, where known.
-    pub year: Option<i32>,
-}
-
-impl Item {
-    /// An item from its title and year.
-    pub fn new(title: impl Into<String>, year: impl Into<Option<i32>>) -> Self {
-        Self {
-            title: title.into(),
-            year: year.into(),
-        }
-    }
-}
-
-impl From<(String, Option<i32>)> for Item {
-    fn from((title, year): (String, Option<i32>)) -> Self {
-        Self { title, year }
-    }
-}
-
-impl From<Item> for (String, Option<i32>) {
-    fn from(item: Item) -> Self {
-        (item.title, item.year)
-    }
-}
-
-impl fmt::Display for Item {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.year {
-            Some(year) => write!(f, "{} ({year})", self.title),
-            None => f.write_str(&self.title),
         }
     }
 }
@@ -105,6 +68,7 @@ pub struct ItemId(pub u32);
 
 impl ItemId {
     /// The same number, to index slices with.
+    #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -115,24 +79,26 @@ impl ItemId {
 pub struct CatalogItem {
     /// The title; may not be blank.
     pub title: String,
-    /// The year, where known.
-    #[serde(default)]
+    /// The year, where known. Files may write it as a number, as text, or as null.
+    #[serde(default, deserialize_with = "year::strict")]
     pub year: Option<i32>,
-    /// Genres, most telling first.
-    #[serde(default)]
+    /// Genres, most telling first. Null is read as none.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub genres: Vec<String>,
-    /// Free text about the item: people, keywords, plot.
-    #[serde(default)]
+    /// Free text about the item: people, keywords, plot. Null is read as none.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub metadata: String,
 }
 
 impl CatalogItem {
     /// How the item is named in conversations and lists.
+    #[must_use]
     pub fn item(&self) -> Item {
         Item::new(self.title.clone(), self.year)
     }
 
     /// The text by which items are compared: name, genres, metadata.
+    #[must_use]
     pub fn text(&self) -> String {
         let mut text = self.item().to_string();
         for part in [self.genres.join(", ").as_str(), &self.metadata] {
@@ -154,20 +120,25 @@ impl Check for CatalogItem {
 /// A conversation with its seen and its relevant items: one line of a conversation file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
-    /// Names the sample; the part before the last `-` names the dialog ([`Example::dialog_id`]).
+    /// Names the sample. The part before the last `-` names the dialog ([`Example::dialog_id`]).
+    /// Files may write an integer.
+    #[serde(deserialize_with = "id")]
     pub id: String,
     /// The turns; the last one is the user's.
     pub dialog: Vec<Turn>,
-    /// Items mentioned before, by anyone.
+    /// Items mentioned before, by anyone. They are not recommended. Where the field is missing or
+    /// null there are none.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub seen: Vec<Item>,
-    /// The relevant items. May be empty where nothing is trained or measured. Files may name the
-    /// field `groundtruth` too.
-    #[serde(alias = "groundtruth")]
+    /// The relevant items. There may be none where nothing is trained or measured. Files may name
+    /// the field `groundtruth` too.
+    #[serde(default, alias = "groundtruth", deserialize_with = "null_as_default")]
     pub ground_truth: Vec<Item>,
 }
 
 impl Example {
-    /// The dialog that the sample was cut from: samples of one dialog are not independent.
+    /// The dialog that the sample was cut from. Samples of one dialog are not independent.
+    #[must_use]
     pub fn dialog_id(&self) -> &str {
         self.id
             .rsplit_once('-')
@@ -206,10 +177,12 @@ pub struct Demonstration {
 /// One flat line; `#[serde(flatten)]` would lose the field's name in errors.
 #[derive(Serialize, Deserialize)]
 struct DemonstrationLine {
+    #[serde(deserialize_with = "id")]
     id: String,
     dialog: Vec<Turn>,
+    #[serde(default, deserialize_with = "null_as_default")]
     seen: Vec<Item>,
-    #[serde(alias = "groundtruth")]
+    #[serde(default, alias = "groundtruth", deserialize_with = "null_as_default")]
     ground_truth: Vec<Item>,
     list: Vec<Item>,
 }
@@ -269,4 +242,38 @@ fn not_blank(field: &'static str, text: &str) -> Result<(), (&'static str, Strin
     } else {
         Ok(())
     }
+}
+
+/// Reads null as the default value.
+fn null_as_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads an id: text, or an integer.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Id;
+    impl serde::de::Visitor<'_> for Id {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text or an integer")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.into())
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<String, E> {
+            Ok(number.to_string())
+        }
+    }
+    deserializer.deserialize_any(Id)
 }

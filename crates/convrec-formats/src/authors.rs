@@ -1,10 +1,9 @@
 use convrec_core::jsonl::Check;
-use convrec_core::{Example, Item, Role, Turn};
+use convrec_core::{Example, Item, Role, Turn, shown, year};
 use convrec_text::{ListFormat, ParsedList, Reason};
 use serde::{Deserialize, Deserializer};
 
-use crate::error::{Error, LeftOut, Place, shown};
-use crate::year;
+use crate::error::{Error, LeftOut, Place};
 
 /// A row in the schema of the paper's own data sets. Columns that are not listed are ignored.
 ///
@@ -93,7 +92,9 @@ impl AuthorsRow {
             Some(_) => return bad("expected one turn, the assistant's"),
         };
         let place = place.field("completion[0].content");
-        let ParsedList { entries, unparsed } = ListFormat::default().parse(content);
+        let ParsedList {
+            entries, unparsed, ..
+        } = ListFormat::default().parse(content);
         if entries.is_empty() {
             return Err(Error::bad(
                 place,

@@ -6,11 +6,11 @@ use std::io::BufReader;
 use std::path::Path;
 
 use convrec_core::jsonl::{self, Check};
-use convrec_core::{CatalogItem, files};
+use convrec_core::{CatalogItem, files, year};
 use serde::Deserialize;
 
 use crate::error::{At, Error, LeftOut, Place, Rows};
-use crate::{csv, pickle, year};
+use crate::{csv, pickle};
 
 /// What happens to rows that can be no item: a blank title, a year that is none, the title *and*
 /// year of an earlier row.

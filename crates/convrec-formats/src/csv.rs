@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
+use convrec_core::year;
 use csv::{ErrorKind, ReaderBuilder, StringRecord};
 
 use crate::catalog::CatalogRow;
 use crate::error::{At, Error, Place};
-use crate::year;
 
 /// The rows of a table with a header; `name` names the file in errors.
 ///

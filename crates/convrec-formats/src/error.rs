@@ -136,16 +136,3 @@ impl fmt::Display for LeftOut {
         write!(f, "{}: {}", self.place, self.why)
     }
 }
-
-/// `text` as messages show it: its beginning, on one line.
-pub(crate) fn shown(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(60)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if shown.len() < text.len() {
-        shown.push_str("...");
-    }
-    shown
-}

@@ -59,7 +59,6 @@ mod error;
 pub mod parquet;
 pub mod pickle;
 mod source;
-mod year;
 
 pub use authors::AuthorsRow;
 pub use catalog::{BadRows, CatalogRow, read_catalog_items};

@@ -25,11 +25,11 @@
 mod machine;
 mod opcodes;
 
+use convrec_core::year;
 use machine::Value;
 
 use crate::catalog::CatalogRow;
 use crate::error::{At, Error, Place};
-use crate::year;
 
 /// A string that is named again costs no bytes in the file. All titles together may take this many
 /// times the file's length, and a megabyte.

@@ -1,6 +1,6 @@
 //! One line of a list: list marks, title, year, remark.
 
-use crate::white::{digit, is_digit, is_white, trim};
+use crate::whitespace::{digit, is_digit, is_white, trim};
 
 /// Marks that make a bullet or a heading only with white space behind them.
 const BULLETS: [char; 7] = ['-', '*', '+', '–', '—', '#', '>'];

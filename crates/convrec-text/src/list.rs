@@ -1,12 +1,14 @@
 //! Lists of items as text: how they are written, and the one parse that reads them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use convrec_core::Item;
 use serde::{Deserialize, Serialize};
 
 use crate::line::{Line, Numbering};
-use crate::white::trim;
+use crate::reasoning::Reasoning;
+use crate::whitespace::trim;
 
 /// How a ranked list is written: one item a line, best first, each line ended by a line feed.
 ///
@@ -48,6 +50,10 @@ use crate::white::trim;
 /// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes
 ///   go in pairs.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
+/// - What a model [reasons](crate::Reasoning) aloud is no part of its list.
+///
+/// Some titles read otherwise: they hold a year, or have none. [`parse_known`](Self::parse_known)
+/// finds those that a catalog knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListFormat {
@@ -87,6 +93,8 @@ pub struct ParsedList {
     pub entries: Vec<ParsedEntry>,
     /// The lines that are neither items nor blank.
     pub unparsed: Vec<UnparsedLine>,
+    /// The reasoning in the text. Lines inside it are neither items nor unparsed.
+    pub reasoning: Reasoning,
 }
 
 /// An item of a list, and where it stands.
@@ -155,17 +163,54 @@ impl ListFormat {
     /// or end in white space, bear marks as above, hold `(` one to four digits `)` behind other
     /// text, or (without a year) end in a colon or hold no letter or digit.
     pub fn parse(&self, text: &str) -> ParsedList {
-        let mut list = ParsedList::default();
-        let mut numbering = Numbering::of(text);
+        self.read(text, None)
+    }
+
+    /// As [`parse`](Self::parse), where an item that `known` accepts is found on its own line
+    /// whatever its title is.
+    ///
+    /// Each line is read in turn as it stands, without list marks, without emphasis and quotes, and
+    /// as `parse` reads it. Each reading is tried with its last `(year)` as the year, then whole as
+    /// a title without a year. The first that is known is the line's item. A line without one is
+    /// read as by `parse`.
+    ///
+    /// ```
+    /// use convrec_core::Item;
+    /// use convrec_text::ListFormat;
+    ///
+    /// let catalog = [Item::new("Heat (1995)", None), Item::new("Babylon 5", None)];
+    /// let text = "1. **Heat (1995)** - a classic\n2. Babylon 5\n3. Up (2009)\n4. Enjoy!\n";
+    /// let list = ListFormat::default().parse_known(text, |item| catalog.contains(item));
+    /// let items: Vec<&Item> = list.items().collect();
+    /// assert_eq!(items, [&catalog[0], &catalog[1], &Item::new("Up", 2009)]);
+    /// assert_eq!(list.unparsed.len(), 1);
+    /// ```
+    pub fn parse_known(&self, text: &str, mut known: impl FnMut(&Item) -> bool) -> ParsedList {
+        self.read(text, Some(&mut known))
+    }
+
+    fn read(&self, text: &str, mut known: Option<&mut dyn FnMut(&Item) -> bool>) -> ParsedList {
+        let reasoning = Reasoning::find(text);
+        let answer = without(&reasoning, text);
+        let mut list = ParsedList {
+            reasoning,
+            ..ParsedList::default()
+        };
+        let mut numbering = Numbering::of(&answer);
         let mut at = 0;
-        for (index, whole) in text.split_inclusive('\n').enumerate() {
+        for (index, whole) in answer.split_inclusive('\n').enumerate() {
             let span = at..at + whole.len();
             at = span.end;
             let content = trim(whole);
             if content.is_empty() {
                 continue;
             }
-            match self.item(Line::read(content, &mut numbering)) {
+            let line = Line::read(content, &mut numbering);
+            let parsed = self.item(&line);
+            let own = known
+                .as_deref_mut()
+                .and_then(|known| self.known_item(whole, &line, parsed.as_ref().ok(), known));
+            match own.map_or(parsed, Ok) {
                 Ok(item) => list.entries.push(ParsedEntry {
                     item,
                     line: index,
@@ -181,7 +226,44 @@ impl ListFormat {
         list
     }
 
-    fn item(&self, line: Line<'_>) -> Result<Item, Reason> {
+    /// The first known item among the readings of a line; `parsed` is the last of them.
+    fn known_item(
+        &self,
+        whole: &str,
+        line: &Line<'_>,
+        parsed: Option<&Item>,
+        known: &mut dyn FnMut(&Item) -> bool,
+    ) -> Option<Item> {
+        let whole = whole.strip_suffix('\n').unwrap_or(whole);
+        let own = match self.style {
+            Style::Plain => Some(whole),
+            Style::Numbered => trim(whole)
+                .trim_start_matches(|c: char| c.is_ascii_digit())
+                .strip_prefix(". "),
+        };
+        let parsed = parsed.map(Item::to_string);
+        let texts = [
+            own,
+            own.map(trim),
+            Some(line.body),
+            Some(line.title()),
+            parsed.as_deref(),
+        ];
+        let mut before = "";
+        for text in texts.into_iter().flatten() {
+            if text == before {
+                continue;
+            }
+            before = text;
+            let readings = [with_last_year(text), Some(Item::new(text, None))];
+            if let Some(item) = readings.into_iter().flatten().find(|item| known(item)) {
+                return Some(item);
+            }
+        }
+        None
+    }
+
+    fn item(&self, line: &Line<'_>) -> Result<Item, Reason> {
         if !line.has_list_mark && line.body.ends_with([':', '：']) {
             return Err(Reason::Preamble);
         }
@@ -199,4 +281,25 @@ impl ListFormat {
             Err(Reason::NoTitle)
         }
     }
+}
+
+/// `text` with its reasoning overwritten by spaces.
+fn without<'a>(reasoning: &Reasoning, text: &'a str) -> Cow<'a, str> {
+    if reasoning.spans.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = text.as_bytes().to_vec();
+    reasoning.blank(&mut bytes);
+    // Blocks begin and end between characters, so this is text again.
+    Cow::Owned(String::from_utf8(bytes).unwrap_or_default())
+}
+
+/// `Title (year)`, as [`Item`] writes it.
+fn with_last_year(text: &str) -> Option<Item> {
+    let (title, year) = text.strip_suffix(')')?.rsplit_once(" (")?;
+    let is_number = !year.starts_with('+');
+    Some(Item::new(
+        title,
+        year.parse::<i32>().ok().filter(|_| is_number)?,
+    ))
 }

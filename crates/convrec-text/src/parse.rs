@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use convrec_core::Item;
 
-use crate::white::{digit, is_digit, is_white, trim};
+use crate::whitespace::{digit, is_digit, is_white, trim};
 
 const MARKS: [char; 4] = ['*', '_', '-', '#'];
 const NUMBER_MARKS: [char; 6] = ['.', ')', '、', '-', '—', '–'];

@@ -22,6 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::list::ParsedList;
+use crate::reasoning::Reasoning;
 
 /// The rank of a token that belongs to no item: preambles, remarks, blank lines.
 pub const NO_RANK: i32 = -1;
@@ -50,9 +51,9 @@ pub enum Segmentation {
     Reference,
 }
 
-/// The ranks of a completion's tokens: [`Segmentation::segment`].
+/// The rank of each token of a completion: what [`Segmentation::segment`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segments {
+pub struct TokenRanks {
     /// One per token, from 0; or [`NO_RANK`] or [`END`].
     pub ranks: Vec<i32>,
     /// How many items were written. (By [`Segmentation::Reference`]: how many lines, S5.)
@@ -83,9 +84,10 @@ impl Segmentation {
     pub fn segment<'a>(
         self,
         list: &ParsedList,
-        tokens: impl IntoIterator<Item = &'a [u8]>,
+        tokens: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
         ended: bool,
-    ) -> Segments {
+    ) -> TokenRanks {
+        let tokens = tokens.into_iter();
         match self {
             Self::OneParse => by_parse(list, tokens, ended),
             Self::Reference => by_line_feeds(tokens, ended),
@@ -93,7 +95,7 @@ impl Segmentation {
     }
 }
 
-impl Segments {
+impl TokenRanks {
     /// How the completion ended where `n_ranks` items are wanted.
     pub fn ending(&self, n_ranks: usize) -> Ending {
         match self.items {
@@ -121,14 +123,15 @@ pub fn until_end(ids: &[u32], end: u32) -> (&[u32], bool) {
 
 fn by_parse<'a>(
     list: &ParsedList,
-    tokens: impl IntoIterator<Item = &'a [u8]>,
+    tokens: impl Iterator<Item = &'a [u8]> + Clone,
     ended: bool,
-) -> Segments {
+) -> TokenRanks {
+    let reasoning = in_reasoning(list, tokens.clone());
     // Lines are counted in bytes, not in decoded text: a character may be spread over tokens, a
     // line feed never is.
     let mut line = 0;
     let mut rank = 0;
-    let rank_of = |token: &[u8]| {
+    let rank_of = |(index, token): (usize, &[u8])| {
         let leading = token
             .iter()
             .position(|byte| !byte.is_ascii_whitespace())
@@ -142,37 +145,53 @@ fn by_parse<'a>(
         {
             rank += 1;
         }
-        if list
+        let is_item = list
             .entries
             .get(rank)
-            .is_some_and(|entry| entry.line == own_line)
-        {
+            .is_some_and(|entry| entry.line == own_line);
+        if is_item && !reasoning.get(index).copied().unwrap_or(false) {
             rank as i32
         } else {
             NO_RANK
         }
     };
-    let mut ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
+    let mut ranks: Vec<i32> = tokens.enumerate().map(rank_of).collect();
     if let (true, Some(last)) = (ended, ranks.last_mut()) {
         *last = END;
     }
-    Segments {
+    TokenRanks {
         ranks,
         items: list.entries.len(),
         ended,
     }
 }
 
-fn by_line_feeds<'a>(tokens: impl IntoIterator<Item = &'a [u8]>, ended: bool) -> Segments {
+/// Whether each token begins in reasoning; empty where there is none.
+fn in_reasoning<'a>(list: &ParsedList, tokens: impl Iterator<Item = &'a [u8]>) -> Vec<bool> {
+    if list.reasoning.spans.is_empty() {
+        return vec![];
+    }
+    let (mut bytes, mut starts) = (vec![], vec![]);
+    for token in tokens {
+        starts.push(bytes.len());
+        bytes.extend_from_slice(token);
+    }
+    // Where bytes are not UTF-8, the decoded text is longer, so the blocks are found again.
+    let spans = Reasoning::find_in_bytes(&bytes).spans;
+    let inside = |start: usize| spans.iter().any(|span| span.contains(&start));
+    starts.into_iter().map(inside).collect()
+}
+
+fn by_line_feeds<'a>(tokens: impl Iterator<Item = &'a [u8]>, ended: bool) -> TokenRanks {
     let mut line = 0;
     let rank_of = |token: &[u8]| {
         let rank = line as i32;
         line += line_feeds(token);
         rank
     };
-    let ranks: Vec<i32> = tokens.into_iter().map(rank_of).collect();
+    let ranks: Vec<i32> = tokens.map(rank_of).collect();
     let items = ranks.last().map_or(0, |&last| last as usize + 1);
-    Segments {
+    TokenRanks {
         ranks,
         items,
         ended,

@@ -357,3 +357,40 @@ proptest! {
         }
     }
 }
+
+/// Titles that hold a year, have none, or look like list marks: an item's own line is that item.
+#[test]
+fn a_known_items_own_line_is_that_item() {
+    let catalog: Vec<Item> = [
+        ("Toy Story (1995)", None),
+        ("Matrix, The (1999)", None),
+        ("Seven (a.k.a. Se7en) (1995)", None),
+        ("Babylon 5", None),
+        ("Nothing:", None),
+        ("???", None),
+        ("1. Dune", Some(1984)),
+        ("- Dash", Some(2011)),
+        ("\"Quoted\"", Some(2012)),
+        ("Movie (1995)", Some(2001)),
+        ("Movie", Some(1995)),
+        ("Foo", Some(12345)),
+        (" Lead", Some(2000)),
+        ("Heat", Some(1995)),
+    ]
+    .map(|(title, year)| Item::new(title, year))
+    .into();
+    for style in [Style::Plain, Style::Numbered] {
+        for years in [Years::Required, Years::Optional] {
+            let format = ListFormat { style, years };
+            let list = format.parse_known(&format.render(&catalog), |item| catalog.contains(item));
+            let items: Vec<Item> = list.items().cloned().collect();
+            assert_eq!(items, catalog, "{format:?}");
+        }
+    }
+    let text = "Sure:\n1. **Toy Story (1995)** - for all ages\n2) \"Matrix, The (1999)\"\n3. Up (2009)\nBabylon 5\n";
+    let list = ListFormat::default().parse_known(text, |item| catalog.contains(item));
+    let items: Vec<&Item> = list.items().collect();
+    let up = Item::new("Up", 2009);
+    assert_eq!(items, [&catalog[0], &catalog[1], &up, &catalog[3]]);
+    assert_eq!(list.unparsed.len(), 1);
+}

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use convrec_core::Item;
-use convrec_text::segments::{END, Ending, NO_RANK, Segmentation, Segments, until_end};
+use convrec_text::segments::{END, Ending, NO_RANK, Segmentation, TokenRanks, until_end};
 use convrec_text::{ListFormat, ParsedList, Style, TextTokenizer, TrainConfig, Years};
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ static TOKENIZER: LazyLock<TextTokenizer> = LazyLock::new(|| {
     TextTokenizer::train(std::iter::repeat_n(corpus, 20).flatten(), &config).unwrap()
 });
 
-fn read(text: &str, is_ended: bool, mode: Segmentation) -> (Vec<u32>, ParsedList, Segments) {
+fn read(text: &str, is_ended: bool, mode: Segmentation) -> (Vec<u32>, ParsedList, TokenRanks) {
     let mut ids = TOKENIZER.encode(text).unwrap();
     let end = TOKENIZER.special_id("<eos>").unwrap();
     if is_ended {
@@ -265,4 +265,28 @@ proptest! {
             prop_assert_eq!(by_parse, by_line);
         }
     }
+}
+
+#[test]
+fn reasoning_belongs_to_no_rank() {
+    let tokens: [&[u8]; 9] = [
+        b"<think>",
+        b"Heat (1995)\n",
+        b"\xff Up (2009)\n",
+        b"no",
+        b"</think>",
+        b"Alien (1979)",
+        b"\n<think",
+        b"> Up (2009)\n",
+        b"",
+    ];
+    let text = String::from_utf8_lossy(&tokens.concat()).into_owned();
+    let list = ListFormat::default().parse(&text);
+    assert_eq!(list.entries.len(), 1);
+    assert_eq!(list.entries[0].item.title, "Alien");
+    assert_eq!(list.entries[0].line, 2);
+    assert!(list.unparsed.is_empty() && list.reasoning.is_unclosed);
+    let ranks = Segmentation::OneParse.segment(&list, tokens, true).ranks;
+    let none = NO_RANK;
+    assert_eq!(ranks, [none, none, none, none, none, 0, none, none, END]);
 }

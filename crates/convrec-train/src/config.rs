@@ -1,32 +1,6 @@
 use burn::module::Module;
+use convrec_config::ConfigError;
 use convrec_policy::{LoraConfig, Policy};
-
-/// A field of a configuration makes no sense; the run does not start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("config, field `{field}`: {problem}")]
-pub struct ConfigError {
-    /// The field, as in `optimizer.learning_rate`.
-    pub field: String,
-    /// What was expected.
-    pub problem: String,
-}
-
-impl ConfigError {
-    /// The first rule of `(field, holds, expected)` that does not hold; `section` goes before its
-    /// field.
-    pub(crate) fn first(section: &str, rules: &[(&str, bool, &str)]) -> Result<(), ConfigError> {
-        match rules.iter().find(|(_, holds, _)| !holds) {
-            None => Ok(()),
-            Some((field, _, expected)) => {
-                let dot = if section.is_empty() { "" } else { "." };
-                Err(ConfigError {
-                    field: format!("{section}{dot}{field}"),
-                    problem: format!("expected {expected}"),
-                })
-            }
-        }
-    }
-}
 
 /// Whether the shape of an adapter makes sense.
 pub(crate) fn check_lora(lora: Option<&LoraConfig>) -> Result<(), ConfigError> {
@@ -55,13 +29,19 @@ pub(crate) fn with_lora(
 }
 
 fn in_lora(error: convrec_policy::ConfigError) -> ConfigError {
-    let field = if error.field == "lora" {
-        error.field
-    } else {
-        format!("lora.{}", error.field)
+    let field = match error.field.as_str() {
+        "lora" => error.field,
+        field => format!("lora.{field}"),
     };
+    of_problem(field, &error.problem)
+}
+
+/// An error of a crate that says what was found and expected in one phrase.
+fn of_problem(field: String, problem: &str) -> ConfigError {
+    let (found, expected) = problem.split_once("expected ").unwrap_or(("", problem));
+    let found = found.trim_end_matches([' ', ',', ';', ':']);
     ConfigError {
-        field,
-        problem: error.problem,
+        found: found.into(),
+        ..ConfigError::new(field, "", expected)
     }
 }

@@ -29,7 +29,7 @@
 //! // Settings are checked as a whole before anything starts; an error names the field.
 //! let mut config = RlConfig { group_size: 1, ..RlConfig::default() };
 //! let error = config.check().unwrap_err();
-//! assert!(error.to_string().starts_with("config, field `group_size`: expected 2 to"));
+//! assert!(error.to_string().starts_with("config, field `group_size`: found 1, expected 2 to"));
 //!
 //! config.group_size = 8;
 //! config.optimizer.schedule = Schedule::Cosine;
@@ -52,7 +52,7 @@ mod services;
 mod sft;
 mod task;
 
-pub use config::ConfigError;
+pub use convrec_config::ConfigError;
 pub use convrec_watch::{Observer, Record, StepView, WatchConfig};
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
 pub use reward::{

@@ -6,10 +6,10 @@ use burn::optim::{
     Optimizer,
 };
 use burn::tensor::{Bytes, Device, Tensor};
+use convrec_config::{ConfigError, check};
 use convrec_kernels::sum_of_squares;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
 use crate::schedule::Schedule;
 
 /// The optimiser's settings; defaults as published for Rank-GRPO, but for the learning rate, which
@@ -84,7 +84,7 @@ impl OptimizerConfig {
                 "0 (never clip) or a positive number",
             ),
         ];
-        ConfigError::first("optimizer", &rules)
+        check(self, &rules).map_err(|e| e.within("optimizer"))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use convrec_catalog::Catalog;
+use convrec_config::ConfigError;
 use convrec_core::ItemId;
 use convrec_metrics::rewards::{self, RankReward};
 use rank_grpo::{
@@ -10,7 +11,6 @@ use rank_grpo::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
 use crate::task::Sample;
 
 /// How gains by rank become rewards, and so at which level advantages are.
@@ -273,13 +273,10 @@ impl<'a> Rewards<'a> {
                 .find(|gain| gain.name() == name)
                 .ok_or_else(|| {
                     let known: Vec<&str> = gains.iter().map(|gain| gain.name()).collect();
-                    let problem = format!(
-                        "nothing rewards this; expected some of {}",
-                        known.join(", ")
-                    );
+                    let expected = format!("some of {}", known.join(", "));
                     ConfigError {
-                        field: format!("gains.{name}"),
-                        problem,
+                        found: "nothing rewards this".into(),
+                        ..ConfigError::new(format!("gains.{name}"), "", expected)
                     }
                 })?;
             Ok((*weight, gain.as_ref()))

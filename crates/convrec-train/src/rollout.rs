@@ -203,7 +203,7 @@ pub(crate) fn table<'r>(
 mod tests {
     use convrec_metrics::rewards::RankReward;
     use convrec_policy::Constraint;
-    use convrec_text::segments::Segments as TokenRanks;
+    use convrec_text::segments::TokenRanks;
 
     use super::*;
 

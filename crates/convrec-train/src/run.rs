@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use convrec_config::ConfigError;
 use convrec_core::{Item, ItemId};
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
@@ -16,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{self, CheckpointError, Manifest};
-use crate::config::ConfigError;
 use crate::evaluate::{Decoding, Evaluated, Evaluation, evaluate};
 use crate::optim::Updates;
 use crate::task::{Answer, Sample, Task};
@@ -155,11 +155,7 @@ pub enum TrainError {
 impl From<Trouble> for TrainError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Config(e) => ConfigError {
-                field: format!("watch.doctor.{}", e.field),
-                problem: format!("expected {}", e.expected),
-            }
-            .into(),
+            Trouble::Config(e) => e.within("run.watch").into(),
             Trouble::File(e) => e.into(),
             Trouble::Ill(diagnosis) => diagnosis.into(),
         }

@@ -3,13 +3,14 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use burn::tensor::Device;
+use convrec_config::{ConfigError, check};
 use convrec_policy::{Allowed, LoraConfig, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{Observer, Record, StepView, Timing};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::batches::places;
-use crate::config::{ConfigError, check_lora, frozen, with_lora};
+use crate::config::{check_lora, frozen, with_lora};
 use crate::optim::{OptimizerConfig, Updates};
 use crate::replicas::gradients;
 use crate::run::{Run, RunOptions, Start, TrainError, Validation};
@@ -74,7 +75,7 @@ impl SftConfig {
                 "fewer than `steps`",
             ),
         ];
-        ConfigError::first("", &rules)?;
+        check(self, &rules)?;
         check_lora(self.lora.as_ref())?;
         self.optimizer.check()
     }
@@ -121,8 +122,8 @@ pub fn train_sft(
         validation,
         devices,
     } = job;
-    ConfigError::first(
-        "",
+    check(
+        config,
         &[("data", !data.is_empty(), "at least one demonstration")],
     )?;
     check_constraint(task, data, config.constrained)?;
@@ -218,17 +219,9 @@ pub fn train_sft(
 
 /// Whether every demonstration can be written under the constraint that it is to be learned under.
 fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Result<(), ConfigError> {
-    let bad = |field: &str, problem| {
-        Err(ConfigError {
-            field: field.into(),
-            problem,
-        })
-    };
     if constrained && !task.is_constrained() {
-        return bad(
-            "constrained",
-            "expected false, as the task's lists are free".into(),
-        );
+        let expected = "false, as the lists of the task are free";
+        return Err(ConfigError::new("constrained", true, expected));
     }
     match data
         .iter()
@@ -237,10 +230,11 @@ fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Resul
         None => Ok(()),
         Some(row) => {
             let n = task.n_ranks();
-            let problem = format!(
-                "demonstration {row}: expected a list of {n} different items that were not seen"
+            let expected = format!(
+                "a list of {n} different items that were not seen, or `constrained = false`"
             );
-            bad("data", problem + ", or `constrained = false`")
+            let field = format!("data.{row}");
+            Err(ConfigError::new(field, "another list", expected))
         }
     }
 }

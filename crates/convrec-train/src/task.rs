@@ -70,7 +70,7 @@ pub struct Answer {
     /// Lines that are neither items nor blank.
     pub unparsed_lines: usize,
     /// The rank of every token.
-    pub segments: segments::Segments,
+    pub segments: segments::TokenRanks,
 }
 
 /// An example does not fit the catalog, or its prompt cannot be written.
@@ -251,11 +251,14 @@ impl Task {
         let (text, ended) = segments::until_end(completion, self.prompter.end());
         let items = cursor.items();
         Answer {
-            text: self.prompter.tokenizer().decode(text),
+            text: self
+                .prompter
+                .tokenizer()
+                .decode(&text[..text.len() - usize::from(ended)]),
             names: items.iter().map(|id| self.catalog[*id].item()).collect(),
             items: items.iter().copied().map(Some).collect(),
             unparsed_lines: 0,
-            segments: segments::Segments {
+            segments: segments::TokenRanks {
                 ranks,
                 items: items.len(),
                 ended,
@@ -361,8 +364,10 @@ impl Task {
     pub fn read(&self, completion: &[u32]) -> Answer {
         let (tokens, ended) = segments::until_end(completion, self.prompter.end());
         let tokenizer = self.prompter.tokenizer();
-        let text = tokenizer.decode(tokens);
-        let parsed = self.prompter.list().parse(&text);
+        // A token that ends turns may be no special token, and would be text.
+        let text = tokenizer.decode(&tokens[..tokens.len() - usize::from(ended)]);
+        let in_catalog = |item: &Item| self.catalog.find(item).is_some();
+        let parsed = self.prompter.list().parse_known(&text, in_catalog);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));
         let segments = self.segmentation.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();

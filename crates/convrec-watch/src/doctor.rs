@@ -8,9 +8,11 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ConfigError, DoctorConfig};
+pub use config::DoctorConfig;
 pub use diagnosis::{Check, Diagnosis};
 use series::{Median, Series, Streak};
+
+use convrec_config::ConfigError;
 
 use crate::record::{Record, number, step};
 

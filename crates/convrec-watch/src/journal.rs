@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 
 use crate::completions::{CompletionRecord, Completions};
-use crate::doctor::{ConfigError, Diagnosis, Doctor, DoctorConfig};
+use crate::doctor::{Diagnosis, Doctor, DoctorConfig};
 use crate::error::Error;
 use crate::events::Events;
 use crate::log::{self, Log};

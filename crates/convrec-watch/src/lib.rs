@@ -66,7 +66,8 @@ mod timing;
 pub mod tui;
 
 pub use completions::{CompletionRecord, Completions, ListedItem};
-pub use doctor::{Check, ConfigError, Diagnosis, Doctor, DoctorConfig};
+pub use convrec_config::ConfigError;
+pub use doctor::{Check, Diagnosis, Doctor, DoctorConfig};
 pub use error::Error;
 pub use events::Events;
 pub use follow::{Follow, News};

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
+use convrec_config::{ConfigError, check};
 use convrec_policy::{Generation, LoraConfig, Sampling};
 use rank_grpo::{Clip, Kl, LengthShaping, Loss, LossConfig, Scale};
 use serde::{Deserialize, Serialize};
 
 use super::collect::DynamicSampling;
 use super::kl::KlControl;
-use crate::config::{ConfigError, check_lora};
+use crate::config::check_lora;
 use crate::optim::OptimizerConfig;
 use crate::reward::{LARGEST_GAIN, Normalization, Reward};
 use crate::rollout::ForcedTokens;
@@ -218,12 +219,11 @@ impl RlConfig {
                 "zeros where lists as a whole are rewarded",
             ),
         ];
-        ConfigError::first("", &rules)?;
+        check(self, &rules)?;
         check_lora(self.lora.as_ref())?;
         self.optimizer.check()?;
-        let bad = |e: rank_grpo::ConfigError| ConfigError {
-            field: format!("loss.{}", e.field),
-            problem: format!("{}; expected {}", e.value, e.expected),
+        let bad = |e: rank_grpo::ConfigError| {
+            ConfigError::new(format!("loss.{}", e.field), e.value, e.expected)
         };
         LossConfig {
             kl: self.kl(),

@@ -16,11 +16,12 @@ mod trainer;
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
+use convrec_config::check;
 use convrec_policy::Policy;
 use convrec_text::segments::Segmentation;
 use convrec_watch::{Observer, Record, StepView};
 
-use crate::config::{ConfigError, frozen, with_lora};
+use crate::config::{frozen, with_lora};
 use crate::optim::Updates;
 use crate::reward::{Gain, Popularity, Rewards, built_in};
 use crate::run::{Run, RunOptions, Start, TrainError, Validation};
@@ -100,9 +101,12 @@ pub fn train_rank_grpo(
         .dynamic_sampling
         .is_none_or(|dynamic| dynamic.min_ranks <= ranks);
     let problem = "at most N, the ranks of a list; 1 where lists as a whole are rewarded";
-    ConfigError::first("", &[("dynamic_sampling.min_ranks", reachable, problem)])?;
-    ConfigError::first(
-        "",
+    check(
+        config,
+        &[("dynamic_sampling.min_ranks", reachable, problem)],
+    )?;
+    check(
+        config,
         &[("samples", !samples.is_empty(), "at least one sample")],
     )?;
     let gains: Vec<Box<dyn Gain + '_>> = built_in(task.catalog(), samples)

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use convrec_config::{ConfigError, check};
 use serde::{Deserialize, Serialize};
 
 use super::Check;
@@ -84,19 +85,11 @@ impl Default for DoctorConfig {
     }
 }
 
-/// A setting makes no sense.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("doctor, field `{field}`: expected {expected}")]
-pub struct ConfigError {
-    /// The field.
-    pub field: &'static str,
-    /// What was expected.
-    pub expected: &'static str,
-}
-
 impl DoctorConfig {
+    /// Checks every field.
+    ///
     /// # Errors
-    /// At the first field that makes no sense.
+    /// [`ConfigError`] for the first field that is wrong, as `doctor.window`.
     pub fn check(&self) -> Result<(), ConfigError> {
         let positive = |x: f64| x > 0.0 && x.is_finite();
         let share = |x: f64| x > 0.0 && x < 1.0;
@@ -173,9 +166,6 @@ impl DoctorConfig {
                 "a share between 0 and 1",
             ),
         ];
-        match rules.into_iter().find(|(_, holds, _)| !holds) {
-            Some((field, _, expected)) => Err(ConfigError { field, expected }),
-            None => Ok(()),
-        }
+        check(self, &rules).map_err(|e| e.within("doctor"))
     }
 }

@@ -2,8 +2,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use convrec_config::ConfigError;
+
 use crate::completions::CompletionRecord;
-use crate::doctor::{ConfigError, Diagnosis, Doctor, DoctorConfig};
+use crate::doctor::{Diagnosis, Doctor, DoctorConfig};
 use crate::record::{Record, step};
 use crate::timing::{Pace, TimedStep};
 

@@ -1,15 +1,18 @@
-//! Years as files write them.
+//! Years as files write them: integers, integers with `.0`, their digits as text, or nothing.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
-use crate::error::shown;
+use crate::text::shown;
 
-/// The year that `text` names; `None` where it names none.
+/// Reads a year from text. Blank text is an unknown year, `None`.
 ///
-/// `1995.0` is how tables write integers in columns with gaps.
-pub(crate) fn parse(text: &str) -> Result<Option<i32>, String> {
+/// `1995.0` is read too: tables write integers so in columns with gaps.
+///
+/// # Errors
+/// When the text is neither blank nor an integer. The error says what was found and expected.
+pub fn parse(text: &str) -> Result<Option<i32>, String> {
     let year = text.trim();
     if year.is_empty() {
         return Ok(None);
@@ -23,14 +26,20 @@ pub(crate) fn parse(text: &str) -> Result<Option<i32>, String> {
     })
 }
 
-/// For fields whose year must be good: integers, text, null.
-pub(crate) fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
+/// Deserialises a year from an integer, its digits as text, or null. For `deserialize_with`.
+///
+/// # Errors
+/// When the value is none of these.
+pub fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
     lenient(deserializer)?.map_err(D::Error::custom)
 }
 
-/// For fields whose bad years are the reader's to judge. Types that no year can have are still
-/// errors.
-pub(crate) fn lenient<'de, D: Deserializer<'de>>(
+/// Deserialises a year as [`strict`] does, but returns a bad number or text as a value. The caller
+/// decides what becomes of it.
+///
+/// # Errors
+/// When the value has a type that no year can have: a boolean, a list or an object.
+pub fn lenient<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Result<Option<i32>, String>, D::Error> {
     Year::deserialize(deserializer).map(|year| year.0)

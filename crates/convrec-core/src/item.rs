@@ -1,0 +1,154 @@
+//! An item as it is named.
+
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::year;
+
+/// An item as it is named: a title and, where known, a year.
+///
+/// `Display` writes the line that a list shows: `Heat (1995)`, or `Heat` without a year.
+///
+/// Files are written with `["Heat", 1995]` or `["Heat", null]`. `{"title": "Heat", "year": 1995}`
+/// and `"Heat (1995)"` are read too, as are years that are text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(into = "(String, Option<i32>)")]
+pub struct Item {
+    /// The title, as written.
+    pub title: String,
+    /// The year, where known.
+    pub year: Option<i32>,
+}
+
+impl Item {
+    /// An item from its title and year.
+    #[must_use]
+    pub fn new(title: impl Into<String>, year: impl Into<Option<i32>>) -> Self {
+        Self {
+            title: title.into(),
+            year: year.into(),
+        }
+    }
+
+    /// The item that a line names as `Display` writes it: a title, and a year in brackets where the
+    /// line ends in one.
+    ///
+    /// ```
+    /// use convrec_core::Item;
+    ///
+    /// assert_eq!(Item::from_line("Heat (1995)"), Item::new("Heat", 1995));
+    /// assert_eq!(Item::from_line("Babylon 5"), Item::new("Babylon 5", None));
+    /// assert_eq!(Item::from_line("Birdman or (The Virtue)").year, None);
+    /// ```
+    #[must_use]
+    pub fn from_line(line: &str) -> Self {
+        match split_year(line) {
+            Some((title, year)) => Self::new(title, year),
+            None => Self::new(line, None),
+        }
+    }
+
+    /// This item with the year that its title ends in, where the item has no year of its own:
+    /// `Heat (1995)` without a year is `Heat` of 1995.
+    ///
+    /// Both are written as the same line, so both name the same item.
+    ///
+    /// ```
+    /// use convrec_core::Item;
+    ///
+    /// assert_eq!(Item::new("Heat (1995)", None).with_year_of_title(), Item::new("Heat", 1995));
+    /// assert_eq!(Item::new("Heat", None).with_year_of_title(), Item::new("Heat", None));
+    /// ```
+    #[must_use]
+    pub fn with_year_of_title(self) -> Self {
+        match self.year {
+            None => Self::from_line(&self.title),
+            Some(_) => self,
+        }
+    }
+}
+
+/// The title before a final ` (year)`, and that year.
+pub(crate) fn split_year(line: &str) -> Option<(&str, i32)> {
+    let (title, year) = line.strip_suffix(')')?.rsplit_once(" (")?;
+    let is_number = year.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    let year = year.parse().ok().filter(|_| is_number)?;
+    (!title.trim().is_empty()).then_some((title, year))
+}
+
+impl From<(String, Option<i32>)> for Item {
+    fn from((title, year): (String, Option<i32>)) -> Self {
+        Self { title, year }
+    }
+}
+
+impl From<Item> for (String, Option<i32>) {
+    fn from(item: Item) -> Self {
+        (item.title, item.year)
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.year {
+            Some(year) => write!(f, "{} ({year})", self.title),
+            None => f.write_str(&self.title),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+/// A year as files write it.
+#[derive(Deserialize)]
+struct Year(#[serde(deserialize_with = "year::strict")] Option<i32>);
+
+struct ItemVisitor;
+
+impl<'de> Visitor<'de> for ItemVisitor {
+    type Value = Item;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an item: [title, year], {\"title\": ..., \"year\": ...} or \"Title (year)\"")
+    }
+
+    fn visit_str<E: Error>(self, line: &str) -> Result<Item, E> {
+        if line.trim().is_empty() {
+            return Err(E::custom("blank; expected `Title (year)`"));
+        }
+        Ok(Item::from_line(line.trim()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Item, A::Error> {
+        let short = |length| A::Error::invalid_length(length, &"a title and a year, or null");
+        let title: String = parts.next_element()?.ok_or_else(|| short(0))?;
+        let Year(year) = parts.next_element()?.ok_or_else(|| short(1))?;
+        let mut length = 2;
+        while parts.next_element::<IgnoredAny>()?.is_some() {
+            length += 1;
+        }
+        if length > 2 {
+            return Err(short(length));
+        }
+        Ok(Item { title, year })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Item, A::Error> {
+        let (mut title, mut year) = (None, None);
+        while let Some(name) = fields.next_key::<String>()? {
+            match name.as_str() {
+                "title" => title = Some(fields.next_value()?),
+                "year" => Year(year) = fields.next_value()?,
+                _ => drop(fields.next_value::<IgnoredAny>()?),
+            }
+        }
+        let title = title.ok_or_else(|| A::Error::missing_field("title"))?;
+        Ok(Item { title, year })
+    }
+}
