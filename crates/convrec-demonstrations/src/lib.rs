@@ -71,6 +71,7 @@ mod remap;
 mod replay;
 mod score;
 pub mod scripted;
+pub mod services;
 mod stable;
 
 pub use adjust::{

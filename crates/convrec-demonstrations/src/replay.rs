@@ -89,6 +89,18 @@ impl ReplayTeacher {
         Self::new(name, jsonl::read_file(path)?)
     }
 
+    /// How many answers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether there is no answer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
     /// The answer to the sample `id`, where there is one.
     pub fn answer(&self, id: &str) -> Option<&str> {
         self.answers.get(id).map(String::as_str)

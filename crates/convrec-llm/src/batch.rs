@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use convrec_config::ConfigError;
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{append, files};
 use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
@@ -13,7 +14,6 @@ use crate::RequestKey;
 use crate::completion::body;
 use crate::ledger::Ledger;
 use crate::model_settings::ChatSettings;
-use crate::settings::SettingsError;
 
 /// How large a file of requests may be. The default is what OpenAI takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl BatchWriter {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: ChatSettings, ledger: Arc<Ledger>) -> Result<Self, SettingsError> {
+    pub fn new(settings: ChatSettings, ledger: Arc<Ledger>) -> Result<Self, ConfigError> {
         settings.check()?;
         Ok(Self {
             settings,

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use convrec_config::ConfigError;
 use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 
 use crate::RequestKey;
@@ -12,7 +13,6 @@ use crate::halt::{Failure, Halt};
 use crate::ledger::{Ledger, Record};
 use crate::model_settings::ChatSettings;
 use crate::server::{Question, Server};
-use crate::settings::SettingsError;
 use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens, Usage};
 
@@ -39,7 +39,7 @@ impl HttpChat {
         settings: ChatSettings,
         server: Arc<Server>,
         ledger: Arc<Ledger>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, ConfigError> {
         settings.check()?;
         server.check_price("chat", &settings.price)?;
         Ok(Self {

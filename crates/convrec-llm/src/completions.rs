@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use convrec_config::ConfigError;
 use convrec_services::ServiceError;
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,7 @@ use crate::completions_settings::CompletionsSettings;
 use crate::dispatch::dispatch;
 use crate::halt::{Failure, Halt};
 use crate::server::{Question, Server};
-use crate::settings::SettingsError;
+use crate::settings::wrong;
 use crate::usage::{Price, Tokens, Usage};
 use crate::weights::filled;
 
@@ -90,9 +91,9 @@ impl HttpCompletions {
     pub fn new(
         settings: CompletionsSettings,
         servers: Vec<Arc<Server>>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, ConfigError> {
         settings.check()?;
-        let wrong = |problem: String| Err(SettingsError::new("completions.servers", problem));
+        let wrong = |problem: String| Err(wrong("completions.servers", problem));
         if servers.is_empty() {
             return wrong("none; expected at least one".into());
         }

@@ -1,8 +1,9 @@
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model_settings::{check_extra, check_model};
-use crate::settings::SettingsError;
+use crate::settings::wrong;
 use crate::usage::Price;
 use crate::weights::WeightUpdate;
 
@@ -29,7 +30,7 @@ impl CompletionsSettings {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         check_model("completions", &self.model, &self.price)?;
         let own = [
             "model",
@@ -57,7 +58,7 @@ impl CompletionsSettings {
                     "`{}`; expected a path from the host on, as in `/v1/load`",
                     call.path
                 );
-                Err(SettingsError::new("completions.update.calls.path", problem))
+                Err(wrong("completions.update.calls.path", problem))
             }
             None => Ok(()),
         }

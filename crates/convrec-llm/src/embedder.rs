@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use convrec_config::ConfigError;
 use convrec_services::{EmbeddedPart, Embedder, ServiceError};
 use ndarray::{Array2, ArrayView1};
 use serde::Deserialize;
@@ -13,7 +14,6 @@ use crate::halt::Failure;
 use crate::model_settings::EmbedderSettings;
 use crate::response;
 use crate::server::{Question, Server};
-use crate::settings::SettingsError;
 use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens};
 
@@ -34,9 +34,9 @@ impl HttpEmbedder {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: EmbedderSettings, server: Arc<Server>) -> Result<Self, SettingsError> {
+    pub fn new(settings: EmbedderSettings, server: Arc<Server>) -> Result<Self, ConfigError> {
         settings.check()?;
-        server.check_price("embedder", &settings.price)?;
+        server.check_price("embeddings", &settings.price)?;
         Ok(Self { settings, server })
     }
 

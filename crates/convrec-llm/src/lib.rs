@@ -115,6 +115,6 @@ pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};
 pub use model_settings::{ChatSettings, EmbedderSettings, MaxTokensField};
 pub use server::Server;
-pub use settings::{Budget, ServerSettings, SettingsError};
+pub use settings::{Budget, ServerSettings};
 pub use usage::{Price, Tokens, Usage};
 pub use weights::{UpdateCall, WeightFolders, WeightUpdate};

@@ -1,7 +1,8 @@
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::settings::SettingsError;
+use crate::settings::{first, wrong};
 use crate::usage::Price;
 
 /// The name of the field that limits an answer's length.
@@ -41,12 +42,12 @@ impl ChatSettings {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         check_model("chat", &self.model, &self.price)?;
         let temperature = self.temperature.unwrap_or(0.0);
         if !(temperature.is_finite() && temperature >= 0.0) {
             let problem = format!("{temperature}; expected a number of 0 or more");
-            return Err(SettingsError::new("chat.temperature", problem));
+            return Err(wrong("chat.temperature", problem));
         }
         let own = [
             "model",
@@ -100,24 +101,24 @@ impl EmbedderSettings {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        check_model("embedder", &self.model, &self.price)?;
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_model("embeddings", &self.model, &self.price)?;
         let number = |name, value: usize| (name, value > 0, value.to_string(), "at least 1");
-        SettingsError::first(
-            "embedder",
+        first(
+            "embeddings",
             &[number("width", self.width), number("batch", self.batch)],
         )?;
         check_extra(
-            "embedder",
+            "embeddings",
             &self.extra_body,
             &["model", "input", "encoding_format"],
         )
     }
 }
 
-pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
+pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(), ConfigError> {
     if model.trim().is_empty() {
-        return Err(SettingsError::new(
+        return Err(wrong(
             format!("{section}.model"),
             "blank; expected a model's name",
         ));
@@ -130,7 +131,7 @@ pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(
             "a price for a million tokens, 0 or more",
         )
     };
-    SettingsError::first(
+    first(
         section,
         &[
             finite("price.input", price.input),
@@ -143,14 +144,11 @@ pub(crate) fn check_extra(
     section: &str,
     extra: &Map<String, Value>,
     own: &[&str],
-) -> Result<(), SettingsError> {
+) -> Result<(), ConfigError> {
     match own.iter().find(|name| extra.contains_key(**name)) {
         Some(name) => {
             let problem = "the client sets this field itself; expected others";
-            Err(SettingsError::new(
-                format!("{section}.extra_body.{name}"),
-                problem,
-            ))
+            Err(wrong(format!("{section}.extra_body.{name}"), problem))
         }
         None => Ok(()),
     }

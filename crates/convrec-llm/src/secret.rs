@@ -5,8 +5,9 @@ use std::fmt;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use convrec_config::ConfigError;
 
-use crate::SettingsError;
+use crate::settings::wrong;
 
 /// Keys shorter than this are placeholders for servers that ask for none, and words that stand in
 /// honest texts. A part of a key is hidden from this length on.
@@ -54,7 +55,7 @@ impl ApiKey {
 
     /// Reads the variable, without white space around its value. The result is `None` where it is
     /// unset or blank.
-    pub fn from_env(variable: &str) -> Result<Option<Self>, SettingsError> {
+    pub fn from_env(variable: &str) -> Result<Option<Self>, ConfigError> {
         if variable.is_empty() {
             return Ok(None);
         }
@@ -64,7 +65,7 @@ impl ApiKey {
                 Ok(Some(Self::new(key.trim())))
             }
             Err(std::env::VarError::NotPresent) => Ok(None),
-            _ => Err(SettingsError::new(
+            _ => Err(wrong(
                 "server.api_key_env",
                 format!(
                     "{variable} holds characters that a key cannot have; expected visible ASCII"

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use convrec_config::ConfigError;
 use ureq::http::StatusCode;
 
 use crate::dispatch::dispatch;
@@ -12,7 +13,7 @@ use crate::meter::Meter;
 use crate::rate_limiter::RateLimiter;
 use crate::response::{Problem, Unusable, shorten};
 use crate::secret::ApiKey;
-use crate::settings::{ServerSettings, SettingsError};
+use crate::settings::{ServerSettings, wrong};
 use crate::usage::{Price, Spend, Tokens, Usage};
 
 /// Between two warnings, however many requests fail.
@@ -65,9 +66,9 @@ impl Server {
     /// A server without TLS that is sent no key is warned of once, through the crate `log`.
     ///
     /// # Errors
-    /// [`SettingsError`] for a field that is wrong, and for an `https` address without a key: the
+    /// [`ConfigError`] for a field that is wrong, and for an `https` address without a key: the
     /// error names the environment variable that is not set.
-    pub fn new(settings: ServerSettings, stop: Arc<AtomicBool>) -> Result<Self, SettingsError> {
+    pub fn new(settings: ServerSettings, stop: Arc<AtomicBool>) -> Result<Self, ConfigError> {
         settings.check()?;
         let key = ApiKey::from_env(&settings.api_key_env)?;
         settings.check_key(key.is_some())?;
@@ -125,11 +126,11 @@ impl Server {
     }
 
     /// Without a price, a limit on cost would limit nothing.
-    pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), SettingsError> {
+    pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), ConfigError> {
         if self.settings.budget.max_cost.is_some() && price.input == 0.0 && price.output == 0.0 {
             let problem =
                 "not set; expected what tokens cost, as `server.budget.max_cost` is a limit on it";
-            return Err(SettingsError::new(format!("{section}.price"), problem));
+            return Err(wrong(format!("{section}.price"), problem));
         }
         Ok(())
     }

@@ -1,32 +1,30 @@
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// A setting makes no sense; nothing is asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("settings, field `{field}`: {problem}")]
-pub struct SettingsError {
-    /// The field, as in `server.budget.max_cost`.
-    pub field: String,
-    /// What was found and expected.
-    pub problem: String,
+/// An error about a field. `problem` says what was found, and behind "; expected " what is expected.
+pub(crate) fn wrong(field: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    let problem = problem.into();
+    let (found, expected) = problem
+        .split_once("; expected ")
+        .unwrap_or((&problem, "another"));
+    ConfigError {
+        found: found.into(),
+        ..ConfigError::new(field, "", expected)
+    }
 }
 
-impl SettingsError {
-    pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.into(),
-        }
-    }
-
-    /// The first rule of `(field, holds, found, expected)` that does not hold.
-    pub(crate) fn first(section: &str, rules: &[(&str, bool, String, &str)]) -> Result<(), Self> {
-        match rules.iter().find(|(_, holds, ..)| !holds) {
-            None => Ok(()),
-            Some((field, _, found, expected)) => Err(Self::new(
-                format!("{section}.{field}"),
-                format!("{found}; expected {expected}"),
-            )),
-        }
+/// The first rule of `(field, holds, found, expected)` that does not hold.
+pub(crate) fn first(
+    section: &str,
+    rules: &[(&str, bool, String, &str)],
+) -> Result<(), ConfigError> {
+    match rules.iter().find(|(_, holds, ..)| !holds) {
+        None => Ok(()),
+        Some((field, _, found, expected)) => Err(ConfigError::new(
+            format!("{section}.{field}"),
+            found,
+            *expected,
+        )),
     }
 }
 
@@ -104,12 +102,12 @@ const LARGEST_ANSWER: u64 = 32 << 20;
 
 impl ServerSettings {
     /// Whether a key is there where one is needed.
-    pub(crate) fn check_key(&self, set: bool) -> Result<(), SettingsError> {
+    pub(crate) fn check_key(&self, set: bool) -> Result<(), ConfigError> {
         let name = &self.api_key_env;
         if set || name.is_empty() || !self.base_url.starts_with("https://") {
             return Ok(());
         }
-        Err(SettingsError::new(
+        Err(wrong(
             "server.api_key_env",
             format!(
                 "the environment variable {name} is not set; expected the key for {}. Set it, or \
@@ -123,9 +121,8 @@ impl ServerSettings {
     ///
     /// # Errors
     /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        check_address(&self.base_url)
-            .map_err(|problem| SettingsError::new("server.base_url", problem))?;
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_address(&self.base_url).map_err(|problem| wrong("server.base_url", problem))?;
         let seconds = |name, value: f64| {
             (
                 name,
@@ -143,7 +140,7 @@ impl ServerSettings {
         // Keys have small letters or dashes: so a key that was put here is told from a name.
         let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         let name = self.api_key_env.bytes().all(in_name);
-        SettingsError::first(
+        first(
             "server",
             &[
                 // Not shown, for it may be a key.
@@ -174,7 +171,7 @@ impl ServerSettings {
             ],
         )?;
         match self.budget.max_cost {
-            Some(cost) if !(cost > 0.0 && cost.is_finite()) => Err(SettingsError::new(
+            Some(cost) if !(cost > 0.0 && cost.is_finite()) => Err(wrong(
                 "server.budget.max_cost",
                 format!("{cost}; expected a number above 0"),
             )),

@@ -480,16 +480,16 @@ fn settings_are_checked_by_field() {
     for (text, expected) in [
         (
             "concurrency = 0",
-            "settings, field `server.concurrency`: 0; expected at least 1",
+            "config, field `server.concurrency`: found 0, expected at least 1",
         ),
         (
             "requests_per_minute = 0",
-            "field `server.requests_per_minute`: 0; expected at least 1",
+            "field `server.requests_per_minute`: found 0, expected at least 1",
         ),
         ("tokens_per_minute = 0", "field `server.tokens_per_minute`"),
         (
             "timeout = 0.0",
-            "field `server.timeout`: 0; expected seconds above 0",
+            "field `server.timeout`: found 0, expected seconds above 0",
         ),
         ("timeout = nan", "field `server.timeout`: NaN"),
         ("connect_timeout = -1.0", "field `server.connect_timeout`"),
@@ -499,7 +499,7 @@ fn settings_are_checked_by_field() {
         ("api_key_env = \"sk-0123\"", "field `server.api_key_env`"),
         (
             "max_answer_bytes = 33554433",
-            "field `server.max_answer_bytes`: 33554433; expected at least 1, at most 33554432",
+            "field `server.max_answer_bytes`: found 33554433, expected at least 1, at most 33554432",
         ),
         (
             "budget = { max_requests = 0 }",
@@ -511,7 +511,7 @@ fn settings_are_checked_by_field() {
         ),
         (
             "budget = { max_cost = 0.0 }",
-            "field `server.budget.max_cost`: 0; expected a number above 0",
+            "field `server.budget.max_cost`: found 0, expected a number above 0",
         ),
     ] {
         assert!(

@@ -1,3 +1,4 @@
+use convrec_config::ConfigError;
 use convrec_core::ItemId;
 use serde::{Deserialize, Serialize};
 
@@ -32,20 +33,20 @@ impl Default for AdjustConfig {
 }
 
 impl AdjustConfig {
-    /// `reg` and `tolerance` are above 0, `max_iterations` at least 1.
+    /// Checks that `reg` and `tolerance` are above 0 and `max_iterations` is at least 1.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
-        for (field, value) in [("reg", self.reg), ("tolerance", self.tolerance)] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err((field, format!("{value}; expected a number above 0")));
-            }
-        }
-        if self.max_iterations == 0 {
-            return Err(("max_iterations", "0; expected at least 1".into()));
-        }
-        Ok(())
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let above_0 = |value: f64| value.is_finite() && value > 0.0;
+        convrec_config::check(
+            self,
+            &[
+                ("reg", above_0(self.reg), "a number above 0"),
+                ("tolerance", above_0(self.tolerance), "a number above 0"),
+                ("max_iterations", self.max_iterations > 0, "at least 1"),
+            ],
+        )
     }
 }
 
@@ -91,14 +92,9 @@ pub struct FitStep {
 /// Why no adjustment could be fitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AdjustError {
-    /// A field of the configuration.
-    #[error("adjust.{field} is {problem}")]
-    Config {
-        /// Its name.
-        field: &'static str,
-        /// What was found and expected.
-        problem: String,
-    },
+    /// A field of the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The data cannot be fitted to.
     #[error("Adjust cannot be fitted: {0}")]
     Data(String),
@@ -132,9 +128,7 @@ pub fn fit(
     config: &AdjustConfig,
     progress: &dyn Fn(FitStep),
 ) -> Result<Fit, AdjustError> {
-    config
-        .check()
-        .map_err(|(field, problem)| AdjustError::Config { field, problem })?;
+    config.check().map_err(|e| e.within("fit"))?;
     check_data(rows, ground_truth)?;
     let n_items = rows.n_items();
     let objective = Objective::new(rows, ground_truth, config.reg, config.reduction);

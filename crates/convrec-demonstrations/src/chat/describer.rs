@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use convrec_catalog::{Catalog, normalise};
 use convrec_core::jsonl::Check;
 use convrec_core::{CatalogItem, Item};
+use convrec_text::strip_reasoning;
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +164,7 @@ impl<M: ChatModel> Describer for ChatDescriber<'_, M> {
 
 /// The text of an answer on one line; `None` where the model says that it knows nothing.
 fn read_description(answer: &str) -> Option<String> {
+    let answer = strip_reasoning(answer);
     let text = answer.split_whitespace().collect::<Vec<_>>().join(" ");
     let unknown = normalise(text.trim_end_matches('.')) == normalise(UNKNOWN);
     (!text.is_empty() && !unknown).then_some(text)

@@ -7,6 +7,7 @@ mod scored;
 mod shard;
 
 use convrec_catalog::Catalog;
+use convrec_config::ConfigError;
 use ndarray::{Array2, ArrayView2};
 
 use answer::Reader;
@@ -53,14 +54,9 @@ pub enum Stage {
 /// Why a pipeline stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// A field of the configuration.
-    #[error("pipeline.{field} is {problem}")]
-    Config {
-        /// Its name.
-        field: String,
-        /// What was found and expected.
-        problem: String,
-    },
+    /// A field of the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// No conversation was answered.
     #[error("none of {asked} conversations got an answer; sample `{id}`: {problem}")]
     Nothing {
@@ -108,15 +104,10 @@ impl<'a> Pipeline<'a> {
         catalog: &'a Catalog,
         services: Services<'a>,
     ) -> Result<Self, PipelineError> {
-        config
-            .check()
-            .map_err(|(field, problem)| PipelineError::Config { field, problem })?;
+        config.check()?;
         if config.reflect && services.judge.is_none() {
-            let problem = "on, but there is no judge; give one or set it to false".into();
-            return Err(PipelineError::Config {
-                field: "reflect".into(),
-                problem,
-            });
+            let expected = "false, as there is no judge, or a judge";
+            return Err(ConfigError::new("reflect", true, expected).into());
         }
         let reader = Reader::new(catalog, &config);
         let mut pipeline = Self {

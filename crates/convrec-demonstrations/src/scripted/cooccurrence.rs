@@ -67,6 +67,7 @@ impl Scorer for PopularityScorer {
 /// The score of item v is the sum over the seen items j of n(j, v) / sqrt(n(j)), plus a little
 /// [`PopularityScorer`]; n(j) is the number of training dialogs that name j (as seen or right), n(j, v)
 /// of those that name both. A training sample's own dialog is left out of all counts.
+#[derive(Debug)]
 pub struct CooccurrenceScorer<'a> {
     catalog: &'a Catalog,
     popularity: Option<PopularityScorer>,

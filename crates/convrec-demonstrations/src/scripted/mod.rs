@@ -9,6 +9,7 @@
 mod cooccurrence;
 mod judge;
 mod scorer;
+mod scorers;
 mod similarity;
 mod teacher;
 mod words;
@@ -17,6 +18,7 @@ pub use convrec_services::Mistakes;
 pub use cooccurrence::{CooccurrenceScorer, PopularityScorer};
 pub use judge::ScriptedJudge;
 pub use scorer::{Bm25Scorer, MixedScorer, Scorer};
+pub use scorers::Scorers;
 pub use similarity::SimilarityScorer;
 pub use teacher::ScriptedTeacher;
 pub use words::WordScorer;

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use convrec_catalog::{Bm25, Catalog, ENGLISH_STOP_WORDS};
 use convrec_core::Example;
 
@@ -5,7 +7,7 @@ use crate::conversation_text;
 
 /// Scores every item of a catalog for a conversation; the higher, the better. Seen items are scored
 /// like others.
-pub trait Scorer: Sync {
+pub trait Scorer: Send + Sync {
     /// One score for each catalog item. Shape `[C]`.
     fn scores(&self, example: &Example) -> Vec<f32>;
 }
@@ -43,6 +45,13 @@ impl Scorer for Bm25Scorer {
 pub struct MixedScorer<'a> {
     /// The scorers and their weights; all of them for the same catalog.
     pub parts: Vec<(f32, &'a dyn Scorer)>,
+}
+
+impl fmt::Debug for MixedScorer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights = self.parts.iter().map(|(weight, _)| weight);
+        f.debug_list().entries(weights).finish()
+    }
 }
 
 /// # Panics

@@ -9,6 +9,7 @@ use super::cooccurrence::ids;
 ///
 /// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), the text of j being
 /// asked for.
+#[derive(Debug)]
 pub struct SimilarityScorer<'a> {
     catalog: &'a Catalog,
     texts: Bm25,
