@@ -39,22 +39,24 @@ impl Check for ResultLine {
     }
 }
 
-/// What came back from a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BatchReport {
-    /// Answers that are new in the ledger.
+    /// The number of answers that are new in the ledger.
     pub kept: usize,
-    /// Of these, answers that were cut at the limit of tokens (`finish_reason` is `length`).
+    /// The number of new answers that were cut at the limit of tokens (`finish_reason` is
+    /// `length`).
     pub cut: usize,
-    /// Of these, answers that a content filter stopped (`finish_reason` is `content_filter`).
+    /// The number of new answers that a content filter stopped (`finish_reason` is
+    /// `content_filter`).
     pub filtered: usize,
-    /// Answers to requests that had one already, and were left out.
+    /// The number of answers to requests that had one already. They were left out.
     pub repeated: usize,
-    /// Requests that failed, with what the provider says.
+    /// The requests that failed, with the reason that the provider gives.
     pub failed: Vec<(RequestKey, String)>,
-    /// Ids that no request has.
+    /// The ids that no request has.
     pub unknown: Vec<String>,
-    /// Requests without answer or failure.
+    /// The requests without an answer or a failure.
     pub missing: Vec<RequestKey>,
 }
 
@@ -96,8 +98,9 @@ impl fmt::Display for BatchReport {
 /// the files of requests.
 ///
 /// # Errors
-/// When a file cannot be read, a line is not what such a file holds, a request was changed, or the
-/// ledger cannot be written. What was kept before stays, and reading again goes on from there.
+/// [`BatchError::Line`] when a file cannot be read or a line is bad, [`BatchError::Changed`] when a
+/// request was changed, [`BatchError::Ledger`] when the ledger cannot be written. What was kept
+/// before stays, and reading again goes on from there.
 pub fn read_results(
     ledger: &Ledger,
     requests: &[impl AsRef<Path>],

@@ -16,10 +16,10 @@ use crate::server::{Question, Server};
 use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens, Usage};
 
-/// A chat model behind `chat/completions`, with a ledger of what it has answered.
+/// A chat model behind `chat/completions`, with a ledger of its answers.
 ///
-/// What the ledger holds is not asked again, and equal requests are asked once. Every answer is in
-/// the ledger, on the disk, before it is returned.
+/// A request whose answer is in the ledger is not sent, and equal requests are sent once. Every
+/// answer is in the ledger, on the disk, before it is returned.
 #[derive(Debug)]
 pub struct HttpChat {
     settings: ChatSettings,
@@ -34,7 +34,7 @@ impl HttpChat {
     /// The model that `settings` name, on `server`.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
+    /// [`ConfigError`] for the first setting that is wrong.
     pub fn new(
         settings: ChatSettings,
         server: Arc<Server>,
@@ -52,8 +52,8 @@ impl HttpChat {
         })
     }
 
-    /// What its server has been asked so far, and what this model found in the ledger. May be
-    /// called while it answers.
+    /// The usage of its server so far, with the answers that this model found in the ledger. It may
+    /// be called while the model answers.
     pub fn usage(&self) -> Usage {
         Usage {
             from_ledger: self.from_ledger.load(Ordering::Relaxed),

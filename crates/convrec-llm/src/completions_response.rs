@@ -8,12 +8,13 @@ use crate::usage::Tokens;
 /// One sampled completion of T tokens, at least 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampledCompletion {
-    /// With the end token, where it ended.
+    /// The tokens, with the end token where the completion ended.
     pub tokens: Vec<u32>,
-    /// Of each token under the distribution that the server reports, in nats: T numbers.
+    /// The log-probability of each token under the distribution that the server reports, in nats. T
+    /// numbers.
     pub log_probs: Vec<f32>,
-    /// Whether the end token was drawn; otherwise the completion was cut, or ended by another
-    /// token.
+    /// Whether the end token was drawn. Otherwise the completion was cut, or another token ended
+    /// it.
     pub ended: bool,
 }
 

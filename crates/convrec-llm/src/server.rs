@@ -16,19 +16,18 @@ use crate::secret::ApiKey;
 use crate::settings::{ServerSettings, wrong};
 use crate::usage::{Price, Spend, Tokens, Usage};
 
-/// Between two warnings, however many requests fail.
+/// The shortest time between two warnings, however many requests fail.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How long a stop may go unnoticed by one who waits.
+/// The longest time for which a stop may go unnoticed by a thread that waits.
 const NAP: Duration = Duration::from_millis(20);
 
-/// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its
-/// settings say.
+/// A server that speaks the OpenAI protocol. It is asked no faster, no longer and for no more money
+/// than its settings say.
 ///
-/// Chat models and embedders that share one share its connections, its rate limit and its budget. Once
-/// nothing more is to be asked (the budget, a stop, a server that answers nobody, a full disk),
-/// that holds for all of them and for good. What is asked again is said through the crate `log`, as
-/// warnings, one in ten seconds.
+/// The models on one server share its connections, its rate limit and its budget. A reason to ask
+/// nothing more (the budget, a stop, a server that answers nobody, a full disk) holds for all of
+/// them and for good. Retries are warned of through the crate `log`, once in ten seconds at most.
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
@@ -103,7 +102,7 @@ impl Server {
         })
     }
 
-    /// What has been asked and spent so far.
+    /// The requests and the spending so far.
     pub fn usage(&self) -> Usage {
         self.meter.usage()
     }

@@ -28,50 +28,51 @@ pub(crate) fn first(
     }
 }
 
-/// Where the server is, how fast it is asked, how long it is waited for, and what may be spent.
+/// The settings of a server: its address, rate limits, time limits, retries and budget.
 ///
-/// Fields that are left out have their defaults; only `base_url` has none.
+/// Each field has a default but `base_url`. The last words of a field's text name the default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSettings {
-    /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or `http://localhost:11434/v1`.
+    /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or
+    /// `http://localhost:11434/v1`. It must be given.
     pub base_url: String,
-    /// The environment variable that holds the key. An `https` server needs one; `""` says that
-    /// the server asks for no key. `OPENAI_API_KEY`.
+    /// The environment variable that holds the key. An `https` server needs one. `""` says that the
+    /// server asks for no key. Default: `OPENAI_API_KEY`.
     pub api_key_env: String,
-    /// Shows in errors what a server says of a failure, although it may repeat a part of the key in
-    /// a form that is not recognised. What a server says is always shown where no key is sent.
-    /// False.
+    /// Whether errors show what a server says of a failure, although it may repeat a part of the
+    /// key in a form that is not recognised. Where no key is sent, they always show it. Default:
+    /// false.
     pub show_replies: bool,
-    /// Requests under way at once. 8.
+    /// The number of requests under way at once. Default: 8.
     pub concurrency: usize,
-    /// Requests sent in a minute, a tenth of them at once; retries count. No limit.
+    /// The number of requests sent in a minute, of which a tenth may go out at once. Retries count.
+    /// Default: no limit.
     pub requests_per_minute: Option<u32>,
-    /// Tokens asked for in a minute, counted as estimated before sending. No limit.
+    /// The number of tokens asked for in a minute, as estimated before sending. Default: no limit.
     pub tokens_per_minute: Option<u32>,
-    /// Seconds until a connection stands. 10.
+    /// The seconds in which a connection must be made. Default: 10.
     pub connect_timeout: f64,
-    /// Seconds until an answer is there whole. 120.
+    /// The seconds in which the whole answer must arrive. Default: 120.
     pub timeout: f64,
-    /// Longer answers are refused. 8 MiB, at most 32 MiB.
+    /// The largest answer in bytes. Larger ones are refused. At most 32 MiB. Default: 8 MiB.
     pub max_answer_bytes: u64,
-    /// How often a request is tried again after what may pass: lost connections, 408, 409, 429,
-    /// 5xx, unusable answers. 6.
+    /// The number of retries after a failure that may pass: a lost connection, the statuses 408,
+    /// 409, 429 and 5xx, an unusable answer. Default: 6.
     pub max_retries: usize,
-    /// Seconds before the first retry; each later one waits twice as long, and up to as much again
-    /// by chance. 1.
+    /// The seconds before the first retry. Each later one waits twice as long, and up to as much
+    /// again by chance. Default: 1.
     pub first_delay: f64,
-    /// Seconds that a delay is never longer than, before chance. 60.
+    /// The longest delay in seconds, before chance. Default: 60.
     pub max_delay: f64,
-    /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited.
-    /// 300.
+    /// The longest wait in seconds that a server may ask for by `Retry-After`. Default: 300.
     pub max_retry_after: f64,
-    /// Requests that fail alike, one after the other, before nothing more is asked. Only what says
-    /// that the server answers nobody counts: a key, an address or a quota that is refused, a
-    /// redirect, a connection that fails, a server that is down. Faults that it finds with one
-    /// request (400, 413, 422) and unusable answers do not count. 5.
+    /// The number of equal failures in a row after which nothing more is asked. Only failures that
+    /// concern everybody count: a refused key, address or quota, a redirect, a failed connection, a
+    /// server that is down. Faults of one request (400, 413, 422) and unusable answers do not
+    /// count. Default: 5.
     pub give_up_after: usize,
-    /// What may be spent. No limits.
+    /// The budget. Default: no limits.
     pub budget: Budget,
 }
 
@@ -117,10 +118,11 @@ impl ServerSettings {
         ))
     }
 
-    /// Numbers are above 0 (`max_retries` may be 0) and seconds at most a day; the address is one.
+    /// Checks that numbers are above 0 (`max_retries` may be 0), that seconds are at most a day,
+    /// and that the address is one.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
+    /// [`ConfigError`] for the first field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         check_address(&self.base_url).map_err(|problem| wrong("server.base_url", problem))?;
         let seconds = |name, value: f64| {
@@ -206,17 +208,17 @@ fn check_address(address: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What may be spent by one [`Server`](crate::Server), answers from the ledger not counted.
+/// The most that one [`Server`](crate::Server) may spend. Answers from the ledger do not count.
 ///
-/// A request is counted by its estimate before it is sent and by the server's `usage` after. One
+/// A request counts by its estimate before it is sent, and by the server's `usage` after. A request
 /// that might go beyond the budget is not sent, and neither is any after it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
-    /// Requests sent, retries included.
+    /// The number of requests sent, retries included.
     pub max_requests: Option<u64>,
-    /// Tokens, sent and received.
+    /// The number of tokens, sent and received.
     pub max_tokens: Option<u64>,
-    /// Cost, in the currency of [`Price`](crate::Price), which then may not be 0.
+    /// The cost in the currency of [`Price`](crate::Price), which then may not be 0.
     pub max_cost: Option<f64>,
 }

@@ -6,18 +6,17 @@ use super::minimise::minimise;
 use super::{Adjust, Objective, Reduction};
 use crate::ScoreRows;
 
-/// How [`Adjust`] is fitted.
+/// The settings of the fit of [`Adjust`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdjustConfig {
-    /// Weight of the penalty ||w - 1||^2 + ||b||^2; above 0. Paper: 0.01.
+    /// The weight of the penalty ||w - 1||^2 + ||b||^2, above 0. Paper: 0.01.
     pub reg: f64,
-    /// Mean or sum over conversations. Not told by the paper.
+    /// The mean or the sum over conversations. The paper does not say which.
     pub reduction: Reduction,
-    /// How near the solution must be to the true minimiser (Euclidean distance over all of w and
-    /// b).
+    /// The largest Euclidean distance of the solution from the true minimiser, over all of w and b.
     pub tolerance: f64,
-    /// Steps of the optimiser after which to give up.
+    /// The number of steps after which the optimiser gives up.
     pub max_iterations: usize,
 }
 
@@ -55,20 +54,20 @@ impl AdjustConfig {
 pub struct Fit {
     /// The minimiser.
     pub adjust: Adjust,
-    /// How it was reached.
+    /// The report of the fit.
     pub report: FitReport,
 }
 
-/// How a fit went.
+/// The report of a fit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FitReport {
-    /// Conversations with ground truth.
+    /// The number of conversations with ground truth.
     pub n_rows: usize,
-    /// Steps of the optimiser.
+    /// The steps of the optimiser.
     pub iterations: usize,
-    /// Passes over the score rows.
+    /// The passes over the score rows.
     pub evaluations: usize,
-    /// Euclidean norm of the gradient at the end.
+    /// The Euclidean norm of the gradient at the end.
     pub gradient_norm: f64,
     /// The objective at w = 1, b = 0.
     pub objective_start: f64,
@@ -76,20 +75,20 @@ pub struct FitReport {
     pub objective_end: f64,
 }
 
-/// How far a fit is.
+/// The progress of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FitStep {
-    /// Steps of the optimiser that are done; 0 at the start.
+    /// The number of steps done, 0 at the start.
     pub iteration: usize,
     /// The objective here.
     pub objective: f64,
-    /// Euclidean norm of the gradient here.
+    /// The Euclidean norm of the gradient here.
     pub gradient_norm: f64,
-    /// Where the norm has to come to.
+    /// The norm at which the fit ends.
     pub needed: f64,
 }
 
-/// Why no adjustment could be fitted.
+/// The reason why no adjustment could be fitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AdjustError {
     /// A field of the configuration is wrong.
@@ -104,7 +103,7 @@ pub enum AdjustError {
          raise `max_iterations` or `tolerance`", .report.iterations, .report.gradient_norm
     )]
     NotConverged {
-        /// How far it came.
+        /// The report of the fit so far.
         report: FitReport,
         /// The gradient norm that was asked for.
         needed: f64,
@@ -113,15 +112,17 @@ pub enum AdjustError {
 
 /// Fits Adjust by maximum likelihood of the ground truth, from w = 1, b = 0, with L-BFGS in f64.
 ///
-/// The objective is strictly convex with curvature 2 reg or more, so the distance to its one
-/// minimiser is at most ||gradient|| / (2 reg): the fit ends when that is within `tolerance`. The result does not depend on the number of threads.
+/// The objective is strictly convex with a curvature of at least 2 reg. The distance to its one
+/// minimiser is therefore at most ||gradient|| / (2 reg), and the fit ends when that is within
+/// `tolerance`. The result does not depend on the number of threads.
 ///
 /// # Shapes
-/// `rows` `[conversations, C]`; `ground_truth`: at least one item for each of them.
+/// `rows` `[conversations, C]`. `ground_truth` holds at least one item for each conversation.
 ///
 /// # Errors
-/// When the configuration is wrong, ground truth is missing or outside the catalog, scores are not
-/// finite, or the optimiser does not converge.
+/// [`AdjustError::Config`] when a setting is wrong. [`AdjustError::Data`] when ground truth is
+/// missing or outside the catalog, or scores are not finite. [`AdjustError::NotConverged`] when the
+/// optimiser does not converge.
 pub fn fit(
     rows: &impl ScoreRows,
     ground_truth: &[Vec<ItemId>],

@@ -47,7 +47,7 @@ impl<M: ChatModel> ChatTeacher<M> {
     /// Asks `model` by [`Prompts::recommend`].
     ///
     /// # Errors
-    /// When a template is not Jinja or reads what there is not.
+    /// [`PromptError`] when a template is not Jinja or reads an unknown variable.
     pub fn new(model: M, prompts: &Prompts) -> Result<Self, PromptError> {
         let probe = |seen: &[Item]| {
             [

@@ -1,10 +1,11 @@
 //! Teachers and judges that are programs: for tests, for measurements, and where no large model is
 //! at hand.
 //!
-//! A [`Scorer`] scores the whole catalog for a conversation: [`PopularityScorer`], [`CooccurrenceScorer`],
-//! [`WordScorer`], [`SimilarityScorer`], [`Bm25Scorer`], or a [`MixedScorer`] one. It is a baseline for evaluations by
-//! itself; [`ScriptedTeacher`] makes a teacher of it that errs like a chat model ([`Mistakes`]),
-//! [`ScriptedJudge`] a judge.
+//! A [`Scorer`] scores the whole catalog for a conversation: [`PopularityScorer`],
+//! [`CooccurrenceScorer`], [`WordScorer`], [`SimilarityScorer`], [`Bm25Scorer`], or a
+//! [`MixedScorer`] of several. It is a baseline for evaluations by itself. [`ScriptedTeacher`] makes
+//! a teacher of it that makes mistakes as a chat model does ([`Mistakes`]), and [`ScriptedJudge`]
+//! makes a judge of it. [`Scorers`] holds those of the noisy and the heuristic teacher.
 
 mod cooccurrence;
 mod judge;

@@ -5,8 +5,8 @@ use convrec_core::Example;
 
 use crate::conversation_text;
 
-/// Scores every item of a catalog for a conversation; the higher, the better. Seen items are scored
-/// like others.
+/// A function that scores every item of a catalog for a conversation. Higher is better. Seen items
+/// are scored like others.
 pub trait Scorer: Send + Sync {
     /// One score for each catalog item. Shape `[C]`.
     fn scores(&self, example: &Example) -> Vec<f32>;
@@ -18,7 +18,7 @@ impl<S: Scorer + ?Sized> Scorer for &S {
     }
 }
 
-/// BM25 of the items' texts for the words of the conversation.
+/// A scorer by BM25 of the items' texts for the words of the conversation.
 #[derive(Debug, Clone)]
 pub struct Bm25Scorer(Bm25);
 
@@ -43,7 +43,7 @@ impl Scorer for Bm25Scorer {
 ///
 /// Scores below 0 and scorers whose highest score is 0 are taken as they are.
 pub struct MixedScorer<'a> {
-    /// The scorers and their weights; all of them for the same catalog.
+    /// The scorers with their weights. All of them score the same catalog.
     pub parts: Vec<(f32, &'a dyn Scorer)>,
 }
 
