@@ -22,6 +22,7 @@ type Key = [u8; KEY];
 
 /// The reason why a file of embeddings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheError {
     /// The file is in use or damaged, or the system refuses.
     #[error(transparent)]

@@ -28,6 +28,7 @@ impl Check for Answer {
 
 /// The reason why recorded answers cannot be replayed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplayError {
     /// The file cannot be read, or a line of it is bad.
     #[error(transparent)]

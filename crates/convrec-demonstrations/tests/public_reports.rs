@@ -38,11 +38,16 @@ fn shapes() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     let usage = |usage: &str| text(LIST).replacen('{', &format!("{{\"usage\": {usage}, "), 1);
     vec![
         fine("plain", text(LIST)),
-        fine("think", text(&format!(r"<think>\n1. Up (2009)\n</think>\n\n{LIST}"))),
+        fine(
+            "think",
+            text(&format!(r"<think>\n1. Up (2009)\n</think>\n\n{LIST}")),
+        ),
         bad("think_open", text(r"<think>\n1. Up (2009)"), "empty"),
         fine(
             "reasoning",
-            message(&format!(r#"{{"reasoning_content": "1. Up (2009)", "content": "{LIST}"}}"#)),
+            message(&format!(
+                r#"{{"reasoning_content": "1. Up (2009)", "content": "{LIST}"}}"#
+            )),
         ),
         bad(
             "reasoning_only",
@@ -57,17 +62,31 @@ fn shapes() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
             )),
         ),
         fine("bom", format!("\u{feff}{}", text(LIST))),
-        fine("surrogate", text(&format!(r"\ud83d {LIST} \ude00")).replace(r"\ud83d 1", r"\ud83d\n1")),
+        fine(
+            "surrogate",
+            text(&format!(r"\ud83d {LIST} \ude00")).replace(r"\ud83d 1", r"\ud83d\n1"),
+        ),
         fine("nan", ended("\"stop\", \"logprobs\": NaN")),
         fine("length", ended("\"length\"")),
         fine("filter", ended("\"content_filter\"")),
         fine("finishnull", ended("null")),
         fine("usagenull", usage("null")),
-        fine("floatusage", usage(r#"{"prompt_tokens": 5.5, "completion_tokens": 2e0}"#)),
+        fine(
+            "floatusage",
+            usage(r#"{"prompt_tokens": 5.5, "completion_tokens": 2e0}"#),
+        ),
         fine("keepalive", format!("\n\n  {}\n", text(LIST))),
         bad("empty", text(""), "an empty message"),
-        bad("toolcall", message(r#"{"content": null, "tool_calls": [{}]}"#), "an empty message"),
-        bad("errorbody", r#"{"error": {"message": "no such model"}}"#.into(), "no such model"),
+        bad(
+            "toolcall",
+            message(r#"{"content": null, "tool_calls": [{}]}"#),
+            "an empty message",
+        ),
+        bad(
+            "errorbody",
+            r#"{"error": {"message": "no such model"}}"#.into(),
+            "no such model",
+        ),
         bad("html", "<html>502</html>".into(), "no JSON"),
         bad("sse", "data: {\"choices\": []}\n\n".into(), "no JSON"),
     ]
@@ -121,16 +140,29 @@ fn a_teacher_is_read_whatever_the_shape_of_its_answers() {
         );
         let file = Layer::parse(&toml, "services.toml".as_ref()).unwrap();
         let settings = ServiceSettings::resolve(&Layers::new([file])).unwrap();
-        let server = OpenServer::open(&settings, Default::default()).unwrap().unwrap();
-        let handed_in = HandedIn { server: Some(&server), ..HandedIn::default() };
+        let server = OpenServer::open(&settings, Default::default())
+            .unwrap()
+            .unwrap();
+        let handed_in = HandedIn {
+            server: Some(&server),
+            ..HandedIn::default()
+        };
         let open = OpenServices::open(&settings, &catalog, &scorers, handed_in).unwrap();
-        let config = PipelineConfig { n: 2, reflect: false, adjust: false, ..Default::default() };
+        let config = PipelineConfig {
+            n: 2,
+            reflect: false,
+            adjust: false,
+            ..Default::default()
+        };
         let pipeline = Pipeline::new(config, &catalog, open.services()).unwrap();
         let made = pipeline.run(&[example("d-1")], &|_| ());
         match (made, expected) {
             (Ok(made), None) => {
-                let list: Vec<String> =
-                    made.steps[0].teacher.iter().map(|named| named.item.to_string()).collect();
+                let list: Vec<String> = made.steps[0]
+                    .teacher
+                    .iter()
+                    .map(|named| named.item.to_string())
+                    .collect();
                 assert_eq!(list, ["Ronin (1998)", "Alien (1979)"], "{name}");
             }
             // A text of reasoning alone is an answer that names nothing.
@@ -153,6 +185,11 @@ fn a_key_that_is_not_set_is_named_before_anything_is_asked() {
                 [chat]\nmodel = \"m\"";
     let file = Layer::parse(toml, "services.toml".as_ref()).unwrap();
     let settings = ServiceSettings::resolve(&Layers::new([file])).unwrap();
-    let error = OpenServer::open(&settings, Default::default()).unwrap_err().to_string();
-    assert!(error.contains("environment variable CONVREC_NO_SUCH_KEY is not set"), "{error}");
+    let error = OpenServer::open(&settings, Default::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("environment variable CONVREC_NO_SUCH_KEY is not set"),
+        "{error}"
+    );
 }

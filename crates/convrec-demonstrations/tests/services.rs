@@ -13,7 +13,9 @@ use convrec_demonstrations::{ServiceError, Teacher};
 
 fn settings(toml: &str, flags: &[(&str, &str)]) -> Result<ServiceSettings, String> {
     let mut layer = Layer::flags();
-    flags.iter().for_each(|(field, value)| layer.set(field, Some(value)));
+    flags
+        .iter()
+        .for_each(|(field, value)| layer.set(field, Some(value)));
     let file = Layer::parse(toml, "services.toml".as_ref()).unwrap();
     ServiceSettings::resolve(&Layers::new([file, layer])).map_err(|e| e.to_string())
 }
@@ -27,9 +29,17 @@ fn flags_win_over_the_file_and_the_file_over_defaults() {
         (TeacherKind::Noisy, JudgeKind::Scripted)
     );
     let file = "seed = 3\n[teacher]\nkind = \"heuristic\"\n[prompts]\nkind = \"books\"";
-    let found = settings(file, &[("teacher.answers", "a.jsonl"), ("teacher.kind", "answers")]).unwrap();
+    let found = settings(
+        file,
+        &[("teacher.answers", "a.jsonl"), ("teacher.kind", "answers")],
+    )
+    .unwrap();
     assert_eq!(
-        (found.seed, found.teacher_kind(), found.prompts.kind.as_str()),
+        (
+            found.seed,
+            found.teacher_kind(),
+            found.prompts.kind.as_str()
+        ),
         (3, TeacherKind::Answers, "books")
     );
     assert_eq!(found.files(), [std::path::Path::new("a.jsonl")]);
@@ -42,7 +52,10 @@ fn a_wrong_setting_is_named_with_its_file() {
             "[teacher]\nkind = \"oracle\"",
             "services.toml, field `teacher.kind`: unknown variant `oracle`, expected one of",
         ),
-        ("[techer]", "services.toml, field `techer`: unknown field `techer`"),
+        (
+            "[techer]",
+            "services.toml, field `techer`: unknown field `techer`",
+        ),
         (
             "[teacher]\nkind = \"answers\"",
             "services.toml, field `teacher.answers`: expected a file of answers",
@@ -65,7 +78,10 @@ fn a_wrong_setting_is_named_with_its_file() {
         ),
     ] {
         let error = settings(toml, &[]).unwrap_err();
-        assert!(error.contains(expected), "{error}\ndoes not say\n{expected}");
+        assert!(
+            error.contains(expected),
+            "{error}\ndoes not say\n{expected}"
+        );
     }
 }
 
@@ -79,11 +95,17 @@ impl Teacher for Fixed {
 
 #[test]
 fn a_policy_is_handed_in() {
-    let (catalog, settings) = (catalog(), settings("[teacher]\nkind = \"policy\"", &[]).unwrap());
+    let (catalog, settings) = (
+        catalog(),
+        settings("[teacher]\nkind = \"policy\"", &[]).unwrap(),
+    );
     let scorers = Scorers::new(&catalog, &[]);
     let error = OpenServices::open(&settings, &catalog, &scorers, HandedIn::default());
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("field `teacher.kind`: found `policy`, expected another kind"), "{error}");
+    assert!(
+        error.contains("field `teacher.kind`: found `policy`, expected another kind"),
+        "{error}"
+    );
     let handed_in = HandedIn {
         teacher: Some(("mine".into(), Box::new(Fixed))),
         ..HandedIn::default()
@@ -106,6 +128,9 @@ fn only_conversations_with_recorded_answers_are_kept() {
     let mut examples = vec![example("d-1"), example("d-2")];
     open.keep_answered(&mut examples).unwrap();
     assert_eq!(examples, [example("d-2")]);
-    let error = open.keep_answered(&mut vec![example("d-3")]).unwrap_err().to_string();
+    let error = open
+        .keep_answered(&mut vec![example("d-3")])
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("no `id` of the 1 answers"), "{error}");
 }

@@ -35,6 +35,7 @@ impl Default for BatchLimits {
 
 /// Why batch files could not be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BatchError {
     /// A file cannot be written.
     #[error(transparent)]
@@ -85,6 +86,7 @@ pub struct BatchWriter {
 
 /// The files that a [`BatchWriter`] has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchFiles {
     /// The new files. There is none where there was nothing new.
     pub written: Vec<PathBuf>,

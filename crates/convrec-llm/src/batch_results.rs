@@ -41,6 +41,7 @@ impl Check for ResultLine {
 
 /// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct BatchReport {
     /// The number of answers that are new in the ledger.
     pub kept: usize,

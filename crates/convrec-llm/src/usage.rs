@@ -51,6 +51,7 @@ impl AddAssign for Tokens {
 
 /// The requests and the spending so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// The number of HTTP requests sent, retries included.
     pub sent: u64,

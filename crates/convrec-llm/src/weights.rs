@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WeightUpdate {
     /// `/reload` with `{"path": "{path}"}`, as `serve` knows it.
     #[default]

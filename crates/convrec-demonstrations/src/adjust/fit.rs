@@ -60,6 +60,7 @@ pub struct Fit {
 
 /// The report of a fit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FitReport {
     /// The number of conversations with ground truth.
     pub n_rows: usize,
@@ -77,6 +78,7 @@ pub struct FitReport {
 
 /// The progress of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct FitStep {
     /// The number of steps done, 0 at the start.
     pub iteration: usize,
@@ -90,6 +92,7 @@ pub struct FitStep {
 
 /// The reason why no adjustment could be fitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdjustError {
     /// A field of the configuration is wrong.
     #[error(transparent)]

@@ -22,6 +22,7 @@ pub enum Reduction {
 /// The function that Adjust minimises. It is the mean or sum over conversations i of the mean over
 /// their ground truth j of -log softmax(w * s_i + b)_j, plus reg (||w - 1||^2 + ||b||^2). It is
 /// strictly convex for reg > 0.
+#[derive(Debug)]
 pub struct Objective<'a, R> {
     rows: &'a R,
     ground_truth: &'a [Vec<ItemId>],

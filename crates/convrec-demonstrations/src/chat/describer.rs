@@ -45,6 +45,7 @@ impl Check for SourceText {
 /// Items of the catalog are described zero-shot. Items outside may be invented; for them a likely
 /// text will do, as it only serves to find similar items. Where a text about the item was found, it
 /// is described few-shot from that text, in the manner of the catalog's own descriptions.
+#[derive(Debug)]
 pub struct ChatDescriber<'a, M> {
     model: M,
     catalog: &'a Catalog,

@@ -17,6 +17,7 @@ const TOKENS_OF_TALK: usize = 200;
 /// what stands first. The order depends only on the conversation and the seed. A candidate that an
 /// answer does not rate stays unrated ([`read_ratings`]). Only a request without any answer is an
 /// error.
+#[derive(Debug)]
 pub struct ChatJudge<M> {
     model: M,
     template: Template,

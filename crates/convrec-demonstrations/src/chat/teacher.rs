@@ -37,6 +37,7 @@ const TOKENS_OF_TALK: usize = 200;
 /// assert!(asked.contains("User: Bank robbers, please\n</conversation>\n\nWhich films would you recommend"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct ChatTeacher<M> {
     model: M,
     template: Template,

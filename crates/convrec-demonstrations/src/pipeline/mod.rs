@@ -6,6 +6,8 @@ mod score;
 mod scored;
 mod shard;
 
+use std::fmt;
+
 use convrec_catalog::Catalog;
 use convrec_config::ConfigError;
 use ndarray::{Array2, ArrayView2};
@@ -31,8 +33,18 @@ pub struct Services<'a> {
     pub describer: &'a dyn Describer,
 }
 
+impl fmt::Debug for Services<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("embedder", &self.embedder.id())
+            .field("judge", &self.judge.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 /// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
     /// The stage.
     pub stage: Stage,
@@ -53,6 +65,7 @@ pub enum Stage {
 
 /// The reason why a pipeline stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PipelineError {
     /// A field of the configuration is wrong.
     #[error(transparent)]
@@ -91,6 +104,15 @@ pub struct Pipeline<'a> {
     reader: Reader<'a>,
     /// Embeddings of the catalog `[C, D]`; none where Remap is off.
     items: Option<Array2<f32>>,
+}
+
+impl fmt::Debug for Pipeline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("config", &self.config)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Pipeline<'a> {

@@ -102,6 +102,7 @@ pub struct Steps {
 
 /// The output of a pipeline.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PipelineOutput {
     /// The demonstrations, in the order of the conversations. A conversation whose list is empty
     /// gives none; with Remap that cannot happen unless everything was seen.
@@ -131,6 +132,7 @@ impl PipelineOutput {
 
 /// The counts of a run, for its manifest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Counts {
     /// The number of conversations asked about.
     pub conversations: usize,

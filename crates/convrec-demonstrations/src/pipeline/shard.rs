@@ -81,6 +81,7 @@ pub struct Origin {
 
 /// The reason why parts cannot be written, read or put together.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ShardError {
     /// A file cannot be read or written.
     #[error(transparent)]
