@@ -29,7 +29,7 @@ struct Options {
     /// Let the list be whatever the policy writes. Without it only different unseen catalog items
     /// can be written.
     #[arg(long)]
-    free: bool,
+    unconstrained: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
@@ -149,7 +149,7 @@ fn policy(
     examples: &[Example],
 ) -> Result<(Evaluation, usize), Box<dyn Error>> {
     let (policy, language) = model_folder::load(folder, &device()?)?;
-    let task = language.task(catalog.clone(), options.free)?;
+    let task = language.task(catalog.clone(), options.unconstrained)?;
     let samples = samples(&task, examples, &options.conversations)?;
     let sampling = Sampling {
         temperature: options.temperature,

@@ -20,7 +20,7 @@ struct Options {
     /// Let the list be whatever the policy writes. Without it only different unseen catalog items
     /// can be written.
     #[arg(long)]
-    free: bool,
+    unconstrained: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
@@ -63,7 +63,7 @@ fn run(options: &Options) -> Outcome {
         seen,
         ground_truth: vec![],
     };
-    let task = language.task(catalog, options.free)?;
+    let task = language.task(catalog, options.unconstrained)?;
     let sample = task.sample(&example)?;
     let found = evaluate(&policy.valid(), &task, &[sample], &language.format.greedy());
     let names = example

@@ -14,13 +14,13 @@ struct Options {
     #[arg(long)]
     model: PathBuf,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years. Without it there are only
-    /// free completions.
+    /// unconstrained completions.
     #[arg(long)]
     catalog: Option<PathBuf>,
     /// Let recommended lists be whatever the policy writes. Without it only different unseen
     /// catalog items can be written.
     #[arg(long, requires = "catalog")]
-    free: bool,
+    unconstrained: bool,
     /// Load new weights on request, from folders below this one. Without it none are loaded.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -47,7 +47,7 @@ fn run(options: Options) -> Outcome {
     let (policy, language) = model_folder::load(&options.model, &device)?;
     let task = options
         .catalog
-        .map(|path| language.task(read_catalog(&path)?, options.free))
+        .map(|path| language.task(read_catalog(&path)?, options.unconstrained))
         .transpose()?;
     let folder = || {
         options

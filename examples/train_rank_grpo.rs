@@ -14,7 +14,8 @@ use convrec_examples::settings::{set, set_some};
 use convrec_examples::training::{Look, Settings, TrainingOptions, read_samples, train};
 use convrec_examples::{Outcome, device::devices, exit, model_folder};
 use convrec_train::{
-    Gain, Local, Reward, RlConfig, RlJob, Sampler, Stop, Unsafe, Validation, train_rank_grpo,
+    BlocklistReward, Local, RankGrpoTrainer, Reward, RewardFunction, RlConfig, Sampler, Stop,
+    Validation,
 };
 use rank_grpo::{LengthShaping, LossConfig};
 
@@ -29,10 +30,10 @@ struct Options {
     /// Training conversations, JSON lines.
     #[arg(long)]
     conversations: Option<PathBuf>,
-    /// Items that should not be recommended, in a format of catalogs; `[gains]` of the config file
-    /// gives `safety` a weight.
+    /// Items that should not be recommended, in a format of catalogs; `[reward_weights]` of the config file
+    /// gives `blocklist` a weight.
     #[arg(long)]
-    unsafe_items: Option<PathBuf>,
+    blocklist: Option<PathBuf>,
     /// Servers that sample in place of this process, TOML (docs/rollouts.md).
     #[arg(long)]
     sampler: Option<PathBuf>,
@@ -45,10 +46,10 @@ struct Options {
     prompts_per_step: Option<usize>,
     /// G, completions of each prompt.
     #[arg(long)]
-    group_size: Option<usize>,
+    num_generations: Option<usize>,
     /// mu, updates on each batch.
     #[arg(long)]
-    updates_per_batch: Option<usize>,
+    num_iterations: Option<usize>,
     /// Weight of the KL penalty; 0 is none.
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
@@ -74,7 +75,7 @@ fn run(options: &Options) -> Outcome {
         |given, _| given.rest(defaults(options.algorithm.unwrap_or(Algorithm::RankGrpo))),
         |c| {
             (
-                &mut c.steps,
+                &mut c.max_steps,
                 &mut c.optimizer.learning_rate,
                 &mut c.seed,
                 &mut c.lora,
@@ -83,7 +84,7 @@ fn run(options: &Options) -> Outcome {
     )?;
     set_some(&mut settings.files.model, &options.model);
     set_some(&mut settings.files.conversations, &options.conversations);
-    set_some(&mut settings.files.unsafe_items, &options.unsafe_items);
+    set_some(&mut settings.files.blocklist, &options.blocklist);
     set_some(&mut settings.files.sampler, &options.sampler);
     let decided: [&[&str]; 3] = [&["reward"], &["loss", "ratio"], &["loss", "aggregation"]];
     if options.algorithm.is_some() && decided.iter().any(|path| settings.is_given(path)) {
@@ -98,8 +99,8 @@ fn run(options: &Options) -> Outcome {
     }
     let config = &mut settings.training;
     set(&mut config.prompts_per_step, options.prompts_per_step);
-    set(&mut config.group_size, options.group_size);
-    set(&mut config.updates_per_batch, options.updates_per_batch);
+    set(&mut config.num_generations, options.num_generations);
+    set(&mut config.num_iterations, options.num_iterations);
     if let Some(beta) = options.beta {
         let paper = LossConfig::paper().kl.expect("the paper has a KL penalty");
         config.loss.kl = Some(rank_grpo::Kl {
@@ -110,7 +111,8 @@ fn run(options: &Options) -> Outcome {
     let model = settings.file("model", &settings.files.model)?.to_path_buf();
     let language = Language::load(&model)?;
     let open = |flag: bool, path: &[&str]| !flag && !settings.is_given(path);
-    let max_new_tokens = open(false, &["max_new_tokens"]).then_some(language.format.max_new_tokens);
+    let max_new_tokens =
+        open(false, &["max_completion_length"]).then_some(language.format.max_new_tokens);
     let pretrained = matches!(language.format.prompts, Prompts::Chat(_));
     // A pretrained model: the paper's, or what suits an adapter.
     let usual = if settings.training.lora.is_some() {
@@ -123,13 +125,13 @@ fn run(options: &Options) -> Outcome {
         &["optimizer", "learning_rate"],
     );
     let learning_rate = (pretrained && is_open).then_some(usual);
-    set(&mut settings.training.max_new_tokens, max_new_tokens);
+    set(&mut settings.training.max_completion_length, max_new_tokens);
     set(
         &mut settings.training.optimizer.learning_rate,
         learning_rate,
     );
     settings.training.check()?;
-    check_gains(&settings)?;
+    check_rewards(&settings)?;
     settings.training = settings.training.printable();
     if training.print_config {
         print!("{}", settings.to_toml()?);
@@ -142,8 +144,8 @@ fn run(options: &Options) -> Outcome {
         settings.folder()?;
     }
 
-    let task = language.task(read_catalog(catalog_file)?, files.free)?;
-    let gains = safety(&settings, task.catalog())?;
+    let task = language.task(read_catalog(catalog_file)?, files.unconstrained)?;
+    let reward_functions = blocklist(&settings, task.catalog())?;
     let devices = devices()?;
     let (policy, _) = model_folder::load(&model, &devices[0].clone().autodiff())?;
     let samples = read_samples(&task, conversations_file)?;
@@ -153,8 +155,8 @@ fn run(options: &Options) -> Outcome {
         ("the catalog", catalog_file),
         ("the conversations file", conversations_file),
     ])?;
-    if let Some(path) = &files.unsafe_items {
-        inputs.extend(model_folder::hashes(&[("the unsafe items", path)])?);
+    if let Some(path) = &files.blocklist {
+        inputs.extend(model_folder::hashes(&[("the blocklist", path)])?);
     }
     inputs.insert(
         "the model's weights".into(),
@@ -167,7 +169,7 @@ fn run(options: &Options) -> Outcome {
         ("samples", samples.len().to_string()),
         (
             "completions a step",
-            (config.prompts_per_step * config.group_size).to_string(),
+            (config.prompts_per_step * config.num_generations).to_string(),
         ),
     ];
     let validation = Validation {
@@ -186,21 +188,22 @@ fn run(options: &Options) -> Outcome {
             devices: devices[1..].to_vec(),
         }),
     };
-    let job = RlJob {
-        task: &task,
-        samples: &samples,
-        validation,
-        gains,
-        sampler: sampler.as_mut(),
-        devices: &devices[1..],
-    };
     let look = Look {
         name: "RL",
-        fields: &["reward", "kl", "entropy", "signal"],
-        steps: config.steps,
+        fields: &["reward", "kl", "entropy", "frac_reward_zero_std"],
+        steps: config.max_steps,
     };
     let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
-        train_rank_grpo(policy, job, config, run, inputs, observer)
+        RankGrpoTrainer::new(policy, &task, &samples)
+            .config(config.clone())
+            .reward_functions(reward_functions)
+            .sampler(sampler.as_mut())
+            .devices(&devices[1..])
+            .validation(validation)
+            .run(run.clone())
+            .inputs(inputs)
+            .observer(observer)
+            .train()
     })?;
     let Some(policy) = trained else { return Ok(()) };
     model_folder::save(settings.folder()?, &policy, &language)?;
@@ -209,20 +212,21 @@ fn run(options: &Options) -> Outcome {
 }
 
 /// Whether something can reward each of the gains, before anything is loaded.
-fn check_gains(settings: &Settings<RlConfig>) -> Result<(), String> {
-    for name in settings.training.gains.keys() {
+fn check_rewards(settings: &Settings<RlConfig>) -> Result<(), String> {
+    for name in settings.training.reward_weights.keys() {
         match name.as_str() {
             "relevance" | "novelty" | "popularity" | "diversity" => {}
-            "safety" if settings.files.unsafe_items.is_some() => {}
-            "safety" => {
+            "blocklist" if settings.files.blocklist.is_some() => {}
+            "blocklist" => {
                 return Err(
-                    "config, field `gains.safety`: expected --unsafe-items FILE with it".into(),
+                    "config, field `reward_weights.blocklist`: expected --blocklist FILE with it"
+                        .into(),
                 );
             }
             _ => {
-                let known = "relevance, novelty, popularity, diversity, safety";
+                let known = "relevance, novelty, popularity, diversity, blocklist";
                 return Err(format!(
-                    "config, field `gains.{name}`: nothing rewards this; expected some of {known}"
+                    "config, field `reward_weights.{name}`: there is no such reward function; expected some of {known}"
                 ));
             }
         }
@@ -230,17 +234,17 @@ fn check_gains(settings: &Settings<RlConfig>) -> Result<(), String> {
     Ok(())
 }
 
-/// The gain `safety`, where there is a list of unsafe items.
-fn safety(
+/// The reward function `blocklist`, where there is a blocklist.
+fn blocklist(
     settings: &Settings<RlConfig>,
     catalog: &Catalog,
-) -> Result<Vec<Box<dyn Gain>>, Box<dyn Error>> {
-    let Some(path) = &settings.files.unsafe_items else {
+) -> Result<Vec<Box<dyn RewardFunction>>, Box<dyn Error>> {
+    let Some(path) = &settings.files.blocklist else {
         return Ok(vec![]);
     };
-    if !settings.training.gains.contains_key("safety") {
+    if !settings.training.reward_weights.contains_key("blocklist") {
         return Err(
-            "there are unsafe items, but nothing rewards their absence: set `safety = 1.0` under `[gains]`".into()
+            "there is a blocklist, but it has no weight: set `blocklist = 1.0` under `[reward_weights]`".into()
         );
     }
     let listed = read_catalog(path)?;
@@ -259,7 +263,7 @@ fn safety(
         .iter()
         .filter_map(|(_, item)| catalog.find(&item.item()))
         .collect();
-    Ok(vec![Box::new(Unsafe(ids))])
+    Ok(vec![Box::new(BlocklistReward(ids))])
 }
 
 fn defaults(algorithm: Algorithm) -> RlConfig {

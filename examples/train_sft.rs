@@ -27,7 +27,7 @@ struct Options {
     demonstrations: Option<PathBuf>,
     /// Learn the distribution over what a constrained list lets be written: every demonstration
     /// must be a list of so many different unseen items of the catalog.
-    #[arg(long, conflicts_with = "free")]
+    #[arg(long, conflicts_with = "unconstrained")]
     constrained: bool,
     /// A model's folder to go on from: as this program leaves it, or a chat model's as it is
     /// published. Without it a decoder of the shape below is trained from nothing.
@@ -61,7 +61,7 @@ fn run(options: &Options) -> Outcome {
         },
         |Sft { config: c, .. }| {
             (
-                &mut c.steps,
+                &mut c.max_steps,
                 &mut c.optimizer.learning_rate,
                 &mut c.seed,
                 &mut c.lora,
@@ -72,19 +72,19 @@ fn run(options: &Options) -> Outcome {
     set_some(&mut settings.files.model, &options.model);
     let Files {
         conversations,
-        unsafe_items,
+        blocklist,
         sampler,
         ..
     } = &settings.files;
     settings.refuse(&[
         ("conversations", conversations),
-        ("unsafe_items", unsafe_items),
+        ("blocklist", blocklist),
         ("sampler", sampler),
     ])?;
     let Sft { config, decoder } = &mut settings.training;
     config.constrained |= options.constrained;
     if config.optimizer.warmup_steps == UNSET {
-        config.optimizer.warmup_steps = 50.min(config.steps / 10);
+        config.optimizer.warmup_steps = 50.min(config.max_steps / 10);
     }
     config.check()?;
     match decoder {
@@ -150,7 +150,7 @@ fn run(options: &Options) -> Outcome {
         language.format.list().years = Years::Optional;
     }
     language.format.n_ranks = n_ranks;
-    let task = language.task(catalog, files.free)?;
+    let task = language.task(catalog, files.unconstrained)?;
     let pairs = demonstrations
         .iter()
         .map(|d| task.pair(d))
@@ -226,7 +226,7 @@ fn run(options: &Options) -> Outcome {
     let look = Look {
         name: "SFT",
         fields: &["loss", "grad_norm"],
-        steps: config.steps,
+        steps: config.max_steps,
     };
     let trained = train(training, &settings, look, &facts, &stop, |run, observer| {
         train_sft(policy, job, config, run, inputs, observer)
@@ -273,9 +273,9 @@ const UNSET: usize = usize::MAX;
 fn defaults(pretrained: bool) -> SftConfig {
     let optimizer = OptimizerConfig {
         learning_rate: 2e-3,
-        beta_2: 0.98,
+        adam_beta2: 0.98,
         weight_decay: 0.05,
-        schedule: Schedule::Linear,
+        lr_scheduler_type: Schedule::Linear,
         warmup_steps: UNSET,
         ..OptimizerConfig::default()
     };
@@ -283,13 +283,13 @@ fn defaults(pretrained: bool) -> SftConfig {
         false => optimizer,
         true => OptimizerConfig {
             learning_rate: 5e-5,
-            schedule: Schedule::Cosine,
+            lr_scheduler_type: Schedule::Cosine,
             warmup_steps: UNSET,
             ..OptimizerConfig::default()
         },
     };
     SftConfig {
-        steps: 3000,
+        max_steps: 3000,
         optimizer,
         ..SftConfig::default()
     }

@@ -102,7 +102,7 @@ pub struct Variant {
     /// How good its lists are where only lists of N different unseen catalog items can be written.
     pub constrained: Evaluation,
     /// How good they are where it may write anything.
-    pub free: Evaluation,
+    pub unconstrained: Evaluation,
     /// The log of its reinforcement learning, if any.
     pub log: Vec<Record>,
 }
@@ -122,11 +122,11 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         policy.config().vocab_size
     );
     let variant = |name, policy: &Policy, log| {
-        let [constrained, free] = ground.evaluate(policy);
+        let [constrained, unconstrained] = ground.evaluate(policy);
         Variant {
             name,
             constrained,
-            free,
+            unconstrained,
             log,
         }
     };
@@ -150,7 +150,12 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         )?;
         variants.push(variant(name, &trained, log));
     }
-    let cloning = steps(&output, ground.free.catalog(), &ground.split.train, N);
+    let cloning = steps(
+        &output,
+        ground.unconstrained.catalog(),
+        &ground.split.train,
+        N,
+    );
     Ok(Run {
         example: ground.split.test[0].clone(),
         cloning,

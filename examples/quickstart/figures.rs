@@ -13,7 +13,7 @@ use crate::experiment::{Run, Variant};
 
 /// What the columns of [`results`] mean.
 pub const LEGEND: &str = "Greedy lists for conversations not trained on. constrained: only different unseen catalog items can be \
-    written, as in\nreinforcement learning; free: anything can, and seen, repeated and off-catalog items are removed before \
+    written, as in\nreinforcement learning; unconstrained: anything can, and seen, repeated and off-catalog items are removed before \
     judging.\nR: Recall, N: NDCG; hits: share of lists with a hit at a rank, mean over the ranks. `best possible` knows \
     each user's taste.";
 
@@ -23,7 +23,7 @@ pub enum Lists {
     /// Only lists of N different unseen catalog items can be written, in training and here.
     Constrained,
     /// Anything can be written.
-    Free,
+    Unconstrained,
 }
 
 impl Lists {
@@ -31,7 +31,7 @@ impl Lists {
     pub fn of(self, variant: &Variant) -> &Evaluation {
         match self {
             Lists::Constrained => &variant.constrained,
-            Lists::Free => &variant.free,
+            Lists::Unconstrained => &variant.unconstrained,
         }
     }
 
@@ -39,7 +39,7 @@ impl Lists {
     pub fn name(self) -> &'static str {
         match self {
             Lists::Constrained => "constrained",
-            Lists::Free => "free",
+            Lists::Unconstrained => "unconstrained",
         }
     }
 }
@@ -128,7 +128,12 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
 /// # Errors
 /// With fewer than two test conversations.
 pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
-    let mut table = Table::new(["difference", "in", "constrained lists", "free lists"]);
+    let mut table = Table::new([
+        "difference",
+        "in",
+        "constrained lists",
+        "unconstrained lists",
+    ]);
     let ndcg = |list: &JudgedList| Measure::Ndcg(N).of(list);
     let mut add =
         |measure: &str, first: usize, second: usize, value: &dyn Fn(&JudgedList) -> f64| {
@@ -142,7 +147,7 @@ pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
                 [
                     measure.to_string(),
                     cell(Lists::Constrained)?,
-                    cell(Lists::Free)?,
+                    cell(Lists::Unconstrained)?,
                 ],
             );
             Ok::<(), Box<dyn Error>>(())

@@ -73,7 +73,7 @@ fn run(options: &Options) -> Outcome {
         runs.push(experiment::run(world, &plan, seed)?);
     }
     println!("\n{}\n", figures::demonstrations(&runs).print());
-    for lists in [Lists::Constrained, Lists::Free] {
+    for lists in [Lists::Constrained, Lists::Unconstrained] {
         println!("{}\n", figures::results(&runs, lists).print());
     }
     println!("{}\n", figures::LEGEND);

@@ -42,7 +42,7 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
 
     report.section("Results", "");
     report.table(&figures::results(runs, Lists::Constrained));
-    report.table(&figures::results(runs, Lists::Free));
+    report.table(&figures::results(runs, Lists::Unconstrained));
     report.note(figures::LEGEND);
     report.table(&figures::differences(runs)?);
     report.note(&figures::differences_legend(runs));
@@ -50,7 +50,7 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
     let best = Line::of_values("best possible", &figures::hits_per_rank(&best));
     for (lists, title) in [
         (Lists::Constrained, "hits per rank, constrained lists"),
-        (Lists::Free, "hits per rank, free lists"),
+        (Lists::Unconstrained, "hits per rank, unconstrained lists"),
     ] {
         let line = |(place, variant): (usize, &Variant)| {
             Line::of_values(
@@ -140,7 +140,7 @@ pub fn page(plan: &Plan, runs: &[Run]) -> Result<Report, Box<dyn Error>> {
         "Before and after",
         "Lists for the conversation above: right answers are marked, repetitions struck out.",
     );
-    for lists in [Lists::Constrained, Lists::Free] {
+    for lists in [Lists::Constrained, Lists::Unconstrained] {
         let list = |variant: &Variant| {
             (
                 format!("{}, {}", variant.name, lists.name()),

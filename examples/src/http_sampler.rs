@@ -26,7 +26,7 @@ pub struct SamplerSettings {
     /// Where weights are put for the servers to load: a folder that they see.
     pub weights: PathBuf,
     /// Whether the servers keep lists within the catalog, as the example `serve` does; others
-    /// write freely, and then training must be free as well.
+    /// write freely, and then training must be unconstrained as well.
     pub constrained: bool,
 }
 
@@ -67,9 +67,9 @@ impl HttpSampler {
     ) -> Result<Self, Box<dyn Error>> {
         if task.is_constrained() != settings.constrained {
             let problem = if settings.constrained {
-                "the servers' lists are constrained and the trainer's are not: leave out --free, or `constrained`"
+                "the servers' lists are constrained and the trainer's are not: leave out --unconstrained, or `constrained`"
             } else {
-                "lists are constrained, which these servers do not know: train with --free, or sample by `serve`, with \
+                "lists are constrained, which these servers do not know: train with --unconstrained, or sample by `serve`, with \
                  `constrained = true`"
             };
             return Err(problem.into());

@@ -165,14 +165,18 @@ impl Language {
         })
     }
 
-    /// The task over a catalog; its lists cannot leave the catalog unless they are `free`.
+    /// The task over a catalog; its lists cannot leave the catalog unless they are `unconstrained`.
     ///
     /// # Errors
     /// When prompts cannot be written with this tokenizer and template, or lists cannot be
     /// constrained to the catalog.
-    pub fn task(&self, catalog: Catalog, free: bool) -> Result<Task, Box<dyn Error>> {
+    pub fn task(&self, catalog: Catalog, unconstrained: bool) -> Result<Task, Box<dyn Error>> {
         let task = Task::new(catalog, self.prompter()?, self.format.n_ranks);
-        Ok(if free { task } else { task.constrained()? })
+        Ok(if unconstrained {
+            task
+        } else {
+            task.constrained()?
+        })
     }
 
     /// The token that ends a list.

@@ -150,7 +150,9 @@ fn merge(settings: &mut Value, over: Value) {
                 let old = settings.entry(&field).or_insert(Value::Null);
                 match (old, value) {
                     // Names of one's own, not variants.
-                    (Value::Object(old), Value::Object(new)) if field == "gains" => old.extend(new),
+                    (Value::Object(old), Value::Object(new)) if field == "reward_weights" => {
+                        old.extend(new)
+                    }
                     (old, value) => merge(old, value),
                 }
             }
@@ -200,13 +202,14 @@ mod tests {
     #[test]
     fn a_file_changes_what_it_names_and_nothing_else() {
         let defaults = RlConfig {
-            max_new_tokens: 77,
+            max_completion_length: 77,
             ..RlConfig::default()
         };
-        let file = file("steps = 3\n[loss.kl]\nbeta = 0.25\n[optimizer]\nlearning_rate = 1e-3\n");
+        let file =
+            file("max_steps = 3\n[loss.kl]\nbeta = 0.25\n[optimizer]\nlearning_rate = 1e-3\n");
         let read = read(Some(file.path()), defaults.clone()).unwrap();
         let mut expected = RlConfig {
-            steps: 3,
+            max_steps: 3,
             ..defaults
         };
         expected.loss.kl.as_mut().unwrap().beta = 0.25;
@@ -242,7 +245,7 @@ mod tests {
     #[test]
     fn an_adapter_goes_through_a_file() {
         let read = |text: &str| read(Some(file(text).path()), SftConfig::default()).unwrap();
-        assert_eq!(read("steps = 3").lora, None);
+        assert_eq!(read("max_steps = 3").lora, None);
         let config = read("[lora]\nrank = 4\ntargets = [\"q_proj\"]\n");
         let lora = LoraConfig {
             rank: 4,
@@ -254,13 +257,19 @@ mod tests {
     }
 
     #[test]
-    fn gains_are_added_to_the_default_however_many_are_named() {
+    fn reward_weights_are_added_to_the_default_however_many_are_named() {
         for text in [
-            "[gains]\nnovelty = 0.5",
-            "[gains]\nnovelty = 0.5\ndiversity = 1.0",
+            "[reward_weights]\nnovelty = 0.5",
+            "[reward_weights]\nnovelty = 0.5\ndiversity = 1.0",
         ] {
             let read = read(Some(file(text).path()), RlConfig::default()).unwrap();
-            assert_eq!((read.gains["relevance"], read.gains["novelty"]), (1.0, 0.5));
+            assert_eq!(
+                (
+                    read.reward_weights["relevance"],
+                    read.reward_weights["novelty"]
+                ),
+                (1.0, 0.5)
+            );
         }
     }
 
@@ -275,7 +284,7 @@ mod tests {
         assert!(
             error("[optimizer]\nlearning_rate = \"x\"").contains("field `optimizer.learning_rate`")
         );
-        assert!(error("steps = = 3").contains("line 1"));
+        assert!(error("max_steps = = 3").contains("line 1"));
         let choice = over(
             Path::new("x"),
             "",

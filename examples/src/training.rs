@@ -39,7 +39,7 @@ pub struct TrainingOptions {
     /// Let lists be whatever the policy writes, in rollouts and evaluations. Without it only lists
     /// of N different unseen catalog items can be written.
     #[arg(long)]
-    pub free: bool,
+    pub unconstrained: bool,
     /// All settings, TOML, as `--print-config` writes them: what the file leaves out keeps its
     /// default, and flags go before it.
     #[arg(long)]
@@ -63,7 +63,7 @@ pub struct TrainingOptions {
     pub stop_after: Option<usize>,
     /// Steps: updates of SFT, batches of rollouts of RL.
     #[arg(long)]
-    pub steps: Option<usize>,
+    pub max_steps: Option<usize>,
     /// The largest learning rate.
     #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
@@ -106,11 +106,11 @@ pub struct Files {
     /// At most so many of them.
     pub validation_samples: usize,
     /// Items that should not be recommended (RL).
-    pub unsafe_items: Option<PathBuf>,
+    pub blocklist: Option<PathBuf>,
     /// The servers that sample (RL).
     pub sampler: Option<PathBuf>,
-    /// Whether lists are free.
-    pub free: bool,
+    /// Whether lists are unconstrained.
+    pub unconstrained: bool,
 }
 
 /// All settings of a run: one TOML file, the training's own fields at its top.
@@ -173,7 +173,7 @@ impl TrainingOptions {
             given,
         };
         let (steps, learning_rate, seed, lora) = common(&mut settings.training);
-        settings::set(steps, self.steps);
+        settings::set(steps, self.max_steps);
         settings::set(learning_rate, self.learning_rate);
         settings::set(seed, self.seed);
         if self.lora_rank.is_some() || self.lora_alpha.is_some() || self.lora_targets.is_some() {
@@ -192,7 +192,7 @@ impl TrainingOptions {
         settings::set_some(&mut files.catalog, &self.catalog);
         settings::set_some(&mut files.validation, &self.validation);
         settings::set(&mut files.validation_samples, self.validation_samples);
-        files.free |= self.free;
+        files.unconstrained |= self.unconstrained;
     }
 
     fn set_run(&self, run: &mut RunOptions) {
@@ -458,7 +458,7 @@ mod tests {
 
     fn common(c: &mut RlConfig) -> Common<'_> {
         (
-            &mut c.steps,
+            &mut c.max_steps,
             &mut c.optimizer.learning_rate,
             &mut c.seed,
             &mut c.lora,
@@ -488,11 +488,14 @@ mod tests {
             min_ranks: 1,
         });
         assert_eq!(
-            (settings.training.steps, settings.training.dynamic_sampling),
+            (
+                settings.training.max_steps,
+                settings.training.dynamic_sampling
+            ),
             (200, dynamic)
         );
         assert_eq!(
-            settings.training.optimizer.schedule,
+            settings.training.optimizer.lr_scheduler_type,
             Schedule::Step {
                 after: 300,
                 factor: 0.1
@@ -507,7 +510,7 @@ mod tests {
         );
         assert!(
             settings.is_given(&["optimizer", "learning_rate"])
-                && !settings.is_given(&["optimizer", "beta_1"])
+                && !settings.is_given(&["optimizer", "adam_beta1"])
         );
     }
 

@@ -13,9 +13,8 @@ use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    Local, OptimizerConfig, Record, Reward, RlConfig, RlJob, RunOptions, Sample, Schedule,
-    SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_rank_grpo,
-    train_sft,
+    OptimizerConfig, RankGrpoTrainer, Record, Reward, RlConfig, RunOptions, Sample, Schedule,
+    SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -26,7 +25,7 @@ use crate::show;
 
 /// N, items in a list.
 pub const N: usize = 10;
-/// Cuts free lists that do not end.
+/// Cuts unconstrained lists that do not end.
 pub const MAX_NEW_TOKENS: usize = 96;
 /// Ranks above which a list's tail begins.
 pub const HEAD: usize = 3;
@@ -40,7 +39,7 @@ pub struct Ground {
     /// The conversations.
     pub split: Split,
     /// The task in which anything can be written.
-    pub free: Task,
+    pub unconstrained: Task,
     /// The task in which only lists of N different unseen catalog items can be.
     pub constrained: Task,
     /// What is trained on.
@@ -67,8 +66,8 @@ impl Ground {
             n_validation: 0,
             n_test: test,
         });
-        let free = task(catalog, &split)?;
-        let constrained = free.clone().constrained()?;
+        let unconstrained = task(catalog, &split)?;
+        let constrained = unconstrained.clone().constrained()?;
         let samples = |examples: &[Example]| {
             examples
                 .iter()
@@ -79,7 +78,7 @@ impl Ground {
         Ok(Self {
             seed,
             split,
-            free,
+            unconstrained,
             constrained,
             train,
             test,
@@ -91,7 +90,7 @@ impl Ground {
     /// # Errors
     /// When a setting makes no sense, or Adjust cannot be fitted.
     pub fn clone_teacher(&self, config: PipelineConfig) -> Result<PipelineOutput, Box<dyn Error>> {
-        let (teacher, catalog) = (WorldTeacher::new(self.seed), self.free.catalog());
+        let (teacher, catalog) = (WorldTeacher::new(self.seed), self.unconstrained.catalog());
         let judge = WorldJudge::new(self.split.tastes.clone(), self.seed);
         let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
         let embedder = LexicalEmbedder::fit(&texts, LexicalEmbedder::DEFAULT_WIDTH);
@@ -129,14 +128,19 @@ impl Ground {
     /// # Errors
     /// When the device is not there.
     pub fn untrained(&self) -> Result<Policy, Box<dyn Error>> {
-        let shape = ModelConfig::small(self.free.prompter().tokenizer().vocab_size(), 128, 2, 4);
+        let shape = ModelConfig::small(
+            self.unconstrained.prompter().tokenizer().vocab_size(),
+            128,
+            2,
+            4,
+        );
         Ok(Policy::new(&shape, self.seed, &device()?.autodiff())?)
     }
 
-    /// Greedy lists for the test conversations: constrained ones, and free ones.
+    /// Greedy lists for the test conversations: constrained ones, and unconstrained ones.
     pub fn evaluate(&self, policy: &Policy) -> [Evaluation; 2] {
         let decoding = Decoding::greedy(MAX_NEW_TOKENS, ROWS);
-        [&self.constrained, &self.free]
+        [&self.constrained, &self.unconstrained]
             .map(|task| evaluate(&policy.valid(), task, &self.test, &decoding))
     }
 
@@ -144,7 +148,7 @@ impl Ground {
     pub fn best(&self, world: &World) -> Vec<JudgedList> {
         let best = |example: &Example| {
             let ranking = world.oracle_ranking(&self.split.tastes[&example.id], &example.seen, N);
-            judge(self.free.catalog(), example, &ranking, N)
+            judge(self.unconstrained.catalog(), example, &ranking, N)
         };
         self.split.test.iter().map(best).collect()
     }
@@ -189,14 +193,14 @@ pub fn cloning() -> PipelineConfig {
 pub fn sft(steps: usize, seed: u64) -> SftConfig {
     let optimizer = OptimizerConfig {
         learning_rate: 4e-3,
-        beta_2: 0.98,
+        adam_beta2: 0.98,
         weight_decay: 0.05,
-        schedule: Schedule::Cosine,
+        lr_scheduler_type: Schedule::Cosine,
         warmup_steps: 30.min(steps / 4),
         ..Default::default()
     };
     SftConfig {
-        steps,
+        max_steps: steps,
         batch_size: 16,
         micro_batch: 16,
         seed,
@@ -208,9 +212,9 @@ pub fn sft(steps: usize, seed: u64) -> SftConfig {
 /// Rank-GRPO with exp_inf and two updates a batch, so that ratios matter.
 pub fn rank_grpo(steps: usize, seed: u64) -> RlConfig {
     RlConfig {
-        steps,
-        updates_per_batch: 2,
-        max_new_tokens: MAX_NEW_TOKENS,
+        max_steps: steps,
+        num_iterations: 2,
+        max_completion_length: MAX_NEW_TOKENS,
         micro_batch: 64,
         rollout_rows: ROWS,
         seed,
@@ -248,7 +252,7 @@ pub fn supervise(
     config: &SftConfig,
     run: &RunOptions,
 ) -> Result<(Policy, Vec<Record>), TrainError> {
-    let (bar, mut log) = (show::bar("SFT", config.steps), Vec::new());
+    let (bar, mut log) = (show::bar("SFT", config.max_steps), Vec::new());
     let job = SftJob {
         task,
         data: pairs,
@@ -273,7 +277,7 @@ pub fn supervise(
 /// Trains `policy` on rewards, and returns the log of the steps that were taken.
 ///
 /// # Errors
-/// Those of [`train_rank_grpo`].
+/// Those of [`RankGrpoTrainer::train`].
 pub fn reinforce(
     name: &str,
     policy: Policy,
@@ -282,20 +286,16 @@ pub fn reinforce(
     config: &RlConfig,
     run: &RunOptions,
 ) -> Result<(Policy, Vec<Record>), TrainError> {
-    let (bar, mut log) = (show::bar(name, config.steps), Vec::new());
+    let (bar, mut log) = (show::bar(name, config.max_steps), Vec::new());
     let mut observe = |view: &StepView<'_>| {
         show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
         log.push(view.record.clone());
     };
-    let job = RlJob {
-        task,
-        samples: train,
-        validation: unwatched(task),
-        gains: vec![],
-        sampler: &mut Local::default(),
-        devices: &[],
-    };
-    let policy = train_rank_grpo(policy, job, config, run, BTreeMap::new(), &mut observe)?;
+    let policy = RankGrpoTrainer::new(policy, task, train)
+        .config(config.clone())
+        .run(run.clone())
+        .observer(&mut observe)
+        .train()?;
     bar.finish();
     Ok((policy, log))
 }

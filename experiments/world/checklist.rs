@@ -274,7 +274,7 @@ mod tests {
             });
             let outcome = Outcome {
                 constrained: judged.clone(),
-                free: judged,
+                unconstrained: judged,
                 stopped: None,
             };
             Done {

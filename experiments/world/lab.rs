@@ -121,10 +121,10 @@ impl<'a> Lab<'a> {
             return Ok(done);
         }
         let (policy, stopped) = self.policy(variant)?;
-        let [constrained, free] = self.ground()?.evaluate(&policy);
+        let [constrained, unconstrained] = self.ground()?.evaluate(&policy);
         let outcome = Outcome {
             constrained: (&constrained).into(),
-            free: (&free).into(),
+            unconstrained: (&unconstrained).into(),
             stopped,
         };
         write(&self.folder_of(variant).join(EVALUATION), &outcome)?;
@@ -186,10 +186,13 @@ impl<'a> Lab<'a> {
         folder: &Path,
     ) -> Result<Result<Policy, String>, Box<dyn Error>> {
         let ground = self.ground()?;
-        let free: Task;
-        let task = if rl.free {
-            free = ground.free.clone().with_segmentation(rl.segmentation);
-            &free
+        let unconstrained: Task;
+        let task = if rl.unconstrained {
+            unconstrained = ground
+                .unconstrained
+                .clone()
+                .with_segmentation(rl.segmentation);
+            &unconstrained
         } else {
             &ground.constrained
         };
@@ -245,7 +248,7 @@ impl<'a> Lab<'a> {
                 format!(
                     "{start}rl-{}-mu{}",
                     ratio.as_str().unwrap_or("ratio"),
-                    rl.config.updates_per_batch
+                    rl.config.num_iterations
                 )
             }
         };
@@ -295,7 +298,12 @@ fn newest(folder: &Path) -> Result<Option<Policy>, Box<dyn Error>> {
 
 /// How good the demonstrations are, for the conversations that they were made for.
 fn made(ground: &Ground, output: &PipelineOutput) -> Made {
-    let steps = steps(output, ground.free.catalog(), &ground.split.train, N);
+    let steps = steps(
+        output,
+        ground.unconstrained.catalog(),
+        &ground.split.train,
+        N,
+    );
     let last = steps.last().expect("there are four");
     let items = last.lists.iter().map(Vec::len).sum::<usize>() as f64 / last.lists.len() as f64;
     Made::of(output.demonstrations.len(), items, &last.judged)

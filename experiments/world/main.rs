@@ -260,8 +260,8 @@ fn against(experiment: &Experiment, asked: Option<&str>) -> Result<String, Strin
 
 fn print(summary: &Summary) {
     let demonstrations = Some(tables::demonstrations(summary));
-    let quality =
-        [Lists::Constrained, Lists::Free].map(|lists| Some(tables::quality(summary, lists)));
+    let quality = [Lists::Constrained, Lists::Unconstrained]
+        .map(|lists| Some(tables::quality(summary, lists)));
     let training = [tables::training(summary), tables::per_rank(summary)].map(Some);
     let rest = [tables::paired(summary), tables::checklist(&summary.claims)];
     for table in std::iter::once(demonstrations)

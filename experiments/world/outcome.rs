@@ -30,7 +30,7 @@ pub struct Outcome {
     /// Where only N different unseen catalog items can be written.
     pub constrained: Judged,
     /// Where anything can; seen, repeated and off-catalog items are removed before judging.
-    pub free: Judged,
+    pub unconstrained: Judged,
     /// Why training was stopped before its end, if it was; the lists are then of the newest
     /// checkpoint.
     pub stopped: Option<String>,

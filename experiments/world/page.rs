@@ -39,7 +39,7 @@ pub fn page(
     );
     report.section("Results", "");
     report.table(&tables::quality(summary, Lists::Constrained));
-    report.table(&tables::quality(summary, Lists::Free));
+    report.table(&tables::quality(summary, Lists::Unconstrained));
     report.note(&tables::legend());
     let hits =
         |variant: &ArmSummary| Line::of_values(&variant.name, &variant.constrained.hits_per_rank);

@@ -37,7 +37,7 @@ pub enum Lists {
     /// Only lists of N different unseen catalog items can be written.
     Constrained,
     /// Anything can.
-    Free,
+    Unconstrained,
 }
 
 impl Lists {
@@ -45,7 +45,7 @@ impl Lists {
     pub fn of(self, done: &Done) -> &Judged {
         match self {
             Lists::Constrained => &done.outcome.constrained,
-            Lists::Free => &done.outcome.free,
+            Lists::Unconstrained => &done.outcome.unconstrained,
         }
     }
 }

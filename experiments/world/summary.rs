@@ -61,8 +61,8 @@ pub struct ArmSummary {
     /// Where only lists of N different unseen catalog items can be written.
     pub constrained: Quality,
     /// Where anything can.
-    pub free: Quality,
-    /// How well-formed free lists are.
+    pub unconstrained: Quality,
+    /// How well-formed unconstrained lists are.
     pub health: ListHealth,
     /// Its reinforcement learning, if any.
     pub training: Option<Training>,
@@ -117,8 +117,8 @@ pub struct Paired {
     pub constrained: Evidence,
     /// The p-value, corrected for the number of variants (Holm).
     pub corrected: f64,
-    /// NDCG@10 of free lists.
-    pub free: Evidence,
+    /// NDCG@10 of unconstrained lists.
+    pub unconstrained: Evidence,
 }
 
 impl Summary {
@@ -169,12 +169,12 @@ fn paired(results: &Results, against: &str) -> Result<Vec<Paired>, Error> {
         .filter(|variant| variant.name != against)
         .map(|variant| {
             let constrained = variant.less(other, Lists::Constrained, &ndcg)?;
-            let free = variant.less(other, Lists::Free, &ndcg)?;
+            let unconstrained = variant.less(other, Lists::Unconstrained, &ndcg)?;
             Ok(Paired {
                 variant: variant.name.clone(),
                 constrained,
                 corrected: 1.0,
-                free,
+                unconstrained,
             })
         });
     let mut compared = compared.collect::<Result<Vec<Paired>, Error>>()?;
@@ -214,12 +214,12 @@ impl ArmSummary {
             seconds: runs.done.iter().map(|done| done.seconds).collect(),
             demonstrations: runs.done.iter().map(|done| done.made).collect(),
             constrained: each(Lists::Constrained)?,
-            free: each(Lists::Free)?,
+            unconstrained: each(Lists::Unconstrained)?,
             health: health(
                 &runs
                     .done
                     .iter()
-                    .map(|done| Lists::Free.of(done))
+                    .map(|done| Lists::Unconstrained.of(done))
                     .collect::<Vec<_>>(),
             ),
             training: Training::new(runs),

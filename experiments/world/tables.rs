@@ -13,7 +13,7 @@ use crate::verdict::MARGIN;
 pub fn quality(summary: &Summary, lists: Lists) -> Table {
     let (name, more): (&str, &[&str]) = match lists {
         Lists::Constrained => ("constrained", &[]),
-        Lists::Free => ("free", &["in catalog", "repeated", "items"]),
+        Lists::Unconstrained => ("unconstrained", &["in catalog", "repeated", "items"]),
     };
     let measures = [
         "Recall@5",
@@ -28,7 +28,7 @@ pub fn quality(summary: &Summary, lists: Lists) -> Table {
     for variant in &summary.variants {
         match lists {
             Lists::Constrained => table.row(&variant.name, measured(&variant.constrained)),
-            Lists::Free => {
+            Lists::Unconstrained => {
                 let shares = [variant.health.in_catalog, variant.health.duplicates]
                     .map(|share| format!("{share:.3}"));
                 let health = shares
@@ -36,7 +36,7 @@ pub fn quality(summary: &Summary, lists: Lists) -> Table {
                     .chain([format!("{:.1}", variant.health.length)]);
                 table.row(
                     &variant.name,
-                    measured(&variant.free).into_iter().chain(health),
+                    measured(&variant.unconstrained).into_iter().chain(health),
                 );
             }
         }
@@ -172,7 +172,7 @@ pub fn paired(summary: &Summary) -> Option<Table> {
         "by seed",
         "over seeds",
         "p (Holm)",
-        "free",
+        "unconstrained",
         "by seed",
     ]);
     for paired in &summary.paired {
@@ -188,8 +188,8 @@ pub fn paired(summary: &Summary) -> Option<Table> {
             by_seed(seeds, true),
             over_seeds,
             format!("{:.4}", paired.corrected),
-            difference(&paired.free),
-            by_seed(&paired.free.seeds, true),
+            difference(&paired.unconstrained),
+            by_seed(&paired.unconstrained.seeds, true),
         ];
         table.row(&paired.variant, cells);
     }

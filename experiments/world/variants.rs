@@ -26,8 +26,8 @@ pub struct Rl {
     /// Its settings; the seed is that of the run.
     pub config: RlConfig,
     /// Whether anything can be written, in place of lists of N different unseen catalog items.
-    pub free: bool,
-    /// How free lists are read.
+    pub unconstrained: bool,
+    /// How unconstrained lists are read.
     pub segmentation: Segmentation,
 }
 
@@ -56,7 +56,7 @@ fn imitating(name: &str, cloning: PipelineConfig) -> Variant {
 fn reinforced(name: &str, config: RlConfig) -> Variant {
     let rl = Rl {
         config,
-        free: false,
+        unconstrained: false,
         segmentation: Segmentation::OneParse,
     };
     Variant {
@@ -78,7 +78,7 @@ pub fn algorithms(rl_steps: usize) -> Experiment {
     ];
     for mu in [1, 2] {
         let base = RlConfig {
-            updates_per_batch: mu,
+            num_iterations: mu,
             ..rank_grpo(rl_steps, 0)
         };
         let ranked = |reward| RlConfig {
@@ -88,7 +88,7 @@ pub fn algorithms(rl_steps: usize) -> Experiment {
         let list = |loss| list_level(&base, loss);
         // It wants advantages without standard deviation.
         let dr_grpo = RlConfig {
-            scale: Scale::None,
+            scale_rewards: Scale::None,
             ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
         };
         let members = [
@@ -125,8 +125,8 @@ pub fn named(name: &str, mu: usize) -> String {
 
 /// The name of Rank-GRPO as this project does it by default, among [`ablations`].
 pub const OURS: &str = "ours";
-/// The name of the variant of [`ablations`] that trains on free lists.
-pub const FREE: &str = "unconstrained";
+/// The name of the variant of [`ablations`] that trains on unconstrained lists.
+pub const UNCONSTRAINED: &str = "unconstrained";
 
 /// This project's choices where it departs from the paper or its public code, one changed at a
 /// time.
@@ -148,10 +148,10 @@ pub fn ablations(rl_steps: usize) -> Experiment {
         forced_tokens: ForcedTokens::Count,
         ..narrow_clip.clone()
     };
-    let free = |name: &str, segmentation| Variant {
+    let unconstrained = |name: &str, segmentation| Variant {
         rl: Some(Rl {
             config: base.clone(),
-            free: true,
+            unconstrained: true,
             segmentation,
         }),
         ..reinforced(name, base.clone())
@@ -162,8 +162,8 @@ pub fn ablations(rl_steps: usize) -> Experiment {
         reinforced("mean over tokens", token_mean),
         reinforced("the paper's clip", narrow_clip),
         reinforced("the paper's clip, ratio over all tokens", all_tokens),
-        free(FREE, Segmentation::OneParse),
-        free("unconstrained, pairing by lines", Segmentation::Reference),
+        unconstrained(UNCONSTRAINED, Segmentation::OneParse),
+        unconstrained("unconstrained, pairing by lines", Segmentation::Reference),
     ];
     Experiment {
         name: "ablations",

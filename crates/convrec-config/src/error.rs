@@ -58,8 +58,8 @@ impl ConfigError {
         }
     }
 
-    /// The same error seen from the table around it: `within("optimizer")` makes `beta_1` the
-    /// field `optimizer.beta_1`.
+    /// The same error seen from the table around it: `within("optimizer")` makes `adam_beta1` the
+    /// field `optimizer.adam_beta1`.
     #[must_use]
     pub fn within(mut self, table: &str) -> Self {
         self.field = dotted(table, &self.field);

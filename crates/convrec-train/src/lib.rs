@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! Demonstration -> Task::pair   -> train_sft       -> Policy
-//! Example       -> Task::sample -> train_rank_grpo -> Policy -> evaluate
+//! Example       -> Task::sample -> RankGrpoTrainer -> Policy -> evaluate
 //! ```
 //!
 //! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length
-//! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`train_rank_grpo`] samples
-//! G completions of each prompt and reads each **once** (free lists by [`Task::read`], constrained
+//! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`RankGrpoTrainer`] samples
+//! G completions of each prompt and reads each **once** (unconstrained lists by [`Task::read`], constrained
 //! ones by walking the catalog's trie again) for both its items, which earn a reward per rank, and
 //! the rank of every token, which is held to account for that reward; then it takes mu updates with
 //! a loss of [`rank_grpo`].
@@ -27,12 +27,12 @@
 //! use convrec_train::{RlConfig, Schedule};
 //!
 //! // Settings are checked as a whole before anything starts; an error names the field.
-//! let mut config = RlConfig { group_size: 1, ..RlConfig::default() };
+//! let mut config = RlConfig { num_generations: 1, ..RlConfig::default() };
 //! let error = config.check().unwrap_err();
-//! assert!(error.to_string().starts_with("config, field `group_size`: found 1, expected 2 to"));
+//! assert!(error.to_string().starts_with("config, field `num_generations`: found 1, expected 2 to"));
 //!
-//! config.group_size = 8;
-//! config.optimizer.schedule = Schedule::Cosine;
+//! config.num_generations = 8;
+//! config.optimizer.lr_scheduler_type = Schedule::Cosine;
 //! assert!(config.check().is_ok());
 //! ```
 
@@ -56,9 +56,10 @@ pub use convrec_config::ConfigError;
 pub use convrec_watch::{Observer, Record, StepView, WatchConfig};
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
 pub use reward::{
-    Diversity, Gain, Listed, Normalization, Novelty, Popular, Popularity, Relevance, Reward, Unsafe,
+    BlocklistReward, DiversityReward, Listed, MultiObjectiveAggregation, NoveltyReward, Popularity,
+    PopularityReward, RelevanceReward, Reward, RewardError, RewardFunction,
 };
-pub use rl::{DynamicSampling, KlControl, RlConfig, RlJob, train_rank_grpo};
+pub use rl::{DynamicSampling, KlControl, RankGrpoTrainer, RlConfig};
 pub use rollout::ForcedTokens;
 pub use run::{RunOptions, Stop, TrainError, Validation, evaluation_record};
 pub use sampler::{Local, Sampler};

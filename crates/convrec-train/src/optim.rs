@@ -20,17 +20,17 @@ pub struct OptimizerConfig {
     /// The largest learning rate.
     pub learning_rate: f64,
     /// Decay of the first moment.
-    pub beta_1: f32,
+    pub adam_beta1: f32,
     /// Decay of the second moment.
-    pub beta_2: f32,
+    pub adam_beta2: f32,
     /// Added to the root of the second moment. burn's default is 1e-5; this is PyTorch's.
-    pub epsilon: f32,
+    pub adam_epsilon: f32,
     /// Decoupled decay of matrices; norms and biases are left alone.
     pub weight_decay: f32,
     /// Gradients are scaled down to this global norm; 0 never clips.
     pub max_grad_norm: f64,
     /// How the learning rate changes.
-    pub schedule: Schedule,
+    pub lr_scheduler_type: Schedule,
     /// Updates over which it first rises from 0.
     pub warmup_steps: usize,
 }
@@ -39,12 +39,12 @@ impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
             learning_rate: 1e-3,
-            beta_1: 0.9,
-            beta_2: 0.99,
-            epsilon: 1e-8,
+            adam_beta1: 0.9,
+            adam_beta2: 0.99,
+            adam_epsilon: 1e-8,
             weight_decay: 0.0,
             max_grad_norm: 1.0,
-            schedule: Schedule::Constant,
+            lr_scheduler_type: Schedule::Constant,
             warmup_steps: 0,
         }
     }
@@ -61,11 +61,11 @@ impl OptimizerConfig {
                 self.learning_rate > 0.0 && self.learning_rate < 1.0,
                 "a number in (0, 1)",
             ),
-            ("beta_1", unit(self.beta_1), "a number in [0, 1)"),
-            ("beta_2", unit(self.beta_2), "a number in [0, 1)"),
+            ("adam_beta1", unit(self.adam_beta1), "a number in [0, 1)"),
+            ("adam_beta2", unit(self.adam_beta2), "a number in [0, 1)"),
             (
-                "epsilon",
-                self.epsilon > 0.0 && self.epsilon.is_finite(),
+                "adam_epsilon",
+                self.adam_epsilon > 0.0 && self.adam_epsilon.is_finite(),
                 "a positive number",
             ),
             (
@@ -74,8 +74,8 @@ impl OptimizerConfig {
                 "0 or a positive number",
             ),
             (
-                "schedule.step.factor",
-                self.schedule.is_sensible(),
+                "lr_scheduler_type.step.factor",
+                self.lr_scheduler_type.is_sensible(),
                 "a factor of 0 or more, at most 1",
             ),
             (
@@ -111,9 +111,9 @@ impl Optimizer for FusedAdamW {
             None => (1, [gradient.zeros_like(), gradient.zeros_like()]),
         };
         let OptimizerConfig {
-            beta_1,
-            beta_2,
-            epsilon,
+            adam_beta1: beta_1,
+            adam_beta2: beta_2,
+            adam_epsilon: epsilon,
             weight_decay,
             ..
         } = self.config;
@@ -183,7 +183,7 @@ impl Updates {
         let config = &self.config;
         config.learning_rate
             * config
-                .schedule
+                .lr_scheduler_type
                 .factor(step, config.warmup_steps, self.total_steps)
     }
 
@@ -379,12 +379,12 @@ mod tests {
         for case in golden.cases {
             let config = OptimizerConfig {
                 learning_rate: case.lr,
-                beta_1: case.beta1,
-                beta_2: case.beta2,
-                epsilon: case.eps,
+                adam_beta1: case.beta1,
+                adam_beta2: case.beta2,
+                adam_epsilon: case.eps,
                 weight_decay: case.weight_decay,
                 max_grad_norm: case.max_grad_norm.unwrap_or(0.0),
-                schedule: Schedule::Constant,
+                lr_scheduler_type: Schedule::Constant,
                 warmup_steps: 0,
             };
             let mut two = Two {

@@ -1,21 +1,22 @@
-//! Rollouts: what the policy wrote, what it is worth, and the tables that the loss reads.
+//! Rollouts: what the policy wrote, what it earned, and the tables that the loss reads.
 
-use convrec_policy::{Allowed, Completion, Sequence};
+use convrec_catalog::relevance;
+use convrec_policy::{Allowed, Completion, Policy, Sequence, TokenLogProbs};
 use convrec_text::segments::{END, NO_RANK};
 use rank_grpo::{AdvantageError, LengthShaping, ListEnd, LossInputs, Segments, spread};
 use serde::{Deserialize, Serialize};
 
-use crate::reward::{Listed, Reward, Rewards};
+use crate::reward::{Listed, Reward, RewardError, RowRewards, WeightedRewards};
 use crate::task::{Answer, Sample, Task};
 
-/// What becomes of tokens that a constraint left no choice about.
+/// How the loss treats forced tokens: those that a constraint left no choice about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForcedTokens {
-    /// They take no part: a rank's ratio is the geometric mean over its decisions.
+    /// They take no part. A rank's ratio is the geometric mean over its decisions.
     #[default]
     LeaveOut,
-    /// They count, with log-probability 0: the mean is over all tokens of the rank, as the paper
+    /// They count, with log-probability 0. The mean is over all tokens of the rank, as the paper
     /// defines it.
     Count,
 }
@@ -26,53 +27,69 @@ pub(crate) struct Row<'a> {
     pub(crate) sample: &'a Sample,
     pub(crate) completion: Completion,
     pub(crate) answer: Answer,
-    /// Under a constraint, what could have been written instead of each token.
+    /// The tokens that the constraint allowed at each place, where there is a constraint.
     pub(crate) allowed: Option<Allowed>,
+    /// rel_k, `[N]`.
     pub(crate) relevant: Vec<bool>,
-    /// A row for each gain: `[terms][N]`, or one number each where lists as a whole are rewarded.
-    pub(crate) rewards: Vec<Vec<f64>>,
-    /// Their weighted sum.
-    pub(crate) total: Vec<f64>,
-    /// The trainer's own log-probabilities and entropies, where the sampler's are others.
-    pub(crate) trainers: Option<[Vec<f32>; 2]>,
+    pub(crate) rewards: RowRewards,
+    /// The trainer's own numbers, where another sampler wrote the completion.
+    pub(crate) recomputed: Option<TokenNumbers>,
 }
 
-/// Reads and rewards completions, as many of each sample as there are; those of a sample are
+/// Numbers of a completion's tokens under the policy, `[T]` each.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenNumbers {
+    pub(crate) log_probs: Vec<f32>,
+    pub(crate) entropies: Vec<f32>,
+}
+
+/// Reads and rewards completions, as many of each sample as there are. Those of a sample are
 /// adjacent.
 pub(crate) fn read_rows<'a>(
     task: &Task,
     samples: &[&'a Sample],
     completions: Vec<Vec<Completion>>,
-    weights: &Rewards<'_>,
-) -> Result<Vec<Row<'a>>, String> {
-    let rows = samples
-        .iter()
-        .zip(completions)
-        .flat_map(|(sample, group)| group.into_iter().map(move |c| (*sample, c)));
-    rows.map(|(sample, completion)| {
+    rewards: &WeightedRewards<'_>,
+) -> Result<Vec<Row<'a>>, RewardError> {
+    let read = |sample: &'a Sample, completion: Completion| {
         let answer = task.answer(sample, &completion.tokens);
-        let relevant = task.relevance(&answer, sample);
-        let mut items = answer.items.clone();
-        items.resize(task.n_ranks(), None);
-        let rewards = weights.of(&Listed {
+        // Every table of the step is N wide, whatever the length of the list.
+        let items = task.by_rank(&answer);
+        let relevant = relevance(&items, &sample.ground_truth, &sample.seen);
+        let rewards = rewards.of(&Listed {
             sample,
             items: &items,
             relevant: &relevant,
         })?;
-        let allowed = task.allowed(&sample.seen, &completion.tokens);
-        let total = weights.total(&rewards);
         Ok(Row {
             sample,
+            allowed: task.allowed(&sample.seen, &completion.tokens),
             completion,
             answer,
-            allowed,
             relevant,
             rewards,
-            total,
-            trainers: None,
+            recomputed: None,
         })
-    })
-    .collect()
+    };
+    let groups = samples.iter().zip(completions);
+    groups
+        .flat_map(|(sample, group)| {
+            group
+                .into_iter()
+                .map(move |completion| read(sample, completion))
+        })
+        .collect()
+}
+
+/// Log-probabilities and entropies of the rows' tokens, under the constraint that the rows were
+/// sampled under.
+pub(crate) fn log_probs(policy: &Policy, rows: &[&Row<'_>], temperature: f32) -> TokenLogProbs {
+    let sequences: Vec<Sequence<'_>> = rows.iter().map(|row| row.sequence()).collect();
+    let allowed: Option<Vec<&Allowed>> = rows.iter().map(|row| row.allowed.as_ref()).collect();
+    match allowed {
+        Some(allowed) => policy.log_probs_constrained(&sequences, &allowed, temperature),
+        None => policy.log_probs(&sequences, temperature),
+    }
 }
 
 impl Row<'_> {
@@ -83,34 +100,32 @@ impl Row<'_> {
         }
     }
 
-    /// Of its tokens, as the trainer has them.
+    /// The trainer's log-probabilities of its tokens.
     pub(crate) fn log_probs(&self) -> &[f32] {
-        self.trainers
-            .as_ref()
-            .map_or(&self.completion.log_probs, |[log_probs, _]| log_probs)
+        let own = self.recomputed.as_ref();
+        own.map_or(&self.completion.log_probs, |own| &own.log_probs)
     }
 
-    /// Of the distributions that its tokens were drawn from.
+    /// The entropies of the distributions that its tokens were drawn from.
     pub(crate) fn entropies(&self) -> &[f32] {
-        self.trainers
-            .as_ref()
-            .map_or(&self.completion.entropies, |[_, entropies]| entropies)
+        let own = self.recomputed.as_ref();
+        own.map_or(&self.completion.entropies, |own| &own.entropies)
     }
 
     fn len(&self) -> usize {
         self.completion.tokens.len()
     }
 
-    /// Whether token t was the only one that could be written: its log-probability is 0 under every
-    /// policy.
+    /// Whether token `t` was the only one that could be written. Its log-probability is 0 under
+    /// every policy.
     pub(crate) fn is_forced(&self, t: usize) -> bool {
         self.allowed
             .as_ref()
             .is_some_and(|allowed| allowed.is_forced(t))
     }
 
-    /// The end token shares the ratio of the last item (quirk S3); its advantage is length
-    /// shaping's to give.
+    /// The rank of each token, -1 where it has none. The end token shares the ratio of the last item
+    /// (quirk S3); length shaping gives it its advantage.
     fn rank_ids(&self) -> impl Iterator<Item = i64> {
         let last = self.answer.segments.items as i64 - 1;
         self.answer.segments.ranks.iter().map(move |&rank| {
@@ -128,75 +143,95 @@ pub(crate) struct Collation {
     pub(crate) n_ranks: usize,
     pub(crate) reward: Reward,
     pub(crate) shaping: LengthShaping,
-    pub(crate) mask_truncated: bool,
+    pub(crate) mask_truncated_completions: bool,
     pub(crate) forced: ForcedTokens,
 }
 
+/// What the loss reads about the tokens of one row, `[T]` each.
+pub(crate) struct TokenTargets {
+    /// The tokens that count.
+    mask: Vec<bool>,
+    /// The rank of each token, -1 where it has none.
+    ranks: Vec<i64>,
+    advantages: Vec<f64>,
+}
+
 impl Collation {
-    /// The loss's view of some rows and their advantages: `[B, T]` tables, T the longest
-    /// completion, padded behind.
-    pub(crate) fn inputs(
+    /// Spreads the advantages `[N]` of a row over its tokens, and says which of them count.
+    ///
+    /// # Errors
+    /// When the advantages are not N wide.
+    pub(crate) fn targets(
         &self,
-        rows: &[&Row<'_>],
-        advantages: &[&Vec<f64>],
-    ) -> Result<LossInputs, AdvantageError> {
-        let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-        let pad = |row: &&Row<'_>| width - row.len();
-        let mask = rows.iter().flat_map(|row| {
-            let row_counts = row.completion.ended || !self.mask_truncated;
-            let ranks = &row.answer.segments.ranks;
-            // Where ranks are rewarded, a remark takes no part, not even in the number of tokens.
-            let has_rank = move |t: usize| !self.reward.is_ranked() || ranks[t] != NO_RANK;
-            let counts = move |t| {
-                row_counts
-                    && has_rank(t)
-                    && (self.forced == ForcedTokens::Count || !row.is_forced(t))
-            };
-            (0..row.len())
-                .map(counts)
-                .chain(std::iter::repeat_n(false, pad(row)))
-        });
-        let advantages: Vec<Vec<f64>> = advantages.iter().map(|row| (*row).clone()).collect();
-        let ids = rows
-            .iter()
-            .flat_map(|row| row.rank_ids().chain(std::iter::repeat_n(-1, pad(row))));
-        let ranks = Segments::ranks_and_overflow(&ids.collect::<Vec<_>>(), self.n_ranks);
+        row: &Row<'_>,
+        advantages: &[f64],
+    ) -> Result<TokenTargets, AdvantageError> {
+        let ranks: Vec<i64> = row.rank_ids().collect();
+        let segments = Segments::ranks_and_overflow(&ranks, self.n_ranks);
+        let table = [advantages.to_vec()];
         let mut token_advantages = if self.reward.is_ranked() {
-            spread(&advantages, &ranks)?
+            spread(&table, &segments)?
         } else {
-            spread(&advantages, &Segments::sequences(rows.len() * width))?
+            spread(&table, &Segments::sequences(row.len()))?
         };
         if self.reward.is_ranked() {
-            let end = |row: &&Row<'_>| ListEnd {
+            let end = ListEnd {
                 n_items: row.answer.segments.items,
                 end_token: row.completion.ended.then(|| row.len() - 1),
             };
-            self.shaping.apply(
-                &mut token_advantages,
-                &ranks,
-                &rows.iter().map(end).collect::<Vec<_>>(),
-            )?;
+            self.shaping
+                .apply(&mut token_advantages, &segments, &[end])?;
         }
-        Ok(LossInputs::new(
-            [rows.len(), width],
-            mask.collect(),
+        let row_counts = row.completion.ended || !self.mask_truncated_completions;
+        // Where ranks are rewarded, a remark between items takes no part, not even in the number
+        // of tokens that the loss is divided by.
+        let has_rank =
+            |t: usize| !self.reward.is_ranked() || row.answer.segments.ranks[t] != NO_RANK;
+        let counts = |t: usize| self.forced == ForcedTokens::Count || !row.is_forced(t);
+        Ok(TokenTargets {
+            mask: (0..row.len())
+                .map(|t| row_counts && has_rank(t) && counts(t))
+                .collect(),
             ranks,
-            token_advantages,
-        ))
+            advantages: token_advantages,
+        })
     }
 }
 
-/// A number per completion token as a `[B, T]` table, 0 on padding.
-pub(crate) fn table<'r>(
-    rows: &[&'r Row<'_>],
-    values: impl Fn(&'r Row<'_>) -> &'r [f32],
-) -> Vec<f64> {
-    let width = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-    let padded = rows.iter().flat_map(|row| {
-        let values = values(row).iter().map(|x| f64::from(*x));
-        values.chain(std::iter::repeat_n(0.0, width - row.len()))
-    });
-    padded.collect()
+impl TokenTargets {
+    /// The number of tokens that count.
+    pub(crate) fn counted(&self) -> usize {
+        self.mask.iter().filter(|counts| **counts).count()
+    }
+
+    /// Whether any token that counts has an advantage.
+    pub(crate) fn has_advantage(&self) -> bool {
+        let mut tokens = self.mask.iter().zip(&self.advantages);
+        tokens.any(|(counts, advantage)| *counts && *advantage != 0.0)
+    }
+
+    /// The loss's view of some rows: `[B, T]` tables, T the longest completion, padded behind.
+    pub(crate) fn inputs(rows: &[&Self], n_ranks: usize) -> LossInputs {
+        let width = rows.iter().map(|row| row.mask.len()).max().unwrap_or(0);
+        let mask = padded(rows.iter().map(|row| row.mask.iter().copied()), false);
+        let ranks = padded(rows.iter().map(|row| row.ranks.iter().copied()), -1);
+        let advantages = padded(rows.iter().map(|row| row.advantages.iter().copied()), 0.0);
+        let segments = Segments::ranks_and_overflow(&ranks, n_ranks);
+        LossInputs::new([rows.len(), width], mask, segments, advantages)
+    }
+}
+
+/// Rows of different lengths as one table: each is padded behind to the longest.
+pub(crate) fn padded<T: Clone, R>(rows: impl Iterator<Item = R> + Clone, padding: T) -> Vec<T>
+where
+    R: ExactSizeIterator<Item = T>,
+{
+    let width = rows.clone().map(|row| row.len()).max().unwrap_or(0);
+    rows.flat_map(|row| {
+        let missing = width - row.len();
+        row.chain(std::iter::repeat_n(padding.clone(), missing))
+    })
+    .collect()
 }
 
 #[cfg(test)]
@@ -235,29 +270,31 @@ mod tests {
             answer,
             allowed: None,
             relevant: vec![],
-            rewards: vec![],
-            total: vec![],
-            trainers: None,
+            rewards: RowRewards::default(),
+            recomputed: None,
         }
     }
 
-    fn collated(rows: &[Row<'_>], mask_truncated: bool) -> LossInputs {
-        let reward = Reward::Rank(RankReward::ExpInf);
-        let (shaping, forced) = (LengthShaping::default(), ForcedTokens::LeaveOut);
+    fn collation(n_ranks: usize) -> Collation {
+        Collation {
+            n_ranks,
+            reward: Reward::Rank(RankReward::ExpInf),
+            shaping: LengthShaping::default(),
+            mask_truncated_completions: false,
+            forced: ForcedTokens::LeaveOut,
+        }
+    }
+
+    fn collated(rows: &[Row<'_>], mask_truncated_completions: bool) -> LossInputs {
         let collation = Collation {
-            n_ranks: 2,
-            reward,
-            shaping,
-            mask_truncated,
-            forced,
+            mask_truncated_completions,
+            ..collation(2)
         };
-        let advantages = vec![vec![1.0, -1.0]; rows.len()];
-        collation
-            .inputs(
-                &rows.iter().collect::<Vec<_>>(),
-                &advantages.iter().collect::<Vec<_>>(),
-            )
-            .unwrap()
+        let targets: Vec<TokenTargets> = rows
+            .iter()
+            .map(|row| collation.targets(row, &[1.0, -1.0]).unwrap())
+            .collect();
+        TokenTargets::inputs(&targets.iter().collect::<Vec<_>>(), 2)
     }
 
     fn segments(inputs: &LossInputs) -> Vec<Option<usize>> {
@@ -340,18 +377,12 @@ mod tests {
             ..row(&sample, &[0, 0, END], 1, true)
         };
         let mask = |forced| {
-            let reward = Reward::Rank(RankReward::ExpInf);
             let collation = Collation {
-                n_ranks: 1,
-                reward,
                 shaping: LengthShaping::OFF,
-                mask_truncated: false,
                 forced,
+                ..collation(1)
             };
-            collation
-                .inputs(&[&constrained], &[&vec![1.0]])
-                .unwrap()
-                .mask
+            collation.targets(&constrained, &[1.0]).unwrap().mask
         };
         assert_eq!(mask(ForcedTokens::LeaveOut), [true, false, false]);
         assert_eq!(mask(ForcedTokens::Count), [true, true, true]);

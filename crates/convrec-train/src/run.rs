@@ -124,13 +124,13 @@ pub enum TrainError {
         /// The mean difference.
         difference: f64,
     },
-    /// A gain is not one number for each rank.
-    #[error("step {step}: {problem}")]
-    Gain {
+    /// A reward function did not give one usable number to each rank.
+    #[error("step {step}: {source}")]
+    Reward {
         /// The step.
         step: usize,
-        /// The gain, and what is wrong.
-        problem: String,
+        /// Why.
+        source: crate::reward::RewardError,
     },
     /// No completions could be had.
     #[error(

@@ -11,7 +11,7 @@ use crate::task::{Sample, Task};
 
 /// Writes completions. [`Local`] is the policy itself; an engine on other machines may do it as
 /// well.
-pub trait Sampler {
+pub trait Sampler: Send {
     /// The policy has moved: what is sampled from here on, for the step of this number (from 1), is
     /// under these weights.
     ///

@@ -21,7 +21,7 @@ use crate::task::{Task, TokenPair};
 #[serde(default, deny_unknown_fields)]
 pub struct SftConfig {
     /// Updates in all.
-    pub steps: usize,
+    pub max_steps: usize,
     /// Demonstrations an update.
     pub batch_size: usize,
     /// Demonstrations side by side on the device; changes memory and speed, and results only by
@@ -48,7 +48,7 @@ pub struct SftConfig {
 impl Default for SftConfig {
     fn default() -> Self {
         Self {
-            steps: 1000,
+            max_steps: 1000,
             batch_size: 16,
             micro_batch: 16,
             gradient_checkpointing: false,
@@ -66,13 +66,13 @@ impl SftConfig {
     /// At the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         let rules = [
-            ("steps", self.steps > 0, "at least 1"),
+            ("max_steps", self.max_steps > 0, "at least 1"),
             ("batch_size", self.batch_size > 0, "at least 1"),
             ("micro_batch", self.micro_batch > 0, "at least 1"),
             (
                 "optimizer.warmup_steps",
-                self.optimizer.warmup_steps < self.steps.max(1),
-                "fewer than `steps`",
+                self.optimizer.warmup_steps < self.max_steps.max(1),
+                "fewer than `max_steps`",
             ),
         ];
         check(self, &rules)?;
@@ -131,7 +131,7 @@ pub fn train_sft(
     let start = Start {
         step: 0,
         policy,
-        updates: Updates::new(&config.optimizer, config.steps),
+        updates: Updates::new(&config.optimizer, config.max_steps),
         state: None,
     };
     let (
@@ -147,7 +147,7 @@ pub fn train_sft(
     policy = policy
         .with_gradient_checkpointing(config.gradient_checkpointing)
         .with_bf16_products(config.bf16);
-    for step in first..config.steps {
+    for step in first..config.max_steps {
         let clock = Instant::now();
         let batch = places(data.len(), config.batch_size, step, config.seed);
         let allowed = |pair: &TokenPair| {
@@ -195,20 +195,20 @@ pub fn train_sft(
         record.insert("learning_rate".into(), json!(update.learning_rate));
         record.insert("completion_tokens".into(), json!(tokens));
         let now = || frozen(&policy, config.bf16);
-        record.extend(run.evaluate(done, config.steps, &now, &validation));
+        record.extend(run.evaluate(done, config.max_steps, &now, &validation));
         let completions = run.lists(done, &now, &validation);
         run.record(
             &StepView {
                 record: &record,
                 completions: &completions,
                 timing,
-                total_steps: config.steps,
+                total_steps: config.max_steps,
             },
             observer,
         )?;
         run.checkpoint(
             done,
-            config.steps,
+            config.max_steps,
             &policy,
             &updates,
             serde_json::Value::Null,
@@ -220,7 +220,7 @@ pub fn train_sft(
 /// Whether every demonstration can be written under the constraint that it is to be learned under.
 fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Result<(), ConfigError> {
     if constrained && !task.is_constrained() {
-        let expected = "false, as the lists of the task are free";
+        let expected = "false, as the lists of the task are unconstrained";
         return Err(ConfigError::new("constrained", true, expected));
     }
     match data

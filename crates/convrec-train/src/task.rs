@@ -120,7 +120,7 @@ impl Task {
         }
     }
 
-    /// This task with free lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
+    /// This task with unconstrained lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
     /// the public Python code does, which is for comparisons; constrained lists are never read
     /// as text, and the same either way.
     pub fn with_segmentation(self, segmentation: Segmentation) -> Self {
@@ -130,7 +130,7 @@ impl Task {
         }
     }
 
-    /// How the tokens of free lists are given to ranks.
+    /// How the tokens of unconstrained lists are given to ranks.
     pub fn segmentation(&self) -> Segmentation {
         self.segmentation
     }
@@ -221,7 +221,7 @@ impl Task {
     }
 
     /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it
-    /// alone; none where lists are free.
+    /// alone; none where lists are unconstrained.
     pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(seen).expect(ENOUGH);
@@ -381,12 +381,18 @@ impl Task {
         }
     }
 
-    /// rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or filled up
-    /// to N.
+    /// Returns rel_k for the N ranks of an answer to `sample`: [`relevance`] of the list, cut or
+    /// filled up to N.
+    #[must_use]
     pub fn relevance(&self, answer: &Answer, sample: &Sample) -> Vec<bool> {
-        let mut list = answer.items.clone();
-        list.resize(self.n_ranks, None);
-        relevance(&list, &sample.ground_truth, &sample.seen)
+        relevance(&self.by_rank(answer), &sample.ground_truth, &sample.seen)
+    }
+
+    /// The items of an answer, cut or filled up to N.
+    pub(crate) fn by_rank(&self, answer: &Answer) -> Vec<Option<ItemId>> {
+        let mut items = answer.items.clone();
+        items.resize(self.n_ranks, None);
+        items
     }
 }
 

@@ -10,8 +10,8 @@ use common::{World, bytes, policy, world};
 use convrec_policy::Policy;
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    Local, Record, RlConfig, RlJob, RunOptions, SftConfig, SftJob, StepView, Validation,
-    train_rank_grpo, train_sft,
+    RankGrpoTrainer, Record, RlConfig, RunOptions, SftConfig, SftJob, StepView, Validation,
+    train_sft,
 };
 
 fn weights(policy: &Policy) -> Vec<f32> {
@@ -37,7 +37,7 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
     let (first, options, inputs) = (policy(world), RunOptions::default(), BTreeMap::new());
     let trained = if kind == "sft" {
         let config = SftConfig {
-            steps,
+            max_steps: steps,
             batch_size: 7,
             micro_batch: 2,
             ..SftConfig::default()
@@ -51,25 +51,18 @@ fn train(world: &World, kind: &str, further: usize, steps: usize) -> (Policy, Ve
         train_sft(first, job, &config, &options, inputs, &mut observe)
     } else {
         let config = RlConfig {
-            steps,
+            max_steps: steps,
             prompts_per_step: 5,
-            group_size: 4,
-            updates_per_batch: 2,
+            num_generations: 4,
+            num_iterations: 2,
             micro_batch: 3,
             ..RlConfig::default()
         };
-        let mut sampler = Local {
-            devices: devices.clone(),
-        };
-        let job = RlJob {
-            task: &task,
-            samples: &world.samples,
-            validation,
-            gains: vec![],
-            sampler: &mut sampler,
-            devices: &devices,
-        };
-        train_rank_grpo(first, job, &config, &options, inputs, &mut observe)
+        RankGrpoTrainer::new(first, &task, &world.samples)
+            .config(config)
+            .devices(&devices)
+            .observer(&mut observe)
+            .train()
     };
     (trained.unwrap(), log)
 }

@@ -4,19 +4,18 @@ mod common;
 
 use common::{World, policy, world};
 use convrec_policy::{Completion, Generation, Policy};
-use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, Gain, Listed, Local, Record, RlConfig, RlJob, RunOptions, Sample, Sampler,
-    StepView, Stop, Task, TrainError, Validation, train_rank_grpo,
+    DynamicSampling, Listed, Local, RankGrpoTrainer, Record, RewardFunction, RlConfig, RunOptions,
+    Sample, Sampler, StepView, Stop, Task, TrainError,
 };
 use rank_grpo::LossConfig;
 
 /// Four prompts of four completions, without a KL penalty.
 fn config() -> RlConfig {
     RlConfig {
-        steps: 2,
+        max_steps: 2,
         prompts_per_step: 4,
-        group_size: 4,
+        num_generations: 4,
         loss: LossConfig {
             kl: None,
             ..LossConfig::paper()
@@ -28,34 +27,17 @@ fn config() -> RlConfig {
 fn log(
     world: &World,
     samples: &[Sample],
-    gains: Vec<Box<dyn Gain>>,
+    reward_functions: Vec<Box<dyn RewardFunction>>,
     config: &RlConfig,
 ) -> Result<Vec<Record>, TrainError> {
     let task = world.task.clone().constrained().unwrap();
-    let validation = Validation {
-        task: &task,
-        samples: &[],
-        decoding: Decoding::greedy(24, 8),
-    };
-    let sampler = &mut Local::default();
-    let job = RlJob {
-        task: &task,
-        samples,
-        validation,
-        gains,
-        sampler,
-        devices: &[],
-    };
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(
-        policy(world),
-        job,
-        config,
-        &RunOptions::default(),
-        Default::default(),
-        &mut observe,
-    )?;
+    RankGrpoTrainer::new(policy(world), &task, samples)
+        .config(config.clone())
+        .reward_functions(reward_functions)
+        .observer(&mut observe)
+        .train()?;
     Ok(log)
 }
 
@@ -123,8 +105,11 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
     };
     for record in log(&world, &hopeless(&world), vec![], &dynamic(1)).unwrap() {
         assert_eq!(
-            (number(&record, "prompts"), number(&record, "signal")),
-            (12.0, 0.0)
+            (
+                number(&record, "prompts"),
+                number(&record, "frac_reward_zero_std")
+            ),
+            (12.0, 1.0)
         );
         // Of what was sampled, though nothing of it is trained on.
         assert_eq!(
@@ -137,7 +122,7 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
     }
     for record in log(&world, &world.samples, vec![], &dynamic(1)).unwrap() {
         assert!(
-            number(&record, "active_rows") > 0.0 && number(&record, "signal") > 0.0,
+            number(&record, "active_rows") > 0.0 && number(&record, "frac_reward_zero_std") < 1.0,
             "{record:?}"
         );
     }
@@ -149,28 +134,28 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
 
 struct Endless;
 
-impl Gain for Endless {
+impl RewardFunction for Endless {
     fn name(&self) -> &str {
         "endless"
     }
 
-    fn gains(&self, list: &Listed<'_>) -> Vec<f64> {
+    fn rewards(&self, list: &Listed<'_>) -> Vec<f64> {
         vec![f64::INFINITY; list.items.len()]
     }
 }
 
 #[test]
-fn a_gain_that_is_no_number_is_named() {
+fn a_reward_that_is_no_number_is_named() {
     let world = world();
     let config = RlConfig {
-        gains: [("endless".to_string(), 1.0)].into(),
+        reward_weights: [("endless".to_string(), 1.0)].into(),
         ..config()
     };
     let error = log(&world, &world.samples, vec![Box::new(Endless)], &config)
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("step 1") && error.contains("gain `endless`") && error.contains("rank 1"),
+        error.contains("step 1") && error.contains("reward `endless`") && error.contains("rank 1"),
         "{error}"
     );
 }
@@ -208,24 +193,10 @@ fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
     let task = world.task.clone().constrained().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let run = |name: &str, hangs: bool, resume: bool| {
-        let validation = Validation {
-            task: &task,
-            samples: &[],
-            decoding: Decoding::greedy(24, 8),
-        };
         let stop = Stop::default();
         let mut sampler = Hanging {
             batches: if hangs { 0 } else { 2 },
             stop: stop.clone(),
-        };
-        let samples = &world.samples;
-        let job = RlJob {
-            task: &task,
-            samples,
-            validation,
-            gains: vec![],
-            sampler: &mut sampler,
-            devices: &[],
         };
         let folder = folder.path().join(name);
         let options = RunOptions {
@@ -235,14 +206,11 @@ fn a_run_that_is_stopped_while_its_sampler_hangs_loses_no_step() {
             stop,
             ..Default::default()
         };
-        let trained = train_rank_grpo(
-            policy(&world),
-            job,
-            &config(),
-            &options,
-            Default::default(),
-            &mut |_: &StepView<'_>| (),
-        );
+        let trained = RankGrpoTrainer::new(policy(&world), &task, &world.samples)
+            .config(config())
+            .sampler(&mut sampler)
+            .run(options)
+            .train();
         trained.map(|_| std::fs::read(folder.join("checkpoint-000002/model.safetensors")).unwrap())
     };
     let whole = run("whole", false, false).unwrap();

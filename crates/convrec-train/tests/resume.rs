@@ -148,7 +148,7 @@ fn what_does_not_fit_is_refused_and_named() {
     assert!(message(run(&world, "sft", 2, &path, false)).contains("holds a run already"));
     assert!(
         message(run(&world, "sft", 3, &path, true))
-            .contains("config field `steps` was 2 and is 3 now")
+            .contains("config field `max_steps` was 2 and is 3 now")
     );
     assert!(
         message(run(&world, "rank_grpo", 2, &path, true))
@@ -199,7 +199,7 @@ fn a_constrained_loss_is_that_of_the_constrained_policy() {
     };
     let train = |task: &Task, pairs: &[TokenPair]| {
         let config = SftConfig {
-            steps: 1,
+            max_steps: 1,
             batch_size: pairs.len(),
             micro_batch: 5,
             constrained: true,

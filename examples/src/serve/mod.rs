@@ -38,7 +38,7 @@ pub struct Served {
     pub end_token: u32,
     /// Its shape.
     pub config: ModelConfig,
-    /// The catalog and how lists from it are written; without it there are only free completions.
+    /// The catalog and how lists from it are written; without it there are only unconstrained completions.
     pub task: Option<Task>,
     /// Folders of new weights must lie below this one; without it, none are loaded.
     pub weights: Option<PathBuf>,

@@ -14,10 +14,7 @@ use convrec_policy::{
     Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence,
 };
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::evaluate::Decoding;
-use convrec_train::{
-    Record, RlConfig, RlJob, RunOptions, Sample, StepView, Task, Validation, train_rank_grpo,
-};
+use convrec_train::{RankGrpoTrainer, Record, RlConfig, Sample, StepView, Task};
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
@@ -636,28 +633,15 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
             ground_truth: vec![convrec_core::ItemId(n % 4)],
         })
         .collect();
-    let validation = Validation {
-        task: &task,
-        samples: &[],
-        decoding: Decoding::greedy(20, 8),
-    };
-    let job = RlJob {
-        task: &task,
-        samples: &samples,
-        validation,
-        gains: vec![],
-        sampler: &mut sampler,
-        devices: &[],
-    };
     let correction = Correction {
         level: RatioLevel::Rank,
         mode: CorrectionMode::Truncate { at: 3.0 },
     };
     let config = RlConfig {
-        steps,
+        max_steps: steps,
         prompts_per_step: 4,
-        group_size: 6,
-        updates_per_batch: 2,
+        num_generations: 6,
+        num_iterations: 2,
         loss: LossConfig {
             correction: Some(correction),
             ..LossConfig::paper()
@@ -676,15 +660,12 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
     .unwrap();
     let mut log = Vec::new();
     let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
-    train_rank_grpo(
-        first,
-        job,
-        &config,
-        &RunOptions::default(),
-        Default::default(),
-        &mut observe,
-    )
-    .unwrap();
+    RankGrpoTrainer::new(first, &task, &samples)
+        .config(config)
+        .sampler(&mut sampler)
+        .observer(&mut observe)
+        .train()
+        .unwrap();
     log
 }
 
@@ -747,5 +728,5 @@ fn servers_that_write_freely_are_refused_for_constrained_lists() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("--free"), "{error}");
+    assert!(error.contains("--unconstrained"), "{error}");
 }

@@ -1,253 +1,199 @@
-//! What is trained on in one step: completions of prompts that tell good lists from bad ones.
+//! The completions that a step trains on.
 
+use convrec_policy::{Completion, Policy};
 use convrec_watch::CompletionRecord;
-use std::error::Error;
-
-use convrec_policy::{Completion, Generation, Policy, TokenLogProbs};
-use rank_grpo::{GroupAdvantages, to_host};
+use rank_grpo::{Scale, to_host};
 use serde::{Deserialize, Serialize};
 
 use super::config::RlConfig;
-use super::trainer::{StepError, Trainer, log_probs};
+use super::job::{Job, StepError};
+use super::sampled::check;
 use crate::batches::places;
 use crate::config::frozen;
-use crate::rollout::{Row, read_rows};
+use crate::reward::MultiObjectiveAggregation;
+use crate::rollout::{Row, TokenNumbers, log_probs, read_rows};
 use crate::run::listed;
+use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
 
-/// Prompts whose completions are all worth the same teach nothing: sample others in their place
-/// (DAPO: Yu et al., arXiv 2503.14476, section 3.2; here by rank).
+/// Settings of dynamic sampling: prompts whose completions all earn the same are replaced by others
+/// (DAPO: Yu et al., arXiv 2503.14476, section 3.2). They teach nothing. Here the rule is applied
+/// to each rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DynamicSampling {
-    /// Batches of `prompts_per_step` prompts that a step may sample. It goes on with the prompts
-    /// it has when they are used up, be they fewer than wanted, or none.
+    /// The largest number of batches that a step samples, each of `prompts_per_step` prompts. When
+    /// they are used up, the step trains on the prompts that it has kept, be they few or none.
     pub max_batches: usize,
-    /// A prompt is kept where its completions differ in reward at so many ranks at least.
+    /// The number of ranks at which the completions of a prompt must differ in reward for the
+    /// prompt to be kept.
     pub min_ranks: usize,
 }
 
 /// The completions of a step, in whole groups.
+#[derive(Default)]
 pub(super) struct Collected<'a> {
+    /// The completions to train on.
     pub(super) rows: Vec<Row<'a>>,
-    /// Those that dynamic sampling left out.
+    /// Their advantages, `[B][N]`.
+    pub(super) advantages: Vec<Vec<f64>>,
+    /// The completions that dynamic sampling left out.
     pub(super) left_out: Vec<Row<'a>>,
-    pub(super) advantages: GroupAdvantages,
-    /// Prompts that were sampled.
+    /// The number of prompts that were sampled.
     pub(super) prompts: usize,
-    /// The share of their (prompt, rank) groups in which rewards differ.
-    pub(super) signal: f64,
+    /// The number of their (prompt, rank) pairs, and of those whose rewards differ.
+    pairs: usize,
+    informative_pairs: usize,
 }
 
 impl<'a> Collected<'a> {
-    /// Everything that was sampled, in whole groups.
+    /// All completions that were sampled, in whole groups.
     pub(super) fn sampled(&self) -> Vec<&Row<'a>> {
         self.rows.iter().chain(&self.left_out).collect()
     }
 
-    /// The completions for people to read, a prompt before the first of its own.
+    /// The share of (prompt, rank) pairs whose rewards are all equal.
+    pub(super) fn frac_reward_zero_std(&self) -> f64 {
+        1.0 - self.informative_pairs as f64 / self.pairs.max(1) as f64
+    }
+
+    /// The completions for people to read, with the prompt before the first of its completions.
     pub(super) fn shown(&self, task: &Task, step: usize) -> Vec<CompletionRecord> {
         let show = |(n, (row, advantages)): (usize, (&Row<'_>, &Vec<f64>))| {
             let first = n == 0 || self.rows[n - 1].sample.id != row.sample.id;
+            let prompt = || {
+                let tokenizer = task.prompter().tokenizer();
+                tokenizer.decode_with_specials(&row.sample.prompt)
+            };
             CompletionRecord {
                 step,
                 id: row.sample.id.clone(),
-                prompt: first.then(|| {
-                    task.prompter()
-                        .tokenizer()
-                        .decode_with_specials(&row.sample.prompt)
-                }),
+                prompt: first.then(prompt),
                 text: row.answer.text.clone(),
                 items: listed(&row.answer, &row.relevant),
-                rewards: row.total.clone(),
+                rewards: row.rewards.total.clone(),
                 advantages: advantages.clone(),
                 ended: row.completion.ended,
             }
         };
-        self.rows
-            .iter()
-            .zip(&self.advantages.values)
-            .enumerate()
-            .map(show)
-            .collect()
+        let rows = self.rows.iter().zip(&self.advantages);
+        rows.enumerate().map(show).collect()
     }
-}
 
-impl Trainer<'_> {
-    /// Samples batch after batch until `prompts_per_step` prompts are worth training on; without
-    /// dynamic sampling, one.
-    pub(super) fn collect<'s>(
+    /// Sorts a batch into groups to train on, at most `wanted` of them in all, and others.
+    fn add(
         &mut self,
-        step: usize,
-        samples: &'s [Sample],
-    ) -> Result<Collected<'s>, StepError> {
-        let config = self.config;
-        let policy = frozen(self.policy(), config.bf16);
-        self.sampler
-            .begin_step(&policy, step + 1)
-            .map_err(StepError::Sampler)?;
-        let (mut kept, mut left_out, mut prompts, mut signal, mut groups) =
-            (Vec::new(), Vec::new(), 0, 0, 0);
-        for _ in 0..config
-            .dynamic_sampling
-            .map_or(1, |dynamic| dynamic.max_batches)
-        {
-            let chosen = places(
-                samples.len(),
-                config.prompts_per_step,
-                self.state.batches,
-                config.seed,
-            );
-            let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
-            let generation = config.generation(self.task, self.state.batches);
-            let completions = self
-                .sampler
-                .sample(&policy, self.task, &batch, &generation)
-                .map_err(StepError::Sampler)?;
-            if !self.sampler.is_trainer() {
-                check(self.task, &policy, &batch, &completions, &generation)
-                    .map_err(StepError::Sampler)?;
-            }
-            let rows = read_rows(self.task, &batch, completions, &self.rewards)
-                .map_err(StepError::Gain)?;
-            self.state.batches += 1;
-            let ranks = self.informative_ranks(&rows);
-            prompts += batch.len();
-            signal += ranks.iter().sum::<usize>();
-            groups += ranks.len() * rows.first().map_or(0, |row| row.rewards[0].len());
-            let least = config
-                .dynamic_sampling
-                .map_or(0, |dynamic| dynamic.min_ranks);
-            let mut of_prompt = rows.into_iter();
-            for ranks in ranks {
-                let group: Vec<Row<'_>> = of_prompt.by_ref().take(config.group_size).collect();
-                if ranks >= least && kept.len() < config.prompts_per_step {
-                    kept.push(group);
-                } else {
-                    left_out.extend(group);
-                }
-            }
-            if kept.len() == config.prompts_per_step {
-                break;
+        rows: Vec<Row<'a>>,
+        advantages: Vec<Vec<f64>>,
+        size: usize,
+        wanted: usize,
+        min_ranks: usize,
+    ) {
+        let (mut rows, mut advantages) = (rows.into_iter(), advantages.into_iter());
+        while rows.len() > 0 {
+            let group = rows.by_ref().take(size);
+            let of_group: Vec<Vec<f64>> = advantages.by_ref().take(size).collect();
+            let informative = informative_ranks(&of_group);
+            self.prompts += 1;
+            self.pairs += of_group[0].len();
+            self.informative_pairs += informative;
+            if informative >= min_ranks && self.rows.len() < wanted * size {
+                self.rows.extend(group);
+                self.advantages.extend(of_group);
+            } else {
+                self.left_out.extend(group);
             }
         }
-        let mut rows: Vec<Row<'_>> = kept.into_iter().flatten().collect();
-        if !self.sampler.is_trainer() {
-            score(&mut rows, &policy, config)?;
-        }
-        let advantages = self.advantages(&rows);
-        Ok(Collected {
-            rows,
-            left_out,
-            advantages,
-            prompts,
-            signal: signal as f64 / groups.max(1) as f64,
-        })
-    }
-
-    fn advantages(&self, rows: &[Row<'_>]) -> GroupAdvantages {
-        let rewards: Vec<&[Vec<f64>]> = rows.iter().map(|row| row.rewards.as_slice()).collect();
-        self.rewards
-            .advantages(&rewards, self.config.group_size)
-            .expect("rows come in whole groups of one width")
-    }
-
-    /// For each prompt, the number of ranks at which its completions differ in reward.
-    fn informative_ranks(&self, rows: &[Row<'_>]) -> Vec<usize> {
-        let advantages = self.advantages(rows).values;
-        let differs = |group: &[Vec<f64>], rank: usize| group.iter().any(|row| row[rank] != 0.0);
-        let of_group = |group: &[Vec<f64>]| {
-            (0..group[0].len())
-                .filter(|rank| differs(group, *rank))
-                .count()
-        };
-        advantages
-            .chunks(self.config.group_size)
-            .map(of_group)
-            .collect()
     }
 }
 
-/// Refuses what no sampler should give: another number of completions, tokens that cannot be there.
-fn check(
-    task: &Task,
+/// Samples batch after batch until `prompts_per_step` prompts are worth training on. Without
+/// dynamic sampling that is one batch. `batches` counts the batches of the run.
+pub(super) fn collect<'s>(
+    job: &Job<'_>,
     policy: &Policy,
+    sampler: &mut dyn Sampler,
+    step: usize,
+    samples: &'s [Sample],
+    batches: &mut usize,
+) -> Result<Collected<'s>, StepError> {
+    let config = job.config;
+    let policy = frozen(policy, config.bf16);
+    sampler
+        .begin_step(&policy, step + 1)
+        .map_err(StepError::Sampler)?;
+    let (max_batches, min_ranks) = config
+        .dynamic_sampling
+        .map_or((1, 0), |dynamic| (dynamic.max_batches, dynamic.min_ranks));
+    let (wanted, size) = (config.prompts_per_step, config.num_generations);
+    let mut collected = Collected::default();
+    for _ in 0..max_batches {
+        let chosen = places(samples.len(), wanted, *batches, config.seed);
+        let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
+        let completions = sample(job, &policy, sampler, &batch, *batches)?;
+        *batches += 1;
+        let rows =
+            read_rows(job.task, &batch, completions, &job.rewards).map_err(StepError::Reward)?;
+        let advantages = job.advantages(&rows);
+        collected.add(rows, advantages, size, wanted, min_ranks);
+        if collected.rows.len() == wanted * size {
+            break;
+        }
+    }
+    // Some advantages are divided by a spread over the whole batch. Where the rows to train on are
+    // not one batch, that spread is theirs.
+    let depends_on_batch = config.scale_rewards == Scale::Batch
+        || config.multi_objective_aggregation == MultiObjectiveAggregation::NormalizeThenSum;
+    if depends_on_batch && !collected.left_out.is_empty() {
+        collected.advantages = job.advantages(&collected.rows);
+    }
+    if !sampler.is_trainer() {
+        recompute(&mut collected.rows, &policy, config)?;
+    }
+    Ok(collected)
+}
+
+/// The completions of the n-th batch of the run.
+fn sample(
+    job: &Job<'_>,
+    policy: &Policy,
+    sampler: &mut dyn Sampler,
     batch: &[&Sample],
-    completions: &[Vec<Completion>],
-    generation: &Generation,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let group_size = generation.group_size;
-    let longest = task.longest_list().unwrap_or(generation.max_new_tokens);
-    if completions.len() != batch.len() || completions.iter().any(|group| group.len() != group_size)
-    {
-        let found = completions.iter().map(Vec::len).collect::<Vec<_>>();
-        return Err(format!(
-            "{found:?} completions; expected {group_size} of each of {} prompts",
-            batch.len()
-        )
-        .into());
+    n: usize,
+) -> Result<Vec<Vec<Completion>>, StepError> {
+    let generation = job.config.generation(job.task, n);
+    let completions = sampler
+        .sample(policy, job.task, batch, &generation)
+        .map_err(StepError::Sampler)?;
+    if !sampler.is_trainer() {
+        check(job.task, policy, batch, &completions, &generation)
+            .map_err(|e| StepError::Sampler(e.into()))?;
     }
-    let vocabulary = policy.config().vocab_size;
-    for (sample, completion) in batch
-        .iter()
-        .zip(completions)
-        .flat_map(|(s, group)| group.iter().map(move |c| (s, c)))
-    {
-        let tokens = &completion.tokens;
-        let problem = match () {
-            () if tokens.is_empty() => "no tokens",
-            () if tokens.len() != completion.log_probs.len() => {
-                "not as many log-probabilities as tokens"
-            }
-            () if !completion
-                .log_probs
-                .iter()
-                .all(|x| (-1e6..1e-3).contains(x)) =>
-            {
-                "a number that is no log-probability"
-            }
-            () if tokens.len() > longest => "more tokens than were asked for",
-            () if ends(tokens, generation.end_token) != completion.ended => {
-                "an end that is not where its end token is"
-            }
-            () if tokens[..tokens.len() - 1].contains(&generation.end_token) => {
-                "tokens after its end token"
-            }
-            () if tokens.iter().any(|token| *token as usize >= vocabulary) => {
-                "a token outside of the vocabulary"
-            }
-            () if !task.admits(&sample.seen, tokens) => {
-                "a list that the task's constraint does not allow"
-            }
-            () => continue,
-        };
-        return Err(format!("sample `{}`: a completion with {problem}", sample.id).into());
-    }
-    Ok(())
+    Ok(completions)
 }
 
-fn ends(tokens: &[u32], end_token: u32) -> bool {
-    tokens.last() == Some(&end_token)
+/// The number of ranks at which the completions of a group differ in reward: exactly there some
+/// advantage is not 0.
+fn informative_ranks(group: &[Vec<f64>]) -> usize {
+    (0..group[0].len())
+        .filter(|&rank| group.iter().any(|row| row[rank] != 0.0))
+        .count()
 }
 
-/// The trainer's own numbers for completions of a sampler that is not the trainer.
-fn score(rows: &mut [Row<'_>], policy: &Policy, config: &RlConfig) -> Result<(), StepError> {
+/// Computes the trainer's own numbers for completions that another sampler wrote: its
+/// log-probabilities differ by rounding, and ratios must start at exactly 1.
+fn recompute(rows: &mut [Row<'_>], policy: &Policy, config: &RlConfig) -> Result<(), StepError> {
     for rows in rows.chunks_mut(config.micro_batch) {
-        let TokenLogProbs {
-            log_probs,
-            entropies,
-            ..
-        } = log_probs(policy, &rows.iter().collect::<Vec<_>>(), config.temperature);
-        let width = log_probs.dims()[1];
-        let [log_probs, entropies] = [to_host(&log_probs)?, to_host(&entropies)?];
+        let output = log_probs(policy, &rows.iter().collect::<Vec<_>>(), config.temperature);
+        let width = output.log_probs.dims()[1];
+        let [log_probs, entropies] = [to_host(&output.log_probs)?, to_host(&output.entropies)?];
         for (n, row) in rows.iter_mut().enumerate() {
-            let own = |table: &[f64]| {
-                table[n * width..][..row.completion.tokens.len()]
-                    .iter()
-                    .map(|x| *x as f32)
-                    .collect()
-            };
-            row.trainers = Some([own(&log_probs), own(&entropies)]);
+            let tokens = n * width..n * width + row.completion.tokens.len();
+            let own = |table: &[f64]| table[tokens.clone()].iter().map(|x| *x as f32).collect();
+            row.recomputed = Some(TokenNumbers {
+                log_probs: own(&log_probs),
+                entropies: own(&entropies),
+            });
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::collect::DynamicSampling;
 use super::kl::KlControl;
 use crate::config::check_lora;
 use crate::optim::OptimizerConfig;
-use crate::reward::{LARGEST_GAIN, Normalization, Reward};
+use crate::reward::{LARGEST_REWARD, MultiObjectiveAggregation, Reward};
 use crate::rollout::ForcedTokens;
 use crate::task::Task;
 
@@ -18,13 +18,13 @@ use crate::task::Task;
 #[serde(default, deny_unknown_fields)]
 pub struct RlConfig {
     /// Batches of rollouts in all.
-    pub steps: usize,
+    pub max_steps: usize,
     /// P, prompts a step.
     pub prompts_per_step: usize,
     /// G, completions of each.
-    pub group_size: usize,
+    pub num_generations: usize,
     /// mu, how often each batch of rollouts is gone through.
-    pub updates_per_batch: usize,
+    pub num_iterations: usize,
     /// Updates each time: the batch's prompts are shuffled and dealt out, and each update is
     /// normalised by its own share.
     pub mini_batches: usize,
@@ -42,27 +42,27 @@ pub struct RlConfig {
     /// Of sampling and training alike.
     pub temperature: f32,
     /// Cuts completions that do not end; constrained ones all end.
-    pub max_new_tokens: usize,
-    /// How a rank, or a list, is credited for what its items gain.
+    pub max_completion_length: usize,
+    /// How a rank, or a list, is credited for what the reward functions give.
     pub reward: Reward,
     /// What items gain by, with weights: `relevance` (the paper's only one), `novelty`,
     /// `popularity`, `diversity`, and those that the program adds.
-    pub gains: BTreeMap<String, f64>,
+    pub reward_weights: BTreeMap<String, f64>,
     /// Whether the rewards are added up before or after they are compared within a group.
-    pub normalization: Normalization,
+    pub multi_objective_aggregation: MultiObjectiveAggregation,
     /// Sample further prompts in place of those whose completions are all worth the same.
     pub dynamic_sampling: Option<DynamicSampling>,
     /// Let the weight of the KL penalty follow the KL.
     pub kl_control: Option<KlControl>,
     /// What advantages are divided by.
-    pub scale: Scale,
+    pub scale_rewards: Scale,
     /// The loss: by default the paper's, with a wider clip.
     pub loss: LossConfig,
     /// Advantages that teach the list's length; only where ranks are rewarded and lists are not
     /// constrained.
     pub shaping: LengthShaping,
     /// Leave completions out that were cut.
-    pub mask_truncated: bool,
+    pub mask_truncated_completions: bool,
     /// What becomes of tokens that the task's constraint left no choice about.
     pub forced_tokens: ForcedTokens,
     /// Of the order of the prompts and of sampling.
@@ -77,23 +77,23 @@ impl Default for RlConfig {
     /// Rank-GRPO as the paper states it (exp_inf, G = 8, mu = 1), sized for a small policy.
     fn default() -> Self {
         Self {
-            steps: 100,
+            max_steps: 100,
             prompts_per_step: 16,
-            group_size: 8,
-            updates_per_batch: 1,
+            num_generations: 8,
+            num_iterations: 1,
             mini_batches: 1,
             micro_batch: 32,
             gradient_checkpointing: false,
             bf16: false,
             rollout_rows: 128,
             temperature: 1.0,
-            max_new_tokens: 256,
+            max_completion_length: 256,
             reward: Reward::Rank(convrec_metrics::rewards::RankReward::ExpInf),
-            gains: BTreeMap::from([("relevance".into(), 1.0)]),
-            normalization: Normalization::Together,
+            reward_weights: BTreeMap::from([("relevance".into(), 1.0)]),
+            multi_objective_aggregation: MultiObjectiveAggregation::SumThenNormalize,
             dynamic_sampling: None,
             kl_control: None,
-            scale: Scale::Group,
+            scale_rewards: Scale::Group,
             // The paper's clip is for means over all tokens of a title, most of which a constraint
             // forces and which then hardly move; those over decisions alone need the
             // room (docs/results.md, "Choices").
@@ -106,7 +106,7 @@ impl Default for RlConfig {
                 ..LossConfig::paper()
             },
             shaping: LengthShaping::default(),
-            mask_truncated: false,
+            mask_truncated_completions: false,
             forced_tokens: ForcedTokens::LeaveOut,
             seed: 0,
             optimizer: OptimizerConfig {
@@ -129,8 +129,8 @@ impl RlConfig {
         };
         let rules = [
             (
-                "steps",
-                (1..=MOST * 1000).contains(&self.steps),
+                "max_steps",
+                (1..=MOST * 1000).contains(&self.max_steps),
                 "1 to 1,000,000,000",
             ),
             (
@@ -139,13 +139,13 @@ impl RlConfig {
                 "1 to 1,000,000",
             ),
             (
-                "group_size",
-                (2..=MOST).contains(&self.group_size),
+                "num_generations",
+                (2..=MOST).contains(&self.num_generations),
                 "2 to 1,000,000: one completion has nothing to be compared with",
             ),
             (
-                "updates_per_batch",
-                (1..=MOST).contains(&self.updates_per_batch),
+                "num_iterations",
+                (1..=MOST).contains(&self.num_iterations),
                 "1 to 1,000,000",
             ),
             (
@@ -156,37 +156,42 @@ impl RlConfig {
             ("micro_batch", self.micro_batch > 0, "at least 1"),
             (
                 "rollout_rows",
-                self.rollout_rows >= self.group_size,
-                "at least group_size",
+                self.rollout_rows >= self.num_generations,
+                "at least num_generations",
             ),
             (
                 "temperature",
                 self.temperature > 0.0 && self.temperature.is_finite(),
                 "a positive number",
             ),
-            ("max_new_tokens", self.max_new_tokens > 0, "at least 1"),
+            (
+                "max_completion_length",
+                self.max_completion_length > 0,
+                "at least 1",
+            ),
             (
                 "optimizer.warmup_steps",
                 self.optimizer.warmup_steps < self.updates().max(1),
-                "fewer than `steps` times `updates_per_batch` times `mini_batches`",
+                "fewer than `max_steps` times `num_iterations` times `mini_batches`",
             ),
             ("reward.rank.exp_gamma.gamma", reward, "a number above 1"),
             (
-                "gains",
-                !self.gains.is_empty(),
+                "reward_weights",
+                !self.reward_weights.is_empty(),
                 "at least one, as `relevance = 1.0`",
             ),
             (
-                "gains",
-                self.gains
+                "reward_weights",
+                self.reward_weights
                     .values()
-                    .all(|weight| weight.abs() <= LARGEST_GAIN),
+                    .all(|weight| weight.abs() <= LARGEST_REWARD),
                 "weights of at most 1e9 in size",
             ),
             (
-                "normalization",
-                self.normalization == Normalization::Together || self.scale == Scale::Group,
-                "`together` where `scale` is not `group`",
+                "multi_objective_aggregation",
+                self.multi_objective_aggregation == MultiObjectiveAggregation::SumThenNormalize
+                    || self.scale_rewards == Scale::Group,
+                "`sum_then_normalize` where `scale_rewards` is not `group`",
             ),
             (
                 "dynamic_sampling.max_batches",
@@ -235,7 +240,7 @@ impl RlConfig {
 
     /// Updates in all.
     pub(super) fn updates(&self) -> usize {
-        self.steps * self.updates_per_batch * self.mini_batches
+        self.max_steps * self.num_iterations * self.mini_batches
     }
 
     /// The KL penalty; one with a weight of 0 is none, and needs no reference.
@@ -260,8 +265,8 @@ impl RlConfig {
                 temperature: self.temperature,
                 ..Sampling::default()
             },
-            group_size: self.group_size,
-            max_new_tokens: self.max_new_tokens,
+            group_size: self.num_generations,
+            max_new_tokens: self.max_completion_length,
             end_token: task.prompter().end(),
             max_rows: self.rollout_rows,
             // Every batch is drawn anew, and a resumed run draws the same.

@@ -1,133 +1,181 @@
-//! The log record of one step, in TRL's names where TRL has one.
+//! The log record of one step. Keys are TRL's where TRL has one.
 
 use convrec_metrics::lists;
 use convrec_metrics::rewards::{dcg, ndcg};
+use convrec_watch::Record;
 use rank_grpo::Metrics;
 use serde_json::json;
 
 use super::collect::Collected;
-use crate::reward::{Popularity, Rewards};
+use super::job::Job;
 use crate::rollout::Row;
-use crate::task::Task;
-use convrec_watch::Record;
 
-/// The mean difference between the sampler's and the trainer's log-probabilities.
-pub(super) const LOGP_DIFFERENCE: &str = "sampling/sampling_logp_difference/mean";
-
+/// Collects what a step says of itself.
 pub(super) struct StepLog {
     record: Record,
+    /// The sum over the updates.
     loss: f64,
     updates: usize,
-    /// Sums over micro-batches, weighted by their tokens.
-    sums: Vec<(&'static str, f64)>,
-    tokens: f64,
-    difference: (f64, f64, usize),
-    /// The smallest and the largest weight of the correction for the sampler.
-    weights: Option<(f64, f64)>,
+    /// `None` until a micro-batch was computed.
+    sums: Option<TokenSums>,
+    difference: Difference,
     grad_norm: f64,
 }
 
+/// Sums over micro-batches, each weighted by its tokens.
+#[derive(Default)]
+struct TokenSums {
+    tokens: f64,
+    /// `None` where no KL is measured: 0 would be a policy that has not moved.
+    kl: Option<f64>,
+    clip_ratio_low: f64,
+    clip_ratio_high: f64,
+    clip_ratio_region: f64,
+    ratio_mean: f64,
+    dropped: f64,
+    correction: Option<CorrectionSums>,
+}
+
+/// The weights of the correction for the sampler.
+struct CorrectionSums {
+    mean: f64,
+    cut: f64,
+    min: f64,
+    max: f64,
+}
+
+impl TokenSums {
+    fn add(&mut self, metrics: &Metrics) {
+        let tokens = metrics.tokens as f64;
+        self.tokens += tokens;
+        if let Some(kl) = metrics.kl {
+            *self.kl.get_or_insert(0.0) += kl * tokens;
+        }
+        self.clip_ratio_low += metrics.clip_low * tokens;
+        self.clip_ratio_high += metrics.clip_high * tokens;
+        self.clip_ratio_region += metrics.clip_region * tokens;
+        self.ratio_mean += metrics.ratio_mean * tokens;
+        self.dropped += metrics.dropped * tokens;
+        if let Some(correction) = &metrics.correction {
+            let sums = self.correction.get_or_insert(CorrectionSums {
+                mean: 0.0,
+                cut: 0.0,
+                min: f64::INFINITY,
+                max: 0.0,
+            });
+            sums.mean += correction.mean * tokens;
+            sums.cut += correction.cut * tokens;
+            sums.min = sums.min.min(correction.min);
+            sums.max = sums.max.max(correction.max);
+        }
+    }
+
+    /// The mean over all tokens.
+    fn mean(&self, sum: f64) -> f64 {
+        sum / self.tokens.max(1.0)
+    }
+
+    fn write(&self, record: &mut Record) {
+        let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
+        if let Some(kl) = self.kl {
+            set("kl", self.mean(kl));
+        }
+        set("clip_ratio/low_mean", self.mean(self.clip_ratio_low));
+        set("clip_ratio/high_mean", self.mean(self.clip_ratio_high));
+        set("clip_ratio/region_mean", self.mean(self.clip_ratio_region));
+        set("ratio_mean", self.mean(self.ratio_mean));
+        set("dropped_tokens", self.mean(self.dropped));
+        if let Some(correction) = &self.correction {
+            let name = |what: &str| format!("sampling/importance_sampling_ratio/{what}");
+            set(&name("mean"), self.mean(correction.mean));
+            set(&name("cut"), self.mean(correction.cut));
+            set(&name("min"), correction.min);
+            set(&name("max"), correction.max);
+        }
+    }
+}
+
+/// The absolute differences between the sampler's and the trainer's log-probabilities.
+#[derive(Default)]
+struct Difference {
+    sum: f64,
+    largest: f64,
+    tokens: usize,
+}
+
+impl Difference {
+    fn add(&mut self, difference: f64) {
+        self.sum += difference;
+        self.largest = self.largest.max(difference);
+        self.tokens += 1;
+    }
+
+    fn mean(&self) -> f64 {
+        self.sum / self.tokens.max(1) as f64
+    }
+}
+
 impl StepLog {
-    pub(super) fn new(
-        task: &Task,
-        collected: &Collected<'_>,
-        group_size: usize,
-        rewards: &Rewards<'_>,
-        popularity: &Popularity,
-    ) -> Self {
-        let mut record = Record::new();
+    pub(super) fn new(job: &Job<'_>, collected: &Collected<'_>) -> Self {
+        let mut record = of_rows(job, &collected.sampled());
         record.insert("prompts".into(), json!(collected.prompts));
-        record.insert("signal".into(), json!(collected.signal));
-        record.insert("frac_reward_zero_std".into(), json!(1.0 - collected.signal));
-        record.extend(of_rows(
-            task,
-            &collected.sampled(),
-            group_size,
-            rewards,
-            popularity,
-        ));
-        let (difference, weights) = ((0.0, 0.0, 0), None);
+        record.insert(
+            "frac_reward_zero_std".into(),
+            json!(collected.frac_reward_zero_std()),
+        );
         Self {
             record,
             loss: 0.0,
             updates: 0,
-            sums: vec![],
-            tokens: 0.0,
-            difference,
-            weights,
+            sums: None,
+            difference: Difference::default(),
             grad_norm: 0.0,
         }
     }
 
-    /// How many rows were trained on.
-    pub(super) fn active(&mut self, rows: usize) {
+    /// The number of rows that were trained on.
+    pub(super) fn active_rows(&mut self, rows: usize) {
         self.record.insert("active_rows".into(), json!(rows));
     }
 
-    /// The weight of the KL penalty of this step.
+    /// The weight of the KL penalty in this step.
     pub(super) fn beta(&mut self, beta: f64) {
         self.record.insert("beta".into(), json!(beta));
     }
 
     /// The mean KL so far.
     pub(super) fn kl(&self) -> Option<f64> {
-        self.sums
-            .iter()
-            .find(|(name, _)| *name == "kl")
-            .map(|(_, sum)| sum / self.tokens.max(1.0))
+        let sums = self.sums.as_ref()?;
+        Some(sums.mean(sums.kl?))
     }
 
-    /// The sampler's log-probabilities against the trainer's, `[B, T]`, before any update.
+    /// The gradient norm of the last update.
+    pub(super) fn grad_norm(&self) -> f64 {
+        self.grad_norm
+    }
+
+    /// The mean difference between the sampler's and the trainer's log-probabilities.
+    pub(super) fn logp_difference(&self) -> f64 {
+        self.difference.mean()
+    }
+
+    /// Compares the sampler's log-probabilities with the trainer's, `[B, T]`, before any update.
     pub(super) fn compare(&mut self, rows: &[&Row<'_>], trainer: &[f64]) {
         let width = trainer.len() / rows.len().max(1);
         for (row, trainer) in rows.iter().zip(trainer.chunks(width.max(1))) {
-            for (t, (sampler, trainer)) in row.completion.log_probs.iter().zip(trainer).enumerate()
-            {
-                if row.is_forced(t) {
-                    continue; // 0 on both sides, whatever the weights
+            let tokens = row.completion.log_probs.iter().zip(trainer);
+            for (t, (sampler, trainer)) in tokens.enumerate() {
+                // A forced token has 0 on both sides, whatever the weights.
+                if !row.is_forced(t) {
+                    self.difference.add((f64::from(*sampler) - trainer).abs());
                 }
-                let difference = (f64::from(*sampler) - trainer).abs();
-                self.difference.0 += difference;
-                self.difference.1 = self.difference.1.max(difference);
-                self.difference.2 += 1;
             }
         }
     }
 
-    pub(super) fn part(&mut self, metrics: &Metrics, loss: f64) {
+    pub(super) fn micro_batch(&mut self, metrics: &Metrics, loss: f64) {
         self.loss += loss;
-        let tokens = metrics.tokens as f64;
-        self.tokens += tokens;
-        let always = [
-            ("clip_ratio/low_mean", metrics.clip_low),
-            ("clip_ratio/high_mean", metrics.clip_high),
-            ("clip_ratio/region_mean", metrics.clip_region),
-            ("ratio_mean", metrics.ratio_mean),
-            ("dropped_tokens", metrics.dropped),
-        ];
-        let corrected = metrics.correction.map(|correction| {
-            [
-                ("sampling/importance_sampling_ratio/mean", correction.mean),
-                ("sampling/importance_sampling_ratio/cut", correction.cut),
-            ]
-        });
-        if let Some(correction) = &metrics.correction {
-            let (min, max) = self.weights.unwrap_or((f64::INFINITY, 0.0));
-            self.weights = Some((min.min(correction.min), max.max(correction.max)));
-        }
-        // Not where no KL is measured: 0 would be a policy that has not moved.
-        let kl = metrics.kl.map(|kl| ("kl", kl));
-        let values: Vec<(&str, f64)> = kl
-            .into_iter()
-            .chain(always)
-            .chain(corrected.into_iter().flatten())
-            .collect();
-        if self.sums.is_empty() {
-            self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
-        }
-        for ((_, sum), (_, value)) in self.sums.iter_mut().zip(&values) {
-            *sum += value * tokens;
-        }
+        self.sums.get_or_insert_default().add(metrics);
     }
 
     pub(super) fn update(&mut self, grad_norm: f64, learning_rate: f64) {
@@ -139,51 +187,40 @@ impl StepLog {
     }
 
     /// An update with nothing to learn from.
-    pub(super) fn skip(&mut self, learning_rate: f64) {
+    pub(super) fn skipped_update(&mut self, learning_rate: f64) {
         self.updates += 1;
         self.record
             .insert("learning_rate".into(), json!(learning_rate));
         self.record.entry("grad_norm").or_insert(json!(0.0));
     }
 
-    /// The record and the last gradient norm. Means are over updates and tokens.
-    pub(super) fn finish(mut self) -> (Record, f64) {
+    /// The record. The loss is the mean over updates, other values are means over tokens.
+    pub(super) fn finish(mut self) -> Record {
         self.record
             .insert("loss".into(), json!(self.loss / self.updates.max(1) as f64));
-        for (name, sum) in &self.sums {
-            self.record
-                .insert((*name).into(), json!(sum / self.tokens.max(1.0)));
+        if let Some(sums) = &self.sums {
+            sums.write(&mut self.record);
         }
-        if let Some((min, max)) = self.weights {
-            self.record
-                .insert("sampling/importance_sampling_ratio/min".into(), json!(min));
-            self.record
-                .insert("sampling/importance_sampling_ratio/max".into(), json!(max));
-        }
-        let (sum, largest, n) = self.difference;
+        let name = |what: &str| format!("sampling/sampling_logp_difference/{what}");
         self.record
-            .insert(LOGP_DIFFERENCE.into(), json!(sum / n.max(1) as f64));
-        self.record.insert(
-            "sampling/sampling_logp_difference/max".into(),
-            json!(largest),
-        );
-        (self.record, self.grad_norm)
+            .insert(name("mean"), json!(self.difference.mean()));
+        self.record
+            .insert(name("max"), json!(self.difference.largest));
+        self.record
     }
 }
 
-/// What the completions look like that were sampled, be they trained on or not: what dynamic
-/// sampling keeps is chosen by its rewards.
-fn of_rows(
-    task: &Task,
-    rows: &[&Row<'_>],
-    group_size: usize,
-    rewards: &Rewards<'_>,
-    popularity: &Popularity,
-) -> Record {
-    let n_ranks = task.n_ranks();
+/// What the completions look like that were sampled, be they trained on or not: dynamic sampling
+/// chooses by reward, so those that it keeps are no fair sample.
+fn of_rows(job: &Job<'_>, rows: &[&Row<'_>]) -> Record {
+    let group_size = job.config.num_generations;
+    let n_ranks = job.task.n_ranks();
     let mut record = Record::new();
     let mut set = |name: &str, value: f64| record.insert(name.into(), json!(value));
-    let totals: Vec<f64> = rows.iter().map(|row| row.total.iter().sum()).collect();
+    let totals: Vec<f64> = rows
+        .iter()
+        .map(|row| row.rewards.total.iter().sum())
+        .collect();
     let lengths: Vec<f64> = rows
         .iter()
         .map(|row| row.completion.tokens.len() as f64)
@@ -193,10 +230,10 @@ fn of_rows(
         "reward_std",
         mean(&totals.chunks(group_size).map(std).collect::<Vec<_>>()),
     );
-    for (term, name) in rewards.names().enumerate() {
+    for (term, name) in job.rewards.names().enumerate() {
         set(
             &format!("rewards/{name}/mean"),
-            mean_of(rows, |row| row.rewards[term].iter().sum()),
+            mean_of(rows, |row| row.rewards.each[term].iter().sum()),
         );
     }
     let listed = || {
@@ -205,7 +242,11 @@ fn of_rows(
     };
     set(
         "popularity",
-        mean(&listed().map(|id| popularity.share(*id)).collect::<Vec<_>>()),
+        mean(
+            &listed()
+                .map(|id| job.popularity.share(*id))
+                .collect::<Vec<_>>(),
+        ),
     );
     set("completions/mean_length", mean(&lengths));
     set(
@@ -256,7 +297,7 @@ fn of_rows(
     record
 }
 
-/// Of the tokens that were chosen: forced ones have no entropy.
+/// The entropies of the tokens that were chosen: forced ones have none.
 fn chosen_entropies<'a>(row: &'a Row<'_>) -> impl Iterator<Item = &'a f32> {
     row.entropies()
         .iter()

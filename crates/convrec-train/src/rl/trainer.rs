@@ -1,328 +1,356 @@
-//! One step: rollouts, advantages, and updates of the policy by micro-batches.
+//! The loop around steps: where a run starts, when it stops, and what it leaves behind.
 
-use std::error::Error;
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::fmt;
 
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
-use convrec_policy::{Allowed, Policy, Sequence, TokenLogProbs};
-use convrec_watch::{CompletionRecord, Record, Timing};
-use rank_grpo::{
-    BatchTotals, InputError, Kl, LengthShaping, Loss, LossConfig, LossInputs, Metrics, to_host,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use convrec_config::check;
+use convrec_policy::Policy;
+use convrec_watch::{Observer, StepView};
 
-use super::collect::Collected;
 use super::config::RlConfig;
-use super::log::StepLog;
-use crate::batches::{micro_batches, shuffled};
-use crate::checkpoint::CheckpointError;
+use super::job::{Job, StepError, kind_of_lists};
+use super::learner::{Learner, State, StepResult};
+use crate::config::{frozen, with_lora};
 use crate::optim::Updates;
-use crate::replicas::gradients;
-use crate::reward::{Popularity, Rewards};
-use crate::rollout::{Collation, Row, table};
-use crate::sampler::Sampler;
+use crate::reward::{Popularity, RewardFunction, WeightedRewards, built_in};
+use crate::run::{Run, RunOptions, Start, TrainError, Validation};
+use crate::sampler::{Local, Sampler};
 use crate::task::{Sample, Task};
 
-/// What a step needs of the steps before it, beside weights and moments.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct State {
-    /// Batches of prompts that were sampled.
-    pub(super) batches: usize,
-    /// The weight of the KL penalty.
-    pub(super) beta: f64,
+/// Trains a policy by Rank-GRPO or one of its kin, from the ground truth of samples.
+///
+/// Only the policy, the task and the samples are required. Everything else has a default: the
+/// settings of [`RlConfig::default`], the built-in reward functions, a policy that samples by
+/// itself, and a run that is not written to disk.
+///
+/// ```no_run
+/// use convrec_policy::Policy;
+/// use convrec_train::{RankGrpoTrainer, RlConfig, RunOptions, Sample, StepView, Task, TrainError};
+///
+/// fn train(policy: Policy, task: &Task, samples: &[Sample]) -> Result<Policy, TrainError> {
+///     let config = RlConfig { max_steps: 200, num_generations: 8, ..RlConfig::default() };
+///     let mut show = |step: &StepView<'_>| println!("{:?}", step.record["reward"]);
+///     RankGrpoTrainer::new(policy, task, samples)
+///         .config(config)
+///         .run(RunOptions { folder: Some("runs/rank-grpo".into()), ..RunOptions::default() })
+///         .observer(&mut show)
+///         .train()
+/// }
+/// ```
+#[must_use = "nothing is trained before `train` is called"]
+pub struct RankGrpoTrainer<'a> {
+    policy: Policy,
+    task: &'a Task,
+    samples: &'a [Sample],
+    config: RlConfig,
+    reward_functions: Vec<Box<dyn RewardFunction + 'a>>,
+    sampler: Option<&'a mut dyn Sampler>,
+    devices: &'a [Device],
+    validation: Option<Validation<'a>>,
+    options: RunOptions,
+    inputs: BTreeMap<String, String>,
+    observer: Option<&'a mut dyn Observer>,
 }
 
-impl State {
-    pub(super) fn read(state: Value) -> Result<Self, CheckpointError> {
-        serde_json::from_value(state).map_err(|e| CheckpointError::State(e.to_string()))
+impl fmt::Debug for RankGrpoTrainer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RankGrpoTrainer")
+            .field("samples", &self.samples.len())
+            .field("config", &self.config)
+            .field("options", &self.options)
+            .field("inputs", &self.inputs)
+            .finish_non_exhaustive()
     }
-
-    pub(super) fn write(self) -> Value {
-        serde_json::to_value(self).expect("two numbers")
-    }
 }
 
-/// What a step did.
-pub(super) struct Stepped {
-    pub(super) record: Record,
-    /// Of the last update.
-    pub(super) grad_norm: f64,
-    pub(super) completions: Vec<CompletionRecord>,
-    pub(super) timing: Timing,
-}
-
-pub(super) enum StepError {
-    Loss(InputError),
-    Gain(String),
-    Sampler(Box<dyn Error + Send + Sync>),
-}
-
-impl<E: Into<InputError>> From<E> for StepError {
-    fn from(error: E) -> Self {
-        StepError::Loss(error.into())
-    }
-}
-
-pub(super) struct Trainer<'a> {
-    pub(super) config: &'a RlConfig,
-    pub(super) task: &'a Task,
-    pub(super) rewards: Rewards<'a>,
-    pub(super) popularity: Popularity,
-    pub(super) sampler: &'a mut dyn Sampler,
-    /// Beside the policy's own.
-    pub(super) devices: &'a [Device],
-    /// Where there is a KL penalty.
-    pub(super) reference: Option<Policy>,
-    /// Taken out while it is stepped, so that its weights are changed in place.
-    pub(super) policy: Option<Policy>,
-    pub(super) updates: Updates,
-    pub(super) state: State,
-}
-
-const HELD: &str = "only taken out within a step";
-
-impl Trainer<'_> {
-    pub(super) fn policy(&self) -> &Policy {
-        self.policy.as_ref().expect(HELD)
-    }
-
-    pub(super) fn into_policy(self) -> Policy {
-        self.policy.expect(HELD)
-    }
-
-    /// One batch of rollouts and its updates.
-    pub(super) fn step(&mut self, step: usize, samples: &[Sample]) -> Result<Stepped, StepError> {
-        let (config, clock) = (self.config, Instant::now());
-        let collected = self.collect(step, samples)?;
-        let rollout_seconds = clock.elapsed().as_secs_f64();
-        let mut log = StepLog::new(
-            self.task,
-            &collected,
-            config.group_size,
-            &self.rewards,
-            &self.popularity,
-        );
-        let loss = self.loss();
-        let batches = self
-            .shares(step, &collected)
-            .into_iter()
-            .map(|rows| self.parts(&collected, &rows));
-        let batches: Vec<Vec<Part<'_>>> = batches.collect::<Result<_, _>>()?;
-        log.active(batches.iter().flatten().map(|part| part.rows.len()).sum());
-        for round in 0..config.updates_per_batch {
-            for (share, parts) in batches.iter().enumerate() {
-                let place = (step * config.updates_per_batch + round) * config.mini_batches + share;
-                if parts.is_empty() {
-                    log.skip(self.updates.learning_rate(place));
-                    continue;
-                }
-                let first = round == 0 && share == 0;
-                let compute = |policy: &Policy, n: usize| {
-                    parts[n].gradients(policy, &loss, config.temperature, first)
-                };
-                let (gradients, found) =
-                    gradients(self.policy(), self.devices, parts.len(), &compute)?;
-                for (part, computed) in parts.iter().zip(found) {
-                    log.part(&computed.metrics, computed.loss);
-                    computed
-                        .log_probs
-                        .iter()
-                        .for_each(|log_probs| log.compare(&part.rows, log_probs));
-                }
-                let policy = self.policy.take().expect(HELD);
-                let (policy, done) = self.updates.step(place, policy, gradients);
-                self.policy = Some(policy);
-                log.update(done.grad_norm, done.learning_rate);
-            }
+impl<'a> RankGrpoTrainer<'a> {
+    /// Trains `policy` on `samples`, which `task` has made. The policy must be on an autodiff
+    /// device. As given, without an adapter that it may have, it is also the reference of the KL
+    /// penalty.
+    pub fn new(policy: Policy, task: &'a Task, samples: &'a [Sample]) -> Self {
+        Self {
+            policy,
+            task,
+            samples,
+            config: RlConfig::default(),
+            reward_functions: vec![],
+            sampler: None,
+            devices: &[],
+            validation: None,
+            options: RunOptions::default(),
+            inputs: BTreeMap::new(),
+            observer: None,
         }
-        log.beta(self.state.beta);
-        if let (Some(control), Some(kl)) = (config.kl_control, log.kl()) {
-            self.state.beta = control.next(self.state.beta, kl, collected.rows.len());
+    }
+
+    /// Sets the settings of training.
+    pub fn config(self, config: RlConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Adds a reward function to the built-in ones. It counts where
+    /// [`RlConfig::reward_weights`] gives its name a weight.
+    pub fn reward_function(mut self, function: impl RewardFunction + 'a) -> Self {
+        self.reward_functions.push(Box::new(function));
+        self
+    }
+
+    /// Adds several reward functions.
+    pub fn reward_functions(
+        mut self,
+        functions: impl IntoIterator<Item = Box<dyn RewardFunction + 'a>>,
+    ) -> Self {
+        self.reward_functions.extend(functions);
+        self
+    }
+
+    /// Sets where completions come from. Without it the policy samples by itself ([`Local`]) on its
+    /// own device and on those of [`devices`](Self::devices).
+    pub fn sampler(self, sampler: &'a mut dyn Sampler) -> Self {
+        Self {
+            sampler: Some(sampler),
+            ..self
         }
-        let tokens = collected
-            .rows
-            .iter()
-            .map(|row| row.completion.tokens.len())
-            .sum();
-        let completions = collected.shown(self.task, step + 1);
-        let (record, grad_norm) = log.finish();
-        let timing = Timing {
-            seconds: clock.elapsed().as_secs_f64(),
-            rollout_seconds,
-            tokens,
+    }
+
+    /// Gives a share of the gradients to further devices of this host.
+    pub fn devices(self, devices: &'a [Device]) -> Self {
+        Self { devices, ..self }
+    }
+
+    /// Sets what the policy is evaluated on while it trains.
+    pub fn validation(self, validation: Validation<'a>) -> Self {
+        Self {
+            validation: Some(validation),
+            ..self
+        }
+    }
+
+    /// Sets where and how often the run writes, and whether it is resumed.
+    pub fn run(self, options: RunOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that a
+    /// checkpoint is not resumed with other data.
+    pub fn inputs(self, inputs: BTreeMap<String, String>) -> Self {
+        Self { inputs, ..self }
+    }
+
+    /// Shows every step to `observer`, such as a progress bar.
+    pub fn observer(self, observer: &'a mut dyn Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
+    }
+
+    /// Trains, and returns the policy on its autodiff device.
+    ///
+    /// # Errors
+    /// - [`TrainError::Config`] when a setting makes no sense or does not fit task and samples.
+    /// - [`TrainError::Exists`], [`TrainError::Checkpoint`], [`TrainError::File`] and
+    ///   [`TrainError::Optimizer`] when the run cannot be written or resumed.
+    /// - [`TrainError::Reward`], [`TrainError::Sampler`] and [`TrainError::Loss`] when a step fails.
+    /// - [`TrainError::Diverged`], [`TrainError::Disagree`] and [`TrainError::Ill`] when training
+    ///   goes wrong.
+    /// - [`TrainError::Stopped`] when it was asked to stop.
+    pub fn train(self) -> Result<Policy, TrainError> {
+        let (config, task, samples) = (&self.config, self.task, self.samples);
+        config.check()?;
+        check_fit(config, task, samples)?;
+        let mut own_sampler = Local {
+            devices: self.devices.to_vec(),
         };
-        Ok(Stepped {
-            record,
-            grad_norm,
-            completions,
-            timing,
-        })
-    }
-
-    /// With the weight of the KL penalty as it stands.
-    fn loss(&self) -> Loss {
-        let kl = self.config.kl().map(|kl| Kl {
-            beta: self.state.beta,
-            ..kl
-        });
-        LossConfig {
-            kl,
-            ..self.config.loss.clone()
-        }
-        .check()
-        .expect("the settings were checked")
-    }
-
-    /// The rows of each update, in whole groups.
-    fn shares(&self, step: usize, collected: &Collected<'_>) -> Vec<Vec<usize>> {
-        let (groups, size) = (
-            collected.rows.len() / self.config.group_size,
-            self.config.group_size,
-        );
-        if self.config.mini_batches == 1 {
-            return vec![(0..collected.rows.len()).collect()];
-        }
-        let order = shuffled(groups, self.config.seed ^ SHARES, step as u64);
-        let mut shares: Vec<Vec<usize>> = vec![vec![]; self.config.mini_batches];
-        order
-            .into_iter()
-            .enumerate()
-            .for_each(|(n, group)| shares[n % self.config.mini_batches].push(group));
-        let rows = |mut groups: Vec<usize>| {
-            groups.sort_unstable();
-            groups
-                .into_iter()
-                .flat_map(|group| group * size..(group + 1) * size)
-                .collect()
+        let sampler = self.sampler.unwrap_or(&mut own_sampler);
+        let popularity = Popularity::of(samples, task.catalog().len());
+        let mut functions: Vec<Box<dyn RewardFunction + '_>> =
+            built_in(task.catalog(), &popularity);
+        functions.extend(self.reward_functions);
+        let job = Job {
+            config,
+            task,
+            rewards: WeightedRewards::new(
+                &functions,
+                &config.reward_weights,
+                config.reward,
+                config.multi_objective_aggregation,
+                config.scale_rewards,
+            )?,
+            popularity: &popularity,
         };
-        shares.into_iter().map(rows).collect()
-    }
-
-    /// The micro-batches of an update. Rows without any advantage are left out where neither a KL
-    /// penalty nor an entropy bonus acts on them: their gradient is 0.
-    fn parts<'r>(
-        &self,
-        collected: &'r Collected<'r>,
-        all: &[usize],
-    ) -> Result<Vec<Part<'r>>, InputError> {
-        let (config, advantages) = (self.config, &collected.advantages.values);
-        let collation = Collation {
-            n_ranks: self.task.n_ranks(),
-            reward: config.reward,
-            // Nothing about the length of a constrained list was the policy's choice.
-            shaping: if self.task.is_constrained() {
-                LengthShaping::OFF
-            } else {
-                config.shaping
+        // The reference is the policy without any adapter, bit for bit, whatever the adapter
+        // learns. The two share these weights (with bf16 but for the copy of the projections).
+        let reference = config
+            .kl()
+            .map(|_| frozen(&self.policy.without_lora(), config.bf16));
+        let start = Start {
+            step: 0,
+            policy: with_lora(self.policy, config.lora.as_ref(), config.seed)?,
+            updates: Updates::new(&config.optimizer, config.updates()),
+            state: None,
+        };
+        let inputs = with_kinds(self.inputs, task, sampler);
+        let (run, start) = Run::open(&self.options, "rank_grpo", config, inputs, start)?;
+        let state = match start.state {
+            Some(state) => State::read(state)?,
+            None => State {
+                batches: 0,
+                beta: config.kl().map_or(0.0, |kl| kl.beta),
             },
-            mask_truncated: config.mask_truncated,
-            forced: config.forced_tokens,
         };
-        let inputs = |indices: &[usize]| {
-            let chosen: Vec<&Row<'_>> = indices.iter().map(|&row| &collected.rows[row]).collect();
-            let theirs: Vec<&Vec<f64>> = indices.iter().map(|&row| &advantages[row]).collect();
-            let inputs = collation
-                .inputs(&chosen, &theirs)
-                .expect("tables are built to fit");
-            (chosen, inputs)
+        // A checkpoint knows nothing of these two, so they are set after it was read.
+        let policy = start
+            .policy
+            .with_gradient_checkpointing(config.gradient_checkpointing)
+            .with_bf16_products(config.bf16);
+        let learner = Learner {
+            job,
+            sampler,
+            devices: self.devices,
+            reference,
+            policy: Some(policy),
+            updates: start.updates,
+            state,
         };
-        if all.is_empty() {
-            return Ok(vec![]);
+        let mut nobody = ();
+        let observer = self.observer.unwrap_or(&mut nobody);
+        drive(
+            learner,
+            run,
+            start.step,
+            samples,
+            self.validation.as_ref(),
+            observer,
+        )
+    }
+}
+
+/// Takes the steps of a run from `first` on.
+fn drive(
+    mut learner: Learner<'_>,
+    mut run: Run<'_>,
+    first: usize,
+    samples: &[Sample],
+    validation: Option<&Validation<'_>>,
+    observer: &mut dyn Observer,
+) -> Result<Policy, TrainError> {
+    let config = learner.job.config;
+    let save = |run: &Run<'_>, learner: &Learner<'_>, done: usize| {
+        let state = learner.state.write();
+        run.checkpoint(
+            done,
+            config.max_steps,
+            learner.policy(),
+            &learner.updates,
+            state,
+        )
+    };
+    for step in first..config.max_steps {
+        let before = learner.state;
+        let result = learner.step(step, samples);
+        if matches!(result, Err(StepError::Sampler(_))) && run.is_stopping() {
+            // A stop was asked for while the sampler hung. Of this step nothing is kept, and the
+            // resumed run begins it again.
+            learner.state = before;
+            save(&run, &learner, step)?;
         }
-        let (_, whole) = inputs(all);
-        let totals = BatchTotals::of([&whole]);
-        let width = whole.shape[1];
-        let everywhere = config.kl().is_some() || config.loss.entropy_bonus != 0.0;
-        let acts = |place: usize| {
-            let tokens = place * width..(place + 1) * width;
-            everywhere
-                || tokens
-                    .into_iter()
-                    .any(|t| whole.mask[t] && whole.advantages[t] != 0.0)
-        };
-        let active: Vec<usize> = (0..all.len())
-            .filter(|place| acts(*place))
-            .map(|place| all[place])
-            .collect();
-        let mut parts = Vec::new();
-        for indices in micro_batches(&active, config.micro_batch, config.group_size) {
-            let (rows, mut inputs) = inputs(&indices);
-            inputs.whole_batch = Some(totals);
-            inputs.entropies = Some(table(&rows, |row| row.entropies()));
-            if config.updates_per_batch * config.mini_batches > 1 {
-                inputs.old_log_probs = Some(table(&rows, |row| row.log_probs()));
-            }
-            if config.loss.correction.is_some() {
-                inputs.sampler_log_probs = Some(table(&rows, |row| &row.completion.log_probs));
-            }
-            let mut part = Part { rows, inputs };
-            if let Some(reference) = &self.reference {
-                let log_probs = part.log_probs(reference, config.temperature).log_probs;
-                part.inputs.ref_log_probs = Some(to_host(&log_probs)?);
-            }
-            parts.push(part);
+        let done = step + 1;
+        let StepResult {
+            mut record,
+            mut completions,
+            timing,
+            grad_norm,
+            logp_difference,
+        } = result.map_err(|error| error.at(done))?;
+        run.watch(done, grad_norm)?;
+        if learner.sampler.is_trainer() {
+            agree(done, logp_difference, config.bf16)?;
         }
-        Ok(parts)
-    }
-}
-
-/// Tells the order of prompts within a step from that of the data.
-const SHARES: u64 = 0x5AE5;
-
-struct Part<'r> {
-    rows: Vec<&'r Row<'r>>,
-    inputs: LossInputs,
-}
-
-/// What a part's share of an update gives beside its gradients.
-struct Computed {
-    metrics: Metrics,
-    loss: f64,
-    /// Before the first update, to compare with the sampler's.
-    log_probs: Option<Vec<f64>>,
-}
-
-impl Part<'_> {
-    fn gradients(
-        &self,
-        policy: &Policy,
-        loss: &Loss,
-        temperature: f32,
-        compare: bool,
-    ) -> Result<(GradientsParams, Computed), InputError> {
-        let TokenLogProbs {
-            log_probs,
-            entropies,
-            tape,
-        } = self.log_probs(policy, temperature);
-        let found = if compare {
-            Some(to_host(&log_probs)?)
-        } else {
-            None
+        record.insert("step".into(), done.into());
+        let visited = learner.state.batches * config.prompts_per_step;
+        let epoch = visited as f64 / samples.len() as f64;
+        record.insert("epoch".into(), epoch.into());
+        if let Some(validation) = validation {
+            let policy = || frozen(learner.policy(), config.bf16);
+            record.extend(run.evaluate(done, config.max_steps, &policy, validation));
+            completions.extend(run.lists(done, &policy, validation));
+        }
+        let view = StepView {
+            record: &record,
+            completions: &completions,
+            timing,
+            total_steps: config.max_steps,
         };
-        let output = loss.forward_with_entropies(log_probs, entropies, &self.inputs)?;
-        let value = f64::from(output.loss.clone().into_scalar::<f32>());
-        let computed = Computed {
-            metrics: output.metrics,
-            loss: value,
-            log_probs: found,
-        };
-        Ok((tape.backward(output.loss, policy), computed))
+        run.record(&view, observer)?;
+        save(&run, &learner, done)?;
     }
+    Ok(learner.into_policy())
+}
 
-    fn log_probs(&self, policy: &Policy, temperature: f32) -> TokenLogProbs {
-        log_probs(policy, &self.rows, temperature)
+/// Checks the settings that depend on task and samples.
+fn check_fit(config: &RlConfig, task: &Task, samples: &[Sample]) -> Result<(), TrainError> {
+    let ranks = if config.reward.is_ranked() {
+        task.n_ranks()
+    } else {
+        1
+    };
+    let reachable = config
+        .dynamic_sampling
+        .is_none_or(|dynamic| dynamic.min_ranks <= ranks);
+    let rules = [
+        (
+            "dynamic_sampling.min_ranks",
+            reachable,
+            "at most N, the ranks of a list; 1 where lists as a whole are rewarded",
+        ),
+        ("samples", !samples.is_empty(), "at least one sample"),
+    ];
+    Ok(check(config, &rules)?)
+}
+
+/// Adds what the run depends on beside its files.
+fn with_kinds(
+    mut inputs: BTreeMap<String, String>,
+    task: &Task,
+    sampler: &dyn Sampler,
+) -> BTreeMap<String, String> {
+    let sampler = if sampler.is_trainer() {
+        "the trainer"
+    } else {
+        "elsewhere"
+    };
+    inputs.insert("the kind of lists".into(), kind_of_lists(task));
+    inputs.insert("the kind of sampler".into(), sampler.into());
+    inputs
+}
+
+/// Refuses to go on where the sampler's log-probabilities are not the trainer's: ratios would mean
+/// nothing.
+fn agree(step: usize, difference: f64, bf16: bool) -> Result<(), TrainError> {
+    // Nats a token, in the mean. Rounding makes about 1e-6 in f32 and up to 0.02 in bf16. Another
+    // prompt, mask or temperature makes tenths.
+    let largest = if bf16 { 0.05 } else { 0.01 };
+    // False for NaN.
+    if difference <= largest {
+        Ok(())
+    } else {
+        Err(TrainError::Disagree { step, difference })
     }
 }
 
-/// Under the constraint that the rows were sampled under, if any.
-pub(super) fn log_probs(policy: &Policy, rows: &[&Row<'_>], temperature: f32) -> TokenLogProbs {
-    let sequences: Vec<Sequence<'_>> = rows.iter().map(|row| row.sequence()).collect();
-    let allowed: Option<Vec<&Allowed>> = rows.iter().map(|row| row.allowed.as_ref()).collect();
-    match allowed {
-        Some(allowed) => policy.log_probs_constrained(&sequences, &allowed, temperature),
-        None => policy.log_probs(&sequences, temperature),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sampler_that_is_not_the_trainer_stops_the_run() {
+        assert!(agree(3, 1e-5, false).is_ok());
+        assert!(agree(3, 0.02, true).is_ok());
+        assert!(agree(3, 0.02, false).is_err());
+        assert!(agree(3, f64::NAN, false).is_err());
+        let error = agree(3, 0.3, false).unwrap_err().to_string();
+        assert!(error.contains("step 3") && error.contains("0.3"), "{error}");
     }
 }

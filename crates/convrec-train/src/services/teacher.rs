@@ -8,7 +8,7 @@ use crate::evaluate::Decoding;
 use crate::task::{Sample, Task};
 
 /// A policy as teacher: its answer is the list that it writes for its [`Task`], constrained to the
-/// catalog or free.
+/// catalog or unconstrained.
 ///
 /// It writes lists of the task's N items, as it was trained to; asked for fewer it writes the same
 /// list, of which the first ones count. Sampled lists depend on the seed and the prompt alone, not

@@ -12,9 +12,9 @@ use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, KlControl, Local, Normalization, Observer, RlConfig, RlJob, RunOptions,
-    Sample, SftConfig, SftJob, Task, TokenPair, TrainError, Validation, WatchConfig,
-    train_rank_grpo, train_sft,
+    DynamicSampling, KlControl, MultiObjectiveAggregation, Observer, RankGrpoTrainer, RlConfig,
+    RunOptions, Sample, SftConfig, SftJob, Task, TokenPair, TrainError, Validation, WatchConfig,
+    train_sft,
 };
 
 pub struct World {
@@ -151,7 +151,7 @@ pub fn run_observed(
     };
     if kind.ends_with("sft") {
         let config = SftConfig {
-            steps,
+            max_steps: steps,
             batch_size: 4,
             micro_batch: 3,
             constrained: task.is_constrained(),
@@ -169,12 +169,12 @@ pub fn run_observed(
         return train_sft(first, job, &config, options, inputs, observer);
     }
     let config = RlConfig {
-        steps,
+        max_steps: steps,
         prompts_per_step: 2,
-        group_size: 4,
-        updates_per_batch: 2,
+        num_generations: 4,
+        num_iterations: 2,
         micro_batch: 3,
-        max_new_tokens: 24,
+        max_completion_length: 24,
         lora,
         bf16,
         gradient_checkpointing,
@@ -184,25 +184,23 @@ pub fn run_observed(
         "everything" => everything(config),
         _ => config,
     };
-    let job = RlJob {
-        task: &task,
-        samples: &world.samples,
-        validation,
-        gains: vec![],
-        sampler: &mut Local::default(),
-        devices: &[],
-    };
-    train_rank_grpo(first, job, &config, options, inputs, observer)
+    RankGrpoTrainer::new(first, &task, &world.samples)
+        .config(config)
+        .validation(validation)
+        .run(options.clone())
+        .inputs(inputs)
+        .observer(observer)
+        .train()
 }
 
 /// What a step takes from the steps before it: place in the data, weight of the KL.
 fn everything(config: RlConfig) -> RlConfig {
     RlConfig {
         mini_batches: 2,
-        gains: ["relevance", "novelty", "diversity"]
+        reward_weights: ["relevance", "novelty", "diversity"]
             .map(|name| (name.to_string(), 1.0))
             .into(),
-        normalization: Normalization::Separately,
+        multi_objective_aggregation: MultiObjectiveAggregation::NormalizeThenSum,
         dynamic_sampling: Some(DynamicSampling {
             max_batches: 3,
             min_ranks: 2,

@@ -124,7 +124,7 @@ impl Check {
             }
             Self::EndLost => {
                 "look at the completions; raise `max_new_tokens` if they are cut too early, else leave cut ones out \
-                 (`mask_truncated`) or constrain the lists"
+                 (`mask_truncated_completions`) or constrain the lists"
             }
             Self::CatalogLeft => {
                 "constrain the lists, lower the learning rate, or clone longer first"

@@ -1,0 +1,71 @@
+//! What all parts of a step read, and how a step fails.
+
+use std::error::Error;
+
+use convrec_text::segments::Segmentation;
+use rank_grpo::InputError;
+
+use super::config::RlConfig;
+use crate::reward::{Popularity, RewardError, WeightedRewards};
+use crate::rollout::Row;
+use crate::run::TrainError;
+use crate::task::Task;
+
+/// What does not change during a run.
+pub(super) struct Job<'a> {
+    pub(super) config: &'a RlConfig,
+    pub(super) task: &'a Task,
+    pub(super) rewards: WeightedRewards<'a>,
+    /// The popularity that the log reports.
+    pub(super) popularity: &'a Popularity,
+}
+
+impl Job<'_> {
+    /// Returns the advantages `[B][N]` of whole groups of rows.
+    pub(super) fn advantages(&self, rows: &[Row<'_>]) -> Vec<Vec<f64>> {
+        let rewards = rows.iter().map(|row| &row.rewards);
+        let advantages = self
+            .rewards
+            .advantages(rewards, self.config.num_generations);
+        advantages
+            .expect("rows come in whole groups of one width")
+            .values
+    }
+}
+
+/// The kind of lists that a task wants, as a checkpoint records it.
+pub(super) fn kind_of_lists(task: &Task) -> String {
+    let lines = match task.segmentation() {
+        Segmentation::OneParse => "",
+        Segmentation::Reference => ", ranks by line feeds",
+    };
+    format!(
+        "{} items, constrained: {}{lines}",
+        task.n_ranks(),
+        task.is_constrained()
+    )
+}
+
+/// A step failed.
+pub(super) enum StepError {
+    Loss(InputError),
+    Reward(RewardError),
+    Sampler(Box<dyn Error + Send + Sync>),
+}
+
+impl<E: Into<InputError>> From<E> for StepError {
+    fn from(error: E) -> Self {
+        StepError::Loss(error.into())
+    }
+}
+
+impl StepError {
+    /// The error of a run whose `step` (from 1) failed.
+    pub(super) fn at(self, step: usize) -> TrainError {
+        match self {
+            StepError::Loss(source) => TrainError::Loss { step, source },
+            StepError::Reward(source) => TrainError::Reward { step, source },
+            StepError::Sampler(source) => TrainError::Sampler { step, source },
+        }
+    }
+}
