@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -254,9 +253,8 @@ impl Scored<'static> {
         let first_row = self.rows.len();
         let examples = self.examples.to_mut();
         let path = folder.join(ROWS);
-        let file = File::open(&path).map_err(|e| files::Error::new("read", &path, e))?;
-        let mut lines =
-            jsonl::rows::<Line<'static>, _>(BufReader::new(file), &path.display().to_string());
+        let file = files::open_data(&path)?;
+        let mut lines = jsonl::rows::<Line<'static>, _>(file, &path.display().to_string());
         // A part of few conversations may have none, which a reader of data takes for a mistake.
         let empty = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
         while let Some(line) = lines.next().filter(|_| !empty) {
@@ -278,7 +276,7 @@ impl Scored<'static> {
             path: path.clone(),
             problem,
         };
-        let bytes = std::fs::read(&path).map_err(|e| files::Error::new("read", &path, e))?;
+        let bytes = files::read_bytes(&path, files::LARGEST_DATA)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let tensor = tensors
             .tensor("queries")
