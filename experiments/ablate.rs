@@ -136,8 +136,8 @@ fn run(options: &Options) -> Outcome {
         output.failures.len()
     );
     println!("95% intervals by resampling dialogs");
-    if let Some(backend) = &backend {
-        println!("{}", backend.usage());
+    if let Some(server) = server {
+        println!("{}", server.usage());
     }
     if options.steps_only {
         return Ok(());
