@@ -8,10 +8,9 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
 use convrec_core::{Example, ItemId, files};
-use convrec_demonstrations::scripted::{PopularityScorer, Scorer};
+use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::judging::{judge, mean};
-use convrec_examples::services::Scorers;
 use convrec_examples::training::{at_least_one, samples};
 use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
@@ -97,7 +96,7 @@ fn run(options: &Options) -> Outcome {
             ("popularity", &popularity),
             ("bm25", &scorers.bm25),
             ("cooccurrence", &scorers.cooccurrence),
-            ("informed teacher", &scorers.heuristic()),
+            ("heuristic teacher", &scorers.heuristic()),
         ];
         for (name, scorer) in baselines {
             let judged = examples

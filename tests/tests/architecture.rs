@@ -24,6 +24,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-catalog",
             "convrec-config",
             "convrec-core",
+            // These two only where a feature of their name asks for them.
+            "convrec-embed",
+            "convrec-llm",
             "convrec-services",
             "convrec-text",
         ],
@@ -122,6 +125,7 @@ struct Dependency {
     /// `null` for a normal dependency.
     kind: Option<String>,
     features: Vec<String>,
+    optional: bool,
     uses_default_features: bool,
 }
 
@@ -173,7 +177,7 @@ fn libraries() -> BTreeMap<String, Package> {
         .collect()
 }
 
-/// Everything that a library declares, or a library that it knows.
+/// Everything that a library without features declares, or a library that it knows.
 fn reach(libraries: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut open = vec![name.to_string()];
@@ -184,6 +188,7 @@ fn reach(libraries: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> 
         open.extend(
             package
                 .normal()
+                .filter(|d| !d.optional)
                 .map(|d| d.name.clone())
                 .filter(|name| reached.insert(name.clone())),
         );
