@@ -21,6 +21,9 @@ struct Options {
     /// catalog items can be written.
     #[arg(long, requires = "catalog")]
     unconstrained: bool,
+    /// Treat items of the catalog that are most likely one as different items.
+    #[arg(long, requires = "catalog")]
+    keep_twins: bool,
     /// Load new weights on request, from folders below this one. Without it none are loaded.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -45,9 +48,16 @@ fn main() -> std::process::ExitCode {
 fn run(options: Options) -> Outcome {
     let device = device()?;
     let (policy, language) = model_folder::load(&options.model, &device)?;
+    let merged = |path: &std::path::Path| {
+        read_catalog(path).map(|catalog| match options.keep_twins {
+            true => catalog,
+            false => catalog.merge_twins(),
+        })
+    };
     let task = options
         .catalog
-        .map(|path| language.task(read_catalog(&path)?, options.unconstrained))
+        .as_deref()
+        .map(|path| language.task(merged(path)?, options.unconstrained))
         .transpose()?;
     let folder = || {
         options
