@@ -52,7 +52,7 @@ pub struct WatchConfig {
     pub keep_completions: usize,
     /// Write event files for TensorBoard, into `tensorboard/`.
     pub tensorboard: bool,
-    /// When a run is ill.
+    /// When a run is unhealthy.
     pub doctor: DoctorConfig,
 }
 
@@ -76,9 +76,9 @@ pub enum Trouble {
     /// A file cannot be written or read.
     #[error(transparent)]
     File(#[from] Error),
-    /// The run is ill. What was recorded is on the disk.
+    /// The run is unhealthy. What was recorded is on the disk.
     #[error(transparent)]
-    Ill(#[from] Diagnosis),
+    Unhealthy(#[from] Diagnosis),
 }
 
 /// Whether the log has every step up to `last`: what is resumed with a hole is no log of the run.
@@ -131,7 +131,7 @@ impl Journal {
     /// steps goes, and the doctor is shown the log. Without a folder nothing is written.
     ///
     /// # Errors
-    /// When a setting makes no sense, a file cannot be used, or the run was ill before `step`.
+    /// When a setting makes no sense, a file cannot be used, or the run was unhealthy before `step`.
     pub fn open(
         folder: Option<PathBuf>,
         step: usize,
@@ -177,7 +177,7 @@ impl Journal {
     /// Records a finished step.
     ///
     /// # Errors
-    /// When something cannot be written, and when the run is ill.
+    /// When something cannot be written, and when the run is unhealthy.
     pub fn step(&mut self, view: &StepView<'_>) -> Result<(), Trouble> {
         let step = step(view.record).unwrap_or_default();
         let wanted = self.wants_completions(step);
