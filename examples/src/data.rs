@@ -65,11 +65,3 @@ fn say_left_out(left_out: &BadRows) {
         eprintln!("left out: {} more", left_out.count - SHOWN);
     }
 }
-
-fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {
-    format!(
-        "{}, sample `{id}`, field `{field}`: {problem}",
-        path.display()
-    )
-    .into()
-}

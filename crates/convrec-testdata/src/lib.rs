@@ -68,11 +68,6 @@ pub fn data_path(name: &str) -> Option<PathBuf> {
     find("CONVREC_DATA", "../shared/data", name)
 }
 
-/// The path of a case, as `public_reports/24`; says loudly where there is none.
-pub fn case_path(name: &str) -> Option<PathBuf> {
-    find("CONVREC_CASES", "../shared/cases", name)
-}
-
 /// The path of a real model's folder; says loudly where there is none.
 pub fn model_path(name: &str) -> Option<PathBuf> {
     find("CONVREC_MODELS", "models", name)
