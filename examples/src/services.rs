@@ -13,7 +13,9 @@ use convrec_demonstrations::chat::ChatJudge;
 use convrec_demonstrations::services::{
     Finished, HandedIn, JudgeKind, OpenServer, ServiceSettings, TeacherKind,
 };
-use convrec_train::{Language, Model, ModelSource, Prompts, PolicyChat, PolicyJudge, PolicyTeacher};
+use convrec_train::{
+    Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher, Prompts,
+};
 
 use crate::device::device;
 use crate::{Outcome, Paused, progress};
