@@ -249,7 +249,7 @@ pub fn handed_in<'a>(
             }
             _ => {
                 let Model { policy, language } = Model::load(folder, &device()?)?;
-                let task = language.task(catalog.clone(), false)?;
+                let task = language.task(catalog.clone())?;
                 Box::new(PolicyJudge::new(name.clone(), &policy, task))
             }
         };
