@@ -13,9 +13,9 @@ use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     Counts, Failure, FitReport, Origin, PipelineConfig, PipelineOutput, Scored,
 };
-use convrec_examples::report::{Marked, Report};
-use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, Paused, Table};
+use convrec_watch::report::{Marked, Report};
+use convrec_cli::steps::{Figures, Step, steps};
+use convrec_cli::{Outcome, Paused, Table};
 use convrec_llm::Usage;
 use serde::Serialize;
 

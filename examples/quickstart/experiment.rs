@@ -4,8 +4,8 @@ use std::error::Error;
 
 use burn::module::Module;
 use convrec_core::Example;
-use convrec_examples::steps::{Step, steps};
-use convrec_examples::world_experiment::{
+use convrec_cli::steps::{Step, steps};
+use quickstart::{
     Ground, N, cloning, list_level, rank_grpo, reinforce, sft, supervise,
 };
 use convrec_metrics::JudgedList;

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use convrec_catalog::Catalog;
 use convrec_core::Item;
 use convrec_embed::SentenceEncoder;
-use convrec_examples::device::device;
+use convrec::device;
 use convrec_policy::{
     Allowed, Completion, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs,
 };

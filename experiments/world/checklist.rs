@@ -1,6 +1,6 @@
 //! The paper's claims, and what was found of them.
 
-use convrec_examples::world_experiment::{HEAD, N};
+use quickstart::{HEAD, N};
 use convrec_metrics::stats::Error;
 use convrec_metrics::{JudgedList, Measure};
 use convrec_train::Record;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use convrec_examples::world_experiment::N;
+use quickstart::N;
 use convrec_metrics::JudgedList;
 use convrec_metrics::stats::Error;
 use convrec_train::Record;

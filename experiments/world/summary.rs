@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use convrec_examples::world_experiment::{HEAD, N};
+use quickstart::{HEAD, N};
 use convrec_metrics::stats::{Error, Interval, cluster_bootstrap, holm};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_train::evaluate::ListHealth;
