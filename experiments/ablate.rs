@@ -17,8 +17,8 @@ use convrec_demonstrations::{
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::training::at_least_one;
-use convrec_examples::{Outcome, exit, show};
+use convrec_examples::at_least_one;
+use convrec_examples::{Outcome, exit, progress};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]
@@ -97,7 +97,7 @@ fn run(options: &Options) -> Outcome {
 
     let clone = |config: PipelineConfig| -> Result<PipelineOutput, Box<dyn std::error::Error>> {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
-        let bars = show::Stages::default();
+        let bars = progress::Stages::default();
         let usage = || {
             server
                 .map(|server| server.usage().to_string())

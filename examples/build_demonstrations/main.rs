@@ -17,7 +17,7 @@ use convrec_demonstrations::services::{OpenServer, OpenServices};
 use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
-use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, show};
+use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, progress};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]
@@ -177,7 +177,7 @@ fn run(options: &Options) -> Outcome {
         );
         return output::complete(scored.failures(), "the same command asks for these again");
     }
-    let bar = show::spinner("adjust");
+    let bar = progress::spinner("adjust");
     let output = pipeline.adjust(&scored, &|step| {
         let (norm, needed) = (step.gradient_norm, step.needed);
         bar.set_message(format!(
@@ -205,7 +205,7 @@ fn score<'e>(
     examples: &'e [Example],
     server: Option<&OpenServer>,
 ) -> Result<Scored<'e>, Box<dyn std::error::Error>> {
-    let bars = show::Stages::default();
+    let bars = progress::Stages::default();
     let usage = || {
         server
             .map(|server| server.usage().to_string())

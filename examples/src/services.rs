@@ -13,11 +13,10 @@ use convrec_demonstrations::chat::ChatJudge;
 use convrec_demonstrations::services::{
     Finished, HandedIn, JudgeKind, OpenServer, ServiceSettings, TeacherKind,
 };
-use convrec_train::{PolicyChat, PolicyJudge, PolicyTeacher};
+use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 
 use crate::device::device;
-use crate::model_folder::{self, Language};
-use crate::{Outcome, Paused, show};
+use crate::{Outcome, Paused, progress};
 
 /// Who answers, rates, compares and describes. Flags win over the file.
 #[derive(Debug, Args)]
@@ -179,7 +178,7 @@ pub fn described(
         .iter()
         .filter(|(_, item)| item.metadata.is_empty())
         .count();
-    let bar = show::bar("describe", bare);
+    let bar = progress::bar("describe", bare);
     let described = server.describe(settings, catalog, &|more| bar.inc(more as u64));
     bar.finish();
     finished(Some(server))?;
@@ -226,31 +225,28 @@ pub fn handed_in<'a>(
         Ok(format!(
             "{}, SHA-256 {}",
             folder.display(),
-            model_folder::weights_hash(folder)?
+            ModelSource::find(folder)?.weights_hash()?
         ))
     };
     let teacher = &settings.teacher;
     if let (TeacherKind::Policy, Some(folder)) = (settings.teacher_kind(), &teacher.folder) {
-        let (policy, language) = model_folder::load(folder, &device()?)?;
+        let Model { policy, language } = Model::load(folder, &device()?)?;
         let (name, decoding) = (named(folder)?, language.format.greedy());
-        let task = language.task(catalog.clone(), teacher.unconstrained)?;
+        let task = language.task_for(catalog.clone(), teacher.unconstrained)?;
         let teacher = PolicyTeacher::new(name.clone(), &policy, task, decoding);
         handed_in.teacher = Some((name, Box::new(teacher)));
     }
     if let (JudgeKind::Policy, Some(folder)) = (settings.judge_kind(), &settings.judge.folder) {
         let name = named(folder)?;
         let language = Language::load(folder)?;
-        let judge: Box<dyn Judge> = match language.format.prompts {
-            // A chat model is asked in words.
-            model_folder::Prompts::Chat(_) => {
-                let chat = PolicyChat::load(folder, &device()?)?;
-                Box::new(ChatJudge::new(chat, &settings.prompts, settings.seed)?)
-            }
-            _ => {
-                let (policy, language) = model_folder::load(folder, &device()?)?;
-                let task = language.task(catalog.clone(), false)?;
-                Box::new(PolicyJudge::new(name.clone(), &policy, task))
-            }
+        // A chat model is asked in words.
+        let judge: Box<dyn Judge> = if language.format.is_chat() {
+            let chat = PolicyChat::load(folder, &device()?)?;
+            Box::new(ChatJudge::new(chat, &settings.prompts, settings.seed)?)
+        } else {
+            let Model { policy, language } = Model::load(folder, &device()?)?;
+            let task = language.task(catalog.clone())?;
+            Box::new(PolicyJudge::new(name.clone(), &policy, task))
         };
         handed_in.judge = Some((name, judge));
     }
