@@ -14,11 +14,10 @@ use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
-use convrec_examples::at_least_one;
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, exit, progress};
+use convrec_examples::{Outcome, at_least_one, exit, progress};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]

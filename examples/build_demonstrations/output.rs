@@ -252,7 +252,7 @@ impl Output<'_> {
                         " (not in the catalog)"
                     }
                 ),
-                right: right(&named.item),
+                relevant: right(&named.item),
                 repeated: false,
             });
             let mut lists = vec![("teacher".to_string(), teacher.collect::<Vec<_>>())];
@@ -261,7 +261,7 @@ impl Output<'_> {
                     .iter()
                     .map(|&id| self.catalog[id].item())
                     .map(|item| Marked {
-                        right: right(&item),
+                        relevant: right(&item),
                         text: item.to_string(),
                         repeated: false,
                     });
