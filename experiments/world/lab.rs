@@ -239,7 +239,7 @@ impl<'a> Lab<'a> {
             None if variant.cloning.is_none() => "untrained".to_string(),
             None => "sft".to_string(),
             Some(rl) => {
-                let ratio = json!(rl.config.loss.ratio);
+                let ratio = json!(rl.config.loss.importance_sampling_level);
                 let start = if variant.cloning.is_none() {
                     "zero-"
                 } else {

@@ -4,8 +4,9 @@ use std::path::Path;
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{CatalogItem, Item, ItemId};
 
-use crate::normalise;
+use crate::reading::reading;
 use crate::title_index::TitleIndex;
+use crate::{Twins, normalise};
 
 /// How far a named year may lie from the catalog's: two years, as in the paper's evaluation.
 pub const YEAR_TOLERANCE: u32 = 2;
@@ -59,6 +60,7 @@ pub enum CatalogError {
 pub struct Catalog {
     items: Vec<CatalogItem>,
     by_title: TitleIndex,
+    pub(crate) twins: Option<Twins>,
 }
 
 impl Catalog {
@@ -80,7 +82,11 @@ impl Catalog {
                 second: second.index() + 1,
                 item: items[second.index()].item(),
             }),
-            None => Ok(Self { items, by_title }),
+            None => Ok(Self {
+                items,
+                by_title,
+                twins: None,
+            }),
         }
     }
 
@@ -117,14 +123,37 @@ impl Catalog {
             .map(|(index, item)| (ItemId(index as u32), item))
     }
 
-    /// The item with exactly this title and this year (or without a year, as named).
+    /// The item with exactly this title and year, or without a year where the name has none.
+    ///
+    /// A title that ends in its year counts as title and year, on both sides: an item's own line is
+    /// that item, whether the catalog writes it `("Heat", 1995)` or `("Heat (1995)", none)`. Of
+    /// several such items the one that is written just so goes first. A name of a merged twin means
+    /// its [representative](Self::representative).
+    #[must_use]
     pub fn find(&self, item: &Item) -> Option<ItemId> {
-        let mut sharing = self.find_normalised(&item.title).iter().copied();
-        sharing.find(|&id| is_named(&self[id], &item.title, item.year))
+        let (title, year) = reading(&item.title, item.year);
+        let named = |id: &ItemId| {
+            let other = &self[*id];
+            if other.year == item.year && other.title == item.title {
+                Some(0)
+            } else if reading(&other.title, other.year) != (title, year) {
+                None
+            } else {
+                Some(if other.item().to_string() == item.to_string() {
+                    1
+                } else {
+                    2
+                })
+            }
+        };
+        let sharing = self.find_normalised(title).iter();
+        let best = sharing.filter_map(|id| Some((named(id)?, *id))).min()?;
+        Some(self.representative(best.1))
     }
 
     /// The items with this title once both are [normalised](normalise()), in order; none where
-    /// there is no such title.
+    /// there is no such title. A year that the title of an item ends in is no part of its title.
+    #[must_use]
     pub fn find_normalised(&self, title: &str) -> &[ItemId] {
         self.by_title.find(&normalise(title), &self.items)
     }
@@ -138,10 +167,6 @@ impl Index<ItemId> for Catalog {
     fn index(&self, id: ItemId) -> &CatalogItem {
         &self.items[id.index()]
     }
-}
-
-fn is_named(item: &CatalogItem, title: &str, year: Option<i32>) -> bool {
-    item.year == year && item.title == title
 }
 
 #[cfg(test)]

@@ -76,24 +76,33 @@
 //!
 //! Everything here is deterministic. The crate knows nothing of prompts, tokens or models.
 
+mod audit;
 mod bm25;
 mod catalog;
 mod embeddings;
 mod fuzzy;
 mod matching;
+mod mentions;
+mod names;
 mod normalise;
+mod reading;
 pub mod reference;
 mod resolve;
 #[cfg(test)]
 mod testing;
 mod title_index;
 mod top_k;
+mod twins;
 
+pub use audit::{Audit, Difference, TwinGroup, audit};
 pub use bm25::{Bm25, ENGLISH_STOP_WORDS};
 pub use catalog::{Catalog, CatalogError, YEAR_TOLERANCE};
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use fuzzy::{CONFIDENT, Candidate, FEATURES, Features, FuzzyIndex, Guess, N_FEATURES};
 pub use matching::{relevance, relevance_of_names};
+pub use mentions::{Mention, Mentions};
+pub use names::UnknownName;
 pub use normalise::normalise;
 pub use resolve::Resolution;
 pub use top_k::top_k;
+pub use twins::Twins;

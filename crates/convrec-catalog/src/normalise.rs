@@ -14,17 +14,28 @@ use icu_casemap::CaseMapper;
 /// assert_eq!(normalise("  Die\tGROSSE  Straße "), "die grosse strasse");
 /// assert_ne!(normalise("Amélie"), normalise("Amelie"));
 /// ```
+#[must_use]
 pub fn normalise(title: &str) -> String {
     // Nearly all titles take this way, which is several times faster: folding ASCII is lower-casing
     // it.
     if is_tidy_ascii(title) {
         return title.to_ascii_lowercase();
     }
-    let words: Vec<&str> = title
-        .split(is_space)
-        .filter(|word| !word.is_empty())
-        .collect();
-    CaseMapper::new().fold_string(&words.join(" ")).into_owned()
+    CaseMapper::new()
+        .fold_string(&collapse_spaces(title))
+        .into_owned()
+}
+
+/// `text` without white space at its ends, and with one space for each run of it inside.
+pub(crate) fn collapse_spaces(text: &str) -> String {
+    let mut collapsed = String::with_capacity(text.len());
+    for word in text.split(is_space).filter(|word| !word.is_empty()) {
+        if !collapsed.is_empty() {
+            collapsed.push(' ');
+        }
+        collapsed.push_str(word);
+    }
+    collapsed
 }
 
 /// Whether `title` is ASCII, and its white space is single spaces between words.

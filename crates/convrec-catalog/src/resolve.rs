@@ -1,6 +1,7 @@
 use convrec_core::{Item, ItemId};
 
 use crate::Catalog;
+use crate::reading::reading;
 
 /// Which catalog item a name means, and how surely.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,42 +98,31 @@ impl Catalog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn resolve(&self, item: &Item, year_tolerance: u32) -> Resolution {
-        let sharing = self.find_normalised(&item.title);
-        let exact = |id: &&ItemId| self[**id].year == item.year && self[**id].title == item.title;
-        if let Some(&id) = sharing.iter().find(exact) {
+        if let Some(id) = self.find(item) {
             return Resolution::Exact(id);
         }
-        let distance = |id: &ItemId| YearDistance::between(item.year, self[*id].year);
-        let Some(least) = sharing
-            .iter()
-            .map(distance)
-            .filter(|d| d.within(year_tolerance))
-            .min()
-        else {
+        let (title, year) = reading(&item.title, item.year);
+        let sharing = self.find_normalised(title);
+        let distance = |id: &ItemId| self.year_distance(year, *id);
+        let distances = sharing.iter().map(distance);
+        let Some(least) = distances.filter(|d| d.within(year_tolerance)).min() else {
             return Resolution::NotFound;
         };
-        let mut nearest = sharing.iter().copied().filter(|id| distance(id) == least);
-        match (nearest.next(), nearest.next()) {
-            (Some(id), None) => match least {
-                YearDistance::Known { years: 0, .. } => Resolution::Normalised(id),
-                YearDistance::Known {
-                    years,
-                    earlier: false,
-                } => Resolution::YearTolerant(id, i64::from(years)),
-                YearDistance::Known {
-                    years,
-                    earlier: true,
-                } => Resolution::YearTolerant(id, -i64::from(years)),
-                YearDistance::Unknown => Resolution::YearUnknown(id),
-            },
-            _ => Resolution::Ambiguous(
-                sharing
-                    .iter()
-                    .copied()
-                    .filter(|id| distance(id) == least)
-                    .collect(),
-            ),
+        let nearest = sharing.iter().copied().filter(|id| distance(id) == least);
+        match (&self.representatives(nearest)[..], least) {
+            (&[id], YearDistance::Known { years: 0, .. }) => Resolution::Normalised(id),
+            (&[id], YearDistance::Known { years, earlier }) => {
+                let years = i64::from(years);
+                Resolution::YearTolerant(id, if earlier { -years } else { years })
+            }
+            (&[id], YearDistance::Unknown) => Resolution::YearUnknown(id),
+            (ids, _) => Resolution::Ambiguous(ids.to_vec()),
         }
+    }
+
+    fn year_distance(&self, named: Option<i32>, id: ItemId) -> YearDistance {
+        let item = &self[id];
+        YearDistance::between(named, reading(&item.title, item.year).1)
     }
 
     /// The one item that a name means by [`Catalog::resolve`]; `None` where there is none or the
@@ -151,12 +141,12 @@ impl Catalog {
             Resolution::Ambiguous(ids) => ids,
             resolution => resolution.id().into_iter().collect(),
         };
-        let unknown =
-            |id: ItemId| YearDistance::between(item.year, self[id].year) == YearDistance::Unknown;
-        let sharing = self.find_normalised(&item.title).iter().copied();
-        sharing
-            .filter(|&id| unknown(id) || meant.contains(&id))
-            .collect()
+        let (title, year) = reading(&item.title, item.year);
+        let sharing = self.find_normalised(title).iter().copied();
+        self.representatives(sharing.filter(|&id| {
+            self.year_distance(year, id) == YearDistance::Unknown
+                || meant.contains(&self.representative(id))
+        }))
     }
 }
 

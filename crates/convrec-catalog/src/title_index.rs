@@ -1,10 +1,11 @@
-//! Which items share a normalised title, in 8 bytes an item: titles are not kept a second time.
+//! Which items share a normalised title, in 8 bytes an item. Titles are not kept a second time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use convrec_core::{CatalogItem, ItemId};
 
 use crate::normalise;
+use crate::reading::reading;
 
 /// Ids in buckets by the hash of the normalised title, one item a bucket on average.
 #[derive(Debug, Clone)]
@@ -22,10 +23,7 @@ impl TitleIndex {
             starts: vec![0; items.len() + 1],
             ids: vec![ItemId(0); items.len()],
         };
-        let buckets: Vec<usize> = items
-            .iter()
-            .map(|item| index.bucket(&normalise(&item.title)))
-            .collect();
+        let buckets: Vec<usize> = items.iter().map(|item| index.bucket(&key(item))).collect();
         buckets
             .iter()
             .for_each(|&bucket| index.starts[bucket + 1] += 1);
@@ -39,7 +37,7 @@ impl TitleIndex {
             // Stable, so that the ids of a title stay in order.
             let ids = index.starts[bucket] as usize..index.starts[bucket + 1] as usize;
             if ids.len() > 1 {
-                index.ids[ids].sort_by_cached_key(|id| normalise(&items[id.index()].title));
+                index.ids[ids].sort_by_cached_key(|id| key(&items[id.index()]));
             }
         }
         index
@@ -56,7 +54,7 @@ impl TitleIndex {
     pub(crate) fn find(&self, normalised: &str, items: &[CatalogItem]) -> &[ItemId] {
         let bucket = self.bucket(normalised);
         let ids = &self.ids[self.starts[bucket] as usize..self.starts[bucket + 1] as usize];
-        let titled = |id: &ItemId| normalise(&items[id.index()].title) == normalised;
+        let titled = |id: &ItemId| key(&items[id.index()]) == normalised;
         let start = ids.iter().position(titled).unwrap_or(ids.len());
         let count = ids[start..].iter().take_while(|id| titled(id)).count();
         &ids[start..start + count]
@@ -77,4 +75,9 @@ impl TitleIndex {
             .filter_map(in_bucket)
             .min_by_key(|&(a, b)| (b, a))
     }
+}
+
+/// The normalised title of an item, without a year that the title ends in.
+fn key(item: &CatalogItem) -> String {
+    normalise(reading(&item.title, item.year).0)
 }

@@ -44,34 +44,19 @@ impl Item {
     /// ```
     #[must_use]
     pub fn from_line(line: &str) -> Self {
-        match split_year(line) {
-            Some((title, year)) => Self::new(title, year),
-            None => Self::new(line, None),
-        }
+        let (title, year) = Self::split_line(line);
+        Self::new(title, year)
     }
 
-    /// This item with the year that its title ends in, where the item has no year of its own:
-    /// `Heat (1995)` without a year is `Heat` of 1995.
-    ///
-    /// Both are written as the same line, so both name the same item.
-    ///
-    /// ```
-    /// use convrec_core::Item;
-    ///
-    /// assert_eq!(Item::new("Heat (1995)", None).with_year_of_title(), Item::new("Heat", 1995));
-    /// assert_eq!(Item::new("Heat", None).with_year_of_title(), Item::new("Heat", None));
-    /// ```
+    /// The title and the year of [`from_line`](Self::from_line), borrowed.
     #[must_use]
-    pub fn with_year_of_title(self) -> Self {
-        match self.year {
-            None => Self::from_line(&self.title),
-            Some(_) => self,
-        }
+    pub fn split_line(line: &str) -> (&str, Option<i32>) {
+        split_year(line).map_or((line, None), |(title, year)| (title, Some(year)))
     }
 }
 
 /// The title before a final ` (year)`, and that year.
-pub(crate) fn split_year(line: &str) -> Option<(&str, i32)> {
+fn split_year(line: &str) -> Option<(&str, i32)> {
     let (title, year) = line.strip_suffix(')')?.rsplit_once(" (")?;
     let is_number = year.starts_with(|c: char| c.is_ascii_digit() || c == '-');
     let year = year.parse().ok().filter(|_| is_number)?;

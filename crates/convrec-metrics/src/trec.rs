@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Conventions are those of `trec_eval`:
-//! - documents are ranked by score, falling, and among equal scores by name, falling; the rank
-//!   column is not read;
+//! - documents are ranked by falling score, and among equal scores by falling name; scores are
+//!   32-bit floats, `-inf` is one of them, and the rank column is not read;
 //! - **every** query of the qrels counts: one without a line in the run scores 0; a query that has
 //!   only lines in the run does not count;
 //! - a relevance above 0 is relevant. Gains are binary here, so NDCG is that of `trec_eval` only
@@ -33,7 +33,7 @@
 //! let error = Run::read("q1 Q0 a 1 high mine\n".as_bytes(), "my.run").unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "my.run, line 1, field `score`: found `high`, expected a finite number; mend the line or remove it"
+//!     "my.run, line 1, field `score`: found `high`, expected a number, or `-inf`; mend the line or remove it"
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -107,7 +107,9 @@ fn is_needed(file: &str) -> bool {
         "generation_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "special_tokens_map.json",
         "chat_template.jinja",
+        "chat_template.json",
     ];
     !file.contains('/') && (weights || about.contains(&file))
 }

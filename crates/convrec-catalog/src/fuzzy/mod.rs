@@ -16,6 +16,8 @@ use std::collections::HashSet;
 use convrec_core::{Item, ItemId};
 
 use grams::Grams;
+use icu_properties::CodePointMapData;
+use icu_properties::props::Script;
 use name::{Kind, Name};
 pub use similarity::{FEATURES, Features, N_FEATURES};
 use similarity::{Query, Reading, WEIGHTS, Year, log_odds};
@@ -132,6 +134,18 @@ impl<'c> FuzzyIndex<'c> {
         }
     }
 
+    /// The items most similar to a name, the most likely one first; at most `n`.
+    #[must_use]
+    pub fn nearest(&self, item: &Item, n: usize) -> Vec<ItemId> {
+        let candidates = self.candidates(item);
+        let mut odds: Vec<(f64, ItemId)> = candidates
+            .iter()
+            .map(|candidate| (log_odds(&candidate.features, &WEIGHTS), candidate.id))
+            .collect();
+        odds.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        odds.into_iter().take(n).map(|(_, id)| id).collect()
+    }
+
     fn guess(&self, item: &Item) -> Guess {
         let mut candidates = self.candidates(item);
         let odds: Vec<f64> = candidates
@@ -204,6 +218,25 @@ struct Pair<'a> {
     words: &'a str,
     year: Year,
     features: Features,
+}
+
+/// The letters and digits of a title as plain text: no case, articles, accents, punctuation and
+/// spaces, numbers as digits. `None` where letters are not Latin or nothing is left.
+pub(crate) fn plain_letters(title: &str, year: Option<i32>) -> Option<String> {
+    let scripts = CodePointMapData::<Script>::new();
+    let plain = |c: char| {
+        c.is_ascii() || !c.is_alphabetic() || {
+            matches!(
+                scripts.get(c),
+                Script::Latin | Script::Common | Script::Inherited
+            )
+        }
+    };
+    if !title.chars().all(plain) {
+        return None;
+    }
+    let whole = Name::read(title, year).views.into_iter().next()?;
+    whole.kind.whole().then(|| whole.words.replace(' ', ""))
 }
 
 fn text<'a>(words: &'a str, readings: &[Place], n: usize) -> &'a str {

@@ -2,8 +2,9 @@ use std::io;
 
 /// Why a file of judgements or of ranked lists cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// The file cannot be opened.
+    /// The file cannot be opened, or is no regular file.
     #[error("cannot open {file}: {source}")]
     Open {
         /// The file.
@@ -82,4 +83,7 @@ pub enum Error {
         "`{0}` cannot be written to a run; expected a name without white space, and not an empty one"
     )]
     Name(String),
+    /// The names of a run have more bytes than can be counted.
+    #[error("the names of the run have more than 4 GiB; expected a smaller run, or shorter names")]
+    TooLarge,
 }

@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::BufRead;
+use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use super::lines::{each_line, read_file};
+use super::lines::{each_line, read_file, text};
+use super::run::check_name;
 use super::{Error, Run};
 use crate::JudgedList;
 
@@ -15,15 +16,56 @@ pub struct Qrels {
 }
 
 impl Qrels {
+    /// Adds the relevant documents of one query. There may be none.
+    ///
+    /// # Errors
+    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when the
+    /// query comes twice. A document that comes twice counts once.
+    pub fn add<'a>(
+        &mut self,
+        query: &str,
+        relevant: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Error> {
+        check_name(query)?;
+        let mut documents = HashMap::new();
+        for document in relevant {
+            check_name(document)?;
+            documents.insert(document.to_string(), true);
+        }
+        if self.judgements.contains_key(query) {
+            return Err(Error::AddedTwice(format!("query `{query}`")));
+        }
+        self.judgements.insert(query.into(), documents);
+        Ok(())
+    }
+
+    /// Writes the judgements, queries and documents sorted, with relevance 1 or 0. The format cannot
+    /// hold a query without a judged document, so such queries are left out.
+    ///
+    /// # Errors
+    /// When `out` does not take them.
+    pub fn write(&self, mut out: impl Write) -> io::Result<()> {
+        for (query, documents) in &self.judgements {
+            let documents: BTreeMap<&String, &bool> = documents.iter().collect();
+            for (document, relevant) in documents {
+                writeln!(out, "{query} 0 {document} {}", u8::from(*relevant))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads judgements; `name` names the file in errors.
     ///
     /// # Errors
-    /// At the first line that is not `query iteration document relevance` with an integer
-    /// relevance, or that judges a document a second time; and when there is no line.
+    /// [`Error::Read`] when the text cannot be read or is not UTF-8; [`Error::Fields`],
+    /// [`Error::Field`] and [`Error::RepeatedLine`] at the first line that is not
+    /// `query iteration document relevance` with an integer relevance, or that judges a document a
+    /// second time; [`Error::Empty`] when there is no line.
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self, Error> {
+        let text = text(reader, name)?;
         let mut qrels = Self::default();
         each_line(
-            reader,
+            &text,
             name,
             "query iteration document relevance",
             |[query, _, document, relevance], place| {
@@ -44,10 +86,11 @@ impl Qrels {
         Ok(qrels)
     }
 
-    /// Reads the file at `path`. See [`Qrels::read`].
+    /// Reads the regular file at `path`. See [`Qrels::read`].
     ///
     /// # Errors
-    /// When the file cannot be opened, and as [`Qrels::read`].
+    /// [`Error::Open`] when the file cannot be opened or is no regular one; else as
+    /// [`Qrels::read`].
     pub fn read_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         read_file(path.as_ref(), Self::read)
     }
@@ -57,8 +100,9 @@ impl Qrels {
         self.judgements.keys().map(String::as_str)
     }
 
-    /// Judges a run: one list for every query of [`Qrels::queries`], in that order; an empty one
-    /// where the run has none.
+    /// Judges a run. There is one list for every query of [`Qrels::queries`], in that order. It is
+    /// empty where the run has none.
+    #[must_use]
     pub fn judge(&self, run: &Run) -> Vec<JudgedList> {
         let judge = |(query, documents): (&String, &HashMap<String, bool>)| {
             let relevant: HashSet<&str> = documents

@@ -1,126 +1,238 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufRead, Write};
+use std::ops::Range;
 use std::path::Path;
 
 use super::Error;
-use super::lines::{each_line, read_file};
+use super::lines::{LARGEST, Place, each_line, read_file, text};
 
 /// One system's ranked lists, by query.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Scores are 32-bit floats, as in `trec_eval`: two scores that differ only beyond that precision
+/// are a tie.
+#[derive(Debug, Clone)]
 pub struct Run {
     tag: String,
-    /// Documents with their scores, best first.
-    rankings: BTreeMap<String, Vec<(String, f64)>>,
+    /// The names of queries and documents lie here. Of a run that was read it is the whole file.
+    text: String,
+    /// Sorted by name.
+    lists: Vec<List>,
+    entries: Vec<Entry>,
+}
+
+/// A piece of [`Run::text`].
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    start: u32,
+    len: u32,
+}
+
+/// One query and where its entries lie.
+#[derive(Debug, Clone)]
+struct List {
+    query: Name,
+    entries: Range<usize>,
+}
+
+/// A document with its score; the entries of a list lie side by side, best first.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    document: Name,
+    score: f32,
+}
+
+impl Name {
+    /// Where `part` lies in `text`.
+    fn of(part: &str, text: &str) -> Self {
+        Self {
+            start: (part.as_ptr() as usize - text.as_ptr() as usize) as u32,
+            len: part.len() as u32,
+        }
+    }
+
+    fn get(self, text: &str) -> &str {
+        &text[self.start as usize..(self.start + self.len) as usize]
+    }
+}
+
+/// Runs are equal when their tags, queries, rankings and scores are, wherever the names lie.
+impl PartialEq for Run {
+    fn eq(&self, other: &Self) -> bool {
+        let scores = |run: &Self| {
+            let entries = run
+                .lists
+                .iter()
+                .flat_map(|list| &run.entries[list.entries.clone()]);
+            entries.map(|entry| entry.score).collect::<Vec<f32>>()
+        };
+        self.tag == other.tag
+            && self.queries().eq(other.queries())
+            && self
+                .queries()
+                .all(|query| self.ranking(query).eq(other.ranking(query)))
+            && scores(self) == scores(other)
+    }
 }
 
 impl Run {
     /// A run without lists; `tag` names the system.
     ///
     /// # Errors
-    /// When the tag is empty or has white space in it.
+    /// [`Error::Name`] when the tag is empty or has white space in it.
     pub fn new(tag: &str) -> Result<Self, Error> {
+        check_name(tag)?;
         Ok(Self {
-            tag: name(tag)?,
-            rankings: BTreeMap::new(),
+            tag: tag.into(),
+            text: String::new(),
+            lists: Vec::new(),
+            entries: Vec::new(),
         })
     }
 
-    /// Adds one query's list, best first. Scores are its length, falling to 1, so that no reader
-    /// meets a tie.
+    /// Adds the list of one query, best first. The scores fall from the length of the list to 1, so
+    /// that no reader meets a tie.
     ///
     /// # Errors
-    /// When a name is empty or has white space in it, and when the query or a document of it comes
-    /// twice.
+    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when the
+    /// query, or a document of it, comes twice; [`Error::TooLarge`] when the names of the run have
+    /// more than 4 GiB. The run is then as before.
     pub fn add<'a>(
         &mut self,
         query: &str,
         ranking: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), Error> {
-        let query = name(query)?;
-        let documents = ranking
-            .into_iter()
-            .map(name)
-            .collect::<Result<Vec<_>, _>>()?;
+        check_name(query)?;
+        let documents: Vec<&str> = ranking.into_iter().collect();
         let mut met = HashSet::new();
-        if let Some(twice) = documents
-            .iter()
-            .find(|document| !met.insert(document.as_str()))
-        {
-            return Err(Error::AddedTwice(format!(
-                "document `{twice}` of query `{query}`"
-            )));
+        let mut length = self.text.len() + query.len();
+        for document in &documents {
+            check_name(document)?;
+            length += document.len();
+            if !met.insert(document) {
+                let what = format!("document `{document}` of query `{query}`");
+                return Err(Error::AddedTwice(what));
+            }
         }
-        if self.rankings.contains_key(&query) {
-            return Err(Error::AddedTwice(format!("query `{query}`")));
+        if length as u64 > LARGEST {
+            return Err(Error::TooLarge);
         }
-        let scores = (1..=documents.len()).rev().map(|score| score as f64);
-        self.rankings
-            .insert(query, documents.into_iter().zip(scores).collect());
+        let place = match self.find(query) {
+            Ok(_) => return Err(Error::AddedTwice(format!("query `{query}`"))),
+            Err(place) => place,
+        };
+        let query = self.push(query);
+        let start = self.entries.len();
+        for (rank, document) in documents.iter().enumerate() {
+            let score = (documents.len() - rank) as f32;
+            let document = self.push(document);
+            self.entries.push(Entry { document, score });
+        }
+        let entries = start..self.entries.len();
+        self.lists.insert(place, List { query, entries });
         Ok(())
     }
 
-    /// Reads a run; `name` names the file in errors. Lines may come in any order: scores decide
-    /// (see the [module](super)). The last line's tag is the run's.
+    fn push(&mut self, name: &str) -> Name {
+        let start = self.text.len() as u32;
+        self.text.push_str(name);
+        let len = name.len() as u32;
+        Name { start, len }
+    }
+
+    /// Reads a run; `name` names the file in errors. Lines may come in any order, as scores decide
+    /// (see the [module](super)). The tag of the last line is the run's.
     ///
     /// # Errors
-    /// At the first line that is not `query Q0 document rank score tag` with a finite score, or
-    /// that names a document of its query a second time; and when there is no line.
+    /// [`Error::Read`] when the text cannot be read or is not UTF-8; [`Error::Fields`],
+    /// [`Error::Field`] and [`Error::RepeatedLine`] at the first line that is not
+    /// `query Q0 document rank score tag` with a score that is a number, or that names a document of
+    /// its query a second time; [`Error::Empty`] when there is no line.
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self, Error> {
-        let mut run = Self {
-            tag: String::new(),
-            rankings: BTreeMap::new(),
-        };
-        let mut met: BTreeMap<String, HashSet<String>> = BTreeMap::new();
+        let text = text(reader, name)?;
+        let mut tag = "";
+        // Lines of one query mostly lie side by side: such stretches become lists at once.
+        let mut stretches: Vec<List> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::with_capacity(text.len() / 32);
+        let mut last = "";
         each_line(
-            reader,
+            &text,
             name,
             "query Q0 document rank score tag",
-            |[query, _, document, _, score, tag], place| {
-                let finite = score.parse().ok().filter(|score: &f64| score.is_finite());
-                let score =
-                    finite.ok_or_else(|| place.bad_field("score", score, "a finite number"))?;
-                if !met.entry(query.into()).or_default().insert(document.into()) {
-                    return Err(place.repeated(query, document));
+            |[query, _, document, _, score, of_line], place| {
+                let number = score.parse().ok().filter(|score: &f64| !score.is_nan());
+                let number =
+                    number.ok_or_else(|| place.bad_field("score", score, "a number, or `-inf`"))?;
+                if query != last || stretches.is_empty() {
+                    last = query;
+                    let query = Name::of(query, &text);
+                    let entries = entries.len()..entries.len();
+                    stretches.push(List { query, entries });
                 }
-                run.rankings
-                    .entry(query.into())
-                    .or_default()
-                    .push((document.into(), score));
-                run.tag = tag.into();
+                // As in C, where a double becomes a float.
+                let score = number as f32;
+                let document = Name::of(document, &text);
+                entries.push(Entry { document, score });
+                if let Some(stretch) = stretches.last_mut() {
+                    stretch.entries.end = entries.len();
+                }
+                tag = of_line;
                 Ok(())
             },
         )?;
-        // Not `total_cmp`, to which -0 lies below 0.
-        let by_score =
-            |a: &f64, b: &f64| a.partial_cmp(b).expect("scores were checked to be finite");
-        for ranking in run.rankings.values_mut() {
-            ranking.sort_by(|(a, a_score), (b, b_score)| {
-                by_score(b_score, a_score).then_with(|| b.cmp(a))
+        let tag = tag.to_string();
+        let (mut lists, mut entries) = joined(&text, stretches, entries);
+        let mut met = HashSet::new();
+        for list in &lists {
+            let of_query = &mut entries[list.entries.clone()];
+            met.clear();
+            for entry in &*of_query {
+                let document = entry.document.get(&text);
+                if !met.insert(document) {
+                    let place = Place::new(name, &text, entry.document.start as usize);
+                    return Err(place.repeated(list.query.get(&text), document));
+                }
+            }
+            of_query.sort_unstable_by(|a, b| {
+                // Not `total_cmp`, to which -0 lies below 0. No score is NaN.
+                let by_score = b.score.partial_cmp(&a.score);
+                let by_name = || b.document.get(&text).cmp(a.document.get(&text));
+                by_score
+                    .unwrap_or(std::cmp::Ordering::Equal)
+                    .then_with(by_name)
             });
         }
-        Ok(run)
+        lists.sort_unstable_by(|a, b| a.query.get(&text).cmp(b.query.get(&text)));
+        Ok(Self {
+            tag,
+            text,
+            lists,
+            entries,
+        })
     }
 
-    /// Reads the file at `path`. See [`Run::read`].
+    /// Reads the regular file at `path`. See [`Run::read`].
     ///
     /// # Errors
-    /// When the file cannot be opened, and as [`Run::read`].
+    /// [`Error::Open`] when the file cannot be opened or is no regular one; else as [`Run::read`].
     pub fn read_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         read_file(path.as_ref(), Self::read)
     }
 
-    /// Writes the run, queries sorted, ranks from 1. To replace a file whole, write to one aside
-    /// and rename it.
+    /// Writes the run with sorted queries and ranks from 1. To replace a file as a whole, write to
+    /// one aside and rename it.
     ///
     /// # Errors
     /// When `out` does not take it.
     pub fn write(&self, mut out: impl Write) -> io::Result<()> {
-        for (query, ranking) in &self.rankings {
-            for (index, (document, score)) in ranking.iter().enumerate() {
+        for list in &self.lists {
+            let query = list.query.get(&self.text);
+            for (index, entry) in self.entries[list.entries.clone()].iter().enumerate() {
                 writeln!(
                     out,
-                    "{query} Q0 {document} {} {score} {}",
+                    "{query} Q0 {} {} {} {}",
+                    entry.document.get(&self.text),
                     index + 1,
+                    entry.score,
                     self.tag
                 )?;
             }
@@ -129,31 +241,67 @@ impl Run {
     }
 
     /// The name of the system.
+    #[must_use]
     pub fn tag(&self) -> &str {
         &self.tag
     }
 
     /// The queries that have a list, sorted.
     pub fn queries(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.rankings.keys().map(String::as_str)
+        self.lists.iter().map(|list| list.query.get(&self.text))
     }
 
     /// The documents of a query, best first; none for a query without a list.
     pub fn ranking(&self, query: &str) -> impl Iterator<Item = &str> {
-        self.rankings
-            .get(query)
-            .into_iter()
-            .flatten()
-            .map(|(document, _)| document.as_str())
+        let entries = match self.find(query) {
+            Ok(place) => self.lists[place].entries.clone(),
+            Err(_) => 0..0,
+        };
+        self.entries[entries]
+            .iter()
+            .map(|entry| entry.document.get(&self.text))
+    }
+
+    /// The place of a query in `lists`, or where it would be.
+    fn find(&self, query: &str) -> Result<usize, usize> {
+        self.lists
+            .binary_search_by(|list| list.query.get(&self.text).cmp(query))
     }
 }
 
-fn name(text: &str) -> Result<String, Error> {
-    if text.is_empty() || text.contains(char::is_whitespace) {
-        Err(Error::Name(text.into()))
-    } else {
-        Ok(text.into())
+/// Joins the stretches of each query, so that its entries lie side by side, in their order.
+fn joined(text: &str, stretches: Vec<List>, entries: Vec<Entry>) -> (Vec<List>, Vec<Entry>) {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(stretches.len());
+    for stretch in &stretches {
+        let place = places.len();
+        places.entry(stretch.query.get(text)).or_insert(place);
     }
+    if places.len() == stretches.len() {
+        return (stretches, entries);
+    }
+    let mut of_query: Vec<Vec<&List>> = vec![Vec::new(); places.len()];
+    for stretch in &stretches {
+        of_query[places[stretch.query.get(text)]].push(stretch);
+    }
+    let mut sorted = Vec::with_capacity(entries.len());
+    let lists = of_query.into_iter().map(|of_query| {
+        let start = sorted.len();
+        for stretch in &of_query {
+            sorted.extend_from_slice(&entries[stretch.entries.clone()]);
+        }
+        List {
+            query: of_query[0].query,
+            entries: start..sorted.len(),
+        }
+    });
+    (lists.collect(), sorted)
+}
+
+pub(super) fn check_name(text: &str) -> Result<(), Error> {
+    if text.is_empty() || text.contains(char::is_whitespace) {
+        return Err(Error::Name(text.into()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,6 +320,43 @@ mod tests {
         let run = Run::read(text.as_bytes(), "my.run").unwrap();
         assert_eq!(run.ranking("q").collect::<Vec<_>>(), ["c", "b", "a", "low"]);
         assert_eq!(run.ranking("other").count(), 0);
+    }
+
+    #[test]
+    fn scores_have_the_precision_of_trec_eval() {
+        let ranking = |text: &str| {
+            let run = Run::read(text.as_bytes(), "my.run").unwrap();
+            run.ranking("q").map(str::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ranking("q Q0 a 1 16777217 t\nq Q0 b 2 16777216 t\n"),
+            ["b", "a"]
+        );
+        assert_eq!(
+            ranking("q Q0 a 1 0.1234567891 t\nq Q0 b 2 0.1234567892 t\n"),
+            ["b", "a"]
+        );
+        assert_eq!(
+            ranking("q Q0 a 1 0.123456 t\nq Q0 b 2 0.123457 t\n"),
+            ["b", "a"]
+        );
+        assert_eq!(
+            ranking("q Q0 a 1 -inf t\nq Q0 b 2 -1e30 t\nq Q0 c 3 inf t\n"),
+            ["c", "b", "a"]
+        );
+        assert_eq!(ranking("q Q0 a 1 0 t\nq Q0 b 2 -0.0 t\n"), ["b", "a"]);
+    }
+
+    #[test]
+    fn lines_of_a_query_may_lie_anywhere() {
+        let text = "q2 Q0 a 1 1 t\nq1 Q0 b 1 1 t\nq2 Q0 c 1 2 t\n\nq1 Q0 a 1 3 u\r\n";
+        let run = Run::read(text.as_bytes(), "my.run").unwrap();
+        assert_eq!(run.queries().collect::<Vec<_>>(), ["q1", "q2"]);
+        assert_eq!(run.ranking("q1").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(run.ranking("q2").collect::<Vec<_>>(), ["c", "a"]);
+        assert_eq!(run.tag(), "u");
+        let twice = format!("{text}q1 Q0 b 1 9 t\n");
+        assert!(error(&twice).contains("my.run, line 6, field `document`: query `q1` has `b`"));
     }
 
     #[test]

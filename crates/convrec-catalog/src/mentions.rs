@@ -1,0 +1,363 @@
+//! Items that a text names.
+
+mod common;
+
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
+use convrec_core::{Item, ItemId, Role, Turn};
+
+use crate::normalise::{collapse_spaces, is_space};
+use crate::{Catalog, YEAR_TOLERANCE, normalise};
+use common::is_common;
+
+/// Words from which on a title counts as distinctive.
+const LONG_TITLE: usize = 3;
+
+/// An item that a text names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mention {
+    /// The item.
+    pub id: ItemId,
+    /// The bytes of the name in the text with case folded and white space collapsed
+    /// ([`normalise`]).
+    pub span: Range<usize>,
+}
+
+/// Finds the items of a catalog that texts name, in time linear in the text.
+///
+/// Texts and names are compared [normalised](normalise()): case and white space do not matter,
+/// punctuation and accents do. A name stands between characters that are no letters and digits. Of
+/// names inside one another the longest counts.
+///
+/// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every text.
+/// - A title that another year follows names the item where that is within [`YEAR_TOLERANCE`].
+/// - A title without a year names the item in [what a user says](Self::in_what_a_user_says), where
+///   it is the title of one item alone, and
+///   - it has three words or more, or a word of it is no common English word: `heat`, `the matrix`; or
+///   - it is made of common words, is written with just the catalog's capitals, and neither begins a
+///     sentence nor is a number: `I loved Up`.
+///
+/// ```
+/// use convrec_catalog::{Catalog, Mentions};
+/// use convrec_core::{Turn, jsonl};
+///
+/// let lines = r#"
+///     {"title": "Heat", "year": 1995}
+///     {"title": "Toy Story (1995)"}
+///     {"title": "It", "year": 2017}
+///     {"title": "Dune", "year": 1984}
+///     {"title": "Dune", "year": 2021}"#;
+/// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
+/// let mentions = Mentions::new(&catalog);
+/// let named = |text: &str| -> Vec<u32> {
+///     mentions.in_turns(&[Turn::user(text)]).into_iter().map(|id| id.0).collect()
+/// };
+/// assert_eq!(named("I loved heat and TOY STORY (1995). It was long."), [0, 1]);
+/// assert_eq!(named("I saw It, and dune (2021); not the other Dune."), [2, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Mentions {
+    /// Lines and distinctive titles, normalised.
+    names: AhoCorasick,
+    /// What each pattern of `names` is.
+    named: Vec<Name>,
+    /// Titles of common words, as the catalog writes them.
+    titles: AhoCorasick,
+    titled: Vec<ItemId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    id: ItemId,
+    year: Option<i32>,
+    /// Whether the name is the item's line, with its year.
+    is_line: bool,
+}
+
+impl Mentions {
+    /// Indexes the names of a catalog.
+    #[must_use]
+    pub fn new(catalog: &Catalog) -> Self {
+        let (mut names, mut named) = (Vec::new(), Vec::new());
+        let (mut titles, mut titled) = (Vec::new(), Vec::new());
+        for (id, item) in catalog.iter() {
+            let id = catalog.representative(id);
+            let line = normalise(&item.item().to_string());
+            let (title, year) = crate::reading::reading(&item.title, item.year);
+            if year.is_some() {
+                names.push(line);
+                named.push(Name {
+                    id,
+                    year,
+                    is_line: true,
+                });
+            }
+            let means = catalog.resolve(&Item::new(title, None), 0).id();
+            if means != Some(id) || !has_letters(title) {
+                continue;
+            }
+            let normal = normalise(title);
+            if is_distinctive(&normal) {
+                names.push(normal);
+                named.push(Name {
+                    id,
+                    year,
+                    is_line: false,
+                });
+            } else if title.chars().any(char::is_uppercase) {
+                titles.push(title.to_string());
+                titled.push(id);
+            }
+        }
+        Self {
+            names: automaton(&names),
+            named,
+            titles: automaton(&titles),
+            titled,
+        }
+    }
+
+    /// The items whose own lines stand in a text, in the order of their places.
+    #[must_use]
+    pub fn in_text(&self, text: &str) -> Vec<Mention> {
+        self.find(&normalise(text), false)
+    }
+
+    /// The items that a user names in a text, with a year or without.
+    #[must_use]
+    pub fn in_what_a_user_says(&self, text: &str) -> Vec<Mention> {
+        let normal = normalise(text);
+        let mut found = self.find(&normal, true);
+        // Capitals decide here, so white space alone is collapsed.
+        let written = collapse_spaces(text);
+        let matches = self.titles.find_overlapping_iter(&written);
+        let titles = matches.filter(|m| {
+            stands_alone(&written, m.span().into()) && !begins_a_sentence(&written, m.start())
+        });
+        let titles = titles.map(|m| Mention {
+            id: self.titled[m.pattern().as_usize()],
+            span: m.span().into(),
+        });
+        let titles = longest(titles.collect());
+        let apart = titles.into_iter().filter(|title| {
+            // Folded text may have other lengths; where it has, only the item is compared.
+            let overlaps = |other: &Mention| {
+                other.span.start < title.span.end && title.span.start < other.span.end
+            };
+            normal.len() != written.len() || !found.iter().any(overlaps)
+        });
+        let apart: Vec<Mention> = apart.collect();
+        found.extend(apart);
+        found.sort_by_key(|mention| mention.span.start);
+        found
+    }
+
+    /// The items that a conversation names, each once, in the order in which they are named first.
+    /// Titles without a year count in the user's turns alone.
+    #[must_use]
+    pub fn in_turns(&self, turns: &[Turn]) -> Vec<ItemId> {
+        let mut seen = std::collections::HashSet::new();
+        let mut ids = Vec::new();
+        for turn in turns {
+            let mentions = match turn.role {
+                Role::User => self.in_what_a_user_says(&turn.content),
+                _ => self.in_text(&turn.content),
+            };
+            ids.extend(
+                mentions
+                    .iter()
+                    .map(|mention| mention.id)
+                    .filter(|id| seen.insert(*id)),
+            );
+        }
+        ids
+    }
+
+    fn find(&self, normal: &str, titles: bool) -> Vec<Mention> {
+        let (mut lines, mut bare) = (Vec::new(), Vec::new());
+        for found in self.names.find_overlapping_iter(normal) {
+            let Name { id, year, is_line } = self.named[found.pattern().as_usize()];
+            let span: Range<usize> = found.span().into();
+            let means_it = is_line || titles && has_year(&normal[span.end..], year);
+            if means_it && stands_alone(normal, span.clone()) {
+                let kind = if is_line { &mut lines } else { &mut bare };
+                kind.push(Mention { id, span });
+            }
+        }
+        // A line says more than a title that reaches into it.
+        let lines = longest(lines);
+        let mut found = lines.clone();
+        let mut line = lines.iter().peekable();
+        for title in longest(bare) {
+            while line
+                .next_if(|line| line.span.end <= title.span.start)
+                .is_some()
+            {}
+            if line
+                .peek()
+                .is_none_or(|line| title.span.end <= line.span.start)
+            {
+                found.push(title);
+            }
+        }
+        found.sort_by_key(|mention| mention.span.start);
+        found
+    }
+}
+
+fn automaton(patterns: &[String]) -> AhoCorasick {
+    AhoCorasickBuilder::new()
+        .match_kind(MatchKind::Standard)
+        .kind(Some(AhoCorasickKind::ContiguousNFA))
+        .build(patterns)
+        .expect("the names of a catalog have fewer than 2^31 bytes")
+}
+
+/// The mentions without those that lie inside others or begin inside an earlier one.
+fn longest(mut mentions: Vec<Mention>) -> Vec<Mention> {
+    mentions.sort_by_key(|m| (m.span.start, std::cmp::Reverse(m.span.end)));
+    let mut end = 0;
+    mentions.retain(|mention| {
+        let free = mention.span.start >= end;
+        if free {
+            end = mention.span.end;
+        }
+        free
+    });
+    mentions
+}
+
+fn has_letters(text: &str) -> bool {
+    text.chars().any(char::is_alphabetic)
+}
+
+/// Whether a normalised title is unlikely to be said by chance.
+fn is_distinctive(title: &str) -> bool {
+    let mut n_words = 0;
+    let mut words = title
+        .split(|c: char| !c.is_alphanumeric() && c != '\'')
+        .filter(|word| !word.is_empty())
+        .inspect(|_| n_words += 1);
+    let telling = words.any(|word| has_letters(word) && !is_common(word));
+    telling || n_words >= LONG_TITLE
+}
+
+/// Whether no letter or digit goes on before or behind a name that ends in one there.
+fn stands_alone(text: &str, span: Range<usize>) -> bool {
+    let joins = |a: Option<char>, b: Option<char>| {
+        a.is_some_and(char::is_alphanumeric) && b.is_some_and(char::is_alphanumeric)
+    };
+    let name = &text[span.clone()];
+    !joins(text[..span.start].chars().next_back(), name.chars().next())
+        && !joins(name.chars().next_back(), text[span.end..].chars().next())
+}
+
+/// Whether a title that `rest` goes on from is that of an item of this year: no year follows, or one
+/// that is near enough.
+fn has_year(rest: &str, year: Option<i32>) -> bool {
+    let named = rest
+        .strip_prefix(" (")
+        .and_then(|rest| rest.split_once(')'));
+    let named = named.and_then(|(named, _)| named.parse::<i32>().ok());
+    named
+        .zip(year)
+        .is_none_or(|(named, year)| named.abs_diff(year) <= YEAR_TOLERANCE)
+}
+
+/// Whether nothing but the end of a sentence stands before a place.
+fn begins_a_sentence(text: &str, at: usize) -> bool {
+    let before = text[..at].trim_end_matches(is_space);
+    before
+        .chars()
+        .next_back()
+        .is_none_or(|c| ".!?…:;".contains(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::catalog;
+
+    fn named(catalog: &Catalog, text: &str) -> Vec<String> {
+        let ids = Mentions::new(catalog).in_turns(&[Turn::user(text)]);
+        ids.iter()
+            .map(|id| catalog[*id].item().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn the_longest_name_counts_between_word_boundaries() {
+        let films = catalog(&[
+            ("Heat", Some(1995)),
+            ("Red Heat", Some(1988)),
+            ("The Matrix", Some(1999)),
+            ("Matrix", None),
+            ("WALL·E", Some(2008)),
+            ("(500) Days of Summer", Some(2009)),
+        ]);
+        assert_eq!(
+            named(&films, "Red heat, heat"),
+            ["Red Heat (1988)", "Heat (1995)"]
+        );
+        assert_eq!(named(&films, "red  HEAT\n(1988)!"), ["Red Heat (1988)"]);
+        assert_eq!(named(&films, "heated reheat"), [""; 0]);
+        assert_eq!(
+            named(&films, "I saw the Matrix and a matrix"),
+            ["The Matrix (1999)", "Matrix"]
+        );
+        assert_eq!(named(&films, "wall·e; (500) days of summer?").len(), 2);
+        // Another year is another film.
+        assert_eq!(named(&films, "heat (1986)"), [""; 0]);
+        assert_eq!(named(&films, "heat (1996)"), ["Heat (1995)"]);
+    }
+
+    #[test]
+    fn common_words_name_nothing_but_where_they_are_written_as_titles() {
+        let films = catalog(&[
+            ("Up", Some(2009)),
+            ("It", Some(2017)),
+            ("Home Alone", Some(1990)),
+            ("300", Some(2006)),
+            ("What a Way to Go!", Some(1964)),
+        ]);
+        assert_eq!(
+            named(&films, "It was up to me. Up it goes, home alone"),
+            [""; 0]
+        );
+        assert_eq!(
+            named(&films, "I loved Up and It"),
+            ["Up (2009)", "It (2017)"]
+        );
+        assert_eq!(named(&films, "we saw Home Alone"), ["Home Alone (1990)"]);
+        assert_eq!(named(&films, "300 people"), [""; 0]);
+        assert_eq!(named(&films, "300 (2006), what a way to go!").len(), 2);
+    }
+
+    #[test]
+    fn a_title_of_several_items_needs_its_year() {
+        let films = catalog(&[("Dune", Some(1984)), ("Dune", Some(2021)), ("Jaws", None)]);
+        assert_eq!(named(&films, "Dune and jaws"), ["Jaws"]);
+        assert_eq!(named(&films, "dune (1984)"), ["Dune (1984)"]);
+        let assistant = [Turn::assistant("Try Jaws or Dune (2021)"), Turn::user("hm")];
+        assert_eq!(Mentions::new(&films).in_turns(&assistant), [ItemId(1)]);
+    }
+
+    #[test]
+    fn megabytes_of_anything_take_a_moment() {
+        let films = catalog(&[
+            ("(", Some(1999)),
+            ("((", None),
+            ("a (1)", None),
+            ("Heat", None),
+        ]);
+        let mentions = Mentions::new(&films);
+        let started = std::time::Instant::now();
+        for text in ["(", "a (1", "( (1999) ", "Heat. "] {
+            let text = text.repeat((1 << 20) / text.len());
+            let _ = mentions.in_what_a_user_says(&text);
+        }
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    }
+}
