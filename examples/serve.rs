@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use convrec_examples::data::read_catalog;
 use convrec_examples::serve::{Served, serve};
-use convrec_examples::{Outcome, device::device, exit, model_folder};
+use convrec_examples::{Outcome, device::device, exit};
+use convrec_train::Model;
 
 /// Serves a model in the OpenAI protocol.
 #[derive(Parser)]
@@ -44,10 +45,12 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: Options) -> Outcome {
     let device = device()?;
-    let (policy, language) = model_folder::load(&options.model, &device)?;
+    let Model { policy, language } = Model::load(&options.model, &device)?;
     let task = options
         .catalog
-        .map(|path| language.task(read_catalog(&path)?, options.unconstrained))
+        .map(|path| -> Result<_, Box<dyn std::error::Error>> {
+            Ok(language.task_for(read_catalog(&path)?, options.unconstrained)?)
+        })
         .transpose()?;
     let folder = || {
         options

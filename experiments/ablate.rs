@@ -12,11 +12,11 @@ use convrec_core::Example;
 use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
+use convrec_examples::at_least_one;
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
 use convrec_examples::services::{Chosen, Scorers, ServiceOptions};
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::training::at_least_one;
-use convrec_examples::{Outcome, exit, settings, show};
+use convrec_examples::{Outcome, exit, progress, settings};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]
@@ -94,7 +94,7 @@ fn run(options: &Options) -> Outcome {
 
     let clone = |config: PipelineConfig| -> Result<PipelineOutput, Box<dyn std::error::Error>> {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
-        let bars = show::Stages::default();
+        let bars = progress::Stages::default();
         let usage = || {
             backend
                 .as_ref()

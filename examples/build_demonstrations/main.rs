@@ -15,7 +15,9 @@ use convrec_core::Example;
 use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_examples::data::{read_catalog, read_conversations};
 use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
-use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, settings, show};
+use convrec_examples::{
+    Outcome, check_apart, check_folder, check_output, exit, progress, settings,
+};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]
@@ -166,7 +168,7 @@ fn run(options: &Options) -> Outcome {
         );
         return output::complete(scored.failures(), "the same command asks for these again");
     }
-    let bar = show::spinner("adjust");
+    let bar = progress::spinner("adjust");
     let output = pipeline.adjust(&scored, &|step| {
         let (norm, needed) = (step.gradient_norm, step.needed);
         bar.set_message(format!(
@@ -194,7 +196,7 @@ fn score<'e>(
     backend: Option<&Backend>,
     options: &Options,
 ) -> Result<Scored<'e>, Box<dyn std::error::Error>> {
-    let bars = show::Stages::default();
+    let bars = progress::Stages::default();
     let usage = || {
         backend
             .map(|backend| backend.usage().to_string())

@@ -15,7 +15,7 @@ use convrec_demonstrations::{
 use convrec_examples::report::{Marked, Report};
 use convrec_examples::services::Chosen;
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, Paused, show};
+use convrec_examples::{Outcome, Paused, Table};
 use convrec_llm::Usage;
 use serde::Serialize;
 
@@ -191,7 +191,7 @@ impl Output<'_> {
         self.options.out.with_extension(ending)
     }
 
-    fn report(&self, table: &show::Table, steps: &[Step]) -> Outcome {
+    fn report(&self, table: &Table, steps: &[Step]) -> Outcome {
         let counts = self.output.counts;
         let subtitle = format!(
             "{} demonstrations of {} conversations",
@@ -208,7 +208,7 @@ impl Output<'_> {
             coverage: share of the catalog that is named at all. Adjust was fitted to these conversations.",
         );
         report.section("Where it comes from", "");
-        let mut facts = show::Table::new(["", ""]);
+        let mut facts = Table::new(["", ""]);
         self.origin
             .inputs
             .iter()

@@ -6,6 +6,7 @@ use std::path::Path;
 use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, Example};
 use convrec_formats::{BadRows, ReadOptions};
+use convrec_train::{Sample, Task};
 
 /// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out,
 /// and said on stderr.
@@ -24,6 +25,28 @@ pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
 /// When it cannot be read or an id is used twice; the error names file, row and field.
 pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     Ok(convrec_formats::read_conversations(path, &ReadOptions::default())?.rows)
+}
+
+/// The conversations to validate on, where a file is named.
+///
+/// # Errors
+/// As [`read_conversations`].
+pub fn read_validation(path: Option<&Path>) -> Result<Vec<Example>, Box<dyn Error>> {
+    path.map_or(Ok(vec![]), read_conversations)
+}
+
+/// The examples of the file at `path` in ids.
+///
+/// # Errors
+/// When an example does not fit the task; the error names the file.
+pub fn samples(
+    task: &Task,
+    examples: &[Example],
+    path: &Path,
+) -> Result<Vec<Sample>, Box<dyn Error>> {
+    let samples = examples.iter().map(|example| task.sample(example));
+    let samples = samples.collect::<Result<_, _>>();
+    samples.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
 /// The demonstrations of a file or folder. Lines of their lists that are no items are left out, and

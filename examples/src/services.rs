@@ -25,12 +25,11 @@ use convrec_llm::{
     BatchWriter, ChatSettings, EmbedderSettings, HttpChat, HttpEmbedder, Ledger, Server,
     ServerSettings, Usage,
 };
-use convrec_train::{PolicyChat, PolicyJudge, PolicyTeacher};
+use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 use serde::{Deserialize, Serialize};
 
 use crate::device::device;
-use crate::model_folder::{self, Language};
-use crate::{Paused, settings, show};
+use crate::{Paused, progress, settings};
 
 /// Who answers, rates, compares and describes.
 #[derive(Debug, Args)]
@@ -240,7 +239,7 @@ impl ServiceOptions {
             .iter()
             .filter(|(_, item)| item.metadata.is_empty())
             .count();
-        let bar = show::bar("describe", bare);
+        let bar = progress::bar("describe", bare);
         let described = describe_catalog(&catalog, &describer, &|more| bar.inc(more as u64));
         bar.finish();
         backend.finished(self)?;
@@ -422,14 +421,14 @@ impl<'a> Chosen<'a> {
             match (&recorded, backend.filter(|backend| backend.chat.is_some())) {
                 _ if options.teacher_model.is_some() => {
                     let folder = options.teacher_model.as_deref().unwrap_or(Path::new(""));
-                    let (policy, language) = model_folder::load(folder, &device()?)?;
+                    let Model { policy, language } = Model::load(folder, &device()?)?;
                     let name = format!(
                         "{}, SHA-256 {}",
                         folder.display(),
-                        model_folder::weights_hash(folder)?
+                        ModelSource::find(folder)?.weights_hash()?
                     );
                     names.push(("teacher", name.clone()));
-                    let task = language.task(catalog.clone(), options.unconstrained)?;
+                    let task = language.task_for(catalog.clone(), options.unconstrained)?;
                     Box::new(PolicyTeacher::new(
                         name,
                         &policy,
@@ -480,7 +479,7 @@ impl<'a> Chosen<'a> {
                 let name = format!(
                     "{}, SHA-256 {}",
                     folder.display(),
-                    model_folder::weights_hash(folder)?
+                    ModelSource::find(folder)?.weights_hash()?
                 );
                 names.push(("judge", name.clone()));
                 policy_judge(folder, name, catalog, &prompts, options.seed)?
@@ -569,18 +568,18 @@ fn policy_judge<'a>(
     seed: u64,
 ) -> Result<Box<dyn Judge + 'a>, Box<dyn Error>> {
     let language = Language::load(folder)?;
-    if let model_folder::Prompts::Chat(_) = language.format.prompts {
+    if language.format.is_chat() {
         return Ok(Box::new(ChatJudge::new(
             PolicyChat::load(folder, &device()?)?,
             prompts,
             seed,
         )?));
     }
-    let (policy, language) = model_folder::load(folder, &device()?)?;
+    let Model { policy, language } = Model::load(folder, &device()?)?;
     Ok(Box::new(PolicyJudge::new(
         name,
         &policy,
-        language.task(catalog.clone(), false)?,
+        language.task(catalog.clone())?,
     )))
 }
 

@@ -8,6 +8,18 @@ use serde::Deserialize;
 
 /// Each library crate with the crates of this workspace that it may know.
 const ARROWS: &[(&str, &[&str])] = &[
+    (
+        "convrec-cli",
+        &[
+            "convrec-config",
+            "convrec-core",
+            // The progress of the pipeline.
+            "convrec-demonstrations",
+            "convrec-policy",
+            "convrec-train",
+            "convrec-watch",
+        ],
+    ),
     ("convrec-config", &[]),
     ("convrec-core", &[]),
     ("convrec-kernels", &[]),
@@ -45,6 +57,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-config",
             "convrec-core",
             "convrec-kernels",
+            // Only with the feature `http`.
+            "convrec-llm",
             "convrec-metrics",
             "convrec-policy",
             // A policy as teacher, judge and chat model: only here policies and conversations

@@ -14,13 +14,14 @@ use convrec_policy::{
     Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence,
 };
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{RankGrpoTrainer, Record, RlConfig, Sample, StepView, Task};
+use convrec_train::{
+    HttpSampler, Language, Prompts, RankGrpoTrainer, Record, RlConfig, Sample, SamplerSettings,
+    StepView, Task, TaskFormat,
+};
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
 use super::{Served, Serving, serve};
-use crate::http_sampler::{HttpSampler, SamplerSettings};
-use crate::model_folder::{Language, Prompts, TaskFormat};
 
 const N_RANKS: usize = 2;
 
@@ -65,7 +66,7 @@ fn task() -> Task {
         ("Her", 2013),
     ];
     language()
-        .task(Catalog::new(items.map(item).to_vec()).unwrap(), false)
+        .task(Catalog::new(items.map(item).to_vec()).unwrap())
         .unwrap()
 }
 

@@ -317,12 +317,12 @@ fn with_kinds(
     sampler: &dyn Sampler,
 ) -> BTreeMap<String, String> {
     let sampler = if sampler.is_trainer() {
-        "the trainer"
+        "trainer"
     } else {
         "elsewhere"
     };
-    inputs.insert("the kind of lists".into(), kind_of_lists(task));
-    inputs.insert("the kind of sampler".into(), sampler.into());
+    inputs.insert("lists".into(), kind_of_lists(task));
+    inputs.insert("sampler".into(), sampler.into());
     inputs
 }
 

@@ -2,7 +2,7 @@
 
 use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Demonstration, Example, Item};
-use convrec_examples::factors::item_factors;
+use convrec_train::item_factors;
 
 const ITEMS: usize = 12;
 

@@ -1,12 +1,13 @@
-//! What a person sees while a run works, and after.
+//! Progress bars. Where no terminal shows them, a line now and then.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use convrec_demonstrations::{Progress, Stage};
 use convrec_train::{Record, StepView};
-pub use convrec_watch::report::Table;
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+use crate::output::{say, warn};
 
 /// A progress bar with rate, time left and a message.
 ///
@@ -26,7 +27,10 @@ pub fn bar(name: &str, total: usize) -> ProgressBar {
         .with_prefix(name.to_string())
 }
 
-/// A line that says what is being done where nobody knows how long it takes.
+/// A line that says what is being done, for work of unknown length.
+///
+/// # Panics
+/// Never: the template is fixed.
 pub fn spinner(name: &str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix:>14} {msg}").expect("the template is right");
     ProgressBar::new_spinner()
@@ -81,16 +85,15 @@ pub fn evaluation(bar: &ProgressBar, record: &Record) {
             .unwrap_or(0);
         let line = format!("step {step}: {}", numbers.join("  "));
         // A bar hides what is printed above it where there is no terminal.
-        if bar.is_hidden() {
-            println!("{line}")
-        } else {
-            bar.println(line)
+        match bar.is_hidden() {
+            true => say(line),
+            false => bar.println(line),
         }
     }
 }
 
-/// A bar for each stage of a cloning pipeline, one below the other.
-#[derive(Default)]
+/// A bar for each stage of the making of demonstrations, one below the other.
+#[derive(Debug, Default)]
 pub struct Stages {
     together: MultiProgress,
     bars: [OnceLock<ProgressBar>; 2],
@@ -108,7 +111,8 @@ impl Stages {
         bar.set_position(progress.done as u64);
         // Where no terminal shows a bar, a line now and then.
         if bar.is_hidden() && self.is_time() {
-            eprintln!("{name}: {} of {}  {message}", progress.done, progress.total);
+            let (done, total) = (progress.done, progress.total);
+            warn(&format_args!("{name}: {done} of {total}  {message}"));
         }
         bar.set_message(message);
     }

@@ -1,32 +1,35 @@
-//! Completions for reinforcement learning from servers: what `--sampler` names.
+//! Completions for reinforcement learning from servers.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use convrec_config::ConfigError;
 use convrec_llm::{
     CompletionsSettings, HttpCompletions, Prompt, Sampled, SampledCompletion, Server,
     ServerSettings, WeightFolders, WeightUpdate,
 };
 use convrec_policy::{Completion, Generation, Policy, SaveOptions};
-use convrec_train::{Sample, Sampler, Task};
+use convrec_services::ServiceError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
 
-use crate::settings;
+use crate::sampler::Sampler;
+use crate::task::{Sample, Task};
 
 /// Which servers sample, and how they get new weights.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerSettings {
-    /// The servers, a table `[[servers]]` each.
+    /// The servers, each a table `[[servers]]`.
     pub servers: Vec<ServerSettings>,
     /// The model on them.
     pub completions: CompletionsSettings,
-    /// Where weights are put for the servers to load: a folder that they see.
+    /// The folder that weights are put into for the servers to load. They must see it.
     pub weights: PathBuf,
-    /// Whether the servers keep lists within the catalog, as the example `serve` does; others
-    /// write freely, and then training must be unconstrained as well.
+    /// Whether the servers keep lists within the catalog, as `serve` does. Where they do not, the
+    /// training must be unconstrained as well.
     pub constrained: bool,
 }
 
@@ -34,19 +37,31 @@ impl SamplerSettings {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// When it cannot be read or a field is wrong; the error names the file, and the line or the
-    /// field.
-    pub fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
-        let settings = settings::read(Some(path), Self::default())?;
+    /// [`ConfigError`] when it cannot be read or a field is wrong.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let settings = convrec_config::read(Some(path), Self::default())?;
         if settings.weights.as_os_str().is_empty() {
-            let problem = "expected a folder that the servers can read";
-            return Err(format!("{}, field `weights`: {problem}", path.display()).into());
+            let expected = "a folder that the servers can read";
+            return Err(ConfigError::new("weights", "", expected).in_file(path));
         }
         Ok(settings)
     }
 }
 
+/// Servers cannot sample for this task.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpSamplerError {
+    /// Trainer and servers do not write the same lists.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A setting of a server is wrong.
+    #[error("{0}")]
+    Server(Box<dyn Error + Send + Sync>),
+}
+
 /// A policy that is sampled by servers, which get its weights before every batch.
+#[derive(Debug)]
 pub struct HttpSampler {
     client: HttpCompletions,
     folders: WeightFolders,
@@ -56,36 +71,35 @@ pub struct HttpSampler {
 }
 
 impl HttpSampler {
-    /// A sampler for lists of this task. `stop` ends waiting for servers.
+    /// A sampler for lists of this task. `stop` ends the waiting for servers.
     ///
     /// # Errors
-    /// When a setting is wrong, or the task's lists are constrained and the servers' are not.
+    /// [`HttpSamplerError::Config`] when the lists of the task are constrained and those of the
+    /// servers are not, or the reverse; [`HttpSamplerError::Server`] when a setting is wrong.
     pub fn new(
         settings: SamplerSettings,
         task: &Task,
-        stop: &Arc<std::sync::atomic::AtomicBool>,
-    ) -> Result<Self, Box<dyn Error>> {
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, HttpSamplerError> {
         if task.is_constrained() != settings.constrained {
-            let problem = if settings.constrained {
-                "the servers' lists are constrained and the trainer's are not: leave out --unconstrained, or `constrained`"
-            } else {
-                "lists are constrained, which these servers do not know: train with --unconstrained, or sample by `serve`, with \
-                 `constrained = true`"
+            let expected = match settings.constrained {
+                true => "false with --unconstrained, as the lists of the trainer are unconstrained",
+                false => {
+                    "true, which `serve` can keep, or --unconstrained, as the lists of the trainer are constrained"
+                }
             };
-            return Err(problem.into());
+            return Err(ConfigError::new("constrained", settings.constrained, expected).into());
         }
-        crate::show_warnings();
-        let servers = settings
-            .servers
-            .into_iter()
-            .map(|server| Server::new(server, stop.clone()).map(Arc::new));
+        let servers = settings.servers.into_iter();
+        let servers = servers.map(|server| Server::new(server, stop.clone()).map(Arc::new));
+        let servers = servers
+            .collect::<Result<_, _>>()
+            .map_err(|e| HttpSamplerError::Server(e.into()))?;
         let adapter = settings.completions.update == WeightUpdate::VllmLora;
-        let client =
-            HttpCompletions::new(settings.completions, servers.collect::<Result<_, _>>()?)?;
-        let folders = WeightFolders::new(settings.weights);
         Ok(Self {
-            client,
-            folders,
+            client: HttpCompletions::new(settings.completions, servers)
+                .map_err(|e| HttpSamplerError::Server(e.into()))?,
+            folders: WeightFolders::new(settings.weights),
             adapter,
             constrained: settings.constrained,
         })
@@ -123,7 +137,7 @@ impl Sampler for HttpSampler {
             None => policy.save_folder(&folder, &SaveOptions::default())?,
         }
         for stale in self.client.update_weights(&folder, step)? {
-            eprintln!("a server is left out from here on: {stale}");
+            ::log::warn!("a server is left out from here on: {stale}");
         }
         Ok(self.folders.keep_only(step)?)
     }
@@ -163,7 +177,7 @@ impl Sampler for HttpSampler {
         let groups = self.client.complete(&prompts, &sampled).into_iter();
         Ok(groups
             .map(|group| Ok(group?.into_iter().map(completion).collect()))
-            .collect::<Result<_, convrec_services::ServiceError>>()?)
+            .collect::<Result<_, ServiceError>>()?)
     }
 
     fn is_trainer(&self) -> bool {
