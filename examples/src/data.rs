@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use convrec_catalog::Catalog;
+use convrec_catalog::{Catalog, audit};
 use convrec_core::{Demonstration, Example};
 use convrec_formats::{BadRows, ReadOptions};
 use convrec_train::{Sample, Task};
@@ -16,7 +16,15 @@ use convrec_train::{Sample, Task};
 pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
     let items = convrec_formats::read_catalog(path, &ReadOptions::default().skip_bad(true))?;
     say_left_out(&items.skipped);
-    Ok(Catalog::new(items.rows)?)
+    Ok(audited(Catalog::new(items.rows)?))
+}
+
+/// The catalog, whose likely twins are said on stderr.
+fn audited(catalog: Catalog) -> Catalog {
+    if let Some(found) = audit(&catalog).summary(&catalog) {
+        eprintln!("catalog: {found}");
+    }
+    catalog
 }
 
 /// The conversations of a file or folder, each with an id of its own.
@@ -60,30 +68,15 @@ pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Er
     Ok(demonstrations.rows)
 }
 
-/// [`read_conversations`], to be trained or measured on: each has right answers, and they are in
-/// the catalog.
+/// [`read_conversations`], to be trained or measured on: each has an id of its own and ground truth
+/// in the catalog ([`Catalog::check_examples`]).
 ///
 /// # Errors
-/// As [`read_conversations`], and when right answers are missing; the error names file and sample.
+/// As [`read_conversations`], and when an example is of no use. The error names file and sample.
 pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     let examples = read_conversations(path)?;
-    for Example {
-        id, ground_truth, ..
-    } in &examples
-    {
-        if ground_truth.is_empty() {
-            let problem = "empty; nothing can be learned or measured here: remove the sample";
-            return Err(sample_error(path, id, "ground_truth", problem));
-        }
-        if let Some(item) = ground_truth
-            .iter()
-            .find(|item| catalog.find(item).is_none())
-        {
-            let problem =
-                format!("\"{item}\" is not in the catalog; add it, or remove it from the sample");
-            return Err(sample_error(path, id, "ground_truth", &problem));
-        }
-    }
+    let checked = catalog.check_examples(&examples);
+    checked.map_err(|e| format!("{}, {e}", path.display()))?;
     Ok(examples)
 }
 
@@ -94,12 +87,4 @@ fn say_left_out(left_out: &BadRows) {
     if left_out.count > SHOWN {
         eprintln!("left out: {} more", left_out.count - SHOWN);
     }
-}
-
-fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {
-    format!(
-        "{}, sample `{id}`, field `{field}`: {problem}",
-        path.display()
-    )
-    .into()
 }

@@ -3,8 +3,8 @@
 //! | what | environment variable | default | when absent |
 //! |---|---|---|---|
 //! | golden numbers | `CONVREC_GOLDEN` | `../shared/golden` beside the workspace, else `tests/golden` in it | the test fails |
-//! | real data | `CONVREC_DATA` | `../shared/data` beside the workspace | the test says `SKIPPED` and returns |
 //! | cases from public reports | `CONVREC_CASES` | `../shared/cases` beside the workspace | the test says `SKIPPED` and returns |
+//! | real data | `CONVREC_DATA` | `../shared/data` beside the workspace | the test says `SKIPPED` and returns |
 //! | real models | `CONVREC_MODELS` | `models` in the workspace | the test says `SKIPPED` and returns |
 //!
 //! With `CONVREC_REQUIRE_ALL=1` (as in continuous integration) an absent folder fails the test
@@ -58,14 +58,14 @@ pub fn golden(name: &str) -> serde_json::Value {
     golden_as(name)
 }
 
-/// The path of a file of real data; says loudly where there is none.
-pub fn data_path(name: &str) -> Option<PathBuf> {
-    find("CONVREC_DATA", "../shared/data", name)
-}
-
 /// The path of a case from public reports; says loudly where there is none.
 pub fn case_path(name: &str) -> Option<PathBuf> {
     find("CONVREC_CASES", "../shared/cases", name)
+}
+
+/// The path of a file of real data; says loudly where there is none.
+pub fn data_path(name: &str) -> Option<PathBuf> {
+    find("CONVREC_DATA", "../shared/data", name)
 }
 
 /// The path of a real model's folder; says loudly where there is none.
