@@ -96,7 +96,7 @@ impl Default for RlConfig {
             scale_rewards: ScaleRewards::Group,
             // The paper's clip is for means over all tokens of a title, most of which a constraint
             // forces and which then hardly move; those over decisions alone need the
-            // room (docs/results.md, "Choices").
+            // room (docs/results/world.md, "Ablations").
             loss: LossConfig {
                 clip: Clip::Ppo {
                     epsilon: 0.2,

@@ -123,7 +123,7 @@ fn what_drifts_is_found() {
 }
 
 #[test]
-fn a_single_step_of_another_policys_samples_is_found() {
+fn a_single_step_with_samples_of_another_policy_is_found() {
     let once = |difference: f64| {
         found(move |step, record| {
             if step == 150 {
