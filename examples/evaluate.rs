@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use clap::Parser;
+use convrec::device;
 use convrec_catalog::{Catalog, top_k};
+use convrec_cli::data::{read_catalog, read_conversations, read_examples, samples};
+use convrec_cli::{Outcome, Table, at_least_one, check_output, exit};
 use convrec_core::{Example, ItemId, files};
 use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
-use convrec_cli::data::{read_catalog, read_conversations, read_examples, samples};
-use convrec_train::evaluate::judge_example;
-use convrec::device;
-use convrec_cli::{Outcome, Table, at_least_one, check_output, exit};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::{Qrels, Run};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
 use convrec_train::Model;
+use convrec_train::evaluate::judge_example;
 use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
 
 /// Evaluates a policy on conversations.

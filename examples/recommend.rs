@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use clap::Parser;
-use convrec_core::{Example, Item, Turn, files};
-use convrec_cli::data::read_catalog;
-use convrec_catalog::Mentions;
 use convrec::device;
+use convrec_catalog::Mentions;
+use convrec_cli::data::read_catalog;
 use convrec_cli::{Outcome, exit};
+use convrec_core::{Example, Item, Turn, files};
 use convrec_train::Model;
 use convrec_train::evaluate::evaluate;
 

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use convrec_cli::data::read_catalog;
-use convrec_serve::{Served, serve};
 use convrec::device;
+use convrec_cli::data::read_catalog;
 use convrec_cli::{Outcome, exit};
+use convrec_serve::{Served, serve};
 use convrec_train::Model;
 
 /// Serves a model in the OpenAI protocol.

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use convrec_cli::{Outcome, TrainingOptions, exit, say};
-use convrec_cli::data::{read_catalog, read_conversations, read_validation};
 use convrec::devices;
+use convrec_cli::data::{read_catalog, read_conversations, read_validation};
+use convrec_cli::{Outcome, TrainingOptions, exit, say};
 use convrec_train::{Algorithm, Files, Language, RlData, RlSettings, Runner};
 
 /// Trains a policy by reinforcement learning.

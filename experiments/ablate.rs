@@ -8,16 +8,16 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
+use convrec_cli::data::{read_catalog, read_conversations, read_examples};
+use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
+use convrec_cli::steps::{Figures, Step, steps};
+use convrec_cli::{Outcome, at_least_one, exit, progress};
 use convrec_core::Example;
 use convrec_demonstrations::scripted::Scorers;
 use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
-use convrec_cli::data::{read_catalog, read_conversations, read_examples};
-use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
-use convrec_cli::steps::{Figures, Step, steps};
-use convrec_cli::{Outcome, at_least_one, exit, progress};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]

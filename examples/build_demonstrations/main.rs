@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
+use convrec_cli::data::{read_catalog, read_conversations};
+use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
+use convrec_cli::{Outcome, check_apart, check_folder, check_output, exit, progress};
 use convrec_core::{Example, printable};
 use convrec_demonstrations::scripted::Scorers;
 use convrec_demonstrations::services::{OpenServer, OpenServices};
 use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
-use convrec_cli::data::{read_catalog, read_conversations};
-use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
-use convrec_cli::{Outcome, check_apart, check_folder, check_output, exit, progress};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]

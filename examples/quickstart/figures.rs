@@ -3,10 +3,10 @@
 use std::error::Error;
 
 use convrec_cli::Table;
-use quickstart::{HEAD, N};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 use convrec_train::evaluate::{Evaluation, ListHealth};
+use quickstart::{HEAD, N};
 
 use crate::experiment::{Run, Variant};
 

@@ -20,8 +20,8 @@ use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
 
 use convrec::device;
-use convrec_train::evaluate::judge_example;
 use convrec_cli::progress;
+use convrec_train::evaluate::judge_example;
 
 /// N, items in a list.
 pub const N: usize = 10;

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use quickstart::N;
 use convrec_metrics::{JudgedList, Measure};
 use convrec_train::Record;
 use convrec_train::evaluate::{Evaluation, ListHealth};
+use quickstart::N;
 use serde::{Deserialize, Serialize};
 
 /// A finished variant of one seed.

@@ -24,7 +24,9 @@ pub fn check_output(path: &Path) -> Result<(), OutputError> {
     if path.is_dir() {
         return Err(OutputError::Folder(path.into()));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     check_folder(folder.unwrap_or(Path::new(".")))
 }
 
@@ -34,7 +36,9 @@ pub fn check_output(path: &Path) -> Result<(), OutputError> {
 /// [`OutputError::Write`].
 pub fn check_folder(folder: &Path) -> Result<(), OutputError> {
     let written = std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
-    written.map(|_| ()).map_err(|e| OutputError::Write(folder.into(), e))
+    written
+        .map(|_| ())
+        .map_err(|e| OutputError::Write(folder.into(), e))
 }
 
 /// Checks that an output is none of the files that are read or kept.

@@ -195,9 +195,20 @@ pub fn judge_example(
     n_ranks: usize,
 ) -> JudgedList {
     let relevant = example.ground_truth.iter();
-    let relevant: Vec<ItemId> = relevant.filter_map(|item| catalog.meant(item).ok()).collect();
-    let ranking: Vec<ItemId> = ranking.iter().map(|id| catalog.representative(*id)).collect();
-    judge_ranking(&ranking, &catalog.seen_ids(&example.seen), &relevant, n_ranks).1
+    let relevant: Vec<ItemId> = relevant
+        .filter_map(|item| catalog.meant(item).ok())
+        .collect();
+    let ranking: Vec<ItemId> = ranking
+        .iter()
+        .map(|id| catalog.representative(*id))
+        .collect();
+    judge_ranking(
+        &ranking,
+        &catalog.seen_ids(&example.seen),
+        &relevant,
+        n_ranks,
+    )
+    .1
 }
 
 fn judge(answer: Answer, sample: &Sample, n_ranks: usize) -> Evaluated {

@@ -52,18 +52,29 @@ pub fn devices() -> Result<Vec<Device>, DeviceError> {
 }
 
 fn named_devices(named: &str) -> Result<Vec<Device>, DeviceError> {
-    let wrong = |expected: String| DeviceError { found: named.into(), expected };
+    let wrong = |expected: String| DeviceError {
+        found: named.into(),
+        expected,
+    };
     let (name, numbers) = named.split_once(':').unwrap_or((named, "0"));
-    let (_, device) = BACKENDS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
-        let known: Vec<&str> = BACKENDS.iter().map(|(name, _)| *name).collect();
-        let known = known.join(", ");
-        wrong(format!("one of: {known}; others need a feature, as in `--features cuda`"))
-    })?;
+    let (_, device) = BACKENDS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| {
+            let known: Vec<&str> = BACKENDS.iter().map(|(name, _)| *name).collect();
+            let known = known.join(", ");
+            wrong(format!(
+                "one of: {known}; others need a feature, as in `--features cuda`"
+            ))
+        })?;
     let number = |text: &str| {
         let number = text.trim().parse().ok();
         number.ok_or_else(|| wrong("numbers after the colon, as in `cuda:0,1`".into()))
     };
-    numbers.split(',').map(|text| Ok(device(number(text)?))).collect()
+    numbers
+        .split(',')
+        .map(|text| Ok(device(number(text)?)))
+        .collect()
 }
 
 #[cfg(test)]
