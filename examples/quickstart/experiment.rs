@@ -1,6 +1,7 @@
 //! One seed of the experiment: data, demonstrations, SFT, reinforcement learning, evaluation.
 
 use std::error::Error;
+use std::path::Path;
 
 use burn::module::Module;
 use convrec_cli::steps::{Step, steps};
@@ -109,10 +110,16 @@ pub struct Variant {
 ///
 /// # Errors
 /// When training diverges or a backend is not there.
-pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>> {
+/// Where a folder is given, the Rank-GRPO policy, its log and the data are written into it.
+pub fn run(
+    world: &World,
+    plan: &Plan,
+    seed: u64,
+    kept: Option<&Path>,
+) -> Result<Run, Box<dyn Error>> {
     let ground = Ground::new(world, seed, plan.conversations, plan.test)?;
     let output = ground.clone_teacher(cloning())?;
-    let (pairs, kept) = (ground.pairs(&output)?, RunOptions::default());
+    let pairs = ground.pairs(&output)?;
     let policy = ground.untrained()?;
     println!(
         "a decoder of {} parameters, {} tokens",
@@ -134,18 +141,30 @@ pub fn run(world: &World, plan: &Plan, seed: u64) -> Result<Run, Box<dyn Error>>
         &ground.constrained,
         &pairs,
         &sft(plan.sft_steps, seed),
-        &kept,
+        &RunOptions::default(),
     )?;
     variants.push(variant("SFT", &policy, vec![]));
     for (name, config) in algorithms(plan, seed) {
+        // The first algorithm leaves its log and its model.
+        let folder = kept
+            .filter(|_| variants.len() == 2)
+            .map(|folder| folder.join("rank-grpo"));
+        let options = RunOptions {
+            folder: folder.clone(),
+            keep_checkpoints: 1,
+            ..RunOptions::default()
+        };
         let (trained, log) = reinforce(
             name,
             policy.clone(),
             &ground.constrained,
             &ground.train,
             &config,
-            &kept,
+            &options,
         )?;
+        if let (Some(_), Some(kept)) = (folder, kept) {
+            ground.save(&trained, kept)?;
+        }
         variants.push(variant(name, &trained, log));
     }
     let cloning = steps(

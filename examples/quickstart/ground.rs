@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::path::Path;
 
 use burn::module::Module;
 use convrec_catalog::Catalog;
-use convrec_core::Example;
+use convrec_core::{CatalogItem, Example, jsonl};
 use convrec_demonstrations::{LexicalEmbedder, Pipeline, PipelineConfig, PipelineOutput, Services};
 use convrec_metrics::JudgedList;
 use convrec_policy::{ModelConfig, Policy};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::{Decoding, Evaluation, evaluate};
 use convrec_train::{
-    OptimizerConfig, RankGrpoTrainer, Record, Reward, RlConfig, RunOptions, Sample, Schedule,
-    SftConfig, SftJob, StepView, Task, TokenPair, TrainError, Validation, train_sft,
+    Language, Model, OptimizerConfig, Prompts, RankGrpoTrainer, Record, Reward, RlConfig,
+    RunOptions, Sample, Schedule, SftConfig, SftJob, StepView, Task, TaskFormat, TokenPair,
+    TrainError, Validation, train_sft,
 };
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
@@ -135,6 +137,35 @@ impl Ground {
             4,
         );
         Ok(Policy::new(&shape, self.seed, &device()?.autodiff())?)
+    }
+
+    /// Writes what the other programs take into a folder: the model, the catalog, and the
+    /// conversations for training and for testing.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, policy: &Policy, folder: &Path) -> Result<(), Box<dyn Error>> {
+        let format = TaskFormat {
+            prompts: Prompts::Marked(PromptFormat::default()),
+            n_ranks: N,
+            max_new_tokens: MAX_NEW_TOKENS,
+        };
+        let tokenizer = self.unconstrained.prompter().tokenizer().clone();
+        let language = Language::small(tokenizer, format);
+        let model = Model {
+            policy: policy.valid(),
+            language,
+        };
+        std::fs::create_dir_all(folder)?;
+        model.save(folder.join("model"))?;
+        let catalog = self.unconstrained.catalog().iter();
+        let catalog: Vec<CatalogItem> = catalog.map(|(_, item)| item.clone()).collect();
+        jsonl::write_file(folder.join("catalog.jsonl"), &catalog)?;
+        jsonl::write_file(folder.join("train.jsonl"), &self.split.train)?;
+        Ok(jsonl::write_file(
+            folder.join("test.jsonl"),
+            &self.split.test,
+        )?)
     }
 
     /// Greedy lists for the test conversations: constrained ones, and unconstrained ones.

@@ -3,7 +3,7 @@
 //! supervised fine-tuning (SFT) of a small decoder from scratch, then Rank-GRPO, GRPO and GSPO from
 //! the same checkpoint with the same number of rollouts and updates.
 //!
-//! `cargo run --release --example quickstart` prints tables and writes an HTML report. `--full`
+//! `cargo run --release -p quickstart` prints tables, writes an HTML report, and leaves a model. `--full`
 //! takes longer: three seeds, more steps of reinforcement learning, more conversations to test on.
 
 mod experiment;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_cli::{Outcome, check_output, exit};
+use convrec_cli::{Outcome, check_folder, exit};
 use convrec_world::World;
 
 use experiment::Plan;
@@ -38,9 +38,9 @@ struct Options {
     /// Batches of rollouts of each reinforcement learning run.
     #[arg(long)]
     rl_steps: Option<usize>,
-    /// Where the report goes.
-    #[arg(long, default_value = "runs/quickstart/report.html")]
-    report: PathBuf,
+    /// The folder for the report, the model and the data. What an earlier run left is replaced.
+    #[arg(long, default_value = "runs/quickstart")]
+    out: PathBuf,
 }
 
 impl Options {
@@ -66,11 +66,18 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let (plan, clock, world) = (options.plan(), Instant::now(), World::embedded());
     plan.check()?;
-    check_output(&options.report)?;
+    let folder = &options.out;
+    check_folder(folder)?;
+    // A training run refuses a folder with the log of another.
+    match std::fs::remove_dir_all(folder.join("rank-grpo")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
     let mut runs = Vec::new();
     for &seed in &plan.seeds {
         println!("seed {seed}: {}", plan.describe());
-        runs.push(experiment::run(world, &plan, seed)?);
+        let kept = runs.is_empty().then_some(folder.as_path());
+        runs.push(experiment::run(world, &plan, seed, kept)?);
     }
     println!("\n{}\n", figures::demonstrations(&runs).print());
     for lists in [Lists::Constrained, Lists::Unconstrained] {
@@ -82,11 +89,26 @@ fn run(options: &Options) -> Outcome {
         figures::differences(&runs)?.print(),
         figures::differences_legend(&runs)
     );
-    page::page(&plan, &runs)?.write(&options.report)?;
-    println!(
-        "\nreport: {}   ({:.0} s in all)",
-        options.report.display(),
-        clock.elapsed().as_secs_f64()
-    );
+    let (page, report) = (page::page(&plan, &runs)?, folder.join("report.html"));
+    page.write(&report)?;
+    page.write_plots(&folder.join("plots"))?;
+    let seconds = clock.elapsed().as_secs_f64();
+    println!("\nreport: {}   ({seconds:.0} s in all)", report.display());
+    println!("{}", next_commands(&folder.display().to_string()));
     Ok(())
+}
+
+/// What can be done with what the run leaves.
+fn next_commands(folder: &str) -> String {
+    let example = "cargo run --release --example";
+    let catalog = format!("--catalog {folder}/catalog.jsonl");
+    let model = format!("--model {folder}/model");
+    format!(
+        "\nThe Rank-GRPO policy is in {folder}/model. Next:\n\
+         {example} recommend -- {catalog} {model} \"I loved Heat (1995). Something like it?\"\n\
+         {example} evaluate -- {catalog} {model} --conversations {folder}/test.jsonl \
+         --train {folder}/train.jsonl\n\
+         {example} serve -- {catalog} {model}\n\
+         {example} watch -- {folder}/rank-grpo"
+    )
 }

@@ -13,5 +13,37 @@ struct ComingFromTrl;
 struct Convrec;
 
 #[cfg(doctest)]
-#[doc = include_str!("../../crates/convrec-formats/README.md")]
-struct ConvrecFormats;
+#[doc = include_str!("../../crates/convrec-catalog/README.md")]
+struct ConvrecCatalog;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-core/README.md")]
+struct ConvrecCore;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-demonstrations/README.md")]
+struct ConvrecDemonstrations;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-metrics/README.md")]
+struct ConvrecMetrics;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-policy/README.md")]
+struct ConvrecPolicy;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-text/README.md")]
+struct ConvrecText;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-train/README.md")]
+struct ConvrecTrain;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-watch/README.md")]
+struct ConvrecWatch;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../crates/convrec-world/README.md")]
+struct ConvrecWorld;

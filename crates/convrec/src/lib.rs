@@ -85,8 +85,8 @@ pub mod prelude {
     pub use convrec_policy::{Policy, Sampling};
     pub use convrec_train::evaluate::{Decoding, evaluate};
     pub use convrec_train::{
-        Model, Recommendation, Recommender, RewardFunction, RlConfig, RlData, RlSettings, Runner,
-        SftConfig, SftData, SftSettings, Task,
+        Listed, Model, Recommendation, Recommender, RewardFunction, RlConfig, RlData, RlSettings,
+        Runner, SftConfig, SftData, SftSettings, Task,
     };
     pub use rank_grpo::{LossConfig, LossInputs, Segments};
 }
