@@ -8,16 +8,15 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
 use convrec_core::{Example, ItemId, files};
-use convrec_demonstrations::scripted::{PopularityScorer, Scorer};
-use convrec_examples::data::{read_catalog, read_conversations, read_examples};
+use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
+use convrec_examples::data::{read_catalog, read_conversations, read_examples, samples};
 use convrec_examples::judging::{judge, mean};
-use convrec_examples::services::Scorers;
-use convrec_examples::training::{at_least_one, samples};
-use convrec_examples::{Outcome, check_output, device::device, exit, model_folder, show};
+use convrec_examples::{Outcome, Table, at_least_one, check_output, device::device, exit};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::{Qrels, Run};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
+use convrec_train::Model;
 use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
 
 /// Evaluates a policy on conversations.
@@ -126,7 +125,7 @@ fn run(options: &Options) -> Outcome {
             ("popularity", &popularity),
             ("bm25", &scorers.bm25),
             ("cooccurrence", &scorers.cooccurrence),
-            ("informed teacher", &scorers.heuristic()),
+            ("heuristic teacher", &scorers.heuristic()),
         ];
         for (name, scorer) in baselines {
             let judged = examples
@@ -146,7 +145,7 @@ fn run(options: &Options) -> Outcome {
     let heading = |corner: &str| {
         std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
     };
-    let mut table = show::Table::new(heading(""));
+    let mut table = Table::new(heading(""));
     systems.iter().for_each(|(name, judged)| {
         table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs)))
     });
@@ -157,7 +156,7 @@ fn run(options: &Options) -> Outcome {
         distinct(&dialogs)
     );
     if !options.model.is_empty() && !others.is_empty() {
-        let mut table = show::Table::new(heading("delta to first model"));
+        let mut table = Table::new(heading("delta to first model"));
         others.iter().for_each(|(name, judged)| {
             table.row(
                 name,
@@ -181,8 +180,8 @@ fn policy(
     catalog: &Catalog,
     (conversations, examples): (&Path, &[Example]),
 ) -> Result<(Evaluation, usize), Box<dyn Error>> {
-    let (policy, language) = model_folder::load(folder, &device()?)?;
-    let task = language.task(catalog.clone(), options.unconstrained)?;
+    let Model { policy, language } = Model::load(folder, &device()?)?;
+    let task = language.task_for(catalog.clone(), options.unconstrained)?;
     let samples = samples(&task, examples, conversations)?;
     let sampling = Sampling {
         temperature: options.temperature,

@@ -8,7 +8,8 @@ use clap::Parser;
 use convrec_core::{Example, Item, Turn, files};
 use convrec_examples::data::read_catalog;
 use convrec_examples::mentions::named;
-use convrec_examples::{Outcome, device::device, exit, model_folder};
+use convrec_examples::{Outcome, device::device, exit};
+use convrec_train::Model;
 use convrec_train::evaluate::evaluate;
 
 /// Answers one conversation with a ranked list.
@@ -45,7 +46,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let turns = turns(options)?;
-    let (policy, language) = model_folder::load(&options.model, &device()?)?;
+    let Model { policy, language } = Model::load(&options.model, &device()?)?;
     let catalog = read_catalog(&options.catalog)?;
     let catalog = if options.keep_twins {
         catalog
@@ -67,7 +68,7 @@ fn run(options: &Options) -> Outcome {
         seen,
         ground_truth: vec![],
     };
-    let task = language.task(catalog, options.unconstrained)?;
+    let task = language.task_for(catalog, options.unconstrained)?;
     let sample = task.sample(&example)?;
     let found = evaluate(&policy.valid(), &task, &[sample], &language.format.greedy());
     let names = example

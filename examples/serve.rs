@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Parser;
 use convrec_examples::data::read_catalog;
 use convrec_examples::serve::{Served, serve};
-use convrec_examples::{Outcome, device::device, exit, model_folder};
+use convrec_examples::{Outcome, device::device, exit};
+use convrec_train::Model;
 
 /// Serves a model in the OpenAI protocol.
 #[derive(Parser)]
@@ -47,17 +48,17 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: Options) -> Outcome {
     let device = device()?;
-    let (policy, language) = model_folder::load(&options.model, &device)?;
-    let merged = |path: &std::path::Path| {
-        read_catalog(path).map(|catalog| match options.keep_twins {
-            true => catalog,
-            false => catalog.merge_twins(),
-        })
-    };
+    let Model { policy, language } = Model::load(&options.model, &device)?;
     let task = options
         .catalog
-        .as_deref()
-        .map(|path| language.task(merged(path)?, options.unconstrained))
+        .map(|path| -> Result<_, Box<dyn std::error::Error>> {
+            let catalog = read_catalog(&path)?;
+            let catalog = match options.keep_twins {
+                true => catalog,
+                false => catalog.merge_twins(),
+            };
+            Ok(language.task_for(catalog, options.unconstrained)?)
+        })
         .transpose()?;
     let folder = || {
         options

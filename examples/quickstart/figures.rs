@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
+use convrec_examples::Table;
 use convrec_examples::judging::mean;
-use convrec_examples::show::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};

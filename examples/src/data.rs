@@ -1,12 +1,12 @@
 //! Catalogs and conversations, in whatever format they come.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
 use convrec_catalog::{Catalog, audit};
 use convrec_core::{Demonstration, Example};
-use convrec_formats::{BadRows, LeftOut, read_catalog_items};
+use convrec_formats::{BadRows, ReadOptions};
+use convrec_train::{Sample, Task};
 
 /// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out,
 /// and said on stderr.
@@ -14,8 +14,8 @@ use convrec_formats::{BadRows, LeftOut, read_catalog_items};
 /// # Errors
 /// When the file cannot be read or holds no item; the error names file, line and field.
 pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
-    let items = read_catalog_items(path, BadRows::LeaveOut)?;
-    say_left_out(&items.left_out);
+    let items = convrec_formats::read_catalog(path, &ReadOptions::default().skip_bad(true))?;
+    say_left_out(&items.skipped);
     Ok(audited(Catalog::new(items.rows)?))
 }
 
@@ -32,17 +32,29 @@ fn audited(catalog: Catalog) -> Catalog {
 /// # Errors
 /// When it cannot be read or an id is used twice; the error names file, row and field.
 pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
-    let examples = convrec_formats::read_conversations(path, None)?;
-    let mut ids = HashSet::new();
-    match examples.iter().find(|example| !ids.insert(&example.id)) {
-        None => Ok(examples),
-        Some(Example { id, .. }) => Err(sample_error(
-            path,
-            id,
-            "id",
-            "used before; expected one of its own",
-        )),
-    }
+    Ok(convrec_formats::read_conversations(path, &ReadOptions::default())?.rows)
+}
+
+/// The conversations to validate on, where a file is named.
+///
+/// # Errors
+/// As [`read_conversations`].
+pub fn read_validation(path: Option<&Path>) -> Result<Vec<Example>, Box<dyn Error>> {
+    path.map_or(Ok(vec![]), read_conversations)
+}
+
+/// The examples of the file at `path` in ids.
+///
+/// # Errors
+/// When an example does not fit the task; the error names the file.
+pub fn samples(
+    task: &Task,
+    examples: &[Example],
+    path: &Path,
+) -> Result<Vec<Sample>, Box<dyn Error>> {
+    let samples = examples.iter().map(|example| task.sample(example));
+    let samples = samples.collect::<Result<_, _>>();
+    samples.map_err(|e| format!("{}: {e}", path.display()).into())
 }
 
 /// The demonstrations of a file or folder. Lines of their lists that are no items are left out, and
@@ -51,8 +63,8 @@ pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
 /// # Errors
 /// When it cannot be read; the error names file, row and field.
 pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
-    let demonstrations = convrec_formats::read_demonstrations(path, None)?;
-    say_left_out(&demonstrations.left_out);
+    let demonstrations = convrec_formats::read_demonstrations(path, &ReadOptions::default())?;
+    say_left_out(&demonstrations.unparsed_lines);
     Ok(demonstrations.rows)
 }
 
@@ -68,21 +80,11 @@ pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box
     Ok(examples)
 }
 
-fn say_left_out(left_out: &[LeftOut]) {
+fn say_left_out(left_out: &BadRows) {
     const SHOWN: usize = 10;
-    left_out
-        .iter()
-        .take(SHOWN)
-        .for_each(|row| eprintln!("left out: {row}"));
-    if left_out.len() > SHOWN {
-        eprintln!("left out: {} more", left_out.len() - SHOWN);
+    let shown = left_out.listed.iter().take(SHOWN);
+    shown.for_each(|row| eprintln!("left out: {row}"));
+    if left_out.count > SHOWN {
+        eprintln!("left out: {} more", left_out.count - SHOWN);
     }
-}
-
-fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {
-    format!(
-        "{}, sample `{id}`, field `{field}`: {problem}",
-        path.display()
-    )
-    .into()
 }

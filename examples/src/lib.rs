@@ -1,27 +1,19 @@
-//! Shared pieces of the example binaries: the device, data, settings, services, model folders,
-//! progress bars, tables, and experiments on the embedded world.
+//! Shared pieces of the example binaries: the device, data, services, serving, and experiments on
+//! the embedded world.
 
 pub mod data;
-pub mod decoder;
 pub mod device;
-pub mod factors;
-pub mod http_sampler;
 pub mod judging;
 pub mod mentions;
-pub mod model_folder;
-pub mod plan;
 pub mod serve;
 pub mod services;
 pub mod settings;
-pub mod show;
 pub mod steps;
-pub mod training;
 pub mod world_experiment;
 
+pub use convrec_cli::progress;
+pub use convrec_cli::{Outcome, Paused, Table, at_least_one, exit, show_warnings};
 pub use convrec_watch::report;
-
-/// What an example's work comes to.
-pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Whether a file can come to stand at `path`, asked before the work is done whose outcome it shall
 /// hold; its folder is made.
@@ -73,57 +65,6 @@ pub fn check_apart<'a>(
             other.display()
         ))
     })
-}
-
-/// Shows on the terminal what our own crates warn of, as of servers that are asked again.
-pub fn show_warnings() {
-    // Where there is a logger already it shows them.
-    if log::set_logger(&Warnings).is_ok() {
-        log::set_max_level(log::LevelFilter::Warn);
-    }
-}
-
-struct Warnings;
-
-impl log::Log for Warnings {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.target().starts_with("convrec")
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            eprintln!("{}", record.args());
-        }
-    }
-
-    fn flush(&self) {}
-}
-
-/// No error, but not all is done: what is missing and how to go on. The exit status is 2.
-#[derive(Debug)]
-pub struct Paused(pub String);
-
-impl std::fmt::Display for Paused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Paused {}
-
-/// What an example's `main` returns: an error is printed as it is written for people.
-pub fn exit(outcome: Outcome) -> std::process::ExitCode {
-    match outcome {
-        Ok(()) => std::process::ExitCode::SUCCESS,
-        Err(error) if error.is::<Paused>() => {
-            eprintln!("{error}");
-            std::process::ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            std::process::ExitCode::FAILURE
-        }
-    }
 }
 
 /// glibc gives large buffers back to the system at every step, and takes them anew at the next.

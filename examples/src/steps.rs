@@ -8,8 +8,8 @@ use convrec_demonstrations::{PipelineOutput, Steps};
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 
+use crate::Table;
 use crate::judging::judge;
-use crate::show::Table;
 
 /// The lists after a step of the pipeline.
 pub struct Step {

@@ -21,7 +21,7 @@ use rank_grpo::{Kl, LengthShaping, LossConfig};
 
 use crate::device::device;
 use crate::judging::judge;
-use crate::show;
+use crate::progress;
 
 /// N, items in a list.
 pub const N: usize = 10;
@@ -101,7 +101,7 @@ impl Ground {
             describer: &teacher,
         };
         let pipeline = Pipeline::new(config, catalog, services)?;
-        let bars = show::Stages::default();
+        let bars = progress::Stages::default();
         let output = pipeline
             .run(&self.split.train, &|progress| {
                 bars.show(progress, String::new())
@@ -252,7 +252,7 @@ pub fn supervise(
     config: &SftConfig,
     run: &RunOptions,
 ) -> Result<(Policy, Vec<Record>), TrainError> {
-    let (bar, mut log) = (show::bar("SFT", config.max_steps), Vec::new());
+    let (bar, mut log) = (progress::bar("SFT", config.max_steps), Vec::new());
     let job = SftJob {
         task,
         data: pairs,
@@ -266,7 +266,7 @@ pub fn supervise(
         run,
         BTreeMap::new(),
         &mut |view: &StepView<'_>| {
-            show::step(&bar, view, &["loss"]);
+            progress::step(&bar, view, &["loss"]);
             log.push(view.record.clone());
         },
     )?;
@@ -286,9 +286,9 @@ pub fn reinforce(
     config: &RlConfig,
     run: &RunOptions,
 ) -> Result<(Policy, Vec<Record>), TrainError> {
-    let (bar, mut log) = (show::bar(name, config.max_steps), Vec::new());
+    let (bar, mut log) = (progress::bar(name, config.max_steps), Vec::new());
     let mut observe = |view: &StepView<'_>| {
-        show::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
+        progress::step(&bar, view, &["dcg", "kl", "entropy", "items"]);
         log.push(view.record.clone());
     };
     let policy = RankGrpoTrainer::new(policy, task, train)

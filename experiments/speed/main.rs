@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_examples::{Outcome, exit, training};
+use convrec_examples::{Outcome, at_least_one, exit};
 use serde::Serialize;
 
 /// Times one kind of work.
@@ -26,7 +26,7 @@ struct Options {
     #[arg(long)]
     work: works::Work,
     /// Measured repetitions.
-    #[arg(long, default_value_t = 1, value_parser = training::at_least_one)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     repeats: usize,
     /// Repetitions before them.
     #[arg(long, default_value_t = 1)]
@@ -41,7 +41,7 @@ struct Options {
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// grpo_*: completions side by side in training.
-    #[arg(long, default_value_t = 8, value_parser = training::at_least_one)]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     micro_batch: usize,
 }
 

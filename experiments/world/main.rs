@@ -24,7 +24,7 @@ use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
 use convrec_core::files::write_atomic;
-use convrec_examples::training::at_least_one;
+use convrec_examples::at_least_one;
 use convrec_examples::{Outcome, check_folder, exit};
 use convrec_metrics::stats;
 use convrec_world::World;

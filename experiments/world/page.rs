@@ -1,7 +1,7 @@
 //! The HTML report.
 
+use convrec_examples::Table;
 use convrec_examples::report::{Line, Report, ReportError};
-use convrec_examples::show::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 use convrec_train::Record;
 

@@ -1,6 +1,6 @@
 //! The figures as tables.
 
-use convrec_examples::show::Table;
+use convrec_examples::Table;
 use convrec_examples::world_experiment::{HEAD, N};
 
 use crate::checklist::Claim;

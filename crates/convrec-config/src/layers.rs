@@ -144,6 +144,25 @@ impl Layers {
         .within(&self.table)
     }
 
+    /// Takes a field of the top out of all layers: a setting that others follow from, and that the
+    /// resolved settings do not have. The uppermost layer decides.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when its value is of another type.
+    pub fn take_field<T: DeserializeOwned>(
+        &mut self,
+        field: &str,
+    ) -> Result<Option<T>, ConfigError> {
+        let value = self.get(field)?;
+        for layer in &mut self.layers {
+            layer
+                .fields
+                .as_object_mut()
+                .and_then(|fields| fields.remove(field));
+        }
+        Ok(value)
+    }
+
     fn merge(&self, settings: &mut Value, over: Value) {
         match (settings, over) {
             (settings @ (Value::Object(_) | Value::Null), Value::Bool(false)) => {

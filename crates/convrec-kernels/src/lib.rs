@@ -57,7 +57,7 @@ mod cpu;
 mod flex;
 mod packing;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 pub use adamw::{AdamW, sum_of_squares};
 pub use packing::{Packing, SegmentId};
@@ -65,6 +65,24 @@ pub use packing::{Packing, SegmentId};
 #[cfg(feature = "flex")]
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
+
+/// Says once, by the `log` crate, that operations on this device run on the composed bodies although
+/// there are fused ones for the CPU: several times as slow, with the same results to rounding.
+pub fn warn_if_composed(device: &Device) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    // The backends that this crate does not name have no other mark.
+    let name = format!("{device:?}");
+    let advice = match () {
+        () if name.contains("Flex") && !cfg!(feature = "flex") => {
+            "turn on the feature `flex` of convrec-kernels"
+        }
+        () if name.contains("NdArray") => "take `Device::flex()` and the feature `flex`",
+        () => return,
+    };
+    SAID.call_once(|| {
+        log::warn!("{name} runs without the fused kernels and is several times slower; {advice}");
+    });
+}
 
 /// Whether operations on such a tensor run on the fused bodies, which make no logits and no
 /// attention scores.
@@ -140,7 +158,7 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 /// `gelu(x + bias)`, the activation of BERT's feed-forward part (Hendrycks and Gimpel, [arXiv
 /// 1606.08415]), with `gelu(x) = x P(X <= x)` for a normal X. The fused body has P to 1e-7.
 ///
-/// For encoders that are not trained: there are no gradients on the CPU.
+/// There are no gradients on the CPU: it is for encoders that are not trained.
 ///
 /// # Shapes
 /// x `[M, D]`, bias `[D]` to `[M, D]`.
@@ -234,6 +252,8 @@ pub struct DecodeCache {
     pub own_k: Tensor<4>,
     /// Values of the rows' own tokens, `[R, capacity, Hk, d]`.
     pub own_v: Tensor<4>,
+    /// How many tokens a token sees, itself included, where it is not all; at least 1.
+    pub window: Option<usize>,
 }
 
 /// What the new tokens of one row attend to, in a [`DecodeCache`].
@@ -248,14 +268,14 @@ pub struct DecodeRow {
     /// Own tokens in the cache, the new ones included; at most the capacity.
     pub filled: usize,
     /// How many of them are new, at least one. They see the prompt and all own tokens up to
-    /// themselves.
+    /// themselves, or of these what lies in the window.
     pub new: usize,
 }
 
 /// Attention of the new tokens of some rows over a [`DecodeCache`], which holds the new tokens'
 /// keys and values already. Rows of a prompt should be adjacent: they then read its keys together.
 ///
-/// For sampling: there are no gradients.
+/// There are no gradients: it is for sampling.
 ///
 /// # Shapes
 /// q `[M, H, d]`, the new tokens of all `rows` one row after the other, to `[M, H, d]`; Hk divides
@@ -278,6 +298,7 @@ fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
         hk > 0 && h % hk == 0,
         "{h} query heads for {hk} key/value heads"
     );
+    assert_ne!(cache.window, Some(0), "a window holds a token at least");
     assert_eq!(
         rows.iter().map(|row| row.new).sum::<usize>(),
         m,
@@ -333,7 +354,7 @@ pub fn token_log_probs(
 
 /// Logits of part of the vocabulary: of `allowed[m]` for row m, one row after the other.
 ///
-/// For sampling: there are no gradients on the CPU.
+/// There are no gradients on the CPU: it is for sampling.
 ///
 /// # Shapes
 /// hidden `[M, D]`, weight `[V, D]`, allowed `[M]` sets of tokens below V, A tokens in all; to
@@ -350,8 +371,8 @@ pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32
     composed::logits_constrained(hidden, weight, allowed)
 }
 
-/// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m,
-/// among them its target.
+/// Log-probabilities and entropies under the softmax over part of the vocabulary: `allowed[m]` for
+/// row m, among them its target. Otherwise it is [`token_log_probs`].
 ///
 /// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M,
 /// U]` logits, U the number of these rows; the fused one as many as there are allowed tokens.

@@ -12,6 +12,8 @@ use convrec_policy::{Policy, SaveOptions, WeightsError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::inputs::in_words;
+
 const MANIFEST: &str = "manifest.json";
 /// The SHA-256 of the manifest, which cannot hold its own.
 const SEAL: &str = "manifest.sha256";
@@ -212,14 +214,19 @@ fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
     }
     let mut inputs = found.inputs.keys().chain(expected.inputs.keys());
     if let Some(name) = inputs.find(|name| found.inputs.get(*name) != expected.inputs.get(*name)) {
+        let words = in_words(name);
         return Some(
             match (
                 found.inputs.contains_key(name),
                 expected.inputs.contains_key(name),
             ) {
-                (true, true) => format!("{name} is not the one it was started with"),
-                (true, false) => format!("it was started with {name}, and there is none now"),
-                (false, _) => format!("it was started without {name}, and there is one now"),
+                (true, true) => format!("{words} (`{name}`) is not the one it was started with"),
+                (true, false) => {
+                    format!("it was started with {words} (`{name}`), and there is none now")
+                }
+                (false, _) => {
+                    format!("it was started without {words} (`{name}`), and there is one now")
+                }
             },
         );
     }
@@ -300,11 +307,11 @@ mod tests {
         assert_eq!(difference(&one, &one), None);
         assert_eq!(
             difference(&two, &one).unwrap(),
-            "it was started with b, and there is none now"
+            "it was started with b (`b`), and there is none now"
         );
         assert_eq!(
             difference(&one, &two).unwrap(),
-            "it was started without b, and there is one now"
+            "it was started without b (`b`), and there is one now"
         );
     }
 }

@@ -39,22 +39,43 @@
 mod batches;
 pub mod checkpoint;
 mod config;
+pub mod data;
+mod decoder;
 pub mod evaluate;
+#[cfg(feature = "http")]
+mod http_sampler;
+mod inputs;
+mod item_factors;
+mod model;
 mod optim;
+mod plan;
 mod replicas;
 mod reward;
 mod rl;
 mod rollout;
 mod run;
+mod runner;
 mod sampler;
 mod schedule;
 mod services;
+mod settings;
 mod sft;
 mod task;
 
 pub use convrec_config::ConfigError;
 pub use convrec_watch::{Observer, Record, StepView, WatchConfig};
+pub use data::DataReport;
+pub use decoder::Decoder;
+#[cfg(feature = "http")]
+pub use http_sampler::{HttpSampler, HttpSamplerError, SamplerSettings};
+pub use inputs::hash_of_path;
+pub use item_factors::item_factors;
+pub use model::{
+    Language, Model, ModelError, ModelSource, Prompts, RecommendError, Recommendation, Recommender,
+    TaskFormat,
+};
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
+pub use plan::Plan;
 pub use reward::{
     BlocklistReward, DiversityReward, Listed, MultiObjectiveAggregation, NoveltyReward, Popularity,
     PopularityReward, RelevanceReward, Reward, RewardError, RewardFunction,
@@ -62,8 +83,10 @@ pub use reward::{
 pub use rl::{DynamicSampling, KlControl, RankGrpoTrainer, RlConfig};
 pub use rollout::ForcedTokens;
 pub use run::{RunOptions, Stop, TrainError, Validation, evaluation_record};
+pub use runner::{RlData, RunError, Runner, SftData};
 pub use sampler::{Local, Sampler};
 pub use schedule::Schedule;
 pub use services::{ChatLoadError, PolicyChat, PolicyJudge, PolicyTeacher};
+pub use settings::{Algorithm, Dtype, Files, RlSettings, Settings, SftSettings, SftSetup};
 pub use sft::{SftConfig, SftJob, train_sft};
 pub use task::{Answer, InCatalog, Sample, Task, TaskError, TokenPair};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use convrec_config::ConfigError;
+use convrec_core::files::write_atomic;
 use convrec_core::{Item, ItemId};
 use convrec_metrics::Measure;
 use convrec_policy::Policy;
@@ -45,6 +46,9 @@ pub struct RunOptions {
     /// Stops the run after the step it is at, likewise.
     #[serde(skip)]
     pub stop: Stop,
+    /// The text that is kept in the folder as `config.toml`.
+    #[serde(skip)]
+    pub settings: Option<String>,
 }
 
 /// Asks a run to stop after the step it is at, as at Ctrl-C. Clones ask the same run.
@@ -88,7 +92,7 @@ pub enum TrainError {
     File(#[from] convrec_watch::Error),
     /// The doctor stopped the run. Its log has all steps; its newest checkpoint is from before.
     #[error(transparent)]
-    Ill(#[from] Diagnosis),
+    Unhealthy(#[from] Diagnosis),
     /// The folder is in use.
     #[error("{0} holds a run already; resume it, or choose another folder")]
     Exists(PathBuf),
@@ -157,7 +161,7 @@ impl From<Trouble> for TrainError {
         match trouble {
             Trouble::Config(e) => e.within("run.watch").into(),
             Trouble::File(e) => e.into(),
-            Trouble::Ill(diagnosis) => diagnosis.into(),
+            Trouble::Unhealthy(diagnosis) => diagnosis.into(),
         }
     }
 }
@@ -190,10 +194,7 @@ impl<'a> Run<'a> {
         mut start: Start,
     ) -> Result<(Self, Start), TrainError> {
         // With another, the log is another.
-        inputs.insert(
-            "the number of steps between evaluations".into(),
-            options.evaluate_every.to_string(),
-        );
+        inputs.insert("evaluate_every".into(), options.evaluate_every.to_string());
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
         let manifest = Manifest {
             kind: kind.into(),
@@ -212,6 +213,10 @@ impl<'a> Run<'a> {
                 }
                 None => {}
             }
+        }
+        let run_folder = options.folder.as_deref();
+        if let (Some(folder), Some(text)) = (run_folder, &options.settings) {
+            keep_settings(folder, text, start.step > 0)?;
         }
         let journal = Journal::open(options.folder.clone(), start.step, options.watch.clone())?;
         Ok((
@@ -279,6 +284,9 @@ impl<'a> Run<'a> {
                 ..self.manifest.clone()
             };
             let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
+            if let Some(text) = &self.options.settings {
+                keep_settings(folder, text, true)?;
+            }
             checkpoint::save(
                 folder,
                 policy,
@@ -413,6 +421,22 @@ pub fn evaluation_record(evaluation: &Evaluation, n_ranks: usize) -> Record {
 
 fn due(done: usize, every: usize) -> bool {
     every > 0 && done.is_multiple_of(every)
+}
+
+/// Keeps the settings in the folder. A file that is there stays, be it of the run's beginning; one
+/// that should be there and is not was removed.
+fn keep_settings(folder: &Path, text: &str, has_begun: bool) -> Result<(), CheckpointError> {
+    let path = folder.join("config.toml");
+    if has_begun && path.exists() {
+        return Ok(());
+    }
+    if has_begun {
+        log::warn!(
+            "{}: somebody removed this file; it is written again",
+            path.display()
+        );
+    }
+    Ok(write_atomic(path, |out| out.write_all(text.as_bytes()))?)
 }
 
 fn resume(newest: &Path, expected: &Manifest, start: Start) -> Result<Start, TrainError> {

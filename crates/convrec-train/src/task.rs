@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use convrec_catalog::{Catalog, ExampleError, ExampleIds, relevance};
-use convrec_core::{Demonstration, Example, Item, ItemId};
+use convrec_core::{Demonstration, Example, Item, ItemId, Role};
 use convrec_policy::{Allowed, Constraint};
 use convrec_text::segments::{self, Segmentation};
 use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError};
@@ -22,6 +22,8 @@ pub struct Task {
     n_ranks: usize,
     segmentation: Segmentation,
     trie: Option<Constraining>,
+    /// The largest number of tokens in a prompt.
+    longest_prompt: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +101,19 @@ pub enum TaskError {
         /// Why.
         source: TrieError,
     },
+    /// The prompt does not fit the model, even with the last turn alone.
+    #[error(
+        "sample `{id}`: its last turn makes a prompt of {found} tokens, expected at most {most} beside a list; shorten it, or \
+         take a model with more positions (`max_position_embeddings`)"
+    )]
+    TooLong {
+        /// The sample.
+        id: String,
+        /// Tokens of the shortest prompt.
+        found: usize,
+        /// Tokens that fit.
+        most: usize,
+    },
     /// The tokenizer failed on a text of the sample, or the chat template refused it.
     #[error("sample `{id}`: {source}")]
     Prompt {
@@ -120,6 +135,17 @@ impl Task {
             n_ranks,
             segmentation: Segmentation::OneParse,
             trie: None,
+            longest_prompt: usize::MAX,
+        }
+    }
+
+    /// This task with prompts of at most so many tokens, so that a prompt and its list fit the
+    /// positions of a model. The oldest turns of a longer conversation are left out, up to the next
+    /// one of the user; where the last turn alone does not fit, the sample is refused.
+    pub fn with_longest_prompt(self, tokens: usize) -> Self {
+        Self {
+            longest_prompt: tokens,
+            ..self
         }
     }
 
@@ -288,6 +314,11 @@ impl Task {
     /// When a ground-truth item means no item of the catalog ([`Catalog::meant`]), the prompt
     /// cannot be written, or, under a constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
+        Ok(self.sample_and_cut(example)?.0)
+    }
+
+    /// The sample, and whether its conversation was shortened.
+    pub(crate) fn sample_and_cut(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
         let ExampleIds { seen, ground_truth } = self.catalog.example_ids(example)?;
         let seen = without_aliases(&self.catalog, seen);
         if let Some(Constraining { trie, .. }) = &self.trie {
@@ -296,18 +327,28 @@ impl Task {
                 source,
             })?;
         }
-        Ok(Sample {
+        let (prompt, is_cut) = self.prompt(example)?;
+        let sample = Sample {
             id: example.id.clone(),
-            prompt: self.prompt(example)?,
+            prompt,
             seen,
             ground_truth,
-        })
+        };
+        Ok((sample, is_cut))
     }
 
     /// # Errors
     /// When an item of the list is not in the catalog (by its exact title and year), or the prompt
     /// cannot be written.
     pub fn pair(&self, demonstration: &Demonstration) -> Result<TokenPair, TaskError> {
+        Ok(self.pair_and_cut(demonstration)?.0)
+    }
+
+    /// The pair, and whether its conversation was shortened.
+    pub(crate) fn pair_and_cut(
+        &self,
+        demonstration: &Demonstration,
+    ) -> Result<(TokenPair, bool), TaskError> {
         let id = &demonstration.example.id;
         let listed = demonstration.list.iter().map(|item| {
             let found = self.catalog.find(item);
@@ -325,25 +366,60 @@ impl Task {
             .completion(&list)
             .map_err(|e| failed(e.into()))?;
         let seen = self.seen(&demonstration.example);
-        Ok(TokenPair {
-            prompt: self.prompt(&demonstration.example)?,
+        let (prompt, is_cut) = self.prompt(&demonstration.example)?;
+        let pair = TokenPair {
+            prompt,
             completion,
             seen,
-        })
+        };
+        Ok((pair, is_cut))
     }
 
     fn seen(&self, example: &Example) -> Vec<ItemId> {
         without_aliases(&self.catalog, self.catalog.seen_ids(&example.seen))
     }
 
-    fn prompt(&self, example: &Example) -> Result<Vec<u32>, TaskError> {
-        let failed = |source| TaskError::Prompt {
-            id: example.id.clone(),
-            source,
+    /// The prompt, and whether the oldest turns of the conversation were left out of it.
+    fn prompt(&self, example: &Example) -> Result<(Vec<u32>, bool), TaskError> {
+        let written = |first: usize| {
+            let written = self
+                .prompter
+                .prompt(&example.dialog[first..], &example.seen);
+            written.map_err(|source| TaskError::Prompt {
+                id: example.id.clone(),
+                source,
+            })
         };
-        self.prompter
-            .prompt(&example.dialog, &example.seen)
-            .map_err(failed)
+        let whole = written(0)?;
+        if whole.len() <= self.longest_prompt {
+            return Ok((whole, false));
+        }
+        // A conversation begins with its user: templates want the roles by turns.
+        let later = example.dialog.iter().enumerate().skip(1);
+        let starts: Vec<usize> = later
+            .filter(|(_, turn)| turn.role == Role::User)
+            .map(|(place, _)| place)
+            .collect();
+        let (mut low, mut high) = (0, starts.len());
+        let mut best = None;
+        while low < high {
+            let middle = (low + high) / 2;
+            let prompt = written(starts[middle])?;
+            if prompt.len() <= self.longest_prompt {
+                best = Some(prompt);
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        match (best, starts.last()) {
+            (Some(prompt), _) => Ok((prompt, true)),
+            (None, last) => Err(TaskError::TooLong {
+                id: example.id.clone(),
+                found: last.map_or(Ok(whole.len()), |last| written(*last).map(|p| p.len()))?,
+                most: self.longest_prompt,
+            }),
+        }
     }
 
     /// Reads a completion. Never fails: what a policy writes is data.
@@ -402,9 +478,9 @@ fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
 const ENOUGH: &str = "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
 /// A cursor in a catalog's trie as the constraint of a policy.
-pub struct InCatalog<'a>(pub ListCursor<'a>);
+pub struct InCatalog(pub ListCursor);
 
-impl Constraint for InCatalog<'_> {
+impl Constraint for InCatalog {
     fn allowed(&self) -> &[u32] {
         self.0.allowed()
     }

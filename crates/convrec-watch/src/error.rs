@@ -24,19 +24,6 @@ pub enum Error {
     /// There is nothing to read.
     #[error("{0} holds no log; expected the folder of a run, with its `log.jsonl`, or a log file")]
     NoLog(PathBuf),
-    /// A log without some steps of its run.
-    #[error(
-        "{folder}: the log has no line of step {missing} in its place, but the checkpoint is of step {last}; bring the log back as it \
-         was, or start anew in another folder"
-    )]
-    Hole {
-        /// The run's folder.
-        folder: PathBuf,
-        /// The first step that is missing, or not in its place.
-        missing: usize,
-        /// The steps that are done.
-        last: usize,
-    },
     /// A record that no log can hold.
     #[error("a record without `step`; expected the number of its step, from 1: {0}")]
     NoStep(String),

@@ -1,5 +1,6 @@
 //! What the training loop calls.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use convrec_config::ConfigError;
@@ -52,7 +53,7 @@ pub struct WatchConfig {
     pub keep_completions: usize,
     /// Write event files for TensorBoard, into `tensorboard/`.
     pub tensorboard: bool,
-    /// When a run is ill.
+    /// When a run is unhealthy.
     pub doctor: DoctorConfig,
 }
 
@@ -76,35 +77,36 @@ pub enum Trouble {
     /// A file cannot be written or read.
     #[error(transparent)]
     File(#[from] Error),
-    /// The run is ill. What was recorded is on the disk.
+    /// The run is unhealthy. What was recorded is on the disk.
     #[error(transparent)]
-    Ill(#[from] Diagnosis),
+    Unhealthy(#[from] Diagnosis),
 }
 
-/// Whether the log has every step up to `last`: what is resumed with a hole is no log of the run.
-fn check_whole(folder: &std::path::Path, last: usize) -> Result<(), Error> {
+/// The steps up to `last` that the log does not have.
+fn missing(folder: &std::path::Path, last: usize) -> Result<Vec<usize>, Error> {
     if last == 0 {
-        return Ok(());
+        return Ok(vec![]);
     }
     let records = if log::exists(folder)? {
         log::read(folder)?
     } else {
         vec![]
     };
-    let steps = records.iter().map(crate::record::step);
-    let whole = steps
-        .zip(1..=last)
-        .take_while(|(found, expected)| *found == Some(*expected))
-        .count();
-    if whole == last {
-        Ok(())
-    } else {
-        Err(Error::Hole {
-            folder: folder.into(),
-            missing: whole + 1,
-            last,
-        })
-    }
+    let found: HashSet<usize> = records.iter().filter_map(crate::record::step).collect();
+    Ok((1..=last).filter(|step| !found.contains(step)).collect())
+}
+
+/// A line of the log may be gone, but the checkpoint has all that a run needs to go on.
+fn warn_of_missing(folder: &std::path::Path, missing: &[usize], last: usize) {
+    let (Some(first), Some(newest)) = (missing.first(), missing.last()) else {
+        return;
+    };
+    ::log::warn!(
+        "{}: the log lacks {} of the {last} steps before this checkpoint (between step {first} and step {newest}); the run \
+         goes on, and its log, its reports and its doctor do without them",
+        folder.display(),
+        missing.len(),
+    );
 }
 
 /// Writes all that a run leaves in its folder but checkpoints, and lets the doctor look at it.
@@ -127,11 +129,13 @@ struct Files {
 }
 
 impl Journal {
-    /// For a run that stands after `step` steps (0 at its start): what its folder holds of later
-    /// steps goes, and the doctor is shown the log. Without a folder nothing is written.
+    /// Opens the journal of a run that stands after `step` steps (0 at its start). What its folder
+    /// holds of later steps is removed, and the doctor is shown the log. Lines that the log lacks
+    /// are warned of. Without a folder nothing is written.
     ///
     /// # Errors
-    /// When a setting makes no sense, a file cannot be used, or the run was ill before `step`.
+    /// [`Trouble::Config`] when a setting is wrong, [`Trouble::File`] when a file cannot be used,
+    /// [`Trouble::Unhealthy`] when the run was unhealthy before `step`.
     pub fn open(
         folder: Option<PathBuf>,
         step: usize,
@@ -145,7 +149,8 @@ impl Journal {
                 doctor,
             });
         };
-        check_whole(&folder, step)?;
+        let missing = missing(&folder, step)?;
+        warn_of_missing(&folder, &missing, step);
         let log = Log::open(&folder, step)?;
         log::read(&folder)?
             .iter()
@@ -177,7 +182,7 @@ impl Journal {
     /// Records a finished step.
     ///
     /// # Errors
-    /// When something cannot be written, and when the run is ill.
+    /// When something cannot be written, and when the run is unhealthy.
     pub fn step(&mut self, view: &StepView<'_>) -> Result<(), Trouble> {
         let step = step(view.record).unwrap_or_default();
         let wanted = self.wants_completions(step);

@@ -77,16 +77,37 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends a line; it is on the disk when this returns.
+    /// Appends a line, which is on the disk when this returns. Where somebody removed or replaced the
+    /// file, a warning says so, and the line goes into the file that has its name now.
     ///
     /// # Errors
-    /// When the record has no step, or the system refuses.
+    /// [`Error::NoStep`] when the record has no step, [`Error::Append`] when the system refuses.
     pub fn append(&mut self, record: &Record) -> Result<(), Error> {
         let mut line = serde_json::to_vec(record).expect("names and numbers");
         let step =
             step(record).ok_or_else(|| Error::NoStep(String::from_utf8_lossy(&line).into()))?;
         line.push(b'\n');
+        self.reopen_if_gone()?;
         self.file_of(step)?.append(&line)?;
+        Ok(())
+    }
+
+    /// A file that was removed can still be written, but nobody would ever read it.
+    fn reopen_if_gone(&mut self) -> Result<(), Error> {
+        let Some((first, file)) = &self.file else {
+            return Ok(());
+        };
+        let there = fs::metadata(file.path()).map(|found| found.len());
+        if there.is_ok_and(|len| len == file.len()) {
+            return Ok(());
+        }
+        let (first, path) = (*first, file.path().to_path_buf());
+        ::log::warn!(
+            "{}: somebody removed or changed this log while the run wrote it; the run goes on, and the log lacks what is gone",
+            path.display()
+        );
+        self.file = None;
+        self.file = Some((first, AppendFile::open(path)?));
         Ok(())
     }
 

@@ -22,9 +22,7 @@ mod tests;
 use std::path::PathBuf;
 
 use convrec_policy::ModelConfig;
-use convrec_train::Task;
-
-use crate::model_folder::Language;
+use convrec_train::{Language, Task};
 
 pub use http::{Serving, serve};
 

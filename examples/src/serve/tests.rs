@@ -14,13 +14,14 @@ use convrec_policy::{
     Completion, Generation, ModelConfig, Policy, Sampling, SaveOptions, Sequence,
 };
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{RankGrpoTrainer, Record, RlConfig, Sample, StepView, Task};
+use convrec_train::{
+    HttpSampler, Language, Prompts, RankGrpoTrainer, Record, RlConfig, Sample, SamplerSettings,
+    StepView, Task, TaskFormat,
+};
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
 
 use super::{Served, Serving, serve};
-use crate::http_sampler::{HttpSampler, SamplerSettings};
-use crate::model_folder::{Language, Prompts, TaskFormat};
 
 const N_RANKS: usize = 2;
 
@@ -65,7 +66,7 @@ fn task() -> Task {
         ("Her", 2013),
     ];
     language()
-        .task(Catalog::new(items.map(item).to_vec()).unwrap(), false)
+        .task(Catalog::new(items.map(item).to_vec()).unwrap())
         .unwrap()
 }
 
@@ -340,7 +341,10 @@ fn the_correction_makes_up_for_another_sampler() {
     };
     let correction = Correction {
         level: RatioLevel::Token,
-        mode: CorrectionMode::Truncate { at: 1e6 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 1e6,
+            clip_min: None,
+        },
     };
     let (plain, corrected) = (estimate(None), estimate(Some(correction)));
     println!("expected {expected:.4}, corrected {corrected:.4}, plain {plain:.4}");
@@ -638,7 +642,10 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         .collect();
     let correction = Correction {
         level: RatioLevel::Rank,
-        mode: CorrectionMode::Truncate { at: 3.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 3.0,
+            clip_min: None,
+        },
     };
     let config = RlConfig {
         max_steps: steps,

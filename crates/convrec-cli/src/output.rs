@@ -1,0 +1,38 @@
+use std::fmt::Display;
+use std::io::{Write, stderr, stdout};
+
+/// Prints a line on standard output. A reader that has gone away (`| head`), or a full disk under a
+/// redirected output, is no reason to stop the work.
+pub fn say(line: impl Display) {
+    let mut out = stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Prints a line on standard error, with the same patience.
+pub fn warn(line: &dyn Display) {
+    let _ = writeln!(stderr().lock(), "{line}");
+}
+
+/// Shows on standard error what the crates of this project warn of, such as a server that is asked
+/// again. A logger that is set already stays.
+pub fn show_warnings() {
+    if log::set_logger(&Warnings).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
+}
+
+struct Warnings;
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target().starts_with("convrec") || metadata.target().starts_with("rank_grpo")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            warn(record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,74 @@
+use convrec_train::{Plan, Runner, StepView, Stop};
+#[cfg(feature = "tui")]
+use convrec_watch::tui::{Board, Screen};
+
+use crate::exit::Outcome;
+use crate::options::TrainingOptions;
+use crate::output::{say, show_warnings, warn};
+use crate::progress;
+
+impl TrainingOptions {
+    /// Does what the flags ask of a run: the whole run with a progress bar and an end by Ctrl-C that
+    /// loses nothing, or with `--dry-run` only what it would take.
+    ///
+    /// # Errors
+    /// Whatever the run fails by; a run that was stopped is one of them, see
+    /// [`exit`](crate::exit()).
+    pub fn run(&self, runner: Runner) -> Outcome {
+        show_warnings();
+        if self.dry_run {
+            print_plan(&runner.plan()?);
+            return Ok(());
+        }
+        for (name, value) in runner.facts() {
+            say(format_args!("{name}: {value}"));
+        }
+        stop_at_ctrl_c(runner.stop())?;
+        let (name, fields) = (runner.name(), runner.fields());
+        #[cfg(feature = "tui")]
+        if self.view {
+            let doctor = runner.options().watch.doctor.clone();
+            if let Some(mut screen) = Screen::open(Board::new(name, doctor)?)? {
+                let folder = runner.run(&mut screen)?;
+                drop(screen);
+                say(format_args!("the model is in {}", folder.display()));
+                return Ok(());
+            }
+        }
+        let bar = progress::bar(name, runner.total_steps());
+        let folder = runner.run(&mut |view: &StepView<'_>| {
+            progress::step(&bar, view, fields);
+            progress::evaluation(&bar, view.record);
+        });
+        bar.abandon();
+        say(format_args!("the model is in {}", folder?.display()));
+        Ok(())
+    }
+}
+
+/// Once stops after the step at hand, with a checkpoint. Twice ends at once.
+fn stop_at_ctrl_c(stop: Stop) -> Result<(), ctrlc::Error> {
+    ctrlc::set_handler(move || {
+        if stop.ask() {
+            std::process::exit(130)
+        }
+        warn(&"stopping after this step, with a checkpoint; once more ends at once");
+    })
+}
+
+fn print_plan(plan: &Plan) {
+    let rows = plan.rows();
+    let width = rows
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    say("the run would take:");
+    for (name, value) in rows {
+        say(format_args!("  {name:width$}  {value}"));
+    }
+    let steps = plan.measured_steps;
+    say(format_args!(
+        "This is from {steps} steps. Evaluations and checkpoints come on top of the time."
+    ));
+}

@@ -1,0 +1,191 @@
+//! A small decoder from nothing: its shape, its tokenizer, and what its items begin as.
+
+use burn::tensor::Device;
+use convrec_catalog::Catalog;
+use convrec_config::{ConfigError, check};
+use convrec_core::{CatalogItem, Demonstration};
+use convrec_policy::{ModelConfig, Policy};
+use convrec_text::{ListFormat, PromptFormat, TextTokenizer, TokenizerError, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::item_factors::item_factors;
+use crate::model::ModelError;
+use crate::task::Task;
+
+/// The shape of a new decoder: the table `[decoder]` of a config file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decoder {
+    /// The number of tokens in the vocabulary, without those of titles.
+    pub vocabulary: usize,
+    /// Whether each line of the catalog is a token of its own.
+    pub title_tokens: bool,
+    /// Whether the embeddings of the titles begin as vectors that say which items are listed where
+    /// which were seen. It needs `title_tokens`.
+    pub item_vectors: bool,
+    /// The most tokens of the dialog that a prompt holds; the last ones are kept.
+    pub dialog_tokens: usize,
+    /// The width of the hidden states.
+    pub width: usize,
+    /// The number of blocks.
+    pub layers: usize,
+    /// The number of attention heads.
+    pub heads: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        let dialog_tokens = PromptFormat::default().max_dialog_tokens;
+        let (title_tokens, item_vectors) = (false, false);
+        Self {
+            vocabulary: 8192,
+            title_tokens,
+            item_vectors,
+            dialog_tokens,
+            width: 256,
+            layers: 4,
+            heads: 4,
+        }
+    }
+}
+
+impl Decoder {
+    /// Checks the shape.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the shape is impossible, or there are to be vectors for items that have
+    /// no token.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let heads = self.heads.max(1);
+        let width = format!("a multiple of {}, twice the heads", 2 * heads);
+        let rules = [
+            ("dialog_tokens", self.dialog_tokens > 0, "at least 1"),
+            ("layers", self.layers > 0, "at least 1"),
+            ("heads", self.heads > 0, "at least 1"),
+            (
+                "width",
+                self.width > 0 && self.width.is_multiple_of(2 * heads),
+                width.as_str(),
+            ),
+            (
+                "item_vectors",
+                !self.item_vectors || self.title_tokens,
+                "`title_tokens = true` with it, as the vectors are those of the titles' tokens",
+            ),
+        ];
+        check(self, &rules).map_err(|e| e.within("decoder"))
+    }
+
+    /// A tokenizer trained on catalog lines, on items as conversations name them, and on what
+    /// people wrote.
+    ///
+    /// # Errors
+    /// [`TokenizerError`] when the vocabulary is too small.
+    pub fn tokenizer(
+        &self,
+        catalog: &Catalog,
+        demonstrations: &[Demonstration],
+    ) -> Result<TextTokenizer, TokenizerError> {
+        let examples = || {
+            demonstrations
+                .iter()
+                .map(|demonstration| &demonstration.example)
+        };
+        let mut corpus: Vec<String> = catalog
+            .iter()
+            .map(|(_, item)| format!("{}\n", item.item()))
+            .collect();
+        corpus.extend(
+            examples()
+                .flat_map(|x| x.seen.iter().chain(&x.ground_truth))
+                .map(|item| format!("{item}\n")),
+        );
+        corpus.extend(
+            examples()
+                .filter_map(|x| x.dialog.last())
+                .map(|turn| turn.content.clone()),
+        );
+        let lines = catalog
+            .iter()
+            .filter(|_| self.title_tokens)
+            .map(|(_, item)| line(item))
+            .collect();
+        TextTokenizer::train(
+            corpus.iter(),
+            &TrainConfig {
+                vocab_size: self.vocabulary,
+                lines,
+                ..TrainConfig::default()
+            },
+        )
+    }
+
+    /// A policy of this shape for a task with the tokenizer that this decoder trained. The weights
+    /// are drawn by `seed`.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the tokenizer is another one, [`ModelError::Weights`] when the
+    /// shape is impossible.
+    pub fn policy(
+        &self,
+        task: &Task,
+        demonstrations: &[Demonstration],
+        seed: u64,
+        device: &Device,
+    ) -> Result<Policy, ModelError> {
+        let vocabulary = task.prompter().tokenizer().vocab_size();
+        let shape = ModelConfig::small(vocabulary, self.width, self.layers, self.heads);
+        let shape = ModelConfig {
+            end_tokens: vec![task.prompter().end()],
+            ..shape
+        };
+        let policy = Policy::new(&shape, seed, device).map_err(impossible)?;
+        if !self.item_vectors {
+            return Ok(policy);
+        }
+        let (catalog, tokenizer) = (task.catalog(), task.prompter().tokenizer());
+        let vectors = item_factors(catalog, demonstrations, self.width.saturating_sub(2));
+        let token = |item: &CatalogItem| Ok(tokenizer.encode(&line(item))?[0]);
+        let tokens = catalog
+            .iter()
+            .map(|(_, item)| token(item))
+            .collect::<Result<Vec<u32>, TokenizerError>>()?;
+        let vectors: Vec<(u32, Vec<f32>)> = tokens.into_iter().zip(vectors).collect();
+        let rec = tokenizer.special_id("<rec>")?;
+        policy.with_item_vectors(&vectors, rec).map_err(impossible)
+    }
+}
+
+fn impossible(error: convrec_policy::ConfigError) -> ModelError {
+    ModelError::Format {
+        path: "[decoder]".into(),
+        problem: error.to_string(),
+    }
+}
+
+/// An item's line in a list.
+fn line(item: &CatalogItem) -> String {
+    ListFormat::default().line(0, &item.item())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_need_titles_and_heads_divide_the_width() {
+        let error = |decoder: Decoder| decoder.check().unwrap_err().field;
+        Decoder::default().check().unwrap();
+        let item_vectors = true;
+        let vectors = Decoder {
+            item_vectors,
+            ..Decoder::default()
+        };
+        assert_eq!(error(vectors), "decoder.item_vectors");
+        let odd = Decoder {
+            width: 30,
+            ..Decoder::default()
+        };
+        assert_eq!(error(odd), "decoder.width");
+    }
+}

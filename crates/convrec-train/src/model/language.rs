@@ -1,0 +1,217 @@
+//! How a policy reads and writes: all of a model's folder but the weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use convrec_catalog::Catalog;
+use convrec_core::files::{self, write_atomic};
+use convrec_core::hash::sha256;
+use convrec_policy::ModelConfig;
+use convrec_text::{ChatTemplate, Prompter, TextTokenizer};
+
+use super::error::ModelError;
+use super::format::{Prompts, TaskFormat};
+use super::source::ModelSource;
+use crate::task::Task;
+
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TASK: &str = "task.json";
+
+/// Files of a chat model's folder that go along with its weights. Without its template no prompt
+/// can be written.
+const CARRIED: [&str; 4] = [
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "generation_config.json",
+];
+
+/// How a policy reads and writes: its tokenizer, its prompts and its lists.
+#[derive(Debug, Clone)]
+pub struct Language {
+    /// The tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The form of prompts and lists.
+    pub format: TaskFormat,
+    /// The positions of the model (`max_position_embeddings`): a prompt and its list fit in them.
+    pub positions: usize,
+    /// Whether the model's folder has a `task.json`.
+    has_task: bool,
+    /// The template of a chat model.
+    template: Option<ChatTemplate>,
+    /// The content of [`CARRIED`].
+    carried: BTreeMap<&'static str, String>,
+}
+
+impl Language {
+    /// The language of a small policy that is trained from nothing, as
+    /// [`ModelConfig::small`](convrec_policy::ModelConfig::small) makes it.
+    #[must_use]
+    pub fn small(tokenizer: TextTokenizer, format: TaskFormat) -> Self {
+        let positions = ModelConfig::small(1, 2, 1, 1).max_position_embeddings;
+        Self {
+            tokenizer,
+            format,
+            positions,
+            has_task: false,
+            template: None,
+            carried: BTreeMap::new(),
+        }
+    }
+
+    /// Reads all of a model but the weights. `name` is a folder, an adapter's folder, or a name on
+    /// the hub. A chat model's folder without a `task.json` is asked for 20 items.
+    ///
+    /// # Errors
+    /// [`ModelError`] when a file is missing or wrong; it names the file.
+    pub fn load(name: impl AsRef<Path>) -> Result<Self, ModelError> {
+        Self::of_source(&ModelSource::find(name.as_ref())?)
+    }
+
+    pub(super) fn of_source(source: &ModelSource) -> Result<Self, ModelError> {
+        let folder = source.folder_of(TOKENIZER);
+        if !folder.join(TOKENIZER).exists() {
+            return Err(ModelError::NotAModel {
+                path: folder.into(),
+            });
+        }
+        let path = source.folder_of(TASK).join(TASK);
+        let bad = |problem| ModelError::Format {
+            path: path.clone(),
+            problem,
+        };
+        let format = match path.exists() {
+            true => TaskFormat::read(&files::read_text(&path)?).map_err(bad)?,
+            false => TaskFormat::chat(),
+        };
+        let tokenizer = TextTokenizer::load(folder.join(TOKENIZER))?;
+        let mut language = Self {
+            positions: ModelConfig::load_folder(&source.weights)?.max_position_embeddings,
+            has_task: path.exists(),
+            ..Self::small(tokenizer, format)
+        };
+        if !language.format.is_chat() {
+            return Ok(language);
+        }
+        let template = ChatTemplate::load(folder).map_err(|e| match path.exists() {
+            true => ModelError::Chat(e),
+            false => bad(format!("not there, so this must be a chat model, but: {e}")),
+        })?;
+        language.template = Some(template);
+        for name in CARRIED
+            .into_iter()
+            .filter(|name| folder.join(name).exists())
+        {
+            let text = files::read_text(folder.join(name))?;
+            language.carried.insert(name, text);
+        }
+        Ok(language)
+    }
+
+    /// The task over a catalog. Its lists hold N different, unseen items of the catalog.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] or [`ModelError::Chat`] when prompts cannot be written,
+    /// [`ModelError::Trie`] when lists cannot be constrained to the catalog,
+    /// [`ModelError::NoRoom`] when no prompt fits beside a list.
+    pub fn task(&self, catalog: Catalog) -> Result<Task, ModelError> {
+        let task = Task::new(catalog, self.prompter()?, self.format.n_ranks);
+        self.fit(task.constrained()?)
+    }
+
+    /// The task over a catalog, with lists that are whatever the policy writes.
+    ///
+    /// # Errors
+    /// As [`task`](Self::task), but for [`ModelError::Trie`].
+    pub fn unconstrained_task(&self, catalog: Catalog) -> Result<Task, ModelError> {
+        self.fit(Task::new(catalog, self.prompter()?, self.format.n_ranks))
+    }
+
+    /// [`unconstrained_task`](Self::unconstrained_task) or [`task`](Self::task), as a flag decides.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn task_for(&self, catalog: Catalog, unconstrained: bool) -> Result<Task, ModelError> {
+        match unconstrained {
+            true => self.unconstrained_task(catalog),
+            false => self.task(catalog),
+        }
+    }
+
+    /// The task with prompts that fit the model's positions.
+    fn fit(&self, task: Task) -> Result<Task, ModelError> {
+        let list = task.longest_list().unwrap_or(self.format.max_new_tokens);
+        match self.positions.checked_sub(list).filter(|room| *room > 0) {
+            Some(room) => Ok(task.with_longest_prompt(room)),
+            None => Err(ModelError::NoRoom {
+                list,
+                positions: self.positions,
+            }),
+        }
+    }
+
+    /// Whether the model's folder says how prompts and lists are written, in its `task.json`.
+    #[must_use]
+    pub fn has_task(&self) -> bool {
+        self.has_task
+    }
+
+    /// The token that ends a list.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] or [`ModelError::Chat`] when there is none.
+    pub fn end(&self) -> Result<u32, ModelError> {
+        Ok(self.prompter()?.end())
+    }
+
+    /// How prompts and lists are written.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] or [`ModelError::Chat`] when they cannot be.
+    pub fn prompter(&self) -> Result<Prompter, ModelError> {
+        match (&self.format.prompts, &self.template) {
+            (Prompts::Marked(format), _) => Ok(format.prompter(&self.tokenizer)?),
+            (Prompts::Chat(format), Some(template)) => {
+                Ok(format.prompter(&self.tokenizer, template, self.format.n_ranks)?)
+            }
+            (Prompts::Chat(_), None) => Err(ModelError::Format {
+                path: TASK.into(),
+                problem: "chat prompts need the chat template of a model's folder".into(),
+            }),
+        }
+    }
+
+    /// The SHA-256 of all that decides what prompts and lists are, by the keys that a checkpoint
+    /// knows them by.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`] when the tokenizer cannot be written down.
+    ///
+    /// # Panics
+    /// Never: a format is made of numbers and texts.
+    pub fn hashes(&self) -> Result<BTreeMap<String, String>, ModelError> {
+        let json = |value: serde_json::Result<String>| value.expect("numbers and texts");
+        let hash = |text: String| sha256(text.as_bytes());
+        let mut hashes = BTreeMap::from([
+            ("tokenizer_sha256".into(), hash(self.tokenizer.to_json()?)),
+            (
+                "task_sha256".into(),
+                hash(json(serde_json::to_string(&self.format))),
+            ),
+        ]);
+        if self.template.is_some() {
+            let carried = json(serde_json::to_string(&self.carried));
+            hashes.insert("chat_template_sha256".into(), hash(carried));
+        }
+        Ok(hashes)
+    }
+
+    pub(super) fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        self.tokenizer.save(folder.join(TOKENIZER))?;
+        let task = serde_json::to_string_pretty(&self.format).expect("numbers and texts") + "\n";
+        for (name, text) in self.carried.iter().chain([(&TASK, &task)]) {
+            write_atomic(folder.join(name), |out| out.write_all(text.as_bytes()))?;
+        }
+        Ok(())
+    }
+}
