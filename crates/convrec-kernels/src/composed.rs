@@ -115,7 +115,7 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
         match packing.window() {
             None => Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze::<4>(),
             Some(window) => {
-                let unseen = (0..t).flat_map(|i| (0..t).map(move |j| j > i || j + window <= i));
+                let unseen = (0..t).flat_map(|i| (0..t).map(move |j| j > i || i - j >= window));
                 let unseen = unseen.collect();
                 Tensor::from_data(TensorData::new::<bool, _>(unseen, [1, 1, t, t]), &device)
             }

@@ -233,6 +233,9 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
         packing.tokens(),
         "tokens in the batch and in its packing"
     );
+    if m == 0 {
+        return q;
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
         return flex::attention(q, k, v, packing);
@@ -285,6 +288,9 @@ pub struct DecodeRow {
 /// When the shapes do not agree, or a row lies outside of the cache.
 pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
     check_cache(q.dims(), cache, rows);
+    if rows.is_empty() {
+        return q;
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
         return flex::decode_attention(q, cache, rows);
@@ -345,6 +351,9 @@ pub fn token_log_probs(
         temperature > 0.0,
         "the temperature must be positive, not {temperature}"
     );
+    if m == 0 {
+        return (empty(&hidden), empty(&hidden));
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         return flex::token_log_probs(hidden, weight, targets, temperature);
@@ -364,6 +373,9 @@ pub fn token_log_probs(
 /// When the shapes do not agree, or a token is not below V.
 pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
     check_allowed(&hidden, &weight, allowed);
+    if allowed.is_empty() {
+        return empty(&hidden);
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         return flex::logits_constrained(hidden, weight, allowed);
@@ -397,12 +409,20 @@ pub fn token_log_probs_constrained(
         temperature > 0.0,
         "the temperature must be positive, not {temperature}"
     );
+    if allowed.is_empty() {
+        return (empty(&hidden), empty(&hidden));
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         let targets = target_places(targets, allowed);
         return flex::token_log_probs_constrained(hidden, weight, targets, allowed, temperature);
     }
     composed::token_log_probs_constrained(hidden, weight, targets, allowed, temperature)
+}
+
+/// No numbers, on the device of x.
+fn empty(x: &Tensor<2>) -> Tensor<1> {
+    Tensor::zeros([0], &x.device())
 }
 
 fn check_allowed(hidden: &Tensor<2>, weight: &Tensor<2>, allowed: &[&[u32]]) {
@@ -447,6 +467,11 @@ pub(crate) fn with_rows<const N: usize>(
 ) -> Tensor<N> {
     let mut shape = x.shape();
     let inner = shape[N - 1];
+    if shape.num_elements() == 0 {
+        // burn takes a 0 in a reshape for "as it was".
+        shape[N - 1] = width;
+        return Tensor::zeros(shape, &x.device());
+    }
     let y = f(x.reshape([shape.num_elements() / inner, inner]));
     shape[N - 1] = width;
     y.reshape(shape)
