@@ -19,9 +19,10 @@ pub(super) const TASK: &str = "task.json";
 
 /// Files of a chat model's folder that go along with its weights. Without its template no prompt
 /// can be written.
-const CARRIED: [&str; 4] = [
+const CARRIED: [&str; 5] = [
     "tokenizer_config.json",
     "chat_template.jinja",
+    "chat_template.json",
     "special_tokens_map.json",
     "generation_config.json",
 ];
