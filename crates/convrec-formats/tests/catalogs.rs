@@ -459,7 +459,7 @@ fn damaged_catalogs_say_where() {
         (
             "c.jsonl",
             b"{\n \"title\": \"Heat\"\n}\n",
-            "line 1: EOF while parsing an object at column 2; expected one JSON object a line",
+            "line 1: EOF while parsing an object at column 1; expected one JSON object a line",
         ),
         (
             "c.jsonl",
