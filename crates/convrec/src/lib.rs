@@ -77,6 +77,7 @@ pub use read::{ReadError, read_catalog, read_conversations, read_demonstrations}
 pub mod prelude {
     pub use burn::tensor::Device;
     pub use convrec_catalog::{Catalog, Mentions};
+    pub use convrec_config::{Layer, Layers};
     pub use convrec_core::{Demonstration, Example, Item, ItemId, Turn};
     pub use convrec_demonstrations::{
         Embedder, Judge, LexicalEmbedder, Pipeline, PipelineConfig, Services, Teacher,
@@ -86,7 +87,7 @@ pub mod prelude {
     pub use convrec_train::evaluate::{Decoding, evaluate};
     pub use convrec_train::{
         Listed, Model, Recommendation, Recommender, RewardFunction, RlConfig, RlData, RlSettings,
-        Runner, SftConfig, SftData, SftSettings, Task,
+        Runner, Sample, SftConfig, SftData, SftSettings, StepView, Task,
     };
     pub use rank_grpo::{LossConfig, LossInputs, Segments};
 }
