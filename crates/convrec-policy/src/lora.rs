@@ -168,6 +168,9 @@ impl Policy {
     pub fn merged(&self) -> Self {
         let mut policy = self.plain(|lora, weight| weight + lora.product());
         policy.saved_modules = None;
+        if self.lora.is_some() {
+            policy.base_name = None; // no folder holds these weights yet
+        }
         policy
     }
 

@@ -12,7 +12,7 @@ use convrec_config::ConfigError;
 use convrec_core::files;
 use convrec_core::hash::sha256;
 use convrec_core::{Demonstration, Example, Item};
-use convrec_policy::{SaveOptions, WeightType};
+use convrec_policy::{Policy, SaveOptions, WeightType};
 use convrec_text::{PromptFormat, Years};
 use convrec_watch::Observer;
 
@@ -221,6 +221,7 @@ impl Runner {
             config: setup.config.clone(),
             pairs,
         };
+        let save = save_options(settings.files.dtype.map(Into::into), &policy);
         let text = settings.to_toml()?;
         let runner = Self {
             job,
@@ -232,7 +233,7 @@ impl Runner {
             facts,
             inputs,
             options: settings.run.clone(),
-            save: save_options(settings.files.dtype.map(Into::into)),
+            save,
             devices: devices.to_vec(),
         };
         runner.with_text(text).with_validation(
@@ -285,6 +286,7 @@ impl Runner {
             ("items in a list", task.n_ranks().to_string()),
         ];
         let sampler = sampler(files.sampler.as_deref(), &task, &settings.run.stop)?;
+        let save = save_options(settings.files.dtype.map(Into::into), &model.policy);
         let text = settings.to_toml()?;
         let runner = Self {
             job: Job::Rl {
@@ -301,7 +303,7 @@ impl Runner {
             facts,
             inputs,
             options: settings.run.clone(),
-            save: save_options(settings.files.dtype.map(Into::into)),
+            save,
             devices: devices.to_vec(),
         };
         runner.with_text(text).with_validation(
@@ -574,9 +576,10 @@ fn sampler(path: Option<&Path>, _: &Task, _: &Stop) -> Result<Option<Box<dyn Sam
     }
 }
 
-fn save_options(dtype: Option<WeightType>) -> SaveOptions {
+/// In the type that is asked for, or else in that of the model that was read.
+fn save_options(dtype: Option<WeightType>, policy: &Policy) -> SaveOptions {
     SaveOptions {
-        dtype: dtype.unwrap_or_default(),
+        dtype: dtype.unwrap_or(policy.weight_type()),
         ..SaveOptions::default()
     }
 }
