@@ -440,7 +440,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
                 update,
                 ..settings()
             },
-            "field `completions.update.calls.path`: `load`; expected a path",
+            "field `completions.update.calls.path`: `load`, expected a path",
         ),
     ] {
         let error = settings.check().unwrap_err().to_string();
@@ -449,8 +449,8 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     let server = TestServer::start(completed);
     let server = Arc::new(Server::new(quick(&server), Arc::default()).unwrap());
     for (servers, part) in [
-        (vec![], "none; expected at least one"),
-        (vec![server.clone(), server], " twice; expected"),
+        (vec![], "none, expected at least one"),
+        (vec![server.clone(), server], " twice, expected"),
     ] {
         let error = HttpCompletions::new(settings(), servers)
             .unwrap_err()

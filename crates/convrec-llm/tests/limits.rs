@@ -491,7 +491,7 @@ fn settings_are_checked_by_field() {
             "timeout = 0.0",
             "field `server.timeout`: found 0, expected seconds above 0",
         ),
-        ("timeout = nan", "field `server.timeout`: NaN"),
+        ("timeout = nan", "field `server.timeout`: found NaN"),
         ("connect_timeout = -1.0", "field `server.connect_timeout`"),
         ("first_delay = inf", "field `server.first_delay`"),
         ("max_answer_bytes = 0", "field `server.max_answer_bytes`"),
@@ -503,11 +503,11 @@ fn settings_are_checked_by_field() {
         ),
         (
             "budget = { max_requests = 0 }",
-            "field `server.budget.max_requests`: 0",
+            "field `server.budget.max_requests`: found 0",
         ),
         (
             "budget = { max_tokens = 0 }",
-            "field `server.budget.max_tokens`: 0",
+            "field `server.budget.max_tokens`: found 0",
         ),
         (
             "budget = { max_cost = 0.0 }",
@@ -548,7 +548,7 @@ fn settings_are_checked_by_field() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("field `chat.price`: not set; expected what tokens cost"),
+        error.contains("field `chat.price`: not set, expected what tokens cost"),
         "{error}"
     );
     let chat = |text: &str| {
