@@ -8,13 +8,12 @@ use burn::module::Module;
 use clap::Parser;
 use convrec_catalog::{Catalog, top_k};
 use convrec_core::{Example, ItemId, files};
-use convrec_demonstrations::scripted::{PopularityScorer, Scorer};
+use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
 use convrec_examples::data::{read_catalog, read_conversations, read_examples, samples};
 use convrec_examples::judging::{judge, mean};
-use convrec_examples::services::Scorers;
 use convrec_examples::{Outcome, Table, at_least_one, check_output, device::device, exit};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
-use convrec_metrics::trec::Run;
+use convrec_metrics::trec::{Qrels, Run};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
 use convrec_train::Model;
@@ -32,11 +31,24 @@ struct Options {
     #[arg(long)]
     unconstrained: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
-    #[arg(long)]
-    catalog: PathBuf,
+    #[arg(long, required_unless_present = "score_run")]
+    catalog: Option<PathBuf>,
     /// Conversations with ground truth, JSON lines.
+    #[arg(long, required_unless_present = "score_run")]
+    conversations: Option<PathBuf>,
+    /// Treat items of the catalog that are most likely one as one. Published protocols do not.
     #[arg(long)]
-    conversations: PathBuf,
+    merge_twins: bool,
+    /// Score this TREC run by the judgements of `--qrels`, and do nothing else. No catalog and no
+    /// model are needed.
+    #[arg(long, requires = "qrels", conflicts_with_all = ["model", "train", "run", "write_qrels"])]
+    score_run: Option<PathBuf>,
+    /// The judgements of `--score-run`: a TREC qrels file.
+    #[arg(long, requires = "score_run")]
+    qrels: Option<PathBuf>,
+    /// Write the ground truth as a TREC qrels file, by which other tools can score `--run`.
+    #[arg(long)]
+    write_qrels: Option<PathBuf>,
     /// Training conversations: adds the baselines popularity, BM25 and co-occurrence, and what the
     /// informed scripted teacher ranks by.
     #[arg(long)]
@@ -61,14 +73,30 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
-    options.run.as_deref().map_or(Ok(()), check_output)?;
-    let catalog = read_catalog(&options.catalog)?;
-    let examples = read_examples(&catalog, &options.conversations)?;
+    if let Some((run, qrels)) = options.score_run.as_ref().zip(options.qrels.as_ref()) {
+        return score_run(run, qrels);
+    }
+    for output in [&options.run, &options.write_qrels].into_iter().flatten() {
+        check_output(output)?;
+    }
+    let (Some(catalog), Some(conversations)) = (&options.catalog, &options.conversations) else {
+        return Err("--catalog and --conversations are needed".into());
+    };
+    let catalog = read_catalog(catalog)?;
+    let catalog = if options.merge_twins {
+        catalog.merge_twins()
+    } else {
+        catalog
+    };
+    let examples = read_examples(&catalog, conversations)?;
+    if let Some(path) = &options.write_qrels {
+        write_qrels(path, &catalog, &examples)?;
+    }
     let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
     let mut systems: Vec<(String, Vec<JudgedList>)> = Vec::new();
     let mut n_ranks = 20;
     for folder in &options.model {
-        let (found, n) = policy(options, folder, &catalog, &examples)?;
+        let (found, n) = policy(options, folder, &catalog, (conversations, &examples))?;
         if systems.is_empty() {
             n_ranks = n;
             options
@@ -97,7 +125,7 @@ fn run(options: &Options) -> Outcome {
             ("popularity", &popularity),
             ("bm25", &scorers.bm25),
             ("cooccurrence", &scorers.cooccurrence),
-            ("informed teacher", &scorers.heuristic()),
+            ("heuristic teacher", &scorers.heuristic()),
         ];
         for (name, scorer) in baselines {
             let judged = examples
@@ -106,6 +134,9 @@ fn run(options: &Options) -> Outcome {
                 .collect();
             systems.push((name.to_string(), judged));
         }
+    }
+    if systems.is_empty() && options.write_qrels.is_some() {
+        return Ok(());
     }
     let Some((first, others)) = systems.split_first() else {
         return Err("nothing to evaluate: give --model, --train or both".into());
@@ -147,11 +178,11 @@ fn policy(
     options: &Options,
     folder: &Path,
     catalog: &Catalog,
-    examples: &[Example],
+    (conversations, examples): (&Path, &[Example]),
 ) -> Result<(Evaluation, usize), Box<dyn Error>> {
     let Model { policy, language } = Model::load(folder, &device()?)?;
     let task = language.task_for(catalog.clone(), options.unconstrained)?;
-    let samples = samples(&task, examples, &options.conversations)?;
+    let samples = samples(&task, examples, conversations)?;
     let sampling = Sampling {
         temperature: options.temperature,
         ..Sampling::default()
@@ -253,6 +284,40 @@ fn distinct(dialogs: &[&str]) -> usize {
         .iter()
         .collect::<std::collections::HashSet<_>>()
         .len()
+}
+
+/// Prints the measures of a run, with intervals over the queries of a dialog.
+fn score_run(run: &Path, qrels: &Path) -> Outcome {
+    let (run, qrels) = (Run::read_file(run)?, Qrels::read_file(qrels)?);
+    let judged = qrels.judge(&run);
+    let dialogs: Vec<&str> = qrels
+        .queries()
+        .map(|query| query.rsplit_once('-').map_or(query, |(dialog, _)| dialog))
+        .collect();
+    let ranked = [Measure::Mrr(20), Measure::Map(20), Measure::HitRate(20)];
+    for measure in measures(20).into_iter().chain(ranked) {
+        println!("{measure:<10} {}", cell(measure, &judged, &dialogs));
+    }
+    println!(
+        "{}: {} queries judged, {} in the run; 95% intervals by resampling {} dialogs",
+        run.tag(),
+        judged.len(),
+        run.queries().len(),
+        distinct(&dialogs)
+    );
+    Ok(())
+}
+
+/// Writes the ground truth of the examples: the unseen relevant items.
+fn write_qrels(path: &Path, catalog: &Catalog, examples: &[Example]) -> Outcome {
+    let mut qrels = Qrels::default();
+    for example in examples {
+        let ids = catalog.example_ids(example)?.ground_truth;
+        let documents: Vec<String> = ids.iter().map(|id| format!("r{}", id.0)).collect();
+        qrels.add(&example.id, documents.iter().map(String::as_str))?;
+    }
+    println!("{}: the ground truth as TREC qrels", path.display());
+    Ok(files::write_atomic(path, |out| qrels.write(out))?)
 }
 
 fn write_run(path: &Path, examples: &[Example], found: &Evaluation) -> Outcome {

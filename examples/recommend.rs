@@ -29,10 +29,13 @@ struct Options {
     /// standard input.
     #[arg(long, conflicts_with = "turns")]
     file: Option<PathBuf>,
-    /// An item already seen, as `Heat (1995)`; may be given often. Items whose name stands in the
-    /// conversation just so are found anyway.
+    /// An item already seen, as `Heat (1995)`; may be given often. Items that the conversation
+    /// names are found anyway. A title without a year means all items of that title.
     #[arg(long)]
     seen: Vec<String>,
+    /// Treat items of the catalog that are most likely one as different items.
+    #[arg(long)]
+    keep_twins: bool,
     /// The turns, the user's first, then by turns.
     turns: Vec<String>,
 }
@@ -45,17 +48,18 @@ fn run(options: &Options) -> Outcome {
     let turns = turns(options)?;
     let Model { policy, language } = Model::load(&options.model, &device()?)?;
     let catalog = read_catalog(&options.catalog)?;
+    let catalog = if options.keep_twins {
+        catalog
+    } else {
+        catalog.merge_twins()
+    };
     let mut seen: Vec<Item> = named(&catalog, &turns);
     for name in &options.seen {
-        let item = catalog
-            .iter()
-            .map(|(_, item)| item.item())
-            .find(|item| item.to_string() == *name);
-        let item = item.ok_or(format!(
-            "--seen \"{name}\" is not in the catalog; write it as there, as in `Heat (1995)`"
-        ))?;
-        if !seen.contains(&item) {
-            seen.push(item);
+        let ids = catalog.named(name).map_err(|e| format!("--seen: {e}"))?;
+        for item in ids.into_iter().map(|id| catalog[id].item()) {
+            if !seen.contains(&item) {
+                seen.push(item);
+            }
         }
     }
     let example = Example {

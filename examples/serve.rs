@@ -22,6 +22,9 @@ struct Options {
     /// catalog items can be written.
     #[arg(long, requires = "catalog")]
     unconstrained: bool,
+    /// Treat items of the catalog that are most likely one as different items.
+    #[arg(long, requires = "catalog")]
+    keep_twins: bool,
     /// Load new weights on request, from folders below this one. Without it none are loaded.
     #[arg(long)]
     weights: Option<PathBuf>,
@@ -49,7 +52,12 @@ fn run(options: Options) -> Outcome {
     let task = options
         .catalog
         .map(|path| -> Result<_, Box<dyn std::error::Error>> {
-            Ok(language.task_for(read_catalog(&path)?, options.unconstrained)?)
+            let catalog = read_catalog(&path)?;
+            let catalog = match options.keep_twins {
+                true => catalog,
+                false => catalog.merge_twins(),
+            };
+            Ok(language.task_for(catalog, options.unconstrained)?)
         })
         .transpose()?;
     let folder = || {

@@ -9,14 +9,15 @@ use std::path::PathBuf;
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
 use convrec_core::Example;
+use convrec_demonstrations::scripted::Scorers;
+use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
-use convrec_examples::at_least_one;
 use convrec_examples::data::{read_catalog, read_conversations, read_examples};
-use convrec_examples::services::{Chosen, Scorers, ServiceOptions};
+use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
 use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, exit, progress, settings};
+use convrec_examples::{Outcome, at_least_one, exit, progress};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]
@@ -67,12 +68,12 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
-    let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
-    settings::set(&mut config.n, options.n);
-    let backend = options.services.backend()?;
-    let catalog = options
-        .services
-        .described(backend.as_ref(), read_catalog(&options.catalog)?)?;
+    let mut config = convrec_config::read(options.config.as_deref(), PipelineConfig::default())?;
+    config.n = options.n.unwrap_or(config.n);
+    let settings = options.services.settings()?;
+    let server = open_server(&settings)?;
+    let server = server.as_ref();
+    let catalog = described(&settings, server, read_catalog(&options.catalog)?)?;
     let mut examples = read_examples(&catalog, &options.conversations)?;
     let train = options
         .train
@@ -85,10 +86,11 @@ fn run(options: &Options) -> Outcome {
         .map(|path| read_examples(&catalog, path))
         .transpose()?;
     let scorers = Scorers::new(&catalog, train.as_ref().unwrap_or(&examples));
-    let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
-    chosen.keep_answered(&mut examples, &options.conversations)?;
+    let handed_in = handed_in(&settings, server, &catalog)?;
+    let chosen = OpenServices::open(&settings, &catalog, &scorers, handed_in)?;
+    chosen.keep_answered(&mut examples)?;
     chosen
-        .names
+        .names()
         .iter()
         .for_each(|(role, name)| println!("{role}: {name}"));
 
@@ -96,24 +98,18 @@ fn run(options: &Options) -> Outcome {
         let pipeline = Pipeline::new(config, &catalog, chosen.services())?;
         let bars = progress::Stages::default();
         let usage = || {
-            backend
-                .as_ref()
-                .map(|backend| backend.usage().to_string())
+            server
+                .map(|server| server.usage().to_string())
                 .unwrap_or_default()
         };
         let scored = pipeline.score(&examples, &|progress| bars.show(progress, usage()));
         bars.finish();
-        let finished = || {
-            backend
-                .as_ref()
-                .map_or(Ok(()), |backend| backend.finished(&options.services))
-        };
-        finished()?;
+        finished(server)?;
         let Some(to_fit) = to_fit.as_ref().filter(|_| config.adjust) else {
             return Ok(out_of_fold(&pipeline, &config, &scored?, options.folds)?);
         };
         let to_fit = pipeline.score(to_fit, &|_| ());
-        finished()?;
+        finished(server)?;
         let fit = pipeline.fit(&to_fit?, &|_| ())?;
         Ok(pipeline.finish(&scored?, Some(&fit.adjust)))
     };
@@ -139,8 +135,8 @@ fn run(options: &Options) -> Outcome {
         output.failures.len()
     );
     println!("95% intervals by resampling dialogs");
-    if let Some(backend) = &backend {
-        println!("{}", backend.usage());
+    if let Some(server) = server {
+        println!("{}", server.usage());
     }
     if options.steps_only {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Makes demonstrations by Remap-Reflect-Adjust: conversations and a teacher's answers in, lists
 //! from the catalog out.
 //!
-//! The teacher is a model on a server (`--llm`), a file of answers (`--answers`), or, where neither
+//! The teacher is a model on a server (`--services`), a file of answers (`--answers`), or, where neither
 //! is given, scripted from the conversations (co-occurrence and BM25), errors included.
 
 mod items;
@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_core::Example;
+use convrec_core::{Example, printable};
+use convrec_demonstrations::scripted::Scorers;
+use convrec_demonstrations::services::{OpenServer, OpenServices};
 use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
 use convrec_examples::data::{read_catalog, read_conversations};
-use convrec_examples::services::{Backend, Chosen, Scorers, ServiceOptions};
-use convrec_examples::{
-    Outcome, check_apart, check_folder, check_output, exit, progress, settings,
-};
+use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
+use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, progress};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]
@@ -40,14 +40,14 @@ struct Options {
     n: Option<usize>,
     /// Adds so many conversations without words, of one to four items of a training dialog, so
     /// that the policy sees more of the catalog.
-    #[arg(long, default_value_t = 0, conflicts_with_all = ["answers", "llm"])]
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["answers", "services"])]
     item_conversations: usize,
     /// Adds a conversation without words for every item of the catalog, in which it was seen.
-    #[arg(long, conflicts_with_all = ["answers", "llm"])]
+    #[arg(long, conflicts_with_all = ["answers", "services"])]
     every_item: bool,
     /// Adds every conversation in which items were seen once more as if none were, so that the
     /// policy learns what words say.
-    #[arg(long, conflicts_with_all = ["answers", "llm"])]
+    #[arg(long, conflicts_with_all = ["answers", "services"])]
     forgetful: bool,
     /// Leaves Remap out: only items of the answer that are in the catalog are left.
     #[arg(long)]
@@ -75,6 +75,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(options: &Options) -> Outcome {
     let started = Instant::now();
+    let settings = options.services.settings()?;
     match options.shard {
         Some(_) => check_folder(&options.out)?,
         None => check_output(&options.out)?,
@@ -84,34 +85,42 @@ fn run(options: &Options) -> Outcome {
         .chain(&options.config);
     check_apart(
         &options.out,
-        inputs.chain(options.services.files()).map(PathBuf::as_path),
+        inputs
+            .chain(options.services.files())
+            .map(PathBuf::as_path)
+            .chain(settings.files()),
     )?;
-    let mut config = settings::read(options.config.as_deref(), PipelineConfig::default())?;
-    settings::set(&mut config.n, options.n);
+    let mut config = convrec_config::read(options.config.as_deref(), PipelineConfig::default())?;
+    config.n = options.n.unwrap_or(config.n);
     config.remap &= !options.no_remap;
     config.reflect &= !options.no_reflect;
     config.adjust &= !options.no_adjust;
 
-    let backend = options.services.backend()?;
+    let server = open_server(&settings)?;
+    let server = server.as_ref();
     let catalog = read_catalog(&options.catalog)?;
     // Parts take the catalog as it is: else each machine would pay for the same descriptions.
     let whole = options.shard.is_none() && options.merge.is_empty();
-    if options.services.describe && !whole {
+    if settings.describer.server && !whole {
         eprintln!(
             "the catalog is taken as it is: its own items are described by a run without --shard and --merge"
         );
     }
     let catalog = if whole {
-        options.services.described(backend.as_ref(), catalog)?
+        described(&settings, server, catalog)?
     } else {
         catalog
     };
     let mut examples = read_conversations(&options.conversations)?;
     let scorers = Scorers::new(&catalog, &examples);
-    let chosen = Chosen::new(&options.services, backend.as_ref(), &catalog, &scorers)?;
-    chosen.keep_answered(&mut examples, &options.conversations)?;
-    let mut more =
-        items::item_conversations(&examples, options.item_conversations, options.services.seed);
+    let handed_in = handed_in(&settings, server, &catalog)?;
+    let chosen = OpenServices::open(&settings, &catalog, &scorers, handed_in)?;
+    let all = examples.len();
+    chosen.keep_answered(&mut examples)?;
+    if examples.len() < all {
+        println!("{} of {all} conversations have an answer", examples.len());
+    }
+    let mut more = items::item_conversations(&examples, options.item_conversations, settings.seed);
     more.extend(
         options
             .every_item
@@ -129,9 +138,9 @@ fn run(options: &Options) -> Outcome {
     examples.extend(more);
     let origin = output::origin(&config, &catalog, &examples, &chosen);
     chosen
-        .names
+        .names()
         .iter()
-        .for_each(|(role, name)| println!("{role}: {name}"));
+        .for_each(|(role, name)| println!("{role}: {}", printable(name)));
     let known = |example: &Example| {
         example
             .ground_truth
@@ -151,13 +160,13 @@ fn run(options: &Options) -> Outcome {
         let part = options
             .shard
             .map_or(0..examples.len(), |shard| shard.range(examples.len()));
-        score(&pipeline, &examples[part], backend.as_ref(), options)?
+        score(&pipeline, &examples[part], server)?
     } else {
         let (scored, found) = Scored::merge(&options.merge)?;
         output::check_origin(&found, &origin)?;
         scored
     };
-    let usage = backend.as_ref().map(Backend::usage);
+    let usage = server.map(OpenServer::usage);
     if let Some(shard) = options.shard {
         scored.write(&options.out, shard, &origin)?;
         usage.iter().for_each(|usage| println!("{usage}"));
@@ -180,6 +189,7 @@ fn run(options: &Options) -> Outcome {
     bar.finish_and_clear();
     output::Output {
         options,
+        described: settings.describer.server,
         catalog: &catalog,
         origin: &origin,
         scored: &scored,
@@ -193,20 +203,17 @@ fn run(options: &Options) -> Outcome {
 fn score<'e>(
     pipeline: &Pipeline<'_>,
     examples: &'e [Example],
-    backend: Option<&Backend>,
-    options: &Options,
+    server: Option<&OpenServer>,
 ) -> Result<Scored<'e>, Box<dyn std::error::Error>> {
     let bars = progress::Stages::default();
     let usage = || {
-        backend
-            .map(|backend| backend.usage().to_string())
+        server
+            .map(|server| server.usage().to_string())
             .unwrap_or_default()
     };
     let scored = pipeline.score(examples, &|progress| bars.show(progress, usage()));
     bars.finish();
-    if let Some(backend) = backend {
-        backend.finished(&options.services)?;
-    }
+    finished(server)?;
     Ok(scored?)
 }
 

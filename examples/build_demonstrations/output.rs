@@ -8,12 +8,12 @@ use std::time::Duration;
 use convrec_catalog::Catalog;
 use convrec_core::files::write_atomic;
 use convrec_core::hash::sha256;
-use convrec_core::{Example, Item, jsonl};
+use convrec_core::{Example, Item, jsonl, printable};
+use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     Counts, Failure, FitReport, Origin, PipelineConfig, PipelineOutput, Scored,
 };
 use convrec_examples::report::{Marked, Report};
-use convrec_examples::services::Chosen;
 use convrec_examples::steps::{Figures, Step, steps};
 use convrec_examples::{Outcome, Paused, Table};
 use convrec_llm::Usage;
@@ -29,7 +29,7 @@ pub fn origin(
     config: &PipelineConfig,
     catalog: &Catalog,
     examples: &[Example],
-    chosen: &Chosen<'_>,
+    chosen: &OpenServices<'_>,
 ) -> Origin {
     // A hash of hashes: rows need not be in memory twice.
     fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
@@ -45,7 +45,7 @@ pub fn origin(
     ]);
     inputs.extend(
         chosen
-            .names
+            .names()
             .iter()
             .map(|(role, name)| (role.to_string(), name.clone())),
     );
@@ -81,8 +81,10 @@ pub fn complete(failures: &[Failure], again: &str) -> Outcome {
         return Ok(());
     };
     let n = failures.len();
+    let failure = failure.to_string();
     Err(Paused(format!(
-        "{n} conversations got no answer and are left out; the first, {failure}\n{again}"
+        "{n} conversations got no answer and are left out; the first, {}\n{again}",
+        printable(&failure)
     ))
     .into())
 }
@@ -90,6 +92,8 @@ pub fn complete(failures: &[Failure], again: &str) -> Outcome {
 /// A run that is done.
 pub struct Output<'a> {
     pub options: &'a Options,
+    /// Whether the catalog has descriptions of its own.
+    pub described: bool,
     pub catalog: &'a Catalog,
     pub origin: &'a Origin,
     pub scored: &'a Scored<'a>,
@@ -125,7 +129,7 @@ impl Output<'_> {
         write_atomic(self.beside("manifest.json"), |file| {
             file.write_all(text.as_bytes())
         })?;
-        if self.options.services.describe {
+        if self.described {
             let items: Vec<_> = self.catalog.iter().map(|(_, item)| item).collect();
             jsonl::write_file(self.beside("catalog.jsonl"), &items)?;
         }
@@ -241,14 +245,14 @@ impl Output<'_> {
             let teacher = row.teacher.iter().map(|named| Marked {
                 text: format!(
                     "{}{}",
-                    named.item,
+                    printable(&named.item.to_string()),
                     if named.id.is_some() {
                         ""
                     } else {
                         " (not in the catalog)"
                     }
                 ),
-                right: right(&named.item),
+                relevant: right(&named.item),
                 repeated: false,
             });
             let mut lists = vec![("teacher".to_string(), teacher.collect::<Vec<_>>())];
@@ -257,7 +261,7 @@ impl Output<'_> {
                     .iter()
                     .map(|&id| self.catalog[id].item())
                     .map(|item| Marked {
-                        right: right(&item),
+                        relevant: right(&item),
                         text: item.to_string(),
                         repeated: false,
                     });

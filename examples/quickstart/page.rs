@@ -201,7 +201,7 @@ fn marked(evaluation: &Evaluation, run: &Run) -> Vec<Marked> {
         .enumerate()
         .map(|(rank, item)| Marked {
             text: item.to_string(),
-            right: right(item) && !answer.names[..rank].contains(item),
+            relevant: right(item) && !answer.names[..rank].contains(item),
             repeated: answer.names[..rank].contains(item),
         })
         .collect()

@@ -1,12 +1,11 @@
 //! Catalogs and conversations, in whatever format they come.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
 
-use convrec_catalog::Catalog;
+use convrec_catalog::{Catalog, audit};
 use convrec_core::{Demonstration, Example};
-use convrec_formats::{BadRows, LeftOut, read_catalog_items};
+use convrec_formats::{BadRows, ReadOptions};
 use convrec_train::{Sample, Task};
 
 /// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out,
@@ -15,9 +14,17 @@ use convrec_train::{Sample, Task};
 /// # Errors
 /// When the file cannot be read or holds no item; the error names file, line and field.
 pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
-    let items = read_catalog_items(path, BadRows::LeaveOut)?;
-    say_left_out(&items.left_out);
-    Ok(Catalog::new(items.rows)?)
+    let items = convrec_formats::read_catalog(path, &ReadOptions::default().skip_bad(true))?;
+    say_left_out(&items.skipped);
+    Ok(audited(Catalog::new(items.rows)?))
+}
+
+/// The catalog, whose likely twins are said on stderr.
+fn audited(catalog: Catalog) -> Catalog {
+    if let Some(found) = audit(&catalog).summary(&catalog) {
+        eprintln!("catalog: {found}");
+    }
+    catalog
 }
 
 /// The conversations of a file or folder, each with an id of its own.
@@ -25,17 +32,7 @@ pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
 /// # Errors
 /// When it cannot be read or an id is used twice; the error names file, row and field.
 pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
-    let examples = convrec_formats::read_conversations(path, None)?;
-    let mut ids = HashSet::new();
-    match examples.iter().find(|example| !ids.insert(&example.id)) {
-        None => Ok(examples),
-        Some(Example { id, .. }) => Err(sample_error(
-            path,
-            id,
-            "id",
-            "used before; expected one of its own",
-        )),
-    }
+    Ok(convrec_formats::read_conversations(path, &ReadOptions::default())?.rows)
 }
 
 /// The conversations to validate on, where a file is named.
@@ -66,53 +63,28 @@ pub fn samples(
 /// # Errors
 /// When it cannot be read; the error names file, row and field.
 pub fn read_demonstrations(path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
-    let demonstrations = convrec_formats::read_demonstrations(path, None)?;
-    say_left_out(&demonstrations.left_out);
+    let demonstrations = convrec_formats::read_demonstrations(path, &ReadOptions::default())?;
+    say_left_out(&demonstrations.unparsed_lines);
     Ok(demonstrations.rows)
 }
 
-/// [`read_conversations`], to be trained or measured on: each has right answers, and they are in
-/// the catalog.
+/// [`read_conversations`], to be trained or measured on: each has an id of its own and ground truth
+/// in the catalog ([`Catalog::check_examples`]).
 ///
 /// # Errors
-/// As [`read_conversations`], and when right answers are missing; the error names file and sample.
+/// As [`read_conversations`], and when an example is of no use. The error names file and sample.
 pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
     let examples = read_conversations(path)?;
-    for Example {
-        id, ground_truth, ..
-    } in &examples
-    {
-        if ground_truth.is_empty() {
-            let problem = "empty; nothing can be learned or measured here: remove the sample";
-            return Err(sample_error(path, id, "ground_truth", problem));
-        }
-        if let Some(item) = ground_truth
-            .iter()
-            .find(|item| catalog.find(item).is_none())
-        {
-            let problem =
-                format!("\"{item}\" is not in the catalog; add it, or remove it from the sample");
-            return Err(sample_error(path, id, "ground_truth", &problem));
-        }
-    }
+    let checked = catalog.check_examples(&examples);
+    checked.map_err(|e| format!("{}, {e}", path.display()))?;
     Ok(examples)
 }
 
-fn say_left_out(left_out: &[LeftOut]) {
+fn say_left_out(left_out: &BadRows) {
     const SHOWN: usize = 10;
-    left_out
-        .iter()
-        .take(SHOWN)
-        .for_each(|row| eprintln!("left out: {row}"));
-    if left_out.len() > SHOWN {
-        eprintln!("left out: {} more", left_out.len() - SHOWN);
+    let shown = left_out.listed.iter().take(SHOWN);
+    shown.for_each(|row| eprintln!("left out: {row}"));
+    if left_out.count > SHOWN {
+        eprintln!("left out: {} more", left_out.count - SHOWN);
     }
-}
-
-fn sample_error(path: &Path, id: &str, field: &str, problem: &str) -> Box<dyn Error> {
-    format!(
-        "{}, sample `{id}`, field `{field}`: {problem}",
-        path.display()
-    )
-    .into()
 }

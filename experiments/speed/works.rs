@@ -17,7 +17,7 @@ use convrec_text::{ListFormat, ListTrie, TextTokenizer};
 use convrec_train::{Accumulator, InCatalog, OptimizerConfig, Updates};
 use convrec_world::World;
 use rank_grpo::{
-    BatchTotals, LossConfig, LossInputs, Scale, Segments, group_advantages, spread, to_host,
+    BatchTotals, LossConfig, LossInputs, ScaleRewards, Segments, group_advantages, spread, to_host,
 };
 
 use crate::{Clock, Done, Options};
@@ -265,7 +265,7 @@ fn train(policy: Policy, rows: usize, length: usize) -> Repetition {
     })
 }
 
-fn begin(trie: &ListTrie) -> InCatalog<'_> {
+fn begin(trie: &ListTrie) -> InCatalog {
     InCatalog(
         trie.cursor(&[])
             .expect("the catalog has more items than a list"),
@@ -356,7 +356,7 @@ fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Rep
         let rewards: Vec<Vec<f64>> = (0..rows.len())
             .map(|row| (0..RANKS).map(|k| reward(row, k)).collect())
             .collect();
-        let advantages = group_advantages(&rewards, GROUP, Scale::Group)?.values;
+        let advantages = group_advantages(&rewards, GROUP, ScaleRewards::Group)?.values;
         let mut gradients = Accumulator::default();
         let parts = rows
             .chunks(micro_batch)

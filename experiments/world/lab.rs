@@ -209,7 +209,7 @@ impl<'a> Lab<'a> {
             &kept_in(folder, 10),
         ) {
             Ok((policy, _)) => Ok(Ok(policy)),
-            Err(error @ (TrainError::Diverged { .. } | TrainError::Ill(_))) => {
+            Err(error @ (TrainError::Diverged { .. } | TrainError::Unhealthy(_))) => {
                 Ok(Err(error.to_string()))
             }
             Err(error) => Err(error.into()),
@@ -239,7 +239,7 @@ impl<'a> Lab<'a> {
             None if variant.cloning.is_none() => "untrained".to_string(),
             None => "sft".to_string(),
             Some(rl) => {
-                let ratio = json!(rl.config.loss.ratio);
+                let ratio = json!(rl.config.loss.importance_sampling_level);
                 let start = if variant.cloning.is_none() {
                     "zero-"
                 } else {
@@ -263,9 +263,9 @@ impl<'a> Lab<'a> {
 fn kept_in(folder: &Path, checkpoint_every: usize) -> RunOptions {
     // Only what makes a run unstable ends it: runs shall be compared that trained equally long.
     let off = [
-        Check::WeightsStill,
+        Check::StalledWeights,
         Check::PopularityDrift,
-        Check::CatalogLeft,
+        Check::OffCatalog,
         Check::LengthLow,
         Check::LengthHigh,
     ];

@@ -5,7 +5,7 @@ use convrec_examples::world_experiment::{MAX_NEW_TOKENS, cloning, list_level, ra
 use convrec_metrics::rewards::RankReward;
 use convrec_text::segments::Segmentation;
 use convrec_train::{ForcedTokens, Reward, RlConfig};
-use rank_grpo::{LossConfig, Scale};
+use rank_grpo::{LossConfig, ScaleRewards};
 use serde::Serialize;
 
 /// A policy and how it comes to be.
@@ -88,7 +88,7 @@ pub fn algorithms(rl_steps: usize) -> Experiment {
         let list = |loss| list_level(&base, loss);
         // It wants advantages without standard deviation.
         let dr_grpo = RlConfig {
-            scale_rewards: Scale::None,
+            scale_rewards: ScaleRewards::None,
             ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
         };
         let members = [

@@ -1,15 +1,18 @@
-//! Arrow streams: rows, or an error that names the row. Memory is the file's affair: `-malloc_limit_mb` guards it.
+//! Arrow streams and files: rows, or an error that names the row. Memory is the file's affair:
+//! `-malloc_limit_mb` guards it.
 #![no_main]
 
-use convrec_formats::arrow;
+use convrec_formats::{BadRowPolicy, Format, Source};
 use libfuzzer_sys::fuzz_target;
 
 // The readers catch what the decoders panic at; libFuzzer's own hook would end the process there.
 fuzz_target!(init: std::panic::set_hook(Box::new(|_| {})), |data: &[u8]| {
-    for row in arrow::rows(data, "f").take(10_000) {
+    let source = Source::from_bytes("f", Format::Arrow, data.to_vec());
+    for row in source.raw_rows().take(10_000) {
         match row {
-            Ok((place, _)) => assert!(place.to_string().starts_with("f, row ")),
+            Ok(row) => assert!(row.place.to_string().starts_with("f, row ")),
             Err(error) => assert!(error.to_string().starts_with("f, row ")),
         }
     }
+    let _ = source.demonstrations(BadRowPolicy::Skip);
 });

@@ -36,6 +36,9 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-catalog",
             "convrec-config",
             "convrec-core",
+            // These two only where a feature of their name asks for them.
+            "convrec-embed",
+            "convrec-llm",
             "convrec-services",
             "convrec-text",
         ],
@@ -136,6 +139,7 @@ struct Dependency {
     /// `null` for a normal dependency.
     kind: Option<String>,
     features: Vec<String>,
+    optional: bool,
     uses_default_features: bool,
 }
 
@@ -153,6 +157,19 @@ fn root() -> &'static Path {
         .expect("the package lies in the workspace")
 }
 
+/// The standard output of a cargo command.
+fn run_cargo(arguments: &[&str]) -> Vec<u8> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    output.stdout
+}
+
 /// The library crates: those in `crates/`, but for the one that is for tests alone.
 fn libraries() -> BTreeMap<String, Package> {
     let arguments = [
@@ -162,18 +179,7 @@ fn libraries() -> BTreeMap<String, Package> {
         "--no-deps",
         "--offline",
     ];
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(arguments)
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
+    let metadata: Metadata = serde_json::from_slice(&run_cargo(&arguments)).unwrap();
     let crates = root().join("crates");
     let library =
         |package: &Package| package.manifest_path.starts_with(&crates) && package.name != DEV_ONLY;
@@ -185,7 +191,7 @@ fn libraries() -> BTreeMap<String, Package> {
         .collect()
 }
 
-/// Everything that a library declares, or a library that it knows.
+/// Everything that a library without features declares, or a library that it knows.
 fn reach(libraries: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut open = vec![name.to_string()];
@@ -196,6 +202,7 @@ fn reach(libraries: &BTreeMap<String, Package>, name: &str) -> BTreeSet<String> 
         open.extend(
             package
                 .normal()
+                .filter(|d| !d.optional)
                 .map(|d| d.name.clone())
                 .filter(|name| reached.insert(name.clone())),
         );
@@ -338,4 +345,58 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
+}
+
+/// A crate cannot work with an older compiler than the crates that it depends on.
+#[test]
+fn no_dependency_wants_a_newer_compiler() {
+    let metadata = run_cargo(&["metadata", "--format-version", "1", "--offline"]);
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata).unwrap();
+    let packages: BTreeMap<&str, &serde_json::Value> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|package| (package["id"].as_str().unwrap(), package))
+        .collect();
+    let nodes: BTreeMap<&str, &serde_json::Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| (node["id"].as_str().unwrap(), node))
+        .collect();
+    let names = libraries();
+    for (id, package) in &packages {
+        if !names.contains_key(package["name"].as_str().unwrap()) {
+            continue;
+        }
+        let promised = release(package);
+        let (mut open, mut seen) = (vec![*id], BTreeSet::new());
+        while let Some(id) = open.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            let (found, dependency) = (release(packages[id]), &packages[id]["name"]);
+            let name = &package["name"];
+            assert!(
+                found <= promised,
+                "{name} promises {promised:?}, {dependency} wants {found:?}"
+            );
+            let normal = |d: &&serde_json::Value| {
+                d["dep_kinds"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|kind| kind["kind"].is_null())
+            };
+            let next = nodes[id]["deps"].as_array().unwrap().iter().filter(normal);
+            open.extend(next.map(|d| d["pkg"].as_str().unwrap()));
+        }
+    }
+}
+
+/// The oldest compiler that a package names, as major and minor version.
+fn release(package: &serde_json::Value) -> (u32, u32) {
+    let version = package["rust_version"].as_str().unwrap_or("1.0");
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap_or(0))
 }

@@ -13,7 +13,9 @@ use convrec_testdata::{golden_as, tokenizer_path};
 use convrec_text::parse::parse_reference;
 use convrec_text::segments::{END, Segmentation, TokenRanks, until_end};
 use convrec_text::{ListFormat, ParsedList, TextTokenizer};
-use rank_grpo::{LengthShaping, ListEnd, Scale, Segments, group_advantages, reference, spread};
+use rank_grpo::{
+    LengthShaping, ListEnd, ScaleRewards, Segments, group_advantages, reference, spread,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -286,9 +288,9 @@ fn the_default_path_agrees_on_well_formed_lists() {
         // Advantages compare completions of which not all are well-formed, so they start from the
         // golden rewards.
         let scale = if case.scale_rewards {
-            Scale::Group
+            ScaleRewards::Group
         } else {
-            Scale::None
+            ScaleRewards::None
         };
         let advantages = group_advantages(&case.rewards, case.num_generations, scale)
             .unwrap()

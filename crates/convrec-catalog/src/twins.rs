@@ -1,5 +1,7 @@
 //! Items that count as one.
 
+use std::collections::BTreeMap;
+
 use convrec_core::ItemId;
 
 use crate::Catalog;
@@ -50,10 +52,24 @@ impl Twins {
         self.representatives.get(id.index()).copied().unwrap_or(id)
     }
 
-    /// The items that another one stands for, in order. They are not to be recommended.
+    /// The items that another one stands for, in order.
     #[must_use]
     pub fn aliases(&self) -> &[ItemId] {
         &self.aliases
+    }
+
+    /// The groups of items that count as one, each with its representative first.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Vec<ItemId>> {
+        let mut groups: BTreeMap<ItemId, Vec<ItemId>> = BTreeMap::new();
+        for alias in &self.aliases {
+            let first = self.representative(*alias);
+            groups
+                .entry(first)
+                .or_insert_with(|| vec![first])
+                .push(*alias);
+        }
+        groups.into_values().collect()
     }
 }
 
@@ -92,11 +108,17 @@ impl Catalog {
             .map_or(id, |twins| twins.representative(id))
     }
 
-    /// The items that another one stands for, in order; none where no twins were merged. A list
-    /// holds none of them.
+    /// The items that another one stands for, in order; none where no twins were merged.
     #[must_use]
     pub fn aliases(&self) -> &[ItemId] {
         self.twins.as_ref().map_or(&[], Twins::aliases)
+    }
+
+    /// The groups of items that count as one, each with its representative first; none where no
+    /// twins were merged.
+    #[must_use]
+    pub fn twin_groups(&self) -> Vec<Vec<ItemId>> {
+        self.twins.as_ref().map_or_else(Vec::new, Twins::groups)
     }
 
     /// The representatives of `ids`, each once, in order.
@@ -125,5 +147,6 @@ mod tests {
             .collect();
         assert_eq!(all, [0, 4, 2, 3, 4, 5, 6]);
         assert_eq!(twins.aliases(), ids(&[1]));
+        assert_eq!(twins.groups(), [ids(&[4, 1])]);
     }
 }

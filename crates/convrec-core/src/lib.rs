@@ -45,5 +45,5 @@ pub mod year;
 
 pub use bad_rows::{BadRow, BadRowPolicy, BadRows};
 pub use item::Item;
-pub use text::shown;
+pub use text::{printable, shown};
 pub use types::{CatalogItem, Demonstration, Example, ItemId, Role, Turn};

@@ -20,33 +20,33 @@ const SUM: usize = 8;
 
 type Key = [u8; KEY];
 
-/// Why a file of embeddings cannot be used.
+/// The reason why a file of embeddings cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CacheError {
-    /// It is in use, damaged, or the system refuses.
+    /// The file is in use or damaged, or the system refuses.
     #[error(transparent)]
     File(#[from] append::Error),
-    /// Its rows are another model's.
+    /// The rows are those of another model.
     #[error(
         "{path} holds embeddings of `{found}`; expected `{expected}`: name another file for this model"
     )]
     OtherModel {
         /// The file.
         path: std::path::PathBuf,
-        /// Whose rows it holds.
+        /// The id of the model whose rows it holds.
         found: String,
-        /// Who embeds.
+        /// The id of the model that embeds.
         expected: String,
     },
 }
 
-/// An embedder that remembers: the rows of texts that it has seen are read from a file that only
-/// grows.
+/// An embedder that keeps the rows of texts in a file that only grows.
 ///
-/// The file is of one model, by [`Embedder::id`]: a line of JSON with id and width, then for each
-/// text its SHA-256, its row as little-endian f32, and a checksum. While it is open, no other
-/// process can open it. A row is on the disk before it is returned, also where texts beside it
-/// fail; half a row at the end, from a process that was killed, is cut off.
+/// The file belongs to one model, by [`Embedder::id`]. It is a line of JSON with id and width, then
+/// for each text its SHA-256, its row as little-endian f32, and a checksum. While it is open, no
+/// other process can open it. A row is on the disk before it is returned, also where texts beside
+/// it fail. Half a row at the end, from a process that was killed, is cut off.
 ///
 /// ```
 /// use convrec_demonstrations::{CachedEmbedder, Embedder, LexicalEmbedder};
@@ -96,10 +96,11 @@ fn header(id: &str, width: usize) -> Vec<u8> {
 }
 
 impl<E: Embedder> CachedEmbedder<E> {
-    /// Opens the file for what `embedder` makes of texts, or creates it with the folders above it.
+    /// Opens the file for the rows of `embedder`, or creates it with the folders above it.
     ///
     /// # Errors
-    /// When it is in use, damaged, another model's, or the system refuses.
+    /// [`CacheError::File`] when it is in use or damaged or the system refuses,
+    /// [`CacheError::OtherModel`] when its rows are those of another model.
     pub fn open(path: impl AsRef<Path>, embedder: E) -> Result<Self, CacheError> {
         let file = AppendFile::open(path)?;
         let mut rows = Rows {
@@ -118,7 +119,7 @@ impl<E: Embedder> CachedEmbedder<E> {
         })
     }
 
-    /// How many texts have rows.
+    /// The number of texts with rows.
     pub fn len(&self) -> usize {
         self.rows
             .lock()
@@ -132,7 +133,8 @@ impl<E: Embedder> CachedEmbedder<E> {
         self.len() == 0
     }
 
-    /// Bytes at the file's end that belonged to no whole row when it was opened, and are gone.
+    /// The number of bytes at the file's end that belonged to no whole row when it was opened. They
+    /// are gone.
     pub fn torn(&self) -> u64 {
         self.torn
     }
@@ -143,7 +145,7 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
         self.embedder.id()
     }
 
-    /// Asks the embedder for texts without a row alone, each once, by [`Embedder::embed_parts`].
+    /// Asks the embedder only for texts without a row, each once, by [`Embedder::embed_parts`].
     /// Callers on several threads wait for each other.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let keys: Vec<Key> = texts

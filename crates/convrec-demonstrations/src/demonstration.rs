@@ -1,8 +1,7 @@
 use convrec_catalog::top_k;
 use convrec_core::ItemId;
 
-/// The demonstration: the `n` best items that were not seen, best first; ties go to the lower
-/// index.
+/// The `n` best items that were not seen, best first. Ties go to the lower index.
 ///
 /// ```
 /// use convrec_core::ItemId;

@@ -13,7 +13,7 @@ const NAME_WEIGHT: f32 = 3.0;
 /// what plots have in common.
 const TRIPLE_WEIGHT: f32 = 1.0;
 
-/// Texts as bags of words, without any model: TF-IDF folded into D numbers by signed feature
+/// An embedder without a model: bags of words, with TF-IDF folded into D numbers by signed feature
 /// hashing.
 ///
 /// Features are the words of the text and the letter triples of the name it begins with: what
@@ -42,7 +42,7 @@ pub struct LexicalEmbedder {
 }
 
 impl LexicalEmbedder {
-    /// A width at which collisions hardly matter for catalogs of some thousand items.
+    /// The width at which collisions hardly matter for catalogs of some thousand items.
     pub const DEFAULT_WIDTH: usize = 1024;
 
     /// Learns from the catalog's texts which words tell items apart.

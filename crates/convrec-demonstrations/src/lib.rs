@@ -1,20 +1,20 @@
 //! Remap-Reflect-Adjust: from a black-box teacher to demonstrations inside the catalog.
 //!
 //! A small policy learns to recommend by imitating a large model. But the large model does not know
-//! the catalog: it names items that are not in it, that do not exist or that bear another year, and
-//! it favours what is popular. Three steps turn its raw answer into a ranked list of catalog items;
-//! each is a score for every item, and the last one's best items are the demonstration.
+//! the catalog. It names items that are not in it, that do not exist or that have another year, and
+//! it favours popular ones. Three steps turn its raw answer into a ranked list of catalog items.
+//! Each step is a score for every item. The items with the best last score are the demonstration.
 //!
 //! | step | what it does | score |
 //! |---|---|---|
-//! | [`remap`] | each named item votes, by its rank, for catalog items that are like it; so does the conversation | s_remap = p' (S_item + I_ic) + lambda s_conv |
+//! | [`remap`] | each named item votes, by its rank, for similar catalog items; so does the conversation | s_remap = p' (S_item + I_ic) + lambda s_conv |
 //! | [`reflect`] | a judge rates the best candidates from -2 to 2 | s_reflect = s_remap + gamma r |
-//! | [`Adjust`] | a factor and a shift for each item, [fitted](fit) to what was right in training | s_final = w * s_reflect + b |
+//! | [`Adjust`] | a factor and a shift for each item, [fitted](fit) to the ground truth of training | s_final = w * s_reflect + b |
 //!
-//! Each step is a function by itself; [`Pipeline`] runs them over many conversations, and any step
-//! can be switched off. Who answers, rates and compares is behind four traits, so that a model on a
-//! server, recorded answers and a script are the same to it: [`Teacher`], [`Judge`], [`Embedder`],
-//! [`Describer`].
+//! Each step is a function by itself. [`Pipeline`] runs them over many conversations, and any step
+//! can be switched off. Four traits stand between the pipeline and its services, so that a model on
+//! a server, recorded answers and a script are the same to it: [`Teacher`], [`Judge`], [`Embedder`],
+//! [`Describer`]. The module [`services`] makes all four from one settings file.
 //!
 //! ```
 //! use convrec_catalog::Catalog;
@@ -45,16 +45,22 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A model on a server or of one's own is a [`ChatModel`], and [`chat`] makes a teacher, a judge
-//! and a describer of it. [`CachedEmbedder`] keeps embeddings in a file. A pipeline can also go
-//! step by step: [`Pipeline::score`] asks and remaps, [`Pipeline::fit`] learns Adjust,
-//! [`Pipeline::finish`] makes the lists, of these conversations or of others; what was scored can
-//! be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere
-//! ([`Scored::merge`]). What got no answer is left out and named ([`PipelineOutput::failures`]).
+//! A model on a server, or one of your own, is a [`ChatModel`]. The module [`chat`] makes a teacher,
+//! a judge and a describer of it. [`CachedEmbedder`] keeps embeddings in a file. A pipeline can also
+//! go step by step: [`Pipeline::score`] asks and remaps, [`Pipeline::fit`] learns Adjust, and
+//! [`Pipeline::finish`] makes the lists of these conversations or of others. Scored conversations
+//! can be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere
+//! ([`Scored::merge`]). A conversation without an answer is left out and named
+//! ([`PipelineOutput::failures`]).
 //!
 //! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or
-//! popularity and then err like one. Everything is deterministic, whatever the number of threads;
-//! scores are f32, Adjust is fitted in f64.
+//! popularity and then make mistakes as a language model does. The result is deterministic, whatever
+//! the number of threads. Scores are f32, and Adjust is fitted in f64.
+//!
+//! # Features
+//!
+//! - `llm`: chat models and embedding models of servers as services (`convrec-llm`).
+//! - `embed`: sentence encoders as services (`convrec-embed`, which brings burn).
 //!
 //! Source: Zhu et al., "Rank-GRPO: Training LLM-based Conversational Recommender Systems with
 //! Reinforcement Learning", arXiv 2510.20150, section on Remap-Reflect-Adjust.
@@ -71,6 +77,7 @@ mod remap;
 mod replay;
 mod score;
 pub mod scripted;
+pub mod services;
 mod stable;
 
 pub use adjust::{

@@ -7,7 +7,7 @@ use ndarray::{ArrayView1, ArrayView2};
 /// An item that a teacher named in its answer to one conversation.
 #[derive(Debug, Clone, Copy)]
 pub struct Named<'a, A> {
-    /// What its place in the list is worth, see [`rank_weights`].
+    /// The weight of its place in the list, see [`rank_weights`].
     pub weight: f64,
     /// The embedding of its text, of unit length. Shape `[D]`.
     pub embedding: ArrayView1<'a, A>,
@@ -15,9 +15,9 @@ pub struct Named<'a, A> {
     pub exact: Option<ItemId>,
 }
 
-/// The teacher's vote p for each place of its list: 1/sqrt(k) at rank k = 1, 2, ...; `None` where
-/// an item is repeated, for it keeps its best rank (and the ranks behind the repetition do not move
-/// up).
+/// The teacher's vote p for each place of its list: 1/sqrt(k) at rank k = 1, 2, and so on. It is
+/// `None` where an item is repeated, as the item keeps its best rank. The ranks behind a repetition
+/// do not move up.
 pub fn rank_weights<K: Eq + Hash>(list: &[K]) -> Vec<Option<f64>> {
     let mut named = HashSet::new();
     list.iter()

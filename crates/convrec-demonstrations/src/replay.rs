@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ServiceError, Teacher};
 
-/// A recorded answer: one line of a teacher file. Further fields are ignored.
+/// A recorded answer, as one line of a teacher file. Further fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The sample that was answered.
+    /// The id of the sample that was answered.
     pub id: String,
     /// The text as it was received.
     pub raw: String,
@@ -26,13 +26,14 @@ impl Check for Answer {
     }
 }
 
-/// Why recorded answers cannot be replayed.
+/// The reason why recorded answers cannot be replayed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplayError {
     /// The file cannot be read, or a line of it is bad.
     #[error(transparent)]
     Read(#[from] jsonl::Error),
-    /// Two answers to one sample.
+    /// There are two answers to one sample.
     #[error("{name}: two answers to sample `{id}`; remove one")]
     Twice {
         /// The file.
@@ -60,10 +61,10 @@ pub struct ReplayTeacher {
 }
 
 impl ReplayTeacher {
-    /// Takes the answers; `name` names their source in errors.
+    /// Takes the answers. `name` names their source in errors.
     ///
     /// # Errors
-    /// When two answers are to the same sample.
+    /// [`ReplayError::Twice`] when two answers are to the same sample.
     pub fn new(name: impl Into<String>, answers: Vec<Answer>) -> Result<Self, ReplayError> {
         let name = name.into();
         let mut by_id = HashMap::with_capacity(answers.len());
@@ -82,11 +83,23 @@ impl ReplayTeacher {
     /// Reads a file of JSON lines, an [`Answer`] each.
     ///
     /// # Errors
-    /// When the file cannot be read, at its first bad line, and when two lines answer the same
-    /// sample.
+    /// [`ReplayError::Read`] when the file cannot be read or a line is bad, [`ReplayError::Twice`]
+    /// when two lines answer the same sample.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReplayError> {
         let name = path.as_ref().display().to_string();
         Self::new(name, jsonl::read_file(path)?)
+    }
+
+    /// How many answers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Whether there is no answer.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
     }
 
     /// The answer to the sample `id`, where there is one.
@@ -95,8 +108,8 @@ impl ReplayTeacher {
     }
 }
 
-/// The recorded text whatever number of items is asked for; an error that names the sample without
-/// a record.
+/// Gives the recorded text whatever number of items is asked for. A sample without a record is an
+/// error that names it.
 impl Teacher for ReplayTeacher {
     fn recommend(&self, example: &Example, _: usize) -> Result<String, ServiceError> {
         self.answer(&example.id).map(str::to_string).ok_or_else(|| {

@@ -120,7 +120,7 @@ fn bad_input_is_named() {
     };
     assert_eq!(
         error(&ground_truth, config),
-        "adjust.reg is 0; expected a number above 0"
+        "config, field `fit.reg`: found 0.0, expected a number above 0"
     );
     assert!(error(&ground_truth[1..], default).contains("5 rows of scores, but 4 of ground truth"));
     let with = |items: Vec<ItemId>| [&[items], &ground_truth[1..]].concat();

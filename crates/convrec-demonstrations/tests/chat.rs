@@ -35,7 +35,7 @@ impl<F: Fn(&str) -> Result<String, ServiceError> + Sync> Scripted<F> {
     }
 }
 
-impl<F: Fn(&str) -> Result<String, ServiceError> + Sync> ChatModel for Scripted<F> {
+impl<F: Fn(&str) -> Result<String, ServiceError> + Send + Sync> ChatModel for Scripted<F> {
     fn name(&self) -> String {
         "scripted".into()
     }

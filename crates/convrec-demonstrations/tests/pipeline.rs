@@ -534,10 +534,13 @@ fn what_is_wrong_is_named() {
         reflect: false,
         ..config()
     };
-    assert!(new(config(), services).starts_with("pipeline.reflect is on, but there is no judge"));
+    assert_eq!(
+        new(config(), services),
+        "config, field `reflect`: found true, expected false, as there is no judge, or a judge"
+    );
     assert_eq!(
         new(PipelineConfig { n: 0, ..no_judge }, services),
-        "pipeline.n is 0; expected at least 1"
+        "config, field `n`: found 0, expected at least 1"
     );
     let nan = PipelineConfig {
         gamma: f64::NAN,
@@ -545,13 +548,13 @@ fn what_is_wrong_is_named() {
     };
     assert_eq!(
         new(nan, services),
-        "pipeline.gamma is NaN; expected a number of 0 or more"
+        "config, field `gamma`: found nothing, or no finite number, expected a number of 0 or more"
     );
     let mut bad_fit = no_judge;
     bad_fit.fit.reg = -1.0;
     assert_eq!(
         new(bad_fit, services),
-        "pipeline.fit.reg is -1; expected a number above 0"
+        "config, field `fit.reg`: found -1.0, expected a number above 0"
     );
     let long = new(
         no_judge,

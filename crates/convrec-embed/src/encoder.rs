@@ -38,11 +38,11 @@ pub struct SentenceEncoder {
 
 impl SentenceEncoder {
     /// Reads a model's folder: `config.json`, `model.safetensors`, `tokenizer.json` (or
-    /// `vocab.txt`), and what the sentence-transformers library adds to them.
+    /// `vocab.txt`), and the files that the sentence-transformers library adds to them.
     ///
     /// # Errors
-    /// When a file is missing or damaged, asks for what is not computed here, or does not fit the
-    /// others: the error names file, field and tensor.
+    /// [`EmbedError`] when a file is missing or damaged, asks for something that is not computed
+    /// here, or does not fit the others. It names file, field and tensor.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, EmbedError> {
         let folder = folder.as_ref();
         let settings = Settings::read(folder)?;
@@ -84,9 +84,9 @@ impl SentenceEncoder {
         })
     }
 
-    /// With a text that is put before each text, in place of the model's default one: models of the
-    /// E5 kind expect `query: ` or `passage: ` (to compare texts of one kind with each other,
-    /// `query: ` for all).
+    /// Puts `prompt` before each text, in place of the model's default. Models of the E5 kind
+    /// expect `query: ` or `passage: `. To compare texts of one kind with each other, use `query: `
+    /// for all.
     pub fn with_prompt(self, prompt: impl Into<String>) -> Self {
         Self {
             prompt: prompt.into(),
@@ -94,10 +94,10 @@ impl SentenceEncoder {
         }
     }
 
-    /// With the prompt of this name in the model's `config_sentence_transformers.json`.
+    /// Uses the prompt of this name in the model's `config_sentence_transformers.json`.
     ///
     /// # Errors
-    /// When it has none of that name.
+    /// [`EmbedError`] when the model has no prompt of that name.
     pub fn with_named_prompt(self, name: &str) -> Result<Self, EmbedError> {
         match self.prompts.get(name).cloned() {
             Some(prompt) => Ok(self.with_prompt(prompt)),
@@ -111,34 +111,35 @@ impl SentenceEncoder {
         }
     }
 
-    /// What is put before each text; may be empty.
+    /// The text that is put before each text. It may be empty.
     pub fn prompt(&self) -> &str {
         &self.prompt
     }
 
-    /// How tokens become one vector.
+    /// The way in which tokens become one vector.
     pub fn pooling(&self) -> Pooling {
         self.pooling
     }
 
-    /// The tokens, special ones and those of the prompt included, after which a text is cut.
+    /// The number of tokens after which a text is cut, with special ones and those of the prompt.
     pub fn max_tokens(&self) -> usize {
         self.tokens.max_tokens
     }
 
-    /// D, the length of the vectors.
+    /// The length D of the vectors.
     pub fn width(&self) -> usize {
         self.bert.config().hidden_size
     }
 
-    /// A row of unit length for each text, as sentence-transformers makes them: an empty text too
-    /// has one, of the special tokens alone.
+    /// A row of unit length for each text, as sentence-transformers makes it. An empty text has
+    /// one, too, of the special tokens alone.
     ///
     /// # Shapes
     /// `[texts, D]`.
     ///
     /// # Errors
-    /// When the tokenizer fails on a text, or the weights make a number of it that is not finite.
+    /// [`EmbedError`] when the tokenizer fails on a text, or the weights make a number of it that
+    /// is not finite.
     pub fn encode(&self, texts: &[String]) -> Result<Array2<f32>, EmbedError> {
         let failed = |n: usize| move |problem| EmbedError::text(n, &texts[n], problem);
         let tokens = texts

@@ -5,13 +5,13 @@ use std::path::Path;
 use convrec_core::files;
 use serde::de::DeserializeOwned;
 
-/// A model's folder could not be read, or a text not be embedded.
+/// The reason why a model's folder could not be read, or a text not be embedded.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// A file is not what its name says, or one is not there that should be.
+    /// A file is not what its name says, or a file is missing.
     #[error("{file}: {problem}")]
     Format {
         /// The file or folder.
@@ -19,7 +19,7 @@ pub enum EmbedError {
         /// What was found and expected.
         problem: String,
     },
-    /// A field of a JSON file makes no sense, or asks for what is not computed here.
+    /// A field of a JSON file is wrong, or asks for something that is not computed here.
     #[error("{file}, field `{field}`: {problem}")]
     Field {
         /// The file.
@@ -29,7 +29,7 @@ pub enum EmbedError {
         /// What was found and expected.
         problem: String,
     },
-    /// A tensor is missing, or has another shape or a type that is not read.
+    /// A tensor is missing, has another shape, or has a type that is not read.
     #[error("{file}: tensor `{tensor}`: {problem}")]
     Tensor {
         /// The file.
@@ -39,7 +39,7 @@ pub enum EmbedError {
         /// What was found and expected.
         problem: String,
     },
-    /// A text that the model has no embedding for.
+    /// The model has no embedding for a text.
     #[error("text {index} (from 0), beginning {beginning:?}: {problem}")]
     Text {
         /// Its place among the texts.

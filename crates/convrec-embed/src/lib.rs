@@ -64,6 +64,7 @@ mod settings;
 mod tokens;
 mod weights;
 
+pub use burn::tensor::Device;
 pub use encoder::SentenceEncoder;
 pub use error::EmbedError;
 pub use settings::Pooling;

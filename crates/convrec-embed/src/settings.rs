@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::error::{EmbedError, maybe_read_json, read_json};
 
-/// How the last hidden states of a text's tokens become one vector.
+/// The way in which the last hidden states of a text's tokens become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// Their mean.
+    /// The mean of all tokens.
     Mean,
-    /// That of the first token.
+    /// The state of the first token.
     Cls,
-    /// The largest of each dimension.
+    /// The maximum of each dimension.
     Max,
 }
 

@@ -20,7 +20,8 @@ const WORDS: &str = "embeddings.word_embeddings.weight";
 /// Maps the weights of a folder into memory.
 pub(crate) fn map(folder: &Path) -> Result<(PathBuf, Mmap), EmbedError> {
     let path = folder.join(FILE);
-    if !path.exists() {
+    // Reading a pipe or a device would never end.
+    if !path.is_file() {
         return Err(EmbedError::format(
             &path,
             "not there; expected a model's folder with its weights as safetensors",
@@ -125,6 +126,12 @@ impl<'a> Weights<'a> {
                 )));
             }
         };
+        if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+            let value = values[place];
+            return Err(bad(format!(
+                "{value} at place {place}, expected finite numbers; fetch the file again"
+            )));
+        }
         Ok(Tensor::from_data(
             TensorData::new(values, shape),
             self.device,

@@ -1,108 +1,208 @@
-//! Arrow streams, as Hugging Face's `datasets` writes them in `save_to_disk`. Needs the feature
-//! `arrow`.
+//! Arrow IPC: streams, as Hugging Face's `datasets` writes them, and files, as Feather and
+//! `pyarrow.feather` do.
 
-use std::io::Read;
+use std::io::{BufReader, Cursor, Read};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::{MessageHeader, root_as_message};
 
-use crate::authors::AuthorsRow;
-use crate::cells::{self, caught};
-use crate::conversations::Row;
-use crate::error::{At, Error, Place};
+use crate::cells::{Batches, caught, check_columns};
+use crate::input::{Data, Input};
+use crate::limits::Budget;
+use crate::row::Rows;
 
-/// Bytes that are read at a time. A batch that is longer is put together as its bytes come, so that
-/// a damaged length asks for no memory.
-const CHUNK: usize = 1 << 20;
+/// What a file begins with, and in front of its stream the zeros behind it.
+const FILE_MAGIC: &[u8; 8] = b"ARROW1\0\0";
 
-/// What ends a stream: the mark of a message, and its length 0.
-const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+/// What the first version of Feather begins with, which is no Arrow file.
+const FEATHER_1: &[u8; 4] = b"FEA1";
 
-/// The rows of one Arrow stream, each with its place; `name` names the file in errors. One batch is
-/// in memory at a time.
+const CONTINUATION: [u8; 4] = [0xff; 4];
+
+/// The most zeros in front of the stream of a file.
+const MAX_PADDING: usize = 4096;
+
+/// Bytes that are reserved before they have been read.
+const RESERVED: usize = 16 << 20;
+
+/// The rows of one Arrow stream or file.
 ///
-/// # Errors
-/// At the first bad row, and where the stream is damaged or ends before its end mark; nothing
-/// follows an error.
-pub fn rows<R: Read>(
-    reader: R,
-    name: &str,
-) -> impl Iterator<Item = Result<(Place, AuthorsRow), Error>> + use<R> {
+/// A file holds a stream between its first bytes and its footer, so both are read as streams. A
+/// message is put together as its bytes come: a damaged length asks for no memory.
+pub(crate) fn rows(input: Input) -> Rows {
+    let Input { name, length, data } = input;
+    let reader: Box<dyn Read> = match data {
+        Data::File(file) => Box::new(BufReader::with_capacity(1 << 20, file)),
+        Data::Bytes(bytes) => Box::new(Cursor::new(bytes)),
+    };
     let mut stream = Stream {
         reader,
-        name: name.into(),
         decoder: StreamDecoder::new(),
-        chunk: Buffer::default(),
-        tail: Vec::new(),
-        rows: 0,
+        message: Buffer::default(),
+        budget: Budget::new(length),
+        state: State::Start,
     };
-    cells::until_error(std::iter::from_fn(move || stream.next_batch()).flatten())
+    let mut checked = false;
+    Box::new(Batches::new(&name, length, move || {
+        let batch = stream.next_batch().map_err(|problem| {
+            format!("this is no whole Arrow stream or file: {problem}; save it anew")
+        })?;
+        // All batches have the columns of the first.
+        if let Some(batch) = batch
+            .as_ref()
+            .filter(|_| !std::mem::replace(&mut checked, true))
+        {
+            check_columns(batch.schema_ref())?;
+        }
+        Ok(batch)
+    }))
 }
 
-struct Stream<R> {
-    reader: R,
-    name: String,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    Stream,
+    File,
+    /// The end mark was read.
+    Ended,
+}
+
+struct Stream {
+    reader: Box<dyn Read>,
     decoder: StreamDecoder,
     /// What was read and not yet decoded.
-    chunk: Buffer,
-    /// The last bytes that were read.
-    tail: Vec<u8>,
-    rows: usize,
+    message: Buffer,
+    /// What compressed buffers may unfold to.
+    budget: Budget,
+    state: State,
 }
 
-impl<R: Read> Stream<R> {
-    /// The rows of the next batch, or why there are none; `None` at the end.
-    fn next_batch(&mut self) -> Option<Box<dyn Iterator<Item = Row>>> {
-        match self.decode() {
-            Ok(batch) => {
-                let first = self.rows;
-                let batch = batch?;
-                self.rows += batch.num_rows();
-                Some(Box::new(cells::rows(batch, first, &self.name)))
-            }
-            Err(error) => Some(Box::new(std::iter::once(Err(error)))),
-        }
-    }
-
-    fn decode(&mut self) -> Result<Option<RecordBatch>, Error> {
+impl Stream {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         loop {
-            if self.chunk.is_empty() && !self.fill()? {
-                self.decoder
-                    .finish()
-                    .map_err(|e| self.damaged(e.to_string()))?;
-                if self.tail != END {
-                    return Err(self.damaged("the stream has no end mark".into()));
+            while !self.message.is_empty() {
+                let Self {
+                    decoder, message, ..
+                } = self;
+                if let Some(batch) = caught(|| decoder.decode(message))? {
+                    return Ok(Some(batch));
                 }
-                return Ok(None);
             }
-            let batch =
-                caught(|| self.decoder.decode(&mut self.chunk)).map_err(|e| self.damaged(e))?;
-            if batch.is_some() {
-                return Ok(batch);
+            if self.state == State::Ended {
+                return self
+                    .decoder
+                    .finish()
+                    .map(|()| None)
+                    .map_err(|e| e.to_string());
             }
+            self.message = self.read_message()?.into();
         }
     }
 
-    /// Whether there was more to read.
-    fn fill(&mut self) -> Result<bool, Error> {
-        let mut bytes = Vec::new();
-        let read = self
-            .reader
-            .by_ref()
-            .take(CHUNK as u64)
-            .read_to_end(&mut bytes);
-        read.map_err(|e| self.damaged(e.to_string()))?;
-        self.tail
-            .extend(&bytes[bytes.len().saturating_sub(END.len())..]);
-        self.tail.drain(..self.tail.len().saturating_sub(END.len()));
-        let any = !bytes.is_empty();
-        self.chunk = bytes.into();
-        Ok(any)
+    /// The bytes of the next message: its length, its header and its body.
+    fn read_message(&mut self) -> Result<Vec<u8>, String> {
+        let mut message = Vec::new();
+        self.read(4, &mut message)?;
+        if self.state == State::Start {
+            self.state = State::Stream;
+            if message.starts_with(FEATHER_1) {
+                return Err("it is Feather of version 1, which no one writes any more".into());
+            }
+            if message.starts_with(&FILE_MAGIC[..4]) {
+                self.read(4, &mut message)?;
+                if message != FILE_MAGIC {
+                    return Err("its first bytes are none of an Arrow file".into());
+                }
+                self.state = State::File;
+                self.skip_padding(&mut message)?;
+            }
+        }
+        if message == CONTINUATION {
+            self.read(4, &mut message)?;
+        }
+        let start = message.len();
+        let length = u32::from_le_bytes(message[start - 4..].try_into().expect("4 bytes"));
+        if length == 0 {
+            // Behind the end of a stream there is nothing, behind that in a file its footer.
+            if self.state == State::Stream
+                && self.reader.read(&mut [0]).map_err(|e| e.to_string())? > 0
+            {
+                return Err("bytes follow its end mark".into());
+            }
+            self.state = State::Ended;
+            return Ok(message);
+        }
+        self.read(length.into(), &mut message)?;
+        let header = root_as_message(&message[start..]).map_err(|e| e.to_string())?;
+        let body =
+            u64::try_from(header.bodyLength()).map_err(|_| "a body has a negative length")?;
+        let end = message.len();
+        let compressed = compressed_buffers(&message[start..])?;
+        self.read(body, &mut message)?;
+        self.check_unfolded(&message[end..], &compressed)?;
+        Ok(message)
     }
 
-    fn damaged(&self, problem: String) -> Error {
-        let problem = format!("this is no whole Arrow stream: {problem}; save the data set anew");
-        Error::bad(Place::new(&self.name, At::Row(self.rows)), problem)
+    /// Reads the first 4 bytes behind the zeros that fill up the first bytes of a file. Arrow asks
+    /// for 2 zeros, and its Rust writer for 58.
+    fn skip_padding(&mut self, message: &mut Vec<u8>) -> Result<(), String> {
+        for _ in 0..MAX_PADDING / 4 {
+            message.clear();
+            self.read(4, message)?;
+            if *message != [0; 4] {
+                return Ok(());
+            }
+        }
+        Err("zeros stand where its schema is expected".into())
     }
+
+    fn read(&mut self, length: u64, bytes: &mut Vec<u8>) -> Result<(), String> {
+        bytes.reserve(RESERVED.min(length as usize));
+        let read = self.reader.by_ref().take(length).read_to_end(bytes);
+        let read = read.map_err(|e| e.to_string())? as u64;
+        if read < length {
+            return Err(if bytes.is_empty() {
+                "it has no end mark".into()
+            } else {
+                format!("it is cut: {read} bytes are left where {length} are needed")
+            });
+        }
+        Ok(())
+    }
+
+    /// Arrow reserves what a compressed buffer says that it unfolds to, in its first 8 bytes.
+    fn check_unfolded(&mut self, body: &[u8], buffers: &[(i64, i64)]) -> Result<(), String> {
+        for (offset, length) in buffers.iter().filter(|(_, length)| *length > 0) {
+            let start = usize::try_from(*offset).map_err(|_| "a buffer has a negative place")?;
+            let unfolded = body
+                .get(start..)
+                .and_then(|rest| rest.first_chunk::<8>())
+                .map(|bytes| i64::from_le_bytes(*bytes))
+                .ok_or("a buffer lies behind its body")?;
+            // -1 stands for a buffer that is not compressed.
+            self.budget.take(unfolded.max(*length) as u64)?;
+        }
+        Ok(())
+    }
+}
+
+/// Place and length of the buffers of a message, if they are compressed.
+fn compressed_buffers(header: &[u8]) -> Result<Vec<(i64, i64)>, String> {
+    let message = root_as_message(header).map_err(|e| e.to_string())?;
+    let batch = match message.header_type() {
+        MessageHeader::RecordBatch => message.header_as_record_batch(),
+        MessageHeader::DictionaryBatch => message
+            .header_as_dictionary_batch()
+            .and_then(|batch| batch.data()),
+        _ => None,
+    };
+    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else {
+        return Ok(Vec::new());
+    };
+    let buffers = batch.buffers().into_iter().flatten();
+    Ok(buffers
+        .map(|buffer| (buffer.offset(), buffer.length()))
+        .collect())
 }

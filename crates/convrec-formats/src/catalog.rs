@@ -1,167 +1,279 @@
-//! Catalogs, whatever they come in.
+//! Catalogs of any format.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
-use convrec_core::jsonl::{self, Check};
-use convrec_core::{CatalogItem, files, year};
-use serde::Deserialize;
+use convrec_core::CatalogItem;
+use serde_json::{Map, Value};
 
-use crate::error::{At, Error, LeftOut, Place, Rows};
-use crate::{csv, pickle};
+use crate::error::{At, Error};
+use crate::fields::{
+    GENRES, METADATA, TITLE, YEAR, elements, first, found, is_missing, split, text,
+};
+use crate::records::{Current, ReadOptions, Records};
+use crate::row::Problem;
+use crate::source::Source;
+use crate::year::year;
 
-/// What happens to rows that can be no item: a blank title, a year that is none, the title *and*
-/// year of an earlier row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BadRows {
-    /// They are errors.
-    Refuse,
-    /// They are left out and reported in [`Rows::left_out`]. Items then have other places than in
-    /// the file.
-    LeaveOut,
-}
-
-/// A row of a catalog file before it is judged.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct CatalogRow {
-    /// The title; may still be blank.
-    pub title: String,
-    /// The year, `None` where it is unknown; or why what is written is no year.
-    #[serde(default = "unknown", deserialize_with = "year::lenient")]
-    pub year: Result<Option<i32>, String>,
-    /// Genres, most telling first.
-    #[serde(default)]
-    pub genres: Vec<String>,
-    /// Free text about the item.
-    #[serde(default)]
-    pub metadata: String,
-}
-
-fn unknown() -> Result<Option<i32>, String> {
-    Ok(None)
-}
-
-impl Check for CatalogRow {
-    /// What is wrong with a row is judged where all formats meet.
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        Ok(())
-    }
-}
-
-/// Reads the catalog file at `path`: JSON lines (`.jsonl`), CSV (`.csv`), or a pickled list of
-/// `(title, year)` (`.pkl`, `.pickle`).
+/// Reads the catalog at `path`.
 ///
-/// The id of an item is its place among the items that are returned, from 0. Where rows are left
-/// out it is not the place in the file any more: files that count lines (TREC's qrels) then belong
-/// to another catalog.
+/// [`Source::find`] says what may be there. Each row is an object with these fields, or a pair
+/// `[title, year]`:
 ///
-/// Items without a year and items that share a title are as good as others. The same title and year
-/// twice is a mistake.
+/// | field | other names | |
+/// |---|---|---|
+/// | `title` | `name`, `movie_title` | required, not blank |
+/// | `year` | `release_year` | see [the crate](crate#years) |
+/// | `genres` | `genre` | a list, or text with `\|`, `;` or `,` between two; `(no genres listed)` is none |
+/// | `metadata` | `description`, `overview`, `plot` | text |
+///
+/// Fields that are null or missing are empty. The id of an item is its place among the returned
+/// items, from 0. Skipping a row moves the ids behind it, so files that count the lines of the
+/// catalog no longer fit.
+///
+/// Items may share a title. A row is bad when its title is blank, when its year is none, and when
+/// it has the title *and* year of an earlier row.
 ///
 /// # Errors
-/// When the file cannot be read or is damaged: no JSON, rows of too few columns, opcodes that are
-/// not data; with [`BadRows::Refuse`] at the first row that can be no item; and when there is no
-/// item at all. The error names the file, the line (or row, or byte) and the field.
-pub fn read_catalog_items(
+/// - [`Error::BadRows`] when rows are bad and `options` refuses them, or when no row is good.
+/// - [`Error::File`], [`Error::Damaged`], [`Error::Layout`], [`Error::Feature`] as
+///   [`Source::find`] and the readers of the formats have them.
+pub fn read_catalog(
     path: impl AsRef<Path>,
-    bad: BadRows,
-) -> Result<Rows<CatalogItem>, Error> {
-    let path = path.as_ref();
-    let name = path.display().to_string();
-    let open = || File::open(path).map_err(|e| files::Error::new("read", path, e));
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    match &*extension {
-        "jsonl" | "json" => {
-            let rows = jsonl::rows(BufReader::new(open()?), &name);
-            let row = |row: Result<_, jsonl::Error>| {
-                let (line, row) = row?;
-                Ok((Place::new(&name, At::Line(line)), row))
+    options: &ReadOptions,
+) -> Result<Records<CatalogItem>, Error> {
+    Source::find(path, options.split.as_deref())?.catalog(options.bad_rows)
+}
+
+/// What makes an item of each row, and remembers which items there were.
+pub(crate) fn interpreter() -> impl FnMut(Current) -> Result<CatalogItem, Problem> {
+    let mut places: HashMap<(String, Option<i32>), At> = HashMap::new();
+    move |current| {
+        let item = item(&current.row.value)?;
+        let key = (item.title.clone(), item.year);
+        match places.get(&key) {
+            Some(earlier) => {
+                let problem = format!("`{}` is the item of {earlier} again", item.item());
+                Err(Problem::new("", problem))
+            }
+            None => {
+                places.insert(key, current.row.place.at);
+                Ok(item)
+            }
+        }
+    }
+}
+
+fn item(row: &Value) -> Result<CatalogItem, Problem> {
+    let fields = match row {
+        Value::Object(fields) => fields,
+        Value::Array(pair) if pair.len() == 2 => return from_pair(&pair[0], &pair[1]),
+        other => {
+            let problem = match other {
+                Value::Array(values) => format!("found a list of {}", values.len()),
+                other => format!("found {}", found(other)),
             };
-            judge(rows.map(row), path, bad)
+            let expected = "expected an item: an object with a `title`, or `[title, year]`";
+            return Err(Problem::new("", format!("{problem}; {expected}")));
         }
-        "csv" => judge(csv::items(open()?, &name)?, path, bad),
-        "pkl" | "pickle" => {
-            let bytes = std::fs::read(path).map_err(|e| files::Error::new("read", path, e))?;
-            judge(pickle::items(&bytes, &name)?.into_iter().map(Ok), path, bad)
-        }
-        _ => Err(Error::layout(
-            path,
-            "expected a catalog `.jsonl`, `.csv` or `.pkl`",
-        )),
-    }
-}
-
-fn judge(
-    rows: impl Iterator<Item = Result<(Place, CatalogRow), Error>>,
-    path: &Path,
-    bad: BadRows,
-) -> Result<Rows<CatalogItem>, Error> {
-    let mut places: HashMap<(String, Option<i32>), Place> = HashMap::new();
-    let mut read = Rows {
-        rows: Vec::new(),
-        left_out: Vec::new(),
     };
-    for (index, row) in rows.enumerate() {
-        let (place, row) = row?;
-        match item(row, &place, &mut places) {
-            Ok(item) => read.rows.push(item),
-            Err((place, problem)) => match bad {
-                BadRows::Refuse => {
-                    return Err(Error::bad(
-                        place,
-                        format!("{problem}; mend the row, or have such rows left out"),
-                    ));
-                }
-                BadRows::LeaveOut => read.left_out.push(LeftOut {
-                    row: index,
-                    place,
-                    why: problem,
-                }),
-            },
-        }
-    }
-    if read.rows.is_empty() {
-        return Err(Error::layout(
-            path,
-            "there is no item; expected at least one",
-        ));
-    }
-    Ok(read)
+    let Some((name, title)) = first(fields, TITLE) else {
+        return Err(without_title(row, fields));
+    };
+    let year = match first(fields, YEAR) {
+        None => None,
+        Some((name, value)) => year(value).map_err(|problem| Problem::new(name, problem))?,
+    };
+    Ok(CatalogItem {
+        title: not_blank(title, name)?,
+        year,
+        genres: match first(fields, GENRES) {
+            None => Vec::new(),
+            Some((name, value)) => genres(value, name)?,
+        },
+        metadata: match first(fields, METADATA) {
+            None => String::new(),
+            Some((name, value)) => metadata(value, name)?,
+        },
+    })
 }
 
-fn item(
-    row: CatalogRow,
-    place: &Place,
-    places: &mut HashMap<(String, Option<i32>), Place>,
-) -> Result<CatalogItem, (Place, String)> {
-    let CatalogRow {
-        title,
-        year,
-        genres,
-        metadata,
-    } = row;
+fn from_pair(title: &Value, year: &Value) -> Result<CatalogItem, Problem> {
+    Ok(CatalogItem {
+        title: not_blank(title, "title")?,
+        year: self::year(year).map_err(|problem| Problem::new("year", problem))?,
+        genres: Vec::new(),
+        metadata: String::new(),
+    })
+}
+
+fn without_title(row: &Value, fields: &Map<String, Value>) -> Problem {
+    match TITLE.iter().find(|name| fields.contains_key(**name)) {
+        Some(name) => Problem::new(*name, "blank; expected text"),
+        None => Problem::new("", format!("there is no `title`; found {}", found(row))),
+    }
+}
+
+fn not_blank(title: &Value, field: &str) -> Result<String, Problem> {
+    let title = text(title, field)?;
     if title.trim().is_empty() {
-        return Err((place.field("title"), "blank; expected text".into()));
+        return Err(Problem::new(field, "blank; expected text"));
     }
-    let year = year.map_err(|problem| (place.field("year"), problem))?;
-    let item = CatalogItem {
-        title,
-        year,
-        genres,
-        metadata,
+    Ok(title)
+}
+
+fn genres(value: &Value, field: &str) -> Result<Vec<String>, Problem> {
+    let values = match (elements(value), value) {
+        (Some(values), _) => values,
+        (None, Value::String(text)) => {
+            let parts = split(text, &['|', ';', ',']);
+            parts.into_iter().map(Value::String).collect()
+        }
+        (None, other) => {
+            let problem = format!("found {}; expected a list of texts, or text", found(other));
+            return Err(Problem::new(field, problem));
+        }
     };
-    if let Some(earlier) = places.insert((item.title.clone(), year), place.clone()) {
-        let at = match earlier.at {
-            At::Line(line) => format!("line {line}"),
-            At::Row(row) => format!("row {row}"),
-            At::Byte(byte) => format!("byte {byte}"),
-        };
-        return Err((
-            place.clone(),
-            format!("`{}` is the item of {at} again", item.item()),
-        ));
+    let mut genres = Vec::new();
+    for (at, value) in values.iter().enumerate() {
+        // The Movie Database writes each as an object with an id and a name.
+        let named = value.as_object().and_then(|fields| fields.get("name"));
+        match named.unwrap_or(value) {
+            Value::Null => {}
+            Value::String(genre) if is_missing(genre) => {}
+            Value::String(genre) => genres.push(genre.clone()),
+            other => {
+                let problem = format!("found {}; expected text", found(other));
+                return Err(Problem::new(format!("{field}[{at}]"), problem));
+            }
+        }
     }
-    Ok(item)
+    Ok(genres)
+}
+
+fn metadata(value: &Value, field: &str) -> Result<String, Problem> {
+    match value {
+        Value::String(text) if is_missing(text) => Ok(String::new()),
+        Value::Array(values) => {
+            let parts: Result<Vec<String>, Problem> = values
+                .iter()
+                .enumerate()
+                .map(|(at, part)| text(part, &format!("{field}[{at}]")))
+                .collect();
+            Ok(parts?.join(", "))
+        }
+        other => text(other, field),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn all_forms_of_items_are_read() {
+        let expected = |genres: &[&str], metadata: &str| CatalogItem {
+            title: "Up".into(),
+            year: Some(2009),
+            genres: genres.iter().map(|genre| genre.to_string()).collect(),
+            metadata: metadata.into(),
+        };
+        for (row, genres, metadata) in [
+            (json!({"title": "Up", "year": 2009}), &[][..], ""),
+            (json!(["Up", "2009"]), &[], ""),
+            (
+                json!({"title": "Up", "year": 2009, "genres": null, "metadata": null}),
+                &[],
+                "",
+            ),
+            (
+                json!({"name": "Up", "release_year": 2009.0, "genre": "Comedy", "overview": "Nan"}),
+                &["Comedy"],
+                "",
+            ),
+            (
+                json!({"title": "Up", "year": "2009", "genres": "Comedy|Drama"}),
+                &["Comedy", "Drama"],
+                "",
+            ),
+            (
+                json!({"title": "Up", "year": "2009", "genres": "Comedy, Drama"}),
+                &["Comedy", "Drama"],
+                "",
+            ),
+            (
+                json!({"title": "Up", "year": "2009", "genres": "['Comedy', 'Drama']"}),
+                &["Comedy", "Drama"],
+                "",
+            ),
+            (
+                json!({"title": "Up", "year": 2009, "genres": [{"id": 1, "name": "Comedy"}, null, "\\N"]}),
+                &["Comedy"],
+                "",
+            ),
+            (
+                json!({"title": "Up", "year": 2009, "genres": "(no genres listed)", "metadata": ["a", "b"]}),
+                &[],
+                "a, b",
+            ),
+            (
+                json!({"title": "Up", "year": 2009, "genres": ["(no genres listed)"], "plot": "p"}),
+                &[],
+                "p",
+            ),
+        ] {
+            assert_eq!(item(&row), Ok(expected(genres, metadata)), "{row}");
+        }
+        assert_eq!(
+            item(&json!({"title": 1917, "year": 2019})).unwrap().title,
+            "1917"
+        );
+    }
+
+    #[test]
+    fn what_is_no_item_is_named() {
+        for (row, field, part) in [
+            (json!({"title": " "}), "title", "blank"),
+            (json!({"title": null}), "title", "blank"),
+            (
+                json!({"year": 1}),
+                "",
+                "there is no `title`; found an object with the fields `year`",
+            ),
+            (
+                json!({"title": "Up", "year": "soon"}),
+                "year",
+                "`soon` is no year",
+            ),
+            (json!({"title": true}), "title", "found true; expected text"),
+            (
+                json!({"title": "Up", "genres": 7}),
+                "genres",
+                "the number 7; expected a list",
+            ),
+            (
+                json!({"title": "Up", "genres": ["a", 3]}),
+                "genres[1]",
+                "the number 3; expected text",
+            ),
+            (
+                json!({"title": "Up", "metadata": {}}),
+                "metadata",
+                "an object",
+            ),
+            (json!(["Up"]), "", "a list of 1; expected an item"),
+            (json!(["Up", []]), "year", "a list; expected an integer"),
+            (json!([2, 3.5]), "year", "`3.5` is no year"),
+            (json!("Up"), "", "`Up`; expected an item"),
+        ] {
+            let problem = item(&row).unwrap_err();
+            assert_eq!(problem.field, field, "{row}");
+            assert!(
+                problem.problem.contains(part),
+                "{problem:?} does not say {part}"
+            );
+        }
+    }
 }

@@ -1,26 +1,18 @@
-//! Rows of Arrow arrays. They go through JSON values, so that one definition of a row
-//! ([`AuthorsRow`]) and one kind of error serve all formats.
+//! Cells of Arrow arrays as JSON values, so that rows of all formats are judged in one place.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
-use convrec_core::jsonl::Check;
-use serde_json::{Map, Value};
+use arrow_schema::{DataType, Schema};
+use serde_json::{Map, Number, Value};
 
-use crate::authors::AuthorsRow;
-use crate::conversations::Row;
 use crate::error::{At, Error, Place};
-
-/// The columns that are looked at.
-pub(crate) const COLUMNS: [&str; 4] = [
-    "prompt",
-    "completion",
-    "groundtruth_with_release_year",
-    "seen_titles",
-];
+use crate::fields::{self, is_read};
+use crate::limits::Budget;
+use crate::row::{RawRow, Row, RowError};
 
 /// What `decode` returns, or its error. Arrow's decoders check most of what a file says, and panic
 /// at the rest: a panic is an error of the file as well. (Rust's panic hook still prints it.)
@@ -40,88 +32,200 @@ pub(crate) fn caught<T, E: std::fmt::Display>(
     }
 }
 
-/// The rows of a batch whose first row is row `first` of the file. One after the other: a damaged
-/// batch can claim any number of rows.
-pub(crate) fn rows(
-    batch: RecordBatch,
-    first: usize,
-    file: &str,
-) -> impl Iterator<Item = Row> + use<> {
-    let file = file.to_string();
-    (0..batch.num_rows()).map(move |row| read(&batch, row, Place::new(&file, At::Row(first + row))))
+/// What is wrong with the columns of a file that holds neither items nor conversations.
+pub(crate) fn check_columns(schema: &Schema) -> Result<(), String> {
+    fields::check_columns(schema.fields().iter().map(|field| field.name().as_str()))
 }
 
-/// The rows through the first error.
-pub(crate) fn until_error(mut rows: impl Iterator<Item = Row>) -> impl Iterator<Item = Row> {
-    let mut failed = false;
-    std::iter::from_fn(move || {
-        if failed {
-            return None;
+/// The rows of a file that comes in batches. One batch is in memory at a time.
+pub(crate) struct Batches<F> {
+    /// The next batch. It is asked until it has none or fails.
+    next: F,
+    name: String,
+    budget: Budget,
+    batch: Option<RecordBatch>,
+    /// The next row of the batch.
+    row: usize,
+    /// Rows of the batches before.
+    before: usize,
+    done: bool,
+}
+
+impl<F: FnMut() -> Result<Option<RecordBatch>, String>> Batches<F> {
+    /// `length` is that of the file, in bytes. `next` fails with what is wrong with the file.
+    pub(crate) fn new(name: &str, length: u64, next: F) -> Self {
+        Self {
+            next,
+            name: name.into(),
+            budget: Budget::new(length),
+            batch: None,
+            row: 0,
+            before: 0,
+            done: false,
         }
-        let row = rows.next()?;
-        failed = row.is_err();
-        Some(row)
-    })
-}
-
-fn read(batch: &RecordBatch, row: usize, place: Place) -> Row {
-    let mut fields = Map::new();
-    for name in COLUMNS {
-        let Some(column) = batch.column_by_name(name) else {
-            continue;
-        };
-        let value = value(column, row).map_err(|problem| Error::bad(place.field(name), problem))?;
-        fields.insert(name.into(), value);
     }
-    let row: AuthorsRow = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|e| {
-        let field = e.path().to_string();
-        let place = if field == "." {
-            place.clone()
-        } else {
-            place.field(field)
-        };
-        Error::bad(place, format!("{}; mend the row or remove it", e.inner()))
-    })?;
-    row.check()
-        .map_err(|(field, problem)| Error::bad(place.field(field), problem))?;
-    Ok((place, row))
+
+    fn damaged(&mut self, problem: String) -> Option<Row> {
+        self.done = true;
+        let place = Place::new(&self.name, At::Row(self.before + self.row));
+        Some(Err(Error::damaged(place, problem).into()))
+    }
 }
 
-/// One cell as JSON; the kinds of columns that a conversation can be made of.
-fn value(array: &dyn Array, row: usize) -> Result<Value, String> {
+impl<F: FnMut() -> Result<Option<RecordBatch>, String>> Iterator for Batches<F> {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
+        while !self.done {
+            if let Some(batch) = &self.batch {
+                if self.row < batch.num_rows() {
+                    let place = Place::new(&self.name, At::Row(self.before + self.row));
+                    let read = row(batch, self.row, &mut self.budget);
+                    self.row += 1;
+                    return match read {
+                        Ok(value) => Some(Ok(RawRow { place, value })),
+                        Err(Unreadable::Cell(field, problem)) => {
+                            Some(Err(RowError::Bad(place.field(field), problem)))
+                        }
+                        Err(Unreadable::Budget(problem)) => self.damaged(problem),
+                    };
+                }
+                self.before += batch.num_rows();
+                self.row = 0;
+            }
+            self.batch = None;
+            match (self.next)() {
+                Ok(Some(batch)) => self.batch = Some(batch),
+                Ok(None) => self.done = true,
+                Err(problem) => return self.damaged(problem),
+            }
+        }
+        None
+    }
+}
+
+enum Unreadable {
+    /// A column, and why its cell is no value.
+    Cell(String, String),
+    Budget(String),
+}
+
+fn row(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Result<Value, Unreadable> {
+    let mut fields = Map::new();
+    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let name = field.name();
+        if is_read(name) {
+            let cell = value(column, row, budget).map_err(|problem| match problem {
+                Unread::Type(problem) => Unreadable::Cell(name.clone(), problem),
+                Unread::Budget(problem) => Unreadable::Budget(problem),
+            })?;
+            fields.insert(name.clone(), cell);
+        }
+    }
+    Ok(Value::Object(fields))
+}
+
+enum Unread {
+    Type(String),
+    Budget(String),
+}
+
+fn value(array: &dyn Array, row: usize, budget: &mut Budget) -> Result<Value, Unread> {
+    budget.take(8).map_err(Unread::Budget)?;
     if array.is_null(row) {
         return Ok(Value::Null);
     }
-    let list = |items: &dyn Array| {
-        (0..items.len())
-            .map(|item| value(items, item))
-            .collect::<Result<_, _>>()
-    };
+    macro_rules! integer {
+        ($kind:ty) => {
+            array.as_primitive::<$kind>().value(row).into()
+        };
+    }
     Ok(match array.data_type() {
         DataType::Null => Value::Null,
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Int8 => array.as_primitive::<Int8Type>().value(row).into(),
-        DataType::Int16 => array.as_primitive::<Int16Type>().value(row).into(),
-        DataType::Int32 => array.as_primitive::<Int32Type>().value(row).into(),
-        DataType::Int64 => array.as_primitive::<Int64Type>().value(row).into(),
-        DataType::UInt8 => array.as_primitive::<UInt8Type>().value(row).into(),
-        DataType::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
-        DataType::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        DataType::List(_) => Value::Array(list(&array.as_list::<i32>().value(row))?),
-        DataType::LargeList(_) => Value::Array(list(&array.as_list::<i64>().value(row))?),
+        DataType::Boolean => array.as_boolean().value(row).into(),
+        DataType::Utf8 => text(array.as_string::<i32>().value(row), budget)?,
+        DataType::LargeUtf8 => text(array.as_string::<i64>().value(row), budget)?,
+        DataType::Utf8View => text(array.as_string_view().value(row), budget)?,
+        DataType::Binary => bytes(array.as_binary::<i32>().value(row), budget)?,
+        DataType::LargeBinary => bytes(array.as_binary::<i64>().value(row), budget)?,
+        DataType::BinaryView => bytes(array.as_binary_view().value(row), budget)?,
+        DataType::Int8 => integer!(Int8Type),
+        DataType::Int16 => integer!(Int16Type),
+        DataType::Int32 => integer!(Int32Type),
+        DataType::Int64 => integer!(Int64Type),
+        DataType::UInt8 => integer!(UInt8Type),
+        DataType::UInt16 => integer!(UInt16Type),
+        DataType::UInt32 => integer!(UInt32Type),
+        DataType::UInt64 => integer!(UInt64Type),
+        DataType::Float16 => float(array.as_primitive::<Float16Type>().value(row).to_f64()),
+        DataType::Float32 => float(array.as_primitive::<Float32Type>().value(row).into()),
+        DataType::Float64 => float(array.as_primitive::<Float64Type>().value(row)),
+        DataType::List(_) => list(&array.as_list::<i32>().value(row), budget)?,
+        DataType::LargeList(_) => list(&array.as_list::<i64>().value(row), budget)?,
+        DataType::ListView(_) => list(&array.as_list_view::<i32>().value(row), budget)?,
+        DataType::LargeListView(_) => list(&array.as_list_view::<i64>().value(row), budget)?,
+        DataType::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row), budget)?,
+        DataType::Dictionary(key, _) => {
+            let key = match **key {
+                DataType::Int8 => dictionary_key::<Int8Type>(array, row),
+                DataType::Int16 => dictionary_key::<Int16Type>(array, row),
+                DataType::Int32 => dictionary_key::<Int32Type>(array, row),
+                DataType::Int64 => dictionary_key::<Int64Type>(array, row),
+                DataType::UInt8 => dictionary_key::<UInt8Type>(array, row),
+                DataType::UInt16 => dictionary_key::<UInt16Type>(array, row),
+                DataType::UInt32 => dictionary_key::<UInt32Type>(array, row),
+                _ => dictionary_key::<UInt64Type>(array, row),
+            };
+            let values = array.as_any_dictionary().values();
+            match key.filter(|key| *key < values.len()) {
+                Some(key) => value(values, key, budget)?,
+                None => Value::Null,
+            }
+        }
         DataType::Struct(fields) => {
-            let columns = fields.iter().zip(array.as_struct().columns());
-            let cells =
-                columns.map(|(field, column)| Ok((field.name().clone(), value(column, row)?)));
-            Value::Object(cells.collect::<Result<_, String>>()?)
+            let mut cells = Map::new();
+            for (field, column) in fields.iter().zip(array.as_struct().columns()) {
+                cells.insert(field.name().clone(), value(column, row, budget)?);
+            }
+            Value::Object(cells)
         }
         other => {
-            return Err(format!(
-                "a column of type {other}; expected text, integers, lists and structs"
-            ));
+            return Err(Unread::Type(format!(
+                "found a column of type {other}; expected text, numbers, lists or structs"
+            )));
         }
     })
+}
+
+fn dictionary_key<K: ArrowDictionaryKeyType>(array: &dyn Array, row: usize) -> Option<usize> {
+    array.as_dictionary::<K>().key(row)
+}
+
+fn list(items: &dyn Array, budget: &mut Budget) -> Result<Value, Unread> {
+    (0..items.len())
+        .map(|item| value(items, item, budget))
+        .collect()
+}
+
+fn text(text: &str, budget: &mut Budget) -> Result<Value, Unread> {
+    budget.take(text.len() as u64).map_err(Unread::Budget)?;
+    Ok(text.into())
+}
+
+/// Older writers of parquet do not say that their bytes are text.
+fn bytes(bytes: &[u8], budget: &mut Budget) -> Result<Value, Unread> {
+    match std::str::from_utf8(bytes) {
+        Ok(valid) => text(valid, budget),
+        Err(_) => Err(Unread::Type(
+            "found bytes that are not UTF-8; expected text".into(),
+        )),
+    }
+}
+
+fn float(number: f64) -> Value {
+    match Number::from_f64(number) {
+        Some(number) => number.into(),
+        None if number.is_nan() => Value::Null,
+        None => number.to_string().into(),
+    }
 }

@@ -1,140 +1,285 @@
-//! Conversations and demonstrations, whatever they come in.
+//! Conversations and demonstrations of any format.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use convrec_core::{Demonstration, Example, Item, Turn, files, jsonl};
+use convrec_core::{BadRows, Demonstration, Example, Item, Role, Turn, shown};
+use convrec_text::{ListFormat, ParsedList, Reason};
+use serde_json::{Map, Value};
 
-use crate::authors::AuthorsRow;
-use crate::error::{At, Error, Place, Rows};
-use crate::source::{Format, Source};
-
-/// A row in the authors' schema, and where it stands.
-pub(crate) type Row = Result<(Place, AuthorsRow), Error>;
+use crate::error::{Error, Place};
+use crate::fields::{
+    COMPLETION, DIALOG, GROUND_TRUTH, ID, LIST, MESSAGES, SEEN, SEEN_TITLES, first, found, text,
+};
+use crate::items::{Names, items};
+use crate::records::{Current, ReadOptions, Records, bad_row};
+use crate::row::Problem;
+use crate::source::Source;
+use crate::turns::turns;
 
 /// Reads the conversations at `path`.
 ///
-/// | at `path` | is read as | `split` |
-/// |---|---|---|
-/// | `x.jsonl` | the common schema, where the first row has a `dialog`; the authors' schema, where it has a `prompt` | `None` |
-/// | `x.parquet`, `x.arrow` | the authors' schema | `None` |
-/// | a folder with `dataset_dict.json` | that split of what `datasets` saved | required if it has several |
-/// | a folder with `state.json` | one such split | `None` |
-/// | another folder | its `<split>.jsonl`, `<split>.parquet` or `<split>-00000-of-00002.parquet`, ..., all of them | required |
-/// | `folder/train`, where there is nothing | the split `train` of such a folder | `None` |
+/// [`Source::find`] says what may be there, and [the crate](crate#conversations) which fields a
+/// row has.
 ///
-/// Rows in the authors' schema have no id. They are given `<folder>-<split>-<context>-<row>`: the
-/// row and the context count from 0, and the context is the first row with the same prompt. So rows
-/// of one prompt are samples of one dialog ([`Example::dialog_id`]), which is what intervals
-/// resample. The split of a file is its name without the ending.
+/// Rows without an id get `<folder>-<split>-<context>-<row>`. Row and context count from 0, and the
+/// context is the first row with the same turns. So rows of one prompt are samples of one dialog
+/// ([`Example::dialog_id`]), which is what confidence intervals resample.
 ///
 /// # Errors
-/// When there is nothing of this kind at `path`, or its format is not in this build; and at the
-/// first bad row: the error names the file, the row and the field.
+/// - [`Error::BadRows`] when rows are bad and `options` refuses them, or when no row is good. An id
+///   that an earlier row has makes a row bad.
+/// - [`Error::File`], [`Error::Damaged`], [`Error::Layout`], [`Error::Feature`] as
+///   [`Source::find`] and the readers of the formats have them.
 pub fn read_conversations(
     path: impl AsRef<Path>,
-    split: Option<&str>,
-) -> Result<Vec<Example>, Error> {
-    let source = Source::find(path.as_ref(), split)?;
-    if has_common_schema(&source)? {
-        return Ok(jsonl::read_file(&source.files[0])?);
-    }
-    let rows = source
-        .rows()
-        .map(|row| row.map(|(_, row)| row.into_example(String::new())));
-    with_ids(rows.collect::<Result<_, _>>()?, &source)
+    options: &ReadOptions,
+) -> Result<Records<Example>, Error> {
+    Source::find(path, options.split.as_deref())?.conversations(options.bad_rows)
 }
 
-/// Reads the demonstrations at `path`: as [`read_conversations`], with the list of the common
-/// schema, or the completion of the authors' schema as the one parse of lists reads it
-/// ([`ListFormat`](convrec_text::ListFormat)). Lines of a completion that are no items are left out
-/// and reported.
+/// Reads the demonstrations at `path`: conversations with the ranked list that a policy shall
+/// imitate.
+///
+/// The list is the field `list`, or else the answer, which is text: the field `completion`, or the
+/// assistant's turn at the end of `messages`. Text is read by the one parse of lists
+/// ([`ListFormat`]). Its lines that name no item are reported in [`Records::unparsed_lines`].
 ///
 /// # Errors
-/// As [`read_conversations`]; and at a row without a list.
+/// As [`read_conversations`]. A row without a list, or with an answer that names no item, is bad.
+/// Several rows may have one id.
 pub fn read_demonstrations(
     path: impl AsRef<Path>,
-    split: Option<&str>,
-) -> Result<Rows<Demonstration>, Error> {
-    let source = Source::find(path.as_ref(), split)?;
-    if has_common_schema(&source)? {
-        return Ok(Rows {
-            rows: jsonl::read_file(&source.files[0])?,
-            left_out: Vec::new(),
-        });
+    options: &ReadOptions,
+) -> Result<Records<Demonstration>, Error> {
+    Source::find(path, options.split.as_deref())?.demonstrations(options.bad_rows)
+}
+
+/// What makes an example of each row. `name` is `<folder>-<split>`.
+pub(crate) fn examples(name: &str) -> impl FnMut(Current) -> Result<Example, Problem> {
+    let mut ids = Ids::new(name);
+    let mut known: HashSet<String> = HashSet::new();
+    move |current| {
+        let (number, fields) = (current.number, object(&current.row.value)?);
+        let (dialog, _) = dialog(fields)?;
+        let example = example(fields, dialog, &mut ids, number)?;
+        if !known.insert(example.id.clone()) {
+            let problem = format!(
+                "`{}` is the id of an earlier row; expected one of its own",
+                shown(&example.id)
+            );
+            return Err(Problem::new("id", problem));
+        }
+        Ok(example)
     }
-    let (mut examples, mut lists, mut left_out) = (Vec::new(), Vec::<Vec<Item>>::new(), Vec::new());
-    for (index, row) in source.rows().enumerate() {
-        let (place, row) = row?;
-        let (list, lines) = row.list(index, &place)?;
-        lists.push(list);
-        left_out.extend(lines);
-        examples.push(row.into_example(String::new()));
+}
+
+/// What makes a demonstration of each row. `name` is `<folder>-<split>`.
+pub(crate) fn demonstrations(name: &str) -> impl FnMut(Current) -> Result<Demonstration, Problem> {
+    let mut ids = Ids::new(name);
+    move |current| {
+        let (number, fields) = (current.number, object(&current.row.value)?);
+        let (dialog, answer) = dialog(fields)?;
+        let example = example(fields, dialog, &mut ids, number)?;
+        let list = match first(fields, LIST) {
+            Some((field, value)) => items(value, field, Names::TitleAndYear)?,
+            None => {
+                let (field, answer) = completion(fields)?.or(answer).ok_or_else(no_list)?;
+                let place = current.row.place.field(field);
+                parsed(&answer, place, number, current.unparsed_lines)?
+            }
+        };
+        if list.is_empty() {
+            return Err(Problem::new("list", "no items; expected at least one"));
+        }
+        Ok(Demonstration { example, list })
     }
-    let examples = with_ids(examples, &source)?.into_iter().zip(lists);
-    Ok(Rows {
-        rows: examples
-            .map(|(example, list)| Demonstration { example, list })
-            .collect(),
-        left_out,
+}
+
+fn no_list() -> Problem {
+    let problem = "there is no list to imitate; expected `list` or `completion`, or `messages` \
+                   that end with the assistant's. This may be data for reinforcement learning";
+    Problem::new("", problem)
+}
+
+fn object(row: &Value) -> Result<&Map<String, Value>, Problem> {
+    row.as_object().ok_or_else(|| {
+        let problem = format!("found {}; expected an object with a `dialog`", found(row));
+        Problem::new("", problem)
     })
 }
 
-fn with_ids(mut examples: Vec<Example>, source: &Source) -> Result<Vec<Example>, Error> {
-    if examples.is_empty() {
-        return Err(Error::layout(
-            &source.path,
-            "there are no rows; expected at least one",
-        ));
+/// An answer and the field that holds it.
+type Answer = (String, String);
+
+/// The turns through the user's last one, and the assistant's answer where the field holds whole
+/// conversations.
+fn dialog(fields: &Map<String, Value>) -> Result<(Vec<Turn>, Option<Answer>), Problem> {
+    let messages = first(fields, MESSAGES);
+    // Beside messages, a prompt that is text repeats the first of them.
+    let prompt =
+        first(fields, DIALOG).filter(|(_, value)| messages.is_none() || !value.is_string());
+    let Some((name, value)) = prompt.or(messages) else {
+        let named = DIALOG
+            .iter()
+            .chain(MESSAGES)
+            .find(|name| fields.contains_key(**name));
+        return Err(match named {
+            Some(name) => Problem::new(*name, "null; expected a list of turns"),
+            None => {
+                let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+                let found = crate::error::shown_names(names);
+                let problem = format!(
+                    "there is no conversation; found the fields {found}; expected `dialog`, \
+                     `messages` or `prompt`"
+                );
+                Problem::new("", problem)
+            }
+        });
+    };
+    let mut dialog = turns(value, name)?;
+    let is_answer = |turn: &Turn| turn.role == Role::Assistant;
+    let answer = if MESSAGES.contains(&name) && dialog.last().is_some_and(is_answer) {
+        let field = format!("{name}[{}].content", dialog.len() - 1);
+        dialog.pop().map(|turn| (field, turn.content))
+    } else {
+        None
+    };
+    match dialog.last() {
+        None => Err(Problem::new(name, "no turns; expected at least one")),
+        Some(turn) if turn.role != Role::User => {
+            let role = turn.role.as_str();
+            let problem = format!("the last turn is the {role}'s; expected the user's");
+            Err(Problem::new(name, problem))
+        }
+        Some(_) => Ok((dialog, answer)),
     }
-    let mut first_rows: HashMap<&[Turn], usize> = HashMap::new();
-    let ids = examples.iter().enumerate().map(|(row, example)| {
-        let context = first_rows.entry(&example.dialog).or_insert(row);
-        format!("{}-{context}-{row}", source.name)
-    });
-    let ids: Vec<String> = ids.collect();
-    for (example, id) in examples.iter_mut().zip(ids) {
-        example.id = id;
-    }
-    Ok(examples)
 }
 
-/// Whether the first row has the fields of [`Example`]; only JSON lines can.
-fn has_common_schema(source: &Source) -> Result<bool, Error> {
-    if source.format != Format::Jsonl {
-        return Ok(false);
-    }
-    let path = &source.files[0];
-    let mut reader =
-        BufReader::new(File::open(path).map_err(|e| files::Error::new("read", path, e))?);
-    let (mut line, mut number) = (Vec::new(), 0);
-    while line.trim_ascii().is_empty() {
-        line.clear();
-        number += 1;
-        if reader
-            .read_until(b'\n', &mut line)
-            .map_err(|e| files::Error::new("read", path, e))?
-            == 0
-        {
-            break;
+fn example(
+    fields: &Map<String, Value>,
+    dialog: Vec<Turn>,
+    ids: &mut Ids,
+    number: usize,
+) -> Result<Example, Problem> {
+    let ground_truth = match first(fields, GROUND_TRUTH) {
+        Some((name, value)) => items(value, name, Names::TitleAndYear)?,
+        None => {
+            check_spelling(fields)?;
+            Vec::new()
+        }
+    };
+    let seen = match (first(fields, SEEN), first(fields, SEEN_TITLES)) {
+        (Some((name, value)), _) => items(value, name, Names::TitleAndYear)?,
+        (None, Some((name, value))) => items(value, name, Names::Title)?,
+        (None, None) => Vec::new(),
+    };
+    let id = match first(fields, ID) {
+        None => ids.make(&dialog, number),
+        Some((name, value)) => match text(value, name)? {
+            id if id.trim().is_empty() => {
+                return Err(Problem::new(name, "blank; expected text, or no such field"));
+            }
+            id => id,
+        },
+    };
+    Ok(Example {
+        id,
+        dialog,
+        seen,
+        ground_truth,
+    })
+}
+
+/// A row may lack a ground truth. A field that is meant as one must not be passed over.
+fn check_spelling(fields: &Map<String, Value>) -> Result<(), Problem> {
+    let is_meant = |name: &&String| {
+        let name = name.to_lowercase();
+        let known = GROUND_TRUTH.contains(&name.as_str());
+        !known && (name.contains("truth") || name.contains("ground"))
+    };
+    match fields.keys().find(is_meant) {
+        None => Ok(()),
+        Some(name) => {
+            let problem = "this field is not read; call it `ground_truth`";
+            Err(Problem::new(name.as_str(), problem))
         }
     }
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line);
-    // A line that is no object is the reader's to complain about.
-    let Ok(row) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(line) else {
-        return Ok(false);
+}
+
+/// The text of the completion: one turn of the assistant, or the text itself.
+fn completion(fields: &Map<String, Value>) -> Result<Option<Answer>, Problem> {
+    let Some((name, value)) = first(fields, COMPLETION) else {
+        return Ok(None);
     };
-    if !row.contains_key("dialog") && !row.contains_key("prompt") {
-        let fields: Vec<&str> = row.keys().map(String::as_str).collect();
-        let problem = format!(
-            "expected a conversation, with `dialog` or `prompt`; found the fields {fields:?}"
-        );
-        return Err(Error::bad(
-            Place::new(&path.display().to_string(), At::Line(number)),
-            problem,
-        ));
+    if let (Value::String(text), None) = (value, crate::fields::elements(value)) {
+        return Ok(Some((name.into(), text.clone())));
     }
-    Ok(row.contains_key("dialog"))
+    match turns(value, name)?.as_slice() {
+        [turn] if turn.role == Role::Assistant => {
+            Ok(Some((format!("{name}[0].content"), turn.content.clone())))
+        }
+        _ => Err(Problem::new(
+            name,
+            "expected one turn, the assistant's, or text",
+        )),
+    }
+}
+
+/// The items of an answer. Its lines that are none go to `unparsed`.
+fn parsed(
+    answer: &str,
+    place: Place,
+    row: usize,
+    unparsed: &mut BadRows,
+) -> Result<Vec<Item>, Problem> {
+    let ParsedList {
+        entries,
+        unparsed: lines,
+        ..
+    } = ListFormat::default().parse(answer);
+    if entries.is_empty() {
+        let problem = format!(
+            "no line names an item; found `{}`; expected lines as `Heat (1995)`",
+            shown(answer)
+        );
+        return Err(Problem::new(place.field, problem));
+    }
+    unparsed.rows_read += entries.len() + lines.len();
+    for line in lines {
+        let reason = match line.reason {
+            Reason::NoYear => "no year",
+            Reason::NoTitle => "no title",
+            Reason::Preamble => "it announces what follows",
+        };
+        let text = shown(answer[line.span].trim());
+        let number = line.line + 1;
+        let problem = format!("`{text}` (line {number} of the list) names no item: {reason}");
+        unparsed.push(bad_row(row, &place, problem));
+    }
+    Ok(entries.into_iter().map(|entry| entry.item).collect())
+}
+
+/// Makes the ids of rows that have none.
+struct Ids {
+    name: String,
+    /// The first row of each dialog, by a hash of the turns: the turns themselves take memory.
+    first_rows: HashMap<u64, usize>,
+}
+
+impl Ids {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            first_rows: HashMap::new(),
+        }
+    }
+
+    fn make(&mut self, dialog: &[Turn], row: usize) -> String {
+        let mut hasher = DefaultHasher::new();
+        dialog.hash(&mut hasher);
+        let context = *self.first_rows.entry(hasher.finish()).or_insert(row);
+        format!("{}-{context}-{row}", self.name)
+    }
 }

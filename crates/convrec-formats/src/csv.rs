@@ -1,88 +1,223 @@
-//! Catalogs as CSV.
+//! Tables as text: CSV of any separator that the header shows.
 
-use std::io::Read;
+use std::cell::Cell;
+use std::io::{self, BufRead, Read};
+use std::rc::Rc;
 
-use convrec_core::year;
-use csv::{ErrorKind, ReaderBuilder, StringRecord};
+use csv::{ErrorKind, Reader, ReaderBuilder, StringRecord};
+use serde_json::{Map, Value};
 
-use crate::catalog::CatalogRow;
 use crate::error::{At, Error, Place};
+use crate::fields::check_columns;
+use crate::input::{Input, not_utf8, unreadable, utf8};
+use crate::limits::MAX_LINE;
+use crate::row::{RawRow, Row, RowError, Rows, fatal};
 
-/// The rows of a table with a header; `name` names the file in errors.
+/// Separators of columns, the usual one first.
+const SEPARATORS: [u8; 3] = [b',', b';', b'\t'];
+
+/// The rows of a table with a header. All cells are texts. Names of columns are taken in lower
+/// case.
 ///
-/// The column `title` must be there; `year`, `genres` (with `|` between two) and `metadata` may be.
-/// Other columns are ignored. Separated by commas, with texts in double quotes where needed.
-///
-/// # Errors
-/// Here, when the header has no `title` or one of these columns twice; and at a row that is no
-/// UTF-8 or has more or fewer columns than the header: the error names the line.
-pub fn items(
-    reader: impl Read,
-    name: &str,
-) -> Result<impl Iterator<Item = Result<(Place, CatalogRow), Error>>, Error> {
-    let mut reader = ReaderBuilder::new().from_reader(reader);
-    let header = reader
-        .headers()
-        .map_err(|e| bad(&e, &StringRecord::new(), name))?
-        .clone();
-    let column = |column: &str| {
-        let mut found = (0..header.len()).filter(|&at| header[at].trim() == column);
-        match (found.next(), found.next()) {
-            (at, None) => Ok(at),
-            _ => Err(Error::bad(
-                Place::new(name, At::Line(1)),
-                format!("there are two columns `{column}`"),
-            )),
-        }
-    };
-    let [year, genres, metadata] = [column("year")?, column("genres")?, column("metadata")?];
-    let Some(title) = column("title")? else {
-        let found: Vec<&str> = header.iter().collect();
-        let problem =
-            format!("expected a header with a column `title`; found the columns {found:?}");
-        return Err(Error::bad(Place::new(name, At::Line(1)), problem));
-    };
-    Ok(reader.into_records().map(move |record| {
-        let record = record.map_err(|e| bad(&e, &header, name))?;
-        let line = record
-            .position()
-            .map_or(0, |position| position.line() as usize);
-        let cell = |column: Option<usize>| column.and_then(|at| record.get(at)).unwrap_or("");
-        let genres = cell(genres)
-            .split('|')
-            .map(str::trim)
-            .filter(|genre| !genre.is_empty());
-        let row = CatalogRow {
-            title: cell(Some(title)).into(),
-            year: year::parse(cell(year)),
-            genres: genres.map(Into::into).collect(),
-            metadata: cell(metadata).into(),
-        };
-        Ok((Place::new(name, At::Line(line)), row))
-    }))
+/// The separator is the one that gives the header the most columns: a comma, a semicolon (Excel in
+/// countries with a decimal comma) or a tab.
+pub(crate) fn rows(input: Input) -> Rows {
+    let name = input.name.clone();
+    match open(input, &name) {
+        Ok(table) => Box::new(table),
+        Err(error) => fatal(error),
+    }
 }
 
-fn bad(error: &csv::Error, header: &StringRecord, name: &str) -> Error {
-    let line = error
-        .position()
-        .map_or(1, |position| position.line() as usize);
-    let mut place = Place::new(name, At::Line(line));
-    let problem = match error.kind() {
-        ErrorKind::Utf8 { err, .. } => {
-            place.field = header.get(err.field()).unwrap_or("").trim().into();
-            format!(
-                "byte {} of it is not UTF-8; expected UTF-8 text",
-                err.valid_up_to() + 1
-            )
+struct Table {
+    reader: Reader<Watched>,
+    seen: Rc<Seen>,
+    header: StringRecord,
+    /// Lines before the header.
+    skipped: usize,
+    name: String,
+    done: bool,
+}
+
+fn open(input: Input, name: &str) -> Result<Table, Error> {
+    let mut text = input.text()?;
+    let at = |line| Place::new(name, At::Line(line));
+    let mut skipped = 0;
+    let mut first = Vec::new();
+    let mut separator = None;
+    loop {
+        first.clear();
+        let limit = MAX_LINE as u64 + 1;
+        let read = text.by_ref().take(limit).read_until(b'\n', &mut first);
+        read.map_err(|e| Error::damaged(at(skipped + 1), unreadable(&e)))?;
+        if first.len() > MAX_LINE {
+            let problem = format!("the header is longer than {} MB", MAX_LINE >> 20);
+            return Err(Error::damaged(at(skipped + 1), problem));
         }
-        ErrorKind::UnequalLengths {
-            expected_len, len, ..
-        } => {
-            format!(
-                "{len} columns; expected {expected_len}, as in the header. Texts with commas need double quotes"
-            )
+        // Excel's own line in front of the header names the separator.
+        match first.trim_ascii() {
+            [b's', b'e', b'p', b'=', mark] => separator = Some(*mark),
+            [b's', b'e', b'p', b'='] => separator = Some(b'\t'),
+            [] if !first.is_empty() => {}
+            _ => break,
         }
-        _ => error.to_string(),
+        skipped += 1;
+    }
+    utf8(&first).map_err(|problem| Error::damaged(at(skipped + 1), problem))?;
+    let separator = separator.unwrap_or_else(|| likeliest_separator(&first));
+    let seen = Rc::new(Seen::default());
+    let text = Watched {
+        reader: Box::new(io::Cursor::new(first).chain(text)),
+        seen: seen.clone(),
     };
-    Error::bad(place, problem)
+    let mut reader = ReaderBuilder::new().delimiter(separator).from_reader(text);
+    let header = reader
+        .headers()
+        .map_err(|e| Error::damaged(at(skipped + 1), e.to_string()))?;
+    let header: StringRecord = header
+        .iter()
+        .map(|name| name.trim().to_lowercase())
+        .collect();
+    let repeated = |(at, name): &(usize, &str)| header.iter().take(*at).any(|other| other == *name);
+    if let Some((_, name)) = header
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !name.is_empty())
+        .find(repeated)
+    {
+        let problem = format!("two columns are called `{name}`; expected different names");
+        return Err(Error::damaged(at(skipped + 1), problem));
+    }
+    let separators = "with a comma, a semicolon or a tab between two";
+    check_columns(header.iter())
+        .map_err(|problem| Error::damaged(at(skipped + 1), format!("{problem}, {separators}")))?;
+    Ok(Table {
+        reader,
+        seen,
+        header,
+        skipped,
+        name: name.into(),
+        done: false,
+    })
+}
+
+/// What was seen of a text.
+#[derive(Default)]
+struct Seen {
+    double_quotes: Cell<usize>,
+    end: Cell<bool>,
+}
+
+struct Watched {
+    reader: Box<dyn BufRead>,
+    seen: Rc<Seen>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        let quotes = buffer[..read].iter().filter(|byte| **byte == b'"').count();
+        let before = self.seen.double_quotes.get();
+        self.seen.double_quotes.set(before + quotes);
+        self.seen.end.set(read == 0 && !buffer.is_empty());
+        Ok(read)
+    }
+}
+
+fn likeliest_separator(header: &[u8]) -> u8 {
+    let columns = |separator: u8| {
+        let mut reader = ReaderBuilder::new()
+            .delimiter(separator)
+            .has_headers(false)
+            .from_reader(header);
+        let mut record = csv::ByteRecord::new();
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => record.len(),
+            _ => 0,
+        }
+    };
+    // Of equals, the first: `max_by_key` takes the last.
+    let best = SEPARATORS
+        .into_iter()
+        .rev()
+        .max_by_key(|separator| columns(*separator));
+    best.unwrap_or(b',')
+}
+
+impl Iterator for Table {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
+        if self.done {
+            return None;
+        }
+        let mut record = StringRecord::new();
+        match self.reader.read_record(&mut record) {
+            Ok(false) => {
+                self.done = true;
+                None
+            }
+            Ok(true) => Some(self.row(&record)),
+            Err(error) => Some(Err(self.bad(&error))),
+        }
+    }
+}
+
+impl Table {
+    fn place(&self, line: u64) -> Place {
+        Place::new(&self.name, At::Line(line as usize + self.skipped))
+    }
+
+    fn row(&mut self, record: &StringRecord) -> Row {
+        let place = self.place(record.position().map_or(0, |position| position.line()));
+        // A quote that is never closed makes the rest of the file one cell of the last row.
+        let at_end = self.seen.end.get() && self.seen.double_quotes.get() % 2 == 1;
+        let many_lines = |cell: &str| cell.contains('\n');
+        if let Some(at) = at_end.then(|| record.iter().position(many_lines)).flatten() {
+            self.done = true;
+            let name = self.header.get(at).unwrap_or("");
+            let problem = "a double quote in front of this text is never closed, and the rest of \
+                           the file is taken for one cell; close it";
+            return Err(Error::damaged(place.field(name), problem).into());
+        }
+        let named = self
+            .header
+            .iter()
+            .zip(record)
+            .filter(|(name, _)| !name.is_empty());
+        let fields: Map<String, Value> = named
+            .map(|(name, cell)| {
+                let value = if cell.is_empty() {
+                    Value::Null
+                } else {
+                    cell.into()
+                };
+                (name.to_string(), value)
+            })
+            .collect();
+        let value = Value::Object(fields);
+        Ok(RawRow { place, value })
+    }
+
+    fn bad(&mut self, error: &csv::Error) -> RowError {
+        let line = error.position().map_or(1, |position| position.line());
+        let mut place = self.place(line);
+        let problem = match error.kind() {
+            ErrorKind::Utf8 { err, .. } => {
+                place.field = self.header.get(err.field()).unwrap_or("").into();
+                not_utf8(err.valid_up_to())
+            }
+            ErrorKind::UnequalLengths {
+                expected_len, len, ..
+            } => format!(
+                "{len} columns; expected {expected_len}, as in the header. A text with a separator \
+                 or a line end in it needs double quotes around it, and each quote a closing one"
+            ),
+            _ => {
+                self.done = true;
+                return Error::damaged(place, error.to_string()).into();
+            }
+        };
+        RowError::Bad(place, problem)
+    }
 }

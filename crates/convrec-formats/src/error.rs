@@ -1,53 +1,75 @@
+//! Errors of the readers, and places in files.
+
 use std::fmt;
+use std::path::Path;
 
-use convrec_core::{files, jsonl};
+use convrec_core::{BadRowPolicy, BadRows, files, shown};
 
-/// Why a file could not be read.
+/// Why data could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// A file of JSON lines, or one of its lines.
-    #[error(transparent)]
-    Jsonl(#[from] jsonl::Error),
-    /// A file as a whole.
+    /// The file cannot be opened or read.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// One place of a file.
+    /// The file is damaged, or it holds something else than its name says. Nothing of it is used.
     #[error("{place}: {problem}")]
-    Bad {
-        /// Where.
+    Damaged {
+        /// Where the damage was found.
         place: Place,
-        /// What was found and expected.
+        /// What was found, what was expected and what to do.
         problem: String,
     },
-    /// What is at a path is none of the layouts that are read.
+    /// Rows cannot be used. With [`BadRowPolicy::Skip`] this means that no row is left.
+    #[error("{path}: {bad}\n{advice}", advice = advice(*.policy))]
+    BadRows {
+        /// The file or folder.
+        path: String,
+        /// How many rows are bad, and the first of them.
+        bad: BadRows,
+        /// What the caller asked to do with bad rows.
+        policy: BadRowPolicy,
+    },
+    /// No data is found at the path, or it is laid out in a way that is not read.
     #[error("{path}: {problem}")]
     Layout {
         /// The file or folder.
         path: String,
-        /// What was found and expected.
+        /// What was found, what was expected and what to do.
         problem: String,
     },
-    /// The reader of this format was left out of the build.
+    /// The file's format needs a cargo feature that this build lacks.
     #[error(
-        "{path}: this build does not read it; build with the feature `{feature}` of convrec-formats"
+        "{path}: this build does not read {format} files; build with a feature more: \
+         `--features datasets` for the example programs, `formats` for the crate convrec, \
+         `{feature}` for convrec-formats"
     )]
     Feature {
         /// The file.
         path: String,
-        /// The feature that has the reader.
+        /// The format, in words.
+        format: &'static str,
+        /// The feature of this crate that has the reader.
         feature: &'static str,
     },
 }
 
-impl Error {
-    pub(crate) fn bad(place: Place, problem: impl Into<String>) -> Self {
-        Self::Bad {
-            place,
-            problem: problem.into(),
+fn advice(policy: BadRowPolicy) -> &'static str {
+    match policy {
+        BadRowPolicy::Refuse => {
+            "mend these rows, remove them, or skip them (`--skip-bad`, `ReadOptions::skip_bad`)"
         }
+        BadRowPolicy::Skip => "no usable row is left; mend the rows",
+    }
+}
+
+impl Error {
+    pub(crate) fn damaged(place: Place, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self::Damaged { place, problem }
     }
 
-    pub(crate) fn layout(path: &std::path::Path, problem: impl Into<String>) -> Self {
+    pub(crate) fn layout(path: &Path, problem: impl Into<String>) -> Self {
         Self::Layout {
             path: path.display().to_string(),
             problem: problem.into(),
@@ -55,21 +77,24 @@ impl Error {
     }
 }
 
-/// A place in a file; displayed as in ``films.csv, line 7, field `year` ``.
+/// A place in a file. `Display` writes it as ``films.csv, line 7, field `year` ``.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The file, as the caller named it; of a dataset in parts, the part.
+    /// The file as the caller named it. For a data set in several files, the file that is meant.
     pub file: String,
-    /// Where in the file.
+    /// The line, row or byte.
     pub at: At,
-    /// The column or the path of the field, as in `prompt[0].content`; empty where the whole row
-    /// is meant.
+    /// The column or the path of the field, as in `prompt[0].content`. It is empty where the whole
+    /// row is meant.
     pub field: String,
 }
 
-/// Where in a file.
+/// A position in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum At {
+    /// The whole file.
+    File,
     /// A line of text, from 1.
     Line(usize),
     /// A row of this file, from 0.
@@ -95,44 +120,43 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, at, field } = self;
-        match at {
-            At::Line(line) => write!(f, "{file}, line {line}")?,
-            At::Row(row) => write!(f, "{file}, row {row}")?,
-            At::Byte(byte) => write!(f, "{file}, byte {byte}")?,
-        }
-        if field.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ", field `{field}`")
+        match self {
+            At::File => f.write_str("the file"),
+            At::Line(line) => write!(f, "line {line}"),
+            At::Row(row) => write!(f, "row {row}"),
+            At::Byte(byte) => write!(f, "byte {byte}"),
         }
     }
 }
 
-/// What was read, and what was not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rows<T> {
-    /// What was read, in the order of the file.
-    pub rows: Vec<T>,
-    /// What was left out, likewise. Who reads leniently shows it.
-    pub left_out: Vec<LeftOut>,
-}
-
-/// A row, or a part of a row, that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// The row among all rows of the data, left-out ones included, from 0.
-    pub row: usize,
-    /// Where it stands.
-    pub place: Place,
-    /// Why it was left out.
-    pub why: String,
-}
-
-impl fmt::Display for LeftOut {
+impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.why)
+        let Self { file, at, field } = self;
+        f.write_str(file)?;
+        if *at != At::File {
+            write!(f, ", {at}")?;
+        }
+        if !field.is_empty() {
+            write!(f, ", field `{field}`")?;
+        }
+        Ok(())
+    }
+}
+
+/// Names as messages show them: the first few, each in back quotes.
+pub(crate) fn shown_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 12;
+    let mut names = names.into_iter();
+    let first: Vec<String> = names
+        .by_ref()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", shown(name)))
+        .collect();
+    match (first.is_empty(), names.count()) {
+        (true, _) => "none".into(),
+        (false, 0) => first.join(", "),
+        (false, more) => format!("{} and {more} more", first.join(", ")),
     }
 }

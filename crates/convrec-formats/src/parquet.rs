@@ -1,88 +1,50 @@
-//! Parquet files. Needs the feature `parquet`.
+//! Parquet files.
 
+mod pages;
+mod thrift;
+
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::errors::ParquetError;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
 use parquet::file::reader::ChunkReader;
 
-use crate::authors::AuthorsRow;
-use crate::cells::{self, caught};
-use crate::conversations::Row;
-use crate::error::{At, Error, Place};
+use crate::cells::{Batches, caught, check_columns};
+use crate::fields::is_read;
+use crate::input::{Data, Input};
+use crate::row::Rows;
 
-/// Rows that are decoded at a time.
-const BATCH: usize = 1024;
+/// Rows that are decoded at a time. Few, as a dictionary lets each of them be long.
+const BATCH: usize = 256;
 
-/// The rows of one parquet file, each with its place; `name` names the file in errors. Other
-/// columns are not read.
-///
-/// # Errors
-/// At the first bad row, and where the file is damaged or compressed in a way other than snappy and
-/// zstd; nothing follows an error.
-pub fn rows<R: ChunkReader + 'static>(
-    reader: R,
-    name: &str,
-) -> impl Iterator<Item = Result<(Place, AuthorsRow), Error>> + use<R> {
-    let mut file = File {
-        name: name.into(),
-        reader: None,
-        rows: 0,
+/// The rows of one parquet file. Columns that no record needs are not decoded.
+pub(crate) fn rows(input: Input) -> Rows {
+    let Input { name, length, data } = input;
+    let mut reader = match data {
+        Data::File(file) => open(file),
+        Data::Bytes(bytes) => open(Bytes::from(bytes)),
     };
-    let failure = match caught(|| open(reader)) {
-        Ok(reader) => {
-            file.reader = Some(reader);
-            None
-        }
-        Err(e) => Some(Err(file.damaged(e))),
-    };
-    cells::until_error(
-        failure
-            .into_iter()
-            .chain(std::iter::from_fn(move || file.next_batch()).flatten()),
-    )
+    Box::new(Batches::new(&name, length, move || match &mut reader {
+        Ok(reader) => caught(|| reader.next().transpose()).map_err(no_parquet),
+        Err(problem) => Err(std::mem::take(problem)),
+    }))
 }
 
-struct File {
-    name: String,
-    /// `None` where there is none.
-    reader: Option<ParquetRecordBatchReader>,
-    rows: usize,
+fn no_parquet(problem: String) -> String {
+    format!("this is no whole parquet file: {problem}")
 }
 
-impl File {
-    /// The rows of the next batch, or why there are none; `None` at the end.
-    fn next_batch(&mut self) -> Option<Box<dyn Iterator<Item = Row>>> {
-        let reader = self.reader.as_mut()?;
-        match caught(|| reader.next().transpose()).transpose()? {
-            Ok(batch) => {
-                let first = self.rows;
-                self.rows += batch.num_rows();
-                Some(Box::new(cells::rows(batch, first, &self.name)))
-            }
-            Err(e) => Some(Box::new(std::iter::once(Err(self.damaged(e))))),
-        }
-    }
-
-    fn damaged(&self, problem: String) -> Error {
-        Error::bad(
-            Place::new(&self.name, At::Row(self.rows)),
-            format!("this is no whole parquet file: {problem}"),
-        )
-    }
-}
-
-fn open<R: ChunkReader + 'static>(file: R) -> Result<ParquetRecordBatchReader, ParquetError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
-    let roots = builder
-        .parquet_schema()
-        .root_schema()
-        .get_fields()
-        .iter()
-        .enumerate();
-    let wanted: Vec<usize> = roots
-        .filter(|(_, field)| cells::COLUMNS.contains(&field.name()))
-        .map(|(root, _)| root)
-        .collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    builder.with_projection(mask).with_batch_size(BATCH).build()
+fn open<R: ChunkReader + 'static>(file: R) -> Result<ParquetRecordBatchReader, String> {
+    let options = ArrowReaderOptions::new();
+    let metadata = caught(|| ArrowReaderMetadata::load(&file, options)).map_err(no_parquet)?;
+    check_columns(metadata.schema())?;
+    let fields = metadata.parquet_schema().root_schema().get_fields();
+    let wanted = |root: &usize| is_read(fields[*root].name());
+    let wanted: Vec<usize> = (0..fields.len()).filter(wanted).collect();
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), wanted);
+    caught(|| pages::check(&file, metadata.metadata(), &mask))?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+    caught(|| builder.with_projection(mask).with_batch_size(BATCH).build()).map_err(no_parquet)
 }

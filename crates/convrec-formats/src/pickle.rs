@@ -1,96 +1,109 @@
 //! Pickled catalogs, read as data.
 //!
 //! A pickle is a program for a small stack machine, and some of its opcodes call what they name.
-//! This reader knows the opcodes that make lists, tuples, strings and integers; it stops at any
-//! other, names it, and executes nothing:
-//!
-//! ```
-//! use convrec_formats::pickle;
-//!
-//! let heat = b"\x80\x04]\x94\x8c\x04Heat\x94M\xcb\x07\x86\x94a.";
-//! let items = pickle::items(heat, "films.pkl")?;
-//! assert_eq!((items[0].1.title.as_str(), &items[0].1.year), ("Heat", &Ok(Some(1995))));
-//!
-//! let hostile = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x06whoami\x85R.";
-//! assert_eq!(
-//!     pickle::items(hostile, "films.pkl").unwrap_err().to_string(),
-//!     "films.pkl, byte 14: the pickle holds the opcode STACK_GLOBAL; only lists, tuples, strings and integers are read"
-//! );
-//! # Ok::<(), convrec_formats::Error>(())
-//! ```
+//! The machine here makes lists, tuples, dictionaries, texts, numbers and numpy's scalars. It stops
+//! at anything else and names it. Nothing is executed.
 //!
 //! Time and memory are linear in the file: nesting is bounded, lengths are held against what is
 //! left of the file, and what the memo repeats is shared, not copied.
 
 mod machine;
+mod numpy;
 mod opcodes;
 
-use convrec_core::year;
 use machine::Value;
+use serde_json::{Map, Number};
 
-use crate::catalog::CatalogRow;
 use crate::error::{At, Error, Place};
+use crate::input::Input;
+use crate::limits::Budget;
+use crate::row::{RawRow, RowError, Rows, fatal};
 
-/// A string that is named again costs no bytes in the file. All titles together may take this many
-/// times the file's length, and a megabyte.
-const MAX_REPETITION: usize = 16;
+const ADVICE: &str = "save plain values: `pickle.dump([(str(t), int(y)) for t, y in items], file)`";
 
-/// The rows of a pickled list of `(title, year)`: the year an integer, digits as text, or empty
-/// text. `name` names the file in errors.
-///
-/// Pickles of protocol 2 and later, which is what Python has written by default since 3.0.
-///
-/// # Errors
-/// At the first opcode that makes anything but lists, tuples, strings and integers, and where the
-/// pickle is cut or inconsistent (the error names the byte); and at the first entry of the list
-/// that is no `(title, year)`.
-pub fn items(bytes: &[u8], name: &str) -> Result<Vec<(Place, CatalogRow)>, Error> {
-    let at_byte =
-        |(at, problem): machine::Refused| Error::bad(Place::new(name, At::Byte(at)), problem);
-    let value = machine::read(bytes).map_err(at_byte)?;
-    let Some(entries) = value.entries() else {
-        return Err(at_byte((
-            0,
-            format!(
-                "the pickle is {}; expected a list of `(title, year)`",
-                value.kind()
-            ),
-        )));
+/// The rows of a pickled list: pairs `(title, year)`, or dictionaries as
+/// `DataFrame.to_dict("records")` has them. Protocols 0 to 5.
+pub(crate) fn rows(input: Input) -> Rows {
+    let name = input.name.clone();
+    let bytes = match input.whole() {
+        Ok(bytes) => bytes,
+        Err(error) => return fatal(error),
     };
-    let mut left = MAX_REPETITION
-        .saturating_mul(bytes.len())
-        .saturating_add(1 << 20);
-    let row = |(index, entry): (usize, &Value)| {
-        let place = Place::new(name, At::Row(index));
-        let bad = |problem: String| Error::bad(place.clone(), problem);
-        let (title, year) = match entry.entries() {
-            Some([Value::Text(title), Value::Int(year)]) => (title, year.to_string()),
-            Some([Value::Text(title), Value::Text(year)]) => (title, year.to_string()),
-            Some([Value::Text(_), other]) => {
-                return Err(bad(format!("the year is {}", other.kind())));
-            }
-            Some([other, _]) => return Err(bad(format!("the title is {}", other.kind()))),
-            Some(other) => {
-                return Err(bad(format!(
-                    "{} of {}; expected `(title, year)`",
-                    entry.kind(),
-                    other.len()
-                )));
-            }
-            None => return Err(bad(format!("{}; expected `(title, year)`", entry.kind()))),
-        };
-        left = left.checked_sub(title.len()).ok_or_else(|| {
-            bad(format!(
-                "the titles together are over {MAX_REPETITION} times as long as the pickle: it repeats one string"
-            ))
-        })?;
-        let row = CatalogRow {
-            title: title.to_string(),
-            year: year::parse(&year),
-            genres: vec![],
-            metadata: "".into(),
-        };
-        Ok((place, row))
+    let at_byte = |at, problem: String| Error::damaged(Place::new(&name, At::Byte(at)), problem);
+    let value = match machine::read(&bytes) {
+        Ok(value) => value,
+        Err((at, problem)) => return fatal(at_byte(at, problem)),
     };
-    entries.iter().enumerate().map(row).collect()
+    let entries = match value {
+        Value::List(entries, _) => entries,
+        Value::Tuple(entries, _) => entries.to_vec(),
+        Value::Dict(..) => {
+            let problem = "the pickle is a dictionary; expected a list of `(title, year)`; save \
+                           `list(d.items())`";
+            return fatal(at_byte(0, problem.into()));
+        }
+        other => {
+            let kind = other.kind();
+            let problem =
+                format!("the pickle is {kind}; expected a list of `(title, year)`; {ADVICE}");
+            return fatal(at_byte(0, problem));
+        }
+    };
+    let mut budget = Budget::pickle(bytes.len() as u64);
+    Box::new(entries.into_iter().enumerate().map(move |(row, entry)| {
+        let place = Place::new(&name, At::Row(row));
+        match json(&entry, &mut budget) {
+            Ok(value) => Ok(RawRow { place, value }),
+            Err(Unreadable::Bad(problem)) => Err(RowError::Bad(place, problem)),
+            Err(Unreadable::Budget(problem)) => Err(Error::damaged(place, problem).into()),
+        }
+    }))
+}
+
+enum Unreadable {
+    Bad(String),
+    Budget(String),
+}
+
+fn json(value: &Value, budget: &mut Budget) -> Result<serde_json::Value, Unreadable> {
+    let length = match value {
+        Value::Text(text) => text.len() as u64,
+        _ => 0,
+    };
+    budget.take(8 + length).map_err(Unreadable::Budget)?;
+    Ok(match value {
+        Value::None => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(number) => (*number).into(),
+        Value::Float(number) if number.is_nan() => serde_json::Value::Null,
+        Value::Float(number) => match Number::from_f64(*number) {
+            Some(number) => number.into(),
+            None => number.to_string().into(),
+        },
+        Value::Text(text) => text.to_string().into(),
+        Value::Tuple(entries, _) => array(entries, budget)?,
+        Value::List(entries, _) => array(entries, budget)?,
+        Value::Dict(entries, _) => {
+            let mut fields = Map::new();
+            for (key, value) in entries {
+                let Value::Text(name) = key else {
+                    let problem = format!("a key is {}; expected text", key.kind());
+                    return Err(Unreadable::Bad(problem));
+                };
+                budget
+                    .take(8 + name.len() as u64)
+                    .map_err(Unreadable::Budget)?;
+                fields.insert(name.to_string(), json(value, budget)?);
+            }
+            serde_json::Value::Object(fields)
+        }
+        other => {
+            let problem = format!("found {}; expected `(title, year)`; {ADVICE}", other.kind());
+            return Err(Unreadable::Bad(problem));
+        }
+    })
+}
+
+fn array(entries: &[Value], budget: &mut Budget) -> Result<serde_json::Value, Unreadable> {
+    entries.iter().map(|entry| json(entry, budget)).collect()
 }

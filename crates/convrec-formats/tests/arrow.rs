@@ -7,15 +7,37 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::builder::{ArrayBuilder, GenericListBuilder, GenericStringBuilder, StructBuilder};
-use arrow_array::{ArrayRef, Float64Array, Int64Array, NullArray, OffsetSizeTrait, RecordBatch};
-use arrow_ipc::writer::StreamWriter;
+use arrow_array::types::Int8Type;
+use arrow_array::{
+    ArrayRef, BinaryArray, Date32Array, DictionaryArray, FixedSizeListArray, Float64Array,
+    Int16Array, Int32Array, Int64Array, ListArray, ListViewArray, NullArray, OffsetSizeTrait,
+    RecordBatch, StringArray, StringViewArray, StructArray,
+};
+use arrow_buffer::OffsetBuffer;
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field};
-use convrec_core::{Item, Turn};
-use convrec_formats::{AuthorsRow, arrow, read_conversations, read_demonstrations};
+use convrec_core::{BadRowPolicy, Demonstration, Example, Item, Turn};
+use convrec_formats::{Error, Format, ReadOptions, Records, Source, read_catalog};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use proptest::prelude::*;
+
+fn read_conversations(path: impl AsRef<Path>, split: Option<&str>) -> Result<Vec<Example>, Error> {
+    let mut options = ReadOptions::default();
+    options.split = split.map(Into::into);
+    convrec_formats::read_conversations(path, &options).map(|read| read.rows)
+}
+
+fn read_demonstrations(
+    path: impl AsRef<Path>,
+    split: Option<&str>,
+) -> Result<Records<Demonstration>, Error> {
+    let mut options = ReadOptions::default();
+    options.split = split.map(Into::into);
+    convrec_formats::read_demonstrations(path, &options)
+}
 
 /// A row as columns hold it; `None` is a null.
 #[derive(Debug, Clone)]
@@ -120,6 +142,19 @@ fn stream(batches: &[RecordBatch]) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
+/// A file, as `pyarrow.feather` and `DataFrame.to_feather` write it.
+fn file(batches: &[RecordBatch], compression: Option<CompressionType>) -> Vec<u8> {
+    let options = IpcWriteOptions::default()
+        .try_with_compression(compression)
+        .unwrap();
+    let mut writer =
+        FileWriter::try_new_with_options(Vec::new(), &batches[0].schema(), options).unwrap();
+    batches
+        .iter()
+        .for_each(|batch| writer.write(batch).unwrap());
+    writer.into_inner().unwrap()
+}
+
 fn write_parquet(path: &Path, batches: &[RecordBatch], compression: Compression) {
     let properties = WriterProperties::builder()
         .set_compression(compression)
@@ -209,9 +244,17 @@ proptest! {
         fs::write(folder.path().join("large.arrow"), stream(&large)).unwrap();
         write_parquet(&folder.path().join("snappy.parquet"), &small, Compression::SNAPPY);
         write_parquet(&folder.path().join("zstd.parquet"), &large, Compression::ZSTD(ZstdLevel::default()));
-        for (name, split) in [("saved", Some("train")), ("saved", None), ("saved/train", None), ("large.arrow", None), ("snappy.parquet", None), ("zstd.parquet", None)] {
+        write_parquet(&folder.path().join("gzip.parquet"), &small, Compression::GZIP(GzipLevel::default()));
+        write_parquet(&folder.path().join("brotli.parquet"), &small, Compression::BROTLI(BrotliLevel::default()));
+        write_parquet(&folder.path().join("lz4.parquet"), &small, Compression::LZ4_RAW);
+        fs::write(folder.path().join("plain.arrow"), file(&small, None)).unwrap();
+        fs::write(folder.path().join("lz4.feather"), file(&small, Some(CompressionType::LZ4_FRAME))).unwrap();
+        fs::write(folder.path().join("zstd.feather"), file(&large, Some(CompressionType::ZSTD))).unwrap();
+        for (name, split) in [("saved", Some("train")), ("saved", None), ("saved/train", None), ("large.arrow", None), ("snappy.parquet", None), ("zstd.parquet", None),
+            ("gzip.parquet", None), ("brotli.parquet", None), ("lz4.parquet", None), ("plain.arrow", None), ("lz4.feather", None),
+            ("zstd.feather", None)] {
             let read = read_demonstrations(folder.path().join(name), split).unwrap();
-            prop_assert_eq!((read.rows.len(), read.left_out.len()), (rows.len(), 0));
+            prop_assert_eq!((read.rows.len(), read.unparsed_lines.count), (rows.len(), 0));
             for (number, (read, row)) in read.rows.iter().zip(&rows).enumerate() {
                 let dialog: Vec<(&str, String)> =
                     read.example.dialog.iter().map(|Turn { role, content }| (role.as_str(), content.clone())).collect();
@@ -248,27 +291,27 @@ fn bad_rows_are_named_with_their_shard() {
     for (bad, part) in [
         (
             with(|row| row.ground_truth[0][1] = "20O9".into()),
-            "field `groundtruth_with_release_year[0][1]`: `20O9` is no year; expected an integer, or nothing; mend",
+            "field `groundtruth_with_release_year[0][1]`: `20O9` is no year; expected an integer, or nothing",
         ),
         (
             with(|row| row.ground_truth[0].truncate(1)),
-            "field `groundtruth_with_release_year[0]`: invalid length 1",
+            "field `groundtruth_with_release_year[0]`: found a list of 1; expected an item",
         ),
         (
             with(|row| row.prompt = None),
-            "field `prompt`: invalid type: null",
+            "field `prompt`: null; expected a list of turns",
         ),
         (
             with(|row| row.prompt = Some(vec![])),
             "field `prompt`: no turns",
         ),
         (
-            with(|row| row.prompt = Some(vec![("bot", "hi".into())])),
-            "field `prompt[0].role`: unknown variant `bot`",
+            with(|row| row.prompt = Some(vec![("owl", "hi".into())])),
+            "field `prompt[0].role`: found `owl`; expected user",
         ),
         (
             with(|row| row.completion = None),
-            "field `completion`: there is none",
+            "there is no list to imitate",
         ),
         (
             with(|row| row.completion = Some("Heat".into())),
@@ -298,9 +341,9 @@ fn bad_rows_are_named_with_their_shard() {
             let message = read_demonstrations(folder.path().join(path), None)
                 .unwrap_err()
                 .to_string();
-            let place = format!("{file}, row 2, ");
+            let place = format!("{file}, row 2");
             assert!(
-                message.contains(&place) && message.contains(part),
+                message.contains(&place) && message.contains(part) && message.contains("1 of "),
                 "{message} does not say {place}{part}"
             );
         }
@@ -312,17 +355,17 @@ fn columns_of_other_kinds_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let rows = batch::<i32>(&[good()]);
     let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7]));
-    let floats: ArrayRef = Arc::new(Float64Array::from(vec![7.5]));
+    let dates: ArrayRef = Arc::new(Date32Array::from(vec![7]));
     for (column, array, part) in [
         (
             "prompt",
             numbers,
-            "row 0, field `prompt`: invalid type: integer `7`, expected a sequence",
+            "row 0, field `prompt`: found the number 7; expected a list of turns, or text",
         ),
         (
             "seen_titles",
-            floats,
-            "row 0, field `seen_titles`: a column of type Float64; expected text, integers, lists",
+            dates,
+            "row 0, field `seen_titles`: found a column of type Date32; expected text, numbers, lists",
         ),
     ] {
         let schema = rows.schema();
@@ -355,18 +398,32 @@ fn columns_of_other_kinds_are_named() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("row 0, field `groundtruth_with_release_year`: invalid type: null"),
+        message.contains("100000 of 100000 rows are bad")
+            && message.contains("row 0, field `prompt`: null"),
         "{message}"
     );
-    let missing = rows.project(&[1, 2, 3]).unwrap();
-    fs::write(folder.path().join("x.arrow"), stream(&[missing])).unwrap();
-    let message = read_conversations(folder.path().join("x.arrow"), None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("row 0: missing field `seen_titles`"),
-        "{message}"
+    // Columns of which none is meant.
+    let others =
+        RecordBatch::try_from_iter([("text", Arc::new(StringArray::from(vec!["a"])) as ArrayRef)])
+            .unwrap();
+    fs::write(
+        folder.path().join("x.arrow"),
+        stream(std::slice::from_ref(&others)),
+    )
+    .unwrap();
+    write_parquet(
+        &folder.path().join("x.parquet"),
+        &[others],
+        Compression::SNAPPY,
     );
+    for name in ["x.arrow", "x.parquet"] {
+        let message = read_conversations(folder.path().join(name), None)
+            .unwrap_err()
+            .to_string();
+        let part =
+            format!("{name}, row 0: found the columns `text`; expected `title` for a catalog");
+        assert!(message.contains(&part), "{message}");
+    }
     fs::write(folder.path().join("x.arrow"), stream(&[rows.slice(0, 0)])).unwrap();
     let message = read_conversations(folder.path().join("x.arrow"), None)
         .unwrap_err()
@@ -374,21 +431,42 @@ fn columns_of_other_kinds_are_named() {
     assert!(message.contains("there are no rows"), "{message}");
 }
 
+fn read_bytes(bytes: &[u8]) -> Result<Vec<Example>, Error> {
+    let source = Source::from_bytes("f", Format::Arrow, bytes.to_vec());
+    source
+        .conversations(BadRowPolicy::Refuse)
+        .map(|read| read.rows)
+}
+
 #[test]
 fn files_cut_at_any_byte_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let batches = [batch::<i32>(&[good(), good()]), batch::<i32>(&[good()])];
     let whole = stream(&batches);
-    let read = |bytes: &[u8]| arrow::rows(bytes, "f").collect::<Result<Vec<(_, AuthorsRow)>, _>>();
-    assert_eq!(read(&whole).unwrap().len(), 3);
-    for length in 0..whole.len() {
-        let message = read(&whole[..length]).unwrap_err().to_string();
-        assert!(
-            message.contains("this is no whole Arrow stream"),
-            "{message}"
-        );
+    for whole in [
+        whole,
+        file(&batches, None),
+        file(&batches, Some(CompressionType::LZ4_FRAME)),
+    ] {
+        assert_eq!(read_bytes(&whole).unwrap().len(), 3);
+        // A file's footer is not needed: its rows end at the end mark.
+        let is_file = whole.starts_with(b"ARROW1");
+        let end = (0..whole.len())
+            .rev()
+            .find(|at| whole[*at..].starts_with(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]))
+            .unwrap()
+            + 8;
+        for length in 0..end {
+            let message = read_bytes(&whole[..length]).unwrap_err().to_string();
+            assert!(
+                message.contains("this is no whole Arrow stream or file"),
+                "{message}"
+            );
+        }
+        assert_eq!(read_bytes(&[&whole[..], b"more"].concat()).is_ok(), is_file);
     }
-    assert!(read(&[&whole[..], b"more"].concat()).is_err());
+    let message = read_bytes(b"FEA1xxxx").unwrap_err().to_string();
+    assert!(message.contains("Feather of version 1"), "{message}");
 
     let path = folder.path().join("x.parquet");
     write_parquet(&path, &batches, Compression::SNAPPY);
@@ -408,12 +486,16 @@ fn files_cut_at_any_byte_are_refused() {
 #[test]
 fn flipped_bits_are_no_panic() {
     let batches = [batch::<i32>(&[good(), good()])];
-    let whole = stream(&batches);
-    for at in 0..whole.len() {
-        for bit in [1, 0x80] {
-            let mut bytes = whole.clone();
-            bytes[at] ^= bit;
-            arrow::rows(&bytes[..], "f").for_each(drop);
+    for whole in [
+        stream(&batches),
+        file(&batches, Some(CompressionType::LZ4_FRAME)),
+    ] {
+        for at in 0..whole.len() {
+            for bit in [1, 0x80] {
+                let mut bytes = whole.clone();
+                bytes[at] ^= bit;
+                let _ = read_bytes(&bytes);
+            }
         }
     }
     let folder = tempfile::tempdir().unwrap();
@@ -437,6 +519,194 @@ fn schemas_are_not_needed_to_be_of_one_shard() {
         &[vec![batch::<i32>(&[good()])], vec![batch::<i64>(&[good()])]],
     );
     assert_eq!(read_conversations(folder.path(), None).unwrap().len(), 2);
+}
+
+/// Columns as pandas, polars and `datasets` make them.
+#[test]
+fn columns_of_all_kinds_are_read() {
+    let list = |values: ArrayRef, sizes: &[usize]| -> ArrayRef {
+        let field = Arc::new(Field::new("item", values.data_type().clone(), true));
+        let offsets = OffsetBuffer::<i32>::from_lengths(sizes.iter().copied());
+        Arc::new(ListArray::new(field, offsets, values, None))
+    };
+    let text = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
+    let structs = |columns: Vec<(&str, ArrayRef)>| -> ArrayRef {
+        let columns = columns.into_iter().map(|(name, array)| {
+            (
+                Arc::new(Field::new(name, array.data_type().clone(), true)),
+                array,
+            )
+        });
+        Arc::new(StructArray::from(columns.collect::<Vec<_>>()))
+    };
+    let roles: DictionaryArray<Int8Type> = ["user", "assistant", "user"].into_iter().collect();
+    let turns = structs(vec![
+        ("role", Arc::new(roles)),
+        ("content", text(&["hi", "yo", "so?"])),
+    ]);
+    let years: ArrayRef = Arc::new(Float64Array::from(vec![Some(1995.0), None, Some(f64::NAN)]));
+    let items = structs(vec![
+        ("title", text(&["Heat", "Up", "Alien"])),
+        ("year", years),
+    ]);
+    // Lists as views: the same items, the second row's in front.
+    let field = Arc::new(Field::new("item", items.data_type().clone(), true));
+    let views: ArrayRef = Arc::new(ListViewArray::new(
+        field.clone(),
+        vec![1, 0].into(),
+        vec![2, 1].into(),
+        items.clone(),
+        None,
+    ));
+    let pairs = text(&["Heat", "1995", "Up", ""]);
+    let fixed: ArrayRef = Arc::new(FixedSizeListArray::new(
+        Arc::new(Field::new("item", DataType::Utf8, true)),
+        2,
+        pairs,
+        None,
+    ));
+    let columns = vec![
+        ("Id", Arc::new(Int64Array::from(vec![7, 8])) as ArrayRef),
+        ("dialog", list(turns, &[1, 2])),
+        ("seen", views),
+        ("ground_truth", list(fixed, &[1, 1])),
+        ("list", list(text(&["Heat (1995)", "Up"]), &[1, 1])),
+        (
+            "title",
+            Arc::new(StringViewArray::from(vec!["Heat", "Up"])) as ArrayRef,
+        ),
+        (
+            "year",
+            Arc::new(Int16Array::from(vec![Some(1995), None])) as ArrayRef,
+        ),
+        (
+            "genres",
+            Arc::new(BinaryArray::from(vec![
+                &b"Crime|Drama"[..],
+                b"(no genres listed)",
+            ])) as ArrayRef,
+        ),
+        (
+            "picture",
+            Arc::new(Date32Array::from(vec![7, 8])) as ArrayRef,
+        ),
+    ];
+    let batch = RecordBatch::try_from_iter_with_nullable(
+        columns.into_iter().map(|(name, array)| (name, array, true)),
+    )
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("x.arrow"),
+        stream(std::slice::from_ref(&batch)),
+    )
+    .unwrap();
+    fs::write(
+        folder.path().join("x.feather"),
+        file(
+            std::slice::from_ref(&batch),
+            Some(CompressionType::LZ4_FRAME),
+        ),
+    )
+    .unwrap();
+    // Parquet has no views of lists.
+    let other = RecordBatch::try_from_iter_with_nullable(
+        batch
+            .schema()
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .filter(|(field, _)| field.name() != "seen")
+            .map(|(field, column)| (field.name().clone(), column.clone(), true)),
+    )
+    .unwrap();
+    write_parquet(
+        &folder.path().join("x.parquet"),
+        &[other],
+        Compression::SNAPPY,
+    );
+    for name in ["x.arrow", "x.feather", "x.parquet"] {
+        let path = folder.path().join(name);
+        let read = read_demonstrations(&path, None).unwrap().rows;
+        assert_eq!(read[0].example.id, "7", "{name}");
+        assert_eq!(read[0].example.dialog, [Turn::user("hi")]);
+        assert_eq!(
+            read[1].example.dialog,
+            [Turn::assistant("yo"), Turn::user("so?")]
+        );
+        if name != "x.parquet" {
+            assert_eq!(
+                read[0].example.seen,
+                [Item::new("Up", None), Item::new("Alien", None)]
+            );
+            assert_eq!(read[1].example.seen, [Item::new("Heat", 1995)]);
+        }
+        assert_eq!(read[0].example.ground_truth, [Item::new("Heat", 1995)]);
+        assert_eq!(read[1].list, [Item::new("Up", None)]);
+        let catalog = read_catalog(&path, &ReadOptions::default()).unwrap().rows;
+        assert_eq!(catalog[0].item(), Item::new("Heat", 1995));
+        assert_eq!(catalog[1].item(), Item::new("Up", None));
+        assert_eq!((catalog[0].genres.len(), catalog[1].genres.len()), (2, 0));
+    }
+}
+
+/// Small files that unfold to more than there is memory.
+#[test]
+fn files_that_blow_up_are_refused() {
+    // A dictionary of one long text that every row names.
+    let rows = 100_000;
+    let keys = Int32Array::from(vec![0; rows]);
+    let long = Arc::new(StringArray::from(vec!["a".repeat(1 << 20)]));
+    let titles: ArrayRef = Arc::new(DictionaryArray::new(keys, long));
+    let batch = RecordBatch::try_from_iter([("title", titles)]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.arrow");
+    fs::write(&path, stream(&[batch])).unwrap();
+    let message = read_catalog(&path, &ReadOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("rows are bad") || message.contains("the file unfolds to more than"),
+        "{message}"
+    );
+
+    // A page of more than 256 MB, in a file of a few kilobytes.
+    let long: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(300 << 20)]));
+    let batch = RecordBatch::try_from_iter([("title", long)]).unwrap();
+    for compression in [
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+    ] {
+        let path = folder.path().join("x.parquet");
+        write_parquet(&path, std::slice::from_ref(&batch), compression);
+        let message = read_catalog(&path, &ReadOptions::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("the column `title`: a page unfolds to"),
+            "{message}"
+        );
+    }
+
+    // A compressed buffer that claims 2^60 bytes.
+    let titles: ArrayRef = Arc::new(StringArray::from(vec!["a".repeat(1000)]));
+    let batch = RecordBatch::try_from_iter([("title", titles)]).unwrap();
+    let whole = file(&[batch], Some(CompressionType::LZ4_FRAME));
+    let claim = 1000_i64.to_le_bytes();
+    let at = (0..whole.len())
+        .rev()
+        .find(|at| whole[*at..].starts_with(&claim))
+        .unwrap();
+    let hostile = [&whole[..at], &(1_i64 << 60).to_le_bytes(), &whole[at + 8..]].concat();
+    let source = Source::from_bytes("f", Format::Arrow, hostile);
+    let message = source
+        .catalog(BadRowPolicy::Refuse)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("the file unfolds to more than"),
+        "{message}"
+    );
 }
 
 /// `cargo test --release -p convrec-formats --features arrow,parquet --test arrow -- --ignored`,
@@ -463,6 +733,24 @@ fn seeds_of_the_fuzz_targets() {
         stream(std::slice::from_ref(&large)),
     )
     .unwrap();
+    fs::write(
+        seeds.join("arrow/file"),
+        file(std::slice::from_ref(&small), None),
+    )
+    .unwrap();
+    fs::write(
+        seeds.join("arrow/lz4"),
+        file(
+            std::slice::from_ref(&small),
+            Some(CompressionType::LZ4_FRAME),
+        ),
+    )
+    .unwrap();
+    write_parquet(
+        &seeds.join("parquet/gzip"),
+        std::slice::from_ref(&small),
+        Compression::GZIP(GzipLevel::default()),
+    );
     write_parquet(
         &seeds.join("parquet/snappy"),
         std::slice::from_ref(&small),
@@ -513,7 +801,7 @@ fn as_many_rows_as_the_paper_has() {
     for name in ["saved", "x.parquet"] {
         let start = std::time::Instant::now();
         let read = read_demonstrations(folder.path().join(name), None).unwrap();
-        assert_eq!((read.rows.len(), read.left_out.len()), (96_000, 0));
+        assert_eq!((read.rows.len(), read.unparsed_lines.count), (96_000, 0));
         println!(
             "{name}: 96,000 demonstrations of 20 items in {:.1} s",
             start.elapsed().as_secs_f64()

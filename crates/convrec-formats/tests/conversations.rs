@@ -4,9 +4,28 @@
 use std::fs;
 use std::path::Path;
 
-use convrec_core::{Item, Turn};
-use convrec_formats::{read_conversations, read_demonstrations};
+use convrec_core::{Demonstration, Example, Item, Turn};
+use convrec_formats::{Error, ReadOptions, Records};
+use proptest::prelude::*;
 use serde_json::{Value, json};
+
+fn options(split: Option<&str>) -> ReadOptions {
+    match split {
+        Some(split) => ReadOptions::default().split(split),
+        None => ReadOptions::default(),
+    }
+}
+
+fn read_conversations(path: impl AsRef<Path>, split: Option<&str>) -> Result<Vec<Example>, Error> {
+    convrec_formats::read_conversations(path, &options(split)).map(|read| read.rows)
+}
+
+fn read_demonstrations(
+    path: impl AsRef<Path>,
+    split: Option<&str>,
+) -> Result<Records<Demonstration>, Error> {
+    convrec_formats::read_demonstrations(path, &options(split))
+}
 
 fn row(prompt: &str, list: &str, ground_truth: Value, seen: &[&str]) -> Value {
     json!({
@@ -79,8 +98,12 @@ fn a_row_becomes_an_example_and_a_demonstration() {
         [Item::new("Heat", 1995), Item::new("Up", 2009)]
     );
     assert_eq!(read.rows[2].list, [Item::new("Up", 2009)]);
-    let left_out: Vec<String> = read.left_out.iter().map(ToString::to_string).collect();
-    assert_eq!((left_out.len(), read.left_out[0].row), (2, 2));
+    let unparsed = &read.unparsed_lines;
+    assert_eq!(
+        (unparsed.count, unparsed.rows_read, unparsed.listed[0].row),
+        (2, 6, 2)
+    );
+    let left_out: Vec<String> = unparsed.listed.iter().map(ToString::to_string).collect();
     assert!(left_out[0].ends_with(
         "line 3, field `completion[0].content`: `Sure!` (line 1 of the list) names no item: no year"
     ));
@@ -112,41 +135,49 @@ fn every_kind_of_bad_row_says_what_is_wrong() {
         ),
         (
             with("groundtruth_with_release_year", json!([["A", true]])),
-            "field `groundtruth_with_release_year[0][1]`: invalid type: boolean `true`, expected a year",
+            "field `groundtruth_with_release_year[0][1]`: found true; expected an integer",
         ),
         (
             with("groundtruth_with_release_year", json!([["A"]])),
-            "field `groundtruth_with_release_year[0]`: invalid length 1",
-        ),
-        (
-            with("groundtruth_with_release_year", Value::Null),
-            "field `groundtruth_with_release_year`: invalid type: null",
+            "field `groundtruth_with_release_year[0]`: found a list of 1; expected an item: `[title, year]`",
         ),
         (with("prompt", json!([])), "field `prompt`: no turns"),
+        (
+            with("prompt", Value::Null),
+            "field `prompt`: null; expected a list of turns",
+        ),
         (
             with("prompt", bot.clone()),
             "field `prompt`: the last turn is the assistant's; expected the user's",
         ),
         (
-            with("prompt", json!([{"role": "human", "content": ""}])),
-            "field `prompt[0].role`: unknown variant `human`",
+            with("prompt", json!([{"role": "owl", "content": ""}])),
+            "field `prompt[0].role`: found `owl`; expected user (human, seeker), assistant",
         ),
         (
-            with("prompt", json!("hi")),
-            "field `prompt`: invalid type: string \"hi\", expected a sequence",
+            with("prompt", json!(7)),
+            "field `prompt`: found the number 7; expected a list of turns",
         ),
         (
-            with("seen_titles", json!(["A", 7])),
-            "field `seen_titles[1]`: invalid type: integer `7`",
+            with("seen_titles", json!(["A", 7.5])),
+            "field `seen_titles[1]`: found the number 7.5; expected an item",
         ),
-        (without("seen_titles"), "missing field `seen_titles`"),
         (
-            without("groundtruth_with_release_year"),
-            "missing field `groundtruth_with_release_year`",
+            with("Groundtruths", json!([])),
+            "field `groundtruths`: this field is not read; call it `ground_truth`",
+        ),
+        (
+            with("id", json!([])),
+            "field `id`: found a list; expected text",
+        ),
+        (with("id", json!(" ")), "field `id`: blank"),
+        (
+            without("prompt"),
+            "there is no conversation; found the fields `completion`, `groundtruth_with_release_year`, `seen_titles`",
         ),
         (
             without("completion"),
-            "field `completion`: there is none; expected the list to imitate",
+            "there is no list to imitate; expected `list` or `completion`",
         ),
         (
             with("completion", json!([])),
@@ -164,17 +195,201 @@ fn every_kind_of_bad_row_says_what_is_wrong() {
                 "completion",
                 json!([{"role": "assistant", "content": "No idea"}]),
             ),
-            "field `completion[0].content`: no line names an item",
+            "field `completion[0].content`: no line names an item; found `No idea`",
+        ),
+        (
+            with("list", json!([])),
+            "field `list`: no items; expected at least one",
+        ),
+        (
+            json!(7),
+            "found the number 7; expected an object with a `dialog`",
         ),
     ] {
+        let bad = match bad {
+            mut row if row.get("Groundtruths").is_some() => {
+                row.as_object_mut()
+                    .unwrap()
+                    .remove("groundtruth_with_release_year");
+                row
+            }
+            row => row,
+        };
         let path = folder.path().join("bad.jsonl");
         write(&path, lines(&[good.clone(), bad]));
         let message = read_demonstrations(&path, None).unwrap_err().to_string();
         assert!(
-            message.contains("bad.jsonl, line 2") && message.contains(part),
+            message.contains("1 of 2 rows is bad")
+                && message.contains("bad.jsonl, line 2")
+                && message.contains(part),
             "{message} does not say {part}"
         );
     }
+}
+
+#[test]
+fn rows_of_other_schemas_mean_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str, text: &str| {
+        write(folder.path().join(name), text);
+        let read = read_demonstrations(folder.path().join(name), None).unwrap();
+        assert_eq!(read.rows.len(), 1, "{name}");
+        read.rows.into_iter().next().unwrap()
+    };
+    let expected = Demonstration {
+        example: Example {
+            id: "d-1".into(),
+            dialog: vec![Turn::user("hi"), Turn::assistant("yo"), Turn::user("so?")],
+            seen: vec![Item::new("Up", 2009)],
+            ground_truth: vec![Item::new("Heat", 1995), Item::new("Alien", None)],
+        },
+        list: vec![Item::new("Heat", 1995), Item::new("Ronin", 1998)],
+    };
+    let turns = json!([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}, {"role": "user", "content": "so?"}]);
+    let share = json!([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}, {"from": "human", "value": "so?"},
+        {"from": "gpt", "value": "1. Heat (1995)\n2. Ronin (1998)"}]);
+    for row in [
+        json!({"id": "d-1", "dialog": turns, "seen": [["Up", 2009]], "ground_truth": [["Heat", 1995], ["Alien", null]],
+            "list": [["Heat", 1995], ["Ronin", 1998]]}),
+        json!({"id": "d-1", "conversations": share, "seen": ["Up (2009)"], "groundtruth": ["Heat (1995)", "Alien"]}),
+        json!({"id": "d-1", "messages": share, "prompt": "hi", "seen": "Up (2009)", "groundtruth": [{"title": "Heat", "year": 1995}, {"title": "Alien"}]}),
+        json!({"id": "d-1", "prompt": turns, "completion": "Heat (1995)\nRonin (1998)", "seen_titles": [["Up", "2009"]],
+            "groundtruth_with_release_year": [["Heat", "1995"], ["Alien", ""]]}),
+    ] {
+        assert_eq!(read("a.jsonl", &format!("{row}\n")), expected, "{row}");
+    }
+    // As `json.dumps` of one list writes it, and as pandas writes lists into CSV.
+    let array = json!([{"id": "d-1", "dialog": turns, "seen": ["Up (2009)"], "ground_truth": "Heat (1995)|Alien", "list": "Heat (1995)|Ronin (1998)"}]);
+    assert_eq!(
+        read("a.json", &serde_json::to_string_pretty(&array).unwrap()),
+        expected
+    );
+    let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'yo'}, \
+        {'role': 'user', 'content': 'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', nan]]\",Heat (1995)|Ronin (1998)\n";
+    assert_eq!(read("a.csv", pandas), expected);
+    let by_turn = "Id;Role;Content;Seen;Ground_Truth\nd-1;user;hi;Up (2009);Heat (1995)|Alien\nd-1;assistant;yo;;\nd-1;user;so?;;\n\
+        d-1;assistant;\"Heat (1995)\nRonin (1998)\";;\n";
+    assert_eq!(read("turns.csv", by_turn), expected);
+    // Nothing but text is needed for a conversation.
+    write(
+        folder.path().join("b.csv"),
+        "prompt\nSomething like Heat?\n",
+    );
+    let example = &read_conversations(folder.path().join("b.csv"), None).unwrap()[0];
+    assert_eq!(example.dialog, [Turn::user("Something like Heat?")]);
+    assert!(
+        example.seen.is_empty()
+            && example.ground_truth.is_empty()
+            && example.id.ends_with("-b-0-0")
+    );
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn demonstrations() -> impl Strategy<Value = Vec<Demonstration>> {
+    let text = ".{0,12}[a-z\n;,\"']{1,3}";
+    let item = (text, prop::option::of(-800..2100i32)).prop_map(Item::from);
+    let items = || prop::collection::vec(item.clone(), 0..3);
+    let dialog = (prop::collection::vec((any::<bool>(), text), 0..3), text);
+    let row = (
+        dialog,
+        items(),
+        items(),
+        prop::collection::vec(item.clone(), 1..4),
+    );
+    prop::collection::vec(row, 1..5).prop_map(|rows| {
+        let row = |(number, ((turns, last), seen, ground_truth, list))| {
+            let turns: Vec<(bool, String)> = turns;
+            let turn = |(is_user, text)| {
+                if is_user {
+                    Turn::user(text)
+                } else {
+                    Turn::assistant(text)
+                }
+            };
+            let mut dialog: Vec<Turn> = turns.into_iter().map(turn).collect();
+            dialog.push(Turn::user(last));
+            let id = format!("d-{number}");
+            let example = Example {
+                id,
+                dialog,
+                seen,
+                ground_truth,
+            };
+            Demonstration { example, list }
+        };
+        rows.into_iter().enumerate().map(row).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn what_is_written_is_read_back(rows in demonstrations(), separator in prop::sample::select(vec![b',', b';', b'\t'])) {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str, bytes: &[u8]| {
+            write(folder.path().join(name), bytes);
+            read_demonstrations(folder.path().join(name), None).unwrap().rows
+        };
+        let lines: String = rows.iter().map(|row| serde_json::to_string(row).unwrap() + "\n").collect();
+        prop_assert_eq!(&read("a.jsonl", lines.as_bytes()), &rows);
+        prop_assert_eq!(&read("a.json", serde_json::to_string_pretty(&rows).unwrap().as_bytes()), &rows);
+
+        // Lists as JSON in the cells of a table: a row a conversation, and a row a turn.
+        let mut by_row = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
+        by_row.write_record(["id", "dialog", "seen", "ground_truth", "list"]).unwrap();
+        let mut by_turn = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
+        by_turn.write_record(["id", "turn", "role", "content", "seen", "ground_truth", "list"]).unwrap();
+        for Demonstration { example, list } in &rows {
+            let cells = [json(&example.seen), json(&example.ground_truth), json(list)];
+            let [seen, ground_truth, list] = cells.each_ref().map(String::as_str);
+            by_row.write_record([example.id.as_str(), &json(&example.dialog), seen, ground_truth, list]).unwrap();
+            for (number, turn) in example.dialog.iter().enumerate() {
+                let last = number + 1 == example.dialog.len();
+                let cell = |text| if last { text } else { "" };
+                let number = number.to_string();
+                let cells = [example.id.as_str(), &number, turn.role.as_str(), &turn.content, cell(seen), cell(ground_truth), cell(list)];
+                by_turn.write_record(cells).unwrap();
+            }
+        }
+        prop_assert_eq!(&read("rows.csv", &by_row.into_inner().unwrap()), &rows);
+        prop_assert_eq!(&read("turns.csv", &by_turn.into_inner().unwrap()), &rows);
+    }
+}
+
+#[test]
+fn one_bad_row_among_many_is_skipped_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let good = |id: &str| json!({"id": id, "dialog": "hi", "ground_truth": []}).to_string();
+    write(
+        &path,
+        format!(
+            "{}\n{{\"id\"\n{}\n{}\n",
+            good("a-1"),
+            good("a-2"),
+            good("a-1")
+        ),
+    );
+    let message = read_conversations(&path, None).unwrap_err().to_string();
+    assert!(message.contains("2 of 4 rows are bad"), "{message}");
+    assert!(
+        message.contains("line 4, field `id`: `a-1` is the id of an earlier row"),
+        "{message}"
+    );
+    let read =
+        convrec_formats::read_conversations(&path, &ReadOptions::default().skip_bad(true)).unwrap();
+    assert_eq!((read.rows.len(), read.skipped.count), (2, 2));
+    assert_eq!(
+        read.skipped
+            .listed
+            .iter()
+            .map(|bad| bad.row)
+            .collect::<Vec<_>>(),
+        [1, 3]
+    );
 }
 
 #[test]
@@ -207,35 +422,42 @@ fn what_is_no_data_set_says_what_was_expected() {
         at("broken/state.json"),
         "{\"_data_files\": [{\"name\": 1}]}",
     );
+    write(at("nothing/README.md"), "");
     write(at("alone/dataset_dict.json"), "{\"splits\": [\"../x\"]}");
     for (path, split, part) in [
-        ("no", None, "expected one of `no.jsonl`"),
+        ("no", None, "there is no split `no`; expected `no.jsonl`"),
         ("no.jsonl", None, "cannot read"),
         ("no/train", None, "cannot read"),
-        (
-            "x.txt",
-            None,
-            "expected a file `.jsonl`, `.parquet` or `.arrow`, or a folder",
-        ),
+        ("x.txt", None, "expected a file `.jsonl`, `.json`, `.csv`"),
         (
             "other.jsonl",
             None,
-            "line 2: expected a conversation, with `dialog` or `prompt`; found the fields [\"text\"]",
+            "line 2: there is no conversation; found the fields `text`; expected `dialog`",
         ),
         (
             "other.jsonl",
             Some("train"),
             "it is one split itself; leave out the split `train`",
         ),
-        ("empty.jsonl", None, "holds no line with data"),
-        ("plain", None, "name the split"),
+        (
+            "empty.jsonl",
+            None,
+            "there are no rows; expected at least one",
+        ),
+        ("plain", None, "name the split, as in `"),
+        ("plain", None, "found the splits `both`, `train`"),
+        ("plain", Some("test"), "there is no split `test`"),
         (
             "plain",
-            Some("test"),
-            "`test-00000-of-00001.parquet`, ...; found 0 such files",
+            Some("both"),
+            "the split `both` is there in several formats, `both.jsonl`, `both.parquet`",
         ),
-        ("plain", Some("both"), "found 2 such files"),
-        ("dict", None, "name one of its splits: train, test, ../x"),
+        ("nothing", None, "there is no data in it"),
+        (
+            "dict",
+            None,
+            "name one of its splits: `train`, `test`, `../x`",
+        ),
         ("dict", Some("validation"), "name one of its splits"),
         ("dict", Some("../x"), "`../x` is no name of a split"),
         (
@@ -284,26 +506,24 @@ fn parts_belong_together_and_none_is_missing() {
         "train-extra.jsonl",
         "train-1.jsonl",
     ];
+    let others = others.as_slice();
     for whole in [
         "train.jsonl",
         "train-00000-of-00001.jsonl",
         "train-00000-of-00001-a09b74b3ef9c3b56.jsonl",
     ] {
-        assert_eq!(
-            split(&[&others[..], &[whole]].concat(), "train").unwrap(),
-            "4"
-        );
+        assert_eq!(split(&[others, &[whole]].concat(), "train").unwrap(), "4");
     }
     assert!(
-        split(&others, "train-extra")
+        split(others, "train-extra")
             .unwrap_err()
-            .contains("`train-extra.jsonl` and parts of it")
+            .contains("the split `train-extra` is there twice, `train-extra-00000-of-00001.jsonl`, `train-extra.jsonl`")
     );
     let refused: [(&[&str], &str); 9] = [
-        (&others, "found 0 such files"),
+        (others, "there is no split `train`"),
         (
             &["train.parquet", "train-00000-of-00001.parquet"],
-            "`train.parquet` and parts of it",
+            "the split `train` is there twice",
         ),
         (
             &["train-00000-of-00002.parquet"],
@@ -340,11 +560,107 @@ fn parts_belong_together_and_none_is_missing() {
         ),
         (
             &["train-00000-of-99999999999999999999999.parquet"],
-            "found 0 such files",
+            "there is no split `train`",
         ),
     ];
     for (files, part) in refused {
         let message = split(files, "train").unwrap_err();
+        assert!(message.contains(part), "{message} does not say {part}");
+    }
+}
+
+/// The layouts of the hub: its snapshots, and the branch to which it converts data.
+#[test]
+fn snapshots_of_the_hub_are_read() {
+    let text = |n: usize| lines(&[row(&format!("{n}"), "Heat (1995)", json!([]), &[])]);
+    let first = |files: &[&str], path: &str, split: Option<&str>| {
+        let folder = tempfile::tempdir().unwrap();
+        for (i, file) in files.iter().enumerate() {
+            write(folder.path().join(file), text(i));
+        }
+        let read = read_conversations(folder.path().join(path), split);
+        let read = read.map_err(|error| error.to_string())?;
+        let texts: Vec<&str> = read
+            .iter()
+            .map(|row| row.dialog[0].content.as_str())
+            .collect();
+        Ok::<_, String>(texts.join(" "))
+    };
+    let readable: &[(&[&str], &str, Option<&str>, &str)] = &[
+        (
+            &[
+                "README.md",
+                ".gitattributes",
+                "data/train-00000-of-00001.jsonl",
+            ],
+            "",
+            None,
+            "2",
+        ),
+        (
+            &[
+                "README.md",
+                "dataset_infos.json",
+                "data/train-00001-of-00002.jsonl",
+                "data/train-00000-of-00002.jsonl",
+            ],
+            "",
+            Some("train"),
+            "3 2",
+        ),
+        (
+            &["data/train.jsonl", "data/test.jsonl"],
+            "",
+            Some("test"),
+            "1",
+        ),
+        (&["data/train.jsonl", "data/test.jsonl"], "train", None, "0"),
+        (
+            &["default/train/0001.jsonl", "default/train/0000.jsonl"],
+            "",
+            None,
+            "1 0",
+        ),
+        (
+            &["default/train/0000.jsonl", "default/test/0000.jsonl"],
+            "",
+            Some("test"),
+            "1",
+        ),
+        (&["default/train/0000.jsonl"], "default", None, "0"),
+        (&["default/train/0000.jsonl"], "default/train", None, "0"),
+        (&["films/train/0000.jsonl"], "", Some("train"), "0"),
+        (
+            &["train.jsonl.gz.txt", "train/0000.jsonl"],
+            "train",
+            None,
+            "1",
+        ),
+        (&["a.jsonl"], "", None, "0"),
+    ];
+    for (files, path, split, expected) in readable {
+        assert_eq!(
+            first(files, path, *split).as_deref(),
+            Ok(*expected),
+            "{files:?} {path}"
+        );
+    }
+    for (files, part) in [
+        (
+            &["data/train.jsonl", "data/test.jsonl"][..],
+            "found the splits `test`, `train`",
+        ),
+        (
+            &["a/train/0000.jsonl", "b/train/0000.jsonl"],
+            "there is data in several folders; name one of them: `a`, `b`",
+        ),
+        (
+            &["data/train-00000-of-00002.jsonl"],
+            "number 00001 of 00002 is missing",
+        ),
+        (&["README.md"], "there is no data in it"),
+    ] {
+        let message = first(files, "", None).unwrap_err();
         assert!(message.contains(part), "{message} does not say {part}");
     }
 }
@@ -354,18 +670,21 @@ fn parts_belong_together_and_none_is_missing() {
 fn formats_that_are_not_built_in_are_named() {
     let folder = tempfile::tempdir().unwrap();
     write(
-        folder.path().join("state.json"),
+        folder.path().join("saved/state.json"),
         "{\"_data_files\": [{\"filename\": \"data-00000-of-00001.arrow\"}]}",
     );
+    write(folder.path().join("saved/data-00000-of-00001.arrow"), "");
     write(folder.path().join("train.parquet"), "");
-    for (path, split, feature) in [("", None, "arrow"), ("train.parquet", None, "parquet")] {
-        let message = read_conversations(folder.path().join(path), split)
+    for (path, feature) in [("saved", "arrow"), ("train.parquet", "parquet")] {
+        let message = read_conversations(folder.path().join(path), None)
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains(&format!(
-                "build with the feature `{feature}` of convrec-formats"
-            )),
+            message.contains("`--features datasets` for the example programs"),
+            "{message}"
+        );
+        assert!(
+            message.contains(&format!("`{feature}` for convrec-formats")),
             "{message}"
         );
     }

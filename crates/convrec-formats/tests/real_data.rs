@@ -1,10 +1,29 @@
 //! The authors' own files; needs the data folder.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use convrec_core::{CatalogItem, Demonstration, Example, jsonl};
-use convrec_formats::{BadRows, read_catalog_items, read_conversations, read_demonstrations};
+use convrec_formats::{Error, Format, ReadOptions, Records, Source, read_catalog};
 use convrec_testdata::data_path;
+
+fn options(split: Option<&str>) -> ReadOptions {
+    match split {
+        Some(split) => ReadOptions::default().split(split),
+        None => ReadOptions::default(),
+    }
+}
+
+fn read_conversations(path: impl AsRef<Path>, split: Option<&str>) -> Result<Vec<Example>, Error> {
+    convrec_formats::read_conversations(path, &options(split)).map(|read| read.rows)
+}
+
+fn read_demonstrations(
+    path: impl AsRef<Path>,
+    split: Option<&str>,
+) -> Result<Records<Demonstration>, Error> {
+    convrec_formats::read_demonstrations(path, &options(split))
+}
 
 /// An example but for its id, which names the folder.
 #[cfg(all(feature = "arrow", feature = "parquet"))]
@@ -26,7 +45,7 @@ fn all_wrappings_hold_equal_rows() {
     };
     for (split, count) in [("train", 300), ("validation", 60), ("test", 60)] {
         let jsonl = read_demonstrations(folder.join("jsonl"), Some(split)).unwrap();
-        assert_eq!((jsonl.rows.len(), jsonl.left_out.len()), (count, 0));
+        assert_eq!((jsonl.rows.len(), jsonl.unparsed_lines.count), (count, 0));
         let examples: Vec<_> = jsonl.rows.iter().map(|row| content(&row.example)).collect();
         for other in [
             read_demonstrations(folder.join("sft_dataset"), Some(split)),
@@ -37,7 +56,7 @@ fn all_wrappings_hold_equal_rows() {
             ),
         ] {
             let other = other.unwrap();
-            assert!(other.left_out.is_empty() && other.rows.len() == count);
+            assert!(other.unparsed_lines.is_empty() && other.rows.len() == count);
             for (one, other) in jsonl.rows.iter().zip(&other.rows) {
                 assert_eq!(
                     (content(&one.example), &one.list),
@@ -53,7 +72,7 @@ fn all_wrappings_hold_equal_rows() {
                 .unwrap_err()
                 .to_string();
             assert!(
-                error.contains("row 0, field `completion`: there is none"),
+                error.contains("row 0: there is no list to imitate"),
                 "{error}"
             );
         }
@@ -114,7 +133,7 @@ fn the_common_schema_goes_through_the_same_door() {
     );
     let error = read_demonstrations(&path, None).unwrap_err().to_string();
     assert!(
-        error.contains("line 1") && error.contains("missing field `list`"),
+        error.contains("line 1: there is no list to imitate"),
         "{error}"
     );
 
@@ -142,7 +161,7 @@ fn the_pickled_catalog_is_the_one_in_json_lines() {
     let Some(path) = data_path("catalog/reddit_v2_gt_catalog.pkl") else {
         return;
     };
-    let pickled = read_catalog_items(&path, BadRows::Refuse).unwrap().rows;
+    let pickled = read_catalog(&path, &ReadOptions::default()).unwrap().rows;
     let lines: Vec<CatalogItem> =
         jsonl::read_file(data_path("catalog/reddit_v2.jsonl").unwrap()).unwrap();
     assert_eq!(pickled.len(), 7404);
@@ -156,16 +175,16 @@ fn the_pickled_catalog_is_the_one_in_json_lines() {
 
     // Cut anywhere, or with a byte more, it is an error.
     let bytes = std::fs::read(&path).unwrap();
+    let read = |bytes: &[u8]| {
+        Source::from_bytes("f.pkl", Format::Pickle, bytes.to_vec()).catalog(Default::default())
+    };
     for length in (0..bytes.len())
         .step_by(1999)
         .chain(bytes.len() - 50..bytes.len())
     {
-        assert!(
-            convrec_formats::pickle::items(&bytes[..length], "cut.pkl").is_err(),
-            "{length}"
-        );
+        assert!(read(&bytes[..length]).is_err(), "{length}");
     }
-    assert!(convrec_formats::pickle::items(&[&bytes[..], b"."].concat(), "long.pkl").is_err());
+    assert!(read(&[&bytes[..], b"."].concat()).is_err());
 }
 
 #[test]
@@ -173,21 +192,52 @@ fn blank_titles_are_refused_or_reported() {
     let Some(path) = data_path("catalog/inspired.jsonl") else {
         return;
     };
-    let error = read_catalog_items(&path, BadRows::Refuse)
+    let error = read_catalog(&path, &ReadOptions::default())
         .unwrap_err()
         .to_string();
-    assert!(
-        error.ends_with(
-            "inspired.jsonl, line 1, field `title`: blank; expected text; mend the row, or have such rows left out"
-        ),
-        "{error}"
-    );
-    let read = read_catalog_items(&path, BadRows::LeaveOut).unwrap();
-    assert_eq!((read.rows.len(), read.left_out.len()), (1263, 1));
-    assert_eq!(
-        (read.left_out[0].row, read.left_out[0].place.field.as_str()),
-        (0, "title")
-    );
+    let part = "1 of 1264 rows is bad:\n";
+    assert!(error.contains(part), "{error}");
+    let part = "inspired.jsonl, line 1, field `title`: blank; expected text\n";
+    assert!(error.contains(part), "{error}");
+    let read = read_catalog(&path, &ReadOptions::default().skip_bad(true)).unwrap();
+    assert_eq!((read.rows.len(), read.skipped.count), (1263, 1));
+    assert_eq!(read.skipped.listed[0].row, 0);
+}
+
+/// Rows of the paper's own data set, whose demonstrations and ground truth are in its catalog.
+#[test]
+fn reddit_rows_are_conversations_and_demonstrations_as_they_are() {
+    let (Some(path), Some(catalog)) = (
+        data_path("reddit_v2_sample/train_sample.jsonl"),
+        data_path("catalog/reddit_v2.jsonl"),
+    ) else {
+        return;
+    };
+    let catalog = read_catalog(catalog, &ReadOptions::default()).unwrap().rows;
+    let catalog: HashSet<_> = catalog.iter().map(CatalogItem::item).collect();
+    let read = read_demonstrations(&path, None).unwrap();
+    let examples: Vec<Example> = read.rows.iter().map(|row| row.example.clone()).collect();
+    assert_eq!(read_conversations(&path, None).unwrap(), examples);
+    assert_eq!((examples.len(), read.unparsed_lines.count), (64, 0));
+    for row in &read.rows {
+        assert_eq!(row.list.len(), 20);
+        assert!(
+            row.list.iter().all(|item| catalog.contains(item)),
+            "{}",
+            row.example.id
+        );
+        assert!(row.example.ground_truth.len() >= 3);
+        assert!(
+            row.example
+                .ground_truth
+                .iter()
+                .all(|item| catalog.contains(item))
+        );
+        assert!(row.example.seen.iter().all(|item| item.year.is_none()));
+    }
+    let dialogs: HashSet<_> = examples.iter().map(Example::dialog_id).collect();
+    let prompts: HashSet<_> = examples.iter().map(|example| &example.dialog).collect();
+    assert_eq!(dialogs.len(), prompts.len());
 }
 
 #[test]
@@ -201,7 +251,7 @@ fn the_other_catalogs_are_whole() {
         let Some(path) = data_path(&format!("catalog/{name}.jsonl")) else {
             return;
         };
-        let read = read_catalog_items(&path, BadRows::Refuse).unwrap();
+        let read = read_catalog(&path, &ReadOptions::default()).unwrap();
         assert_eq!(read.rows, jsonl::read_file::<CatalogItem>(&path).unwrap());
         assert_eq!(read.rows.len(), count);
         assert_eq!(

@@ -174,6 +174,7 @@ fn decoding(c: &mut Criterion) {
                 prompt_v: prompt(),
                 own_k: own(),
                 own_v: own(),
+                window: None,
             };
             let of_row = |row| DecodeRow {
                 row,

@@ -12,7 +12,7 @@ use crate::flex;
 /// [arXiv 1711.05101]: https://arxiv.org/abs/1711.05101
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamW {
-    /// Of this step.
+    /// The learning rate of this step.
     pub learning_rate: f64,
     /// Decay of the first moment.
     pub beta_1: f32,
@@ -34,7 +34,7 @@ impl AdamW {
     /// w = (1 - lr wd) w - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
     /// ```
     ///
-    /// On the CPU in place, where the tensors are held by nobody else. None of them is tracked by
+    /// It happens in place on the CPU, where the tensors are held by nobody else. None of them is tracked by
     /// autodiff.
     ///
     /// # Panics

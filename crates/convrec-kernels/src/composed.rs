@@ -53,6 +53,8 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
         .iter()
         .filter(|s| !s.tokens.is_empty())
         .partition(|segment| segment.after.is_none());
+    // Trunks and branches apart: branches have two sets of keys, and padding both kinds to one
+    // rectangle would compute a trunk's worth of nothing for every branch.
     let mut parts = vec![];
     let mut order: Vec<usize> = vec![];
     for segments in [trunks, branches]
@@ -82,6 +84,7 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
         .unzip();
     let rows = |x: &Tensor<3>, of: &[std::ops::Range<usize>]| {
         let (length, heads) = (longest(of), x.dims()[1]);
+        // Padding repeats the first token of the batch: any number does, as no score of it counts.
         let padded = of.iter().flat_map(|tokens| {
             (0..length).map(|t| {
                 if t < tokens.len() {
@@ -109,26 +112,46 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
             .collect();
         Tensor::<4, Bool>::from_data(TensorData::new::<bool, _>(padding, [n, 1, 1, t]), &device)
     } else {
-        Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze::<4>()
+        match packing.window() {
+            None => Tensor::<2, Bool>::tril_mask([t, t], 0, &device).unsqueeze::<4>(),
+            Some(window) => {
+                let unseen = (0..t).flat_map(|i| (0..t).map(move |j| j > i || i - j >= window));
+                let unseen = unseen.collect();
+                Tensor::from_data(TensorData::new::<bool, _>(unseen, [1, 1, t, t]), &device)
+            }
+        }
     };
     let scores = q
         .clone()
         .matmul(rows(k, &own).swap_dims(2, 3))
         .reshape([n, h, t, t]);
+    // A finite score, not minus infinity: where everything is hidden, as for padding, softmax would
+    // give NaN, which gradients carry on.
     let scores = scores.mask_fill(unseen.expand([n, h, t, t]), HIDDEN);
     let out = if tp == 0 {
         let weights = activation::softmax(scores, 3).reshape([n, hk, group * t, t]);
         weights.matmul(rows(v, &own))
     } else {
+        // Beyond the end of the trunk, or before the window of the query at position `first + i`.
+        let beyond = |first: usize, queries: usize| {
+            let window = packing.window().unwrap_or(usize::MAX);
+            (0..queries).flat_map(move |i| {
+                (0..tp).map(move |j| j >= first || j.saturating_add(window) <= first + i)
+            })
+        };
+        // Without a window all queries see the same of the trunk.
+        let queries = packing.window().map_or(1, |_| t);
         let beyond: Vec<bool> = trunks
             .iter()
-            .flat_map(|trunk| (0..tp).map(|t| t >= trunk.len()))
+            .flat_map(|trunk| beyond(trunk.len(), queries))
             .collect();
-        let beyond = Tensor::<4, Bool>::from_data(TensorData::new(beyond, [n, 1, 1, tp]), &device);
+        let beyond = TensorData::new(beyond, [n, 1, queries, tp]);
+        let beyond = Tensor::<4, Bool>::from_data(beyond, &device);
         let of_trunk = q
             .matmul(rows(k, &trunks).swap_dims(2, 3))
             .reshape([n, h, t, tp]);
         let of_trunk = of_trunk.mask_fill(beyond.expand([n, h, t, tp]), HIDDEN);
+        // One softmax over both sets of keys; the products with their values are apart again.
         let weights = activation::softmax(Tensor::cat(vec![of_trunk, scores], 3), 3);
         let part = |first, length| {
             weights
@@ -184,7 +207,9 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
                 token[place * new + j] = real.len();
                 real.push(place * new + j);
                 let seen = row.filled - row.new + j + 1;
-                hidden[(place * new + j) * filled..][..seen].fill(false);
+                let from = first_seen(cache.window, row.prompt_length + seen);
+                let from = from.saturating_sub(row.prompt_length);
+                hidden[(place * new + j) * filled..][from..seen].fill(false);
             }
         }
     }
@@ -214,11 +239,19 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         .reshape([p * r, new, h, d])
         .swap_dims(1, 2)
         .reshape([p * r, hk, group * new, d]);
-    let beyond: Vec<bool> = groups
-        .iter()
-        .flat_map(|g| (0..tp).map(|t| t >= g[0].prompt_length))
-        .collect();
-    let beyond = Tensor::<4, Bool>::from_data(TensorData::new(beyond, [p, 1, 1, tp]), &device);
+    // Of each prompt and, where there is a window, each query: what lies beyond the prompt's end or
+    // before the window. Padding sees what it likes.
+    let queries = cache.window.map_or(1, |_| r * group * new);
+    let beyond = groups.iter().flat_map(|rows| {
+        (0..queries).flat_map(move |query| {
+            let row = rows.get(query / (group * new)).unwrap_or(&rows[0]);
+            let seen = row.prompt_length + row.filled - row.new + query % new + 1;
+            let from = first_seen(cache.window, seen);
+            (0..tp).map(move |t| t >= row.prompt_length || t < from)
+        })
+    });
+    let beyond = TensorData::new::<bool, _>(beyond.collect(), [p, 1, queries, tp]);
+    let beyond = Tensor::<4, Bool>::from_data(beyond, &device);
     let hidden =
         Tensor::<4, Bool>::from_data(TensorData::new(hidden, [p * r, 1, new, filled]), &device);
     let prompt_scores = by_prompt(q.clone(), d).matmul(of_prompt(&cache.prompt_k).swap_dims(2, 3));
@@ -241,6 +274,11 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         .swap_dims(1, 2)
         .reshape([p * r * new, h, d]);
     mixed.select(0, indices(real, &device))
+}
+
+/// The first position that a token sees which would see `seen` positions without a window.
+fn first_seen(window: Option<usize>, seen: usize) -> usize {
+    window.map_or(0, |window| seen.saturating_sub(window))
 }
 
 /// See [`AdamW::update`].

@@ -57,7 +57,7 @@ mod cpu;
 mod flex;
 mod packing;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 
 pub use adamw::{AdamW, sum_of_squares};
 pub use packing::{Packing, SegmentId};
@@ -65,6 +65,24 @@ pub use packing::{Packing, SegmentId};
 #[cfg(feature = "flex")]
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
+
+/// Says once, by the `log` crate, that operations on this device run on the composed bodies although
+/// there are fused ones for the CPU: several times as slow, with the same results to rounding.
+pub fn warn_if_composed(device: &Device) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    // The backends that this crate does not name have no other mark.
+    let name = format!("{device:?}");
+    let advice = match () {
+        () if name.contains("Flex") && !cfg!(feature = "flex") => {
+            "turn on the feature `flex` of convrec-kernels"
+        }
+        () if name.contains("NdArray") => "take `Device::flex()` and the feature `flex`",
+        () => return,
+    };
+    SAID.call_once(|| {
+        log::warn!("{name} runs without the fused kernels and is several times slower; {advice}");
+    });
+}
 
 /// Whether operations on such a tensor run on the fused bodies, which make no logits and no
 /// attention scores.
@@ -140,7 +158,7 @@ pub fn swiglu<const N: usize>(gate: Tensor<N>, up: Tensor<N>) -> Tensor<N> {
 /// `gelu(x + bias)`, the activation of BERT's feed-forward part (Hendrycks and Gimpel, [arXiv
 /// 1606.08415]), with `gelu(x) = x P(X <= x)` for a normal X. The fused body has P to 1e-7.
 ///
-/// For encoders that are not trained: there are no gradients on the CPU.
+/// There are no gradients on the CPU: it is for encoders that are not trained.
 ///
 /// # Shapes
 /// x `[M, D]`, bias `[D]` to `[M, D]`.
@@ -215,6 +233,9 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
         packing.tokens(),
         "tokens in the batch and in its packing"
     );
+    if m == 0 {
+        return q;
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
         return flex::attention(q, k, v, packing);
@@ -234,6 +255,8 @@ pub struct DecodeCache {
     pub own_k: Tensor<4>,
     /// Values of the rows' own tokens, `[R, capacity, Hk, d]`.
     pub own_v: Tensor<4>,
+    /// How many tokens a token sees, itself included, where it is not all; at least 1.
+    pub window: Option<usize>,
 }
 
 /// What the new tokens of one row attend to, in a [`DecodeCache`].
@@ -248,14 +271,14 @@ pub struct DecodeRow {
     /// Own tokens in the cache, the new ones included; at most the capacity.
     pub filled: usize,
     /// How many of them are new, at least one. They see the prompt and all own tokens up to
-    /// themselves.
+    /// themselves, or of these what lies in the window.
     pub new: usize,
 }
 
 /// Attention of the new tokens of some rows over a [`DecodeCache`], which holds the new tokens'
 /// keys and values already. Rows of a prompt should be adjacent: they then read its keys together.
 ///
-/// For sampling: there are no gradients.
+/// There are no gradients: it is for sampling.
 ///
 /// # Shapes
 /// q `[M, H, d]`, the new tokens of all `rows` one row after the other, to `[M, H, d]`; Hk divides
@@ -265,6 +288,9 @@ pub struct DecodeRow {
 /// When the shapes do not agree, or a row lies outside of the cache.
 pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
     check_cache(q.dims(), cache, rows);
+    if rows.is_empty() {
+        return q;
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&q) {
         return flex::decode_attention(q, cache, rows);
@@ -278,6 +304,7 @@ fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
         hk > 0 && h % hk == 0,
         "{h} query heads for {hk} key/value heads"
     );
+    assert_ne!(cache.window, Some(0), "a window holds a token at least");
     assert_eq!(
         rows.iter().map(|row| row.new).sum::<usize>(),
         m,
@@ -324,6 +351,9 @@ pub fn token_log_probs(
         temperature > 0.0,
         "the temperature must be positive, not {temperature}"
     );
+    if m == 0 {
+        return (empty(&hidden), empty(&hidden));
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         return flex::token_log_probs(hidden, weight, targets, temperature);
@@ -333,7 +363,7 @@ pub fn token_log_probs(
 
 /// Logits of part of the vocabulary: of `allowed[m]` for row m, one row after the other.
 ///
-/// For sampling: there are no gradients on the CPU.
+/// There are no gradients on the CPU: it is for sampling.
 ///
 /// # Shapes
 /// hidden `[M, D]`, weight `[V, D]`, allowed `[M]` sets of tokens below V, A tokens in all; to
@@ -343,6 +373,9 @@ pub fn token_log_probs(
 /// When the shapes do not agree, or a token is not below V.
 pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
     check_allowed(&hidden, &weight, allowed);
+    if allowed.is_empty() {
+        return empty(&hidden);
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         return flex::logits_constrained(hidden, weight, allowed);
@@ -350,8 +383,8 @@ pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32
     composed::logits_constrained(hidden, weight, allowed)
 }
 
-/// As [`token_log_probs`], under the softmax over part of the vocabulary: `allowed[m]` for row m,
-/// among them its target.
+/// Log-probabilities and entropies under the softmax over part of the vocabulary: `allowed[m]` for
+/// row m, among them its target. Otherwise it is [`token_log_probs`].
 ///
 /// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M,
 /// U]` logits, U the number of these rows; the fused one as many as there are allowed tokens.
@@ -376,12 +409,20 @@ pub fn token_log_probs_constrained(
         temperature > 0.0,
         "the temperature must be positive, not {temperature}"
     );
+    if allowed.is_empty() {
+        return (empty(&hidden), empty(&hidden));
+    }
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         let targets = target_places(targets, allowed);
         return flex::token_log_probs_constrained(hidden, weight, targets, allowed, temperature);
     }
     composed::token_log_probs_constrained(hidden, weight, targets, allowed, temperature)
+}
+
+/// No numbers, on the device of x.
+fn empty(x: &Tensor<2>) -> Tensor<1> {
+    Tensor::zeros([0], &x.device())
 }
 
 fn check_allowed(hidden: &Tensor<2>, weight: &Tensor<2>, allowed: &[&[u32]]) {
@@ -426,6 +467,11 @@ pub(crate) fn with_rows<const N: usize>(
 ) -> Tensor<N> {
     let mut shape = x.shape();
     let inner = shape[N - 1];
+    if shape.num_elements() == 0 {
+        // burn takes a 0 in a reshape for "as it was".
+        shape[N - 1] = width;
+        return Tensor::zeros(shape, &x.device());
+    }
     let y = f(x.reshape([shape.num_elements() / inner, inner]));
     shape[N - 1] = width;
     y.reshape(shape)

@@ -25,6 +25,8 @@ pub struct Packing {
     segments: Vec<Segment>,
     /// Whether tokens see what comes after them.
     both_ways: bool,
+    /// How many tokens a token sees, itself included, where it is not all.
+    window: Option<usize>,
 }
 
 /// A segment of a [`Packing`], by its place.
@@ -39,8 +41,8 @@ pub(crate) struct Segment {
 }
 
 impl Packing {
-    /// No segments yet; in those to come a token also sees what comes after it, as in encoders
-    /// (BERT).
+    /// A packing without segments yet, in which a token also sees what comes after it, as in
+    /// encoders (BERT).
     pub fn both_ways() -> Self {
         Self {
             both_ways: true,
@@ -55,6 +57,23 @@ impl Packing {
             packing.add(t);
         });
         packing
+    }
+
+    /// The same packing in which a token sees itself and the `tokens - 1` tokens of its sequence
+    /// before it, as in blocks with a sliding window.
+    ///
+    /// # Panics
+    /// When `tokens` is 0, or tokens see what comes after them.
+    #[must_use]
+    pub fn with_window(self, tokens: usize) -> Self {
+        assert!(
+            tokens > 0 && !self.both_ways,
+            "a window holds a token at least, and only tokens before it"
+        );
+        Self {
+            window: Some(tokens),
+            ..self
+        }
     }
 
     /// Adds a segment of `length` tokens that stands alone.
@@ -93,7 +112,7 @@ impl Packing {
         self.segments[segment.0].tokens.clone()
     }
 
-    /// Of each token, how many tokens come before it in its sequence: `[M]`.
+    /// How many tokens come before each token in its sequence: `[M]`.
     pub fn positions(&self) -> Vec<usize> {
         let of = |segment: &Segment| {
             let first = self.before(segment).len();
@@ -104,6 +123,10 @@ impl Packing {
 
     pub(crate) fn is_both_ways(&self) -> bool {
         self.both_ways
+    }
+
+    pub(crate) fn window(&self) -> Option<usize> {
+        self.window
     }
 
     pub(crate) fn segments(&self) -> &[Segment] {

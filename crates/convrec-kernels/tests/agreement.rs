@@ -49,6 +49,11 @@ mod at_fixed_shapes {
         (ONE, 1, 1, 4), (TWO, 2, 1, 8), (BLOCK, 4, 4, 16), (RAGGED, 6, 2, 24), (LONG, 4, 2, 32),
         (STUMP, 1, 1, 4), (TREE, 2, 1, 8), (FOREST, 4, 2, 16), (NO_TRUNK, 2, 2, 6),
     );
+    agree!(attention_in_window:
+        (ONE, 1, 1, 1, 4), (TWO, 2, 2, 1, 8), (TWO, 5, 2, 2, 8), (BLOCK, 64, 4, 4, 16), (RAGGED, 64, 6, 2, 24),
+        (RAGGED, 65, 6, 2, 24), (LONG, 63, 4, 2, 32), (LONG, 7, 2, 1, 6), (LONG, 1000, 2, 1, 6), (STUMP, 2, 1, 1, 4),
+        (TREE, 4, 2, 1, 8), (TREE, 6, 2, 1, 8), (FOREST, 66, 4, 2, 16), (FOREST, 3, 4, 2, 16), (NO_TRUNK, 2, 2, 2, 6),
+    );
     agree!(attention_both_ways: (&[2], 1, 4), (&[64, 65, 0, 130], 4, 16), (&[9, 200, 3], 3, 32));
     agree!(token_log_probs_constrained: (1, 1, 1), (2, 700, 16), (30, 90, 7), (90, 513, 32));
     agree!(token_log_probs_alone: (1, 1, 1), (3, 512, 8), (130, 513, 32));
@@ -68,6 +73,13 @@ proptest! {
         let (h, hk, d) = (2 * (1 + m % 2), 1 + m % 2, 2 * (1 + k % 20));
         let name = format!("attention {trees:?} {h} {hk} {d}");
         let (got, expected) = (fused::attention(trees, h, hk, d).outcome(), composed::attention(trees, h, hk, d).outcome());
+        assert_agree(&name, &got, &expected, TOLERANCE);
+        let window = 2 + k % 97;
+        let name = format!("attention in a window {trees:?} {window} {h} {hk} {d}");
+        let (got, expected) = (
+            fused::attention_in_window(trees, window, h, hk, d).outcome(),
+            composed::attention_in_window(trees, window, h, hk, d).outcome(),
+        );
         assert_agree(&name, &got, &expected, TOLERANCE);
         let lengths = &[n + 1, k, m % 9 + 2];
         let (got, expected) = (fused::attention_both_ways(lengths, h, d).outcome(), composed::attention_both_ways(lengths, h, d).outcome());
@@ -98,6 +110,10 @@ fn gradients_are_finite_differences() {
         (
             "attention with branches",
             fused::attention(&[(5, &[3, 4])], 2, 1, 6).slopes(0.01),
+        ),
+        (
+            "attention in a window",
+            fused::attention_in_window(&[(5, &[3, 4])], 3, 2, 1, 6).slopes(0.01),
         ),
         (
             "attention both ways",
@@ -169,11 +185,18 @@ fn decode_attention() {
     use burn::tensor::{Device, Tensor};
     use convrec_kernels::{DecodeCache, DecodeRow};
     let device = Device::flex();
-    for (p, group, h, hk, tp, capacity, d) in [
-        (1, 1, 1, 1, 1, 1, 2),
-        (3, 2, 4, 2, 17, 9, 20),
-        (2, 5, 4, 4, 40, 30, 64),
-        (1, 8, 6, 1, 33, 12, 32),
+    for (p, group, h, hk, tp, capacity, d, window) in [
+        (1, 1, 1, 1, 1, 1, 2, None),
+        (1, 1, 1, 1, 1, 1, 2, Some(1)),
+        (3, 2, 4, 2, 17, 9, 20, None),
+        (3, 2, 4, 2, 17, 9, 20, Some(1)),
+        (3, 2, 4, 2, 17, 9, 20, Some(4)),
+        (3, 2, 4, 2, 17, 9, 20, Some(19)),
+        (2, 5, 4, 4, 40, 30, 64, None),
+        (2, 5, 4, 4, 40, 30, 64, Some(25)),
+        (1, 8, 6, 1, 33, 12, 32, None),
+        (1, 8, 6, 1, 33, 12, 32, Some(40)),
+        (1, 8, 6, 1, 33, 12, 32, Some(usize::MAX)),
     ] {
         let tensor = |shape: [usize; 4], seed| -> Tensor<4> {
             common::flat(common::random(shape.iter().product(), seed), &device).reshape(shape)
@@ -196,6 +219,7 @@ fn decode_attention() {
             prompt_v: tensor([p, tp, hk, d], 2),
             own_k: tensor([p * group, capacity, hk, d], 3),
             own_v: tensor([p * group, capacity, hk, d], 4),
+            window,
         };
         let m = rows.iter().map(|row| row.new).sum();
         let q: Tensor<3> = tensor([1, m, h, d], 5).squeeze_dim(0);
@@ -250,7 +274,10 @@ fn decode_attention() {
             all,
             k,
             v,
-            &convrec_kernels::Packing::rectangle(1, t),
+            &window.into_iter().fold(
+                convrec_kernels::Packing::rectangle(1, t),
+                |packing, window| packing.with_window(window),
+            ),
         );
         let got = host(got.narrow(0, first, row.new).flatten(0, 2));
         assert_close(

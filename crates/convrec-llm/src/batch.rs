@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use convrec_config::ConfigError;
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{append, files};
 use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
@@ -13,14 +14,13 @@ use crate::RequestKey;
 use crate::completion::body;
 use crate::ledger::Ledger;
 use crate::model_settings::ChatSettings;
-use crate::settings::SettingsError;
 
-/// How large a file of requests may be. The default is what OpenAI takes.
+/// The limits of a file of requests. The defaults are those of OpenAI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Requests in a file. 50,000.
+    /// The number of requests in a file. Default: 50,000.
     pub requests: usize,
-    /// Bytes of a file. 200 million.
+    /// The bytes of a file. Default: 200 million.
     pub bytes: usize,
 }
 
@@ -35,6 +35,7 @@ impl Default for BatchLimits {
 
 /// Why batch files could not be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BatchError {
     /// A file cannot be written.
     #[error(transparent)]
@@ -48,9 +49,9 @@ pub enum BatchError {
     /// One request is larger than a file may be.
     #[error("a request of {bytes} bytes; expected at most {limit}, the bytes of a file")]
     TooLarge {
-        /// Its line.
+        /// The bytes of its line.
         bytes: usize,
-        /// What is allowed.
+        /// The bytes that are allowed.
         limit: usize,
     },
     /// A request is not what its id says.
@@ -65,14 +66,16 @@ pub enum BatchError {
     },
 }
 
-/// A chat model that only collects: what the ledger lacks goes into files for the provider's batch
-/// interface.
+/// A chat model that only collects requests. Requests without an answer in the ledger go into files
+/// for the provider's batch interface.
 ///
-/// A run with it in place of an [`HttpChat`](crate::HttpChat) of the same settings fails for want
-/// of answers; then [`write`](Self::write) has what to send, [`read_results`](crate::read_results)
-/// takes what comes back, and the same run with either of the two finds its answers in the ledger.
-/// Where answers lead to further requests, as a teacher's to a judge's, there are several such
-/// rounds, and one folder holds the files of all.
+/// Use it in place of an [`HttpChat`](crate::HttpChat) of the same settings. The run fails for want
+/// of answers. Then [`write`](Self::write) writes the files to send, and
+/// [`read_results`](crate::read_results) takes what comes back. The same run, with either of the
+/// two, finds its answers in the ledger.
+///
+/// Answers may lead to further requests, as a teacher's lead to a judge's. Then there are several
+/// such rounds, and one folder holds the files of all.
 #[derive(Debug)]
 pub struct BatchWriter {
     settings: ChatSettings,
@@ -81,12 +84,13 @@ pub struct BatchWriter {
     lines: Mutex<BTreeMap<RequestKey, String>>,
 }
 
-/// What a [`BatchWriter`] has written.
+/// The files that a [`BatchWriter`] has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchFiles {
-    /// The new files; none where there was nothing new.
+    /// The new files. There is none where there was nothing new.
     pub written: Vec<PathBuf>,
-    /// Requests that are not in them, as an older file of the folder has them already.
+    /// The number of requests that an older file of the folder has already.
     pub skipped: usize,
 }
 
@@ -109,11 +113,11 @@ impl Check for RequestLine {
 }
 
 impl BatchWriter {
-    /// Collects for the model that `settings` name.
+    /// Collects requests for the model that `settings` name.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: ChatSettings, ledger: Arc<Ledger>) -> Result<Self, SettingsError> {
+    /// [`ConfigError`] for the first setting that is wrong.
+    pub fn new(settings: ChatSettings, ledger: Arc<Ledger>) -> Result<Self, ConfigError> {
         settings.check()?;
         Ok(Self {
             settings,
@@ -122,15 +126,16 @@ impl BatchWriter {
         })
     }
 
-    /// Writes what was collected to `requests-0001.jsonl` and so on in `folder`, behind the files
-    /// that are there, and forgets it.
+    /// Writes the collected requests to `requests-0001.jsonl` and so on in `folder`, behind the
+    /// files that are there, and forgets them.
     ///
     /// A request that a file of the folder has already is skipped: it may be on its way, and would
-    /// be paid twice. So one that failed is asked again through another folder.
+    /// be paid twice. A request that failed is asked again through another folder.
     ///
     /// # Errors
-    /// When a file of requests in the folder cannot be read, one cannot be written, or a request
-    /// alone is too large for one.
+    /// [`BatchError::Line`] when a file of requests in the folder cannot be read,
+    /// [`BatchError::File`] when one cannot be written, [`BatchError::TooLarge`] when one request
+    /// is too large for a file.
     pub fn write(
         &self,
         folder: impl AsRef<Path>,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::RequestKey;
 use crate::batch::{BatchError, RequestLine};
 use crate::chat::now;
-use crate::completion::Completion;
+use crate::completion::{Completion, End};
 use crate::ledger::{Ledger, Record};
 use crate::response::shorten;
 
@@ -39,18 +39,25 @@ impl Check for ResultLine {
     }
 }
 
-/// What came back from a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct BatchReport {
-    /// Answers that are new in the ledger.
+    /// The number of answers that are new in the ledger.
     pub kept: usize,
-    /// Answers to requests that had one already, and were left out.
+    /// The number of new answers that were cut at the limit of tokens (`finish_reason` is
+    /// `length`).
+    pub cut: usize,
+    /// The number of new answers that a content filter stopped (`finish_reason` is
+    /// `content_filter`).
+    pub filtered: usize,
+    /// The number of answers to requests that had one already. They were left out.
     pub repeated: usize,
-    /// Requests that failed, with what the provider says.
+    /// The requests that failed, with the reason that the provider gives.
     pub failed: Vec<(RequestKey, String)>,
-    /// Ids that no request has.
+    /// The ids that no request has.
     pub unknown: Vec<String>,
-    /// Requests without answer or failure.
+    /// The requests without an answer or a failure.
     pub missing: Vec<RequestKey>,
 }
 
@@ -61,11 +68,18 @@ impl fmt::Display for BatchReport {
             .failed
             .first()
             .map(|(key, problem)| format!(" (the first: {key}: {problem})"));
-        write!(
-            f,
-            "{} answers kept, {} repeated, ",
-            self.kept, self.repeated
-        )?;
+        write!(f, "{} answers kept, ", self.kept)?;
+        if self.cut > 0 {
+            write!(f, "{} of them cut (finish_reason `length`), ", self.cut)?;
+        }
+        if self.filtered > 0 {
+            write!(
+                f,
+                "{} of them filtered (finish_reason `content_filter`), ",
+                self.filtered
+            )?;
+        }
+        write!(f, "{} repeated, ", self.repeated)?;
         write!(
             f,
             "{} failed{}, ",
@@ -85,8 +99,9 @@ impl fmt::Display for BatchReport {
 /// the files of requests.
 ///
 /// # Errors
-/// When a file cannot be read, a line is not what such a file holds, a request was changed, or the
-/// ledger cannot be written. What was kept before stays, and reading again goes on from there.
+/// [`BatchError::Line`] when a file cannot be read or a line is bad, [`BatchError::Changed`] when a
+/// request was changed, [`BatchError::Ledger`] when the ledger cannot be written. What was kept
+/// before stays, and reading again goes on from there.
 pub fn read_results(
     ledger: &Ledger,
     requests: &[impl AsRef<Path>],
@@ -137,6 +152,11 @@ pub fn read_results(
                     tokens,
                 }) => {
                     answered.insert(key);
+                    match End::of(finish.as_deref()) {
+                        None => {}
+                        Some(End::Cut) => report.cut += 1,
+                        Some(End::Filtered) => report.filtered += 1,
+                    }
                     records.push(Record {
                         key,
                         model: model.clone(),
@@ -174,7 +194,7 @@ fn read_result(line: &ResultLine, sent: usize) -> Result<Completion, String> {
             }),
             None,
         ) => Completion::read(body.to_string().as_bytes(), sent)
-            .map_err(|e| format!("{e}, in: {}", shorten(&body.to_string()))),
+            .map_err(|e| format!("{}, in: {}", e.problem, shorten(&body.to_string()))),
         (Some(Response { status_code, body }), None) => Err(format!(
             "status {status_code}: {}",
             shorten(&body.to_string())

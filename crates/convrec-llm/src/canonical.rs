@@ -4,11 +4,11 @@ use std::str::FromStr;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// What a request is known by: the SHA-256 of its canonical JSON.
+/// The key of a request in the ledger: the SHA-256 of its canonical JSON.
 ///
-/// All fields of the body count: model, messages, sampling settings, extra fields. Address and key
-/// do not, so that a server may move; two servers that call different models by one name need a
-/// ledger each.
+/// Each field of the body counts: model, messages, sampling settings, extra fields. Address and API
+/// key do not count, so that a server may move. Two servers that call different models by one name
+/// need a ledger each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey([u8; 32]);
 
@@ -19,7 +19,7 @@ impl RequestKey {
     }
 }
 
-/// 64 hexadecimal digits.
+/// Writes 64 hexadecimal digits.
 impl fmt::Display for RequestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

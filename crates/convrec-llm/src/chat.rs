@@ -3,41 +3,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use convrec_config::ConfigError;
 use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
 
 use crate::RequestKey;
 use crate::canonical::canonical;
-use crate::completion::{Completion, body};
+use crate::completion::{Completion, End, body};
 use crate::halt::{Failure, Halt};
 use crate::ledger::{Ledger, Record};
 use crate::model_settings::ChatSettings;
 use crate::server::{Question, Server};
-use crate::settings::SettingsError;
 use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens, Usage};
 
-/// A chat model behind `chat/completions`, with a ledger of what it has answered.
+/// A chat model behind `chat/completions`, with a ledger of its answers.
 ///
-/// What the ledger holds is not asked again, and equal requests are asked once. Every answer is in
-/// the ledger, on the disk, before it is returned.
+/// A request whose answer is in the ledger is not sent, and equal requests are sent once. Every
+/// answer is in the ledger, on the disk, before it is returned.
 #[derive(Debug)]
 pub struct HttpChat {
     settings: ChatSettings,
     server: Arc<Server>,
     ledger: Arc<Ledger>,
     from_ledger: AtomicU64,
+    cut: AtomicU64,
+    filtered: AtomicU64,
 }
 
 impl HttpChat {
     /// The model that `settings` name, on `server`.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
+    /// [`ConfigError`] for the first setting that is wrong.
     pub fn new(
         settings: ChatSettings,
         server: Arc<Server>,
         ledger: Arc<Ledger>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, ConfigError> {
         settings.check()?;
         server.check_price("chat", &settings.price)?;
         Ok(Self {
@@ -45,14 +47,18 @@ impl HttpChat {
             server,
             ledger,
             from_ledger: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            filtered: AtomicU64::new(0),
         })
     }
 
-    /// What its server has been asked so far, and what this model found in the ledger. May be
-    /// called while it answers.
+    /// The usage of its server so far, with the answers that this model found in the ledger. It may
+    /// be called while the model answers.
     pub fn usage(&self) -> Usage {
         Usage {
             from_ledger: self.from_ledger.load(Ordering::Relaxed),
+            cut: self.cut.load(Ordering::Relaxed),
+            filtered: self.filtered.load(Ordering::Relaxed),
             ..self.server.usage()
         }
     }
@@ -62,6 +68,7 @@ impl HttpChat {
             Ok(None) => (),
             Ok(Some(record)) => {
                 self.from_ledger.fetch_add(1, Ordering::Relaxed);
+                self.count_end(&record);
                 return Ok(record.text);
             }
             Err(error) => return Err(Failure::Failed(error.to_string())),
@@ -81,12 +88,22 @@ impl HttpChat {
         })?;
         let record = self.record(key, completion);
         let text = record.text.clone();
+        self.count_end(&record);
         // What cannot be kept is not used: the next run would pay for it again and might get
         // another answer.
         self.ledger
             .keep([record])
             .map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
         Ok(text)
+    }
+
+    fn count_end(&self, record: &Record) {
+        let count = match End::of(record.finish.as_deref()) {
+            None => return,
+            Some(End::Cut) => &self.cut,
+            Some(End::Filtered) => &self.filtered,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     fn record(&self, key: RequestKey, completion: Completion) -> Record {

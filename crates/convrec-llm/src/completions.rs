@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use convrec_config::ConfigError;
 use convrec_services::ServiceError;
 use serde_json::{Map, Value, json};
 
@@ -9,18 +10,17 @@ use crate::completions_response::{Asked, SampledCompletion};
 use crate::completions_settings::CompletionsSettings;
 use crate::dispatch::dispatch;
 use crate::halt::{Failure, Halt};
-use crate::response;
 use crate::server::{Question, Server};
-use crate::settings::SettingsError;
+use crate::settings::wrong;
 use crate::usage::{Price, Tokens, Usage};
 use crate::weights::filled;
 
 /// A model behind `completions` on one or several servers: token ids in, token ids and
-/// log-probabilities out.
+/// log-probabilities out. Trainers sample by it.
 ///
-/// What a trainer needs of a sampler. Every prompt is a request of its own, sent to whichever
-/// server is free; one that fails at a server, tries included, goes to the others. Nothing is kept:
-/// completions are drawn anew each time.
+/// Each prompt is a request of its own and goes to a server that is free. A prompt that fails at
+/// one server, retries included, goes to the others. There is no ledger: completions are drawn anew
+/// each time.
 ///
 /// ```no_run
 /// use std::sync::{Arc, atomic::AtomicBool};
@@ -51,14 +51,14 @@ pub struct HttpCompletions {
 /// A prompt as token ids, at least one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompt<'a> {
-    /// The tokens; no server may add to them.
+    /// The tokens. No server may add to them.
     pub tokens: &'a [u32],
-    /// Fields of its request alone, as `seen` for the example `serve`.
+    /// Further fields of this request's body, such as `seen` for `serve`.
     pub extra_body: Map<String, Value>,
 }
 
 impl<'a> Prompt<'a> {
-    /// Tokens and nothing else.
+    /// A prompt of tokens without further fields.
     pub fn new(tokens: &'a [u32]) -> Self {
         Self {
             tokens,
@@ -67,19 +67,19 @@ impl<'a> Prompt<'a> {
     }
 }
 
-/// What is sampled for each prompt.
+/// The sampling of each prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampled {
-    /// Completions of each prompt.
+    /// The number n of completions of each prompt.
     pub n: usize,
-    /// Above 0. The servers must report log-probabilities under `softmax(logits / temperature)`:
-    /// vLLM does so at 1, and with `--logprobs-mode processed_logprobs` at others.
+    /// The temperature, above 0. The servers must report log-probabilities under `softmax(logits /
+    /// temperature)`. vLLM does so at 1, and with `--logprobs-mode processed_logprobs` at others.
     pub temperature: f32,
-    /// A completion that has not ended by then is cut.
+    /// The number of tokens after which a completion is cut.
     pub max_tokens: usize,
-    /// Ends a completion and is part of it.
+    /// The token that ends a completion and is part of it.
     pub end_token: u32,
-    /// Each prompt gets a seed of its own, made of this one and its place.
+    /// The seed. Each prompt gets one of its own, made of this one and its place.
     pub seed: u64,
 }
 
@@ -87,13 +87,13 @@ impl HttpCompletions {
     /// The model that `settings` name, on these servers.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
+    /// [`ConfigError`] for the first setting that is wrong.
     pub fn new(
         settings: CompletionsSettings,
         servers: Vec<Arc<Server>>,
-    ) -> Result<Self, SettingsError> {
+    ) -> Result<Self, ConfigError> {
         settings.check()?;
-        let wrong = |problem: String| Err(SettingsError::new("completions.servers", problem));
+        let wrong = |problem: String| Err(wrong("completions.servers", problem));
         if servers.is_empty() {
             return wrong("none; expected at least one".into());
         }
@@ -109,14 +109,17 @@ impl HttpCompletions {
         Ok(Self { settings, servers })
     }
 
-    /// What its servers have been asked so far, together.
+    /// The usage of its servers so far, added up.
     pub fn usage(&self) -> Usage {
         self.servers.iter().map(|server| server.usage()).sum()
     }
 
-    /// Samples n completions of each prompt, in the order of the prompts. Which server drew them,
-    /// and when, changes nothing but what the servers themselves do otherwise. A prompt without
-    /// completions says why, for each server.
+    /// Samples n completions of each prompt, in the order of the prompts. Completions depend on
+    /// prompt and seed, not on the order in which servers answer.
+    ///
+    /// # Errors
+    /// [`ServiceError`] for each prompt that no server completed. It names the problem of each
+    /// server.
     pub fn complete(
         &self,
         prompts: &[Prompt<'_>],
@@ -143,12 +146,12 @@ impl HttpCompletions {
 
     /// Tells every server to load the weights in `folder`, and waits until all have.
     ///
-    /// A server that does not is asked nothing any more, as it would go on sampling from old
-    /// weights; it is returned with the reason. The step only fills the place `{step}` in calls
-    /// of one's own.
+    /// A server that does not load them is asked nothing more, as it would go on sampling from old
+    /// weights. The result holds the reason of each such server. The step fills the place `{step}`
+    /// of [`WeightUpdate::Calls`](crate::WeightUpdate::Calls).
     ///
     /// # Errors
-    /// When no server is left.
+    /// [`ServiceError`] when no server is left.
     pub fn update_weights(
         &self,
         folder: impl AsRef<Path>,
@@ -286,11 +289,7 @@ fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
     server.ask(question, |bytes| {
         let json: Option<Value> = serde_json::from_slice(bytes).ok();
         match json.filter(|json| json.get("success") == Some(&Value::Bool(false))) {
-            Some(json) => Err(format!(
-                "field `success`: false; {}",
-                response::shorten(&json.to_string())
-            )
-            .into()),
+            Some(_) => Err("field `success`: false; expected true".to_string().into()),
             None => Ok(((), Tokens::default())),
         }
     })

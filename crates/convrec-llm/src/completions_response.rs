@@ -2,18 +2,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::completion::counted;
-use crate::response::{self, Unusable};
+use crate::response::{self, Chance, Unusable};
 use crate::usage::Tokens;
 
 /// One sampled completion of T tokens, at least 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampledCompletion {
-    /// With the end token, where it ended.
+    /// The tokens, with the end token where the completion ended.
     pub tokens: Vec<u32>,
-    /// Of each token under the distribution that the server reports, in nats: T numbers.
+    /// The log-probability of each token under the distribution that the server reports, in nats. T
+    /// numbers.
     pub log_probs: Vec<f32>,
-    /// Whether the end token was drawn; otherwise the completion was cut, or ended by another
-    /// token.
+    /// Whether the end token was drawn. Otherwise the completion was cut, or another token ended
+    /// it.
     pub ended: bool,
 }
 
@@ -93,7 +94,7 @@ impl Asked<'_> {
         // No place in it: equal faults have equal texts.
         let lasting = |problem: &str| Unusable {
             problem: problem.into(),
-            lasting: true,
+            chance: Chance::Never,
         };
         if prompt_token_ids.is_some_and(|prompt| prompt != self.prompt) {
             return Err(lasting(
@@ -158,7 +159,7 @@ mod tests {
 
     fn read(choices: Value) -> Result<(Vec<SampledCompletion>, Tokens), (String, bool)> {
         let read = ASKED.read(&serde_json::to_vec(&json!({ "choices": choices })).unwrap());
-        read.map_err(|Unusable { problem, lasting }| (problem, lasting))
+        read.map_err(|Unusable { problem, chance }| (problem, chance == Chance::Never))
     }
 
     #[test]

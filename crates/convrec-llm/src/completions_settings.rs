@@ -1,35 +1,36 @@
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::model_settings::{check_extra, check_model};
-use crate::settings::SettingsError;
+use crate::settings::wrong;
 use crate::usage::Price;
 use crate::weights::WeightUpdate;
 
-/// Which model completes, and how its servers get new weights. Only `model` has no default.
+/// The settings of a model that completes, and of the way in which its servers get new weights.
+/// Only `model` has no default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompletionsSettings {
-    /// The model, as the servers call it; where they are given adapters, the adapter's name.
+    /// The model, as the servers call it. For servers that load adapters it is the adapter's name.
     pub model: String,
     /// Further fields of the requests' bodies, as in `{ ignore_eos = true }`.
     pub extra_body: Map<String, Value>,
-    /// What tokens cost.
+    /// The price of tokens.
     pub price: Price,
     /// How the servers are told to load new weights.
     pub update: WeightUpdate,
-    /// The folder of weights as the servers see it, where their paths are others than the
-    /// trainer's.
+    /// The folder of weights as the servers see it, where their paths differ from the trainer's.
     pub weights_at_servers: Option<String>,
 }
 
 impl CompletionsSettings {
-    /// The model has a name, prices are finite and not below 0, no extra field is one of the
-    /// client's own, the calls of `update` are paths.
+    /// Checks that the model has a name, that prices are finite and not below 0, that no extra
+    /// field is one of the client's own, and that the calls of `update` are paths.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
         check_model("completions", &self.model, &self.price)?;
         let own = [
             "model",
@@ -57,7 +58,7 @@ impl CompletionsSettings {
                     "`{}`; expected a path from the host on, as in `/v1/load`",
                     call.path
                 );
-                Err(SettingsError::new("completions.update.calls.path", problem))
+                Err(wrong("completions.update.calls.path", problem))
             }
             None => Ok(()),
         }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use convrec_config::ConfigError;
 use convrec_services::{EmbeddedPart, Embedder, ServiceError};
 use ndarray::{Array2, ArrayView1};
 use serde::Deserialize;
@@ -13,16 +14,15 @@ use crate::halt::Failure;
 use crate::model_settings::EmbedderSettings;
 use crate::response;
 use crate::server::{Question, Server};
-use crate::settings::SettingsError;
 use crate::unasked::Unasked;
 use crate::usage::{Spend, Tokens};
 
 /// An embedding model behind `embeddings`.
 ///
-/// Texts go out in batches, rows come back at unit length; a blank text is not sent and has a row
-/// of zeros. Nothing is kept here: `CachedEmbedder` of `convrec-demonstrations` does that
-/// for any embedder. [`embed`](Embedder::embed) fails as a whole where one batch fails; the cache
-/// keeps the other batches ([`embed_parts`](Embedder::embed_parts)).
+/// Texts go out in batches, and rows come back at unit length. A blank text is not sent and has a
+/// row of zeros. [`embed`](Embedder::embed) fails as a whole where one batch fails. Nothing is kept
+/// here: the `CachedEmbedder` of `convrec-demonstrations` keeps rows of any embedder, also of the
+/// batches beside one that failed ([`embed_parts`](Embedder::embed_parts)).
 #[derive(Debug)]
 pub struct HttpEmbedder {
     settings: EmbedderSettings,
@@ -33,10 +33,10 @@ impl HttpEmbedder {
     /// The model that `settings` name, on `server`.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: EmbedderSettings, server: Arc<Server>) -> Result<Self, SettingsError> {
+    /// [`ConfigError`] for the first setting that is wrong.
+    pub fn new(settings: EmbedderSettings, server: Arc<Server>) -> Result<Self, ConfigError> {
         settings.check()?;
-        server.check_price("embedder", &settings.price)?;
+        server.check_price("embeddings", &settings.price)?;
         Ok(Self { settings, server })
     }
 

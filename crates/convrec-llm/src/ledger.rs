@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,15 +12,16 @@ use crate::usage::Tokens;
 /// An answer as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// What was asked.
+    /// The key of the request.
     pub key: RequestKey,
-    /// Who was asked.
+    /// The model that was asked.
     pub model: String,
-    /// When it came, in seconds since 1970.
+    /// The time of the answer in seconds since 1970.
     pub time: u64,
-    /// What it took, as the server counted; as estimated, where it did not.
+    /// The tokens as the server counted them, or as estimated where it did not.
     pub tokens: Tokens,
-    /// Why the answer ends, where the server says: `stop`, or `length` where it was cut.
+    /// The reason why the answer ends, where the server gives one: `stop`, or `length` where it was
+    /// cut.
     pub finish: Option<String>,
     /// The answer as it was received.
     pub text: String,
@@ -46,11 +47,15 @@ const SUMMED: usize = SUM.len() + 16 + 1;
 /// Where the key's digits begin.
 const DIGITS: usize = SUM.len() + 16 + KEY.len();
 
-/// The answers that were paid for: a file that only grows.
+/// The largest line of a ledger, in bytes: 64 MiB. No answer that a server is allowed to give makes
+/// a larger one.
+const LARGEST_LINE: u64 = 64 << 20;
+
+/// The answers that were paid for, in a file that only grows.
 ///
 /// One line of JSON for each answer: `sum` (a checksum of the rest of the line), `key`
 /// ([`RequestKey`]), `time`, `model`, `input_tokens`, `output_tokens`, `finish`, `text`. Requests
-/// themselves are not in it. While it is open, no other process can open it. Memory holds where
+/// themselves are not in it. A line has at most 64 MiB; the file may have any size. While it is open, no other process can open it. Memory holds where
 /// each answer lies, about 100 bytes for each, not the answers.
 #[derive(Debug)]
 pub struct Ledger {
@@ -80,11 +85,12 @@ struct Kept {
 
 impl Ledger {
     /// Opens the file, or creates it with the folders above it. Half a line at its end, from a
-    /// process that was killed, is cut off; [`torn`](Self::torn) tells.
+    /// process that was killed, is cut off; [`torn`](Self::torn) says how much.
     ///
     /// # Errors
-    /// When another process has it open, it cannot be read, or a line of it is not what was
-    /// written.
+    /// [`Error::InUse`] when another process has it open, [`Error::File`] when it cannot be read or
+    /// is no regular file, [`Error::Damaged`] when a line of it is not what was written or is too
+    /// long.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let mut file = AppendFile::open(path)?;
         let (mut places, mut end, mut line) = (HashMap::new(), 0, Vec::new());
@@ -92,9 +98,16 @@ impl Ledger {
         for number in 1.. {
             line.clear();
             let read = reader
+                .by_ref()
+                .take(LARGEST_LINE + 1)
                 .read_until(b'\n', &mut line)
                 .map_err(|e| file.refused("read", &e))?;
             let damaged = |problem: &str| file.damaged(format!("line {number}"), problem);
+            if read as u64 > LARGEST_LINE {
+                return Err(damaged(
+                    "more than 64 MiB; expected a record of at most as much",
+                ));
+            }
             if line.last() != Some(&b'\n') {
                 // Some other file that was named by mistake keeps its last line.
                 if !line
@@ -133,12 +146,13 @@ impl Ledger {
         &self.path
     }
 
-    /// Bytes at its end that belonged to no whole answer when it was opened, and are gone.
+    /// The number of bytes at its end that belonged to no whole answer when it was opened. They are
+    /// gone.
     pub fn torn(&self) -> u64 {
         self.torn
     }
 
-    /// How many answers there are.
+    /// The number of answers.
     pub fn len(&self) -> usize {
         self.kept().places.len()
     }
@@ -153,10 +167,11 @@ impl Ledger {
         self.kept().places.contains_key(key)
     }
 
-    /// The answer to a request.
+    /// The answer to a request, where there is one.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no longer what it was.
+    /// [`Error::File`] when the file cannot be read, [`Error::Damaged`] when it is no longer what
+    /// it was.
     pub fn get(&self, key: &RequestKey) -> Result<Option<Record>, Error> {
         let mut kept = self.kept();
         let Some(&(start, len)) = kept.places.get(key) else {
@@ -191,16 +206,21 @@ impl Ledger {
         }))
     }
 
-    /// Appends answers and waits until they are on the disk; those of several threads go there
-    /// together. Of two answers to one request the first counts.
+    /// Appends answers and waits until they are on the disk. Those of several threads go there
+    /// together. The first of two answers to one request counts.
     ///
     /// # Errors
-    /// When they could not be written. Then neither can any later one; what was there before is.
+    /// [`Error::File`] when they could not be written. Then no later one can be written either; the
+    /// former ones stay. An answer whose line would have more than 64 MiB is not kept.
     pub fn keep(&self, records: impl IntoIterator<Item = Record>) -> Result<(), Error> {
         let mine = {
             let mut waiting = lock(&self.waiting);
             for record in records {
-                waiting.put(record);
+                waiting.put(record).map_err(|e| Error::File {
+                    action: "write",
+                    path: self.path.clone(),
+                    problem: e.to_string(),
+                })?;
             }
             waiting.count
         };
@@ -233,7 +253,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Waiting {
-    fn put(&mut self, record: Record) {
+    fn put(&mut self, record: Record) -> io::Result<()> {
         let Record {
             key,
             model,
@@ -253,6 +273,9 @@ impl Waiting {
             text,
         };
         let mut json = serde_json::to_vec(&line).expect("strings and numbers are JSON");
+        if (SUMMED + json.len()) as u64 >= LARGEST_LINE {
+            return Err(io::Error::other("an answer of more than 64 MiB"));
+        }
         json[0] = b',';
         let sum = u64::from_be_bytes(checksum(&json));
         let start = self.lines.len();
@@ -262,6 +285,7 @@ impl Waiting {
         self.places.push((key, start, self.lines.len()));
         self.lines.push(b'\n');
         self.count += 1;
+        Ok(())
     }
 
     /// Everything that waits; the count goes on.

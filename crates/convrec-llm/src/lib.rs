@@ -1,5 +1,4 @@
-//! Chat models and embeddings behind an OpenAI-compatible HTTP interface, asked carefully: never
-//! paid twice, nothing lost.
+//! Chat models, embeddings and completions behind an OpenAI-compatible HTTP interface.
 //!
 //! Any server that speaks the protocol will do: OpenAI's, vLLM, Ollama, llama.cpp. A [`Server`] is
 //! asked no faster, no longer and no dearer than its [settings](ServerSettings) say; [`HttpChat`]
@@ -54,31 +53,36 @@
 //! price = { input = 0.15, output = 0.60 } # for a million tokens
 //! ```
 //!
-//! # What is promised
+//! # Promises
 //!
-//! - **Never paid twice.** A request whose answer is in the ledger is not sent again, by any run.
-//!   What cannot be promised: an answer that is on its way when the process is killed or the
-//!   connection breaks has perhaps been billed, and is asked for again; at a kill these are at most
-//!   as many as requests may be under way (`concurrency`).
-//! - **Nothing lost.** A request to a chat model fails by itself and says why; the others are
-//!   answered. Where an answer cannot be kept, as on a full disk, nothing more is asked, and no
-//!   half-written line stays. A damaged ledger is not opened; a record that is damaged later fails
-//!   its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails;
+//! - **A kept answer is not paid again.** A request whose answer is in the ledger is not sent, by any
+//!   run. An answer that is under way when the process is killed or the connection breaks may have
+//!   been billed, and is asked for again. At a kill these are at most as many as requests may be
+//!   under way (`concurrency`).
+//! - **One failure is one failure.** A request to a chat model fails by itself and says why; the
+//!   others are answered. Where an answer cannot be kept, as on a full disk, nothing more is asked,
+//!   and no half-written line stays. A damaged ledger is not opened. A record that is damaged later
+//!   fails its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails; the
 //!   `CachedEmbedder` of `convrec-demonstrations` keeps the others.
-//! - **Never too dear.** What a request may come to is set aside before it is sent ([`Budget`]).
-//! - **No key** in debug output, errors or ledger, even where a server repeats it. No message is
-//!   logged here, and the HTTP client leaves the key out of its own up to the level `debug`; at
-//!   `trace` it dumps all that it sends, so a program that installs a logger keeps `ureq_proto`
-//!   below that.
+//! - **The budget holds.** What a request may come to is set aside before it is sent ([`Budget`]).
+//! - **The key stays secret.** It is in no debug output, error or ledger, even where a server
+//!   repeats it: whole, in part (from 8 characters on), reversed, in capitals, in base64 or as
+//!   hexadecimal digits. Where a key was sent, errors show what a server said of a failure only with
+//!   [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the key out of its log
+//!   messages up to the level `debug`. At `trace` it dumps all that it sends, so a program that
+//!   installs a logger keeps `ureq_proto` below that.
+//! - **What is not whole is counted.** [`Usage::cut`] and [`Usage::filtered`] count the answers that
+//!   were cut at the limit of tokens or stopped by a content filter. Reasoning in a field of its own
+//!   (`reasoning_content`) is no part of an answer.
 //!
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
 //!
 //! # Rollouts
 //!
-//! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out,
-//! the work shared by several servers, new weights as folders. Rate limits, budget, retries and stops
-//! are the same; there is no ledger, as what is sampled is used once. `docs/rollouts.md` says how
-//! vLLM, SGLang and the example `serve` are started for it.
+//! [`HttpCompletions`] samples for a trainer: token ids in, token ids with log-probabilities out.
+//! Several servers share the work and load new weights from folders. Rate limits, budget, retries
+//! and stops are the same. There is no ledger, as each sample is used once. `docs/rollouts.md` says
+//! how vLLM, SGLang and the example `serve` are started for it.
 
 mod batch;
 mod batch_results;
@@ -92,6 +96,7 @@ mod dispatch;
 mod embedder;
 mod halt;
 mod ledger;
+mod lenient;
 mod meter;
 mod model_settings;
 mod rate_limiter;
@@ -114,6 +119,6 @@ pub use embedder::HttpEmbedder;
 pub use ledger::{Ledger, Record};
 pub use model_settings::{ChatSettings, EmbedderSettings, MaxTokensField};
 pub use server::Server;
-pub use settings::{Budget, ServerSettings, SettingsError};
+pub use settings::{Budget, ServerSettings};
 pub use usage::{Price, Tokens, Usage};
 pub use weights::{UpdateCall, WeightFolders, WeightUpdate};

@@ -1,52 +1,53 @@
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::settings::SettingsError;
+use crate::settings::{first, wrong};
 use crate::usage::Price;
 
 /// The name of the field that limits an answer's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MaxTokensField {
-    /// What most servers know.
+    /// `max_tokens`, which most servers know.
     #[default]
     MaxTokens,
-    /// What OpenAI's newer models want.
+    /// `max_completion_tokens`, which newer models of OpenAI want.
     MaxCompletionTokens,
 }
 
-/// Which chat model is asked, and how it samples. Only `model` has no default.
+/// The settings of a chat model and its sampling. Only `model` has no default.
 ///
-/// All of these but `price` are part of a request and so of what the ledger knows it by.
+/// Each of them but `price` is part of a request, and so of the key by which the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatSettings {
     /// The model, as the server calls it.
     pub model: String,
-    /// From 0; not sent where it is not set, as some models refuse it.
+    /// The temperature, 0 or more. It is not sent where it is not set, as some models refuse it.
     pub temperature: Option<f64>,
-    /// For servers that sample alike with one seed; not sent where it is not set.
+    /// The seed, for servers that take one. It is not sent where it is not set.
     pub seed: Option<u64>,
-    /// `max_tokens` or `max_completion_tokens`.
+    /// The name of the field that limits the answer: `max_tokens` or `max_completion_tokens`.
     pub max_tokens_field: MaxTokensField,
     /// Further fields of the request's body, as in `{ top_p = 0.9 }`.
     pub extra_body: Map<String, Value>,
-    /// What tokens cost.
+    /// The price of tokens.
     pub price: Price,
 }
 
 impl ChatSettings {
-    /// The model has a name, `temperature` and prices are finite and not below 0, no extra field is
-    /// one of the client's own.
+    /// Checks that the model has a name, that `temperature` and prices are finite and not below 0,
+    /// and that no extra field is one of the client's own.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
         check_model("chat", &self.model, &self.price)?;
         let temperature = self.temperature.unwrap_or(0.0);
         if !(temperature.is_finite() && temperature >= 0.0) {
             let problem = format!("{temperature}; expected a number of 0 or more");
-            return Err(SettingsError::new("chat.temperature", problem));
+            return Err(wrong("chat.temperature", problem));
         }
         let own = [
             "model",
@@ -62,21 +63,22 @@ impl ChatSettings {
     }
 }
 
-/// Which model embeds. `model` and `width` have no defaults.
+/// The settings of an embedding model. `model` and `width` have no defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmbedderSettings {
     /// The model, as the server calls it.
     pub model: String,
-    /// Numbers of an embedding; others are refused.
+    /// The width D of an embedding. An embedding of another width is refused.
     pub width: usize,
-    /// Texts of one request. 64.
+    /// The number of texts in one request. Default: 64.
     pub batch: usize,
-    /// Whether numbers come as base64, a quarter of the bytes, where the server knows it. False.
+    /// Whether numbers come as base64, which takes a quarter of the bytes. The server must know it.
+    /// Default: false.
     pub base64: bool,
     /// Further fields of the request's body, as in `{ dimensions = 256 }`.
     pub extra_body: Map<String, Value>,
-    /// What tokens cost; only `input` counts.
+    /// The price of tokens. Only `input` counts.
     pub price: Price,
 }
 
@@ -95,29 +97,29 @@ impl Default for EmbedderSettings {
 }
 
 impl EmbedderSettings {
-    /// The model has a name, `width` and `batch` are at least 1, prices finite and not below 0, no
-    /// extra field is one of the client's own.
+    /// Checks that the model has a name, that `width` and `batch` are at least 1, that prices are
+    /// finite and not below 0, and that no extra field is one of the client's own.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        check_model("embedder", &self.model, &self.price)?;
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_model("embeddings", &self.model, &self.price)?;
         let number = |name, value: usize| (name, value > 0, value.to_string(), "at least 1");
-        SettingsError::first(
-            "embedder",
+        first(
+            "embeddings",
             &[number("width", self.width), number("batch", self.batch)],
         )?;
         check_extra(
-            "embedder",
+            "embeddings",
             &self.extra_body,
             &["model", "input", "encoding_format"],
         )
     }
 }
 
-pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(), SettingsError> {
+pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(), ConfigError> {
     if model.trim().is_empty() {
-        return Err(SettingsError::new(
+        return Err(wrong(
             format!("{section}.model"),
             "blank; expected a model's name",
         ));
@@ -130,7 +132,7 @@ pub(crate) fn check_model(section: &str, model: &str, price: &Price) -> Result<(
             "a price for a million tokens, 0 or more",
         )
     };
-    SettingsError::first(
+    first(
         section,
         &[
             finite("price.input", price.input),
@@ -143,14 +145,11 @@ pub(crate) fn check_extra(
     section: &str,
     extra: &Map<String, Value>,
     own: &[&str],
-) -> Result<(), SettingsError> {
+) -> Result<(), ConfigError> {
     match own.iter().find(|name| extra.contains_key(**name)) {
         Some(name) => {
             let problem = "the client sets this field itself; expected others";
-            Err(SettingsError::new(
-                format!("{section}.extra_body.{name}"),
-                problem,
-            ))
+            Err(wrong(format!("{section}.extra_body.{name}"), problem))
         }
         None => Ok(()),
     }

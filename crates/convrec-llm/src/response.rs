@@ -5,13 +5,33 @@ use serde_json::Value;
 use serde_json::error::Category;
 use ureq::http::{HeaderMap, StatusCode, header};
 
+use crate::lenient::strict;
+
 /// Characters of a server's text that an error shows.
 const SHOWN: usize = 300;
+
+/// The codes of failures that are shown whatever else is hidden.
+const KNOWN_CODES: [&str; 11] = [
+    "access_terminated",
+    "billing_not_active",
+    "content_filter",
+    "context_length_exceeded",
+    "insufficient_quota",
+    "invalid_api_key",
+    "invalid_request_error",
+    "model_not_found",
+    "rate_limit_exceeded",
+    "unsupported_parameter",
+    "unsupported_value",
+];
 
 /// Why one try brought no answer.
 #[derive(Debug)]
 pub(crate) struct Problem {
+    /// What happened, without a word of the server's.
     pub text: String,
+    /// What the server said; empty where it said nothing.
+    pub reply: String,
     /// What keeps the server from answering anybody, in words that are the same for each request;
     /// `None` where another request may well be answered.
     pub kind: Option<String>,
@@ -47,6 +67,7 @@ impl Problem {
         };
         Self {
             text,
+            reply: String::new(),
             kind: of_server.then(|| "connection".into()),
             passing,
             after: Duration::ZERO,
@@ -64,17 +85,25 @@ impl Problem {
             .get(header::LOCATION)
             .and_then(|to| to.to_str().ok())
             .filter(|_| status.is_redirection());
-        let text = match location {
+        let (text, reply) = match location {
             // Followed, it might carry the key to someone else.
-            Some(to) => {
-                format!("status {status}: moved to {to}; set `base_url` to where the server is")
+            Some(to) => (
+                format!("status {status}: moved; set `base_url` to where the server is"),
+                format!("moved to {to}"),
+            ),
+            None => {
+                let known = |code: &String| KNOWN_CODES.contains(&code.as_str());
+                let code = body.code.filter(known).map(|code| format!(" ({code})"));
+                (
+                    format!("status {status}{}", code.unwrap_or_default()),
+                    body.message,
+                )
             }
-            None if body.message.is_empty() => format!("status {status}"),
-            None => format!("status {status}: {}", body.message),
         };
         let kind = (!matches!(status.as_u16(), 400 | 413 | 422)).then(|| status.to_string());
         Self {
             text,
+            reply,
             kind,
             passing,
             after: retry_after(headers, SystemTime::now()),
@@ -83,13 +112,13 @@ impl Problem {
     }
 
     /// A success that holds no answer.
-    pub fn unusable(Unusable { problem, lasting }: Unusable, body: &[u8]) -> Self {
-        let text = format!("{problem}, in: {}", Body::read(body).message);
-        let kind = lasting.then_some(problem);
+    pub fn unusable(Unusable { problem, chance }: Unusable, body: &[u8]) -> Self {
+        let kind = (chance == Chance::Never).then(|| problem.clone());
         Self {
-            text,
-            passing: kind.is_none(),
+            text: problem,
+            reply: Body::read(body).message,
             kind,
+            passing: chance == Chance::AtOnce,
             after: Duration::ZERO,
             billed: true,
         }
@@ -97,10 +126,21 @@ impl Problem {
 }
 
 /// Why an answer cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unusable {
     pub problem: String,
-    /// Whether the server answers everybody so.
-    pub lasting: bool,
+    pub chance: Chance,
+}
+
+/// Who may get a better answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Chance {
+    /// The same request, sent again.
+    AtOnce,
+    /// Another request.
+    Elsewhere,
+    /// Nobody: the server answers everybody so.
+    Never,
 }
 
 /// One that another try may do better than.
@@ -108,7 +148,7 @@ impl From<String> for Unusable {
     fn from(problem: String) -> Self {
         Self {
             problem,
-            lasting: false,
+            chance: Chance::AtOnce,
         }
     }
 }
@@ -121,7 +161,7 @@ struct Body {
 
 impl Body {
     fn read(bytes: &[u8]) -> Self {
-        let json: Option<Value> = serde_json::from_slice(bytes).ok();
+        let json: Option<Value> = serde_json::from_slice(&strict(bytes)).ok();
         let error = json.as_ref().and_then(|json| json.get("error"));
         let field = |name: &str| {
             error
@@ -144,7 +184,7 @@ impl Body {
 /// Reads JSON. The error tells the kind of fault, but no place, so that equal faults have equal
 /// texts.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|e| match e.classify() {
+    serde_json::from_slice(&strict(bytes)).map_err(|e| match e.classify() {
         Category::Data => "JSON of another shape".into(),
         Category::Eof => "JSON that ends early".into(),
         Category::Syntax | Category::Io => "no JSON".into(),
@@ -231,13 +271,14 @@ mod tests {
             429,
             r#"{"error": {"message": "no money", "code": "insufficient_quota"}}"#,
         );
-        assert!(!out_of_money.passing && out_of_money.text.ends_with(": no money"));
-        assert!(
-            problem(400, r#"{"error": "plain"}"#)
-                .text
-                .ends_with(": plain")
+        assert!(!out_of_money.passing && out_of_money.reply == "no money");
+        assert!(out_of_money.text.ends_with("(insufficient_quota)"));
+        let plain = problem(400, r#"{"error": "plain", "code": "sk-1"}"#);
+        assert_eq!(
+            (plain.text.as_str(), plain.reply.as_str()),
+            ("status 400 Bad Request", "plain")
         );
-        assert!(problem(502, "<html>\n</html>").text.contains("<html>"));
+        assert!(problem(502, "<html>\n</html>").reply.contains("<html>"));
     }
 
     #[test]

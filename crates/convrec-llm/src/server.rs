@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use convrec_config::ConfigError;
 use ureq::http::StatusCode;
 
 use crate::dispatch::dispatch;
@@ -12,22 +13,21 @@ use crate::meter::Meter;
 use crate::rate_limiter::RateLimiter;
 use crate::response::{Problem, Unusable, shorten};
 use crate::secret::ApiKey;
-use crate::settings::{ServerSettings, SettingsError};
+use crate::settings::{ServerSettings, wrong};
 use crate::usage::{Price, Spend, Tokens, Usage};
 
-/// Between two warnings, however many requests fail.
+/// The shortest time between two warnings, however many requests fail.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// How long a stop may go unnoticed by one who waits.
+/// The longest time for which a stop may go unnoticed by a thread that waits.
 const NAP: Duration = Duration::from_millis(20);
 
-/// A server that speaks the OpenAI protocol: asked no faster, no longer and no dearer than its
-/// settings say.
+/// A server that speaks the OpenAI protocol. It is asked no faster, no longer and for no more money
+/// than its settings say.
 ///
-/// Chat models and embedders that share one share its connections, its rate limit and its budget. Once
-/// nothing more is to be asked (the budget, a stop, a server that answers nobody, a full disk),
-/// that holds for all of them and for good. What is asked again is said through the crate `log`, as
-/// warnings, one in ten seconds.
+/// The models on one server share its connections, its rate limit and its budget. A reason to ask
+/// nothing more (the budget, a stop, a server that answers nobody, a full disk) holds for all of
+/// them and for good. Retries are warned of through the crate `log`, once in ten seconds at most.
 #[derive(Debug)]
 pub struct Server {
     settings: ServerSettings,
@@ -62,11 +62,15 @@ impl Server {
     /// Checks the settings and reads the key from the environment. When `stop` becomes true,
     /// nothing more is sent.
     ///
+    /// A server without TLS that is sent no key is warned of once, through the crate `log`.
+    ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn new(settings: ServerSettings, stop: Arc<AtomicBool>) -> Result<Self, SettingsError> {
+    /// [`ConfigError`] for a field that is wrong, and for an `https` address without a key: the
+    /// error names the environment variable that is not set.
+    pub fn new(settings: ServerSettings, stop: Arc<AtomicBool>) -> Result<Self, ConfigError> {
         settings.check()?;
         let key = ApiKey::from_env(&settings.api_key_env)?;
+        settings.check_key(key.is_some())?;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             // Followed, they might carry the key to someone else; they are reported instead.
@@ -80,6 +84,13 @@ impl Server {
             .build();
         let (rate_limiter, meter) = (RateLimiter::new(&settings), Meter::new(settings.budget));
         let agent = ureq::Agent::new_with_config(config);
+        if key.is_none() && !settings.api_key_env.is_empty() {
+            log::warn!(
+                "{}: no key is sent, as {} is not set",
+                settings.base_url,
+                settings.api_key_env
+            );
+        }
         Ok(Self {
             settings,
             agent,
@@ -91,7 +102,7 @@ impl Server {
         })
     }
 
-    /// What has been asked and spent so far.
+    /// The requests and the spending so far.
     pub fn usage(&self) -> Usage {
         self.meter.usage()
     }
@@ -114,11 +125,11 @@ impl Server {
     }
 
     /// Without a price, a limit on cost would limit nothing.
-    pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), SettingsError> {
+    pub(crate) fn check_price(&self, section: &str, price: &Price) -> Result<(), ConfigError> {
         if self.settings.budget.max_cost.is_some() && price.input == 0.0 && price.output == 0.0 {
             let problem =
                 "not set; expected what tokens cost, as `server.budget.max_cost` is a limit on it";
-            return Err(SettingsError::new(format!("{section}.price"), problem));
+            return Err(wrong(format!("{section}.price"), problem));
         }
         Ok(())
     }
@@ -161,7 +172,7 @@ impl Server {
             match delays.next().filter(|_| problem.passing) {
                 Some(delay) => {
                     let delay = delay.max(problem.after.min(longest));
-                    self.warn(problem.text, delay);
+                    self.warn(problem, delay);
                     self.sleep(delay)?;
                 }
                 None => break problem,
@@ -221,20 +232,21 @@ impl Server {
                 &body.unwrap_or_default(),
             );
             if response.status() == StatusCode::UNAUTHORIZED && self.key.is_none() {
-                problem.text += &format!(
-                    "; no key was sent, as {} is not set",
-                    self.settings.api_key_env
-                );
+                problem.text += match self.settings.api_key_env.as_str() {
+                    "" => "; no key was sent, as `api_key_env` names no variable".into(),
+                    variable => format!("; no key was sent, as {variable} is not set"),
+                }
+                .as_str();
             }
             Err(problem)
         }
     }
 
-    fn warn(&self, problem: String, delay: Duration) {
+    fn warn(&self, problem: Problem, delay: Duration) {
         let warned = &mut self.course().warned;
         if warned.is_none_or(|time| time.elapsed() >= QUIET) {
             *warned = Some(Instant::now());
-            let problem = shorten(&self.without_key(problem));
+            let problem = self.explained(&problem);
             log::warn!(
                 "{}: {problem}; asking again in {:.1} s",
                 self.address(),
@@ -243,8 +255,21 @@ impl Server {
         }
     }
 
+    /// What happened, and what the server said where that may be shown.
+    fn explained(&self, Problem { text, reply, .. }: &Problem) -> String {
+        let shown = self.settings.show_replies || self.key.is_none();
+        let text = match (reply.is_empty(), shown) {
+            (true, _) => text.clone(),
+            (false, true) => format!("{text}; the server said: {reply}"),
+            (false, false) => {
+                format!("{text}; `server.show_replies = true` shows what the server said")
+            }
+        };
+        shorten(&self.without_key(text))
+    }
+
     fn failed(&self, problem: Problem, tries: usize) -> Failure {
-        let text = shorten(&self.without_key(problem.text));
+        let text = self.explained(&problem);
         let mut course = self.course();
         let row = match &problem.kind {
             None => 0,
@@ -323,7 +348,7 @@ mod tests {
             ..ServerSettings::default()
         };
         let mut server = Server::new(settings, Arc::default()).unwrap();
-        server.key = Some(ApiKey::new("sk-secret-0123"));
+        server.key = Some(crate::secret::tests::key("sk-secret-0123"));
         let text = format!("{server:?} {server:#?}");
         assert!(
             text.contains("ApiKey(..)") && !text.contains("secret"),
@@ -339,6 +364,7 @@ mod tests {
         ] {
             let settings = ServerSettings {
                 base_url: base_url.into(),
+                api_key_env: String::new(),
                 ..ServerSettings::default()
             };
             let server = Server::new(settings, Arc::default()).unwrap();

@@ -1,75 +1,78 @@
+use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// A setting makes no sense; nothing is asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("settings, field `{field}`: {problem}")]
-pub struct SettingsError {
-    /// The field, as in `server.budget.max_cost`.
-    pub field: String,
-    /// What was found and expected.
-    pub problem: String,
-}
-
-impl SettingsError {
-    pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.into(),
-        }
-    }
-
-    /// The first rule of `(field, holds, found, expected)` that does not hold.
-    pub(crate) fn first(section: &str, rules: &[(&str, bool, String, &str)]) -> Result<(), Self> {
-        match rules.iter().find(|(_, holds, ..)| !holds) {
-            None => Ok(()),
-            Some((field, _, found, expected)) => Err(Self::new(
-                format!("{section}.{field}"),
-                format!("{found}; expected {expected}"),
-            )),
-        }
+/// An error about a field. `problem` says what was found, and behind "; expected " what is expected.
+pub(crate) fn wrong(field: impl Into<String>, problem: impl Into<String>) -> ConfigError {
+    let problem = problem.into();
+    let (found, expected) = problem
+        .split_once("; expected ")
+        .unwrap_or((&problem, "another"));
+    ConfigError {
+        found: found.into(),
+        ..ConfigError::new(field, "", expected)
     }
 }
 
-/// Where the server is, how fast it is asked, how long it is waited for, and what may be spent.
+/// The first rule of `(field, holds, found, expected)` that does not hold.
+pub(crate) fn first(
+    section: &str,
+    rules: &[(&str, bool, String, &str)],
+) -> Result<(), ConfigError> {
+    match rules.iter().find(|(_, holds, ..)| !holds) {
+        None => Ok(()),
+        Some((field, _, found, expected)) => Err(ConfigError::new(
+            format!("{section}.{field}"),
+            found,
+            *expected,
+        )),
+    }
+}
+
+/// The settings of a server: its address, rate limits, time limits, retries and budget.
 ///
-/// Fields that are left out have their defaults; only `base_url` has none.
+/// Each field has a default but `base_url`. The last words of a field's text name the default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerSettings {
-    /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or `http://localhost:11434/v1`.
+    /// The address up to the endpoint's name, as in `https://api.openai.com/v1` or
+    /// `http://localhost:11434/v1`. It must be given.
     pub base_url: String,
-    /// The environment variable that holds the key; it may be unset for servers that ask for none.
-    /// `OPENAI_API_KEY`.
+    /// The environment variable that holds the key. An `https` server needs one. `""` says that the
+    /// server asks for no key. Default: `OPENAI_API_KEY`.
     pub api_key_env: String,
-    /// Requests under way at once. 8.
+    /// Whether errors show what a server says of a failure, although it may repeat a part of the
+    /// key in a form that is not recognised. Where no key is sent, they always show it. Default:
+    /// false.
+    pub show_replies: bool,
+    /// The number of requests under way at once. Default: 8.
     pub concurrency: usize,
-    /// Requests sent in a minute, a tenth of them at once; retries count. No limit.
+    /// The number of requests sent in a minute, of which a tenth may go out at once. Retries count.
+    /// Default: no limit.
     pub requests_per_minute: Option<u32>,
-    /// Tokens asked for in a minute, counted as estimated before sending. No limit.
+    /// The number of tokens asked for in a minute, as estimated before sending. Default: no limit.
     pub tokens_per_minute: Option<u32>,
-    /// Seconds until a connection stands. 10.
+    /// The seconds in which a connection must be made. Default: 10.
     pub connect_timeout: f64,
-    /// Seconds until an answer is there whole. 120.
+    /// The seconds in which the whole answer must arrive. Default: 120.
     pub timeout: f64,
-    /// Longer answers are refused. 8 MiB.
+    /// The largest answer in bytes. Larger ones are refused. At most 32 MiB. Default: 8 MiB.
     pub max_answer_bytes: u64,
-    /// How often a request is tried again after what may pass: lost connections, 408, 409, 429,
-    /// 5xx, unusable answers. 6.
+    /// The number of retries after a failure that may pass: a lost connection, the statuses 408,
+    /// 409, 429 and 5xx, an unusable answer. Default: 6.
     pub max_retries: usize,
-    /// Seconds before the first retry; each later one waits twice as long, and up to as much again
-    /// by chance. 1.
+    /// The seconds before the first retry. Each later one waits twice as long, and up to as much
+    /// again by chance. Default: 1.
     pub first_delay: f64,
-    /// Seconds that a delay is never longer than, before chance. 60.
+    /// The longest delay in seconds, before chance. Default: 60.
     pub max_delay: f64,
-    /// Where the server asks for more seconds (`Retry-After`) than this, only these are waited.
-    /// 300.
+    /// The longest wait in seconds that a server may ask for by `Retry-After`. Default: 300.
     pub max_retry_after: f64,
-    /// Requests that fail alike, one after the other, before nothing more is asked. Only what says
-    /// that the server answers nobody counts: a key, an address or a quota that is refused, a
-    /// redirect, a connection that fails, a server that is down. Faults that it finds with one
-    /// request (400, 413, 422) and unusable answers do not count. 5.
+    /// The number of equal failures in a row after which nothing more is asked. Only failures that
+    /// concern everybody count: a refused key, address or quota, a redirect, a failed connection, a
+    /// server that is down. Faults of one request (400, 413, 422) and unusable answers do not
+    /// count. Default: 5.
     pub give_up_after: usize,
-    /// What may be spent. No limits.
+    /// The budget. Default: no limits.
     pub budget: Budget,
 }
 
@@ -78,6 +81,7 @@ impl Default for ServerSettings {
         Self {
             base_url: String::new(),
             api_key_env: "OPENAI_API_KEY".into(),
+            show_replies: false,
             concurrency: 8,
             requests_per_minute: None,
             tokens_per_minute: None,
@@ -94,14 +98,33 @@ impl Default for ServerSettings {
     }
 }
 
+/// The most that `max_answer_bytes` may be: a line of a ledger can hold such an answer.
+const LARGEST_ANSWER: u64 = 32 << 20;
+
 impl ServerSettings {
-    /// Numbers are above 0 (`max_retries` may be 0) and seconds at most a day; the address is one.
+    /// Whether a key is there where one is needed.
+    pub(crate) fn check_key(&self, set: bool) -> Result<(), ConfigError> {
+        let name = &self.api_key_env;
+        if set || name.is_empty() || !self.base_url.starts_with("https://") {
+            return Ok(());
+        }
+        Err(wrong(
+            "server.api_key_env",
+            format!(
+                "the environment variable {name} is not set; expected the key for {}. Set it, or \
+                 write `api_key_env = \"\"` for a server that asks for no key",
+                self.base_url
+            ),
+        ))
+    }
+
+    /// Checks that numbers are above 0 (`max_retries` may be 0), that seconds are at most a day,
+    /// and that the address is one.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        check_address(&self.base_url)
-            .map_err(|problem| SettingsError::new("server.base_url", problem))?;
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        check_address(&self.base_url).map_err(|problem| wrong("server.base_url", problem))?;
         let seconds = |name, value: f64| {
             (
                 name,
@@ -114,11 +137,12 @@ impl ServerSettings {
             |name, holds, found: &dyn ToString| (name, holds, found.to_string(), "at least 1");
         let limit =
             |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
-        let expected = "the name of an environment variable: capital letters, digits and `_`";
+        let expected =
+            "the name of an environment variable (capital letters, digits and `_`), or nothing";
         // Keys have small letters or dashes: so a key that was put here is told from a name.
         let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-        let name = !self.api_key_env.is_empty() && self.api_key_env.bytes().all(in_name);
-        SettingsError::first(
+        let name = self.api_key_env.bytes().all(in_name);
+        first(
             "server",
             &[
                 // Not shown, for it may be a key.
@@ -128,10 +152,11 @@ impl ServerSettings {
                 limit("tokens_per_minute", self.tokens_per_minute),
                 seconds("connect_timeout", self.connect_timeout),
                 seconds("timeout", self.timeout),
-                number(
+                (
                     "max_answer_bytes",
-                    self.max_answer_bytes > 0,
-                    &self.max_answer_bytes,
+                    (1..=LARGEST_ANSWER).contains(&self.max_answer_bytes),
+                    self.max_answer_bytes.to_string(),
+                    "at least 1, at most 33554432 (32 MiB)",
                 ),
                 seconds("first_delay", self.first_delay),
                 seconds("max_delay", self.max_delay),
@@ -148,7 +173,7 @@ impl ServerSettings {
             ],
         )?;
         match self.budget.max_cost {
-            Some(cost) if !(cost > 0.0 && cost.is_finite()) => Err(SettingsError::new(
+            Some(cost) if !(cost > 0.0 && cost.is_finite()) => Err(wrong(
                 "server.budget.max_cost",
                 format!("{cost}; expected a number above 0"),
             )),
@@ -183,17 +208,17 @@ fn check_address(address: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What may be spent by one [`Server`](crate::Server), answers from the ledger not counted.
+/// The most that one [`Server`](crate::Server) may spend. Answers from the ledger do not count.
 ///
-/// A request is counted by its estimate before it is sent and by the server's `usage` after. One
+/// A request counts by its estimate before it is sent, and by the server's `usage` after. A request
 /// that might go beyond the budget is not sent, and neither is any after it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Budget {
-    /// Requests sent, retries included.
+    /// The number of requests sent, retries included.
     pub max_requests: Option<u64>,
-    /// Tokens, sent and received.
+    /// The number of tokens, sent and received.
     pub max_tokens: Option<u64>,
-    /// Cost, in the currency of [`Price`](crate::Price), which then may not be 0.
+    /// The cost in the currency of [`Price`](crate::Price), which then may not be 0.
     pub max_cost: Option<f64>,
 }

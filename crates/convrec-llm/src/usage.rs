@@ -4,29 +4,29 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// What a million tokens cost, in any currency.
+/// The price of a million tokens, in any currency.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Price {
-    /// Tokens sent. 0.
+    /// The price of tokens sent. Default: 0.
     pub input: f64,
-    /// Tokens received. 0.
+    /// The price of tokens received. Default: 0.
     pub output: f64,
 }
 
 impl Price {
-    /// What these tokens cost.
+    /// The cost of these tokens.
     pub fn of(&self, tokens: Tokens) -> f64 {
         (self.input * tokens.input as f64 + self.output * tokens.output as f64) / 1e6
     }
 }
 
-/// Tokens sent and received.
+/// Numbers of tokens sent and received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Tokens {
-    /// Sent: the prompt.
+    /// Tokens sent: the prompt.
     pub input: u64,
-    /// Received: the answer.
+    /// Tokens received: the answer.
     pub output: u64,
 }
 
@@ -36,7 +36,7 @@ impl Tokens {
         bytes.div_ceil(3) as u64
     }
 
-    /// All of them.
+    /// The sum of both.
     pub fn total(self) -> u64 {
         self.input.saturating_add(self.output)
     }
@@ -49,19 +49,26 @@ impl AddAssign for Tokens {
     }
 }
 
-/// What has been asked and spent so far.
+/// The requests and the spending so far.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Usage {
-    /// HTTP requests sent, retries included.
+    /// The number of HTTP requests sent, retries included.
     pub sent: u64,
-    /// Of these, how many were sent again after a failure.
+    /// The number of requests sent again after a failure.
     pub retries: u64,
-    /// Answers that came.
+    /// The number of answers that came.
     pub answered: u64,
-    /// Answers that were in the ledger and cost nothing.
+    /// The number of answers that were in the ledger and cost nothing.
     pub from_ledger: u64,
-    /// Tokens as the server counted them; as estimated, where it did not or its answer was lost on
-    /// the way.
+    /// The number of answers, new or from the ledger, that were cut at the limit of tokens
+    /// (`finish_reason` is `length`).
+    pub cut: u64,
+    /// The number of answers, new or from the ledger, that a content filter stopped
+    /// (`finish_reason` is `content_filter`).
+    pub filtered: u64,
+    /// The tokens as the server counted them. They are estimated where it did not count or its
+    /// answer was lost on the way.
     pub tokens: Tokens,
     /// The cost of these tokens.
     pub cost: f64,
@@ -74,6 +81,8 @@ impl Sum for Usage {
             sum.retries += one.retries;
             sum.answered += one.answered;
             sum.from_ledger += one.from_ledger;
+            sum.cut += one.cut;
+            sum.filtered += one.filtered;
             sum.tokens += one.tokens;
             sum.cost += one.cost;
             sum
@@ -90,12 +99,20 @@ impl fmt::Display for Usage {
             retries,
             tokens: Tokens { input, output },
             cost,
+            cut,
+            filtered,
             ..
         } = self;
         write!(
             f,
             "{answered} answered, {from_ledger} from the ledger, {retries} retried, "
         )?;
+        if *cut > 0 {
+            write!(f, "{cut} cut (finish_reason `length`), ")?;
+        }
+        if *filtered > 0 {
+            write!(f, "{filtered} filtered (finish_reason `content_filter`), ")?;
+        }
         write!(f, "{input} + {output} tokens, cost {cost:.4}")
     }
 }

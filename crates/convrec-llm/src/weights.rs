@@ -16,22 +16,22 @@ use serde_json::{Value, json};
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WeightUpdate {
-    /// `/reload` with `{"path": "{path}"}`: the example `serve`.
+    /// `/reload` with `{"path": "{path}"}`, as `serve` knows it.
     #[default]
     Reload,
-    /// vLLM with whole models: `/collective_rpc` calls its workers' `reload_weights`,
-    /// `/reset_prefix_cache` forgets what the old weights made of prompts. Both are there only
-    /// where vLLM runs with `VLLM_SERVER_DEV_MODE=1`, and the folder as an argument is younger
-    /// than the method.
+    /// vLLM with whole models. `/collective_rpc` calls `reload_weights` of its workers, and
+    /// `/reset_prefix_cache` forgets what the old weights made of prompts. vLLM must run with
+    /// `VLLM_SERVER_DEV_MODE=1` and be recent enough to take the folder as an argument.
     Vllm,
-    /// vLLM with adapters: `/v1/load_lora_adapter`, in place of the adapter of the same name. Needs
-    /// `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`; `load_inplace` is younger
-    /// than the endpoint.
+    /// vLLM with adapters. `/v1/load_lora_adapter` replaces the adapter of the same name. vLLM must
+    /// run with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`, and be recent enough
+    /// for `load_inplace`.
     VllmLora,
-    /// SGLang: `/update_weights_from_disk`, which also empties its cache.
+    /// SGLang. `/update_weights_from_disk` also empties its cache.
     Sglang,
-    /// Any other: these calls, one after the other.
+    /// Any other server. These calls are made one after the other.
     Calls(Vec<UpdateCall>),
 }
 
@@ -40,9 +40,9 @@ pub enum WeightUpdate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateCall {
-    /// From the host on, with a slash before it.
+    /// The path from the host on, with a slash before it.
     pub path: String,
-    /// Its JSON; `{}` where it is left out.
+    /// The JSON of the body. Default: `{}`.
     #[serde(default = "nothing")]
     pub body: Value,
 }
@@ -105,21 +105,21 @@ pub(crate) fn filled(template: &Value, values: &[(&str, &str)]) -> Value {
 pub struct WeightFolders(PathBuf);
 
 impl WeightFolders {
-    /// Below `root`, which need not exist.
+    /// Folders below `root`, which need not exist.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self(root.into())
     }
 
-    /// Where the weights of a step belong.
+    /// The folder of the weights of a step.
     pub fn of_step(&self, step: usize) -> PathBuf {
         self.0.join(format!("step-{step:06}"))
     }
 
-    /// Removes the folders of all other steps, once no server needs them any more; nothing else is
-    /// touched.
+    /// Removes the folders of all other steps. Nothing else is touched. Call it once no server
+    /// needs them any more.
     ///
     /// # Errors
-    /// When the folder cannot be read or one of a step cannot be removed.
+    /// [`files::Error`] when the folder cannot be read or the folder of a step cannot be removed.
     pub fn keep_only(&self, step: usize) -> Result<(), files::Error> {
         let failed = |error| files::Error::new("read", &self.0, error);
         for entry in std::fs::read_dir(&self.0).map_err(failed)? {

@@ -403,7 +403,8 @@ fn a_server_with_old_weights_is_asked_no_more() {
     assert_eq!(stale.len(), 1);
     let error = stale[0].to_string();
     assert!(
-        error.contains(&bad.base_url) && error.contains(r#"`success`: false; {"message":"no","#),
+        error.contains(&bad.base_url)
+            && error.contains(r#"`success`: false; expected true; the server said: {"#),
         "{error}"
     );
     let before = asked.load(Ordering::Relaxed);

@@ -148,7 +148,7 @@ fn faults_pass_and_wrong_widths_do_not() {
     .to_string();
     assert_eq!(
         error,
-        "settings, field `embedder.width`: 0; expected at least 1"
+        "config, field `embeddings.width`: found 0, expected at least 1"
     );
 }
 

@@ -187,3 +187,34 @@ fn equal_requests_are_asked_once_and_counted_as_often_as_they_stand() {
         (7, 7, 100)
     );
 }
+
+#[test]
+fn cut_and_filtered_answers_are_counted_and_named() {
+    let server = TestServer::start(|seen: &common::Seen| {
+        let finish = match common::prompt(&seen.body) {
+            "prompt 0" | "prompt 1" => "length",
+            "prompt 2" => "content_filter",
+            _ => "stop",
+        };
+        let message = serde_json::json!({ "content": "1. Heat (1995)" });
+        let choice = serde_json::json!({ "message": message, "finish_reason": finish });
+        Reply::json(serde_json::json!({ "choices": [choice] }))
+    });
+    let (_folder, ledger) = common::new_ledger();
+    // The second run finds them in the ledger.
+    for _ in 0..2 {
+        let model = common::model(common::quick(&server), &ledger);
+        let answers = common::ask(&model, &common::requests(10));
+        assert!(answers.iter().all(Result::is_ok));
+        let usage = model.usage();
+        assert_eq!((usage.cut, usage.filtered), (2, 1));
+        let text = usage.to_string();
+        assert!(
+            text.contains(
+                "2 cut (finish_reason `length`), 1 filtered (finish_reason `content_filter`)"
+            ),
+            "{text}"
+        );
+    }
+    assert_eq!(server.requests(), 10);
+}

@@ -205,3 +205,25 @@ proptest! {
         prop_assert_eq!(RequestKey::of(&text(one.iter().collect())), RequestKey::of(&text(sorted)));
     }
 }
+
+#[test]
+fn only_regular_files_with_lines_of_a_stated_size_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.jsonl");
+    std::fs::create_dir(&path).unwrap();
+    assert!(Ledger::open(&path).is_err());
+    #[cfg(unix)]
+    {
+        let error = Ledger::open("/dev/zero").unwrap_err().to_string();
+        assert!(error.contains("/dev/zero"), "{error}");
+    }
+    // A file that has no end of a line, as large as a hole makes it.
+    let path = folder.path().join("large");
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(65 << 20)
+        .unwrap();
+    let error = Ledger::open(&path).unwrap_err().to_string();
+    assert!(error.contains("line 1: more than 64 MiB"), "{error}");
+    assert_eq!(path.metadata().unwrap().len(), 65 << 20);
+}

@@ -188,7 +188,8 @@ fn failures_that_do_not_pass_end_the_run_early() {
     let error = fails(
         &model(
             ServerSettings {
-                base_url,
+                base_url: base_url.clone(),
+                api_key_env: String::new(),
                 ..quick(&server)
             },
             &ledger,
@@ -196,6 +197,20 @@ fn failures_that_do_not_pass_end_the_run_early() {
         "hello",
     );
     assert!(error.contains("no answer in 7 tries"), "{error}");
+    // One that needs a key is not asked without one.
+    let before = server.requests();
+    let without_key = ServerSettings {
+        base_url,
+        ..quick(&server)
+    };
+    let error = Server::new(without_key, Arc::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the environment variable CONVREC_TEST_NO_KEY is not set")
+            && server.requests() == before,
+        "{error}"
+    );
     // Nobody there: every request is tried three times, and five of them are enough.
     let (_folder, ledger) = new_ledger();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
@@ -227,7 +242,10 @@ fn requests_without_hope_do_not_end_the_run() {
     // What a run leaves to the next one: all fail alike, and the one behind them is new.
     type Script = fn() -> Reply;
     let hopeless: [(Script, &str); 5] = [
-        (|| Reply::status(400), "status 400 Bad Request: a message"),
+        (
+            || Reply::status(400),
+            "status 400 Bad Request; the server said: a message",
+        ),
         (|| Reply::status(413), "status 413"),
         (|| Reply::status(422), "status 422"),
         (Reply::empty, "the last: an empty message"),
@@ -462,23 +480,27 @@ fn settings_are_checked_by_field() {
     for (text, expected) in [
         (
             "concurrency = 0",
-            "settings, field `server.concurrency`: 0; expected at least 1",
+            "config, field `server.concurrency`: found 0, expected at least 1",
         ),
         (
             "requests_per_minute = 0",
-            "field `server.requests_per_minute`: 0; expected at least 1",
+            "field `server.requests_per_minute`: found 0, expected at least 1",
         ),
         ("tokens_per_minute = 0", "field `server.tokens_per_minute`"),
         (
             "timeout = 0.0",
-            "field `server.timeout`: 0; expected seconds above 0",
+            "field `server.timeout`: found 0, expected seconds above 0",
         ),
         ("timeout = nan", "field `server.timeout`: NaN"),
         ("connect_timeout = -1.0", "field `server.connect_timeout`"),
         ("first_delay = inf", "field `server.first_delay`"),
         ("max_answer_bytes = 0", "field `server.max_answer_bytes`"),
         ("give_up_after = 0", "field `server.give_up_after`"),
-        ("api_key_env = \"\"", "field `server.api_key_env`"),
+        ("api_key_env = \"sk-0123\"", "field `server.api_key_env`"),
+        (
+            "max_answer_bytes = 33554433",
+            "field `server.max_answer_bytes`: found 33554433, expected at least 1, at most 33554432",
+        ),
         (
             "budget = { max_requests = 0 }",
             "field `server.budget.max_requests`: 0",
@@ -489,7 +511,7 @@ fn settings_are_checked_by_field() {
         ),
         (
             "budget = { max_cost = 0.0 }",
-            "field `server.budget.max_cost`: 0; expected a number above 0",
+            "field `server.budget.max_cost`: found 0, expected a number above 0",
         ),
     ] {
         assert!(

@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
 use common::{Reply, TestServer, echo, echoed};
 use rand::{RngExt, SeedableRng};
 
@@ -41,10 +42,15 @@ struct Run {
 
 impl Run {
     fn new(server: &TestServer, prompts: usize) -> Self {
+        Self::with(server, prompts, "")
+    }
+
+    /// With further settings of the server.
+    fn with(server: &TestServer, prompts: usize, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
             "[server]\nbase_url = \"{}\"\napi_key_env = \"CONVREC_TEST_KEY\"\nconcurrency = {CONCURRENCY}\n\
-             first_delay = 0.01\nmax_delay = 0.01\nmax_retries = 2\n[chat]\nmodel = \"test-model\"\n",
+             first_delay = 0.01\nmax_delay = 0.01\nmax_retries = 2\n{more}\n[chat]\nmodel = \"test-model\"\n",
             server.base_url
         );
         std::fs::write(folder.path().join("settings.toml"), settings).unwrap();
@@ -221,57 +227,82 @@ fn two_processes_do_not_share_a_ledger() {
 
 #[test]
 fn the_key_goes_to_the_server_and_nowhere_else() {
-    let echo_header = |seen: &common::Seen| {
+    let echo_key = |seen: &common::Seen| {
         let header = seen
             .head
             .lines()
             .find(|line| line.to_lowercase().starts_with("authorization"))
             .unwrap()
             .to_string();
+        let failed = |message: String| {
+            let body = serde_json::json!({ "error": { "message": message } }).to_string();
+            Reply::Text(400, String::new(), body)
+        };
+        let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
         match common::prompt(&seen.body) {
-            "prompt 0" => {
-                // At the edge of what is shown, so that shortening alone would leave a part.
-                let message = format!("{}{header}", ".".repeat(245));
-                Reply::Text(
-                    400,
-                    String::new(),
-                    serde_json::json!({ "error": { "message": message } }).to_string(),
-                )
-            }
+            // At the edge of what is shown, so that shortening alone would leave a part.
+            "prompt 0" => failed(format!("{}{header}", ".".repeat(220))),
             "prompt 1" => Reply::Text(401, String::new(), header),
             "prompt 2" => Reply::Text(200, String::new(), format!("<html>{header}</html>")),
             "prompt 3" => Reply::json(serde_json::json!({ "choices": header })),
             "prompt 4" => Reply::Text(
                 302,
-                format!("Location: http://127.0.0.1/{KEY}\r\n"),
+                format!("Location: http://127.0.0.1/Bearer/{KEY}\r\n"),
                 String::new(),
             ),
+            "prompt 5" => failed(format!("Bearer {}", &KEY[..KEY.len() / 2])),
+            "prompt 6" => failed(format!("Bearer {}", &KEY[KEY.len() / 2..])),
+            "prompt 7" => failed(format!("Bearer {}", KEY.to_uppercase())),
+            "prompt 8" => failed(format!("Bearer {}", KEY.chars().rev().collect::<String>())),
+            "prompt 9" => failed(format!("Bearer {}", base64(KEY))),
+            "prompt 10" => failed(format!("Bearer {}", base64(&header))),
             _ => Reply::completion(&header),
         }
     };
-    let server = TestServer::start(echo_header);
-    let run = Run::new(&server, 6);
-    let output = run.output();
-    let ledger = std::fs::read_to_string(run.file("ledger.jsonl")).unwrap();
-    let (out, error) = (
-        std::fs::read_to_string(run.file("answers.jsonl")).unwrap(),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    for text in [&*ledger, &*out, &*error] {
-        assert!(
-            !text.contains("sk-proj") && !text.contains("secret"),
-            "{text}"
+    let secrets = [
+        "sk-proj", "secret", "SECRET", "terces", "jorp", "c2VjcmV0", "MDEyMzQ1",
+    ];
+    for show_replies in [false, true] {
+        let server = TestServer::start(echo_key);
+        let more = format!("show_replies = {show_replies}\ngive_up_after = 100");
+        let run = Run::with(&server, 12, &more);
+        let output = run.output();
+        let ledger = std::fs::read_to_string(run.file("ledger.jsonl")).unwrap();
+        let (out, error) = (
+            std::fs::read_to_string(run.file("answers.jsonl")).unwrap(),
+            String::from_utf8_lossy(&output.stderr),
         );
+        for text in [&*ledger, &*out, &*error] {
+            for secret in secrets {
+                assert!(!text.contains(secret), "{secret} in {text}");
+            }
+        }
         assert!(
-            text.contains("Bearer"),
-            "the server's text is missing: {text}"
+            ledger.contains("Bearer [key]"),
+            "the answer is missing: {ledger}"
+        );
+        // What servers said is there only where it was asked for.
+        let shown = out
+            .lines()
+            .filter(|line| line.contains("the server said: "))
+            .count();
+        let hidden = out
+            .lines()
+            .filter(|line| line.contains("`server.show_replies = true`"))
+            .count();
+        assert_eq!(
+            (shown, hidden),
+            if show_replies { (11, 0) } else { (0, 11) },
+            "{out}"
+        );
+        if show_replies {
+            assert!(out.lines().all(|line| line.contains("[key]")), "{out}");
+        }
+        assert!(
+            server
+                .heads()
+                .iter()
+                .all(|head| head.contains(&format!("Bearer {KEY}\r\n")))
         );
     }
-    assert_eq!(out.matches("[key]").count(), 6, "{out}");
-    assert!(
-        server
-            .heads()
-            .iter()
-            .all(|head| head.contains(&format!("Bearer {KEY}\r\n")))
-    );
 }

@@ -40,9 +40,14 @@ fn what_is_asked_again_is_warned_of_once_for_all() {
     assert!(answers.iter().all(Result::is_ok));
     assert_eq!(server.requests(), 40);
     let kept = KEPT.0.lock().unwrap();
-    let [warning] = kept.as_slice() else {
+    let [no_key, warning] = kept.as_slice() else {
         panic!("{kept:?}")
     };
+    let expected = format!(
+        "{}: no key is sent, as CONVREC_TEST_NO_KEY is not set",
+        server.base_url
+    );
+    assert_eq!(no_key, &expected);
     assert!(
         warning.contains(&server.base_url) && warning.contains("503"),
         "{warning}"

@@ -7,9 +7,9 @@ use crate::session::{Going, Session};
 /// A completion that a beam search found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Beam {
-    /// With the end token, where the constraint has one.
+    /// The tokens, with the end token where the constraint has one.
     pub tokens: Vec<u32>,
-    /// Of all of it, in nats, renormalised over the allowed tokens: the sum of what
+    /// The log-probability of all of it in nats, renormalised over the allowed tokens: the sum of what
     /// [`Policy::log_probs_constrained`] gives at temperature 1.
     pub log_prob: f64,
 }
@@ -82,6 +82,8 @@ impl Policy {
         let mut open = vec![begin];
         let mut hidden = Some(hidden);
         loop {
+            // The first round begins with the prompt's own hidden state. Later ones run what each
+            // beginning has written since: its choice and the tokens that it left no choice.
             let hidden = hidden.take().unwrap_or_else(|| {
                 let going = open.iter().enumerate().map(|(row, open)| Going {
                     row,
@@ -102,6 +104,8 @@ impl Policy {
             let steps = best_steps(&open, &logits, width);
             let mut parents = vec![];
             let mut next = vec![];
+            // A parent may have several children, or none: children copy its constraint here, and
+            // its keys and values below.
             for (parent, token, log_prob) in steps {
                 let mut child = Open {
                     cached: open[parent].beam.tokens.len(),
@@ -117,13 +121,15 @@ impl Policy {
             }
             done.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob));
             done.truncate(width);
-            // A beginning only ever becomes less likely.
+            // A beginning only ever becomes less likely, so those below the worst of `width` whole
+            // completions can never be among the best.
             let bar = if done.len() == width {
                 done[width - 1].log_prob
             } else {
                 f64::NEG_INFINITY
             };
-            // Without an order, as weights that have diverged leave it, they stay.
+            // NaN has no order: beginnings of weights that have diverged stay, and the search ends
+            // with the constraint.
             let drop = |open: &Open<C>| open.beam.log_prob <= bar;
             let keep: Vec<bool> = next.iter().map(|open| !drop(open)).collect();
             let kept = |n: &usize| keep[*n];
@@ -137,6 +143,7 @@ impl Policy {
             if open.is_empty() {
                 return done;
             }
+            // Row n of the cache becomes that of the n-th beginning that is kept.
             session.copy_rows(&parents);
         }
     }

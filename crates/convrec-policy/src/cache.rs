@@ -26,7 +26,7 @@ pub(crate) struct Slots {
 }
 
 impl LayerCache {
-    pub(crate) fn new(slots: Slots, config: &ModelConfig, device: &Device) -> Self {
+    pub(crate) fn new(slots: Slots, config: &ModelConfig, layer: usize, device: &Device) -> Self {
         let (hk, d) = (config.num_key_value_heads, config.head_dim);
         let prompts = || Tensor::zeros([slots.prompts, slots.prompt_length, hk, d], device);
         let own = || Tensor::zeros([slots.rows, slots.capacity, hk, d], device);
@@ -35,6 +35,10 @@ impl LayerCache {
             prompt_v: prompts(),
             own_k: own(),
             own_v: own(),
+            window: config
+                .sliding_window
+                .as_ref()
+                .and_then(|window| window.of(layer)),
         };
         Self {
             buffers: Some(buffers),

@@ -1,7 +1,7 @@
 /// The shape of a decoder, in the field names of Hugging Face's `config.json`.
 ///
-/// One architecture, "Llama and its kin": pre-norm blocks of rotary grouped-query attention and a
-/// gated MLP. What the families differ in is [`Family`]'s business. Read one with
+/// There is one architecture, "Llama and its kin": blocks of rotary grouped-query attention and a
+/// gated MLP. [`Family`] says what the families differ in. Read a config with
 /// [`ModelConfig::from_hugging_face`], or make one to train from scratch with
 /// [`ModelConfig::small`]:
 ///
@@ -15,7 +15,7 @@
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// Which of the kin it is; `model_type` in the file.
+    /// The family, `model_type` in the file.
     pub family: Family,
     /// V, the number of tokens.
     pub vocab_size: usize,
@@ -37,26 +37,66 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Rotary scaling of Llama 3, where there is one.
     pub rope_scaling: Option<Llama3Scaling>,
+    /// The part of each head that rotary positions turn, in (0, 1]; 1 everywhere but in Phi-3.
+    pub partial_rotary_factor: f64,
+    /// The blocks without rotary positions, ascending from 0; none everywhere but in SmolLM3.
+    pub no_rope_layers: Vec<usize>,
+    /// Blocks that see a part of the text only, where there are any.
+    pub sliding_window: Option<SlidingWindow>,
+    /// Scores are divided by the root of this instead of the root of `head_dim`; Gemma 3 only.
+    pub query_pre_attn_scalar: Option<f64>,
+    /// Whether the projections of the attention have biases. Qwen2's q, k and v have them anyway.
+    pub attention_bias: bool,
+    /// Whether the projections of the MLP have biases; Llama and SmolLM3 only.
+    pub mlp_bias: bool,
     /// Whether the output matrix is the embedding matrix.
     pub tie_word_embeddings: bool,
-    /// The longest sequence the model is made for, in tokens. Not enforced here; carried for
-    /// programs that read the file.
+    /// The longest sequence that the model is made for, in tokens. The policy does not enforce it.
     pub max_position_embeddings: usize,
-    /// The tokens that end a text, `eos_token_id` in the file. Not used here
-    /// ([`Generation`](crate::Generation) has its own); carried for programs that read the
-    /// file.
+    /// The tokens that end a text, `eos_token_id` in the file. The policy does not use them:
+    /// [`Generation`](crate::Generation) has its own.
     pub end_tokens: Vec<u32>,
+    /// The token that begins a text, `bos_token_id` in the file. It is kept, not used.
+    pub bos_token: Option<u32>,
+    /// The token of padding, `pad_token_id` in the file. It is kept, not used.
+    pub pad_token: Option<u32>,
 }
 
-/// What the supported families differ in.
+/// Blocks in which a token sees itself and the `tokens - 1` tokens before it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlidingWindow {
+    /// How many tokens are seen; at least 1.
+    pub tokens: usize,
+    /// The blocks with this window, ascending from 0; at least one.
+    pub layers: Vec<usize>,
+    /// The base of the rotary frequencies of these blocks, where it differs from
+    /// [`ModelConfig::rope_theta`]; Gemma 3 only. They have no rotary scaling then.
+    pub rope_theta: Option<f64>,
+}
+
+/// The supported families of models, and what they differ in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Family {
-    /// Llama 1 to 3, SmolLM2 and others of that shape: no biases, no norms inside attention.
+    /// Llama 1 to 3, SmolLM2, TinyLlama and others of that shape.
     Llama,
-    /// Qwen2 and Qwen2.5: biases on q, k and v.
+    /// Mistral: Llama with sliding windows.
+    Mistral,
+    /// Qwen2 and Qwen2.5: biases on q, k and v; sliding windows in the later blocks, if at all.
     Qwen2,
     /// Qwen3: an RMS norm on each head of q and k.
     Qwen3,
+    /// SmolLM3: Llama without rotary positions in some blocks.
+    SmolLm3,
+    /// OLMo-2: norms after attention and MLP instead of before, and on q and k as a whole.
+    Olmo2,
+    /// Gemma 1: scaled embeddings, norms that multiply by 1 + weight, and a GELU in the MLP.
+    Gemma,
+    /// Gemma 3, the text models: as Gemma, with norms before and after, norms on each head of q
+    /// and k, and sliding windows.
+    Gemma3,
+    /// Phi-3: one matrix for q, k and v, and one for the two halves of the MLP.
+    Phi3,
 }
 
 /// Llama 3's stretching of low rotary frequencies (Llama 3 herd, arXiv 2407.21783).
@@ -117,16 +157,24 @@ impl ModelConfig {
             rms_norm_eps: 1e-6,
             rope_theta: 10_000.0,
             rope_scaling: None,
+            partial_rotary_factor: 1.0,
+            no_rope_layers: vec![],
+            sliding_window: None,
+            query_pre_attn_scalar: None,
+            attention_bias: false,
+            mlp_bias: false,
             tie_word_embeddings: true,
             max_position_embeddings: 2048,
             end_tokens: vec![],
+            bos_token: None,
+            pad_token: None,
         }
     }
 
     /// Whether the fields are in range and fit each other.
     ///
     /// # Errors
-    /// At the first field that makes no sense.
+    /// [`ConfigError`] at the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         for (field, value) in [
@@ -143,6 +191,7 @@ impl ModelConfig {
                 return bad(field, "0; expected at least 1".into());
             }
         }
+        check_depth(self.num_hidden_layers)?;
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
         // transformers refuses such a Llama, so nobody else could read it.
         if self.family == Family::Llama && !self.hidden_size.is_multiple_of(heads) {
@@ -175,9 +224,151 @@ impl ModelConfig {
                 format!("{}; expected a number above 1", self.rope_theta),
             );
         }
+        let rotary = self.partial_rotary_factor;
+        if !(rotary > 0.0 && rotary <= 1.0 && self.rotary_dim() >= 2) || self.rotary_dim() % 2 == 1
+        {
+            let problem = format!("{rotary} of {} dimensions; expected pairs", self.head_dim);
+            return bad("partial_rotary_factor", problem);
+        }
+        if let Some(scalar) = self
+            .query_pre_attn_scalar
+            .filter(|x| !(x.is_finite() && *x > 0.0))
+        {
+            let problem = format!("{scalar}; expected a positive number");
+            return bad("query_pre_attn_scalar", problem);
+        }
+        self.check_family()?;
+        if let Some(window) = &self.sliding_window {
+            window.check(self.num_hidden_layers)?;
+        }
+        check_layers(
+            "no_rope_layers",
+            &self.no_rope_layers,
+            self.num_hidden_layers,
+        )?;
+        if let Some(token) = self
+            .end_tokens
+            .iter()
+            .find(|t| **t as usize >= self.vocab_size)
+        {
+            let problem = format!("{token} is not below vocab_size = {}", self.vocab_size);
+            return bad("eos_token_id", problem);
+        }
+        match self.parameters() {
+            Some(1..=MAX_PARAMETERS) => {}
+            _ => {
+                let (width, layers) = (self.hidden_size, self.num_hidden_layers);
+                let found = format!("{width} in {layers} layers");
+                let problem = format!("{found} makes more than {MAX_PARAMETERS} parameters");
+                return bad("hidden_size", problem);
+            }
+        }
         self.rope_scaling
             .as_ref()
             .map_or(Ok(()), Llama3Scaling::check)
+    }
+
+    /// What a family's files cannot say.
+    fn check_family(&self) -> Result<(), ConfigError> {
+        let family = self.family;
+        let only = |field: &str, used: bool, of: &[Family]| {
+            let problem = format!("it has no effect in a {family:?}; expected only in {of:?}");
+            match used && !of.contains(&family) {
+                true => Err(ConfigError::new(field, problem)),
+                false => Ok(()),
+            }
+        };
+        use Family::{Gemma, Gemma3, Llama, Mistral, Olmo2, Phi3, Qwen2, Qwen3, SmolLm3};
+        let window = self.sliding_window.as_ref();
+        let theta = window.and_then(|window| window.rope_theta);
+        only(
+            "partial_rotary_factor",
+            self.partial_rotary_factor != 1.0,
+            &[Phi3],
+        )?;
+        only(
+            "no_rope_layers",
+            !self.no_rope_layers.is_empty(),
+            &[SmolLm3],
+        )?;
+        only(
+            "query_pre_attn_scalar",
+            self.query_pre_attn_scalar.is_some(),
+            &[Gemma3],
+        )?;
+        only("mlp_bias", self.mlp_bias, &[Llama, SmolLm3])?;
+        let biased = [Llama, Qwen3, SmolLm3, Olmo2, Gemma, Gemma3];
+        only("attention_bias", self.attention_bias, &biased)?;
+        let windowed = [Mistral, Qwen2, Qwen3, SmolLm3, Gemma3, Phi3];
+        only("sliding_window", window.is_some(), &windowed)?;
+        only("sliding_window.rope_theta", theta.is_some(), &[Gemma3])
+    }
+
+    /// The dimensions of a head that rotary positions turn.
+    pub(crate) fn rotary_dim(&self) -> usize {
+        (self.head_dim as f64 * self.partial_rotary_factor) as usize
+    }
+
+    /// About how many numbers the weights hold: norms and biases are left out. `None` where that
+    /// is more than a u64 holds.
+    pub(crate) fn parameters(&self) -> Option<u64> {
+        let product = |a: usize, b: usize| (a as u64).checked_mul(b as u64);
+        let heads = self
+            .num_attention_heads
+            .checked_add(self.num_key_value_heads)?;
+        let attention = product(heads, self.head_dim)?.checked_mul(2)?;
+        let mlp = (self.intermediate_size as u64).checked_mul(3)?;
+        let block = attention
+            .checked_add(mlp)?
+            .checked_mul(self.hidden_size as u64)?;
+        let embeddings = product(self.vocab_size, self.hidden_size)?.checked_mul(2)?;
+        block
+            .checked_mul(self.num_hidden_layers as u64)?
+            .checked_add(embeddings)
+    }
+}
+
+/// A policy of more parameters fits into no memory: the config is damaged.
+const MAX_PARAMETERS: u64 = 1 << 40;
+
+/// Far beyond any model; a list of more blocks is not worth its memory.
+const MAX_LAYERS: usize = 10_000;
+
+pub(crate) fn check_depth(layers: usize) -> Result<(), ConfigError> {
+    if layers <= MAX_LAYERS {
+        return Ok(());
+    }
+    let problem = format!("{layers}; expected at most {MAX_LAYERS}");
+    Err(ConfigError::new("num_hidden_layers", problem))
+}
+
+/// Whether these are blocks of a policy, ascending.
+fn check_layers(field: &str, found: &[usize], layers: usize) -> Result<(), ConfigError> {
+    let ascending = found.windows(2).all(|pair| pair[0] < pair[1]);
+    if ascending && found.last().is_none_or(|last| *last < layers) {
+        return Ok(());
+    }
+    let problem =
+        format!("{found:?}; expected ascending numbers below num_hidden_layers = {layers}");
+    Err(ConfigError::new(field, problem))
+}
+
+impl SlidingWindow {
+    /// How many tokens a token of this block sees, where it is not all.
+    pub(crate) fn of(&self, layer: usize) -> Option<usize> {
+        self.layers.contains(&layer).then_some(self.tokens)
+    }
+
+    fn check(&self, layers: usize) -> Result<(), ConfigError> {
+        if self.tokens == 0 || self.layers.is_empty() {
+            let problem = format!("{} tokens in {:?}; expected both", self.tokens, self.layers);
+            return Err(ConfigError::new("sliding_window", problem));
+        }
+        if let Some(theta) = self.rope_theta.filter(|x| !(x.is_finite() && *x > 1.0)) {
+            let problem = format!("{theta}; expected a number above 1");
+            return Err(ConfigError::new("sliding_window.rope_theta", problem));
+        }
+        check_layers("sliding_window.layers", &self.layers, layers)
     }
 }
 

@@ -1,16 +1,17 @@
-//! The decoder: one struct per part, in the names and layout of Hugging Face checkpoints, so that
-//! weights go in and out without renaming.
+//! The policy: its weights, and forward passes through all blocks.
 
 use burn::module::Module;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
-use convrec_kernels::{DecodeRow, Packing};
+use convrec_kernels::Packing;
 
-use crate::cache::LayerCache;
+use crate::block::{Block, Pass, Sight};
 use crate::config::{ConfigError, Family, ModelConfig};
 use crate::init::Init;
 use crate::layers::{Embedding, Linear, RmsNorm};
-use crate::lora_config::LoraConfig;
-use crate::rope::{RotaryFrequencies, Rotation};
+use crate::lora_config::{LoraConfig, Projection};
+use crate::rope::RotaryFrequencies;
+use crate::safetensors_file::WeightType;
+use crate::saved_modules::SavedModules;
 
 /// A decoder-only language model: the weights, their shape, and where they are.
 ///
@@ -24,71 +25,27 @@ pub struct Policy {
     /// The shape of the adapters in the blocks, where there are any.
     #[module(skip)]
     pub(crate) lora: Option<LoraConfig>,
+    /// The weights that an adapter brings its own versions of, where there are any.
+    #[module(skip)]
+    pub(crate) saved_modules: Option<SavedModules>,
     #[module(skip)]
     config: ModelConfig,
     #[module(skip)]
     frequencies: RotaryFrequencies,
     #[module(skip)]
     checkpoints: bool,
+    /// The type that the weights had in the files that they were read from.
+    #[module(skip)]
+    pub(crate) weight_type: WeightType,
+    #[module(skip)]
+    pub(crate) base_name: Option<String>,
 }
 
 #[derive(Module, Debug)]
 pub(crate) struct Decoder {
     pub(crate) embed_tokens: Embedding,
     pub(crate) layers: Vec<Block>,
-    norm: RmsNorm,
-}
-
-#[derive(Module, Debug)]
-pub(crate) struct Block {
-    input_layernorm: RmsNorm,
-    pub(crate) self_attn: Attention,
-    post_attention_layernorm: RmsNorm,
-    mlp: Mlp,
-}
-
-#[derive(Module, Debug)]
-pub(crate) struct Attention {
-    pub(crate) q_proj: Linear,
-    pub(crate) k_proj: Linear,
-    pub(crate) v_proj: Linear,
-    pub(crate) o_proj: Linear,
-    q_norm: Option<RmsNorm>,
-    k_norm: Option<RmsNorm>,
-    heads: usize,
-    kv_heads: usize,
-    head_dim: usize,
-}
-
-#[derive(Module, Debug)]
-pub(crate) struct Mlp {
-    gate_proj: Linear,
-    up_proj: Linear,
-    down_proj: Linear,
-}
-
-/// What all blocks of one forward pass over M tokens share.
-pub(crate) struct Pass<'a> {
-    pub(crate) rotation: Rotation,
-    pub(crate) sight: Sight<'a>,
-}
-
-/// Which tokens a token sees.
-pub(crate) enum Sight<'a> {
-    /// Those of its sequence.
-    Packed(&'a Packing),
-    /// The same; keys and values are kept, at the places `[M]` of the caches' prompts.
-    Prompts {
-        packing: &'a Packing,
-        places: Tensor<1, Int>,
-        caches: &'a mut [LayerCache],
-    },
-    /// Those in the caches, where the new ones are kept at the places `[M]` of the caches' rows.
-    Rows {
-        rows: &'a [DecodeRow],
-        places: Tensor<1, Int>,
-        caches: &'a mut [LayerCache],
-    },
+    pub(crate) norm: RmsNorm,
 }
 
 impl Policy {
@@ -98,7 +55,7 @@ impl Policy {
     /// every device.
     ///
     /// # Errors
-    /// When `config` makes no sense.
+    /// [`ConfigError`] when `config` makes no sense.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         Self::build(config, Init::random(seed, device))
     }
@@ -110,39 +67,15 @@ impl Policy {
 
     fn build(config: &ModelConfig, mut init: Init<'_>) -> Result<Self, ConfigError> {
         config.check()?;
+        convrec_kernels::warn_if_composed(init.device());
         let c = config;
-        let (d, q, kv) = (
-            c.hidden_size,
-            c.num_attention_heads * c.head_dim,
-            c.num_key_value_heads * c.head_dim,
-        );
-        let (bias, qk_norm) = (c.family == Family::Qwen2, c.family == Family::Qwen3);
-        let residual = 1.0 / (2.0 * c.num_hidden_layers as f64).sqrt();
+        let d = c.hidden_size;
         let model = Decoder {
             embed_tokens: Embedding {
                 weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()),
             },
             layers: (0..c.num_hidden_layers)
-                .map(|_| Block {
-                    input_layernorm: init.norm(d, c),
-                    self_attn: Attention {
-                        q_proj: init.linear(q, d, 1.0, bias),
-                        k_proj: init.linear(kv, d, 1.0, bias),
-                        v_proj: init.linear(kv, d, 1.0, bias),
-                        o_proj: init.linear(d, q, residual, false),
-                        q_norm: qk_norm.then(|| init.norm(c.head_dim, c)),
-                        k_norm: qk_norm.then(|| init.norm(c.head_dim, c)),
-                        heads: c.num_attention_heads,
-                        kv_heads: c.num_key_value_heads,
-                        head_dim: c.head_dim,
-                    },
-                    post_attention_layernorm: init.norm(d, c),
-                    mlp: Mlp {
-                        gate_proj: init.linear(c.intermediate_size, d, 1.0, false),
-                        up_proj: init.linear(c.intermediate_size, d, 1.0, false),
-                        down_proj: init.linear(d, c.intermediate_size, residual, false),
-                    },
-                })
+                .map(|layer| init.block(c, layer))
                 .collect(),
             norm: init.norm(d, c),
         };
@@ -152,9 +85,12 @@ impl Policy {
             model,
             lm_head,
             lora: None,
+            saved_modules: None,
             frequencies,
             config: config.clone(),
             checkpoints: false,
+            weight_type: WeightType::F32,
+            base_name: None,
         })
     }
 
@@ -178,9 +114,32 @@ impl Policy {
         &self.config
     }
 
+    /// The name of the model: the folder or the hub's name that it was read from, where there is
+    /// one. [`Policy::save_lora`] writes it down as the base of the adapter.
+    pub fn base_name(&self) -> Option<&str> {
+        self.base_name.as_deref()
+    }
+
+    /// This policy under another name; see [`Policy::base_name`].
+    #[must_use]
+    pub fn with_base_name(mut self, name: impl Into<String>) -> Self {
+        self.base_name = Some(name.into());
+        self
+    }
+
+    pub(crate) fn config_mut(&mut self) -> &mut ModelConfig {
+        &mut self.config
+    }
+
+    /// The type of the weights in the files that they were read from; f32 where they are new.
+    /// [`SaveOptions::as_loaded`](crate::SaveOptions::as_loaded) saves in it.
+    pub fn weight_type(&self) -> WeightType {
+        self.weight_type
+    }
+
     /// The device of the weights.
     pub fn device(&self) -> Device {
-        self.model.norm.weight.val().device()
+        self.model.norm.weight.lazy_device()
     }
 
     /// Hidden states of whole sequences under causal attention: ids `[B, T]` to `[B, T, D]`.
@@ -193,7 +152,7 @@ impl Policy {
             .reshape([b, t, self.config.hidden_size])
     }
 
-    /// As [`Policy::hidden`], for sequences end to end in one batch, some going on where another
+    /// Hidden states of sequences that lie end to end in one batch, some going on where another
     /// ended: ids `[M]` to `[M, D]`. There is no padding, and a prompt is computed once for all
     /// of its completions.
     ///
@@ -212,7 +171,7 @@ impl Policy {
         )
     }
 
-    /// As [`Policy::hidden`], for sequences padded anywhere: `present` `[B][T]` says which
+    /// Hidden states of sequences that are padded anywhere: `present` `[B][T]` says which
     /// positions are real; padding is seen by nobody and positions are counted over real tokens
     /// only. The result is 0 at padding.
     ///
@@ -275,7 +234,7 @@ impl Policy {
         self.normalise(self.blocks(ids, pass))
     }
 
-    /// As [`run`](Self::run), before the final norm.
+    /// The same before the final norm.
     pub(crate) fn blocks(&self, ids: Tensor<1, Int>, mut pass: Pass<'_>) -> Tensor<2> {
         let mut x = self.embed(ids);
         for layer in 0..self.model.layers.len() {
@@ -286,17 +245,18 @@ impl Policy {
 
     /// ids `[M]` to `[M, D]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        self.model.embed_tokens.forward(ids)
+        let x = self.model.embed_tokens.forward(ids);
+        match self.config.family {
+            Family::Gemma | Family::Gemma3 => {
+                x.mul_scalar((self.config.hidden_size as f64).sqrt() as f32)
+            }
+            _ => x,
+        }
     }
 
     /// x `[M, D]` to `[M, D]`.
     pub(crate) fn block(&self, layer: usize, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
-        let block = &self.model.layers[layer];
-        let x = x.clone()
-            + block
-                .self_attn
-                .forward(block.input_layernorm.forward(x), pass, layer);
-        x.clone() + block.mlp.forward(block.post_attention_layernorm.forward(x))
+        self.model.layers[layer].forward(x, pass, layer)
     }
 
     /// The final norm.
@@ -306,81 +266,17 @@ impl Policy {
 }
 
 impl Decoder {
-    /// The projections of each block, in the order of
-    /// [`Projection::ALL`](crate::Projection::ALL).
-    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = [&mut Linear; 7]> {
-        self.layers.iter_mut().map(
-            |Block {
-                 self_attn: a,
-                 mlp: m,
-                 ..
-             }| {
-                let Attention {
-                    q_proj,
-                    k_proj,
-                    v_proj,
-                    o_proj,
-                    ..
-                } = a;
-                [
-                    q_proj,
-                    k_proj,
-                    v_proj,
-                    o_proj,
-                    &mut m.gate_proj,
-                    &mut m.up_proj,
-                    &mut m.down_proj,
-                ]
-            },
-        )
-    }
-}
-
-impl Attention {
-    /// x `[M, D]` to `[M, D]`.
-    fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>, layer: usize) -> Tensor<2> {
-        let [m, _] = x.dims();
-        let (h, hk, d) = (self.heads, self.kv_heads, self.head_dim);
-        let split = |linear: &Linear, heads| linear.forward(x.clone()).reshape([m, heads, d]);
-        let norm = |norm: &Option<RmsNorm>, x: Tensor<3>| {
-            norm.as_ref().map_or(x.clone(), |norm| norm.forward(x))
-        };
-        let q = pass
-            .rotation
-            .apply(norm(&self.q_norm, split(&self.q_proj, h))); // [M, H, d]
-        let k = pass
-            .rotation
-            .apply(norm(&self.k_norm, split(&self.k_proj, hk))); // [M, Hk, d]
-        let v = split(&self.v_proj, hk); // [M, Hk, d]
-        let mixed = match &mut pass.sight {
-            Sight::Packed(packing) => convrec_kernels::attention(q, k, v, packing),
-            Sight::Prompts {
-                packing,
-                places,
-                caches,
-            } => {
-                caches[layer].write_prompts(places, k.clone(), v.clone());
-                convrec_kernels::attention(q, k, v, packing)
-            }
-            Sight::Rows {
-                rows,
-                places,
-                caches,
-            } => {
-                caches[layer].write_rows(places, k, v);
-                caches[layer].attend(q, rows)
-            }
-        }; // [M, H, d]
-        self.o_proj.forward(mixed.reshape([m, h * d]))
-    }
-}
-
-impl Mlp {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.down_proj.forward(convrec_kernels::swiglu(
-            self.gate_proj.forward(x.clone()),
-            self.up_proj.forward(x),
-        ))
+    /// The projections of all blocks, each with the place of its block, in the order of the file.
+    pub(crate) fn projections_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (usize, Projection, &mut Linear)> {
+        self.layers
+            .iter_mut()
+            .enumerate()
+            .flat_map(|(layer, block)| {
+                let projections = block.projections_mut();
+                projections.map(move |(projection, linear)| (layer, projection, linear))
+            })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 /// A model's files could not be read or written. Weights that are not in a file go by the name
 /// `(bytes)`.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightsError {
     /// A file could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
@@ -27,7 +28,7 @@ pub enum WeightsError {
         /// Which field, and why.
         source: ConfigError,
     },
-    /// A file is not what its name says, or one is not there that should be.
+    /// A file is not what its name says, or a file that should be there is not.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file or folder.
@@ -35,8 +36,8 @@ pub enum WeightsError {
         /// What was found and expected.
         problem: String,
     },
-    /// A tensor has another shape than the policy's, a type that is not read, or is not where the
-    /// index says.
+    /// A tensor has another shape than the policy's or a type that is not read, holds NaN or
+    /// infinite numbers, or is not where the index says.
     #[error("{}: tensor `{tensor}`: {problem}", path.display())]
     Tensor {
         /// The file.
@@ -46,7 +47,7 @@ pub enum WeightsError {
         /// What was found and expected.
         problem: String,
     },
-    /// Tensors that the policy has and the files have not.
+    /// The files lack tensors that the policy has.
     #[error("{}: {} missing: {}; the weights are of another model, or the config is", path.display(), names.len(), first(names))]
     Missing {
         /// The file of weights, or the index of many.
@@ -54,7 +55,7 @@ pub enum WeightsError {
         /// The tensors.
         names: Vec<String>,
     },
-    /// Tensors that the files have and the policy has not.
+    /// The files have tensors that the policy lacks.
     #[error("{}: {} unknown: {}; the weights are of another model, or the config is", path.display(), names.len(), first(names))]
     Unknown {
         /// The file of weights, or the index of many.

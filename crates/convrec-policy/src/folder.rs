@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
@@ -9,11 +10,14 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::atomic_file::{self, AtomicFile};
-use crate::config::ModelConfig;
+use crate::config::{ConfigError, ModelConfig};
 use crate::decoder::Policy;
 use crate::error::WeightsError;
+use crate::fields::{Fields, read_object};
+use crate::regular_file;
 use crate::safetensors_file::{Named, SafetensorsFile, WeightType, write};
-use crate::weights::{Source, load, model_name, refuse_adapter, weights};
+use crate::source::Source;
+use crate::weights::{load_model, model_name, refuse_adapter, weights};
 
 const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";
@@ -27,6 +31,18 @@ pub struct SaveOptions {
     /// Weights beyond this many bytes are split into files of at most so many; a larger tensor has
     /// a file of its own.
     pub max_shard_bytes: u64,
+}
+
+impl SaveOptions {
+    /// The weights in the type that they were read in: a model of bf16 stays as small as it was.
+    /// A checkpoint to train on from wants the default instead, which rounds nothing.
+    #[must_use]
+    pub fn as_loaded(policy: &Policy) -> Self {
+        Self {
+            dtype: policy.weight_type(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for SaveOptions {
@@ -44,37 +60,64 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+impl WeightType {
+    /// The type that most weights of a model folder have. Only the headers of its files are read.
+    ///
+    /// # Errors
+    /// [`WeightsError::File`] and [`WeightsError::Format`] when a file is missing or damaged.
+    pub fn of_folder(folder: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        Ok(source(folder.as_ref())?.weight_type())
+    }
+}
+
 impl ModelConfig {
     /// Reads a model folder's `config.json`.
     ///
     /// # Errors
-    /// When the file cannot be read, or as [`ModelConfig::from_hugging_face`]; the error names file
-    /// and field.
+    /// [`WeightsError::File`] when the file cannot be read, [`WeightsError::Config`] as
+    /// [`ModelConfig::from_hugging_face`]; the error names file and field.
     pub fn load_folder(folder: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = folder.as_ref().join(CONFIG);
-        let text = fs::read_to_string(&path).map_err(WeightsError::file("read", &path))?;
+        let text = regular_file::read_text(&path).map_err(WeightsError::file("read", &path))?;
         Self::from_hugging_face(&text).map_err(WeightsError::config(&path))
     }
 }
 
 impl Policy {
     /// Reads a model folder: `config.json`, and the weights in `model.safetensors` or in the files
-    /// that `model.safetensors.index.json` names. f32, f16 and bf16 are read, and held as f32.
+    /// that `model.safetensors.index.json` names. f64, f32, f16 and bf16 are read, and held as f32.
     ///
-    /// Weights are read tensor by tensor: memory holds the model and one tensor more. Passed over
-    /// are the `lm_head.weight` of a model with tied embeddings and `rotary_emb.inv_freq`,
-    /// which follow from the rest.
+    /// Weights are read tensor by tensor: memory holds the model and one tensor more. Before
+    /// anything is allocated, the sizes in the config are held against those of the files.
+    ///
+    /// Names may have the prefixes that wrappers write (`_orig_mod.`, `module.`), and may lack
+    /// `model.`. `rotary_emb.inv_freq` and the value head of a critic (`v_head.`) are passed over.
+    /// Where the config ties the head to the embeddings and the files hold another head, the
+    /// policy has that head, as in transformers.
     ///
     /// # Errors
-    /// When a file is missing or damaged, the config asks for what is not computed here, or a
-    /// tensor is missing, unknown, of another shape or of another type: the error names file,
-    /// field and tensor.
+    /// - [`WeightsError::File`] when a file is missing or is no regular file.
+    /// - [`WeightsError::Config`] when the config asks for what is not computed here, or for more
+    ///   than the weights hold.
+    /// - [`WeightsError::Format`] when a file of weights is damaged.
+    /// - [`WeightsError::Missing`], [`WeightsError::Unknown`] and [`WeightsError::Tensor`] when a
+    ///   tensor is missing, unknown, quantised, of another shape, or holds NaN or infinite numbers.
     pub fn load_folder(folder: impl AsRef<Path>, device: &Device) -> Result<Self, WeightsError> {
         let folder = folder.as_ref();
-        let config = ModelConfig::load_folder(folder)?;
-        let policy =
-            Self::blank(&config, device).map_err(WeightsError::config(&folder.join(CONFIG)))?;
-        load(policy, source(folder)?, model_name)
+        let path = folder.join(CONFIG);
+        let text = regular_file::read_text(&path).map_err(WeightsError::file("read", &path))?;
+        let bad = |e: ConfigError| WeightsError::config(&path)(e);
+        let config = ModelConfig::from_hugging_face(&text).map_err(bad)?;
+        let mut source = source(folder)?;
+        source.quantisation = quantisation(&text).map_err(bad)?;
+        source.refuse_quantised()?;
+        check_sizes(&config, &source).map_err(bad)?;
+        let weight_type = source.weight_type();
+        let policy = Self::blank(&config, device).map_err(bad)?;
+        let mut policy = load_model(policy, source)?;
+        policy.weight_type = weight_type;
+        policy.base_name = Some(folder.display().to_string());
+        Ok(policy)
     }
 
     /// Writes a model folder that transformers and [`Policy::load_folder`] read: `config.json` and
@@ -86,8 +129,9 @@ impl Policy {
     /// two.
     ///
     /// # Errors
-    /// When a file cannot be written, a number does not fit `dtype`, or the policy has an adapter
-    /// (save what [`Policy::merged`] gives, or the adapter alone by [`Policy::save_lora`]).
+    /// [`WeightsError::File`] when a file cannot be written or a number does not fit `dtype`,
+    /// [`WeightsError::Format`] when the policy has an adapter (save what [`Policy::merged`] gives,
+    /// or the adapter alone by [`Policy::save_lora`]).
     pub fn save_folder(
         &self,
         folder: impl AsRef<Path>,
@@ -97,7 +141,7 @@ impl Policy {
         refuse_adapter(self, folder)?;
         fs::create_dir_all(folder).map_err(WeightsError::file("write", folder))?;
         let kind = options.dtype;
-        let shards = split(weights(self, model_name), kind, options.max_shard_bytes);
+        let shards = split(weights(self, &model_name), kind, options.max_shard_bytes);
         let names: Vec<String> = match shards.len() {
             1 => vec![SINGLE.into()],
             n => (1..=n)
@@ -135,7 +179,7 @@ impl Policy {
 fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
     let single = folder.join(SINGLE);
     if single.exists() {
-        return Ok(Source::of_one(open(&single)?));
+        return Source::of_one(open(&single)?);
     }
     let path = folder.join(INDEX);
     if !path.exists() {
@@ -144,7 +188,7 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
         );
         return Err(WeightsError::format(folder, problem));
     }
-    let text = fs::read_to_string(&path).map_err(WeightsError::file("read", &path))?;
+    let text = regular_file::read_text(&path).map_err(WeightsError::file("read", &path))?;
     let index: Index = serde_json::from_str(&text)
         .map_err(|e| WeightsError::format(&path, format!("not an index of weights: {e}")))?;
     let names: Vec<&String> = index
@@ -194,17 +238,50 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
             return Err(WeightsError::tensor(&file.path, tensor, problem));
         }
     }
-    Ok(Source {
-        path,
-        files,
-        places,
+    Source::new(path, files)
+}
+
+/// How a config says that the weights are quantised, if it does: `gptq`.
+fn quantisation(config: &str) -> Result<Option<String>, ConfigError> {
+    let map = read_object(config)?;
+    let settings = Fields::of_file(&map).object("quantization_config")?;
+    settings.map_or(Ok(None), |settings| {
+        settings.maybe("quant_method", "a text")
     })
+}
+
+/// Whether the sizes can be those of these weights, so that a damaged config allocates nothing.
+/// That they are is seen tensor by tensor.
+fn check_sizes<R: Read + Seek>(
+    config: &ModelConfig,
+    source: &Source<R>,
+) -> Result<(), ConfigError> {
+    let (numbers, tensors) = (source.numbers(), source.places.len());
+    let width = |heads: usize| heads.saturating_mul(config.head_dim);
+    for (field, size) in [
+        ("vocab_size", config.vocab_size),
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+        ("num_attention_heads", config.num_attention_heads),
+        ("head_dim", width(config.num_attention_heads)),
+    ] {
+        if size > numbers {
+            let problem = format!("it makes a width of {size}; the weights are {numbers} numbers");
+            return Err(ConfigError::new(field, problem));
+        }
+    }
+    let layers = config.num_hidden_layers;
+    if layers > tensors {
+        let problem = format!("{layers}; the weights have {tensors} tensors in all");
+        return Err(ConfigError::new("num_hidden_layers", problem));
+    }
+    Ok(())
 }
 
 fn open(path: &Path) -> Result<SafetensorsFile<File>, WeightsError> {
     SafetensorsFile::open(
         path,
-        File::open(path).map_err(WeightsError::file("read", path))?,
+        regular_file::open(path).map_err(WeightsError::file("read", path))?,
     )
 }
 

@@ -25,8 +25,8 @@ impl Policy {
         self.run_batches(prompts, config, &|_| None, &|p, g| by_place(config, p, g))
     }
 
-    /// As [`Policy::generate`], each completion under a constraint: `begin` makes those of prompt
-    /// p.
+    /// Samples as [`Policy::generate`] does, each completion under a constraint. `begin(p)` makes
+    /// the constraint of a completion of prompt p.
     ///
     /// Tokens are drawn from the distribution renormalised over the allowed tokens;
     /// log-probabilities and entropies are of that distribution, and 0 where there is no
@@ -38,7 +38,7 @@ impl Policy {
     /// with the next choice. Logits are computed of the allowed tokens only.
     ///
     /// # Panics
-    /// As [`Policy::generate`], and when a constraint allows nothing to begin with.
+    /// When [`Policy::generate`] panics, and when a constraint allows nothing to begin with.
     pub fn generate_constrained<'c>(
         &self,
         prompts: &[&[u32]],
@@ -50,12 +50,12 @@ impl Policy {
         })
     }
 
-    /// As [`Policy::generate`], or [`Policy::generate_constrained`] where `begin` is given, with a seed
-    /// for each prompt in place of the config's: what is drawn for a prompt then does not
-    /// depend on which others there are.
+    /// Samples with a seed for each prompt in place of the config's: what is drawn for a prompt then
+    /// does not depend on which others there are. Completions are constrained where `begin` is
+    /// given.
     ///
     /// # Panics
-    /// As those, and when there are not as many seeds as prompts.
+    /// When [`Policy::generate_constrained`] panics, and when there are not as many seeds as prompts.
     pub fn generate_seeded<'c>(
         &self,
         prompts: &[&[u32]],
@@ -69,12 +69,12 @@ impl Policy {
         })
     }
 
-    /// As [`Policy::generate`], or [`Policy::generate_constrained`] where `begin` is given, of a part of
-    /// a longer list of prompts: these are those from place `first` on, and get the completions
-    /// that they get there. So the list can be dealt out to several devices.
+    /// Samples for a part of a longer list of prompts, so that several devices can share the list.
+    /// These are the prompts from place `first` on, and they get the completions that they get in
+    /// the whole list. Completions are constrained where `begin` is given.
     ///
     /// # Panics
-    /// As those.
+    /// When [`Policy::generate_constrained`] panics.
     pub fn generate_part<'c>(
         &self,
         prompts: &[&[u32]],

@@ -1,12 +1,12 @@
 //! How a model's makers want it to be sampled: `generation_config.json`.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::config::{ConfigError, ModelConfig};
 use crate::error::WeightsError;
-use crate::hugging_face::{COUNT, Fields, read_end_tokens, read_object};
+use crate::fields::{COUNT, Fields, read_object};
+use crate::regular_file;
 use crate::sampling::Sampling;
 
 /// What `generation_config.json` of a Hugging Face model folder says, with the defaults of
@@ -39,11 +39,11 @@ impl GenerationDefaults {
     /// none.
     ///
     /// # Errors
-    /// When the text is no JSON object, or a field has a wrong type or makes no sense: the error
+    /// [`ConfigError`] when the text is no JSON object, or a field has a wrong type or makes no sense: the error
     /// names it.
     pub fn from_hugging_face(text: &str) -> Result<Self, ConfigError> {
         let map = read_object(text)?;
-        let fields = Fields { map: &map, of: "" };
+        let fields = Fields::of_file(&map);
         let number = |field| fields.maybe::<f32>(field, "a number");
         // All fields are read before `do_sample` decides which count, so that a wrong type is never
         // passed over.
@@ -68,11 +68,11 @@ impl GenerationDefaults {
         sampling.check()?;
         let max_new_tokens = fields.maybe("max_new_tokens", COUNT)?;
         if max_new_tokens == Some(0) {
-            return Err(fields.error("max_new_tokens", "0; expected at least 1".into()));
+            return Err(fields.error("max_new_tokens", "0; expected at least 1"));
         }
         Ok(Self {
             sampling,
-            end_tokens: read_end_tokens(&fields)?,
+            end_tokens: fields.tokens("eos_token_id")?,
             max_new_tokens,
         })
     }
@@ -81,11 +81,12 @@ impl GenerationDefaults {
     /// where it names no end token, those of `config.json` count.
     ///
     /// # Errors
-    /// When a file cannot be read or a field is wrong; the error names file and field.
+    /// [`WeightsError::File`] when a file cannot be read, [`WeightsError::Config`] when a field is
+    /// wrong; the error names file and field.
     pub fn load_folder(folder: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let folder = folder.as_ref();
         let path = folder.join("generation_config.json");
-        let mut defaults = match fs::read_to_string(&path) {
+        let mut defaults = match regular_file::read_text(&path) {
             Ok(text) => Self::from_hugging_face(&text).map_err(WeightsError::config(&path))?,
             Err(e) if e.kind() == ErrorKind::NotFound => Self {
                 sampling: Sampling::greedy(),

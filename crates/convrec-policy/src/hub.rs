@@ -11,6 +11,7 @@ use crate::error::WeightsError;
 
 /// A model could not be fetched or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HubError {
     /// The hub cannot be reached, or has no such model or file.
     #[error(
@@ -42,13 +43,16 @@ impl Policy {
     /// hub's own tools are not fetched again.
     ///
     /// # Errors
-    /// When the model cannot be fetched or read.
+    /// [`HubError::Fetch`] and [`HubError::Absent`] when the model cannot be fetched,
+    /// [`HubError::Weights`] when it cannot be read.
     pub fn load_hub(
         model: &str,
         revision: Option<&str>,
         device: &Device,
     ) -> Result<Self, HubError> {
-        Ok(Self::load_folder(fetch_model(model, revision)?, device)?)
+        let policy = Self::load_folder(fetch_model(model, revision)?, device)?;
+        // The name, not the folder of the cache: others find the model by it.
+        Ok(policy.with_base_name(model))
     }
 }
 
@@ -57,7 +61,8 @@ impl Policy {
 /// chat template need, and gives the folder in the cache.
 ///
 /// # Errors
-/// When the hub cannot be reached, or has no such model.
+/// [`HubError::Fetch`] when the hub cannot be reached, [`HubError::Absent`] when the model has no
+/// files that can be read.
 pub fn fetch_model(model: &str, revision: Option<&str>) -> Result<PathBuf, HubError> {
     let failed = |source| HubError::Fetch {
         model: model.into(),
@@ -107,7 +112,9 @@ fn is_needed(file: &str) -> bool {
         "generation_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
+        "special_tokens_map.json",
         "chat_template.jinja",
+        "chat_template.json",
     ];
     !file.contains('/') && (weights || about.contains(&file))
 }

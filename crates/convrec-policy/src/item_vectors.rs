@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Family};
 use crate::decoder::Policy;
 
 /// The gain of the path from the items of a prompt to the output; beside it the random rest of the
@@ -28,7 +28,7 @@ impl Policy {
     /// else stays as it is.
     ///
     /// # Errors
-    /// When the shape of the policy or of a vector does not allow it.
+    /// [`ConfigError`] when the shape of the policy or of a vector does not allow it.
     ///
     /// # Panics
     /// When a token is not in the vocabulary.
@@ -41,11 +41,13 @@ impl Policy {
         let head = self.config().head_dim;
         let square = heads * head == width
             && self.config().num_key_value_heads == heads
-            && self.lm_head.is_none();
+            && self.lm_head.is_none()
+            && self.config().family == Family::Llama;
         if !square || head < 2 {
             return Err(ConfigError::new(
                 "num_attention_heads",
-                "expected heads with keys of their own that are as wide as the policy together, and tied embeddings",
+                "expected a Llama of tied embeddings, whose heads have keys of their own and are \
+                 together as wide as the policy",
             ));
         }
         if let Some((token, vector)) = vectors.iter().find(|(_, vector)| vector.len() != width - 2)
@@ -81,10 +83,14 @@ impl Policy {
         let attention = &mut self.model.layers[0].self_attn;
         // Of each head the place that position turns least.
         let still = |n: usize| n * head + head / 2 - 1;
-        let alike = MARK / (1.0 + MARK * MARK).sqrt();
-        for (projection, of_asking) in
-            [(&mut attention.q_proj, alike), (&mut attention.k_proj, 0.0)]
-        {
+        let similarity = MARK / (1.0 + MARK * MARK).sqrt();
+        let (q, k, v) = (
+            attention.q_proj.as_mut(),
+            attention.k_proj.as_mut(),
+            attention.v_proj.as_mut(),
+        );
+        for (projection, of_asking) in [(q, similarity), (k, 0.0)] {
+            let projection = projection.expect("a Llama has q and k");
             change(&mut projection.weight, |weight| {
                 weight.iter_mut().for_each(|x| *x *= REST);
                 for n in 0..heads {
@@ -94,7 +100,7 @@ impl Policy {
                 }
             });
         }
-        for projection in [&mut attention.v_proj, &mut attention.o_proj] {
+        for projection in [v, Some(&mut attention.o_proj)].into_iter().flatten() {
             change(&mut projection.weight, |weight| {
                 weight.fill(0.0);
                 (0..width - 2).for_each(|at| weight[at * width + at] = GAIN);

@@ -24,6 +24,8 @@ pub(crate) struct RmsNorm {
     /// `[D]`
     pub(crate) weight: Param<Tensor<1>>,
     pub(crate) epsilon: f64,
+    /// Multiplies by 1 + weight instead of the weight, as Gemma does.
+    pub(crate) offset: bool,
 }
 
 /// The two matrices beside a weight.
@@ -34,6 +36,8 @@ pub(crate) struct Lora {
     /// B, `[out, r]`
     pub(crate) b: Param<Tensor<2>>,
     pub(crate) scale: f64,
+    /// What the scale was made of, for files.
+    pub(crate) alpha: f64,
 }
 
 impl Lora {
@@ -71,7 +75,9 @@ impl Linear {
 
 impl RmsNorm {
     pub(crate) fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
-        convrec_kernels::rms_norm(x, self.weight.val(), self.epsilon)
+        let weight = self.weight.val();
+        let weight = if self.offset { weight + 1.0 } else { weight };
+        convrec_kernels::rms_norm(x, weight, self.epsilon)
     }
 }
 

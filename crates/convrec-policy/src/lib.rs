@@ -60,8 +60,14 @@
 //!
 //! # Which models
 //!
-//! Llama and its kin ([`Family`]): Llama 1 to 3, SmolLM2, Qwen2, Qwen2.5, Qwen3. A policy is read
-//! from a Hugging Face model folder, and written to one, without renaming or transposing anything:
+//! Llama and its kin ([`Family`]): Llama 1 to 3, TinyLlama, SmolLM2, SmolLM3, Mistral, Qwen2,
+//! Qwen2.5, Qwen3, OLMo-2, Gemma 1, the text models of Gemma 3, and Phi-3. Sliding windows, biases,
+//! blocks without rotary positions and matrices that hold several projections are computed as
+//! transformers computes them; the tests hold its numbers for each family. A config that asks for
+//! something else is refused by the name of its field.
+//!
+//! A policy is read from a Hugging Face model folder, and written to one, without renaming or
+//! transposing anything:
 //!
 //! | file | in | out |
 //! |---|---|---|
@@ -70,14 +76,17 @@
 //! | `model.safetensors`, or `model-00001-of-0000n.safetensors` and their index | with the folder | with the folder |
 //! | `model.safetensors` as bytes | [`Policy::load_safetensors`] | [`Policy::to_safetensors`] |
 //! | `generation_config.json` | [`GenerationDefaults::load_folder`] | |
+//! | an adapter's folder | [`Policy::load_lora`] | [`Policy::save_lora`] |
 //!
-//! With the feature `hub`, `Policy::load_hub` fetches the folder by a model's name. (No hub is
-//! within reach of this project's tests: that part is compiled, and otherwise untested.)
+//! With the feature `hub`, `Policy::load_hub` fetches the folder by a model's name. No hub is
+//! within reach of this project's tests, so that part is compiled and otherwise untested.
 //!
-//! Matrices are `[out, in]`; `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the
-//! output matrix; rotary positions turn dimension i together with i + head_dim / 2. Files hold f32,
-//! f16 or bf16 ([`WeightType`]). Weights are held in f32 whatever the file has: at the learning
-//! rates of reinforcement learning a bf16 weight does not move.
+//! Matrices are `[out, in]`. `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the
+//! output matrix. Rotary positions turn dimension i together with i + head_dim / 2. Files hold f64,
+//! f32, f16 or bf16, and are written in one of the last three ([`WeightType`]):
+//! [`SaveOptions::as_loaded`] takes the type that the model came in. Weights are held in f32
+//! whatever the file has: at the learning rates of reinforcement learning a bf16 weight does not
+//! move. Weights that are NaN or infinite are refused by the name of their tensor.
 //!
 //! ```
 //! # use burn::tensor::Device;
@@ -99,8 +108,11 @@
 //! [`LoraConfig`]'s projections; an optimiser then steps these alone. [`Policy::without_lora`] is
 //! the policy before, sharing its weights: the reference of a KL penalty costs no memory (with
 //! products in bf16, that of their copies). [`Policy::merged`] is a plain policy to be saved as a
-//! model; [`Policy::save_lora`] and [`Policy::load_lora`] write and read the adapter alone, in the
-//! layout of the PEFT library.
+//! model. [`Policy::save_lora`] and [`Policy::load_lora`] write and read the adapter alone, in the
+//! layout of the PEFT library. Regular expressions and names as targets, patterns of ranks and
+//! alphas, single blocks, and embeddings and heads that come along (`modules_to_save`) are read as
+//! PEFT reads them. An adapter whose initialisation changed the base model (PiSSA, OLoRA, LoftQ,
+//! CorDA) is refused unless it has been converted.
 //!
 //! # Constraints
 //!
@@ -123,17 +135,23 @@
 //!
 //! # Limits
 //!
-//! No quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no sliding
-//! windows, no rotary scaling but Llama 3's. Adapters sit on the seven projections of all blocks,
-//! without dropout.
+//! There are no quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no
+//! rotary scaling but Llama 3's, no soft caps (Gemma 2), and no mixtures of experts. Fresh adapters
+//! sit on projections of all blocks and have no dropout. A sliding window hides keys; it does not
+//! free their memory.
+//!
+//! On a CPU the fused kernels need the feature `flex` of `convrec-kernels`; a run without them says
+//! so once, by a warning of the `log` crate.
 
 mod atomic_file;
 mod beam;
+mod block;
 mod cache;
 mod config;
 mod constraint;
 mod decoder;
 mod error;
+mod fields;
 mod folder;
 mod generate;
 mod generation;
@@ -150,15 +168,18 @@ mod lora_config;
 mod peft;
 mod precision;
 mod recompute;
+mod regular_file;
 mod rope;
 mod row;
 mod safetensors_file;
 mod sampling;
+mod saved_modules;
 mod session;
+mod source;
 mod weights;
 
 pub use beam::Beam;
-pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig};
+pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig, SlidingWindow};
 pub use constraint::{Allowed, Constraint};
 pub use decoder::Policy;
 pub use error::WeightsError;

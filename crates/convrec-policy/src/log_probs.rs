@@ -10,17 +10,19 @@ use crate::recompute::{Head, Tape};
 /// A prompt and what was written after it, as token ids.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
-    /// At least one token.
+    /// The prompt, at least one token.
     pub prompt: &'a [u32],
-    /// May be empty.
+    /// The completion, which may be empty.
     pub completion: &'a [u32],
 }
 
-/// Per completion token, `[B, T]` with T the longest completion; 0 on padding.
+/// Numbers of every completion token, `[B, T]` with T the longest completion; 0 on padding.
+#[derive(Debug)]
 pub struct TokenLogProbs {
-    /// Natural logarithms, with gradients where the policy has them.
+    /// The log-probabilities in nats, with gradients where the policy has them.
     pub log_probs: Tensor<2>,
-    /// Entropy of the distribution that each token was drawn from, in nats, likewise: for a bonus.
+    /// The entropies of the distributions that the tokens were drawn from, in nats, with gradients
+    /// likewise. A loss may add them as a bonus.
     pub entropies: Tensor<2>,
     /// The way from a loss back to the weights.
     pub tape: Tape,
@@ -43,15 +45,15 @@ impl Policy {
         self.at(sequences, &all, None, temperature)
     }
 
-    /// As [`Policy::log_probs`], under `softmax(logits / temperature)` renormalised over the tokens
-    /// that were allowed: what [`Policy::generate_constrained`] draws from. `allowed` has an entry
+    /// The same under `softmax(logits / temperature)` renormalised over the tokens that were allowed:
+    /// the distribution that [`Policy::generate_constrained`] draws from. `allowed` has an entry
     /// for each sequence. Where only one token is allowed the log-probability and the entropy
     /// are 0, and nothing is computed.
     ///
     /// Only the rows of the output matrix that some place allows are read.
     ///
     /// # Panics
-    /// As [`Policy::log_probs`], and when `allowed` does not fit the sequences.
+    /// When [`Policy::log_probs`] panics, and when `allowed` does not fit the sequences.
     pub fn log_probs_constrained(
         &self,
         sequences: &[Sequence<'_>],
@@ -76,7 +78,8 @@ impl Policy {
         self.at(sequences, &chosen, Some(sets), temperature)
     }
 
-    /// Of the M `places`, each a row and a token of its completion, with the tokens allowed there.
+    /// The numbers at M `places`, each a row and a token of its completion, with the tokens allowed
+    /// there.
     fn at(
         &self,
         sequences: &[Sequence<'_>],
@@ -150,7 +153,7 @@ fn places(sequences: &[Sequence<'_>]) -> impl Iterator<Item = (usize, usize)> {
 struct Packed {
     packing: Packing,
     tokens: Vec<u32>,
-    /// Of each row, where the last token of its prompt is, and where its completion begins.
+    /// For each row, where the last token of its prompt is, and where its completion begins.
     rows: Vec<(usize, usize)>,
 }
 

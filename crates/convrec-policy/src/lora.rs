@@ -12,15 +12,23 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::ConfigError;
 use crate::decoder::Policy;
-use crate::layers::{Linear, Lora};
-use crate::lora_config::{LoraConfig, Projection};
+use crate::layers::Lora;
+use crate::lora_config::{LoraConfig, Projection, scale};
+
+/// Rank and alpha of one place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Size {
+    pub(crate) rank: usize,
+    pub(crate) alpha: f64,
+}
 
 impl Policy {
     /// This policy with a fresh adapter: it computes what it did (B is 0), and from now on only the
     /// adapter learns.
     ///
     /// A is uniform in `+-1/sqrt(in)`, as in PEFT; the same seed gives the same numbers on every
-    /// device. The weights are shared with this policy's clones, not copied.
+    /// device. The weights are shared with this policy's clones, not copied. Where a block has q, k
+    /// and v in one matrix (Phi-3), these three as targets mean that matrix.
     ///
     /// ```
     /// # use burn::tensor::Device;
@@ -40,56 +48,106 @@ impl Policy {
     /// ```
     ///
     /// # Errors
-    /// When `config` makes no sense, or the policy has an adapter already.
-    pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] when `config` makes no sense or names a projection that the policy does not
+    /// have, or the policy has an adapter already.
+    pub fn with_lora(mut self, config: &LoraConfig, seed: u64) -> Result<Self, ConfigError> {
         if self.lora.is_some() {
             let problem = "the policy has an adapter already; merge it first, or leave it off";
             return Err(ConfigError::new("lora", problem));
         }
-        self.attach(config, |place, shape, device| {
-            // A stream for each place: what one projection draws does not depend on which others
-            // are adapted.
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(place);
-            let bound = 1.0 / (shape[1] as f64).sqrt();
-            let draw = |_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32;
-            let values: Vec<f32> = (0..shape[0] * shape[1]).map(draw).collect();
-            Tensor::from_data(TensorData::new(values, shape), device)
-        })
+        config.check()?;
+        let config = LoraConfig {
+            targets: self.targets(&config.targets)?,
+            ..config.clone()
+        };
+        let size = Size {
+            rank: config.rank,
+            alpha: config.alpha,
+        };
+        let of = |_, projection| config.targets.contains(&projection).then_some(size);
+        Ok(self.attach(&config, of, Some(seed)))
     }
 
-    /// With an adapter whose A is what `draw` gives for a place, a shape and a device, and whose B
-    /// is 0.
+    /// These targets as projections that the policy has.
+    fn targets(&mut self, wanted: &[Projection]) -> Result<Vec<Projection>, ConfigError> {
+        use Projection::{GateProj, GateUpProj, KProj, QProj, QkvProj, UpProj, VProj};
+        let has = self.projections();
+        let mut found = vec![];
+        for target in wanted {
+            let (parts, fused): (&[Projection], _) = match target {
+                QProj | KProj | VProj => (&[QProj, KProj, VProj], QkvProj),
+                GateProj | UpProj => (&[GateProj, UpProj], GateUpProj),
+                other => (&[], *other),
+            };
+            let in_one = has.contains(&fused) && parts.iter().all(|part| wanted.contains(part));
+            let name = match has.contains(target) {
+                true => *target,
+                false if in_one => fused,
+                false => {
+                    let has: Vec<&str> = has.iter().map(|projection| projection.name()).collect();
+                    let problem = format!("{}; this model has {}", target.name(), has.join(", "));
+                    return Err(ConfigError::new("targets", problem));
+                }
+            };
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The projections of a block.
+    pub(crate) fn projections(&mut self) -> Vec<Projection> {
+        let all = self.model.projections_mut();
+        let first = all.take_while(|(layer, ..)| *layer == 0);
+        first.map(|(_, projection, _)| projection).collect()
+    }
+
+    /// Puts an adapter on every place that `size` gives one for; the policy has none yet. A is drawn
+    /// where there is a seed, and is to be read from a file where there is none. B is 0.
     pub(crate) fn attach(
         mut self,
         config: &LoraConfig,
-        draw: impl Fn(u64, [usize; 2], &Device) -> Tensor<2>,
-    ) -> Result<Self, ConfigError> {
-        config.check()?;
-        self = self.without_lora().no_grad();
-        let (device, scale, rank) = (self.device(), config.scale(), config.rank);
-        for (place, (projection, linear)) in self.projections_mut().enumerate() {
-            if !config.targets.contains(&projection) {
+        size: impl Fn(usize, Projection) -> Option<Size>,
+        seed: Option<u64>,
+    ) -> Self {
+        self = self.no_grad();
+        let device = self.device();
+        for (place, (layer, projection, linear)) in self.model.projections_mut().enumerate() {
+            let Some(Size { rank, alpha }) = size(layer, projection) else {
                 continue;
-            }
+            };
             let [out, inner] = linear.weight.lazy_shape().dims();
             // Far above the numbers of the weights, and named by the place: a resumed run finds its
             // optimiser's state.
             let id = |matrix: u64| ParamId::from((1 << 32) + 2 * place as u64 + matrix);
-            let param = |tensor: Tensor<2>, matrix| {
-                let mut param = Param::from_tensor(tensor);
-                param.id = id(matrix);
-                param
+            let zeros = |shape: [usize; 2], matrix| {
+                let zeros = move |device: &Device, grad| {
+                    Tensor::zeros(shape, device).set_require_grad(grad)
+                };
+                Param::uninitialized(id(matrix), zeros, device.clone(), true, shape.into())
             };
-            let a = param(draw(place as u64, [rank, inner], &device), 0);
-            let b = param(Tensor::zeros([out, rank], &device), 1);
-            linear.lora = Some(Lora { a, b, scale });
+            let (a, b) = match seed {
+                None => (zeros([rank, inner], 0), zeros([out, rank], 1)),
+                Some(seed) => {
+                    let param = |tensor: Tensor<2>, matrix| {
+                        let mut param = Param::from_tensor(tensor);
+                        param.id = id(matrix);
+                        param
+                    };
+                    let a = draw(seed, place as u64, [rank, inner], &device);
+                    (param(a, 0), param(Tensor::zeros([out, rank], &device), 1))
+                }
+            };
+            let scale = scale(alpha, rank, config.rank_stabilized);
+            linear.lora = Some(Lora { a, b, scale, alpha });
         }
         self.lora = Some(config.clone());
-        Ok(self)
+        self
     }
 
-    /// The shape of the adapter, where there is one.
+    /// The shape of the adapter, where there is one. An adapter that was read from a file may have
+    /// other ranks in single places, and may leave out blocks.
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.lora.as_ref()
     }
@@ -98,13 +156,19 @@ impl Policy {
     /// not copied, and are bit for bit those that the adapter was put on. All of them can be
     /// trained again.
     pub fn without_lora(&self) -> Self {
-        self.plain(|_, weight| weight)
+        let mut policy = self.plain(|_, weight| weight);
+        if let Some(base) = policy.saved_modules.take() {
+            policy.restore(base);
+        }
+        policy
     }
 
     /// A plain policy that computes what this one does, to rounding: each adapter is added to its
     /// weight. This policy is as before.
     pub fn merged(&self) -> Self {
-        self.plain(|lora, weight| weight + lora.product())
+        let mut policy = self.plain(|lora, weight| weight + lora.product());
+        policy.saved_modules = None;
+        policy
     }
 
     fn plain(&self, weight: impl Fn(&Lora, Tensor<2>) -> Tensor<2>) -> Self {
@@ -112,7 +176,7 @@ impl Policy {
         if policy.lora.take().is_none() {
             return policy;
         }
-        for (_, linear) in policy.projections_mut() {
+        for (_, _, linear) in policy.model.projections_mut() {
             if let Some(lora) = linear.lora.take() {
                 linear.weight = linear
                     .weight
@@ -122,11 +186,14 @@ impl Policy {
         }
         policy.set_require_grad(true)
     }
+}
 
-    /// Blocks in order, [`Projection::ALL`] of each.
-    fn projections_mut(&mut self) -> impl Iterator<Item = (Projection, &mut Linear)> {
-        self.model
-            .linears_mut()
-            .flat_map(|linears| Projection::ALL.into_iter().zip(linears))
-    }
+/// A stream for each place: what one projection draws does not depend on which others are adapted.
+fn draw(seed: u64, place: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(place);
+    let bound = 1.0 / (shape[1] as f64).sqrt();
+    let draw = |_| ((2.0 * rng.random::<f64>() - 1.0) * bound) as f32;
+    let values: Vec<f32> = (0..shape[0] * shape[1]).map(draw).collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
 }

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 /// A projection of a block, in the names of Hugging Face checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Projection {
     /// Queries.
     QProj,
@@ -22,10 +23,14 @@ pub enum Projection {
     UpProj,
     /// Out of the MLP.
     DownProj,
+    /// Queries, keys and values in one matrix, as Phi-3 has them.
+    QkvProj,
+    /// The gate of the MLP and what it acts on in one matrix, as Phi-3 has them.
+    GateUpProj,
 }
 
 impl Projection {
-    /// All of them, in the order of the file.
+    /// Those of a Llama block, in the order of the file.
     pub const ALL: [Self; 7] = [
         Self::QProj,
         Self::KProj,
@@ -36,7 +41,8 @@ impl Projection {
         Self::DownProj,
     ];
 
-    /// As in files: `q_proj`.
+    /// The name in files: `q_proj`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::QProj => "q_proj",
@@ -46,6 +52,8 @@ impl Projection {
             Self::GateProj => "gate_proj",
             Self::UpProj => "up_proj",
             Self::DownProj => "down_proj",
+            Self::QkvProj => "qkv_proj",
+            Self::GateUpProj => "gate_up_proj",
         }
     }
 }
@@ -56,6 +64,7 @@ impl std::str::FromStr for Projection {
     fn from_str(name: &str) -> Result<Self, ConfigError> {
         Self::ALL
             .into_iter()
+            .chain([Self::QkvProj, Self::GateUpProj])
             .find(|projection| projection.name() == name)
             .ok_or_else(|| {
                 let known = Self::ALL.map(Self::name).join(", ");
@@ -75,7 +84,7 @@ pub struct LoraConfig {
     pub rank: usize,
     /// What they add is scaled by `alpha / rank`.
     pub alpha: f64,
-    /// The projections that have an adapter, in every block.
+    /// The projections that have an adapter.
     pub targets: Vec<Projection>,
     /// Scale by `alpha / sqrt(rank)` instead, so that large ranks learn as fast (rsLoRA, [arXiv
     /// 2312.03732]).
@@ -97,8 +106,10 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
+    /// Whether the fields are in range.
+    ///
     /// # Errors
-    /// At the first field that makes no sense.
+    /// [`ConfigError`] at the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         if self.rank == 0 {
@@ -119,14 +130,14 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// s, what the product of the two matrices is multiplied by.
+    /// s, the number that the product of the two matrices is multiplied by.
+    #[must_use]
     pub fn scale(&self) -> f64 {
-        let rank = self.rank as f64;
-        self.alpha
-            / if self.rank_stabilized {
-                rank.sqrt()
-            } else {
-                rank
-            }
+        scale(self.alpha, self.rank, self.rank_stabilized)
     }
+}
+
+pub(crate) fn scale(alpha: f64, rank: usize, stabilized: bool) -> f64 {
+    let rank = rank as f64;
+    alpha / if stabilized { rank.sqrt() } else { rank }
 }

@@ -1,147 +1,54 @@
 //! Adapters from and to folders in the layout of the PEFT library: `adapter_config.json` and
 //! `adapter_model.safetensors`.
 
-use std::fs::{self, File};
+mod config;
+mod places;
+
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
-use burn::tensor::Tensor;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::atomic_file::{self, AtomicFile};
 use crate::config::ConfigError;
 use crate::decoder::Policy;
 use crate::error::WeightsError;
-use crate::hugging_face::{COUNT, Fields, read_object};
-use crate::lora_config::{LoraConfig, Projection};
+use crate::lora_config::LoraConfig;
+use crate::regular_file;
 use crate::safetensors_file::{SafetensorsFile, WeightType, write};
-use crate::weights::{Source, load, weights};
+use crate::saved_modules::{EMBEDDINGS, HEAD};
+use crate::source::Source;
+use crate::weights::{load, weights};
+use config::PeftConfig;
+use places::module;
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-impl LoraConfig {
-    /// Reads the text of an `adapter_config.json`. Dropout is passed over: adapters are trained
-    /// without it here.
-    ///
-    /// # Errors
-    /// When the text is no JSON object, a field is missing or wrong, or the file asks for something
-    /// that is not computed here: another kind of adapter, other modules, ranks that differ,
-    /// trained biases. The error names the field.
-    pub fn from_peft(text: &str) -> Result<Self, ConfigError> {
-        let map = read_object(text)?;
-        let fields = Fields { map: &map, of: "" };
-        let kind: String = fields.must("peft_type", "a text")?;
-        if kind != "LORA" {
-            return Err(fields.error(
-                "peft_type",
-                format!("{kind:?} is not supported; expected \"LORA\""),
-            ));
+/// The name in PEFT's file of the parameter at a path in the policy: `None` for what is no part of
+/// the adapter.
+fn peft_name(path: &str, saved: &[&str]) -> Option<String> {
+    let is_saved = |name| saved.contains(&name);
+    let inner = match path {
+        "model.embed_tokens.weight" if is_saved(EMBEDDINGS) => path.to_string(),
+        "lm_head.weight" if is_saved(HEAD) => path.to_string(),
+        _ => {
+            let (place, matrix) = path.rsplit_once(".lora.")?;
+            format!("{place}.lora_{}.weight", matrix.to_uppercase())
         }
-        // What each of these is when it changes nothing; absent and null are as good.
-        for (field, harmless) in [
-            ("bias", json!("none")),
-            ("use_dora", json!(false)),
-            ("use_qalora", json!(false)),
-            ("use_bdlora", json!(false)),
-            ("alora_invocation_tokens", json!([])),
-            ("lora_bias", json!(false)),
-            ("fan_in_fan_out", json!(false)),
-            ("modules_to_save", json!([])),
-            ("rank_pattern", json!({})),
-            ("alpha_pattern", json!({})),
-            ("layers_to_transform", json!([])),
-            ("layer_replication", json!([])),
-            ("exclude_modules", json!([])),
-            ("trainable_token_indices", json!([])),
-            ("target_parameters", json!([])),
-        ] {
-            if let Some(value) = map
-                .get(field)
-                .filter(|value| !value.is_null() && **value != harmless)
-            {
-                return Err(fields.error(
-                    field,
-                    format!("{value} is not supported; expected {harmless}"),
-                ));
-            }
-        }
-        let config = Self {
-            rank: fields.must("r", COUNT)?,
-            alpha: fields.must("lora_alpha", "a number")?,
-            targets: read_targets(&fields)?,
-            rank_stabilized: fields
-                .maybe("use_rslora", "true or false")?
-                .unwrap_or(false),
-        };
-        // The names of the file, not ours.
-        config.check().map_err(|e| {
-            let field = match e.field.as_str() {
-                "rank" => "r",
-                "alpha" => "lora_alpha",
-                _ => "target_modules",
-            };
-            ConfigError::new(field, e.problem)
-        })?;
-        Ok(config)
-    }
-
-    /// The text of an `adapter_config.json` that PEFT reads, and [`LoraConfig::from_peft`].
-    pub fn to_peft(&self) -> String {
-        let targets: Vec<&str> = self.targets.iter().map(|target| target.name()).collect();
-        let file = json!({
-            "peft_type": "LORA",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": null,
-            "inference_mode": true,
-            "r": self.rank,
-            "lora_alpha": self.alpha,
-            "use_rslora": self.rank_stabilized,
-            "target_modules": targets,
-            "lora_dropout": 0.0,
-            "bias": "none",
-        });
-        format!("{file:#}\n")
-    }
-}
-
-fn read_targets(fields: &Fields) -> Result<Vec<Projection>, ConfigError> {
-    const EXPECTED: &str = "a list of projections, as q_proj, or \"all-linear\"";
-    if fields.map.get("target_modules") == Some(&Value::from("all-linear")) {
-        return Ok(Projection::ALL.to_vec());
-    }
-    let names: Vec<String> = fields.must("target_modules", EXPECTED)?;
-    // PEFT also writes the path of each module. That every block has the projection is seen when
-    // the matrices are read.
-    let mut targets: Vec<Projection> = names
-        .iter()
-        .map(|name| name.rsplit('.').next().unwrap_or(name))
-        .map(|name| {
-            name.parse::<Projection>()
-                .map_err(|e| fields.error("target_modules", e.problem))
-        })
-        .collect::<Result<_, _>>()?;
-    targets.sort();
-    targets.dedup();
-    Ok(targets)
-}
-
-/// `model.layers.0.self_attn.q_proj.lora.a` under PEFT's name; `None` for what is no adapter.
-fn peft_name(path: &str) -> Option<String> {
-    let (place, matrix) = path.rsplit_once(".lora.")?;
-    Some(format!(
-        "base_model.model.{place}.lora_{}.weight",
-        matrix.to_uppercase()
-    ))
+    };
+    Some(format!("base_model.model.{inner}"))
 }
 
 impl Policy {
     /// Writes the adapter alone into a folder that PEFT and [`Policy::load_lora`] read. Each file
-    /// is written aside and renamed. PEFT wants the model it belongs to:
-    /// [`Policy::without_lora`], saved by [`Policy::save_folder`], which the files do not name:
-    /// `PeftModel.from_pretrained(base, folder)`.
+    /// is written aside and renamed. The files name the model that the adapter belongs to by
+    /// [`Policy::base_name`], where it is known: `PeftModel.from_pretrained(base, folder)`.
     ///
     /// # Errors
-    /// When the policy has no adapter, or a file cannot be written.
+    /// [`WeightsError::Format`] when the policy has no adapter, [`WeightsError::File`] when a file
+    /// cannot be written.
     pub fn save_lora(&self, folder: impl AsRef<Path>) -> Result<(), WeightsError> {
         let folder = folder.as_ref();
         let Some(lora) = self.lora() else {
@@ -151,10 +58,10 @@ impl Policy {
             ));
         };
         fs::create_dir_all(folder).map_err(WeightsError::file("write", folder))?;
-        let config = AtomicFile::write(folder, CONFIG, |out| {
-            out.write_all(lora.to_peft().as_bytes())
-        })?;
-        let matrices = weights(self, peft_name);
+        let text = self.peft_config(lora);
+        let config = AtomicFile::write(folder, CONFIG, |out| out.write_all(text.as_bytes()))?;
+        let saved = self.saved_names();
+        let matrices = weights(self, &|path| peft_name(path, &saved));
         let file = AtomicFile::write(folder, WEIGHTS, |out| {
             write(out, &matrices, WeightType::F32)
         })?;
@@ -163,27 +70,112 @@ impl Policy {
         atomic_file::sync(folder)
     }
 
-    /// This policy with the adapter of a folder, in place of one that it has. f32, f16 and bf16 are
-    /// read and held as f32; training it on goes on from there.
+    /// This policy with the adapter of a folder, in place of one that it has. f64, f32, f16 and
+    /// bf16 are read and held as f32; training it on goes on from there. Dropout is passed over:
+    /// adapters are trained without it here.
+    ///
+    /// Embeddings and heads that the adapter brings along (`modules_to_save`) take the place of
+    /// the policy's own until [`Policy::without_lora`]. They are kept, not trained on.
     ///
     /// # Errors
-    /// When a file is missing or damaged, the config asks for what is not computed here, or a
-    /// matrix is missing, unknown or of another shape: the error names file, field and tensor.
+    /// [`WeightsError::File`] when a file is missing, [`WeightsError::Config`] when the config asks
+    /// for what is not computed here, [`WeightsError::Missing`], [`WeightsError::Unknown`] or
+    /// [`WeightsError::Tensor`] when a matrix is missing, unknown or of another shape. The error
+    /// names file, field and tensor.
     pub fn load_lora(self, folder: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
-        let text = fs::read_to_string(&path).map_err(WeightsError::file("read", &path))?;
-        let config = LoraConfig::from_peft(&text).map_err(WeightsError::config(&path))?;
-        let zeros = |_, shape, device: &_| Tensor::zeros(shape, device);
-        let policy = self
-            .attach(&config, zeros)
-            .map_err(WeightsError::config(&path))?;
+        let text = regular_file::read_text(&path).map_err(WeightsError::file("read", &path))?;
+        let bad = |e: ConfigError| WeightsError::config(&path)(e);
+        let config = PeftConfig::read(&text).map_err(bad)?;
+        let mut policy = self.without_lora();
+        let (layers, projections) = (policy.config().num_hidden_layers, policy.projections());
+        let places = config.places(layers, &projections).map_err(bad)?;
+        let mut shape = config.shape();
+        for (_, projection, _) in &places {
+            if !shape.targets.contains(projection) {
+                shape.targets.push(*projection);
+            }
+        }
+        shape.targets.sort();
+        let size = |layer, projection| {
+            let place = places
+                .iter()
+                .find(|place| (place.0, place.1) == (layer, projection));
+            place.map(|place| place.2)
+        };
+        let saved = config.saved_modules.clone();
+        let policy = policy
+            .replaceable(config.saved_modules)
+            .attach(&shape, size, None);
         let path = folder.join(WEIGHTS);
-        let file = File::open(&path).map_err(WeightsError::file("read", &path))?;
-        load(
-            policy,
-            Source::of_one(SafetensorsFile::open(&path, file)?),
-            peft_name,
-        )
+        let file = regular_file::open(&path).map_err(WeightsError::file("read", &path))?;
+        let source = Source::of_one(SafetensorsFile::open(&path, file)?)?;
+        load(policy, source, &|path| peft_name(path, &saved))
+    }
+
+    fn saved_names(&self) -> Vec<&'static str> {
+        let saved = self.saved_modules.as_ref();
+        saved.map_or(vec![], |saved| saved.names.clone())
+    }
+
+    /// The text of an `adapter_config.json`. Blocks that are left out and sizes that differ are
+    /// written down by the full names of the modules.
+    fn peft_config(&self, lora: &LoraConfig) -> String {
+        let mut copy = self.clone();
+        let places = copy
+            .model
+            .projections_mut()
+            .map(|(layer, projection, linear)| {
+                let adapter = linear.lora.as_ref();
+                let size = adapter.map(|lora| (lora.a.lazy_shape()[0], lora.alpha));
+                (layer, projection, size)
+            });
+        let places: Vec<_> = places.collect();
+        let mut targets = vec![];
+        let (mut ranks, mut alphas) = (BTreeMap::new(), BTreeMap::new());
+        for target in &lora.targets {
+            let of_target = places.iter().filter(|place| place.1 == *target);
+            let adapted: Vec<_> = of_target
+                .clone()
+                .filter_map(|(layer, _, size)| Some((module(*layer, *target), (*size)?)))
+                .collect();
+            if adapted.len() == of_target.count() {
+                targets.push(target.name().to_string());
+            } else {
+                targets.extend(adapted.iter().map(|(name, _)| name.clone()));
+            }
+            for (name, (rank, alpha)) in adapted {
+                if rank != lora.rank {
+                    ranks.insert(name.clone(), rank);
+                }
+                if alpha != lora.alpha {
+                    alphas.insert(name, alpha);
+                }
+            }
+        }
+        let mut file = json!({
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": self.base_name(),
+            "inference_mode": true,
+            "r": lora.rank,
+            "lora_alpha": lora.alpha,
+            "use_rslora": lora.rank_stabilized,
+            "target_modules": targets,
+            "lora_dropout": 0.0,
+            "bias": "none",
+        });
+        let saved = self.saved_names();
+        if !ranks.is_empty() {
+            file["rank_pattern"] = json!(ranks);
+        }
+        if !alphas.is_empty() {
+            file["alpha_pattern"] = json!(alphas);
+        }
+        if !saved.is_empty() {
+            file["modules_to_save"] = json!(saved);
+        }
+        format!("{file:#}\n")
     }
 }

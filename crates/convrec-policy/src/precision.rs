@@ -13,10 +13,9 @@ impl Policy {
     /// bf16 has 8 bits of precision. Log-probabilities then agree between sampling and training to
     /// about 0.01 nats rather than 1e-5.
     pub fn with_bf16_products(mut self, on: bool) -> Self {
-        self.model
-            .linears_mut()
-            .flatten()
-            .for_each(|linear| linear.bf16 = on);
+        for (_, _, linear) in self.model.projections_mut() {
+            linear.bf16 = on;
+        }
         self
     }
 
@@ -25,7 +24,7 @@ impl Policy {
     /// Not for training, and not for saving.
     pub fn bf16_copy(&self) -> Self {
         let mut copy = self.clone().with_bf16_products(true);
-        for linear in copy.model.linears_mut().flatten() {
+        for (_, _, linear) in copy.model.projections_mut() {
             linear.weight = linear.weight.clone().map(|weight| weight.cast(DType::BF16));
         }
         copy

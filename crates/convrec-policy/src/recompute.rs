@@ -10,26 +10,30 @@ use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Int, Tensor};
 use convrec_kernels::Packing;
 
-use crate::decoder::{Pass, Policy, Sight, indices};
+use crate::block::{Pass, Sight};
+use crate::decoder::{Policy, indices};
 
 /// The way back from log-probabilities to the weights.
 ///
 /// A policy with gradient checkpointing ([`Policy::with_gradient_checkpointing`]) computes each
 /// block once more on the way, and any policy its logits where there are many; else this is
 /// `loss.backward()`.
+#[derive(Debug)]
 pub struct Tape(Option<Kept>);
 
 /// What the head computes: log-probabilities and entropies of `targets` `[M]`, each read from one
 /// hidden state.
+#[derive(Debug)]
 pub(crate) struct Head {
     /// Which hidden states, `[M]`.
     pub(crate) read: Vec<usize>,
     pub(crate) targets: Vec<usize>,
-    /// Of each place, the tokens that were allowed there, under a constraint.
+    /// Under a constraint, the tokens that were allowed at each place.
     pub(crate) allowed: Option<Vec<Vec<u32>>>,
     pub(crate) temperature: f32,
 }
 
+#[derive(Debug)]
 struct Kept {
     body: Body,
     head: Head,
@@ -39,10 +43,11 @@ struct Kept {
 }
 
 /// Where the head's hidden states, before the final norm, came from.
+#[derive(Debug)]
 enum Body {
     /// The blocks' own tape: `[tokens, D]`.
     Taped(Tensor<2>),
-    /// Of each block, and what the last one gave: `[tokens, D]`, without autodiff.
+    /// The inputs of the blocks, and what the last one gave: `[tokens, D]`, without autodiff.
     Inputs {
         ids: Tensor<1, Int>,
         packing: Packing,
@@ -51,7 +56,7 @@ enum Body {
 }
 
 impl Head {
-    /// Of some places, from their hidden states.
+    /// The numbers at some places, from their hidden states.
     fn part(
         &self,
         policy: &Policy,
@@ -75,7 +80,7 @@ impl Head {
         }
     }
 
-    /// Of all places, part by part, from all hidden states.
+    /// The numbers at all places, part by part, from all hidden states.
     fn all(
         &self,
         policy: &Policy,
@@ -122,7 +127,7 @@ impl Head {
 }
 
 impl Tape {
-    /// Where nothing was computed.
+    /// The tape of a pass that computed nothing.
     pub(crate) fn empty() -> Self {
         Self(None)
     }
@@ -143,12 +148,15 @@ impl Tape {
         else {
             return GradientsParams::from_grads(gradients, policy);
         };
+        // The tape of the loss ends at the head's outputs. Their gradients go through the head and
+        // the blocks on tapes of their own: a term `values * gradient` has the gradient as its slope.
         let of_head = [log_probs.grad(&gradients), entropies.grad(&gradients)];
         let mut sum = GradientsAccumulator::new();
         let last = match &body {
             Body::Taped(last) => last.clone().inner(),
             Body::Inputs { inputs, .. } => inputs[inputs.len() - 1].clone(),
         };
+        // The gradient of the loss by what the last block gave, summed over the parts of the head.
         let mut slope = last.zeros_like(); // [tokens, D]
         for places in head.parts(policy) {
             let input = last.clone().autodiff().require_grad();
@@ -172,6 +180,7 @@ impl Tape {
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
         let (ids, packing, mut inputs) = match body {
+            // The blocks have their tape still: one backward pass ends it.
             Body::Taped(last) => {
                 let gradients = (last * slope.autodiff()).sum().backward();
                 sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
@@ -183,6 +192,8 @@ impl Tape {
                 inputs,
             } => (ids, packing, inputs),
         };
+        // Block by block from the last: each runs once more on a tape that is dropped before the
+        // next one begins, so that only one block's activations live at a time.
         inputs.pop(); // what the last block gave
         let rotation = policy
             .frequencies()
@@ -200,6 +211,7 @@ impl Tape {
                 .expect("a block depends on its input");
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
+        // Frozen embeddings, as under an adapter, have no gradient to add.
         let embedded = policy.embed(ids);
         if embedded.is_tracked() {
             let gradients = (embedded * slope.autodiff()).sum().backward();
@@ -224,12 +236,14 @@ impl Policy {
             let (log_probs, entropies) = head.all(self, &hidden, parts);
             return (log_probs, entropies, Tape(None));
         }
+        // Everything fits: burn's own tape does all of it.
         if !self.checkpoints() && parts.len() == 1 {
             let all = 0..head.targets.len();
             let hidden = head.read(self.hidden_packed(ids, &packing), all.clone());
             let (log_probs, entropies) = head.part(self, hidden, all);
             return (log_probs, entropies, Tape(None));
         }
+        // The forward pass without a tape; with checkpoints the inputs of the blocks are kept.
         let frozen = self.valid();
         let (body, last) = if self.checkpoints() {
             let plain = ids.clone().inner();

@@ -17,6 +17,8 @@ use crate::error::WeightsError;
 const CHUNK: usize = 1 << 20;
 /// Before the header: its length.
 const LENGTH: u64 = 8;
+/// The longest header that is read, as in the reference implementation.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// The type of the numbers in a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -54,22 +56,13 @@ impl WeightType {
         if self == Self::F32 { 4 } else { 2 }
     }
 
+    /// The type that weights of a file's type are written in again.
     fn of(dtype: Dtype) -> Option<Self> {
-        [Self::F32, Self::BF16, Self::F16]
-            .into_iter()
-            .find(|known| known.dtype() == dtype)
-    }
-
-    fn append(self, bytes: &[u8], numbers: &mut Vec<f32>) {
-        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        match self {
-            Self::F32 => numbers.extend(
-                bytes
-                    .chunks_exact(4)
-                    .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-            ),
-            Self::BF16 => numbers.extend(pairs().map(|b| bf16::from_le_bytes(b).to_f32())),
-            Self::F16 => numbers.extend(pairs().map(|b| f16::from_le_bytes(b).to_f32())),
+        match dtype {
+            Dtype::F64 | Dtype::F32 => Some(Self::F32),
+            Dtype::BF16 => Some(Self::BF16),
+            Dtype::F16 => Some(Self::F16),
+            _ => None,
         }
     }
 
@@ -102,6 +95,23 @@ impl WeightType {
                         .collect(),
                 )
             }
+        }
+    }
+}
+
+/// Appends the numbers of a type that [`WeightType::of`] knows.
+fn append(dtype: Dtype, bytes: &[u8], numbers: &mut Vec<f32>) {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    match dtype {
+        Dtype::BF16 => numbers.extend(pairs.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+        Dtype::F16 => numbers.extend(pairs.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
+        Dtype::F64 => {
+            let (eights, _) = bytes.as_chunks::<8>();
+            numbers.extend(eights.iter().map(|b| f64::from_le_bytes(*b) as f32));
+        }
+        _ => {
+            let (fours, _) = bytes.as_chunks::<4>();
+            numbers.extend(fours.iter().map(|b| f32::from_le_bytes(*b)));
         }
     }
 }
@@ -150,6 +160,10 @@ impl<R: Read + Seek> SafetensorsFile<R> {
                 "{found}; it is truncated or no safetensors file: fetch it again"
             )));
         }
+        if header > MAX_HEADER {
+            let found = format!("its header has {header} bytes; expected at most {MAX_HEADER}");
+            return Err(bad(found));
+        }
         let mut text = vec![0; header as usize];
         reader.read_exact(&mut text).map_err(io())?;
         let metadata: Metadata = serde_json::from_slice(&text)
@@ -182,6 +196,22 @@ impl<R: Read + Seek> SafetensorsFile<R> {
         self.tensors.contains_key(name)
     }
 
+    /// The shape of a tensor that must be there.
+    pub(crate) fn shape(&self, name: &str) -> &[usize] {
+        &self.tensors[name].shape
+    }
+
+    /// How many numbers a tensor holds, which must be there, and the type to write them in again.
+    pub(crate) fn kind(&self, name: &str) -> (usize, Option<WeightType>) {
+        let info = &self.tensors[name];
+        (info.shape.iter().product(), WeightType::of(info.dtype))
+    }
+
+    /// The type of a tensor, which must be there, in the file's words.
+    pub(crate) fn type_name(&self, name: &str) -> String {
+        format!("{:?}", self.tensors[name].dtype)
+    }
+
     /// Whether the tensor, which must be there, has this shape and a type that is read.
     pub(crate) fn check(&self, name: &str, shape: &[usize]) -> Result<(), WeightsError> {
         let info = &self.tensors[name];
@@ -192,7 +222,7 @@ impl<R: Read + Seek> SafetensorsFile<R> {
         }
         if WeightType::of(info.dtype).is_none() {
             return bad(format!(
-                "type {:?}, expected F32, F16 or BF16; take weights that are not quantised",
+                "type {:?}, expected F64, F32, F16 or BF16; take weights that are not quantised",
                 info.dtype
             ));
         }
@@ -200,32 +230,61 @@ impl<R: Read + Seek> SafetensorsFile<R> {
     }
 
     /// The numbers of a tensor that [`Self::check`] found in order.
+    ///
+    /// # Errors
+    /// Also when one of them is NaN or infinite, in f32 or already in the file.
     pub(crate) fn read(&mut self, name: &str) -> Result<Vec<f32>, WeightsError> {
         let (dtype, (from, to)) = (self.tensors[name].dtype, self.tensors[name].data_offsets);
-        let kind = WeightType::of(dtype).expect("the type has been checked");
-        let mut numbers = Vec::with_capacity((to - from) / kind.width());
+        let mut numbers = Vec::with_capacity(self.tensors[name].shape.iter().product());
+        self.chunks(from..to, |bytes| append(dtype, bytes, &mut numbers))?;
+        let ill = numbers.iter().filter(|x| !x.is_finite()).count();
+        if ill > 0 {
+            let all = numbers.len();
+            let problem = format!(
+                "{ill} of its {all} numbers are NaN or infinite; the model is damaged or has \
+                 diverged: take another copy or an earlier checkpoint"
+            );
+            return Err(WeightsError::tensor(&self.path, name, problem));
+        }
+        Ok(numbers)
+    }
+
+    /// The bytes of a tensor, to be compared with another's of the same shape.
+    pub(crate) fn digest(&mut self, name: &str) -> Result<u64, WeightsError> {
+        use std::hash::{DefaultHasher, Hasher};
+        let (from, to) = self.tensors[name].data_offsets;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.type_name(name).as_bytes());
+        self.chunks(from..to, |bytes| hasher.write(bytes))?;
+        Ok(hasher.finish())
+    }
+
+    fn chunks(
+        &mut self,
+        bytes: std::ops::Range<usize>,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), WeightsError> {
         let mut read = || -> io::Result<()> {
             self.reader
-                .seek(SeekFrom::Start(self.start + from as u64))?;
-            let mut chunk = vec![0; CHUNK.min(to - from)];
-            let mut left = to - from;
+                .seek(SeekFrom::Start(self.start + bytes.start as u64))?;
+            let mut chunk = vec![0; CHUNK.min(bytes.len())];
+            let mut left = bytes.len();
             while left > 0 {
                 let part = &mut chunk[..left.min(CHUNK)];
                 self.reader.read_exact(part)?;
-                kind.append(part, &mut numbers);
+                take(part);
                 left -= part.len();
             }
             Ok(())
         };
-        read().map_err(WeightsError::file("read", &self.path))?;
-        Ok(numbers)
+        read().map_err(WeightsError::file("read", &self.path))
     }
 }
 
 /// Writes a file: the same weights give the same bytes.
 ///
 /// # Errors
-/// Where a number does not fit `kind`, an [`io::ErrorKind::InvalidData`] that names the tensor.
+/// An [`io::ErrorKind::InvalidData`] that names the tensor, where a number does not fit `kind`.
 pub(crate) fn write(
     out: &mut dyn Write,
     weights: &[Named<Tensor<1>>],

@@ -25,7 +25,8 @@ pub struct Sampling {
     /// Logits of tokens already in the sequence are divided (positive) or multiplied (negative) by
     /// this; 1 does nothing.
     pub repetition_penalty: f32,
-    /// Logits are divided by this; 0 takes the most likely token (greedy).
+    /// Logits are divided by this; 0 takes the most likely token (greedy). Other values are at
+    /// least 1e-20, so that no logit overflows.
     pub temperature: f32,
     /// Keeps the k most likely tokens.
     pub top_k: Option<usize>,
@@ -34,6 +35,9 @@ pub struct Sampling {
     /// Keeps tokens at least this fraction as likely as the most likely one.
     pub min_p: Option<f32>,
 }
+
+/// Logits that are divided by less may be too large for f32.
+const MIN_TEMPERATURE: f32 = 1e-20;
 
 impl Default for Sampling {
     fn default() -> Self {
@@ -56,7 +60,8 @@ pub(crate) struct Drawn {
 }
 
 impl Sampling {
-    /// Always the most likely token.
+    /// Sampling that always takes the most likely token.
+    #[must_use]
     pub fn greedy() -> Self {
         Self {
             temperature: 0.0,
@@ -67,7 +72,7 @@ impl Sampling {
     /// Whether every field is in its range.
     ///
     /// # Errors
-    /// At the first field that makes no sense.
+    /// [`ConfigError`] at the first field that makes no sense.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {
@@ -76,14 +81,10 @@ impl Sampling {
                 format!("{}; expected a positive number", self.repetition_penalty),
             );
         }
-        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
-            return bad(
-                "temperature",
-                format!(
-                    "{}; expected 0 (greedy) or a positive number",
-                    self.temperature
-                ),
-            );
+        let temperature = self.temperature;
+        if !(temperature == 0.0 || (temperature.is_finite() && temperature >= MIN_TEMPERATURE)) {
+            let expected = format!("0 (greedy) or at least {MIN_TEMPERATURE:e}");
+            return bad("temperature", format!("{temperature}; expected {expected}"));
         }
         if self.top_k == Some(0) {
             return bad("top_k", "0; expected at least 1".into());
@@ -98,6 +99,7 @@ impl Sampling {
 
     /// Whether tokens are drawn from the very distribution that a trainer computes, `softmax(logits
     /// / temperature)`.
+    #[must_use]
     pub fn is_exact(&self) -> bool {
         self.temperature > 0.0
             && self.repetition_penalty == 1.0
@@ -111,6 +113,7 @@ impl Sampling {
     ///
     /// A temperature of 0 puts all mass on the most likely token, the first of them where several
     /// are.
+    #[must_use]
     pub fn probabilities(&self, logits: &[f32], history: &[u32]) -> Vec<f64> {
         let mut scores = logits.to_vec();
         if self.repetition_penalty != 1.0 {

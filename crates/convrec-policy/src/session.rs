@@ -4,8 +4,9 @@
 use burn::tensor::Tensor;
 use convrec_kernels::{DecodeRow, Packing};
 
+use crate::block::{Pass, Sight};
 use crate::cache::{LayerCache, Slots};
-use crate::decoder::{Pass, Policy, Sight, indices};
+use crate::decoder::{Policy, indices};
 
 /// Tokens a row that caches have room for before they grow.
 const FIRST_CAPACITY: usize = 128;
@@ -22,7 +23,7 @@ pub(crate) struct Going<'a> {
     pub(crate) row: usize,
     pub(crate) prompt: usize,
     pub(crate) prompt_length: usize,
-    /// All that it has written.
+    /// All tokens that it has written.
     pub(crate) tokens: &'a [u32],
     /// How many of these no forward pass has seen yet; at least one.
     pub(crate) pending: usize,
@@ -45,7 +46,7 @@ impl<'a> Session<'a> {
         };
         let (shape, device) = (policy.config(), policy.device());
         let layers = (0..shape.num_hidden_layers)
-            .map(|_| LayerCache::new(slots, shape, &device))
+            .map(|layer| LayerCache::new(slots, shape, layer, &device))
             .collect();
         Self {
             policy,

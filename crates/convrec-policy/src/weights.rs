@@ -1,30 +1,29 @@
 //! The weights of a policy by their names in Hugging Face checkpoints: which there are, taking them
 //! out, putting them in.
 
-use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::decoder::Policy;
 use crate::error::WeightsError;
 use crate::safetensors_file::{Named, SafetensorsFile, WeightType, write};
+use crate::source::Source;
 
 impl Policy {
     /// All weights as the bytes of a `model.safetensors` file, in f32: the same weights give the
     /// same bytes.
     ///
-    /// For weights that go into a folder there is [`Policy::save_folder`]. Tied embeddings are
-    /// written once.
+    /// [`Policy::save_folder`] writes weights into a folder. Tied embeddings are written once.
     ///
     /// # Errors
-    /// When the policy has an adapter, which such a file cannot hold.
+    /// [`WeightsError::Format`] when the policy has an adapter, which such a file cannot hold.
     pub fn to_safetensors(&self) -> Result<Vec<u8>, WeightsError> {
         let mut bytes = Vec::new();
         refuse_adapter(self, Path::new(BYTES))?;
-        write(&mut bytes, &weights(self, model_name), WeightType::F32)
+        write(&mut bytes, &weights(self, &model_name), WeightType::F32)
             .map_err(WeightsError::file("write", Path::new(BYTES)))?;
         Ok(bytes)
     }
@@ -33,11 +32,12 @@ impl Policy {
     /// [`Policy::load_folder`] reads them. An adapter stays.
     ///
     /// # Errors
-    /// When the bytes are no safetensors file, or a tensor is missing, unknown or of another shape:
-    /// the error names it.
+    /// [`WeightsError::Format`] when the bytes are no safetensors file, [`WeightsError::Missing`],
+    /// [`WeightsError::Unknown`] or [`WeightsError::Tensor`] when a tensor is missing, unknown, of
+    /// another shape, or holds NaN or infinite numbers. The error names it.
     pub fn load_safetensors(self, bytes: &[u8]) -> Result<Self, WeightsError> {
         let file = SafetensorsFile::open(Path::new(BYTES), Cursor::new(bytes))?;
-        load(self, Source::of_one(file), model_name)
+        load_model(self, Source::of_one(file)?)
     }
 }
 
@@ -46,9 +46,9 @@ const BYTES: &str = "(bytes)";
 
 /// The name in a file of the parameter at a path in the policy; `None` for those that the file has
 /// not.
-pub(crate) type Naming = fn(&str) -> Option<String>;
+pub(crate) type Naming<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Of a model's own weights, without adapters.
+/// The names of a model's own weights, without adapters.
 pub(crate) fn model_name(path: &str) -> Option<String> {
     (!path.contains(".lora.")).then(|| path.to_string())
 }
@@ -64,68 +64,41 @@ pub(crate) fn refuse_adapter(policy: &Policy, path: &Path) -> Result<(), Weights
     }
 }
 
-/// Files of weights, and which tensor is in which.
-pub(crate) struct Source<R> {
-    /// The single file, or the index of many.
-    pub(crate) path: PathBuf,
-    pub(crate) files: Vec<SafetensorsFile<R>>,
-    /// Tensors to places in `files`.
-    pub(crate) places: BTreeMap<String, usize>,
-}
-
-impl<R: Read + Seek> Source<R> {
-    pub(crate) fn of_one(file: SafetensorsFile<R>) -> Self {
-        let places = file.names().map(|name| (name.clone(), 0)).collect();
-        Self {
-            path: file.path.clone(),
-            files: vec![file],
-            places,
+/// Replaces the weights of a model, all of them.
+///
+/// Tied embeddings with a head beside them that differs make a policy whose head is its own: the
+/// file holds what was trained.
+pub(crate) fn load_model<R: Read + Seek>(
+    mut policy: Policy,
+    mut source: Source<R>,
+) -> Result<Policy, WeightsError> {
+    const HEAD: &str = "lm_head.weight";
+    if policy.lm_head.is_none() && source.places.contains_key(HEAD) {
+        let embeddings = &policy.model.embed_tokens.weight;
+        let (shape, device) = (embeddings.lazy_shape(), embeddings.lazy_device());
+        if source.is_same("model.embed_tokens.weight", HEAD)? {
+            source.places.remove(HEAD);
+        } else {
+            let zeros = {
+                let shape = shape.clone();
+                move |device: &Device, grad| {
+                    Tensor::zeros(shape.clone(), device).set_require_grad(grad)
+                }
+            };
+            let id = policy.head_id();
+            policy.untie(Param::uninitialized(id, zeros, device, true, shape));
         }
     }
-
-    /// Whether `expected` and what is there are the same, in name, shape and type.
-    fn check(&self, expected: &[Named<()>], tied: bool) -> Result<(), WeightsError> {
-        let missing = expected
-            .iter()
-            .map(|e| &e.name)
-            .filter(|name| !self.places.contains_key(*name));
-        let missing: Vec<String> = missing.cloned().collect();
-        if !missing.is_empty() {
-            return Err(WeightsError::Missing {
-                path: self.path.clone(),
-                names: missing,
-            });
-        }
-        // What other programs write without need.
-        let needless = |name: &str| {
-            (tied && name == "lm_head.weight") || name.ends_with("rotary_emb.inv_freq")
-        };
-        let known = |name: &str| expected.iter().any(|e| e.name == name);
-        let unknown: Vec<String> = self
-            .places
-            .keys()
-            .filter(|name| !known(name) && !needless(name))
-            .cloned()
-            .collect();
-        if !unknown.is_empty() {
-            return Err(WeightsError::Unknown {
-                path: self.path.clone(),
-                names: unknown,
-            });
-        }
-        expected
-            .iter()
-            .try_for_each(|e| self.files[self.places[&e.name]].check(&e.name, &e.shape))
-    }
+    load(policy, source, &model_name)
 }
 
 /// Replaces all weights of `policy` that have a name, one after the other.
 pub(crate) fn load<R: Read + Seek>(
     policy: Policy,
     source: Source<R>,
-    name: Naming,
+    name: Naming<'_>,
 ) -> Result<Policy, WeightsError> {
-    source.check(&shapes(&policy, name), policy.lm_head.is_none())?;
+    source.check(&shapes(&policy, name))?;
     let mut load = Load {
         path: vec![],
         name,
@@ -136,14 +109,14 @@ pub(crate) fn load<R: Read + Seek>(
     load.failed.map_or(Ok(policy), Err)
 }
 
-struct Load<R> {
+struct Load<'a, R> {
     path: Vec<String>,
-    name: Naming,
+    name: Naming<'a>,
     source: Source<R>,
     failed: Option<WeightsError>,
 }
 
-impl<R: Read + Seek> ModuleMapper for Load<R> {
+impl<R: Read + Seek> ModuleMapper for Load<'_, R> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.into());
     }
@@ -156,7 +129,7 @@ impl<R: Read + Seek> ModuleMapper for Load<R> {
         let Some(name) = (self.name)(&self.path.join(".")).filter(|_| self.failed.is_none()) else {
             return param;
         };
-        match self.source.files[self.source.places[&name]].read(&name) {
+        match self.source.read(&name) {
             Ok(numbers) => {
                 let data = TensorData::new(numbers, param.lazy_shape());
                 let (tensor, id) = (Tensor::from_data(data, &param.lazy_device()), param.id);
@@ -171,15 +144,15 @@ impl<R: Read + Seek> ModuleMapper for Load<R> {
 }
 
 /// Visits the weights with their names.
-struct Visit<T, F> {
+struct Visit<'a, T, F> {
     path: Vec<String>,
-    name: Naming,
+    name: Naming<'a>,
     found: Vec<Named<T>>,
     values: F,
 }
 
 /// Names and shapes, in the order of the file.
-fn shapes(policy: &Policy, name: Naming) -> Vec<Named<()>> {
+fn shapes(policy: &Policy, name: Naming<'_>) -> Vec<Named<()>> {
     struct Shapes;
     impl Values<()> for Shapes {
         fn of<const D: usize>(&self, _: &Param<Tensor<D>>) {}
@@ -188,7 +161,7 @@ fn shapes(policy: &Policy, name: Naming) -> Vec<Named<()>> {
 }
 
 /// The weights, in the order of the file; nothing is copied.
-pub(crate) fn weights(policy: &Policy, name: Naming) -> Vec<Named<Tensor<1>>> {
+pub(crate) fn weights(policy: &Policy, name: Naming<'_>) -> Vec<Named<Tensor<1>>> {
     struct Flat;
     impl Values<Tensor<1>> for Flat {
         fn of<const D: usize>(&self, param: &Param<Tensor<D>>) -> Tensor<1> {
@@ -202,7 +175,7 @@ trait Values<T> {
     fn of<const D: usize>(&self, param: &Param<Tensor<D>>) -> T;
 }
 
-fn visit<T>(policy: &Policy, name: Naming, values: impl Values<T>) -> Vec<Named<T>> {
+fn visit<T>(policy: &Policy, name: Naming<'_>, values: impl Values<T>) -> Vec<Named<T>> {
     let mut visit = Visit {
         path: vec![],
         name,
@@ -213,7 +186,7 @@ fn visit<T>(policy: &Policy, name: Naming, values: impl Values<T>) -> Vec<Named<
     visit.found
 }
 
-impl<T, F: Values<T>> ModuleVisitor for Visit<T, F> {
+impl<T, F: Values<T>> ModuleVisitor for Visit<'_, T, F> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.into());
     }

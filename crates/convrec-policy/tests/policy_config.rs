@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::configs;
+use common::{configs, families};
 use convrec_policy::{Family, Llama3Scaling, ModelConfig, Policy};
 use convrec_testdata::{golden, golden_path};
 use serde_json::{Value, json};
@@ -46,9 +46,11 @@ fn new_and_old_field_names_say_the_same() {
 
 #[test]
 fn written_and_read_back() {
-    for config in configs() {
+    for config in configs().into_iter().chain(families()) {
         for end_tokens in [vec![], vec![2], vec![2, 7]] {
             let config = ModelConfig {
+                bos_token: end_tokens.first().copied(),
+                pad_token: end_tokens.get(1).copied(),
                 end_tokens,
                 max_position_embeddings: 333,
                 ..config.clone()
@@ -113,9 +115,69 @@ fn what_is_not_computed_is_refused_by_name() {
         ("gpt2", "vocab_size", json!(100), "model_type"),
         ("llama", "model_type", Value::Null, "model_type"),
         ("llama", "hidden_act", json!("gelu"), "hidden_act"),
-        ("llama", "attention_bias", json!(true), "attention_bias"),
-        ("llama", "mlp_bias", json!(true), "mlp_bias"),
-        ("qwen3", "attention_bias", json!(true), "attention_bias"),
+        ("gemma3", "vocab_size", json!(100), "model_type"),
+        ("mistral", "hidden_act", json!("gelu"), "hidden_act"),
+        ("gemma", "hidden_act", json!("silu"), "hidden_act"),
+        (
+            "llama",
+            "final_logit_softcapping",
+            json!(30.0),
+            "final_logit_softcapping",
+        ),
+        (
+            "llama",
+            "use_bidirectional_attention",
+            json!(true),
+            "use_bidirectional_attention",
+        ),
+        (
+            "llama",
+            "rope_parameters",
+            json!({ "full_attention": { "rope_theta": 1e6 }, "sliding_attention": {} }),
+            "rope_parameters.full_attention",
+        ),
+        (
+            "qwen2",
+            "rope_scaling",
+            json!({ "type": "default", "mrope_section": [2, 2, 2] }),
+            "rope_scaling.mrope_section",
+        ),
+        (
+            "phi3",
+            "rope_scaling",
+            json!({ "type": "longrope" }),
+            "rope_scaling.type",
+        ),
+        (
+            "phi3",
+            "partial_rotary_factor",
+            json!(0.01),
+            "partial_rotary_factor",
+        ),
+        ("mistral", "sliding_window", json!(0), "sliding_window"),
+        (
+            "mistral",
+            "layer_types",
+            json!(["sliding_attention", "full_attention"]),
+            "layer_types",
+        ),
+        (
+            "qwen3",
+            "layer_types",
+            json!(["sliding_attention"]),
+            "layer_types",
+        ),
+        ("smollm3", "no_rope_layers", json!([1]), "no_rope_layers"),
+        ("llama", "hidden_size", json!(1u64 << 40), "hidden_size"),
+        (
+            "llama",
+            "num_hidden_layers",
+            json!(1_000_000_000),
+            "num_hidden_layers",
+        ),
+        ("llama", "head_dim", json!(1u64 << 62), "hidden_size"),
+        ("llama", "eos_token_id", json!(100), "eos_token_id"),
+        ("llama", "eos_token_id", json!(-2), "eos_token_id"),
         (
             "llama",
             "rope_scaling",
@@ -181,6 +243,9 @@ fn what_is_not_computed_is_refused_by_name() {
         ("llama", "eos_token_id", json!("</s>"), "eos_token_id"),
     ] {
         let mut file = file(family);
+        if ["mistral", "smollm3"].contains(&family) {
+            file["num_key_value_heads"] = json!(2); // their default is more than all heads
+        }
         file[field] = value;
         let error = read(&file).unwrap_err();
         assert_eq!(error.field, named, "{error}");
@@ -197,7 +262,45 @@ fn a_sliding_window_counts_only_when_it_is_in_use() {
     (file["sliding_window"], file["use_sliding_window"]) = (json!(4096), json!(false));
     read(&file).unwrap();
     file["use_sliding_window"] = json!(true);
-    assert_eq!(read(&file).unwrap_err().field, "use_sliding_window");
+    // The window begins in block 28, which this model does not have.
+    assert_eq!(read(&file).unwrap().sliding_window, None);
+    file["max_window_layers"] = json!(2);
+    assert_eq!(read(&file).unwrap().sliding_window, None);
+    file["max_window_layers"] = json!(1);
+    let window = read(&file).unwrap().sliding_window.unwrap();
+    assert_eq!((window.tokens, window.layers), (4096, vec![1]));
     file["sliding_window"] = Value::Null;
-    read(&file).unwrap();
+    assert_eq!(read(&file).unwrap().sliding_window, None);
+    file["model_type"] = json!("llama");
+    file["sliding_window"] = json!(4096);
+    assert_eq!(read(&file).unwrap_err().field, "use_sliding_window");
+}
+
+#[test]
+fn what_is_not_supported_is_answered_by_what_is() {
+    let error = read(&file("gpt2")).unwrap_err().to_string();
+    for name in [
+        "llama",
+        "mistral",
+        "qwen3",
+        "smollm3",
+        "olmo2",
+        "gemma3_text",
+        "phi3",
+    ] {
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn an_id_of_minus_one_is_none() {
+    let mut file = file("llama");
+    for field in ["eos_token_id", "bos_token_id", "pad_token_id"] {
+        file[field] = json!(-1);
+    }
+    let config = read(&file).unwrap();
+    assert_eq!(
+        (config.end_tokens, config.bos_token, config.pad_token),
+        (vec![], None, None)
+    );
 }

@@ -360,9 +360,21 @@ fn what_does_not_fit_is_refused_by_name() {
         ("use_rslora", json!(1)),
         ("use_dora", json!(true)),
         ("bias", json!("all")),
-        ("modules_to_save", json!(["lm_head"])),
-        ("rank_pattern", json!({ "q_proj": 4 })),
-        ("layers_to_transform", json!([0])),
+        ("modules_to_save", json!(["norm"])),
+        ("rank_pattern", json!({ "q_proj": 0 })),
+        (
+            "rank_pattern",
+            json!({ "q_proj": 4, "self_attn.q_proj": 5 }),
+        ),
+        ("rank_pattern", json!({ "(": 4 })),
+        ("alpha_pattern", json!({ "q_proj": -1 })),
+        ("target_modules", json!("(")),
+        ("target_modules", json!(".*(q_proj|lm_head)")),
+        ("layers_to_transform", json!("first")),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("corda")),
+        ("init_lora_weights", json!("loftq")),
+        ("kasa_config", json!({ "rank": 2 })),
     ] {
         let mut file = whole.clone();
         file[field] = value;
@@ -379,18 +391,16 @@ fn what_does_not_fit_is_refused_by_name() {
     // As PEFT writes it at times.
     let mut file = whole.clone();
     let paths = |name: &Value| {
-        json!(format!(
-            "model.layers.1.somewhere.{}",
-            name.as_str().unwrap()
-        ))
+        let name = name.as_str().unwrap().to_string();
+        let part = if name.len() == 6 && name != "up_proj" {
+            "self_attn"
+        } else {
+            "mlp"
+        };
+        (0..config.num_hidden_layers).map(move |n| json!(format!("model.layers.{n}.{part}.{name}")))
     };
-    file["target_modules"] = whole["target_modules"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .rev()
-        .map(paths)
-        .collect();
+    let names = whole["target_modules"].as_array().unwrap().iter().rev();
+    file["target_modules"] = names.flat_map(paths).collect();
     fs::write(&path, file.to_string()).unwrap();
     assert_eq!(
         base(config).load_lora(folder.path()).unwrap().lora(),
@@ -409,6 +419,26 @@ fn what_does_not_fit_is_refused_by_name() {
     );
     for (field, value, part) in [
         ("r", json!(4), "shape [3, 32], expected [4, 32]"),
+        (
+            "r",
+            json!(1u64 << 50),
+            "shape [3, 32], expected [1125899906842624, 32]",
+        ),
+        (
+            "rank_pattern",
+            json!({ "q_proj": 4 }),
+            "shape [3, 32], expected [4, 32]",
+        ),
+        (
+            "layers_to_transform",
+            json!([0]),
+            "unknown: base_model.model.model.layers.1",
+        ),
+        (
+            "modules_to_save",
+            json!(["lm_head"]),
+            "missing: base_model.model.lm_head.weight",
+        ),
         (
             "target_modules",
             json!(["q_proj"]),

@@ -136,6 +136,24 @@ fn chi_square(counts: &[u32], p: &[f64], draws: usize) -> (f64, f64) {
     (statistic, f64::from(bins) - 1.0)
 }
 
+/// Cold, and never too cold for numbers: it draws what greedy decoding takes.
+#[test]
+fn the_smallest_temperature_is_greedy() {
+    let cold = Sampling {
+        temperature: 1e-20,
+        ..Sampling::default()
+    };
+    cold.check().unwrap();
+    for logits in [
+        [-3.0f32, 4e4, 3.99e4, 0.0],
+        [0.1, 0.3, 0.2, -1e9],
+        [1e10, 0.0, 2e10, 1.0],
+    ] {
+        let greedy = Sampling::greedy().probabilities(&logits, &[]);
+        assert_eq!(cold.probabilities(&logits, &[]), greedy);
+    }
+}
+
 #[test]
 fn nonsense_is_refused_by_name() {
     let d = Sampling::default;
@@ -150,6 +168,21 @@ fn nonsense_is_refused_by_name() {
         (
             Sampling {
                 temperature: f32::NAN,
+                ..d()
+            },
+            "temperature",
+        ),
+        (
+            // 1 / temperature is infinite.
+            Sampling {
+                temperature: 1e-40,
+                ..d()
+            },
+            "temperature",
+        ),
+        (
+            Sampling {
+                temperature: f32::MIN_POSITIVE,
                 ..d()
             },
             "temperature",

@@ -32,13 +32,15 @@
 //! [`ratings_by_order`] makes ratings of scores. [`Mistakes`] writes a ranking as a chat model
 //! would, errors included, for teachers that are scripts.
 
+mod error;
 mod mistakes;
 mod ratings;
 mod traits;
 
+pub use error::ServiceError;
 pub use mistakes::Mistakes;
 pub use ratings::ratings_by_order;
 pub use traits::{
     Candidates, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge, Ratings,
-    ServiceError, Teacher,
+    Teacher,
 };

@@ -3,13 +3,13 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
-/// How often a scripted teacher errs; turns a clean ranking into an answer such as a chat model
-/// gives.
+/// The rates of a scripted teacher's mistakes. They turn a clean ranking into an answer such as a
+/// chat model gives.
 ///
 /// The first four are chances per line and exclude each other, so they add up to at most 1. The
-/// style of the answer (numbers, bullets, bold, blank lines, a remark behind the item) has no rate:
-/// it is drawn once for each answer from the styles that chat models use. Rates of 0 therefore give
-/// an answer from which every item can still be read.
+/// style of the answer (numbers, bullets, bold, blank lines, a remark behind the item) has no rate.
+/// It is drawn once for each answer from the styles that chat models use. Rates of 0 give an answer
+/// from which every item can still be read.
 ///
 /// ```
 /// use convrec_services::Mistakes;
@@ -24,20 +24,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mistakes {
-    /// A title that does not exist takes the rank; the clean items move down.
+    /// The chance that a title that does not exist takes the rank. The clean items move down.
     pub invented: f64,
-    /// The item's year is 1 to 3 years off (an item without a year gets one).
+    /// The chance that the item's year is 1 to 3 years off. An item without a year gets one.
     pub wrong_year: f64,
-    /// An item that was already named takes the rank; the clean items move down.
+    /// The chance that an item that was already named takes the rank. The clean items move down.
     pub duplicate: f64,
-    /// The line is written so that no `Title (Year)` can be read from it.
+    /// The chance that the line is written so that no `Title (Year)` can be read from it.
     pub broken_line: f64,
-    /// Chance per answer, not per line: talk before and after the list.
+    /// The chance per answer, not per line, of talk before and after the list.
     pub preamble: f64,
 }
 
 impl Mistakes {
-    /// No mistakes; only the style of the answer varies.
+    /// No mistakes. Only the style of the answer varies.
     pub const NONE: Self = Self {
         invented: 0.0,
         wrong_year: 0.0,
@@ -46,10 +46,10 @@ impl Mistakes {
         preamble: 0.0,
     };
 
-    /// Each rate lies in 0..=1, and those per line add up to at most 1.
+    /// Checks that each rate lies in 0..=1, and that those per line add up to at most 1.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
+    /// The field that is wrong, with a text that says what was found and what is expected.
     pub fn check(&self) -> Result<(), (&'static str, String)> {
         let rates = [
             ("invented", self.invented),
@@ -74,8 +74,8 @@ impl Mistakes {
         Ok(())
     }
 
-    /// An answer of `n` lines (fewer when `list` runs out) that names the items of `list` in order,
-    /// with mistakes.
+    /// Writes an answer of `n` lines that names the items of `list` in order, with mistakes. It has
+    /// fewer lines when `list` runs out.
     pub fn write(&self, list: &[Item], n: usize, rng: &mut impl Rng) -> String {
         let style = Style::draw(rng);
         let mut clean = list.iter();
@@ -124,7 +124,7 @@ impl Mistakes {
     }
 }
 
-/// Rates of the size that zero-shot chat models show.
+/// The default rates are of the size that zero-shot chat models show.
 impl Default for Mistakes {
     fn default() -> Self {
         Self {

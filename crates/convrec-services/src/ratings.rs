@@ -4,9 +4,10 @@ use crate::Ratings;
 /// rated 0.
 const QUANTILES: [f64; 4] = [0.1, 0.3, 0.7, 0.9];
 
-/// Ratings of candidates by their place among those that have a score: the best tenth gets 2, the
-/// next fifth 1, the worst tenth -2, the fifth above it -1, the rest 0. Equal scores get equal
-/// ratings, candidates without a score none.
+/// Ratings of candidates by their order among those that have a score. The best tenth gets 2, the
+/// next fifth 1, the worst tenth -2, the fifth above it -1, and the rest 0. Equal scores get equal
+/// ratings. Candidates without a score get none.
+#[must_use]
 pub fn ratings_by_order(scores: &[Option<f32>]) -> Ratings {
     let n = scores.iter().flatten().count() as f64;
     let rating = |score: f32| {

@@ -1,83 +1,53 @@
+use std::sync::Arc;
+
 use convrec_core::{CatalogItem, Example, Item, Turn};
 use ndarray::Array2;
 use rayon::prelude::*;
 
-/// A teacher, judge or embedder gave no usable answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{service}: {problem}")]
-pub struct ServiceError {
-    /// Who failed, with what identifies it: a file, an address, a model.
-    pub service: String,
-    /// What happened, what was expected and what to do.
-    pub problem: String,
-}
+use crate::ServiceError;
 
-impl ServiceError {
-    /// `service` failed because of `problem`.
-    pub fn new(service: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            service: service.into(),
-            problem: problem.into(),
-        }
-    }
-}
-
-/// Told how many more requests are answered, from any thread.
+/// A callback that is told how many more requests are answered. It is called from any thread.
 pub type Done<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// A request to a chat model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatRequest {
-    /// The conversation; its last turn is the user's.
+    /// The conversation. Its last turn is the user's.
     pub turns: Vec<Turn>,
-    /// Tokens after which the answer is cut.
+    /// The number of tokens after which the answer is cut.
     pub max_tokens: usize,
 }
 
-/// A language model that continues conversations: on a server, or a policy of one's own.
+/// A language model that continues conversations, on a server or in this process.
 ///
 /// The module `chat` of `convrec-demonstrations` makes a teacher, a judge and a describer of it.
-pub trait ChatModel: Sync {
-    /// What tells this model from others, for manifests: its name, and where it runs.
+pub trait ChatModel: Send + Sync {
+    /// The name that tells this model from others in manifests: its own, and where it runs.
     fn name(&self) -> String;
 
-    /// The text of one answer for each request, in their order; as many at a time as the model
-    /// likes.
+    /// The text of one answer for each request, in their order. The model answers as many at a
+    /// time as it likes.
     ///
     /// # Errors
-    /// For each request by itself, when it got no answer at all.
+    /// [`ServiceError`] for each request by itself, when it got no answer at all.
     fn answer(&self, requests: &[ChatRequest], done: Done<'_>)
     -> Vec<Result<String, ServiceError>>;
 }
 
-impl<M: ChatModel + ?Sized> ChatModel for &M {
-    fn name(&self) -> String {
-        (**self).name()
-    }
-
-    fn answer(
-        &self,
-        requests: &[ChatRequest],
-        done: Done<'_>,
-    ) -> Vec<Result<String, ServiceError>> {
-        (**self).answer(requests, done)
-    }
-}
-
 /// A black box that recommends: a large language model, recorded answers, a script.
-pub trait Teacher: Sync {
-    /// The raw text of its answer to the conversation when asked for `n` items. The text may hold
-    /// anything: it is data.
+pub trait Teacher: Send + Sync {
+    /// The raw text of the answer to a conversation when asked for `n` items. The text is data and
+    /// may hold anything.
     ///
     /// # Errors
-    /// When there is no answer at all.
+    /// [`ServiceError`] when there is no answer at all.
     fn recommend(&self, example: &Example, n: usize) -> Result<String, ServiceError>;
 
-    /// [`recommend`](Self::recommend) for many conversations; a model on a server or a GPU answers
+    /// [`recommend`](Self::recommend) for many conversations. A model on a server or a GPU answers
     /// them side by side.
     ///
     /// # Errors
-    /// For each conversation by itself.
+    /// [`ServiceError`] for each conversation by itself.
     fn recommend_all(
         &self,
         examples: &[&Example],
@@ -88,27 +58,26 @@ pub trait Teacher: Sync {
     }
 }
 
-/// Conversation and candidates, as a [`Judge`] is asked.
+/// A conversation and the candidates that a [`Judge`] rates for it.
 pub type Candidates<'a> = (&'a Example, Vec<&'a CatalogItem>);
 
-/// What a [`Judge`] says: a rating in -2..=2 for each candidate, in their order; `None` where it
-/// was not rated.
+/// A rating in -2..=2 for each candidate, in their order; `None` where a candidate was not rated.
 pub type Ratings = Vec<Option<i8>>;
 
-/// One who rates how well items fit a conversation; in the paper the teacher itself, asked again.
-pub trait Judge: Sync {
-    /// A rating in -2..=2 for each candidate, in their order; `None` where it was not rated.
+/// A judge of how well items fit a conversation. In the paper it is the teacher, asked again.
+pub trait Judge: Send + Sync {
+    /// A rating in -2..=2 for each candidate, in their order; `None` where one was not rated.
     ///
     /// # Errors
-    /// When there is no answer at all.
+    /// [`ServiceError`] when there is no answer at all.
     fn rate(&self, example: &Example, candidates: &[&CatalogItem])
     -> Result<Ratings, ServiceError>;
 
-    /// [`rate`](Self::rate) for many conversations; a model on a server or a GPU answers them side
+    /// [`rate`](Self::rate) for many conversations. A model on a server or a GPU answers them side
     /// by side.
     ///
     /// # Errors
-    /// For each conversation by itself.
+    /// [`ServiceError`] for each conversation by itself.
     fn rate_all(
         &self,
         requests: &[Candidates<'_>],
@@ -120,24 +89,26 @@ pub trait Judge: Sync {
     }
 }
 
-/// Turns texts into vectors whose dot product tells how alike they are.
-pub trait Embedder: Sync {
-    /// What tells these embeddings from others: the model and a hash of its weights. Rows that were
-    /// kept under another id are not taken for its own.
+/// A model that turns texts into vectors. The dot product of two vectors is the similarity of their
+/// texts.
+pub trait Embedder: Send + Sync {
+    /// The id that tells these embeddings from others: the model and a hash of its weights. Rows
+    /// that were kept under another id are not taken for its own.
     fn id(&self) -> String;
 
-    /// One row of unit length for each text (a row of zeros for a text without content).
+    /// One row of unit length for each text, and a row of zeros for a text without content.
     ///
     /// # Shapes
-    /// `[texts, D]`, the same D at every call.
+    /// `[texts, D]`, with the same D at every call.
     ///
     /// # Errors
-    /// When the texts could not be embedded.
+    /// [`ServiceError`] when the texts could not be embedded.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError>;
 
-    /// As [`embed`](Self::embed), in parts of which some may fail: who keeps the others need not
-    /// pay for them again. Each text is in one part. In one go, unless the embedder knows
-    /// better.
+    /// [`embed`](Self::embed) in parts, of which some may fail. Each text is in one part. Whoever
+    /// keeps the rows of the others need not pay for them again.
+    ///
+    /// All texts are one part, unless the embedder knows better.
     fn embed_parts(&self, texts: &[String]) -> Vec<EmbeddedPart> {
         vec![((0..texts.len()).collect(), self.embed(texts))]
     }
@@ -146,21 +117,21 @@ pub trait Embedder: Sync {
 /// The places of some texts, and a row for each.
 pub type EmbeddedPart = (Vec<usize>, Result<Array2<f32>, ServiceError>);
 
-/// One who knows something about items: those outside the catalog that a teacher names, and those
-/// of the catalog that came without metadata.
-pub trait Describer: Sync {
-    /// A text about the item (people, keywords, plot), by which it is compared with catalog items;
-    /// `None` where nothing is known, and its name alone must do.
+/// A source of texts about items: those outside the catalog that a teacher names, and those of the
+/// catalog that came without metadata.
+pub trait Describer: Send + Sync {
+    /// A text about the item (people, keywords, plot), by which it is compared with catalog items.
+    /// `None` means that nothing is known; the item is then compared by its name.
     ///
     /// # Errors
-    /// When there is no answer at all.
+    /// [`ServiceError`] when there is no answer at all.
     fn describe(&self, item: &Item) -> Result<Option<String>, ServiceError>;
 
-    /// [`describe`](Self::describe) for many items; a model on a server or a GPU answers them side
+    /// [`describe`](Self::describe) for many items. A model on a server or a GPU answers them side
     /// by side.
     ///
     /// # Errors
-    /// For each item by itself.
+    /// [`ServiceError`] for each item by itself.
     fn describe_all(
         &self,
         items: &[&Item],
@@ -170,7 +141,7 @@ pub trait Describer: Sync {
     }
 }
 
-/// Knows nothing: off-catalog items are compared by their name alone.
+/// A describer that knows nothing: items outside the catalog are compared by their names alone.
 impl Describer for () {
     fn describe(&self, _: &Item) -> Result<Option<String>, ServiceError> {
         Ok(None)
@@ -189,3 +160,38 @@ fn on_all_threads<R: Sync, T: Send>(
     };
     requests.par_iter().map(answer).collect()
 }
+
+/// A service behind a pointer is a service.
+macro_rules! behind_pointers {
+    ($($pointer:ty),*) => {$(
+        impl<S: ChatModel + ?Sized> ChatModel for $pointer {
+            fn name(&self) -> String {
+                (**self).name()
+            }
+
+            fn answer(
+                &self,
+                requests: &[ChatRequest],
+                done: Done<'_>,
+            ) -> Vec<Result<String, ServiceError>> {
+                (**self).answer(requests, done)
+            }
+        }
+
+        impl<S: Embedder + ?Sized> Embedder for $pointer {
+            fn id(&self) -> String {
+                (**self).id()
+            }
+
+            fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
+                (**self).embed(texts)
+            }
+
+            fn embed_parts(&self, texts: &[String]) -> Vec<EmbeddedPart> {
+                (**self).embed_parts(texts)
+            }
+        }
+    )*};
+}
+
+behind_pointers!(&S, Box<S>, Arc<S>);

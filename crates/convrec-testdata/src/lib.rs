@@ -3,6 +3,7 @@
 //! | what | environment variable | default | when absent |
 //! |---|---|---|---|
 //! | golden numbers | `CONVREC_GOLDEN` | `../shared/golden` beside the workspace, else `tests/golden` in it | the test fails |
+//! | cases from public reports | `CONVREC_CASES` | `../shared/cases` beside the workspace | the test says `SKIPPED` and returns |
 //! | real data | `CONVREC_DATA` | `../shared/data` beside the workspace | the test says `SKIPPED` and returns |
 //! | real models | `CONVREC_MODELS` | `models` in the workspace | the test says `SKIPPED` and returns |
 //!
@@ -55,6 +56,11 @@ pub fn golden_as<T: DeserializeOwned>(name: &str) -> T {
 /// As [`golden_as`].
 pub fn golden(name: &str) -> serde_json::Value {
     golden_as(name)
+}
+
+/// The path of a case from public reports; says loudly where there is none.
+pub fn case_path(name: &str) -> Option<PathBuf> {
+    find("CONVREC_CASES", "../shared/cases", name)
 }
 
 /// The path of a file of real data; says loudly where there is none.

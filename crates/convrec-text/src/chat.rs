@@ -1,14 +1,31 @@
 //! Prompts of pretrained chat models, by the template that comes with the model.
 
+mod environment;
+mod error;
+mod folder;
+mod json;
+mod methods;
+mod source;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::error::Error as _;
+use std::sync::OnceLock;
 
-use convrec_core::{Turn, files};
-use minijinja::syntax::SyntaxConfig;
+use chrono::NaiveDate;
+use convrec_core::{Role, Turn};
+use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value};
-use serde::Deserialize;
 
+use self::environment::{FUEL, NAME, Raised, environment, set_date};
+pub use self::error::ChatError;
+use crate::reasoning::strip_reasoning;
 use crate::tokenizer::{TextTokenizer, TokenizerError};
+
+/// A rendered conversation has at most this many bytes.
+const MAX_BYTES: usize = 4 << 20;
+/// Variables that rendering sets itself.
+pub(crate) const OWN_VARIABLES: [&str; 4] =
+    ["messages", "tools", "documents", "add_generation_prompt"];
 
 /// A chat template: Jinja, in the dialect of the `transformers` library, without tools.
 ///
@@ -19,202 +36,209 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// let source = "{% for m in messages %}<|{{ m.role }}|>{{ m['content'].strip() }}\n{% endfor %}\
 ///               {% if add_generation_prompt %}<|assistant|>{% endif %}";
 /// let template = ChatTemplate::new(source)?;
-/// assert_eq!(template.render(&[Turn::user(" Films like Heat? ")], true)?, "<|user|>Films like Heat?\n<|assistant|>");
+/// let text = template.render(&[Turn::user(" Films like Heat? ")], true)?;
+/// assert_eq!(text, "<|user|>Films like Heat?\n<|assistant|>");
 /// # Ok::<(), convrec_text::ChatError>(())
 /// ```
 ///
-/// The date of a prompt is never the clock's, which would make every day's run a different one.
-/// Templates that write a date (Llama 3.2) have one to fall back on; [`with_date`](Self::with_date)
-/// sets another.
+/// As in `transformers`, `tools` and `documents` are none, `{% generation %}` is transparent, and
+/// `tojson`, `raise_exception` and `strftime_now` are there. Some templates want the content of a
+/// turn as a list of parts. This is found out by rendering a turn both ways.
+///
+/// `strftime_now` never reads the clock, which would make every day's run a different one. It
+/// formats 26 July 2024, or the day that [`with_date`](Self::with_date) sets.
+///
+/// A template is a program from a stranger. It reads no files, and runs with a bounded number of
+/// steps and bounded strings. Lists that it adds up again and again are not bounded by the engine.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    variables: BTreeMap<String, String>,
+    variables: BTreeMap<String, serde_json::Value>,
+    /// How the template reads turns, found out when it is first needed.
+    content: OnceLock<Content>,
 }
 
-/// Why a chat template could not be loaded or rendered.
-#[derive(Debug, thiserror::Error)]
-pub enum ChatError {
-    /// The file could not be read.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// The model's folder holds no chat template.
-    #[error("{folder}: {problem}; a base model has none, take its instruct version")]
-    Missing {
-        /// The folder.
-        folder: String,
-        /// What was looked for.
-        problem: String,
-    },
-    /// A file of the model's folder is wrong.
-    #[error("{folder}: {problem}")]
-    Wrong {
-        /// The folder.
-        folder: String,
-        /// The file, and what is wrong with it.
-        problem: String,
-    },
-    /// The template is wrong, or refuses the conversation.
-    #[error("chat template: {0:#}")]
-    Template(#[from] minijinja::Error),
-    /// The template ends a turn with no special token of the tokenizer.
-    #[error(
-        "chat template: behind an answer it writes {0:?}, which does not begin with a special token of the tokenizer, and \
-         there is no `eos_token`; expected the token that ends a turn"
-    )]
-    NoEndOfTurn(String),
-    /// The instruction of a [`ChatFormat`](crate::ChatFormat) is wrong.
-    #[error("chat format, field `instruction`: {0:#}; it may use `dialog`, `n` and `seen`")]
-    Instruction(minijinja::Error),
-    /// The instruction of a [`ChatFormat`](crate::ChatFormat) does not hold the dialog.
-    #[error(
-        "chat format, field `instruction`: it leaves the conversation out; expected `{{{{ dialog }}}}` in it"
-    )]
-    NoDialog,
-    /// The text could not be encoded.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-}
-
-/// The part of `tokenizer_config.json` that templates need.
-#[derive(Deserialize)]
-struct TokenizerConfig {
-    chat_template: Option<String>,
-    #[serde(flatten)]
-    others: BTreeMap<String, serde_json::Value>,
+/// How the content of turns is given to a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// As strings.
+    Text,
+    /// As lists of parts, `[{"type": "text", "text": ...}]`.
+    Parts,
+    /// As lists of parts, but for system turns.
+    PartsAfterSystem,
 }
 
 impl ChatTemplate {
     /// A template from its source.
     ///
     /// # Errors
-    /// When the source is not Jinja.
-    pub fn new(source: impl Into<String>) -> Result<Self, ChatError> {
-        let mut environment = Environment::new();
-        environment.set_syntax(
-            SyntaxConfig::builder()
-                .trim_blocks(true)
-                .lstrip_blocks(true)
-                .build()?,
-        );
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, minijinja::Error> {
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
-        environment.add_template_owned("chat", source.into())?;
+    /// [`ChatError::Template`] when the source is not Jinja.
+    pub fn new(source: impl AsRef<str>) -> Result<Self, ChatError> {
         Ok(Self {
-            environment,
+            environment: environment(source.as_ref())?,
             variables: BTreeMap::new(),
+            content: OnceLock::new(),
         })
     }
 
-    /// The template of a model's folder, in `chat_template.jinja` or in `tokenizer_config.json`,
-    /// with the special tokens that the latter names (`bos_token` and the like) as variables.
+    /// With a variable that the template reads, such as `bos_token` or `enable_thinking`.
+    #[must_use]
+    pub fn with_variable(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<serde_json::Value>,
+    ) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self.content = OnceLock::new();
+        self
+    }
+
+    /// With the day that `strftime_now` formats, as `2026-11-30`.
     ///
     /// # Errors
-    /// When a file cannot be read, or there is no template.
-    pub fn load(folder: impl AsRef<Path>) -> Result<Self, ChatError> {
-        let folder = folder.as_ref();
-        let missing = |problem| ChatError::Missing {
-            folder: folder.display().to_string(),
-            problem,
-        };
-        let wrong = |problem| ChatError::Wrong {
-            folder: folder.display().to_string(),
-            problem,
-        };
-        let text = files::read_text(folder.join("tokenizer_config.json"))?;
-        let config: TokenizerConfig = serde_json::from_str(&text)
-            .map_err(|e| wrong(format!("tokenizer_config.json: {e}")))?;
-        let file = folder.join("chat_template.jinja");
-        let (name, source) = match config.chat_template {
-            _ if file.exists() => ("chat_template.jinja", files::read_text(file)?),
-            Some(source) => ("`chat_template` in tokenizer_config.json", source),
-            None => {
-                return Err(missing(
-                    "no chat_template.jinja, no `chat_template` in tokenizer_config.json".into(),
-                ));
-            }
-        };
-        let mut template = Self::new(source).map_err(|e| wrong(format!("{name}: {e}")))?;
-        for (name, value) in config
-            .others
-            .into_iter()
-            .filter(|(name, _)| name.ends_with("_token"))
-        {
-            // Older files write a token with its settings.
-            if let Some(token) = value.as_str().or_else(|| value.get("content")?.as_str()) {
-                template = template.with_variable(name, token);
-            }
-        }
-        Ok(template)
-    }
-
-    /// With a variable that the template reads, such as `bos_token`.
-    pub fn with_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.variables.insert(name.into(), value.into());
-        self
-    }
-
-    /// With the text that `strftime_now` gives, whatever its format; it is not defined otherwise.
-    pub fn with_date(mut self, date: impl Into<String>) -> Self {
-        let date = date.into();
-        self.environment
-            .add_function("strftime_now", move |_format: String| date.clone());
-        self
+    /// [`ChatError::Setting`] when `date` is no such day.
+    pub fn with_date(mut self, date: &str) -> Result<Self, ChatError> {
+        let day = NaiveDate::parse_from_str(date, "%Y-%m-%d").map_err(|_| ChatError::Setting {
+            field: "date",
+            problem: format!("{date:?}; expected a day such as 2026-11-30"),
+        })?;
+        set_date(&mut self.environment, day);
+        Ok(self)
     }
 
     /// The text of a conversation; with `add_generation_prompt`, up to where the assistant's answer
     /// begins.
     ///
     /// # Errors
-    /// When the template refuses the conversation, as some do where the roles do not alternate.
+    /// [`ChatError::Refused`] when the template refuses the conversation, as some do where the
+    /// roles do not alternate. [`ChatError::TurnMissing`] when the text lacks what a turn says.
+    /// [`ChatError::TooMuch`] when the template takes too long or writes too much, and
+    /// [`ChatError::Template`] when it fails.
     pub fn render(&self, turns: &[Turn], add_generation_prompt: bool) -> Result<String, ChatError> {
-        let template = self.environment.get_template("chat")?;
+        let content = *self.content.get_or_init(|| self.find_content());
+        let text = self.fill(turns, add_generation_prompt, content)?;
+        match turns.iter().find(|turn| !holds(&text, turn)) {
+            None => Ok(text),
+            Some(turn) => Err(ChatError::TurnMissing {
+                role: turn.role,
+                text: turn.content.trim().chars().take(60).collect(),
+            }),
+        }
+    }
+
+    /// The first way of giving a turn that the template writes. Strings are tried first.
+    fn find_content(&self) -> Content {
+        const PROBE: &str = "what is said here";
+        const SYSTEM: &str = "what is asked for";
+        let user = Turn::user(PROBE);
+        let writes = |turns: &[Turn], content, probe| {
+            self.fill(turns, true, content)
+                .is_ok_and(|text| text.contains(probe))
+        };
+        if !writes(std::slice::from_ref(&user), Content::Parts, PROBE)
+            || writes(std::slice::from_ref(&user), Content::Text, PROBE)
+        {
+            return Content::Text;
+        }
+        let system = Turn {
+            role: Role::System,
+            content: SYSTEM.into(),
+        };
+        let both = [system, user];
+        if !writes(&both, Content::Parts, SYSTEM)
+            && writes(&both, Content::PartsAfterSystem, SYSTEM)
+        {
+            return Content::PartsAfterSystem;
+        }
+        Content::Parts
+    }
+
+    /// What the template writes, whatever it is.
+    fn fill(
+        &self,
+        turns: &[Turn],
+        add_generation_prompt: bool,
+        content: Content,
+    ) -> Result<String, ChatError> {
         let message = |turn: &Turn| {
-            Value::from_pairs([("role", turn.role.as_str()), ("content", &*turn.content)])
+            let text = Value::from(&*turn.content);
+            let is_text = match content {
+                Content::Text => true,
+                Content::Parts => false,
+                Content::PartsAfterSystem => turn.role == Role::System,
+            };
+            let content = if is_text {
+                text
+            } else {
+                let part = Value::from_pairs([("type", Value::from("text")), ("text", text)]);
+                Value::from(vec![part])
+            };
+            Value::from_pairs([
+                ("role", Value::from(turn.role.as_str())),
+                ("content", content),
+            ])
         };
         let variables = self
             .variables
             .iter()
-            .map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
-        let own = [
-            ("messages", turns.iter().map(message).collect::<Value>()),
-            ("add_generation_prompt", add_generation_prompt.into()),
-        ];
-        Ok(template.render(Value::from_pairs(variables.chain(own)))?)
+            .map(|(name, value)| (name.as_str(), Value::from(Serde(value))));
+        let own = OWN_VARIABLES.into_iter().zip([
+            turns.iter().map(message).collect::<Value>(),
+            Value::from(()),
+            Value::from(()),
+            add_generation_prompt.into(),
+        ]);
+        let template = self.environment.get_template(NAME)?;
+        let text = template
+            .render(Value::from_pairs(variables.chain(own)))
+            .map_err(|e| failed(e, turns))?;
+        if text.len() > MAX_BYTES {
+            let problem = format!("writes {} bytes, more than {MAX_BYTES}", text.len());
+            return Err(ChatError::TooMuch { problem });
+        }
+        Ok(text)
     }
 
-    /// The token that ends the assistant's turn: the special token that the template writes behind
-    /// an answer, or else the variable `eos_token`.
+    /// The token that ends the assistant's turn: the added token that the template writes behind
+    /// an answer, special or not. Where it writes nothing there, it is the variable `eos_token`.
     ///
     /// # Errors
-    /// When neither is a special token of the tokenizer, or the template refuses a question with an
-    /// answer.
+    /// [`ChatError::NoEndOfTurn`] when that is no added token of the tokenizer, and as
+    /// [`render`](Self::render) when the template refuses a question with an answer.
     pub fn end_of_turn(&self, tokenizer: &TextTokenizer) -> Result<u32, ChatError> {
         const ANSWER: &str = "what is answered here";
-        let text = self.render(&[Turn::user("?"), Turn::assistant(ANSWER)], false)?;
-        let behind = text.rsplit_once(ANSWER).map_or("", |(_, behind)| behind);
-        let written = tokenizer
-            .specials()
-            .find(|special| behind.trim_start().starts_with(special));
-        let end = written.or(self.variables.get("eos_token").map(String::as_str));
-        let end = end.and_then(|end| tokenizer.special_id(end).ok());
-        end.ok_or_else(|| ChatError::NoEndOfTurn(behind.into()))
+        let turns = [Turn::user("?"), Turn::assistant(ANSWER)];
+        let content = *self.content.get_or_init(|| self.find_content());
+        let text = self.fill(&turns, false, content)?;
+        let Some((_, behind)) = text.rsplit_once(ANSWER) else {
+            return Err(ChatError::TurnMissing {
+                role: Role::Assistant,
+                text: ANSWER.into(),
+            });
+        };
+        let written = behind.trim();
+        let end = match written.is_empty() {
+            false => tokenizer.added_prefix(written),
+            true => self
+                .variables
+                .get("eos_token")
+                .and_then(|token| tokenizer.added_id(token.as_str()?)),
+        };
+        end.ok_or_else(|| ChatError::NoEndOfTurn {
+            written: written.chars().take(60).collect(),
+        })
     }
 
-    /// The tokens of [`render`](Self::render): special tokens where the template writes them, and
-    /// nowhere else.
+    /// The tokens of [`render`](Self::render), with special tokens where the template writes them
+    /// and nowhere else.
     ///
     /// A special token that is spelled in a turn is encoded as the text it is. (`transformers` lets
     /// it end the turn.)
     ///
     /// # Errors
-    /// As [`render`](Self::render), and when the tokenizer fails on the text.
+    /// As [`render`](Self::render), and [`ChatError::Tokenizer`] when the tokenizer fails on the
+    /// text.
     pub fn encode(
         &self,
         tokenizer: &TextTokenizer,
@@ -238,13 +262,49 @@ impl ChatTemplate {
         let mut ids = Vec::new();
         let mut rest = &*self.render(&turns, add_generation_prompt)?;
         while let Some((at, index)) = next_alias(rest, spelled.len()) {
-            ids.extend(tokenizer.encode_with_specials(&rest[..at])?);
+            ids.extend(encode_next(tokenizer, &rest[..at], ids.is_empty())?);
             ids.extend(tokenizer.encode(spelled[index])?);
             rest = &rest[at + alias(index).len()..];
         }
-        ids.extend(tokenizer.encode_with_specials(rest)?);
+        ids.extend(encode_next(tokenizer, rest, ids.is_empty())?);
         Ok(ids)
     }
+}
+
+fn encode_next(
+    tokenizer: &TextTokenizer,
+    text: &str,
+    is_first: bool,
+) -> Result<Vec<u32>, TokenizerError> {
+    match is_first {
+        true => tokenizer.encode_with_specials(text),
+        false => tokenizer.encode_inside(text),
+    }
+}
+
+/// Whether a text holds what a turn says. Templates may trim turns, and drop what an assistant
+/// reasoned.
+fn holds(text: &str, turn: &Turn) -> bool {
+    text.contains(turn.content.trim())
+        || (turn.role == Role::Assistant && text.contains(strip_reasoning(&turn.content).trim()))
+}
+
+fn failed(error: minijinja::Error, turns: &[Turn]) -> ChatError {
+    if error.kind() == ErrorKind::OutOfFuel {
+        let problem = format!("takes more than {FUEL} steps");
+        return ChatError::TooMuch { problem };
+    }
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(Raised(message)) = cause.downcast_ref() {
+            return ChatError::Refused {
+                message: message.clone(),
+                has_system: turns.iter().any(|turn| turn.role == Role::System),
+            };
+        }
+        source = cause.source();
+    }
+    ChatError::Template(error)
 }
 
 /// Noncharacters, which Unicode keeps out of text. Where they are in a text all the same, they read

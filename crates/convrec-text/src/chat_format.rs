@@ -1,26 +1,29 @@
 //! Prompts of pretrained chat models: what they are asked.
 
+use std::collections::BTreeMap;
+
 use convrec_core::{Item, Role, Turn};
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::chat::{ChatError, ChatTemplate};
+use crate::chat::{ChatError, ChatTemplate, OWN_VARIABLES};
 use crate::list::ListFormat;
-use crate::prompter::{Prompter, Prompts};
+use crate::prompter::{Prompter, WritePrompt};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// How a conversation becomes the prompt of a chat model: one message with the conversation and
-/// what is wanted, written by the model's own template. The completion is item lines, then the
-/// token by which the template ends a turn.
+/// The settings by which a conversation becomes the prompt of a chat model: one message with the
+/// conversation and what is wanted, written by the model's own template. The completion is item
+/// lines, then the token by which the template ends a turn.
 ///
 /// ```
 /// use convrec_core::{Item, Turn};
 /// use convrec_text::{ChatFormat, ChatTemplate, TextTokenizer, TrainConfig};
 ///
-/// // In earnest, both are loaded from the model's folder.
+/// // Usually, both are loaded from the model's folder.
 /// let special_tokens = vec!["<|start|>".into(), "<|end|>".into()];
 /// let config = TrainConfig { vocab_size: 300, special_tokens, ..TrainConfig::default() };
-/// let tokenizer = TextTokenizer::train(["I loved Heat (1995)", "Alien (1979)\n"].iter(), &config)?;
+/// let corpus = ["I loved Heat (1995)", "Alien (1979)\n"];
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let template = ChatTemplate::new(
 ///     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}\
 ///      {% if add_generation_prompt %}<|start|>assistant\n{% endif %}",
@@ -28,15 +31,17 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 ///
 /// let format = ChatFormat {
 ///     system: String::new(),
-///     instruction: "{{ dialog }}\nName {{ n }} films{% if seen %}, but not {{ seen | join('; ') }}{% endif %}.".into(),
+///     instruction: "{{ dialog }}\nName {{ n }} films, but not {{ seen | join('; ') }}.".into(),
 ///     ..ChatFormat::default()
 /// };
 /// let prompter = format.prompter(&tokenizer, &template, 10)?;
 ///
-/// let prompt = prompter.prompt(&[Turn::user("I loved Heat (1995)")], &[Item::new("Heat", 1995)])?;
+/// let heat = Item::new("Heat", 1995);
+/// let prompt = prompter.prompt(&[Turn::user("I loved Heat (1995)")], &[heat])?;
 /// assert_eq!(
 ///     tokenizer.decode_with_specials(&prompt),
-///     "<|start|>user\nUser: I loved Heat (1995)\nName 10 films, but not Heat (1995).<|end|>\n<|start|>assistant\n"
+///     "<|start|>user\nUser: I loved Heat (1995)\nName 10 films, but not Heat (1995).<|end|>\n\
+///      <|start|>assistant\n"
 /// );
 /// let completion = prompter.completion(&[Item::new("Alien", 1979)])?;
 /// assert_eq!(tokenizer.decode_with_specials(&completion), "Alien (1979)\n<|end|>");
@@ -44,31 +49,46 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// ```
 ///
 /// What people write stays text: a special token that is spelled in a turn or a title is not one.
+///
+/// Data of others may hold whole prompts, as the paper's own data sets do. [`ChatFormat::verbatim`]
+/// gives their turns to the template as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChatFormat {
-    /// The system message. Where it is empty there is none, which some templates ask for, and
-    /// others fill in.
+    /// The system message; empty for none. Some templates fill in their own where there is none.
+    ///
+    /// Where the template refuses a system message or leaves it out, the message stands in front of
+    /// the first user's turn instead, with an empty line between.
     pub system: String,
-    /// The user's message, in Jinja: of `dialog`, the turns, each begun by `User: ` or `Assistant:
-    /// ` on a line of its own; `n`, the number of items wanted; `seen`, the names of items
-    /// mentioned.
+    /// The user's message, in Jinja. It may use `dialog`, the turns, each begun by `User: ` or
+    /// `Assistant: ` on a line of its own; `n`, the number of items wanted; and `seen`, the names
+    /// of items mentioned.
+    ///
+    /// Where it is empty, the turns of the conversation are the messages, and nothing is added.
     pub instruction: String,
-    /// At most about this many tokens of dialog. Older turns are left out whole; of a last turn
-    /// that is longer still, the end is kept.
+    /// The prompt holds at most about this many tokens of dialog. Older turns are left out whole.
+    /// Of a last turn that is longer still, the end is kept.
     pub max_dialog_tokens: usize,
-    /// At most this many seen items; those mentioned first are left out.
+    /// The prompt names at most this many seen items. Those mentioned first are left out.
     pub max_seen: usize,
     /// How items are written. The instruction should ask for this.
     pub list: ListFormat,
+    /// More variables of the template, such as `enable_thinking = false` (Qwen3).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub chat_template_kwargs: BTreeMap<String, serde_json::Value>,
+    /// The day that templates take for today, as `2026-11-30`. Without one it is 26 July 2024, so
+    /// that prompts are the same every day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
 }
 
 impl Default for ChatFormat {
     /// Asks for titles with their years, one a line; 1,024 tokens of dialog and 16 seen items.
     fn default() -> Self {
-        let instruction = "Somebody who looks for a recommendation has this conversation with you:\n\n{{ dialog }}\n\n\
-            What do you recommend? Answer with {{ n }} different titles that were not mentioned, the most fitting first, each \
-            on a line of its own and with its year, as in `Title (Year)`. Write nothing else.\
+        let instruction = "Somebody who looks for a recommendation has this conversation with \
+            you:\n\n{{ dialog }}\n\nWhat do you recommend? Answer with {{ n }} different titles \
+            that were not mentioned, the most fitting first, each on a line of its own and with \
+            its year, as in `Title (Year)`. Write nothing else.\
             {% if seen %}\nAlready known: {{ seen | join('; ') }}{% endif %}";
         Self {
             system: "You recommend what people will like, from what they say.".into(),
@@ -76,76 +96,170 @@ impl Default for ChatFormat {
             max_dialog_tokens: 1024,
             max_seen: 16,
             list: ListFormat::default(),
+            chat_template_kwargs: BTreeMap::new(),
+            date: None,
         }
     }
 }
 
 impl ChatFormat {
+    /// The format of data whose conversations are whole prompts: the turns are the messages, and
+    /// nothing is added. A prompt holds at most 2,048 tokens of them, as in the paper.
+    ///
+    /// With this, the authors' data gives the authors' prompts:
+    ///
+    /// ```
+    /// use convrec_core::Turn;
+    /// use convrec_text::{ChatFormat, ChatTemplate, TextTokenizer, TrainConfig};
+    ///
+    /// let tokenizer = TextTokenizer::train(["USER: hi\n"].iter(), &TrainConfig::default())?;
+    /// let source = "{% for m in messages %}{{ m.content }}<eos>{% endfor %}";
+    /// let template = ChatTemplate::new(source)?;
+    /// let prompter = ChatFormat::verbatim().prompter(&tokenizer, &template, 20)?;
+    ///
+    /// let asked = "Pretend you are a movie recommender system.\nUSER: Like Heat?\n";
+    /// let prompt = prompter.prompt(&[Turn::user(asked)], &[])?;
+    /// assert_eq!(tokenizer.decode(&prompt), asked);
+    /// # Ok::<(), convrec_text::ChatError>(())
+    /// ```
+    #[must_use]
+    pub fn verbatim() -> Self {
+        Self {
+            system: String::new(),
+            instruction: String::new(),
+            max_dialog_tokens: 2048,
+            max_seen: 0,
+            ..Self::default()
+        }
+    }
+
     /// This format with a model's tokenizer and template, asking for `n` items.
     ///
     /// # Errors
-    /// When the instruction is not Jinja, reads what there is not or leaves the dialog out; the
-    /// template refuses such messages; or it ends a turn with no token of the tokenizer.
+    /// [`ChatError::Instruction`] when the instruction is not Jinja or reads what there is not,
+    /// [`ChatError::NoDialog`] when it leaves the dialog out, [`ChatError::Setting`] when another
+    /// field is wrong, [`ChatError::NoEndOfTurn`] when the template ends a turn with no token of
+    /// the tokenizer, and the errors of [`Prompter::prompt`] when the template does not write such
+    /// messages.
     pub fn prompter(
         &self,
         tokenizer: &TextTokenizer,
         template: &ChatTemplate,
         n: usize,
     ) -> Result<Prompter, ChatError> {
+        const PROBE: &str = "what is said here";
         let mut instruction = Environment::new();
         instruction.set_undefined_behavior(UndefinedBehavior::Strict);
+        instruction.set_fuel(Some(INSTRUCTION_FUEL));
         instruction
             .add_template_owned(INSTRUCTION, self.instruction.clone())
             .map_err(ChatError::Instruction)?;
-        let prompts = ChatPrompts {
+        let mut prompts = ChatPrompts {
             format: self.clone(),
-            template: template.clone(),
+            template: self.set(template.clone())?,
             instruction,
             n,
+            folds_system: false,
         };
-        const PROBE: &str = "what is said here";
-        if !prompts.message(PROBE, &[])?.contains(PROBE) {
+        if !prompts.is_verbatim() && !prompts.message(PROBE, &[])?.contains(PROBE) {
             return Err(ChatError::NoDialog);
         }
-        prompts.prompt(tokenizer, &[Turn::user(PROBE)], &[Item::new(PROBE, None)])?;
-        Ok(Prompter::new(
-            tokenizer,
-            self.list,
-            template.end_of_turn(tokenizer)?,
-            Prompts::Chat(prompts.into()),
-        ))
+        let probe = || prompts.prompt(tokenizer, &[Turn::user(PROBE)], &[Item::new(PROBE, None)]);
+        match probe() {
+            Err(
+                ChatError::Refused { .. }
+                | ChatError::TurnMissing {
+                    role: Role::System, ..
+                },
+            ) if !self.system.is_empty() => {
+                prompts.folds_system = true;
+                prompts.prompt(tokenizer, &[Turn::user(PROBE)], &[Item::new(PROBE, None)])?;
+            }
+            probed => {
+                probed?;
+            }
+        }
+        let end = prompts.template.end_of_turn(tokenizer)?;
+        Ok(Prompter::new(tokenizer, self.list, end, prompts))
+    }
+
+    /// The template with the variables and the date of this format.
+    fn set(&self, mut template: ChatTemplate) -> Result<ChatTemplate, ChatError> {
+        for (name, value) in &self.chat_template_kwargs {
+            if OWN_VARIABLES.contains(&name.as_str()) {
+                return Err(ChatError::Setting {
+                    field: "chat_template_kwargs",
+                    problem: format!("`{name}` is set for each prompt; expected other variables"),
+                });
+            }
+            template = template.with_variable(name, value.clone());
+        }
+        match &self.date {
+            Some(date) => template.with_date(date),
+            None => Ok(template),
+        }
     }
 }
 
 const INSTRUCTION: &str = "instruction";
+/// Steps that writing an instruction may take; long strings take a step for each byte.
+const INSTRUCTION_FUEL: u64 = 20_000_000;
 
 /// Writes the prompts of a [`ChatFormat`].
 #[derive(Debug)]
-pub(crate) struct ChatPrompts {
+struct ChatPrompts {
     format: ChatFormat,
     template: ChatTemplate,
     instruction: Environment<'static>,
     n: usize,
+    /// Whether the system message stands in front of the first user's turn.
+    folds_system: bool,
 }
 
-impl ChatPrompts {
-    pub(crate) fn prompt(
+impl WritePrompt for ChatPrompts {
+    fn prompt(
         &self,
         tokenizer: &TextTokenizer,
         dialog: &[Turn],
         seen: &[Item],
     ) -> Result<Vec<u32>, ChatError> {
-        let dialog = self.dialog(tokenizer, dialog)?;
-        let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
-        let mut messages = vec![];
-        if !self.format.system.is_empty() {
-            messages.push(Turn {
-                role: Role::System,
-                content: self.format.system.clone(),
-            });
-        }
-        messages.push(Turn::user(self.message(&dialog, seen)?));
+        let mut messages = if self.is_verbatim() {
+            self.latest(tokenizer, dialog, |turn| Some(turn.content.clone()))?
+        } else {
+            let lines = self.latest(tokenizer, dialog, line)?;
+            let lines: Vec<String> = lines.into_iter().map(|turn| turn.content).collect();
+            let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
+            vec![Turn::user(self.message(&lines.join("\n"), seen)?)]
+        };
+        self.add_system(&mut messages);
         self.template.encode(tokenizer, &messages, true)
+    }
+}
+
+impl ChatPrompts {
+    /// Whether the turns of the conversation are the messages.
+    fn is_verbatim(&self) -> bool {
+        self.format.instruction.is_empty()
+    }
+
+    fn add_system(&self, messages: &mut Vec<Turn>) {
+        let system = &self.format.system;
+        if system.is_empty() {
+            return;
+        }
+        let user = messages.iter_mut().find(|turn| turn.role == Role::User);
+        match user {
+            Some(user) if self.folds_system => {
+                user.content = format!("{system}\n\n{}", user.content);
+            }
+            _ => messages.insert(
+                0,
+                Turn {
+                    role: Role::System,
+                    content: system.clone(),
+                },
+            ),
+        }
     }
 
     fn message(&self, dialog: &str, seen: &[Item]) -> Result<String, ChatError> {
@@ -163,35 +277,58 @@ impl ChatPrompts {
         render().map_err(ChatError::Instruction)
     }
 
-    /// The latest turns that fit. Those of [`Role::System`] are left out: the instruction has their
-    /// place.
-    fn dialog(&self, tokenizer: &TextTokenizer, turns: &[Turn]) -> Result<String, TokenizerError> {
+    /// The latest turns that fit, each with the text that `text` gives it. Those without one are
+    /// left out.
+    fn latest(
+        &self,
+        tokenizer: &TextTokenizer,
+        turns: &[Turn],
+        text: impl Fn(&Turn) -> Option<String>,
+    ) -> Result<Vec<Turn>, TokenizerError> {
         let mut left = self.format.max_dialog_tokens;
-        let mut lines = vec![];
+        let mut kept: Vec<Turn> = vec![];
         for turn in turns.iter().rev() {
-            let speaker = match turn.role {
-                Role::System => continue,
-                Role::User => "User",
-                Role::Assistant => "Assistant",
-            };
-            let line = format!("{speaker}: {}", turn.content);
-            let ids = tokenizer.encode(&line)?;
-            if ids.len() <= left {
+            let Some(whole) = text(turn) else { continue };
+            let ids = tokenizer.encode(&whole)?;
+            let fits = ids.len() <= left;
+            if fits {
                 left -= ids.len();
-                lines.push(line);
-                continue;
+            } else if left == 0 || !kept.is_empty() {
+                break;
             }
-            if lines.is_empty() && left > 0 {
-                lines.push(format!(
-                    "{speaker}: {}",
-                    end_of(&turn.content, tokenizer, &ids[ids.len() - left..])
-                ));
+            let content = match fits {
+                true => whole,
+                false => {
+                    let end = end_of(&turn.content, tokenizer, &ids[ids.len() - left..]);
+                    let end = Turn {
+                        role: turn.role,
+                        content: end.into(),
+                    };
+                    text(&end).unwrap_or_default()
+                }
+            };
+            kept.push(Turn {
+                role: turn.role,
+                content,
+            });
+            if !fits {
+                break;
             }
-            break;
         }
-        lines.reverse();
-        Ok(lines.join("\n"))
+        kept.reverse();
+        Ok(kept)
     }
+}
+
+/// The line of a turn in an instruction. Turns of [`Role::System`] have none: the instruction takes
+/// their place.
+fn line(turn: &Turn) -> Option<String> {
+    let speaker = match turn.role {
+        Role::System => return None,
+        Role::User => "User",
+        Role::Assistant => "Assistant",
+    };
+    Some(format!("{speaker}: {}", turn.content))
 }
 
 /// The end of `text` that its last tokens stand for, whole characters only.

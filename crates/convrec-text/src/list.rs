@@ -10,7 +10,7 @@ use crate::line::{Line, Numbering};
 use crate::reasoning::Reasoning;
 use crate::whitespace::trim;
 
-/// How a ranked list is written: one item a line, best first, each line ended by a line feed.
+/// The form of a ranked list: one item a line, best first, each line ended by a line feed.
 ///
 /// The default is what the paper's models write, and what chat models are asked for:
 ///
@@ -33,10 +33,12 @@ use crate::whitespace::trim;
 /// ```
 /// # use convrec_core::Item;
 /// # use convrec_text::{ListFormat, Reason};
-/// let text = "Sure! Here you go:\n\n1.Heat (1995)\n2) **Alien** (1979) - a classic\n- \"Up\" (2009)\nEnjoy!";
+/// let text = "Sure! Here you go:\n\n1.Heat (1995)\n2) **Alien** (1979) - a classic\n\
+///             - \"Up\" (2009)\nEnjoy!";
 /// let list = ListFormat::default().parse(text);
 /// let items: Vec<&Item> = list.items().collect();
-/// assert_eq!(items, [&Item::new("Heat", 1995), &Item::new("Alien", 1979), &Item::new("Up", 2009)]);
+/// let [heat, alien] = [Item::new("Heat", 1995), Item::new("Alien", 1979)];
+/// assert_eq!(items, [&heat, &alien, &Item::new("Up", 2009)]);
 /// assert_eq!(&text[list.entries[0].span.clone()], "1.Heat (1995)\n");
 /// assert_eq!(list.unparsed[0].reason, Reason::Preamble);
 /// assert_eq!(list.unparsed[1].reason, Reason::NoYear);
@@ -57,20 +59,20 @@ use crate::whitespace::trim;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListFormat {
-    /// What stands before an item.
+    /// The mark in front of each item.
     pub style: Style,
     /// Whether a line must name a year to be an item.
     pub years: Years,
 }
 
-/// What stands before an item.
+/// The mark in front of each item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
-    /// Nothing: `Heat (1995)`.
+    /// There is no mark: `Heat (1995)`.
     #[default]
     Plain,
-    /// Its rank from 1: `1. Heat (1995)`.
+    /// The mark is the rank, from 1: `1. Heat (1995)`.
     Numbered,
 }
 
@@ -78,18 +80,20 @@ pub enum Style {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Years {
-    /// It must. For free text, where the year is what tells an item from a remark.
+    /// A line without a year is no item. This is for free text, where the year tells an item from a
+    /// remark.
     #[default]
     Required,
-    /// It need not: a line without one is an item without a year, remarks and all. For catalogs
-    /// with such items, and policies that write little else.
+    /// A line without a year is an item without a year, remarks and all. This is for catalogs with
+    /// such items, and policies that write little else.
     Optional,
 }
 
-/// What a text holds when read as a list: [`ListFormat::parse`].
+/// The content of a text that is read as a list, by [`ListFormat::parse`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct ParsedList {
-    /// The items, in order: the place of an entry is its rank, from 0.
+    /// The items, in order. The place of an entry is its rank, from 0.
     pub entries: Vec<ParsedEntry>,
     /// The lines that are neither items nor blank.
     pub unparsed: Vec<UnparsedLine>,
@@ -102,7 +106,7 @@ pub struct ParsedList {
 pub struct ParsedEntry {
     /// The item, as written.
     pub item: Item,
-    /// Its line, from 0.
+    /// The number of its line, from 0.
     pub line: usize,
     /// The bytes of its whole line in the text, the ending line feed included.
     pub span: Range<usize>,
@@ -111,22 +115,22 @@ pub struct ParsedEntry {
 /// A line that is no item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnparsedLine {
-    /// Why it is none.
+    /// The reason why it is no item.
     pub reason: Reason,
-    /// Its line, from 0.
+    /// The number of its line, from 0.
     pub line: usize,
     /// The bytes of the whole line in the text, the ending line feed included.
     pub span: Range<usize>,
 }
 
-/// Why a line is no item.
+/// The reason why a line is no item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// It names no year, and the format requires one.
+    /// The line names no year, and the format requires one.
     NoYear,
-    /// It holds no title: only marks, a list number or a year.
+    /// The line holds no title, but only marks, a list number or a year.
     NoTitle,
-    /// It announces what follows: it ends in a colon and bears no list mark.
+    /// The line announces what follows: it ends in a colon and bears no list mark.
     Preamble,
 }
 
@@ -138,7 +142,7 @@ impl ParsedList {
 }
 
 impl ListFormat {
-    /// The text of a list. A line break inside a title becomes a space: it would end the item.
+    /// The text of a list. A line break inside a title becomes a space, as it would end the item.
     pub fn render(&self, items: &[Item]) -> String {
         items
             .iter()
@@ -156,7 +160,7 @@ impl ListFormat {
         }
     }
 
-    /// The items of a text, with the lines they stand on. Never fails: model output is data.
+    /// The items of a text, with the lines they stand on. This never fails: model output is data.
     ///
     /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items
     /// come back as rendered if the year has at most four digits and the title does not begin

@@ -1,4 +1,4 @@
-//! The reference's reading of a list, quirks and all. For everything but parity use
+//! The reference's reading of a list, quirks and all. It is for parity alone; everything else uses
 //! [`ListFormat`](crate::ListFormat).
 
 use std::borrow::Cow;
@@ -13,8 +13,8 @@ const NUMBER_MARKS: [char; 6] = ['.', ')', '、', '-', '—', '–'];
 /// Stands for a whole pair of parentheses with all inside; a line holds no line feed of its own.
 const HIDDEN: char = '\n';
 
-/// The items that the public Python code of the paper finds in `text`: at most one a line, every
-/// one with a year.
+/// The items that the public Python code of the paper finds in `text`: at most one a line, each
+/// with a year.
 ///
 /// Each line is freed of list marks, emphasis and one pair of ASCII quotes; its first ` (YYYY)` is
 /// the year and what stands before it the title, which then loses every parenthesised piece. Known
@@ -23,16 +23,17 @@ const HIDDEN: char = '\n';
 /// | quirk | text | what is read |
 /// |---|---|---|
 /// | P1: a list number needs white space after it | `1.Heat (1995)` | title `1.Heat` |
-/// | P2: parenthesised pieces of titles go | `(500) Days of Summer (2009)` | title `Days of Summer` |
+/// | P2: pieces in parentheses go | `(500) Days of Summer (2009)` | title `Days of Summer` |
 /// | P2: even when nothing remains | `(foo) (1999)` | an empty title |
 /// | P3: anything may stand before the title | `Sure! Heat (1995)` | title `Sure! Heat` |
-/// | P4: marks at the ends of titles go | `#Alive (2020)`, `12 - Angry Men (1957)` | titles `Alive`, `Angry Men` |
+/// | P4: marks at the ends of titles go | `#Alive (2020)` | title `Alive` |
+/// | P4: and numbers with a mark | `12 - Angry Men (1957)` | title `Angry Men` |
 /// | P5: typographic quotes stay | `“Heat” (1995)` | title `“Heat”` |
 /// | P6: digits of every script; U+001C..=U+001F are white space | `Heat (１９９５)` | year 1995 |
 ///
-/// Never fails, and takes time linear in the text (times the number of *different* nesting depths
-/// of parentheses in a title, which is 1 or 2 in practice and at most the square root of the
-/// title's length).
+/// This never fails. It takes time linear in the text, times the number of *different* nesting
+/// depths of parentheses in a title. That number is 1 or 2 in practice, and at most the square root
+/// of the title's length.
 ///
 /// ```
 /// use convrec_core::Item;
@@ -285,7 +286,9 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
         #[test]
         fn hidden_parentheses_give_what_literal_passes_give(pieces in prop::collection::vec(
-            prop::sample::select(vec!["(", ")", "()", "((a))", "(((1) b))", " ", " -", "1. ", "1.", "a", "\"", "'", "* ", "#"]), 0..12,
+            prop::sample::select(vec![
+                "(", ")", "()", "((a))", "(((1) b))", " ", " -", "1. ", "1.", "a", "\"", "'", "* ", "#",
+            ]), 0..12,
         )) {
             let title = pieces.concat();
             prop_assert_eq!(clean_title(&collapse(&title)), clean_title_slowly(&collapse(&title)));

@@ -1,29 +1,31 @@
-//! Prompts of small policies that are trained from nothing.
+//! Prompts of small policies that are trained from scratch.
 
 use convrec_core::{Item, Role, Turn};
 use serde::{Deserialize, Serialize};
 
+use crate::chat::ChatError;
 use crate::list::ListFormat;
-use crate::prompter::{Prompter, Prompts, lines};
+use crate::prompter::{Prompter, WritePrompt, encode_lines};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// How a conversation becomes the prompt of a policy without a chat template:
+/// The settings by which a conversation becomes the prompt of a policy without a chat template:
 ///
 /// ```text
 /// <bos><user>I loved Heat (1995)<assistant>Try Ronin!<user>Something newer?<seen>Heat (1995)
 /// <rec>
 /// ```
 ///
-/// and the list its completion: item lines, then `<eos>`. The `<seen>` section spares a small model
-/// to find the items in the text. Turns of [`Role::System`] are left out: they instruct models that
-/// can read.
+/// The completion is the list: item lines, then `<eos>`. The `<seen>` section spares a small model
+/// the search for items in the text. Turns of [`Role::System`] are left out, as they instruct
+/// models that can read.
 ///
 /// ```
 /// use convrec_core::{Item, Turn};
 /// use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 ///
 /// let corpus = ["I loved Heat (1995)", "Heat (1995)\n", "Alien (1979)\n"];
-/// let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 300, ..Default::default() })?;
+/// let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let prompter = PromptFormat::default().prompter(&tokenizer)?;
 ///
 /// let prompt = prompter.prompt(&[Turn::user("I loved Heat (1995)")], &[Item::new("Heat", 1995)])?;
@@ -37,9 +39,10 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptFormat {
-    /// At most this many tokens of dialog, role tokens included; what is older is cut off.
+    /// The prompt holds at most this many tokens of dialog, role tokens included. What is older is
+    /// cut off.
     pub max_dialog_tokens: usize,
-    /// At most this many seen items; those mentioned first are left out.
+    /// The prompt names at most this many seen items. Those mentioned first are left out.
     pub max_seen: usize,
     /// How items are written.
     pub list: ListFormat,
@@ -60,7 +63,8 @@ impl PromptFormat {
     /// This format with a tokenizer's ids.
     ///
     /// # Errors
-    /// When the tokenizer lacks one of `<bos> <user> <assistant> <seen> <rec> <eos>`.
+    /// [`TokenizerError::NoSpecial`] when the tokenizer lacks one of
+    /// `<bos> <user> <assistant> <seen> <rec> <eos>`.
     pub fn prompter(&self, tokenizer: &TextTokenizer) -> Result<Prompter, TokenizerError> {
         let id = |token| tokenizer.special_id(token);
         let prompts = MarkedPrompts {
@@ -71,18 +75,13 @@ impl PromptFormat {
             seen: id("<seen>")?,
             rec: id("<rec>")?,
         };
-        Ok(Prompter::new(
-            tokenizer,
-            self.list,
-            id("<eos>")?,
-            Prompts::Marked(prompts),
-        ))
+        Ok(Prompter::new(tokenizer, self.list, id("<eos>")?, prompts))
     }
 }
 
 /// Writes the prompts of a [`PromptFormat`].
 #[derive(Debug)]
-pub(crate) struct MarkedPrompts {
+struct MarkedPrompts {
     format: PromptFormat,
     bos: u32,
     user: u32,
@@ -91,13 +90,13 @@ pub(crate) struct MarkedPrompts {
     rec: u32,
 }
 
-impl MarkedPrompts {
-    pub(crate) fn prompt(
+impl WritePrompt for MarkedPrompts {
+    fn prompt(
         &self,
         tokenizer: &TextTokenizer,
         dialog: &[Turn],
         seen: &[Item],
-    ) -> Result<Vec<u32>, TokenizerError> {
+    ) -> Result<Vec<u32>, ChatError> {
         let dialog = self.dialog(tokenizer, dialog)?;
         let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
         let mut ids = vec![self.bos];
@@ -105,11 +104,13 @@ impl MarkedPrompts {
             &dialog[dialog.len().saturating_sub(self.format.max_dialog_tokens)..],
         );
         ids.push(self.seen);
-        ids.extend(lines(tokenizer, self.format.list, seen)?);
+        ids.extend(encode_lines(tokenizer, self.format.list, seen)?);
         ids.push(self.rec);
         Ok(ids)
     }
+}
 
+impl MarkedPrompts {
     fn dialog(
         &self,
         tokenizer: &TextTokenizer,

@@ -1,34 +1,36 @@
 //! Prompts and completions as token ids, however prompts are written.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use convrec_core::{Item, Turn};
 
 use crate::chat::ChatError;
-use crate::chat_format::ChatPrompts;
 use crate::list::ListFormat;
-use crate::prompt::MarkedPrompts;
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
 /// Writes prompts and completions as token ids. Cloning is cheap.
 ///
-/// Of a small policy trained from nothing it is made by
-/// [`PromptFormat::prompter`](crate::PromptFormat::prompter), of a pretrained chat model by
-/// [`ChatFormat::prompter`](crate::ChatFormat::prompter).
+/// [`PromptFormat::prompter`](crate::PromptFormat::prompter) makes one for a small policy trained
+/// from scratch, and [`ChatFormat::prompter`](crate::ChatFormat::prompter) one for a pretrained
+/// chat model.
 #[derive(Debug, Clone)]
 pub struct Prompter {
     tokenizer: TextTokenizer,
     list: ListFormat,
     end: u32,
-    prompts: Arc<Prompts>,
+    prompts: Arc<dyn WritePrompt>,
 }
 
-#[derive(Debug)]
-pub(crate) enum Prompts {
-    /// By special tokens.
-    Marked(MarkedPrompts),
-    /// By a chat template.
-    Chat(Box<ChatPrompts>),
+/// A way of writing prompts.
+pub(crate) trait WritePrompt: Debug + Send + Sync {
+    /// The prompt of a conversation in which `seen` was mentioned.
+    fn prompt(
+        &self,
+        tokenizer: &TextTokenizer,
+        dialog: &[Turn],
+        seen: &[Item],
+    ) -> Result<Vec<u32>, ChatError>;
 }
 
 impl Prompter {
@@ -36,33 +38,33 @@ impl Prompter {
         tokenizer: &TextTokenizer,
         list: ListFormat,
         end: u32,
-        prompts: Prompts,
+        prompts: impl WritePrompt + 'static,
     ) -> Self {
         Self {
             tokenizer: tokenizer.clone(),
             list,
             end,
-            prompts: prompts.into(),
+            prompts: Arc::new(prompts),
         }
     }
 
     /// The prompt of a conversation in which `seen` was mentioned.
     ///
     /// # Errors
-    /// When the tokenizer fails on a text, or the chat template refuses the conversation.
+    /// [`ChatError::Tokenizer`] when the tokenizer fails on a text. [`ChatError::Refused`],
+    /// [`ChatError::TurnMissing`], [`ChatError::TooMuch`] and [`ChatError::Template`] when the chat
+    /// template does not write the conversation.
     pub fn prompt(&self, dialog: &[Turn], seen: &[Item]) -> Result<Vec<u32>, ChatError> {
-        match &*self.prompts {
-            Prompts::Marked(prompts) => Ok(prompts.prompt(&self.tokenizer, dialog, seen)?),
-            Prompts::Chat(prompts) => prompts.prompt(&self.tokenizer, dialog, seen),
-        }
+        self.prompts.prompt(&self.tokenizer, dialog, seen)
     }
 
     /// The completion that answers with `list`.
     ///
     /// # Errors
-    /// When the tokenizer fails on a text.
+    /// [`TokenizerError::Changed`] when the tokens of a line stand for another line, and
+    /// [`TokenizerError::Failed`] when the tokenizer fails on it.
     pub fn completion(&self, list: &[Item]) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = lines(&self.tokenizer, self.list, list)?;
+        let mut ids = encode_lines(&self.tokenizer, self.list, list)?;
         ids.push(self.end);
         Ok(ids)
     }
@@ -83,15 +85,15 @@ impl Prompter {
     }
 }
 
-/// Line by line, so that an item is the same tokens wherever it stands.
-pub(crate) fn lines(
+/// The tokens of a list, line by line, so that an item is the same tokens wherever it stands.
+pub(crate) fn encode_lines(
     tokenizer: &TextTokenizer,
     format: ListFormat,
     items: &[Item],
 ) -> Result<Vec<u32>, TokenizerError> {
     let mut ids = Vec::new();
     for (rank, item) in items.iter().enumerate() {
-        ids.extend(tokenizer.encode(&format.line(rank, item))?);
+        ids.extend(tokenizer.encode_exactly(&format.line(rank, item))?);
     }
     Ok(ids)
 }

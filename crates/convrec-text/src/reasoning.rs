@@ -242,7 +242,8 @@ mod tests {
             ("◁think▷x◁/think▷y", "y"),
             ("<|begin_of_thought|>x<|end_of_thought|>y", "y"),
             (
-                "<|channel|>analysis<|message|>x<|end|><|start|>assistant<|channel|>final<|message|>y<|return|>",
+                "<|channel|>analysis<|message|>x<|end|><|start|>assistant\
+                 <|channel|>final<|message|>y<|return|>",
                 "y",
             ),
             ("<|channel|>analysis<|message|>x", ""),
@@ -261,7 +262,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_stripped(pieces in prop::collection::vec(prop::sample::select(vec![
-            "<think>", "</think>", "<", "é", "◁think▷", "\n", "Heat (1995)", "<|channel|>", "final", "<|message|>", "<|end|>",
+            "<think>", "</think>", "<", "é", "◁think▷", "\n", "Heat (1995)",
+            "<|channel|>", "final", "<|message|>", "<|end|>",
         ]), 0..20)) {
             let text = pieces.concat();
             let reasoning = Reasoning::find(&text);

@@ -1,13 +1,15 @@
-//! Which rank each token of a completion belongs to.
+//! The rank that each token of a completion belongs to.
 //!
-//! Rewards are given per rank, losses are taken per token; this is where the two meet. By default
-//! the ranks of tokens come from the *same* parse that gave the items, so that a reward at rank k
-//! can only meet tokens of item k.
+//! Rewards are given per rank, and losses are taken per token. This module brings the two together.
+//! By default the ranks of tokens come from the *same* parse that gave the items, so a reward at
+//! rank k can only meet tokens of item k.
 //!
 //! ```
 //! use convrec_text::{ListFormat, segments::{Ending, NO_RANK, END, Segmentation}};
 //!
-//! let tokens: [&[u8]; 7] = [b"Sure:", b"\n\n", b"Heat", b" (1995)\n", b"Up", b" (2009)", b""]; // the last is <eos>
+//! // The last token is <eos>.
+//! let tokens: [&[u8]; 7] =
+//!     [b"Sure:", b"\n\n", b"Heat", b" (1995)\n", b"Up", b" (2009)", b""];
 //! let text = String::from_utf8(tokens.concat()).unwrap();
 //! let list = ListFormat::default().parse(&text);
 //!
@@ -30,57 +32,58 @@ pub const NO_RANK: i32 = -1;
 /// The rank of the end token, under [`Segmentation::OneParse`].
 pub const END: i32 = -2;
 
-/// How tokens are given to ranks.
+/// The rule by which tokens get their ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Segmentation {
-    /// By the parse that gave the items: a token belongs to the item on whose line it stands.
+    /// A token belongs to the item on whose line it stands, by the parse that gave the items.
     ///
-    /// A token of several lines stands where its first byte that is not white space is, or where
-    /// its first byte is; so the line feed that ends an item's line belongs to the item. Tokens
-    /// of no item get [`NO_RANK`], the end token gets [`END`], items past the N-th get ranks
-    /// from N on.
+    /// A token of several lines stands where its first byte that is not white space is, or else
+    /// where its first byte is. So the line feed that ends an item's line belongs to the item.
+    /// Tokens of no item and of [reasoning](crate::Reasoning) get [`NO_RANK`], the end token gets
+    /// [`END`], and items past the N-th get ranks from N on.
     #[default]
     OneParse,
-    /// As the public Python code does: by counting line feeds, whatever the lines hold.
+    /// The rank of a token is the number of line feeds before it, whatever the lines hold. This is
+    /// what the public Python code does, kept for parity.
     ///
-    /// Kept for parity. Blank lines, preambles and remarks take ranks of their own, which pairs the
-    /// rewards with the tokens of other items (quirk S2). The end token belongs to the last
-    /// line (S3), which after a trailing line feed is one too many: a complete list counts as
-    /// too long, and one that is an item short as complete (S4).
+    /// Blank lines, preambles and remarks take ranks of their own, which pairs the rewards with the
+    /// tokens of other items (quirk S2). The end token belongs to the last line (S3), which after a
+    /// trailing line feed is one too many: a complete list counts as too long, and one that is an
+    /// item short as complete (S4).
     Reference,
 }
 
-/// The rank of each token of a completion: what [`Segmentation::segment`] returns.
+/// The rank of each token of a completion, from [`Segmentation::segment`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRanks {
-    /// One per token, from 0; or [`NO_RANK`] or [`END`].
+    /// The ranks, `[tokens]`: from 0, or [`NO_RANK`], or [`END`].
     pub ranks: Vec<i32>,
-    /// How many items were written. (By [`Segmentation::Reference`]: how many lines, S5.)
+    /// The number of items written; under [`Segmentation::Reference`] the number of lines (S5).
     pub items: usize,
     /// Whether the last token is the end token.
     pub ended: bool,
 }
 
-/// How a completion ended, which is what length shaping looks at.
+/// The way in which a completion ended. Length shaping depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// After exactly N items, by the end token.
+    /// The end token came after exactly N items.
     Complete,
-    /// Before N items, by the end token.
+    /// The end token came before N items.
     Early,
-    /// Never within N items.
+    /// More than N items were written.
     Overflow,
-    /// Without the end token, by the limit of tokens.
+    /// There is no end token: the limit of tokens cut the list.
     Cut,
 }
 
 impl Segmentation {
     /// The rank of each token.
     ///
-    /// `list` is the parse of the text which `tokens` decode to; `tokens` are the bytes of each
-    /// token ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without
-    /// padding ([`until_end`]); `ended` tells whether the last of them is the end token.
+    /// `list` is the parse of the text that `tokens` decode to. `tokens` are the bytes of each
+    /// token ([`TextTokenizer::token_bytes`](crate::TextTokenizer::token_bytes)), without padding
+    /// ([`until_end`]). `ended` says whether the last of them is the end token.
     pub fn segment<'a>(
         self,
         list: &ParsedList,
@@ -96,7 +99,7 @@ impl Segmentation {
 }
 
 impl TokenRanks {
-    /// How the completion ended where `n_ranks` items are wanted.
+    /// The way in which the completion ended, where `n_ranks` items are wanted.
     pub fn ending(&self, n_ranks: usize) -> Ending {
         match self.items {
             items if items > n_ranks => Ending::Overflow,
@@ -107,7 +110,7 @@ impl TokenRanks {
     }
 }
 
-/// The tokens through the first end token, and whether there is one. What follows is padding.
+/// The tokens through the first end token, and whether there is one. Those behind it are padding.
 ///
 /// ```
 /// # use convrec_text::segments::until_end;

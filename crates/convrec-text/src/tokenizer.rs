@@ -1,23 +1,31 @@
 //! Text to token ids and back.
 
-use std::path::Path;
+mod build;
+mod error;
+mod load;
+mod parts;
+
 use std::sync::{Arc, OnceLock};
 
-use convrec_core::files;
+use icu_normalizer::ComposingNormalizerBorrowed;
 use sha2::{Digest, Sha256};
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{DecoderWrapper, ModelWrapper, Tokenizer};
+use tokenizers::Tokenizer;
 
-/// A byte-level BPE tokenizer, as almost every recent language model has one: trained here
-/// ([`TextTokenizer::train`]) or loaded from a `tokenizer.json`. Cloning is cheap.
+pub use self::error::TokenizerError;
+
+/// A tokenizer whose tokens are runs of bytes: trained here ([`TextTokenizer::train`]), or loaded
+/// from a `tokenizer.json` ([`TextTokenizer::load`]). Cloning is cheap.
 ///
-/// Every token is a run of bytes, and the text of a sequence of tokens is their concatenation:
+/// Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and SentencePiece with byte fallback (Llama 2,
+/// TinyLlama, Mistral, Gemma) are read. The text of a sequence of tokens is the concatenation of
+/// their bytes:
 ///
 /// ```
 /// use convrec_text::{TextTokenizer, TrainConfig};
 ///
 /// let corpus = ["Heat (1995)\n", "Léon (1994)\n"];
-/// let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 300, ..Default::default() })?;
+/// let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let ids = tokenizer.encode("Léon (1994)\n")?;
 /// assert_eq!(tokenizer.decode(&ids), "Léon (1994)\n");
 /// let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id).to_vec()).collect();
@@ -29,18 +37,27 @@ use tokenizers::{DecoderWrapper, ModelWrapper, Tokenizer};
 /// assert_eq!(tokenizer.encode_with_specials("<eos>")?, [end]);
 /// # Ok::<(), convrec_text::TokenizerError>(())
 /// ```
+///
+/// Some tokenizers put a space in front of a text. [`encode`](Self::encode) does not, as lists and
+/// turns stand inside of a longer text. [`encode_with_specials`](Self::encode_with_specials) does,
+/// as `transformers` does for a prompt.
 #[derive(Clone)]
 pub struct TextTokenizer(Arc<Inner>);
 
 struct Inner {
-    /// Reads special tokens as text.
+    /// Reads special tokens as text, and puts nothing in front of it.
     plain: Tokenizer,
-    /// Recognises special tokens.
+    /// Recognises special tokens. This is the tokenizer of the file.
     marked: Tokenizer,
+    /// `marked` without a space in front of texts, where that makes a difference.
+    inner: Option<Tokenizer>,
     tokens: Vec<Token>,
-    /// Longest first.
+    /// The special tokens, longest first.
     specials: Vec<String>,
-    /// Made when it is first asked for.
+    /// All added tokens, longest first.
+    added: Vec<(String, u32)>,
+    notes: Vec<String>,
+    /// SHA-256 of the JSON, made when it is first asked for.
     sha256: OnceLock<[u8; 32]>,
 }
 
@@ -50,69 +67,11 @@ struct Token {
     is_special: bool,
 }
 
-/// Why a tokenizer could not be had or used.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// The file could not be read or written.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// The file holds no tokenizer of the kind that this library reads.
-    #[error("{file}: {problem}")]
-    Unsupported {
-        /// The file, as the caller named it.
-        file: String,
-        /// What was found and expected.
-        problem: String,
-    },
-    /// The settings of a training run.
-    #[error("tokenizer training, `{field}`: {problem}")]
-    Config {
-        /// The setting.
-        field: &'static str,
-        /// What was found and expected.
-        problem: String,
-    },
-    /// A special token that is needed and not there.
-    #[error("the tokenizer has no special token `{0}`; train it with one, or name the one it has")]
-    NoSpecial(String),
-    /// The underlying tokenizer failed on a text.
-    #[error("the tokenizer failed: {0}")]
-    Failed(tokenizers::Error),
-}
-
 impl TextTokenizer {
-    /// Loads a `tokenizer.json`. Truncation and padding stored in it are switched off.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is no tokenizer, or is not a byte-level BPE.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        let path = path.as_ref();
-        let text = files::read_text(path)?;
-        let unsupported = |problem| TokenizerError::Unsupported {
-            file: path.display().to_string(),
-            problem,
-        };
-        let tokenizer: Tokenizer = text
-            .parse()
-            .map_err(|e| unsupported(format!("no tokenizer: {e}; expected a `tokenizer.json`")))?;
-        Self::new(tokenizer).map_err(|problem| unsupported(problem.into()))
-    }
-
-    /// Saves as `tokenizer.json`, replacing the file whole.
-    ///
-    /// # Errors
-    /// When the file cannot be written; the former file is then still there.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TokenizerError> {
-        let text = self.to_json()?;
-        Ok(files::write_atomic(path, |out| {
-            out.write_all(text.as_bytes())
-        })?)
-    }
-
     /// The content of `tokenizer.json`.
     ///
     /// # Errors
-    /// When the tokenizer cannot be written down.
+    /// [`TokenizerError::Failed`] when the tokenizer cannot be written down.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
         self.0
             .marked
@@ -129,47 +88,41 @@ impl TextTokenizer {
         Ok(*self.0.sha256.get_or_init(|| hash))
     }
 
-    pub(crate) fn new(mut tokenizer: Tokenizer) -> Result<Self, &'static str> {
-        if !matches!(tokenizer.get_model(), ModelWrapper::BPE(_)) {
-            return Err("the model is not BPE; expected a byte-level BPE");
-        }
-        if !matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
-            return Err("the decoder is not `ByteLevel`; expected a byte-level BPE");
-        }
-        tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|_| "truncation cannot be switched off")?;
-        tokenizer.set_encode_special_tokens(false);
-        let tokens = token_table(&tokenizer);
-        let added = tokenizer.get_added_tokens_decoder().into_values();
-        let mut specials: Vec<String> = added
-            .filter(|token| token.special)
-            .map(|token| token.content)
-            .collect();
-        specials.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        let mut plain = tokenizer.clone();
-        plain.set_encode_special_tokens(true);
-        Ok(Self(Arc::new(Inner {
-            plain,
-            marked: tokenizer,
-            tokens,
-            specials,
-            sha256: OnceLock::new(),
-        })))
-    }
-
     /// The tokens of a text. A special token spelled in the text is text like any other, so that
     /// nobody can end a turn or a list by writing its name.
     ///
     /// # Errors
-    /// When the underlying tokenizer fails: its split pattern met a text that is too much for it.
+    /// [`TokenizerError::Failed`] when the underlying tokenizer fails: its split pattern met a text
+    /// that is too much for it.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         ids(&self.0.plain, text)
     }
 
-    /// The tokens of a text in which special tokens are recognised: for text from a chat template,
-    /// never for text as people wrote it. None is added.
+    /// The tokens of a line whose text they must keep. Composed and decomposed letters are the same
+    /// text here.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Changed`] when the tokens stand for another text, and
+    /// [`TokenizerError::Failed`] as [`encode`](Self::encode).
+    pub fn encode_exactly(&self, line: &str) -> Result<Vec<u32>, TokenizerError> {
+        let ids = self.encode(line)?;
+        let mut bytes = ids.iter().flat_map(|&id| self.token_bytes(id));
+        if bytes.clone().eq(line.as_bytes()) {
+            return Ok(ids);
+        }
+        let found = lossy(bytes.by_ref().copied().collect());
+        let nfc = ComposingNormalizerBorrowed::new_nfc();
+        if nfc.normalize(&found) == nfc.normalize(line) {
+            return Ok(ids);
+        }
+        Err(TokenizerError::Changed {
+            line: line.into(),
+            found,
+        })
+    }
+
+    /// The tokens of a text in which special tokens are recognised. It is for text from a chat
+    /// template, never for text as people wrote it. No special token is added.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -177,7 +130,13 @@ impl TextTokenizer {
         ids(&self.0.marked, text)
     }
 
-    /// The text of tokens; special tokens are left out, and bytes that are not UTF-8 become U+FFFD.
+    /// The tokens of a text as [`encode_with_specials`](Self::encode_with_specials), which goes on
+    /// with another.
+    pub(crate) fn encode_inside(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        ids(self.0.inner.as_ref().unwrap_or(&self.0.marked), text)
+    }
+
+    /// The text of tokens. Special tokens are left out, and bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         lossy(
             ids.iter()
@@ -187,7 +146,7 @@ impl TextTokenizer {
         )
     }
 
-    /// The text of tokens, special tokens included: for people to read.
+    /// The text of tokens, special tokens included, for people to read.
     pub fn decode_with_specials(&self, ids: &[u32]) -> String {
         let bytes = |id: &u32| {
             self.0
@@ -207,21 +166,40 @@ impl TextTokenizer {
         }
     }
 
+    /// Settings of the file that are switched off, a sentence each: truncation, padding, dropout.
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
+    }
+
     /// The number of ids, special tokens included: one more than the largest.
     pub fn vocab_size(&self) -> usize {
         self.0.tokens.len()
     }
 
-    /// The special tokens, longest first: so that replacing them one after the other in a text
-    /// misses none.
+    /// The special tokens, longest first. Replacing them one after the other in a text then misses
+    /// none.
     pub(crate) fn specials(&self) -> impl Iterator<Item = &str> {
         self.0.specials.iter().map(String::as_str)
+    }
+
+    /// The longest added token that a text begins with, special or not.
+    pub(crate) fn added_prefix(&self, text: &str) -> Option<u32> {
+        let mut added = self.0.added.iter();
+        added
+            .find(|(token, _)| text.starts_with(token.as_str()))
+            .map(|(_, id)| *id)
+    }
+
+    /// The id of an added token, special or not.
+    pub(crate) fn added_id(&self, token: &str) -> Option<u32> {
+        let mut added = self.0.added.iter();
+        added.find(|(other, _)| other == token).map(|(_, id)| *id)
     }
 
     /// The id of a special token.
     ///
     /// # Errors
-    /// When there is no such token, or it is not special.
+    /// [`TokenizerError::NoSpecial`] when there is no such token, or it is not special.
     pub fn special_id(&self, token: &str) -> Result<u32, TokenizerError> {
         let id = self
             .0
@@ -250,47 +228,4 @@ fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
 fn lossy(bytes: Vec<u8>) -> String {
     // A copy only where something is wrong.
     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
-}
-
-fn token_table(tokenizer: &Tokenizer) -> Vec<Token> {
-    let vocabulary = tokenizer.get_vocab(true);
-    let size = vocabulary
-        .values()
-        .max()
-        .map_or(0, |&largest| largest as usize + 1);
-    let added = tokenizer.get_added_tokens_decoder();
-    let byte_of = byte_symbols();
-    let mut tokens = vec![Token::default(); size];
-    for (text, id) in vocabulary {
-        // As the decoder does it: a token with any symbol that stands for no byte is text itself.
-        let bytes: Option<Box<[u8]>> = text
-            .chars()
-            .map(|c| byte_of.get(c as usize).copied().flatten())
-            .collect();
-        let is_special = added.get(&id).is_some_and(|token| token.special);
-        tokens[id as usize] = Token {
-            bytes: bytes.unwrap_or_else(|| text.into_bytes().into()),
-            is_special,
-        };
-    }
-    tokens
-}
-
-/// The byte that each symbol of a byte-level vocabulary stands for, by code point.
-///
-/// Printable bytes stand for themselves; the others, in order, for the characters from U+0100 on.
-fn byte_symbols() -> Vec<Option<u8>> {
-    let mut byte_of = vec![None; 0x180];
-    let mut next = 0x100;
-    for byte in 0..=255u8 {
-        let is_printable = matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-        let symbol = if is_printable { byte as usize } else { next };
-        next += usize::from(!is_printable);
-        byte_of[symbol] = Some(byte);
-    }
-    debug_assert_eq!(
-        ByteLevel::alphabet().len(),
-        byte_of.iter().flatten().count()
-    );
-    byte_of
 }

@@ -18,14 +18,14 @@ const PIECES: &str = r" ?\(\d{4}\)\n?| ?\p{L}+| ?\p{N}{1,4}| ?[^\s\p{L}\p{N}]+|\
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// The number of tokens wanted, special ones included, `lines` not; fewer where the corpus is
-    /// too small to learn so many.
+    /// The number of tokens wanted, special ones included and `lines` not. A corpus that is too
+    /// small to learn so many gives fewer.
     pub vocab_size: usize,
-    /// The special tokens; they get the ids from 0 on, in this order. Names that plain text could
-    /// become a token of, such as `eos` without brackets, are refused.
+    /// The special tokens. They get the ids from 0 on, in this order. Names that could be the token
+    /// of a plain text, such as `eos` without brackets, are refused.
     pub special_tokens: Vec<String>,
-    /// Lines, line feed included, that are one token each wherever they are written; they get the
-    /// last ids. With those of a catalog ([`ListFormat::line`](crate::ListFormat::line)) an
+    /// Lines, line feed included, that are one token each wherever they are written. They get the
+    /// last ids. With the lines of a catalog ([`ListFormat::line`](crate::ListFormat::line)) an
     /// item is one token: lists are short and no title has to be spelled, but a policy knows
     /// nothing of items that it was not shown.
     pub lines: Vec<String>,
@@ -70,8 +70,9 @@ impl TextTokenizer {
     /// ```
     ///
     /// # Errors
-    /// When the vocabulary is too small for bytes and special tokens, a special token is repeated
-    /// or could be the token of a plain text, or one of `lines` is no line.
+    /// [`TokenizerError::Config`] when the vocabulary is too small for bytes and special tokens, a
+    /// special token is repeated or could be the token of a plain text, or one of `lines` is no
+    /// line. [`TokenizerError::Failed`] when the underlying trainer fails.
     pub fn train<S: AsRef<str> + Send>(
         corpus: impl Iterator<Item = S> + Send,
         config: &TrainConfig,
@@ -109,14 +110,16 @@ impl TextTokenizer {
         tokenizer
             .add_tokens(lines)
             .map_err(TokenizerError::Failed)?;
-        let tokenizer = Self::new(tokenizer).expect("it was built as a byte-level BPE");
+        let tokenizer =
+            Self::new(tokenizer).map_err(|problem| TokenizerError::Failed(problem.into()))?;
         for (id, special) in config.special_tokens.iter().enumerate() {
             let is_own = tokenizer
                 .special_id(special)
                 .is_ok_and(|own| own as usize == id);
             if !is_own || tokenizer.encode(special)?.contains(&(id as u32)) {
                 let problem = format!(
-                    "`{special}` is repeated or may be plain text; expected different names such as `<eos>`"
+                    "`{special}` is repeated or may be plain text; expected different names such as \
+                     `<eos>`"
                 );
                 return Err(bad("special_tokens", problem));
             }

@@ -1,29 +1,38 @@
-//! What may be written next so that a list cannot leave the catalog.
+//! Constrained decoding: the tokens that keep a list in the catalog.
 
 mod arrays;
 mod cursor;
+mod error;
 mod file;
+mod ids;
 mod lines;
 mod source;
+mod twins;
 
 use std::sync::Arc;
 
-use convrec_core::{Item, ItemId, files};
+use convrec_core::{Item, ItemId};
 
 use self::arrays::Arrays;
-pub use self::cursor::ListCursor;
+pub use self::cursor::{ListCursor, NotAllowed};
+pub use self::error::TrieError;
 use self::lines::{Lines, line_arrays};
 use self::source::Source;
+use self::twins::Twins;
 use crate::list::{ListFormat, Style};
-use crate::tokenizer::{TextTokenizer, TokenizerError};
+use crate::tokenizer::TextTokenizer;
 
-/// A token trie over the item lines of a catalog: the lists that can be written are those of N
-/// different catalog items, none of them excluded, and then the end token.
+/// A token trie over the item lines of a catalog. It admits the lists of N different catalog items,
+/// none of them excluded, and then the end token.
 ///
 /// Each node is a beginning of lines; its edges are the tokens that go on to some item. A
-/// [`ListCursor`] walks it, one per list, and knows how many items below each node are used up, so
-/// a beginning without any item left is never entered. Lists outside the catalog, repeated items,
-/// seen items, malformed lines and short lists are then impossible, at every temperature.
+/// [`ListCursor`] walks the trie, one cursor for each list. It knows how many items below each node
+/// are used up, so it never enters a beginning without any item left. Lists outside the catalog,
+/// repeated items, seen items, malformed lines and short lists are then impossible, at every
+/// temperature.
+///
+/// A trie is made from a catalog and a tokenizer ([`new`](Self::new)), or from the token ids of the
+/// items alone ([`from_token_ids`](Self::from_token_ids)), whoever made them.
 ///
 /// ```
 /// use convrec_core::{Item, ItemId};
@@ -31,7 +40,8 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 ///
 /// let items = [Item::new("Heat", 1995), Item::new("Heat 2", 2026), Item::new("Alien", 1979)];
 /// let corpus: Vec<String> = items.iter().map(|item| format!("{item}\n")).collect();
-/// let tokenizer = TextTokenizer::train(corpus.iter(), &TrainConfig { vocab_size: 300, ..Default::default() })?;
+/// let config = TrainConfig { vocab_size: 300, ..TrainConfig::default() };
+/// let tokenizer = TextTokenizer::train(corpus.iter(), &config)?;
 /// let end = tokenizer.special_id("<eos>")?;
 /// let trie = ListTrie::new(&tokenizer, ListFormat::default(), end, &items, 2)?;
 ///
@@ -52,13 +62,18 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// The trie is stored as flat arrays (compressed sparse rows), shared by all cursors and clones. A
 /// list format that numbers its lines has one trie for each rank.
 ///
-/// It can be kept in a file, which is mapped into memory rather than read. A file made from
-/// something else is refused, so this loads what fits and makes it anew otherwise:
+/// A trie can be kept in a file, which is mapped into memory rather than read. A file made from
+/// something else is refused. This loads what fits, and makes it anew otherwise:
 ///
 /// ```
 /// # use convrec_core::Item;
 /// # use convrec_text::{ListFormat, ListTrie, TextTokenizer, TrainConfig, TrieError};
-/// fn trie(path: &str, tokenizer: &TextTokenizer, end: u32, items: &[Item]) -> Result<ListTrie, TrieError> {
+/// fn trie(
+///     path: &str,
+///     tokenizer: &TextTokenizer,
+///     end: u32,
+///     items: &[Item],
+/// ) -> Result<ListTrie, TrieError> {
 ///     let format = ListFormat::default();
 ///     ListTrie::open(path, tokenizer, format, end, items, 20).or_else(|problem| {
 ///         eprintln!("making the trie: {problem}");
@@ -73,80 +88,15 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// 2010.00904).
 #[derive(Debug, Clone)]
 pub struct ListTrie {
-    /// Of one rank, or of each.
-    arrays: Arc<Arrays>,
-    source: Source,
+    shared: Arc<Shared>,
 }
 
-/// No list can be written as asked, or the trie cannot be had from its file.
-#[derive(Debug, thiserror::Error)]
-pub enum TrieError {
-    /// The tokenizer failed on an item's line.
-    #[error(transparent)]
-    Tokenizer(#[from] TokenizerError),
-    /// N is 0.
-    #[error("`n_ranks` is 0; expected lists of at least one item")]
-    NoRanks,
-    /// The same line, or one that goes on where another ends.
-    #[error(
-        "the lines of \"{0}\" and \"{1}\" cannot be told apart: the tokens of one begin those of the other; \
-         remove one of them from the catalog, or name it differently"
-    )]
-    Ambiguous(Item, Item),
-    /// The tokenizer drops the item's whole line.
-    #[error(
-        "the line of \"{0}\" has no tokens; remove it from the catalog, or name it differently"
-    )]
-    NoTokens(Item),
-    /// The end token is one of an item's own.
-    #[error(
-        "the end token {end} is in the line of \"{item}\", so no list could be told from its beginning; take a special token"
-    )]
-    EndInside {
-        /// The token.
-        end: u32,
-        /// The item.
-        item: Item,
-    },
-    /// More items are wanted than there are.
-    #[error(
-        "a list of {wanted} items cannot be made of {left}: there are {all} in the catalog, and the others are excluded; \
-         ask for shorter lists (`n_ranks`), or add items"
-    )]
-    TooFew {
-        /// N.
-        wanted: usize,
-        /// Items that are not excluded.
-        left: usize,
-        /// Items in the catalog.
-        all: usize,
-    },
-    /// The arrays count in 32 bits.
-    #[error(
-        "the lines of {0} items have more than four billion tokens; expected a smaller catalog"
-    )]
-    TooLarge(usize),
-    /// The file could not be read or written.
-    #[error(transparent)]
-    File(#[from] files::Error),
-    /// The file holds no trie, or a damaged one.
-    #[error("{file}: {problem}; make it anew")]
-    Damaged {
-        /// The file, as the caller named it.
-        file: String,
-        /// What was found and expected.
-        problem: String,
-    },
-    /// The file's trie was made from something else.
-    #[error(
-        "{file} was made from something else: {problem}; make it anew, or give what it was made from"
-    )]
-    Differs {
-        /// The file, as the caller named it.
-        file: String,
-        /// All that differs.
-        problem: String,
-    },
+#[derive(Debug)]
+struct Shared {
+    /// The arrays of one rank, or of each.
+    arrays: Arc<Arrays>,
+    source: Source,
+    twins: Twins,
 }
 
 impl ListTrie {
@@ -154,8 +104,11 @@ impl ListTrie {
     /// and ended by the token `end`.
     ///
     /// # Errors
-    /// When two lines cannot be told apart, one has no tokens or holds the end token, there are
-    /// fewer than `n_ranks` items or `n_ranks` is 0, or the tokenizer fails.
+    /// [`TrieError::NoRanks`] when `n_ranks` is 0, [`TrieError::TooFew`] when there are fewer
+    /// items, [`TrieError::Ambiguous`] when two lines cannot be told apart, [`TrieError::NoTokens`] when a
+    /// line has no tokens, [`TrieError::EndInside`] when it holds the end token,
+    /// [`TrieError::TooLarge`] beyond four billion tokens, and [`TrieError::Tokenizer`] when the
+    /// tokenizer fails on a line or changes it.
     pub fn new(
         tokenizer: &TextTokenizer,
         format: ListFormat,
@@ -164,40 +117,69 @@ impl ListTrie {
         n_ranks: usize,
     ) -> Result<Self, TrieError> {
         check_count(items.len(), n_ranks)?;
+        let named = |place: usize| format!("\"{}\" (item {})", items[place], place + 1);
         let (mut words, mut nodes) = (vec![], vec![]);
         for rank in 0..ranks_apart(format, n_ranks) {
-            let line = |item| tokenizer.encode(&format.line(rank, item));
+            let line = |item| tokenizer.encode_exactly(&format.line(rank, item));
             let lines = items.iter().map(line).collect::<Result<Vec<_>, _>>()?;
-            if let Some(place) = lines.iter().position(|line| line.contains(&end)) {
-                return Err(TrieError::EndInside {
-                    end,
-                    item: items[place].clone(),
-                });
-            }
-            nodes.push(line_arrays(&lines, items, &mut words)?);
+            let rank_nodes = line_arrays(&lines, end, &mut words).map_err(|problem| {
+                problem.named(named, |a, b| {
+                    why_alike(&items[a], &items[b], &lines[a], &lines[b])
+                })
+            })?;
+            nodes.push(rank_nodes);
         }
-        let arrays = Arc::new(Arrays::new(words, &nodes, items.len()));
+        let source = Source::new(tokenizer, format, end, items, n_ranks)?;
+        Ok(Self::of(Arrays::new(words, &nodes, items.len()), source))
+    }
+
+    fn of(arrays: Arrays, source: Source) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                arrays: arrays.into(),
+                source,
+                twins: Twins::default(),
+            }),
+        }
+    }
+
+    /// This trie with groups of items that are one: the same film twice in a catalog, for instance.
+    /// Where one of a group is written or excluded, the others are used up with it.
+    ///
+    /// Twins are no part of a trie's [file](Self::save).
+    ///
+    /// # Errors
+    /// [`TrieError::Twins`] when an item is in two groups or not in the trie, and
+    /// [`TrieError::TooFew`] when fewer than N different items are left.
+    pub fn with_twins(self, groups: &[Vec<ItemId>]) -> Result<Self, TrieError> {
+        let n_items = self.arrays().n_items();
+        let twins = Twins::new(groups, n_items)?;
+        check_count(twins.distinct(n_items), self.n_ranks())?;
         Ok(Self {
-            arrays,
-            source: Source::new(tokenizer, format, end, items, n_ranks)?,
+            shared: Arc::new(Shared {
+                arrays: self.shared.arrays.clone(),
+                source: self.shared.source.clone(),
+                twins,
+            }),
         })
     }
 
-    /// Begins a list without the items of `excluded`; ids that are not in the catalog exclude
+    /// Begins a list without the items of `excluded`. Ids that are not in the catalog exclude
     /// nothing.
     ///
     /// # Errors
-    /// When fewer than N items are left.
-    pub fn cursor(&self, excluded: &[ItemId]) -> Result<ListCursor<'_>, TrieError> {
-        let all = self.arrays.n_items();
-        let mut used: Vec<ItemId> = excluded
-            .iter()
-            .copied()
-            .filter(|id| id.index() < all)
-            .collect();
+    /// [`TrieError::TooFew`] when fewer than N items are left.
+    pub fn cursor(&self, excluded: &[ItemId]) -> Result<ListCursor, TrieError> {
+        let n_items = self.arrays().n_items();
+        let twins = self.twins();
+        let mut used = vec![];
+        for id in excluded.iter().filter(|id| id.index() < n_items) {
+            twins.add(*id, &mut used);
+        }
         used.sort_unstable();
         used.dedup();
-        let left = all - used.len();
+        let all = twins.distinct(n_items);
+        let left = all - twins.distinct_among(&used);
         if left < self.n_ranks() {
             return Err(TrieError::TooFew {
                 wanted: self.n_ranks(),
@@ -205,13 +187,13 @@ impl ListTrie {
                 all,
             });
         }
-        Ok(ListCursor::new(self, used))
+        Ok(ListCursor::new(self.clone(), used))
     }
 
     /// No list has more tokens, the end token included.
     pub fn longest_list(&self) -> usize {
-        let ranks = self.arrays.ranks();
-        let longest = |rank, count| self.arrays.lines(rank).longest(count).sum::<usize>();
+        let ranks = self.arrays().ranks();
+        let longest = |rank, count| self.arrays().lines(rank).longest(count).sum::<usize>();
         let lines: usize = if ranks == 1 {
             longest(0, self.n_ranks())
         } else {
@@ -220,20 +202,42 @@ impl ListTrie {
         lines + 1
     }
 
-    /// Tokens that a list can begin with, when nothing is excluded.
+    /// The tokens that a list can begin with, when nothing is excluded.
     pub fn first_tokens(&self) -> &[u32] {
-        let lines = self.arrays.lines(0);
+        let lines = self.arrays().lines(0);
         &lines.tokens[lines.root().edges(&lines)]
     }
 
-    /// N.
-    fn n_ranks(&self) -> usize {
-        self.source.n_ranks as usize
+    /// The number of items in the trie.
+    pub fn n_items(&self) -> usize {
+        self.arrays().n_items()
+    }
+
+    /// N, the number of items in each list.
+    pub fn n_ranks(&self) -> usize {
+        self.source().n_ranks as usize
+    }
+
+    /// The token that ends a list.
+    pub fn end(&self) -> u32 {
+        self.source().end
+    }
+
+    fn arrays(&self) -> &Arrays {
+        &self.shared.arrays
+    }
+
+    fn source(&self) -> &Source {
+        &self.shared.source
+    }
+
+    fn twins(&self) -> &Twins {
+        &self.shared.twins
     }
 
     /// The lines that can stand at a rank.
     fn lines(&self, rank: usize) -> Lines<'_> {
-        self.arrays.lines(rank.min(self.arrays.ranks() - 1))
+        self.arrays().lines(rank.min(self.arrays().ranks() - 1))
     }
 }
 
@@ -257,4 +261,28 @@ fn ranks_apart(format: ListFormat, n_ranks: usize) -> usize {
     } else {
         1
     }
+}
+
+/// What makes two items' tokens alike.
+fn why_alike(a: &Item, b: &Item, tokens_a: &[u32], tokens_b: &[u32]) -> String {
+    if a == b {
+        return "they have the same name".into();
+    }
+    if tokens_a != tokens_b {
+        return "the tokens of the first begin those of the second".into();
+    }
+    // Names that look alike: composed and decomposed letters, or kinds of white space.
+    let shown = |item: &Item| -> String {
+        let show = |c: char| match c {
+            ' '..='~' => c.to_string(),
+            other => other.escape_unicode().to_string(),
+        };
+        item.to_string().chars().map(show).collect()
+    };
+    format!(
+        "they have the same tokens, as the tokenizer or the list does not keep what differs; with \
+         escapes they are {} and {}",
+        shown(a),
+        shown(b)
+    )
 }

@@ -119,9 +119,13 @@ fn the_end_of_a_turn_is_what_the_template_writes() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains(r#""\n</s>""#) && error.contains("no `eos_token`"),
+        error.contains(r#"it writes "</s>", which does not begin with an added token"#),
         "{error}"
     );
+    // No other token is taken where the template writes one that is no token.
+    let other = ChatTemplate::new("{{ messages[1].content }}</s>").unwrap();
+    let other = other.with_variable("eos_token", "<|end|>");
+    assert!(other.end_of_turn(&tokenizer()).is_err());
     // Templates that leave it to the sampler.
     let silent = ChatTemplate::new("{{ messages[1].content }}").unwrap();
     assert_eq!(
@@ -163,7 +167,7 @@ fn errors_name_the_field_before_a_prompt_is_written() {
     assert!(
         error("{{ n }}").contains("leaves the conversation out; expected `{{ dialog }}` in it"),
         "{}",
-        error("")
+        error("{{ n }}")
     );
 
     // A template that knows no system message.
@@ -173,11 +177,95 @@ fn errors_name_the_field_before_a_prompt_is_written() {
             + TEMPLATE;
     let strict = ChatTemplate::new(strict).unwrap();
     assert!(short().prompter(&tokenizer(), &strict, 20).is_ok());
-    let error = short_limits()
-        .prompter(&tokenizer(), &strict, 20)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("no system"), "{error}");
+    // It is said in the user's turn then, as where a template is silent about it.
+    let silent = TEMPLATE.replace(
+        "{% for m in messages %}",
+        "{% for m in messages if m.role != 'system' %}",
+    );
+    let format = ChatFormat {
+        instruction: "{{ dialog }}".into(),
+        ..short_limits()
+    };
+    for template in [strict, ChatTemplate::new(silent).unwrap()] {
+        let prompter = format.prompter(&tokenizer(), &template, 20).unwrap();
+        let prompt = prompter.prompt(&[Turn::user("hi")], &[]).unwrap();
+        assert_eq!(
+            tokenizer().decode_with_specials(&prompt),
+            format!(
+                "<|start|>user\n{}\n\nUser: hi<|end|>\n<|start|>assistant\n",
+                format.system
+            )
+        );
+    }
+    let refusing = ChatTemplate::new("{{ raise_exception('never') }}").unwrap();
+    let error = short_limits().prompter(&tokenizer(), &refusing, 20);
+    assert!(error.unwrap_err().to_string().contains("never"));
+}
+
+#[test]
+fn template_variables_and_the_date_are_settings() {
+    let text = r#"{"instruction": "{{ dialog }}", "system": "", "date": "2026-01-02",
+        "chat_template_kwargs": {"enable_thinking": false, "level": 3, "name": "x"}}"#;
+    let format: ChatFormat = serde_json::from_str(text).unwrap();
+    let again = serde_json::to_string(&format).unwrap();
+    assert_eq!(serde_json::from_str::<ChatFormat>(&again).unwrap(), format);
+    let source = TEMPLATE.to_string()
+        + "{% if enable_thinking is false %}off {{ level + 1 }} {{ name }}{% endif %} {{ strftime_now('%Y/%m/%d') }}";
+    let template = ChatTemplate::new(source).unwrap();
+    let prompter = format.prompter(&tokenizer(), &template, 20).unwrap();
+    let prompt = prompter.prompt(&[Turn::user("hi")], &[]).unwrap();
+    let text = tokenizer().decode_with_specials(&prompt);
+    assert!(text.ends_with("assistant\noff 4 x 2026/01/02"), "{text}");
+    for (field, wrong) in [
+        (
+            "chat_template_kwargs",
+            r#"{"chat_template_kwargs": {"messages": []}}"#,
+        ),
+        ("date", r#"{"date": "tomorrow"}"#),
+    ] {
+        let format: ChatFormat = serde_json::from_str(wrong).unwrap();
+        let error = format.prompter(&tokenizer(), &template, 20).unwrap_err();
+        assert!(matches!(error, ChatError::Setting { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("`{field}`")), "{error}");
+    }
+}
+
+/// The authors' rows hold whole prompts: nothing is put around them.
+#[test]
+fn whole_prompts_stay_as_they_are() {
+    let asked = "Pretend you are a movie recommender system.\nHere is the conversation: USER: hi\n";
+    let template = ChatTemplate::new(TEMPLATE.replace(" | trim", "")).unwrap();
+    let text = |format: &ChatFormat, dialog: &[Turn]| {
+        let prompter = format.prompter(&tokenizer(), &template, 20).unwrap();
+        let prompt = prompter.prompt(dialog, &[Item::new("Heat", 1995)]).unwrap();
+        tokenizer().decode_with_specials(&prompt)
+    };
+    let verbatim = ChatFormat::verbatim();
+    assert_eq!(
+        text(&verbatim, &[Turn::user(asked)]),
+        format!("<|start|>user\n{asked}<|end|>\n<|start|>assistant\n")
+    );
+    let given: ChatFormat = serde_json::from_str(r#"{"system": "", "instruction": ""}"#).unwrap();
+    let system = Turn {
+        role: Role::System,
+        content: "s".into(),
+    };
+    let dialog = [
+        system,
+        Turn::user("a"),
+        Turn::assistant("b"),
+        Turn::user("c"),
+    ];
+    let all = "<|start|>system\ns<|end|>\n<|start|>user\na<|end|>\n<|start|>assistant\nb<|end|>\n<|start|>user\nc<|end|>\n<|start|>assistant\n";
+    assert_eq!(text(&given, &dialog), all);
+    let short = ChatFormat {
+        max_dialog_tokens: 2,
+        ..verbatim
+    };
+    assert_eq!(
+        text(&short, &dialog),
+        "<|start|>assistant\nb<|end|>\n<|start|>user\nc<|end|>\n<|start|>assistant\n"
+    );
 }
 
 #[test]

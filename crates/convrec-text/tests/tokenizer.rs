@@ -319,3 +319,153 @@ proptest! {
         prop_assert_eq!(TOKENIZER.encode(&lines.concat()).unwrap(), ids);
     }
 }
+
+/// A `tokenizer.json` with changes, loaded.
+fn changed(
+    change: impl FnOnce(&mut serde_json::Value),
+    config: Option<&str>,
+) -> Result<TextTokenizer, TokenizerError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let mut value: serde_json::Value = serde_json::from_str(&TOKENIZER.to_json().unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(&path, value.to_string()).unwrap();
+    if let Some(config) = config {
+        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    }
+    TextTokenizer::load(path)
+}
+
+#[test]
+fn settings_that_change_tokens_are_switched_off_by_name() {
+    let tokenizer = changed(
+        |value| {
+            value["model"]["dropout"] = 0.5.into();
+            value["truncation"] = serde_json::json!({"direction": "Right", "max_length": 2,
+                "strategy": "LongestFirst", "stride": 0});
+            value["padding"] = serde_json::json!({"strategy": {"Fixed": 16}, "direction": "Right",
+                "pad_to_multiple_of": null, "pad_id": 2, "pad_type_id": 0, "pad_token": "x"});
+        },
+        None,
+    )
+    .unwrap();
+    let notes = tokenizer.notes().join("; ");
+    assert_eq!(
+        notes,
+        "padding is switched off; truncation is switched off; the dropout of BPE merges (0.5) is switched off"
+    );
+    let text = "I loved Heat (1995), what else?";
+    for _ in 0..20 {
+        assert_eq!(
+            tokenizer.encode(text).unwrap(),
+            TOKENIZER.encode(text).unwrap()
+        );
+    }
+    assert!(TOKENIZER.notes().is_empty());
+}
+
+#[test]
+fn tokenizers_that_change_text_are_refused_by_name() {
+    use serde_json::json;
+    let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});
+    for (normalizer, says) in [
+        (json!({"type": "Lowercase"}), "`Lowercase`"),
+        (
+            json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+            "`Strip`",
+        ),
+        (json!({"type": "Prepend", "prepend": "X"}), "`Prepend`"),
+        (replace("\n", ""), "`Replace`"),
+        (
+            json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}),
+            "`NFC`, `Lowercase`",
+        ),
+        (
+            replace("q", &"q".repeat(100_000)),
+            "up to 100000 times longer",
+        ),
+        (
+            json!({"type": "Sequence", "normalizers": vec![replace("q", "qq"); 40]}),
+            "times longer; expected at most 256",
+        ),
+    ] {
+        let error = changed(|value| value["normalizer"] = normalizer, None).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("tokenizer.json") && error.contains(says),
+            "{error}"
+        );
+    }
+    let error = changed(
+        |value| value["decoder"] = json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+        None,
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("the decoder is `WordPiece`; expected `ByteLevel`"),
+        "{error}"
+    );
+    let sequence = |value: &mut serde_json::Value| {
+        value["decoder"] = json!({"type": "Sequence", "decoders": [value["decoder"].clone()]});
+    };
+    assert!(changed(sequence, None).is_ok());
+
+    // Letters that are composed differently are the same line; other letters are not.
+    let nfkc = changed(|value| value["normalizer"] = json!({"type": "NFKC"}), None).unwrap();
+    assert!(nfkc.encode_exactly("Ame\u{301}lie (2001)\n").is_ok());
+    let error = nfkc.encode_exactly("8½ (1963)\n").unwrap_err();
+    assert!(matches!(error, TokenizerError::Changed { .. }));
+    assert!(error.to_string().contains("\"81⁄2 (1963)\\n\""), "{error}");
+}
+
+#[test]
+fn ids_are_checked_before_room_is_made_for_them() {
+    for id in [u32::MAX, 1 << 20] {
+        let error = changed(|value| value["model"]["vocab"]["zzz"] = id.into(), None);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("is {id}; expected less than 1048576")),
+            "{error}"
+        );
+    }
+    let gap = changed(|value| value["model"]["vocab"]["zzz"] = 5000.into(), None).unwrap();
+    assert_eq!(gap.vocab_size(), 5001);
+    let too_large = changed(
+        |value| value["model"]["vocab"]["zzz"] = (1u64 << 40).into(),
+        None,
+    );
+    assert!(too_large.is_err());
+}
+
+#[test]
+fn tokens_that_only_the_config_names_are_added() {
+    let token = |id: &str, text: &str| {
+        format!(
+            r#"{{"added_tokens_decoder": {{"{id}": {{"content": "{text}", "special": true}}}}}}"#
+        )
+    };
+    let size = TOKENIZER.vocab_size();
+    let id = size + 7;
+    let added = changed(|_| (), Some(&token(&id.to_string(), "<|im_end|>"))).unwrap();
+    assert_eq!(added.special_id("<|im_end|>").unwrap() as usize, id);
+    assert_eq!(
+        added.encode_with_specials("a<|im_end|>").unwrap()[1] as usize,
+        id
+    );
+    assert!(!added.encode("<|im_end|>").unwrap().contains(&(id as u32)));
+    // Those that are there already stay as they are.
+    let same = changed(|_| (), Some(&token("9", "<eos>"))).unwrap();
+    assert_eq!(same.to_json().unwrap(), TOKENIZER.to_json().unwrap());
+    for (config, says) in [
+        (
+            token("3", "<x>"),
+            "`3` (\"<x>\"): tokenizer.json has \"<assistant>\" there",
+        ),
+        (token("x", "<x>"), "expected a token id as the key"),
+        (token("4294967295", "<x>"), "expected less than"),
+        ("[]".into(), "expected a JSON object"),
+    ] {
+        let error = changed(|_| (), Some(&config)).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

@@ -115,8 +115,9 @@ proptest! {
         let left = (0..items.len() as u32).filter(|id| !excluded.contains(&ItemId(*id))).count();
         let trie = match ListTrie::new(&tokenizer, format, end, &items, n) {
             // Titles that are white space apart are one line.
-            Err(TrieError::Ambiguous(a, b)) => {
-                prop_assert!(format.line(0, &b).starts_with(&format.line(0, &a)), "{a:?} {b:?}");
+            Err(TrieError::Ambiguous { items: [a, b], .. }) => {
+                let line = |id: ItemId| format.line(0, &items[id.index()]);
+                prop_assert!(line(b).starts_with(&line(a)), "{a:?} {b:?}");
                 return Ok(());
             }
             Err(TrieError::TooFew { wanted, .. }) => {
@@ -207,7 +208,9 @@ fn what_cannot_be_asked_is_said() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("\"Heat (1995)\" and \"Heat (1995)\" cannot be told apart"),
+        error
+            .contains("\"Heat (1995)\" (item 1) and \"Heat (1995)\" (item 2) cannot be told apart")
+            && error.contains("they have the same name"),
         "{error}"
     );
     let error = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 2)
@@ -226,7 +229,7 @@ fn what_cannot_be_asked_is_said() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("is in the line of \"Heat (1995)\""),
+        error.contains("is among the tokens of \"Heat (1995)\""),
         "{error}"
     );
     let one = ListTrie::new(&tokenizer, PLAIN, 0, &items[..1], 1).unwrap();
@@ -350,7 +353,7 @@ fn a_file_made_from_something_else_is_refused() {
     );
     differs(
         open(&tokenizer, NUMBERED, 6, &items, 2),
-        "the list style is another",
+        "the list style differs",
     );
     differs(
         open(&tokenizer, PLAIN, 5, &items, 2),
@@ -367,12 +370,9 @@ fn a_file_made_from_something_else_is_refused() {
     let reversed = [items[2].clone(), items[1].clone(), items[0].clone()];
     differs(
         open(&tokenizer, PLAIN, 6, &reversed, 2),
-        "names, or their order, are others",
+        "names, or their order, differ",
     );
-    differs(
-        open(&other, PLAIN, 6, &items, 2),
-        "the tokenizer is another",
-    );
+    differs(open(&other, PLAIN, 6, &items, 2), "the tokenizer differs");
     assert!(matches!(
         open(&tokenizer, PLAIN, 6, &items, 4),
         Err(TrieError::TooFew { .. })
@@ -481,4 +481,140 @@ fn a_real_catalog_with_a_real_tokenizer() {
         trie.first_tokens().len()
     );
     assert!(decisions < tokens / 3.0);
+}
+
+/// Twins are used up together, seen or written, and nothing else changes.
+#[test]
+fn twins_are_written_once() {
+    let items: Vec<Item> = ["Heat", "Heat ", "Alien", "Up", "Jaws"]
+        .map(|title| Item::new(title, 1995))
+        .to_vec();
+    let tokenizer = tokenizer(&items, 300);
+    for format in [PLAIN, NUMBERED] {
+        let trie = ListTrie::new(&tokenizer, format, 6, &items, 2).unwrap();
+        let groups = [vec![ItemId(0), ItemId(1)], vec![ItemId(3), ItemId(2)]];
+        let trie = trie.with_twins(&groups).unwrap();
+        let rest = |written: usize, excluded: &[ItemId]| -> Vec<Item> {
+            let mut cursor = trie.cursor(excluded).unwrap();
+            for (rank, item) in items[written..=written].iter().enumerate() {
+                let line = tokenizer.encode(&format.line(rank, item)).unwrap();
+                line.into_iter().for_each(|token| cursor.push(token));
+            }
+            let goes_on = |(_, item): &(usize, &Item)| {
+                let mut cursor = cursor.clone();
+                let line = tokenizer.encode(&format.line(1, item)).unwrap();
+                line.into_iter().all(|token| cursor.try_push(token).is_ok())
+            };
+            let open = items.iter().enumerate().filter(goes_on);
+            open.map(|(_, item)| item.clone()).collect()
+        };
+        assert_eq!(rest(0, &[]), items[2..]);
+        assert_eq!(rest(4, &[ItemId(1)]), items[2..4]);
+        assert_eq!(rest(2, &[ItemId(4)]), items[..2]);
+        let error = trie.cursor(&[ItemId(0), ItemId(4)]).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                TrieError::TooFew {
+                    wanted: 2,
+                    left: 1,
+                    all: 3
+                }
+            ),
+            "{error}"
+        );
+        for groups in [
+            vec![vec![ItemId(0), ItemId(0)]],
+            vec![vec![ItemId(9)]],
+            vec![vec![ItemId(0)], vec![ItemId(0)]],
+        ] {
+            let error = trie.clone().with_twins(&groups).unwrap_err();
+            assert!(matches!(error, TrieError::Twins { .. }), "{error}");
+        }
+        let all: Vec<ItemId> = (0..5).map(ItemId).collect();
+        assert!(matches!(
+            trie.clone().with_twins(&[all]),
+            Err(TrieError::TooFew { .. })
+        ));
+    }
+}
+
+/// A trie of token ids is the trie of their text; cursors own what they need.
+#[test]
+fn token_ids_alone_make_the_same_trie() {
+    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "Up"]
+        .map(|title| Item::new(title, 1995))
+        .to_vec();
+    let tokenizer = tokenizer(&items, 300);
+    let name = |item: &Item| tokenizer.encode(&item.to_string()).unwrap();
+    let names: Vec<Vec<u32>> = items.iter().map(name).collect();
+    let line_feed = tokenizer.encode("\n").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let made = ListTrie::from_token_ids(&names, &line_feed, 6, 3).unwrap();
+    made.save(file.path()).unwrap();
+    let opened = ListTrie::open_token_ids(file.path(), &names, &line_feed, 6, 3).unwrap();
+    let error = ListTrie::open_token_ids(file.path(), &names, &[0], 6, 3).unwrap_err();
+    assert!(matches!(error, TrieError::Differs { .. }), "{error}");
+    let mut cursors = [made, opened].map(|trie| trie.cursor(&[ItemId(3)]).unwrap());
+    let handle = std::thread::spawn(move || {
+        while !cursors[0].is_done() {
+            assert_eq!(cursors[0].allowed(), cursors[1].allowed());
+            let token = cursors[0].allowed()[0];
+            cursors.iter_mut().for_each(|cursor| cursor.push(token));
+        }
+        cursors[0].items().to_vec()
+    });
+    let mut list = handle.join().unwrap();
+    list.sort_unstable();
+    assert_eq!(list, [ItemId(0), ItemId(1), ItemId(2)]);
+
+    let problem = |items: &[&[u32]], separator: &[u32]| {
+        ListTrie::from_token_ids(items, separator, 6, 1)
+            .unwrap_err()
+            .to_string()
+    };
+    let apart = problem(&[&[1], &[2], &[1, 2]], &[]);
+    assert!(
+        apart.contains("item 1 and item 3 cannot be told apart"),
+        "{apart}"
+    );
+    assert!(problem(&[&[1], &[1]], &[7]).contains("the same tokens"));
+    assert!(problem(&[&[1], &[]], &[]).contains("item 2 has no tokens"));
+    assert!(problem(&[&[1, 6]], &[]).contains("the end token 6 is among the tokens of item 1"));
+    assert!(problem(&[], &[]).contains("a list of 1 items cannot be made of 0"));
+}
+
+/// Everything but the allowed tokens is masked, at every step, for any logits.
+#[test]
+fn a_mask_leaves_what_is_allowed() {
+    let items: Vec<Item> = ["Heat", "Heat 2", "Up"]
+        .map(|title| Item::new(title, 1995))
+        .to_vec();
+    let tokenizer = tokenizer(&items, 300);
+    let trie = ListTrie::new(&tokenizer, PLAIN, 6, &items, 3).unwrap();
+    let mut cursor = trie.cursor(&[]).unwrap();
+    loop {
+        // More logits than tokens: vocabularies are padded.
+        let mut logits: Vec<f32> = (0..tokenizer.vocab_size() + 9)
+            .map(|id| -(id as f32))
+            .collect();
+        cursor.mask(&mut logits);
+        for (id, logit) in logits.iter().enumerate() {
+            let is_allowed = cursor.is_allowed(id as u32);
+            assert_eq!(*logit == -(id as f32), is_allowed, "{id}");
+            assert_eq!(*logit == f32::NEG_INFINITY, !is_allowed, "{id}");
+        }
+        let Some(token) = logits.iter().position(|logit| logit.is_finite()) else {
+            break;
+        };
+        let before = cursor.clone();
+        let error = cursor.try_push(299).unwrap_err();
+        assert!(
+            error.to_string().contains("token 299 cannot come here"),
+            "{error}"
+        );
+        assert_eq!(cursor.allowed(), before.allowed());
+        cursor.push(token as u32);
+    }
+    assert!(cursor.is_done() && cursor.items().len() == 3);
 }

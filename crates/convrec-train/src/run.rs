@@ -92,7 +92,7 @@ pub enum TrainError {
     File(#[from] convrec_watch::Error),
     /// The doctor stopped the run. Its log has all steps; its newest checkpoint is from before.
     #[error(transparent)]
-    Ill(#[from] Diagnosis),
+    Unhealthy(#[from] Diagnosis),
     /// The folder is in use.
     #[error("{0} holds a run already; resume it, or choose another folder")]
     Exists(PathBuf),
@@ -161,7 +161,7 @@ impl From<Trouble> for TrainError {
         match trouble {
             Trouble::Config(e) => e.within("run.watch").into(),
             Trouble::File(e) => e.into(),
-            Trouble::Ill(diagnosis) => diagnosis.into(),
+            Trouble::Unhealthy(diagnosis) => diagnosis.into(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use convrec_catalog::{Catalog, relevance};
+use convrec_catalog::{Catalog, ExampleError, ExampleIds, relevance};
 use convrec_core::{Demonstration, Example, Item, ItemId, Role};
 use convrec_policy::{Allowed, Constraint};
 use convrec_text::segments::{self, Segmentation};
@@ -85,11 +85,14 @@ pub enum TaskError {
     NotInCatalog {
         /// The sample.
         id: String,
-        /// `ground_truth`, or `list` of a demonstration.
+        /// `list` of a demonstration.
         field: &'static str,
         /// The item.
         item: Item,
     },
+    /// A relevant item is not in the catalog, or means several items.
+    #[error(transparent)]
+    Example(#[from] ExampleError),
     /// Too few items are left for a constrained list.
     #[error("sample `{id}`, field `seen`: {source}")]
     NoList {
@@ -308,7 +311,7 @@ impl Task {
     }
 
     /// # Errors
-    /// When a ground-truth item is not in the catalog (by its exact title and year), the prompt
+    /// When a ground-truth item means no item of the catalog ([`Catalog::meant`]), the prompt
     /// cannot be written, or, under a constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
         Ok(self.sample_and_cut(example)?.0)
@@ -316,19 +319,8 @@ impl Task {
 
     /// The sample, and whether its conversation was shortened.
     pub(crate) fn sample_and_cut(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
-        let find = |item: &Item| {
-            self.catalog
-                .find(item)
-                .ok_or_else(|| not_in_catalog(&example.id, "ground_truth", item))
-        };
-        let seen = self.seen(example);
-        let mut ground_truth = Vec::new();
-        for item in &example.ground_truth {
-            let id = find(item)?;
-            if !seen.contains(&id) && !ground_truth.contains(&id) {
-                ground_truth.push(id);
-            }
-        }
+        let ExampleIds { seen, ground_truth } = self.catalog.example_ids(example)?;
+        let seen = without_aliases(&self.catalog, seen);
         if let Some(Constraining { trie, .. }) = &self.trie {
             trie.cursor(&seen).map_err(|source| TaskError::NoList {
                 id: example.id.clone(),
@@ -357,20 +349,21 @@ impl Task {
         &self,
         demonstration: &Demonstration,
     ) -> Result<(TokenPair, bool), TaskError> {
-        if let Some(item) = demonstration
-            .list
-            .iter()
-            .find(|item| self.catalog.find(item).is_none())
-        {
-            return Err(not_in_catalog(&demonstration.example.id, "list", item));
-        }
+        let id = &demonstration.example.id;
+        let listed = demonstration.list.iter().map(|item| {
+            let found = self.catalog.find(item);
+            let found = found.ok_or_else(|| not_in_catalog(id, "list", item))?;
+            // As the catalog writes it: only so can a constrained list be written.
+            Ok(self.catalog[found].item())
+        });
+        let list = listed.collect::<Result<Vec<Item>, TaskError>>()?;
         let failed = |source| TaskError::Prompt {
             id: demonstration.example.id.clone(),
             source,
         };
         let completion = self
             .prompter
-            .completion(&demonstration.list)
+            .completion(&list)
             .map_err(|e| failed(e.into()))?;
         let seen = self.seen(&demonstration.example);
         let (prompt, is_cut) = self.prompt(&demonstration.example)?;
@@ -383,11 +376,7 @@ impl Task {
     }
 
     fn seen(&self, example: &Example) -> Vec<ItemId> {
-        example
-            .seen
-            .iter()
-            .filter_map(|item| self.catalog.find(item))
-            .collect()
+        without_aliases(&self.catalog, self.catalog.seen_ids(&example.seen))
     }
 
     /// The prompt, and whether the oldest turns of the conversation were left out of it.
@@ -472,6 +461,12 @@ impl Task {
     }
 }
 
+/// `seen` with the items that a twin stands for: no list may hold these.
+fn without_aliases(catalog: &Catalog, mut seen: Vec<ItemId>) -> Vec<ItemId> {
+    seen.extend_from_slice(catalog.aliases());
+    seen
+}
+
 fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
     TaskError::NotInCatalog {
         id: id.into(),
@@ -483,9 +478,9 @@ fn not_in_catalog(id: &str, field: &'static str, item: &Item) -> TaskError {
 const ENOUGH: &str = "the samples of a constrained task are made by that task, which refuses those with too few items left";
 
 /// A cursor in a catalog's trie as the constraint of a policy.
-pub struct InCatalog<'a>(pub ListCursor<'a>);
+pub struct InCatalog(pub ListCursor);
 
-impl Constraint for InCatalog<'_> {
+impl Constraint for InCatalog {
     fn allowed(&self) -> &[u32] {
         self.0.allowed()
     }

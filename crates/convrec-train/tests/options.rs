@@ -71,7 +71,7 @@ fn without_any_advantage_only_a_bonus_moves_the_policy() {
         assert!(!record.contains_key("kl"), "none is measured");
     }
     let bonus = LossConfig {
-        entropy_bonus: 0.01,
+        entropy_coef: 0.01,
         ..config().loss
     };
     for record in log(

@@ -199,7 +199,7 @@ fn slow_log_prob(policy: &Policy, prompt: &[u32], text: &[u32]) -> f64 {
 }
 
 #[test]
-fn a_judge_rates_by_the_policys_probabilities() {
+fn a_judge_rates_by_the_probabilities_of_its_policy() {
     let (task, examples) = (task(), examples());
     let policy = policy(&task);
     let judge = PolicyJudge::new("tiny", &policy, task.clone());

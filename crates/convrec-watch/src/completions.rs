@@ -40,7 +40,7 @@ pub struct ListedItem {
     pub name: String,
     /// Whether it is in the catalog.
     pub in_catalog: bool,
-    /// Whether it is right.
+    /// Whether it is relevant.
     pub hit: bool,
 }
 

@@ -16,7 +16,7 @@ use convrec_config::ConfigError;
 
 use crate::record::{Record, number, step};
 
-/// Reads a run's records and says when the run is ill.
+/// Reads a run's records and says when the run is unhealthy.
 ///
 /// It compares medians of windows, not steps, and keeps no more than it needs for them. Its state
 /// is a function of the records: a run that is resumed shows it the log first. All names are TRL's,
@@ -47,7 +47,7 @@ pub struct Doctor {
 }
 
 /// What drifts: a check, its field, and whether what it was at first and what it is now make it
-/// ill.
+/// unhealthy.
 type Drift = (Check, &'static str, fn(&DoctorConfig, f64, f64) -> bool);
 
 const DRIFTS: [Drift; 9] = [
@@ -64,7 +64,7 @@ const DRIFTS: [Drift; 9] = [
         now > c.length_high * first
     }),
     (
-        Check::EndLost,
+        Check::MissingEos,
         "completions/clipped_ratio",
         |c, first, now| now - first > c.cut_rise,
     ),
@@ -78,7 +78,7 @@ const DRIFTS: [Drift; 9] = [
         "completions/mean_length",
         |c, first, now| now > c.length_high * first,
     ),
-    (Check::CatalogLeft, "in_catalog", |c, first, now| {
+    (Check::OffCatalog, "in_catalog", |c, first, now| {
         first - now > c.catalog_fall
     }),
     (Check::PopularityDrift, "popularity", |c, first, now| {
@@ -226,7 +226,7 @@ impl Doctor {
     }
 
     fn loss(&self) -> Option<Diagnosis> {
-        let enough = self.config.lossless_records;
+        let enough = self.config.nan_records;
         self.streak(
             Check::LossNotANumber,
             self.without_loss,
@@ -236,24 +236,29 @@ impl Doctor {
     }
 
     fn still(&self) -> Option<Diagnosis> {
-        let enough = self.config.still_records;
+        let enough = self.config.stalled_records;
         let kl = format!(
             "`kl` is measured and is below {:e} nats a token, with a learning rate,",
             self.config.kl_flat
         );
         let gradient = "`grad_norm` is exactly 0, with a learning rate,";
-        let found = self.streak(Check::WeightsStill, self.without_gradient, enough, gradient);
-        found.or_else(|| self.streak(Check::WeightsStill, self.without_kl, enough, &kl))
+        let found = self.streak(
+            Check::StalledWeights,
+            self.without_gradient,
+            enough,
+            gradient,
+        );
+        found.or_else(|| self.streak(Check::StalledWeights, self.without_kl, enough, &kl))
     }
 
     fn high(&self) -> Option<Diagnosis> {
         let (window, apart) = (self.config.window, self.config.sampler_difference);
         let limits = [
             (Check::KlHigh, "kl", self.config.kl_high, window),
-            (Check::SamplerApart, SAMPLER, apart, window),
+            (Check::SamplerMismatch, SAMPLER, apart, window),
             // A server that came back with old weights spoils a single step, and that is one too
             // many.
-            (Check::SamplerApart, SAMPLER, 5.0 * apart, 1),
+            (Check::SamplerMismatch, SAMPLER, 5.0 * apart, 1),
         ];
         limits
             .into_iter()
@@ -281,22 +286,22 @@ impl Doctor {
         let norms = self
             .series
             .get("grad_norm")
-            .filter(|_| self.is_on(Check::GradientJump))?;
+            .filter(|_| self.is_on(Check::GradientSpike))?;
         let (now, before) = (
             norms.latest(GRADIENTS)?,
             norms.before_latest(GRADIENTS, self.config.window)?,
         );
-        (now.value > self.config.gradient_jump * before.value)
-            .then(|| compared(Check::GradientJump, "grad_norm", before, now))
+        (now.value > self.config.gradient_spike * before.value)
+            .then(|| compared(Check::GradientSpike, "grad_norm", before, now))
     }
 
     fn drift(&self) -> Option<Diagnosis> {
         DRIFTS
             .iter()
             .filter(|(check, ..)| self.is_on(*check))
-            .find_map(|(check, field, is_ill)| {
+            .find_map(|(check, field, is_unhealthy)| {
                 let (first, now) = self.series.get(field)?.ends(self.config.window)?;
-                is_ill(&self.config, first.value, now.value)
+                is_unhealthy(&self.config, first.value, now.value)
                     .then(|| compared(*check, field, first, now))
             })
     }

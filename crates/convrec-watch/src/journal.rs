@@ -53,7 +53,7 @@ pub struct WatchConfig {
     pub keep_completions: usize,
     /// Write event files for TensorBoard, into `tensorboard/`.
     pub tensorboard: bool,
-    /// When a run is ill.
+    /// When a run is unhealthy.
     pub doctor: DoctorConfig,
 }
 
@@ -77,9 +77,9 @@ pub enum Trouble {
     /// A file cannot be written or read.
     #[error(transparent)]
     File(#[from] Error),
-    /// The run is ill. What was recorded is on the disk.
+    /// The run is unhealthy. What was recorded is on the disk.
     #[error(transparent)]
-    Ill(#[from] Diagnosis),
+    Unhealthy(#[from] Diagnosis),
 }
 
 /// The steps up to `last` that the log does not have.
@@ -135,7 +135,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Trouble::Config`] when a setting is wrong, [`Trouble::File`] when a file cannot be used,
-    /// [`Trouble::Ill`] when the run was ill before `step`.
+    /// [`Trouble::Unhealthy`] when the run was unhealthy before `step`.
     pub fn open(
         folder: Option<PathBuf>,
         step: usize,
@@ -182,7 +182,7 @@ impl Journal {
     /// Records a finished step.
     ///
     /// # Errors
-    /// When something cannot be written, and when the run is ill.
+    /// When something cannot be written, and when the run is unhealthy.
     pub fn step(&mut self, view: &StepView<'_>) -> Result<(), Trouble> {
         let step = step(view.record).unwrap_or_default();
         let wanted = self.wants_completions(step);

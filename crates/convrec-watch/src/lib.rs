@@ -36,7 +36,7 @@
 //! let folder = tempfile::tempdir()?;
 //! let mut watcher = Follow::new(folder.path()); // from another process, in earnest
 //! let mut journal = Journal::open(Some(folder.path().into()), 0, WatchConfig::default())?;
-//! let Err(Trouble::Ill(diagnosis)) = train(&mut journal, 0) else { panic!("the doctor slept") };
+//! let Err(Trouble::Unhealthy(diagnosis)) = train(&mut journal, 0) else { panic!("the doctor slept") };
 //! assert_eq!((diagnosis.check.name(), diagnosis.last), ("entropy_low", 41));
 //! println!("{diagnosis}");
 //! assert_eq!(watcher.poll()?.records.len(), 41); // all that was logged, the last step too
@@ -48,8 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The example `watch` is all of this as a program: `cargo run --release --example watch --
-//! runs/x`.
+//! The example program `watch` of the repository is all of this as a program.
 
 pub mod completions;
 mod doctor;
@@ -61,6 +60,8 @@ pub mod log;
 mod record;
 #[cfg(feature = "report")]
 pub mod report;
+#[cfg(any(feature = "report", feature = "tui"))]
+mod scale;
 mod timing;
 #[cfg(feature = "tui")]
 pub mod tui;

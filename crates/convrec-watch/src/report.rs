@@ -14,7 +14,7 @@ mod table;
 
 pub use chart::Line;
 pub use page::page;
-pub use run::Run;
+pub use run::TrainingRun;
 pub use table::Table;
 
 /// A report cannot be made.
@@ -76,7 +76,7 @@ pub struct Marked {
     /// The line.
     pub text: String,
     /// Whether it is a hit.
-    pub right: bool,
+    pub relevant: bool,
     /// Whether it repeats an earlier line.
     pub repeated: bool,
 }
@@ -189,6 +189,7 @@ impl Report {
         )?;
         Ok(write_atomic(path, |out| out.write_all(page.as_bytes()))?)
     }
+
     /// Writes each chart as an SVG file into `folder`, named by its title, and says how many there
     /// are.
     ///
@@ -211,13 +212,19 @@ impl Report {
             let name = all
                 .find(|name| names.insert(name.clone()))
                 .expect("numbers do not end");
+            // A picture has no page around it that could give it colours.
+            let svg = chart.svg.replacen('>', &format!(">{STYLE}"), 1);
             write_atomic(folder.join(name + ".svg"), |out| {
-                out.write_all(chart.svg.as_bytes())
+                out.write_all(svg.as_bytes())
             })?;
         }
         Ok(names.len())
     }
 }
+
+/// The ink of a chart that stands alone, on light pages and on dark ones.
+const STYLE: &str = "<style>text{fill:#1d2430}@media(prefers-color-scheme:dark){text{fill:#e4e7ec}\
+    [stroke=\"#000000\"]{stroke:#e4e7ec}}</style>";
 
 /// `KL, nats a token` is `kl-nats-a-token`.
 fn file_name(title: &str) -> String {

@@ -3,7 +3,7 @@
 //! [`follow`] watches a run's folder from another terminal; a [`Screen`] is an [`Observer`] inside
 //! the training process. Both put what they hear of onto a [`Board`], and [`draw`] draws it.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::JoinHandle;
@@ -24,6 +24,13 @@ use crate::completions::CompletionRecord;
 use crate::journal::{Observer, StepView};
 use crate::record::{Record, step};
 use crate::timing::TimedStep;
+
+/// Gives the terminal back, with the last figures in it.
+fn leave(board: &Board) {
+    ratatui::restore();
+    // Where nobody reads any more, nothing is lost.
+    let _ = io::stdout().write_all(board.summary().as_bytes());
+}
 
 /// Between two looks at the keyboard and at what is new.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -50,7 +57,7 @@ pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
     };
     let mut terminal = ratatui::try_init()?;
     let shown = show(&mut terminal, &mut board, &mut news);
-    ratatui::restore();
+    leave(&board);
     shown.map(drop)
 }
 
@@ -80,7 +87,7 @@ impl Screen {
         let (steps, heard) = mpsc::channel();
         let draw = move || {
             let shown = show(&mut terminal, &mut board, &mut |board| hear(&heard, board));
-            ratatui::restore();
+            leave(&board);
             if matches!(shown, Ok(Wish::Interrupt)) {
                 // What Ctrl-C does to a process that does not listen; a run resumes from any
                 // moment.

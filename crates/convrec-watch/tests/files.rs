@@ -262,7 +262,7 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
         rollout_seconds: 0.5,
         tokens: 100,
     };
-    let ill = |step: usize| {
+    let unhealthy = |step: usize| {
         let mut record = record(step);
         if step > 11 {
             record.insert("loss".into(), json!(f64::NAN));
@@ -278,7 +278,7 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
                     vec![]
                 };
                 journal.step(&StepView {
-                    record: &ill(step),
+                    record: &unhealthy(step),
                     completions: &completions,
                     timing,
                     total_steps: 20,
@@ -289,20 +289,20 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
     let mut journal = Journal::open(run(), 0, config.clone()).unwrap();
     let trouble = go(&mut journal, 1..=20).unwrap_err();
     assert!(
-        matches!(&trouble, Trouble::Ill(diagnosis) if diagnosis.last == 13),
+        matches!(&trouble, Trouble::Unhealthy(diagnosis) if diagnosis.last == 13),
         "{trouble}"
     );
     assert_eq!(
         log::read(folder.path()).unwrap().len(),
         13,
-        "the ill step is in the log"
+        "the unhealthy step is in the log"
     );
     drop(journal);
     let before = log::read(folder.path()).unwrap();
     // Resumed from step 10, it comes to the same end, as the doctor was shown the log.
     let mut journal = Journal::open(run(), 10, config.clone()).unwrap();
     assert!(
-        matches!(go(&mut journal, 11..=20).unwrap_err(), Trouble::Ill(diagnosis) if diagnosis.last == 13)
+        matches!(go(&mut journal, 11..=20).unwrap_err(), Trouble::Unhealthy(diagnosis) if diagnosis.last == 13)
     );
     assert_eq!(log::read(folder.path()).unwrap(), before);
     let steps: Vec<usize> = completions::kept(folder.path())

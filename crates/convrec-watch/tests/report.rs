@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use convrec_watch::report::{Line, Report, Run, page};
+use convrec_watch::report::{Line, Report, TrainingRun, page};
 use convrec_watch::{
     CompletionRecord, DoctorConfig, Journal, ListedItem, Record, StepView, Timing, WatchConfig,
 };
@@ -74,7 +74,7 @@ fn runs_are_compared_on_one_page() {
         "[optimizer]\nname = \"adamw\"\n",
     )
     .unwrap();
-    let runs = Run::read_all(&runs).unwrap();
+    let runs = TrainingRun::read_all(&runs).unwrap();
     let report = page("Two runs", &runs, &DoctorConfig::default()).unwrap();
     let out = folder.path().join("report.html");
     report.write(&out).unwrap();
@@ -94,7 +94,7 @@ fn runs_are_compared_on_one_page() {
         "Heat &lt;1995&gt;",
         "Up? (not in the catalog)",
         "class=\"repeated\"",
-        "class=\"right\"",
+        "class=\"relevant\"",
         "&lt;new&gt;",
     ];
     expected
@@ -104,6 +104,12 @@ fn runs_are_compared_on_one_page() {
         !text.contains("<new>") && !text.contains("<1995>"),
         "texts are escaped, in charts too"
     );
+    let curves = text.find("<svg").unwrap();
+    assert!(
+        curves < text.find("<table").unwrap(),
+        "curves come before the table"
+    );
+    assert!(text.contains("prefers-color-scheme: dark"));
     assert!(
         !text.contains("<td>seed</td>"),
         "settings that agree are left out"
@@ -126,10 +132,10 @@ fn runs_are_compared_on_one_page() {
 }
 
 #[test]
-fn a_single_run_shows_its_settings_and_illness() {
+fn a_single_run_shows_its_settings_and_diagnoses() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), 0.1);
-    let mut run = Run::read(folder.path()).unwrap();
+    let mut run = TrainingRun::read(folder.path()).unwrap();
     run.records
         .iter_mut()
         .for_each(|record| drop(record.insert("grad_norm".into(), json!(0.0))));
@@ -151,7 +157,7 @@ fn runs_without_a_penalty_measure_no_kl() {
         r#"{"run": {"loss": {"kl": null}}}"#,
     )
     .unwrap();
-    let twice = Run::read_all(&[folder.path(), &folder.path().join("log.jsonl")]).unwrap();
+    let twice = TrainingRun::read_all(&[folder.path(), &folder.path().join("log.jsonl")]).unwrap();
     assert!(twice[0].curve("kl").is_empty());
     assert_eq!(
         twice[1].name,
@@ -159,8 +165,39 @@ fn runs_without_a_penalty_measure_no_kl() {
         "runs are told apart"
     );
     fs::write(folder.path().join("config.toml"), "seed = 1\nkl = = 2\n").unwrap();
-    let error = Run::read(folder.path()).unwrap_err().to_string();
+    let error = TrainingRun::read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("config.toml, line 2"), "{error}");
+}
+
+#[test]
+fn small_and_constant_values_have_ticks_that_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut report = Report::new("ticks", "");
+    for (name, values) in [
+        ("small", [1e-7, 3e-7, 2e-7]),
+        ("constant", [0.25, 0.25, 0.25]),
+    ] {
+        let line = Line::of_values(name, &values);
+        report.chart(name, "step", &[line]).unwrap();
+    }
+    report.write_plots(folder.path()).unwrap();
+    let texts = |name: &str| -> Vec<String> {
+        let svg = fs::read_to_string(folder.path().join(name)).unwrap();
+        let texts = svg
+            .split("</text>")
+            .filter_map(|part| part.rsplit('>').next());
+        texts.map(|text| text.trim().to_string()).collect()
+    };
+    let small = texts("small.svg");
+    assert!(
+        small.contains(&"1.0e-7".into()) && small.contains(&"2.0e-7".into()),
+        "{small:?}"
+    );
+    let constant = texts("constant.svg");
+    assert!(
+        constant.contains(&"0.20".into()) || constant.contains(&"0.2".into()),
+        "{constant:?}"
+    );
 }
 
 #[test]

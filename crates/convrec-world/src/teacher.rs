@@ -91,7 +91,7 @@ impl Describer for WorldTeacher {
         let rarity = |word: &String| 1.0 / films.get(word).unwrap_or(&1.0);
         let asked = words(&item.title);
         // The weighted Jaccard index of the two sets of words.
-        let likeness = |title: &[String]| -> f64 {
+        let similarity = |title: &[String]| -> f64 {
             let (common, other): (Vec<_>, Vec<_>) =
                 title.iter().partition(|word| asked.contains(word));
             let common: f64 = common.into_iter().map(rarity).sum();
@@ -105,8 +105,8 @@ impl Describer for WorldTeacher {
                 .map(|(asked, year)| asked.abs_diff(year))
         };
         let nearest = known.iter().max_by(|(a, film), (b, other)| {
-            likeness(a)
-                .total_cmp(&likeness(b))
+            similarity(a)
+                .total_cmp(&similarity(b))
                 .then_with(|| years_off(other).cmp(&years_off(film)))
         });
         let Item { title: name, year } = item.clone();
@@ -119,7 +119,7 @@ impl Describer for WorldTeacher {
             .text()
         };
         Ok(nearest
-            .filter(|(title, _)| likeness(title) > 0.0)
+            .filter(|(title, _)| similarity(title) > 0.0)
             .map(|(_, film)| text(film)))
     }
 }

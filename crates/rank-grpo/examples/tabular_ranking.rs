@@ -14,7 +14,7 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rank_grpo::{LossConfig, LossInputs, Scale, Segments, group_advantages, spread};
+use rank_grpo::{LossConfig, LossInputs, ScaleRewards, Segments, group_advantages, spread};
 
 const CONTEXTS: usize = 32;
 const ITEMS: usize = 60;
@@ -59,7 +59,8 @@ fn train(config: LossConfig, per_rank: bool) -> (f64, f64) {
             .map(|token| (token % N) as i64)
             .collect();
         let segments = Segments::ranks(&ranks, N);
-        let advantages = group_advantages(&rewards, GROUP, Scale::Group).expect("whole groups");
+        let advantages =
+            group_advantages(&rewards, GROUP, ScaleRewards::Group).expect("whole groups");
         let spread_over = if per_rank {
             segments.clone()
         } else {

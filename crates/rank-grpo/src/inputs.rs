@@ -1,74 +1,105 @@
-//! What the loss sees.
+//! The inputs of the loss: everything about a batch but the log-probabilities in training.
 
-use burn::tensor::{Tensor, TensorReadError};
 use thiserror::Error;
 
-use crate::{LossConfig, Segments};
+use crate::{Clip, LossConfig, Real, Segments};
 
-/// Everything about a batch of B completions of T tokens but the log-probabilities under training.
+/// A batch of B completions of T tokens, without the log-probabilities in training.
 ///
-/// Each field is a `[B, T]` table, row by row. All of it comes from the host, or is a constant of
-/// the step; to bring a tensor here, use [`to_host`]. Keep it over the updates of one batch of
-/// rollouts (mu > 1).
+/// Each table is `[B, T]`, row by row. The tables are constants of the step. Keep them over the
+/// updates of one batch of rollouts (`num_iterations` above 1). [`slices`](Self::slices) borrows
+/// them as [`LossSlices`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct LossInputs {
-    /// `[B, T]`.
+    /// The shape `[B, T]`.
     pub shape: [usize; 2],
-    /// The tokens that count. Padding does not, nor does what the policy did not choose (forced
-    /// tokens).
+    /// The tokens that count. Padding does not count. Tokens that the policy did not choose
+    /// (forced tokens) should not count either.
     pub mask: Vec<bool>,
-    /// The rank of each token. Read only where the [`LossConfig`] asks for ranks; there, tokens
-    /// without a rank take no part.
+    /// The rank of each token. The loss reads it only where its [`LossConfig`] asks for ranks.
+    /// There, tokens without a rank take no part.
     pub segments: Segments,
-    /// The advantage of each token: see [`spread`](crate::spread) and
-    /// [`LengthShaping`](crate::LengthShaping).
+    /// The advantage of each token. [`spread`](crate::spread) makes it from advantages per rank.
     pub advantages: Vec<f64>,
-    /// Log-probabilities under the policy that sampled, as the trainer computes them. `None` means
-    /// on-policy: the current ones as constants, so every ratio is exactly 1 and still has a
-    /// gradient (quirk L8).
+    /// The log-probabilities under the policy that sampled, as the trainer computes them.
+    ///
+    /// `None` means on-policy: the loss takes the current ones as constants. Every ratio is then
+    /// exactly 1 and still has a gradient (quirk L8).
     pub old_log_probs: Option<Vec<f64>>,
-    /// Log-probabilities as the sampler reports them; needed where the [`LossConfig`] has a
-    /// correction, and nothing without.
+    /// The log-probabilities as the sampler reports them. A
+    /// [`correction`](LossConfig::correction) needs them. An
+    /// [`off_policy_mask_threshold`](LossConfig::off_policy_mask_threshold) prefers them to
+    /// `old_log_probs`.
     pub sampler_log_probs: Option<Vec<f64>>,
-    /// Log-probabilities under the reference policy; needed where the [`LossConfig`] has a KL
-    /// penalty.
+    /// The log-probabilities under the reference policy. A [`kl`](LossConfig::kl) penalty needs
+    /// them.
     pub ref_log_probs: Option<Vec<f64>>,
-    /// Entropy of the policy at each token, in nats; needed where `top_entropy` is below 1, a
-    /// metric elsewhere.
+    /// The entropy of the policy at each token, in nats. A
+    /// [`top_entropy_quantile`](LossConfig::top_entropy_quantile) below 1 and an
+    /// [`entropy_coef`](LossConfig::entropy_coef) need it. Elsewhere it is only a metric.
     pub entropies: Option<Vec<f64>>,
-    /// The batch that this is a micro-batch of. `None`: this is all of it.
+    /// The size of the batch that this is a micro-batch of. `None` means that this is all of it.
     pub whole_batch: Option<BatchTotals>,
 }
 
-/// The size of a whole batch, for gradient accumulation: with it, the losses (and gradients) of the
-/// micro-batches *sum* to those of the whole batch.
+/// The borrowed form of [`LossInputs`], in f32 or f64, for [`Loss::evaluate_into`].
+///
+/// The fields are those of [`LossInputs`].
+///
+/// [`Loss::evaluate_into`]: crate::Loss::evaluate_into
+#[derive(Clone, Copy, Debug)]
+pub struct LossSlices<'a, F> {
+    /// The shape `[B, T]`.
+    pub shape: [usize; 2],
+    /// The tokens that count.
+    pub mask: &'a [bool],
+    /// The rank of each token.
+    pub segments: &'a Segments,
+    /// The advantage of each token.
+    pub advantages: &'a [F],
+    /// The log-probabilities under the policy that sampled; `None` means on-policy.
+    pub old_log_probs: Option<&'a [F]>,
+    /// The log-probabilities as the sampler reports them.
+    pub sampler_log_probs: Option<&'a [F]>,
+    /// The log-probabilities under the reference policy.
+    pub ref_log_probs: Option<&'a [F]>,
+    /// The entropy of the policy at each token, in nats.
+    pub entropies: Option<&'a [F]>,
+    /// The size of the batch that this is a micro-batch of.
+    pub whole_batch: Option<BatchTotals>,
+}
+
+/// The size of a whole batch, for gradient accumulation.
+///
+/// With it, the losses and gradients of the micro-batches *sum* to those of the whole batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchTotals {
-    /// Completions, empty ones too.
+    /// The number of completions, empty ones included.
     pub rows: usize,
-    /// Tokens that count.
+    /// The number of tokens that count.
     pub tokens: usize,
 }
 
 impl BatchTotals {
     /// The totals of micro-batches that make up one batch.
     ///
-    /// Counts the masks. Tokens that a loss leaves out by itself (unusable numbers, no rank) are
-    /// counted all the same, so mask out beforehand what has no rank.
+    /// It counts the masks. A loss may leave out more tokens by itself (unusable numbers, no rank).
+    /// They are counted all the same, so mask out beforehand what has no rank.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a LossInputs>) -> Self {
-        parts
-            .into_iter()
-            .fold(BatchTotals { rows: 0, tokens: 0 }, |sum, part| {
-                BatchTotals {
-                    rows: sum.rows + part.shape[0],
-                    tokens: sum.tokens + part.mask.iter().filter(|counts| **counts).count(),
-                }
-            })
+        let none = BatchTotals { rows: 0, tokens: 0 };
+        parts.into_iter().fold(none, |sum, part| {
+            let part = part.slices().totals();
+            BatchTotals {
+                rows: sum.rows + part.rows,
+                tokens: sum.tokens + part.tokens,
+            }
+        })
     }
 }
 
 /// Inputs that a loss cannot work with.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum InputError {
     /// A table is not `[B, T]`.
     #[error("loss inputs: `{field}` has {found} entries, expected B * T = {rows} * {tokens}")]
@@ -82,11 +113,11 @@ pub enum InputError {
         /// T.
         tokens: usize,
     },
-    /// The tensor is not `[B, T]`.
-    #[error(
-        "loss inputs: `log_probs` has the shape {found:?}, expected {expected:?} as in `shape`"
-    )]
+    /// A tensor is not `[B, T]`.
+    #[error("loss inputs: `{field}` has the shape {found:?}, expected {expected:?} as in `shape`")]
     Shape {
+        /// `log_probs` or `entropies`.
+        field: &'static str,
         /// The tensor's shape.
         found: [usize; 2],
         /// [`LossInputs::shape`].
@@ -94,7 +125,8 @@ pub enum InputError {
     },
     /// The configuration needs a table that was not given.
     #[error(
-        "loss inputs: no `{field}`, which the loss config's `{needed_by}` needs; give it or change `{needed_by}`"
+        "loss inputs: no `{field}`, which the loss config's `{needed_by}` needs; give it or change \
+         `{needed_by}`"
     )]
     Missing {
         /// The field of [`LossInputs`].
@@ -102,7 +134,7 @@ pub enum InputError {
         /// The field of [`LossConfig`].
         needed_by: &'static str,
     },
-    /// A micro-batch cannot exceed its batch.
+    /// A micro-batch is larger than its batch.
     #[error("loss inputs: `whole_batch` has {whole} {what}, but this part of it alone has {part}")]
     WholeBatch {
         /// Rows or tokens.
@@ -112,22 +144,18 @@ pub enum InputError {
         /// The part's.
         part: usize,
     },
-    /// The device did not give up the log-probabilities.
-    #[error("loss inputs: `log_probs` cannot be read from the device")]
-    Read(#[from] TensorReadError),
-}
-
-/// A tensor's numbers, row by row; the tensor stays where it is, and its tape too.
-///
-/// # Errors
-/// If the device fails.
-pub fn to_host(tensor: &Tensor<2>) -> Result<Vec<f64>, TensorReadError> {
-    tensor.clone().try_into_vec_as::<f64>()
+    /// The device did not give up a tensor.
+    #[cfg(feature = "burn")]
+    #[error("loss inputs: a tensor cannot be read from the device")]
+    Read(#[from] burn::tensor::TensorReadError),
 }
 
 impl LossInputs {
-    /// On-policy inputs without reference policy; set the other fields as needed:
-    /// `LossInputs { old_log_probs: Some(old), ..LossInputs::new(..) }`.
+    /// On-policy inputs without a reference policy.
+    ///
+    /// Set the other fields as needed: `LossInputs { old_log_probs: Some(old),
+    /// ..LossInputs::new(..) }`. All tables are `[B, T]`, as `shape` says.
+    #[must_use]
     pub fn new(
         shape: [usize; 2],
         mask: Vec<bool>,
@@ -147,49 +175,108 @@ impl LossInputs {
         }
     }
 
+    /// The same inputs, borrowed.
+    #[must_use]
+    pub fn slices(&self) -> LossSlices<'_, f64> {
+        LossSlices {
+            shape: self.shape,
+            mask: &self.mask,
+            segments: &self.segments,
+            advantages: &self.advantages,
+            old_log_probs: self.old_log_probs.as_deref(),
+            sampler_log_probs: self.sampler_log_probs.as_deref(),
+            ref_log_probs: self.ref_log_probs.as_deref(),
+            entropies: self.entropies.as_deref(),
+            whole_batch: self.whole_batch,
+        }
+    }
+}
+
+impl<'a, F: Real> LossSlices<'a, F> {
+    /// On-policy inputs without a reference policy; set the other fields as needed.
+    #[must_use]
+    pub fn new(
+        shape: [usize; 2],
+        mask: &'a [bool],
+        segments: &'a Segments,
+        advantages: &'a [F],
+    ) -> Self {
+        LossSlices {
+            shape,
+            mask,
+            segments,
+            advantages,
+            old_log_probs: None,
+            sampler_log_probs: None,
+            ref_log_probs: None,
+            entropies: None,
+            whole_batch: None,
+        }
+    }
+
+    /// The size of this part.
+    pub(crate) fn totals(&self) -> BatchTotals {
+        BatchTotals {
+            rows: self.shape[0],
+            tokens: self.mask.iter().filter(|counts| **counts).count(),
+        }
+    }
+
     pub(crate) fn check(&self, log_probs: usize, config: &LossConfig) -> Result<(), InputError> {
         let [rows, tokens] = self.shape;
-        let optional = |table: &Option<Vec<f64>>| table.as_ref().map_or(rows * tokens, Vec::len);
+        let expected = rows.saturating_mul(tokens);
+        let optional = |table: Option<&[F]>| table.map_or(expected, <[F]>::len);
         let lengths = [
             ("log_probs", log_probs),
             ("mask", self.mask.len()),
             ("segments", self.segments.len()),
             ("advantages", self.advantages.len()),
-            ("old_log_probs", optional(&self.old_log_probs)),
-            ("sampler_log_probs", optional(&self.sampler_log_probs)),
-            ("ref_log_probs", optional(&self.ref_log_probs)),
-            ("entropies", optional(&self.entropies)),
+            ("old_log_probs", optional(self.old_log_probs)),
+            ("sampler_log_probs", optional(self.sampler_log_probs)),
+            ("ref_log_probs", optional(self.ref_log_probs)),
+            ("entropies", optional(self.entropies)),
         ];
-        for (field, found) in lengths {
-            if found != rows * tokens {
-                return Err(InputError::Length {
-                    field,
-                    found,
-                    rows,
-                    tokens,
-                });
-            }
-        }
-        if config.kl.is_some() && self.ref_log_probs.is_none() {
-            return Err(InputError::Missing {
-                field: "ref_log_probs",
-                needed_by: "kl",
+        if let Some(&(field, found)) = lengths.iter().find(|(_, found)| *found != expected) {
+            return Err(InputError::Length {
+                field,
+                found,
+                rows,
+                tokens,
             });
         }
-        if config.top_entropy < 1.0 && self.entropies.is_none() {
-            return Err(InputError::Missing {
-                field: "entropies",
-                needed_by: "top_entropy",
-            });
+        let needs = [
+            (
+                "ref_log_probs",
+                "kl",
+                config.kl.is_some(),
+                self.ref_log_probs.is_none(),
+            ),
+            (
+                "entropies",
+                "top_entropy_quantile",
+                config.top_entropy_quantile < 1.0,
+                self.entropies.is_none(),
+            ),
+            (
+                "entropies",
+                "entropy_coef",
+                config.entropy_coef != 0.0,
+                self.entropies.is_none(),
+            ),
+            (
+                "sampler_log_probs",
+                "correction",
+                config.correction.is_some(),
+                self.sampler_log_probs.is_none(),
+            ),
+        ];
+        if let Some(&(field, needed_by, ..)) = needs.iter().find(|n| n.2 && n.3) {
+            return Err(InputError::Missing { field, needed_by });
         }
-        if config.correction.is_some() && self.sampler_log_probs.is_none() {
-            return Err(InputError::Missing {
-                field: "sampler_log_probs",
-                needed_by: "correction",
-            });
-        }
-        let part = BatchTotals::of([self]);
-        let whole = self.whole_batch.unwrap_or(part);
+        let Some(whole) = self.whole_batch else {
+            return Ok(());
+        };
+        let part = self.totals();
         for (what, whole, part) in [
             ("rows", whole.rows, part.rows),
             ("tokens", whole.tokens, part.tokens),
@@ -201,31 +288,57 @@ impl LossInputs {
         Ok(())
     }
 
-    /// Whether every number given for this token is usable: finite, and of a size that a
-    /// log-probability has.
+    /// Whether a token counts: it is in the mask and every number given for it is usable.
+    #[inline(always)] // one call a token
     pub(crate) fn usable(&self, token: usize) -> bool {
-        let given = [
-            &self.old_log_probs,
-            &self.sampler_log_probs,
-            &self.ref_log_probs,
-            &self.entropies,
-        ];
+        let given = |table: Option<&[F]>| table.is_none_or(|table| usable(table[token]));
         usable(self.advantages[token])
-            && given
-                .into_iter()
-                .flatten()
-                .all(|table| usable(table[token]))
+            && given(self.old_log_probs)
+            && given(self.sampler_log_probs)
+            && given(self.ref_log_probs)
+            && given(self.entropies)
+    }
+}
+
+impl LossConfig {
+    /// Whether the loss reads the entropies for more than a metric.
+    #[cfg(feature = "burn")]
+    pub(crate) fn needs_entropies(&self) -> bool {
+        self.entropy_coef != 0.0 || self.top_entropy_quantile < 1.0
+    }
+
+    /// Whether tokens without a rank take no part.
+    pub(crate) fn needs_ranks(&self) -> bool {
+        let by_rank = |level| level == crate::RatioLevel::Rank;
+        by_rank(self.importance_sampling_level)
+            || self.correction.as_ref().is_some_and(|c| by_rank(c.level))
+            || self.aggregation.needs_ranks()
+            || self
+                .kl_aggregation()
+                .is_some_and(crate::Aggregation::needs_ranks)
+    }
+
+    /// How the KL is averaged, where there is one.
+    pub(crate) fn kl_aggregation(&self) -> Option<&crate::Aggregation> {
+        let kl = self.kl.as_ref()?;
+        Some(kl.aggregation.as_ref().unwrap_or(&self.aggregation))
+    }
+
+    /// Whether the correction is a factor of the policy loss; VESPO takes it into its weight.
+    pub(crate) fn corrects_terms(&self) -> bool {
+        self.correction.is_some() && !matches!(self.clip, Clip::Vespo { .. })
     }
 }
 
 /// The largest number that the loss takes for a log-probability, an advantage or an entropy.
 ///
 /// Logits of forbidden tokens are often set to -1e9 or to the lowest number there is, not to -inf.
-/// What is beyond this bound is as unusable as NaN, and inside it no product in the loss leaves the
+/// A number beyond this bound is as unusable as NaN. Inside it, no product in the loss leaves the
 /// range of f32.
 const LARGEST: f64 = 1e6;
 
-pub(crate) fn usable(x: f64) -> bool {
+#[inline(always)]
+pub(crate) fn usable<F: Real>(x: F) -> bool {
     // False for NaN.
-    x.abs() <= LARGEST
+    x.to_f64().abs() <= LARGEST
 }

@@ -1,37 +1,42 @@
-//! What a step says of itself.
+//! The numbers of a step to log.
 
 use serde::Serialize;
 
 use crate::CorrectionMetrics;
 use crate::terms::Clipped;
 
-/// What a step says of itself. Means and shares are over the tokens that count, whatever the ratio
-/// level.
+/// The numbers of a step to log. Means and shares are over the tokens that count, whatever the
+/// ratio level.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Metrics {
-    /// Mean KL estimate, before beta; `None` without [`LossConfig::kl`](crate::LossConfig::kl).
+    /// The mean KL estimate, before beta; `None` without [`LossConfig::kl`](crate::LossConfig::kl).
     pub kl: Option<f64>,
-    /// Mean entropy in nats; `None` where none was given.
+    /// The mean entropy in nats; `None` where none was given.
     pub entropy: Option<f64>,
-    /// Share of tokens with a ratio below the clip range and a negative advantage.
-    pub clip_low: f64,
-    /// Share of tokens with a ratio above the clip range and a positive advantage.
-    pub clip_high: f64,
-    /// Both together.
-    pub clip_region: f64,
-    /// Mean importance ratio; 1 without tokens.
+    /// The share of tokens with a ratio below the clip range and a negative advantage. (TRL:
+    /// `clip_ratio/low_mean`.)
+    pub clip_ratio_low: f64,
+    /// The share of tokens with a ratio above the clip range and a positive advantage.
+    /// (`clip_ratio/high_mean`.)
+    pub clip_ratio_high: f64,
+    /// The sum of both shares. (`clip_ratio/region_mean`.)
+    pub clip_ratio_region: f64,
+    /// The mean importance ratio; 1 without tokens.
     pub ratio_mean: f64,
-    /// Smallest importance ratio; 1 without tokens.
+    /// The smallest importance ratio; 1 without tokens.
     pub ratio_min: f64,
-    /// Largest importance ratio; 1 without tokens.
+    /// The largest importance ratio; 1 without tokens.
     pub ratio_max: f64,
     /// The weights of the correction for the sampler; `None` without
     /// [`LossConfig::correction`](crate::LossConfig::correction).
     pub correction: Option<CorrectionMetrics>,
+    /// The share of tokens that off-policy sequence masking silenced; `None` without
+    /// [`off_policy_mask_threshold`](crate::LossConfig::off_policy_mask_threshold).
+    pub off_policy_masked: Option<f64>,
     /// The number of tokens that count.
     pub tokens: usize,
-    /// The share of masked-in tokens that were dropped because a number of theirs is NaN,
-    /// infinite, or beyond 1e6 in size. Anything but 0 is worth a look.
+    /// The share of masked-in tokens that were dropped because a number of theirs is NaN, infinite,
+    /// or beyond 1e6 in size. Look at the data if it is not 0.
     pub dropped: f64,
 }
 
@@ -66,9 +71,9 @@ impl Meter {
         Metrics {
             kl: has_kl.then_some(self.kl / count),
             entropy: entropy.map(|sum| sum / count),
-            clip_low: self.low as f64 / count,
-            clip_high: self.high as f64 / count,
-            clip_region: (self.low + self.high) as f64 / count,
+            clip_ratio_low: self.low as f64 / count,
+            clip_ratio_high: self.high as f64 / count,
+            clip_ratio_region: (self.low + self.high) as f64 / count,
             ratio_mean: if tokens == 0 {
                 1.0
             } else {
@@ -77,6 +82,7 @@ impl Meter {
             ratio_min,
             ratio_max,
             correction: None,
+            off_policy_masked: None,
             tokens,
             dropped,
         }

@@ -1,14 +1,17 @@
-//! The authors' public code, quirks kept: for comparisons with it, not for training.
+//! The advantages of the authors' public code, quirks included. They are for comparisons with that
+//! code, not for training.
 
 use crate::advantage::{STD_EPSILON, check, mean, std};
 use crate::shaping::row_length;
 use crate::{AdvantageError, LengthShaping, ListEnd, Segments, spread};
 
-/// As [`group_advantages`](crate::group_advantages), but a group of one is NaN where `scaled`
-/// (quirk A1) and a constant group is what rounding makes of it (quirk A3).
+/// Advantages as [`group_advantages`](crate::group_advantages) has them, with two quirks.
+///
+/// A group of one is NaN where `scaled` (quirk A1). A constant group is what rounding makes of it
+/// (quirk A3). `rewards` is `[B][N]`.
 ///
 /// # Errors
-/// As there.
+/// As [`group_advantages`](crate::group_advantages).
 pub fn group_advantages(
     rewards: &[Vec<f64>],
     group_size: usize,
@@ -32,13 +35,14 @@ pub fn group_advantages(
     Ok(advantages)
 }
 
-/// The length of each list, counted as the largest segment plus 1, so that an end token after a
-/// trailing newline is an item (quirk S4) and so is one alone (quirk S5).
+/// The length of each list, counted as the largest segment plus 1.
 ///
-/// `segments` are by line, with overflow; `end_tokens` hold each row's place of the end token.
+/// An end token after a trailing newline is thus an item (quirk S4), and so is one alone (quirk S5).
+/// `segments` are by line, with overflow. `end_tokens`, `[B]`, holds the column of each row's end
+/// token.
 ///
 /// # Errors
-/// If the rows do not fit the segments.
+/// [`AdvantageError::Count`] if the rows do not divide the segments.
 pub fn list_ends(
     segments: &Segments,
     end_tokens: &[Option<usize>],
@@ -57,11 +61,12 @@ pub fn list_ends(
 }
 
 /// Advantages per token, `[B, T]`: [`spread`] and [`LengthShaping::apply`] with the lengths of
-/// [`list_ends`], where NaN spreads to every token whose rank has it, even where the rank's value
-/// is multiplied by 0.
+/// [`list_ends`].
+///
+/// NaN spreads to every token whose rank has it, even where the rank's value is multiplied by 0.
 ///
 /// # Errors
-/// If the tables do not fit together.
+/// [`AdvantageError::Count`] or [`AdvantageError::Width`] if the tables do not fit together.
 pub fn token_advantages(
     advantages: &[Vec<f64>],
     segments: &Segments,

@@ -4,19 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AdvantageError, Segments};
 
-/// Gives each token the advantage of its rank; 0 to overflow tokens and to those without a rank.
-/// Returns `[B, T]`.
+/// The advantage of each token, `[B, T]`, from advantages per rank, `[B][N]`.
 ///
-/// `advantages` is `[B][N]`. With [`Segments::sequences`] and N = 1, every token gets its
-/// completion's advantage.
+/// A token has the advantage of its rank. Overflow tokens and tokens without a rank have 0. With
+/// [`Segments::sequences`] and N = 1, every token has its completion's advantage.
+///
+/// A segment can be a *phase* as well as a rank. F-GRPO (arXiv 2605.12995) writes candidates first
+/// and ranks them afterwards: give the tokens of the phases the ids 0 and 1, and each completion a
+/// reward for either phase (coverage, then NDCG). [`group_advantages`](crate::group_advantages)
+/// without scaling and `spread` then give each phase its own advantage.
 ///
 /// # Errors
-/// If the rows do not fit the segments.
+/// [`AdvantageError::Count`] if the rows do not divide the tokens, [`AdvantageError::Width`] if a
+/// row is not N wide.
 ///
 /// ```
 /// use rank_grpo::{Segments, spread};
 ///
-/// let segments = Segments::ranks(&[0, 0, 1, -1], 2); // one completion of three tokens and one of padding
+/// // One completion of three tokens and one of padding.
+/// let segments = Segments::ranks(&[0, 0, 1, -1], 2);
 /// assert_eq!(spread(&[vec![0.5, -0.5]], &segments)?, [0.5, 0.5, -0.5, 0.0]);
 /// # Ok::<(), rank_grpo::AdvantageError>(())
 /// ```
@@ -40,13 +46,13 @@ pub fn spread(advantages: &[Vec<f64>], segments: &Segments) -> Result<Vec<f64>, 
         .collect())
 }
 
-/// How a completion ended.
+/// The end of a completion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListEnd {
-    /// The number of items it holds, surplus ones too. Count items, not lines: a trailing newline
-    /// is not an item (quirk S4).
+    /// The number of items of the completion, surplus ones included. Count items, not lines: a
+    /// trailing newline is not an item (quirk S4).
     pub n_items: usize,
-    /// Where in its row the end token stands; `None` where the completion was cut off.
+    /// The column of the end token; `None` where the completion was cut off.
     pub end_token: Option<usize>,
 }
 
@@ -55,16 +61,16 @@ pub struct ListEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LengthShaping {
-    /// For the end token after exactly N items.
+    /// The advantage of the end token after exactly N items.
     pub exact: f64,
-    /// For the end token before N items.
+    /// The advantage of the end token before N items.
     pub early: f64,
-    /// For every token of the overflow segment, and the end token after it.
+    /// The advantage of every token of the overflow segment, and of the end token after it.
     pub extra: f64,
 }
 
-/// The authors' numbers: 0.1, -0.1, -0.1.
 impl Default for LengthShaping {
+    /// The authors' numbers: 0.1, -0.1, -0.1.
     fn default() -> Self {
         LengthShaping {
             exact: 0.1,
@@ -85,17 +91,22 @@ impl LengthShaping {
     /// Replaces the advantages of end tokens and overflow tokens in `advantages`, `[B, T]`.
     ///
     /// The end token keeps its segment, so it shares the last rank's ratio (quirk S3). Overflow
-    /// tokens are those that [`Segments::ranks_and_overflow`] put past the last rank.
+    /// tokens are those that [`Segments::ranks_and_overflow`] put past the last rank. `ends` is
+    /// `[B]`.
     ///
     /// # Errors
-    /// If the tables do not fit together.
+    /// [`AdvantageError::Count`] if the tables do not fit together, or if an end token stands
+    /// outside of its row.
     ///
     /// ```
     /// use rank_grpo::{LengthShaping, ListEnd, Segments, spread};
     ///
     /// let segments = Segments::ranks_and_overflow(&[0, 1, 1, /**/ 0, 1, 2], 2);
     /// let mut advantages = spread(&[vec![1.0, -1.0], vec![-1.0, 1.0]], &segments)?;
-    /// let ends = [ListEnd { n_items: 2, end_token: Some(2) }, ListEnd { n_items: 3, end_token: None }];
+    /// let ends = [
+    ///     ListEnd { n_items: 2, end_token: Some(2) },
+    ///     ListEnd { n_items: 3, end_token: None },
+    /// ];
     /// LengthShaping::default().apply(&mut advantages, &segments, &ends)?;
     /// assert_eq!(advantages, [1.0, -1.0, 0.1, /**/ -1.0, 1.0, -0.1]);
     /// # Ok::<(), rank_grpo::AdvantageError>(())
@@ -139,15 +150,46 @@ impl LengthShaping {
     }
 }
 
-/// T.
+/// Takes the completions that were cut off out of a mask `[B, T]` (DAPO; TRL's setting of this
+/// name).
+///
+/// Such completions are not punished for what they could not finish. `ends` is `[B]`.
+///
+/// # Errors
+/// [`AdvantageError::Count`] if the rows do not divide the mask.
+///
+/// ```
+/// use rank_grpo::{ListEnd, mask_truncated_completions};
+///
+/// let ends = [ListEnd { n_items: 1, end_token: Some(1) }, ListEnd { n_items: 1, end_token: None }];
+/// let mut mask = [true, true, true, true];
+/// mask_truncated_completions(&mut mask, &ends)?;
+/// assert_eq!(mask, [true, true, false, false]);
+/// # Ok::<(), rank_grpo::AdvantageError>(())
+/// ```
+pub fn mask_truncated_completions(
+    mask: &mut [bool],
+    ends: &[ListEnd],
+) -> Result<(), AdvantageError> {
+    let n_tokens = rows_of(mask.len(), ends.len())?;
+    let rows = mask.chunks_mut(n_tokens.max(1)).zip(ends);
+    rows.filter(|(_, end)| end.end_token.is_none())
+        .for_each(|(row, _)| row.fill(false));
+    Ok(())
+}
+
+/// Returns T.
 pub(crate) fn row_length(segments: &Segments, rows: usize) -> Result<usize, AdvantageError> {
-    if rows == 0 || !segments.len().is_multiple_of(rows) {
-        let what = "tokens, which should divide into rows";
+    rows_of(segments.len(), rows)
+}
+
+fn rows_of(tokens: usize, rows: usize) -> Result<usize, AdvantageError> {
+    if rows == 0 || !tokens.is_multiple_of(rows) {
         return Err(AdvantageError::Count {
-            what,
-            found: segments.len(),
+            what: "tokens, which should divide into rows",
+            found: tokens,
             expected: rows,
         });
     }
-    Ok(segments.len() / rows)
+    Ok(tokens / rows)
 }

@@ -4,14 +4,15 @@ use std::ops::{Add, Mul};
 
 use crate::{Clip, Kl, KlEstimator};
 
-/// The largest log ratio, e^20 = 4.9e8: what is above counts as it and passes no gradient.
+/// The largest log ratio. A larger one counts as this (a ratio of e^20 = 4.9e8) and passes no
+/// gradient.
 ///
 /// Without a bound a ratio could overflow, and an infinite one times a zero advantage is NaN. A
 /// ratio of this size is noise long before. There is no lower bound: ratios go to 0 smoothly.
 pub const MAX_LOG_RATIO: f64 = 20.0;
 
 /// An importance ratio and its derivative by its logarithm.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ratio {
     pub value: f64,
     slope: f64,
@@ -42,6 +43,7 @@ pub(crate) struct Term {
 
 impl Add for Term {
     type Output = Term;
+    #[inline(always)]
     fn add(self, other: Term) -> Term {
         Term {
             value: self.value + other.value,
@@ -53,6 +55,7 @@ impl Add for Term {
 
 impl Mul<f64> for Term {
     type Output = Term;
+    #[inline(always)]
     fn mul(self, weight: f64) -> Term {
         Term {
             value: self.value * weight,
@@ -62,7 +65,7 @@ impl Mul<f64> for Term {
     }
 }
 
-/// On which side a ratio was clipped, where that changes what the advantage asks for.
+/// The side on which a ratio was clipped, where that changes what the advantage asks for.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Clipped {
     Low,
@@ -71,7 +74,9 @@ pub(crate) enum Clipped {
 }
 
 impl Clip {
-    pub(crate) fn term(&self, ratio: Ratio, advantage: f64, log_prob: f64) -> Term {
+    /// The loss of a token; `phi` is VESPO's weight of its segment, and 0 elsewhere.
+    #[inline(always)] // one call a token
+    pub(crate) fn term(&self, ratio: Ratio, advantage: f64, log_prob: f64, phi: f64) -> Term {
         let through_ratio = |value: f64, slope: f64| Term {
             value,
             by_log_ratio: slope,
@@ -79,25 +84,33 @@ impl Clip {
         };
         match *self {
             Clip::None => through_ratio(-ratio.value * advantage, -ratio.slope * advantage),
-            Clip::Ppo { low, high, delta } => {
+            Clip::Ppo {
+                epsilon,
+                epsilon_high,
+                delta,
+            } => {
                 let (value, slope) = ppo(
                     ratio,
                     advantage,
-                    (1.0 - low, 1.0 + high),
+                    (1.0 - epsilon, 1.0 + epsilon_high),
                     delta.unwrap_or(f64::INFINITY),
                 );
                 through_ratio(-value, -slope)
             }
-            Clip::Cispo { lowest, highest } => {
-                let by_log_prob = -ratio.value.clamp(lowest, highest) * advantage;
-                Term {
-                    value: by_log_prob * log_prob,
-                    by_log_ratio: 0.0,
-                    by_log_prob,
-                }
-            }
-            Clip::Sapo { positive, negative } => {
-                let tau = if advantage > 0.0 { positive } else { negative };
+            Clip::Cispo {
+                lowest,
+                epsilon_high,
+            } => weighted(ratio.value.clamp(lowest, epsilon_high), advantage, log_prob),
+            Clip::Vespo { .. } => weighted(phi, advantage, log_prob),
+            Clip::Sapo {
+                temperature_pos,
+                temperature_neg,
+            } => {
+                let tau = if advantage > 0.0 {
+                    temperature_pos
+                } else {
+                    temperature_neg
+                };
                 let gate = 1.0 / (1.0 + (-tau * (ratio.value - 1.0)).exp());
                 through_ratio(
                     -4.0 / tau * gate * advantage,
@@ -107,16 +120,25 @@ impl Clip {
         }
     }
 
-    /// Judged by the ratio after `delta`, as the authors' code does (quirk L4).
+    /// The side on which a ratio was clipped. It judges the ratio after `delta`, as the authors' code
+    /// does (quirk L4).
+    #[inline(always)]
     pub(crate) fn clipped(&self, ratio: f64, advantage: f64) -> Clipped {
         let (lowest, highest, ratio) = match *self {
-            Clip::Ppo { low, high, delta } => (
-                1.0 - low,
-                1.0 + high,
+            Clip::Ppo {
+                epsilon,
+                epsilon_high,
+                delta,
+            } => (
+                1.0 - epsilon,
+                1.0 + epsilon_high,
                 ratio.min(delta.unwrap_or(f64::INFINITY)),
             ),
-            Clip::Cispo { lowest, highest } => (lowest, highest, ratio),
-            Clip::None | Clip::Sapo { .. } => return Clipped::No,
+            Clip::Cispo {
+                lowest,
+                epsilon_high,
+            } => (lowest, epsilon_high, ratio),
+            Clip::None | Clip::Sapo { .. } | Clip::Vespo { .. } => return Clipped::No,
         };
         match () {
             () if ratio < lowest && advantage < 0.0 => Clipped::Low,
@@ -126,7 +148,40 @@ impl Clip {
     }
 }
 
+/// `-w A log pi` with a weight w that has no gradient.
+fn weighted(weight: f64, advantage: f64, log_prob: f64) -> Term {
+    let by_log_prob = -weight * advantage;
+    Term {
+        value: by_log_prob * log_prob,
+        by_log_ratio: 0.0,
+        by_log_prob,
+    }
+}
+
+/// VESPO's weights of a segment for advantages of 0 or more and for negative ones, from the
+/// logarithm of its W. They are 0 for other surrogates.
+pub(crate) fn vespo_weights(clip: &Clip, log_w: f64) -> [f64; 2] {
+    let Clip::Vespo {
+        k_pos,
+        lambda_pos,
+        k_neg,
+        lambda_neg,
+    } = *clip
+    else {
+        return [0.0; 2];
+    };
+    let log_w = log_w.clamp(1e-8_f64.ln(), 20.0);
+    // A k far above lambda makes a weight that f32 cannot hold: it is bounded as ratios are.
+    let phi = |k: f64, lambda: f64| {
+        (lambda + k * log_w - lambda * log_w.exp())
+            .min(MAX_LOG_RATIO)
+            .exp()
+    };
+    [phi(k_pos, lambda_pos), phi(k_neg, lambda_neg)]
+}
+
 /// `min(min(w, delta) A, clamp(w, range) A)` and its derivative by `log w`.
+#[inline(always)]
 fn ppo(ratio: Ratio, advantage: f64, (lowest, highest): (f64, f64), delta: f64) -> (f64, f64) {
     let free = (
         ratio.value.min(delta) * advantage,
@@ -152,7 +207,8 @@ fn ppo(ratio: Ratio, advantage: f64, (lowest, highest): (f64, f64), delta: f64) 
 }
 
 impl Kl {
-    /// Without beta.
+    /// The penalty of a token, before beta.
+    #[inline(always)]
     pub(crate) fn term(&self, log_prob: f64, ref_log_prob: f64, ratio: Ratio) -> Term {
         let d = ref_log_prob - log_prob;
         let (value, by_log_prob) = match self.estimator {
@@ -165,7 +221,7 @@ impl Kl {
                 (growth - d, -growth)
             }
         };
-        if self.bias_corrected {
+        if self.use_bias_correction_kl {
             Term {
                 value: value * ratio.value,
                 by_log_ratio: value * ratio.slope,

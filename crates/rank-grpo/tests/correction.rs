@@ -49,11 +49,23 @@ fn each_level_and_mode_weighs_as_its_formula_says() {
         kl: None,
         ..LossConfig::bnpo()
     };
-    let truncate = |at| CorrectionMode::Truncate { at };
-    let mask = |above, below| CorrectionMode::Mask { above, below };
+    let truncate = |at| CorrectionMode::Truncate {
+        clip_max: at,
+        clip_min: None,
+    };
+    let mask = |clip_max, clip_min| CorrectionMode::Mask { clip_max, clip_min };
     let root = 6.0f64.sqrt();
     for (level, mode, weights, cut) in [
         (RatioLevel::Token, truncate(2.5), [2.5, 0.25, 2.5, 2.0], 0.5),
+        (
+            RatioLevel::Token,
+            CorrectionMode::Truncate {
+                clip_max: 3.5,
+                clip_min: Some(0.5),
+            },
+            [3.5, 0.5, 3.0, 2.0],
+            0.5,
+        ),
         (
             RatioLevel::Token,
             mask(3.5, None),
@@ -123,12 +135,12 @@ fn each_level_and_mode_weighs_as_its_formula_says() {
 #[test]
 fn the_kl_penalty_is_not_weighed() {
     let no_policy_loss = CorrectionMode::Mask {
-        above: 1.0,
-        below: Some(1.0),
+        clip_max: 1.0,
+        clip_min: Some(1.0),
     };
-    for bias_corrected in [false, true] {
+    for use_bias_correction_kl in [false, true] {
         let mut config = LossConfig::grpo();
-        config.kl.as_mut().unwrap().bias_corrected = bias_corrected;
+        config.kl.as_mut().unwrap().use_bias_correction_kl = use_bias_correction_kl;
         let masked = evaluate(config.clone(), Some((RatioLevel::Token, no_policy_loss)));
         let plain = evaluate(config.clone(), None);
         let without_kl = evaluate(LossConfig { kl: None, ..config }, None);

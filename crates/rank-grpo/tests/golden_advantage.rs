@@ -4,7 +4,7 @@
 mod common;
 
 use common::assert_close;
-use rank_grpo::{LengthShaping, Scale, Segments, combine_rewards, group_advantages, reference};
+use rank_grpo::{LengthShaping, ScaleRewards, Segments, group_advantages, reference, sum_rewards};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ impl Golden {
             .enumerate()
             .map(|(f, weight)| (*weight, table(f)))
             .collect();
-        combine_rewards(&tables).unwrap()
+        sum_rewards(&tables).unwrap()
     }
 
     fn segments(&self) -> Segments {
@@ -111,9 +111,9 @@ fn rank_advantages_are_the_reference() {
             1e-9,
         );
         let scale = if case.scale_rewards {
-            Scale::Group
+            ScaleRewards::Group
         } else {
-            Scale::None
+            ScaleRewards::None
         };
         let right = group_advantages(&case.rewards(), case.num_generations, scale)
             .unwrap()
@@ -190,7 +190,7 @@ fn rounding_to_f32_is_all_that_differs_from_the_reference_as_it_runs() {
 struct Scalar {
     id: String,
     num_generations: usize,
-    scale_rewards: Scale,
+    scale_rewards: ScaleRewards,
     rewards: Vec<f64>,
     advantages: Vec<f64>,
 }

@@ -54,19 +54,19 @@ impl Golden {
         let kl = Kl {
             beta: self.beta,
             estimator: KlEstimator::K3,
-            bias_corrected: false,
+            use_bias_correction_kl: false,
             aggregation: None,
         };
         LossConfig {
-            ratio: match self.importance_sampling_level.as_str() {
+            importance_sampling_level: match self.importance_sampling_level.as_str() {
                 "token" => RatioLevel::Token,
                 "item" => RatioLevel::Rank,
                 "sequence" => RatioLevel::Sequence,
                 other => panic!("{other}"),
             },
             clip: Clip::Ppo {
-                low: self.epsilon_low,
-                high: self.epsilon_high,
+                epsilon: self.epsilon_low,
+                epsilon_high: self.epsilon_high,
                 delta: self.delta,
             },
             aggregation: match self.loss_type.as_str() {
@@ -76,9 +76,10 @@ impl Golden {
                 other => panic!("{other}"),
             },
             kl: (self.beta != 0.0).then_some(kl),
-            top_entropy: self.top_entropy_quantile,
-            entropy_bonus: 0.0,
+            top_entropy_quantile: self.top_entropy_quantile,
+            entropy_coef: 0.0,
             correction: None,
+            off_policy_mask_threshold: None,
         }
     }
 
@@ -135,7 +136,7 @@ impl Golden {
             id: format!("{} by rows", case.id),
             config: LossConfig {
                 kl: None,
-                top_entropy: 1.0,
+                top_entropy_quantile: 1.0,
                 ..case.config.clone()
             },
             log_probs: (0..b).map(log_ratio).collect(),
@@ -234,7 +235,11 @@ fn the_metrics_are_the_reference() {
         } else {
             metrics
         };
-        let found = [clips.clip_low, clips.clip_high, clips.clip_region];
+        let found = [
+            clips.clip_ratio_low,
+            clips.clip_ratio_high,
+            clips.clip_ratio_region,
+        ];
         let expected = [
             golden.metrics.clip_low,
             golden.metrics.clip_high,

@@ -49,8 +49,8 @@ impl Golden {
         let low = self.epsilon_low;
         let high = self.epsilon_high;
         let ppo = Clip::Ppo {
-            low,
-            high,
+            epsilon: low,
+            epsilon_high: high,
             delta: self.delta,
         };
         let preset = match self.variant.as_str() {
@@ -86,27 +86,27 @@ impl Golden {
             "cispo" => LossConfig {
                 clip: Clip::Cispo {
                     lowest: 0.0,
-                    highest: high,
+                    epsilon_high: high,
                 },
                 ..LossConfig::cispo()
             },
             "cispo_minimax" => LossConfig {
                 clip: Clip::Cispo {
                     lowest: 1.0 - low,
-                    highest: 1.0 + high,
+                    epsilon_high: 1.0 + high,
                 },
                 ..LossConfig::cispo()
             },
             "sapo" => LossConfig {
                 clip: Clip::Sapo {
-                    positive: self.sapo_temperature_pos,
-                    negative: self.sapo_temperature_neg,
+                    temperature_pos: self.sapo_temperature_pos,
+                    temperature_neg: self.sapo_temperature_neg,
                 },
                 ..LossConfig::sapo()
             },
             other => panic!("{}: variant {other}", self.id),
         };
-        let level = match preset.ratio {
+        let level = match preset.importance_sampling_level {
             RatioLevel::Token => "token",
             RatioLevel::Rank => "item",
             RatioLevel::Sequence => "sequence",
@@ -137,11 +137,11 @@ impl Golden {
             Some("rank") => Some(self.rank_mean()),
             Some(other) => panic!("{}: kl_aggregation {other}", self.id),
         };
-        let bias_corrected = self.kl_bias_correction;
+        let use_bias_correction_kl = self.kl_bias_correction;
         (self.beta != 0.0).then_some(Kl {
             beta: self.beta,
             estimator: KlEstimator::K3,
-            bias_corrected,
+            use_bias_correction_kl,
             aggregation,
         })
     }
@@ -260,10 +260,10 @@ fn the_metrics_are_trls() {
         for (name, expected) in golden.trl_metrics.iter().flatten() {
             let found = match name.as_str() {
                 "kl" => metrics.kl.unwrap(),
-                "cispo_clip_ratio" => metrics.clip_high,
-                "clip_ratio/low_mean" if !sequence => metrics.clip_low,
-                "clip_ratio/high_mean" if !sequence => metrics.clip_high,
-                "clip_ratio/region_mean" if !sequence => metrics.clip_region,
+                "cispo_clip_ratio" => metrics.clip_ratio_high,
+                "clip_ratio/low_mean" if !sequence => metrics.clip_ratio_low,
+                "clip_ratio/high_mean" if !sequence => metrics.clip_ratio_high,
+                "clip_ratio/region_mean" if !sequence => metrics.clip_ratio_region,
                 _ if sequence => continue,
                 other => panic!("{}: metric {other}", case.id),
             };

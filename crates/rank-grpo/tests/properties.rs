@@ -15,12 +15,28 @@ const N_RANKS: usize = 3;
 
 fn clips() -> impl Strategy<Value = Clip> {
     let delta = prop_oneof![Just(None), Just(Some(1.1)), Just(Some(1.5))];
-    let ppo =
-        (0.01..1.2, 0.01..0.4, delta).prop_map(|(low, high, delta)| Clip::Ppo { low, high, delta });
-    let cispo = (0.0..0.9, 1.0..1.5).prop_map(|(lowest, highest)| Clip::Cispo { lowest, highest });
-    let sapo =
-        (0.5..2.0, 0.5..2.0).prop_map(|(positive, negative)| Clip::Sapo { positive, negative });
-    prop_oneof![1 => Just(Clip::None), 3 => ppo, 2 => cispo, 1 => sapo]
+    let ppo = (0.01..1.2, 0.01..0.4, delta).prop_map(|(epsilon, epsilon_high, delta)| Clip::Ppo {
+        epsilon,
+        epsilon_high,
+        delta,
+    });
+    let cispo = (0.0..0.9, 1.0..1.5).prop_map(|(lowest, epsilon_high)| Clip::Cispo {
+        lowest,
+        epsilon_high,
+    });
+    let sapo = (0.5..2.0, 0.5..2.0).prop_map(|(temperature_pos, temperature_neg)| Clip::Sapo {
+        temperature_pos,
+        temperature_neg,
+    });
+    let vespo = (0.5..3.0, 0.5..3.0, 0.5..3.0, 0.5..3.0).prop_map(
+        |(k_pos, lambda_pos, k_neg, lambda_neg)| Clip::Vespo {
+            k_pos,
+            lambda_pos,
+            k_neg,
+            lambda_neg,
+        },
+    );
+    prop_oneof![1 => Just(Clip::None), 3 => ppo, 2 => cispo, 1 => sapo, 2 => vespo]
 }
 
 fn aggregations() -> impl Strategy<Value = Aggregation> {
@@ -42,14 +58,14 @@ fn kls() -> impl Strategy<Value = Option<Kl>> {
         any::<bool>(),
         proptest::option::of(aggregations()),
     );
-    proptest::option::of(
-        kl.prop_map(|(beta, estimator, bias_corrected, aggregation)| Kl {
+    proptest::option::of(kl.prop_map(
+        |(beta, estimator, use_bias_correction_kl, aggregation)| Kl {
             beta,
             estimator,
-            bias_corrected,
+            use_bias_correction_kl,
             aggregation,
-        }),
-    )
+        },
+    ))
 }
 
 fn levels() -> impl Strategy<Value = RatioLevel> {
@@ -61,32 +77,47 @@ fn levels() -> impl Strategy<Value = RatioLevel> {
 }
 
 fn corrections() -> impl Strategy<Value = Correction> {
-    let truncate = (1.0..2.0).prop_map(|at| CorrectionMode::Truncate { at });
+    let truncate = (1.0..2.0, proptest::option::of(0.3..1.0))
+        .prop_map(|(clip_max, clip_min)| CorrectionMode::Truncate { clip_max, clip_min });
     let mask = (1.0..2.0, proptest::option::of(0.3..1.0))
-        .prop_map(|(above, below)| CorrectionMode::Mask { above, below });
+        .prop_map(|(clip_max, clip_min)| CorrectionMode::Mask { clip_max, clip_min });
     (levels(), prop_oneof![truncate, mask]).prop_map(|(level, mode)| Correction { level, mode })
+}
+
+/// VESPO takes corrections of tokens only.
+fn fitting(clip: &Clip, correction: Correction) -> Correction {
+    match clip {
+        Clip::Vespo { .. } => Correction {
+            level: RatioLevel::Token,
+            ..correction
+        },
+        _ => correction,
+    }
 }
 
 fn configs() -> impl Strategy<Value = LossConfig> {
     let correction = proptest::option::of(corrections());
-    let top_entropy = prop_oneof![2 => Just(1.0), 1 => 0.1..1.0];
+    let top_entropy_quantile = prop_oneof![2 => Just(1.0), 1 => 0.1..1.0];
+    let entropy_coef = prop_oneof![2 => Just(0.0), 1 => 0.01..1.0];
+    let off_policy = proptest::option::of(0.0..0.3);
     (
         levels(),
         clips(),
         aggregations(),
         kls(),
-        top_entropy,
+        (top_entropy_quantile, entropy_coef, off_policy),
         correction,
     )
         .prop_map(
-            |(ratio, clip, aggregation, kl, top_entropy, correction)| LossConfig {
-                ratio,
-                clip,
+            |(importance_sampling_level, clip, aggregation, kl, tokens, correction)| LossConfig {
+                importance_sampling_level,
                 aggregation,
                 kl,
-                top_entropy,
-                correction,
-                entropy_bonus: 0.0,
+                top_entropy_quantile: tokens.0,
+                entropy_coef: tokens.1,
+                off_policy_mask_threshold: tokens.2,
+                correction: correction.map(|correction| fitting(&clip, correction)),
+                clip,
             },
         )
 }
@@ -216,7 +247,7 @@ proptest! {
     /// Micro-batches sum to their batch, whatever is averaged over.
     #[test]
     fn gradient_accumulation_changes_nothing(case in cases(), at in 0usize..4) {
-        let config = LossConfig { top_entropy: 1.0, ..case.config.clone() };
+        let config = LossConfig { top_entropy_quantile: 1.0, ..case.config.clone() };
         // All tokens have ranks, so that the totals of the masks are the totals of the loss.
         let [b, t] = case.inputs.shape;
         let ids: Vec<i64> = (0..b * t).map(|i| case.inputs.segments.get(i).unwrap_or(0) as i64).collect();
@@ -235,7 +266,7 @@ proptest! {
             old_log_probs: whole.inputs.old_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
             sampler_log_probs: whole.inputs.sampler_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
             ref_log_probs: whole.inputs.ref_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
-            entropies: None,
+            entropies: whole.inputs.entropies.as_ref().map(|x| x[range.clone()].to_vec()),
             whole_batch,
         };
         let totals = BatchTotals::of(&[part(0..at, None), part(at..b * t, None)]);
@@ -262,9 +293,9 @@ proptest! {
             (RatioLevel::Token, Segments::ranks(&columns, t)),
             (RatioLevel::Sequence, Segments::sequences(b * t)),
         ] {
-            let with = |ratio, inputs: LossInputs| Case {
+            let with = |importance_sampling_level, inputs: LossInputs| Case {
                 id: String::new(),
-                config: LossConfig { ratio, ..config.clone() },
+                config: LossConfig { importance_sampling_level, ..config.clone() },
                 log_probs: case.log_probs.clone(),
                 inputs,
             };
@@ -289,6 +320,7 @@ proptest! {
             sampler_log_probs: Some(sampler),
             ..case.inputs
         };
+        let correction = fitting(&case.config.clip, correction);
         let with = |correction| {
             let loss = LossConfig { correction, ..case.config.clone() }.check().unwrap();
             loss.evaluate(&case.log_probs, &inputs).unwrap()
@@ -331,9 +363,13 @@ proptest! {
 fn near_a_corner(case: &Case) -> bool {
     let clip = &case.config.clip;
     let moved = |by: f64| match *clip {
-        Clip::Ppo { low, high, delta } => Clip::Ppo {
-            low: (low + by).max(0.0),
-            high: (high + by).max(0.0),
+        Clip::Ppo {
+            epsilon: low,
+            epsilon_high: high,
+            delta,
+        } => Clip::Ppo {
+            epsilon: (low + by).max(0.0),
+            epsilon_high: (high + by).max(0.0),
             delta: delta.map(|d| d + by),
         },
         _ => clip.clone(),
@@ -370,6 +406,13 @@ fn every_preset_has_the_gradient_of_its_finite_differences() {
         LossConfig::dapo(),
         LossConfig::cispo(),
         LossConfig::sapo(),
+        LossConfig::vespo(),
+        LossConfig::two_sided(1.5),
+        LossConfig::sibling_grpo(),
+        LossConfig {
+            off_policy_mask_threshold: Some(0.05),
+            ..LossConfig::dapo()
+        },
     ];
     let log_probs = vec![-0.31, -1.27, -0.44, -2.05, -0.92, -0.18, -1.63, -0.57];
     let moves = [0.11, -0.23, 0.04, 0.31, -0.07, 0.19, -0.13, 0.02];

@@ -2,12 +2,14 @@
 
 mod common;
 
-use common::{Case, assert_close, device, forward, tensor};
+use common::{Case, assert_close, forward};
+#[cfg(feature = "burn")]
+use common::{device, tensor};
 use proptest::prelude::*;
 use rank_grpo::{
-    AdvantageError, Aggregation, BatchTotals, Clip, Correction, CorrectionMode, InputError, Kl,
-    KlEstimator, LengthShaping, ListEnd, LossConfig, LossInputs, RankCount, RatioLevel, Scale,
-    Segments, combine_rewards, group_advantages, spread,
+    AdvantageError, Aggregation, BatchTotals, Clip, Correction, CorrectionMode, Kl, KlEstimator,
+    LengthShaping, ListEnd, LossConfig, LossInputs, RankCount, RatioLevel, ScaleRewards, Segments,
+    group_advantages, spread, sum_rewards,
 };
 
 const BAD: [f64; 6] = [
@@ -193,7 +195,11 @@ fn on_policy_ratios_are_exactly_one_and_have_a_gradient() {
         .unwrap()
         .metrics;
     assert_eq!(
-        (metrics.ratio_min, metrics.ratio_max, metrics.clip_region),
+        (
+            metrics.ratio_min,
+            metrics.ratio_max,
+            metrics.clip_ratio_region
+        ),
         (1.0, 1.0, 0.0)
     );
     // Each rank's mean advantage, shared by its tokens: -A / M.
@@ -201,6 +207,7 @@ fn on_policy_ratios_are_exactly_one_and_have_a_gradient() {
     assert_close("gradient", &forward(&case).1, &expected, 1e-7);
 }
 
+#[cfg(feature = "burn")]
 #[test]
 fn the_loss_works_without_autodiff_and_keeps_the_log_probs_on_their_tape() {
     let loss = LossConfig::paper().check().unwrap();
@@ -245,24 +252,28 @@ proptest! {
         numbers in proptest::collection::vec(wild(), 36),
         ids in proptest::collection::vec(-1i64..4, 6),
         level in 0..3,
-        clip in 0..4,
-        bias_corrected in any::<bool>(),
+        clip in 0..5,
+        use_bias_correction_kl in any::<bool>(),
         k1 in any::<bool>(),
         aggregation in 0..6,
         correction in 0..7,
+        off_policy in any::<bool>(),
     ) {
         let levels = [RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence];
-        let ratio = levels[level as usize];
+        let importance_sampling_level = levels[level as usize];
         let mode = [
-            CorrectionMode::Truncate { at: 1e6 },
-            CorrectionMode::Mask { above: 1e6, below: Some(0.5) },
+            CorrectionMode::Truncate { clip_max: 1e6, clip_min: None },
+            CorrectionMode::Mask { clip_max: 1e6, clip_min: Some(0.5) },
         ][correction as usize % 2];
         let correction = levels.get(correction as usize / 2).map(|&level| Correction { level, mode });
+        let vespo = clip == 4; // takes a correction at token level only
+        let correction = correction.filter(|c| !vespo || c.level == RatioLevel::Token);
         let clip = [
             Clip::None,
-            Clip::Ppo { low: 0.2, high: 0.2, delta: None },
-            Clip::Cispo { lowest: 0.0, highest: 5.0 },
-            Clip::Sapo { positive: 1.0, negative: 1.05 },
+            Clip::Ppo { epsilon: 0.2, epsilon_high: 0.2, delta: None },
+            Clip::Cispo { lowest: 0.0, epsilon_high: 5.0 },
+            Clip::Sapo { temperature_pos: 1.0, temperature_neg: 1.05 },
+            Clip::Vespo { k_pos: 90.0, lambda_pos: 0.1, k_neg: 3.0, lambda_neg: 2.0 },
         ][clip as usize].clone();
         let aggregation = [
             Aggregation::RowMean,
@@ -273,8 +284,17 @@ proptest! {
             Aggregation::RowSum,
         ][aggregation as usize].clone();
         let estimator = if k1 { KlEstimator::K1 } else { KlEstimator::K3 };
-        let kl = Some(Kl { beta: 1.0, estimator, bias_corrected, aggregation: None });
-        let config = LossConfig { ratio, clip, aggregation, kl, top_entropy: 0.7, entropy_bonus: 0.0, correction };
+        let kl = Some(Kl { beta: 1.0, estimator, use_bias_correction_kl, aggregation: None });
+        let config = LossConfig {
+            importance_sampling_level,
+            clip,
+            aggregation,
+            kl,
+            top_entropy_quantile: 0.7,
+            entropy_coef: 0.01,
+            correction,
+            off_policy_mask_threshold: off_policy.then_some(0.5),
+        };
         let part = |i: usize| numbers[i * 6..i * 6 + 6].to_vec();
         let inputs = LossInputs {
             old_log_probs: Some(part(1)),
@@ -293,22 +313,25 @@ proptest! {
 
 #[test]
 fn groups_that_teach_nothing_have_advantage_exactly_zero() {
-    for scale in [Scale::Group, Scale::None, Scale::Batch] {
+    for scale in [ScaleRewards::Group, ScaleRewards::None, ScaleRewards::Batch] {
         // 0.3 eight times: the mean is off by rounding, and 1e-4 below it makes that visible (A3).
         let constant = group_advantages(&vec![vec![0.3]; 8], 8, scale).unwrap();
         assert_eq!(
-            (constant.values.concat(), constant.zero_variance),
+            (constant.values.concat(), constant.frac_reward_zero_std),
             (vec![0.0; 8], 1.0)
         );
         // A group of one (A1).
         let alone = group_advantages(&[vec![2.0, 0.1], vec![-1.0, 0.7]], 1, scale).unwrap();
         assert_eq!(
-            (alone.values.concat(), alone.zero_variance),
+            (alone.values.concat(), alone.frac_reward_zero_std),
             (vec![0.0; 4], 1.0)
         );
     }
     assert_eq!(
-        group_advantages(&[], 4, Scale::Group).unwrap().values.len(),
+        group_advantages(&[], 4, ScaleRewards::Group)
+            .unwrap()
+            .values
+            .len(),
         0
     );
 }
@@ -316,7 +339,7 @@ fn groups_that_teach_nothing_have_advantage_exactly_zero() {
 #[test]
 fn rewards_that_do_not_fit_are_refused_by_name() {
     let message = |rewards: &[Vec<f64>], group| {
-        group_advantages(rewards, group, Scale::Group)
+        group_advantages(rewards, group, ScaleRewards::Group)
             .unwrap_err()
             .to_string()
     };
@@ -347,9 +370,9 @@ fn nan_rewards_are_no_opinion_when_combined() {
         (1.0, vec![vec![1.0, f64::NAN]]),
         (0.5, vec![vec![4.0, 2.0]]),
     ];
-    assert_eq!(combine_rewards(&tables).unwrap(), [[3.0, 1.0]]);
-    assert!(combine_rewards(&[(1.0, vec![vec![1.0]]), (1.0, vec![vec![1.0; 2]])]).is_err());
-    assert!(combine_rewards(&[(1.0, vec![vec![1.0]]), (1.0, vec![vec![1.0]; 2])]).is_err());
+    assert_eq!(sum_rewards(&tables).unwrap(), [[3.0, 1.0]]);
+    assert!(sum_rewards(&[(1.0, vec![vec![1.0]]), (1.0, vec![vec![1.0; 2]])]).is_err());
+    assert!(sum_rewards(&[(1.0, vec![vec![1.0]]), (1.0, vec![vec![1.0]; 2])]).is_err());
 }
 
 /// S4: with items counted instead of lines, a trailing newline changes no advantage but its own
@@ -399,7 +422,10 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
     assert!(refuse(|x| x.sampler_log_probs = Some(vec![])).contains("`sampler_log_probs` has 0"));
     let correction = Correction {
         level: RatioLevel::Token,
-        mode: CorrectionMode::Truncate { at: 2.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 2.0,
+            clip_min: None,
+        },
     };
     let corrected = LossConfig {
         correction: Some(correction),
@@ -426,10 +452,17 @@ fn inputs_that_do_not_fit_are_refused_by_name() {
         refuse(|x| x.whole_batch = Some(BatchTotals { rows: 1, tokens: 9 }))
             .contains("`whole_batch` has 1 rows")
     );
+}
+
+#[cfg(feature = "burn")]
+#[test]
+fn tensors_of_another_shape_are_refused_by_name() {
+    let loss = LossConfig::paper().check().unwrap();
     let shape = loss.forward(tensor(&[-1.0; 6], [3, 2], &device()), &off_policy());
     assert!(matches!(
         shape,
-        Err(InputError::Shape {
+        Err(rank_grpo::InputError::Shape {
+            field: "log_probs",
             found: [3, 2],
             expected: [2, 3]
         })
@@ -442,13 +475,19 @@ fn configs_that_make_no_sense_are_refused_by_name() {
         clip,
         ..LossConfig::grpo()
     };
-    let ppo = |low, high, delta| clip(Clip::Ppo { low, high, delta });
+    let ppo = |epsilon, epsilon_high, delta| {
+        clip(Clip::Ppo {
+            epsilon,
+            epsilon_high,
+            delta,
+        })
+    };
     let kl = |beta| LossConfig {
         kl: LossConfig::grpo().kl.map(|kl| Kl { beta, ..kl }),
         ..LossConfig::grpo()
     };
-    let top = |top_entropy| LossConfig {
-        top_entropy,
+    let top = |top_entropy_quantile| LossConfig {
+        top_entropy_quantile,
         ..LossConfig::grpo()
     };
     let correct = |mode| LossConfig {
@@ -458,54 +497,57 @@ fn configs_that_make_no_sense_are_refused_by_name() {
         }),
         ..LossConfig::grpo()
     };
-    let mask = |above, below| {
+    let mask = |clip_max, clip_min| {
         correct(CorrectionMode::Mask {
-            above,
-            below: Some(below),
+            clip_max,
+            clip_min: Some(clip_min),
         })
     };
     for (field, config) in [
         (
-            "correction.mode.truncate.at",
-            correct(CorrectionMode::Truncate { at: 0.9 }),
+            "correction.mode.truncate.clip_max",
+            correct(CorrectionMode::Truncate {
+                clip_max: 0.9,
+                clip_min: None,
+            }),
         ),
-        ("correction.mode.mask.above", mask(f64::INFINITY, 0.5)),
-        ("correction.mode.mask.below", mask(2.0, 1.1)),
-        ("clip.ppo.low", ppo(-0.1, 0.2, None)),
-        ("clip.ppo.high", ppo(0.1, f64::NAN, None)),
+        ("correction.mode.mask.clip_max", mask(f64::INFINITY, 0.5)),
+        ("correction.mode.mask.clip_min", mask(2.0, 1.1)),
+        ("clip.ppo.epsilon", ppo(-0.1, 0.2, None)),
+        ("clip.ppo.epsilon_high", ppo(0.1, f64::NAN, None)),
         ("clip.ppo.delta", ppo(0.1, 0.2, Some(1.0))),
         (
             "clip.cispo.lowest",
             clip(Clip::Cispo {
                 lowest: -1.0,
-                highest: 1.0,
+                epsilon_high: 1.0,
             }),
         ),
         (
-            "clip.cispo.highest",
+            "clip.cispo.epsilon_high",
             clip(Clip::Cispo {
                 lowest: 0.9,
-                highest: 0.8,
+                epsilon_high: 0.8,
             }),
         ),
         (
-            "clip.sapo.positive",
+            "clip.sapo.temperature_pos",
             clip(Clip::Sapo {
-                positive: 0.0,
-                negative: 1.0,
+                temperature_pos: 0.0,
+                temperature_neg: 1.0,
             }),
         ),
         (
-            "clip.sapo.negative",
+            "clip.sapo.temperature_neg",
             clip(Clip::Sapo {
-                positive: 1.0,
-                negative: f64::INFINITY,
+                temperature_pos: 1.0,
+                temperature_neg: f64::INFINITY,
             }),
         ),
         ("aggregation", LossConfig::dr_grpo(0)),
         ("kl.beta", kl(-1.0)),
-        ("top_entropy", top(0.0)),
-        ("top_entropy", top(f64::NAN)),
+        ("top_entropy_quantile", top(0.0)),
+        ("top_entropy_quantile", top(f64::NAN)),
     ] {
         let error = config.check().unwrap_err();
         assert_eq!(error.field, field);
@@ -516,8 +558,8 @@ fn configs_that_make_no_sense_are_refused_by_name() {
 #[test]
 fn a_config_reads_from_toml_and_refuses_unknown_fields() {
     let text = r#"
-        ratio = "rank"
-        clip = { ppo = { low = 0.06, high = 0.08 } }
+        importance_sampling_level = "rank"
+        clip = { ppo = { epsilon = 0.06, epsilon_high = 0.08 } }
         aggregation = { rank_mean = "all" }
         kl = { beta = 1e-3 }
     "#;
@@ -526,12 +568,12 @@ fn a_config_reads_from_toml_and_refuses_unknown_fields() {
         LossConfig::paper()
     );
     let corrected: LossConfig = toml::from_str(&format!(
-        "{text}\ncorrection = {{ level = \"sequence\", mode = {{ mask = {{ above = 3.0, below = 0.5 }} }} }}"
+        "{text}\ncorrection = {{ level = \"sequence\", mode = {{ mask = {{ clip_max = 3.0, clip_min = 0.5 }} }} }}"
     ))
     .unwrap();
     let mode = CorrectionMode::Mask {
-        above: 3.0,
-        below: Some(0.5),
+        clip_max: 3.0,
+        clip_min: Some(0.5),
     };
     assert_eq!(
         corrected.correction,
@@ -542,7 +584,10 @@ fn a_config_reads_from_toml_and_refuses_unknown_fields() {
     );
     let truncated = Correction {
         level: RatioLevel::Rank,
-        mode: CorrectionMode::Truncate { at: 2.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 2.0,
+            clip_min: None,
+        },
     };
     let truncated = LossConfig {
         correction: Some(truncated),
@@ -563,7 +608,7 @@ fn a_config_reads_from_toml_and_refuses_unknown_fields() {
             "{written}"
         );
     }
-    let typo = text.replace("high", "hihg");
+    let typo = text.replace("epsilon_high", "epsilon_hihg");
     assert!(
         toml::from_str::<LossConfig>(&typo)
             .unwrap_err()

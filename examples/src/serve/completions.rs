@@ -69,29 +69,21 @@ impl Seen {
     /// The catalog items that are meant.
     ///
     /// # Errors
-    /// When one is not in the catalog.
+    /// When one is not in the catalog; the nearest items are named.
     pub fn items(all: &[Self], task: &Task) -> Result<Vec<ItemId>, Refusal> {
         let catalog = task.catalog();
-        let item = |seen: &Self| match seen {
-            Self::Place(place) if (*place as usize) < catalog.len() => Ok(ItemId(*place)),
+        let items = |seen: &Self| match seen {
+            Self::Place(place) if (*place as usize) < catalog.len() => Ok(vec![ItemId(*place)]),
             Self::Place(place) => Err(bad_field(
                 "seen",
                 format!("{place}; expected a place below {}", catalog.len()),
             )),
-            Self::Name(name) => {
-                let found = catalog
-                    .iter()
-                    .find(|(_, item)| item.item().to_string() == *name)
-                    .map(|(id, _)| id);
-                found.ok_or_else(|| {
-                    bad_field(
-                        "seen",
-                        format!("\"{name}\" is not in the catalog; write it as there"),
-                    )
-                })
-            }
+            Self::Name(name) => catalog
+                .named(name)
+                .map_err(|e| bad_field("seen", e.to_string())),
         };
-        all.iter().map(item).collect()
+        let all: Result<Vec<Vec<ItemId>>, Refusal> = all.iter().map(items).collect();
+        Ok(all?.concat())
     }
 }
 
@@ -162,7 +154,8 @@ impl Request {
         let seen = match (&self.seen, &served.task) {
             (None, _) => None,
             (Some(seen), Some(task)) if task.is_constrained() => {
-                let seen = Seen::items(seen, task)?;
+                let mut seen = Seen::items(seen, task)?;
+                seen.extend_from_slice(task.catalog().aliases());
                 check_left(&seen, task)?;
                 Some(seen)
             }

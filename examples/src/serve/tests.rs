@@ -341,7 +341,10 @@ fn the_correction_makes_up_for_another_sampler() {
     };
     let correction = Correction {
         level: RatioLevel::Token,
-        mode: CorrectionMode::Truncate { at: 1e6 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 1e6,
+            clip_min: None,
+        },
     };
     let (plain, corrected) = (estimate(None), estimate(Some(correction)));
     println!("expected {expected:.4}, corrected {corrected:.4}, plain {plain:.4}");
@@ -442,7 +445,10 @@ fn constrained_lists_stay_in_the_catalog_and_leave_out_what_was_seen() {
     }
     for (seen, part) in [
         (json!([7]), "field `seen`: 7; expected a place below 5"),
-        (json!(["Heat"]), "\"Heat\" is not in the catalog"),
+        (
+            json!(["Hete (1995)"]),
+            "is not in the catalog; the nearest items are \"Heat (1995)\"",
+        ),
         (json!([0, 1, 2, 3]), "leaves 1 items; expected at least 2"),
         (json!([true]), "field `seen[0]`: expected an item's place"),
     ] {
@@ -636,7 +642,10 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         .collect();
     let correction = Correction {
         level: RatioLevel::Rank,
-        mode: CorrectionMode::Truncate { at: 3.0 },
+        mode: CorrectionMode::Truncate {
+            clip_max: 3.0,
+            clip_min: None,
+        },
     };
     let config = RlConfig {
         max_steps: steps,

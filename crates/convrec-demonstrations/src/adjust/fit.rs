@@ -1,3 +1,4 @@
+use convrec_config::ConfigError;
 use convrec_core::ItemId;
 use serde::{Deserialize, Serialize};
 
@@ -5,18 +6,17 @@ use super::minimise::minimise;
 use super::{Adjust, Objective, Reduction};
 use crate::ScoreRows;
 
-/// How [`Adjust`] is fitted.
+/// The settings of the fit of [`Adjust`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdjustConfig {
-    /// Weight of the penalty ||w - 1||^2 + ||b||^2; above 0. Paper: 0.01.
+    /// The weight of the penalty ||w - 1||^2 + ||b||^2, above 0. Paper: 0.01.
     pub reg: f64,
-    /// Mean or sum over conversations. Not told by the paper.
+    /// The mean or the sum over conversations. The paper does not say which.
     pub reduction: Reduction,
-    /// How near the solution must be to the true minimiser (Euclidean distance over all of w and
-    /// b).
+    /// The largest Euclidean distance of the solution from the true minimiser, over all of w and b.
     pub tolerance: f64,
-    /// Steps of the optimiser after which to give up.
+    /// The number of steps after which the optimiser gives up.
     pub max_iterations: usize,
 }
 
@@ -32,20 +32,20 @@ impl Default for AdjustConfig {
 }
 
 impl AdjustConfig {
-    /// `reg` and `tolerance` are above 0, `max_iterations` at least 1.
+    /// Checks that `reg` and `tolerance` are above 0 and `max_iterations` is at least 1.
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), (&'static str, String)> {
-        for (field, value) in [("reg", self.reg), ("tolerance", self.tolerance)] {
-            if !(value.is_finite() && value > 0.0) {
-                return Err((field, format!("{value}; expected a number above 0")));
-            }
-        }
-        if self.max_iterations == 0 {
-            return Err(("max_iterations", "0; expected at least 1".into()));
-        }
-        Ok(())
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let above_0 = |value: f64| value.is_finite() && value > 0.0;
+        convrec_config::check(
+            self,
+            &[
+                ("reg", above_0(self.reg), "a number above 0"),
+                ("tolerance", above_0(self.tolerance), "a number above 0"),
+                ("max_iterations", self.max_iterations > 0, "at least 1"),
+            ],
+        )
     }
 }
 
@@ -54,20 +54,21 @@ impl AdjustConfig {
 pub struct Fit {
     /// The minimiser.
     pub adjust: Adjust,
-    /// How it was reached.
+    /// The report of the fit.
     pub report: FitReport,
 }
 
-/// How a fit went.
+/// The report of a fit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FitReport {
-    /// Conversations with ground truth.
+    /// The number of conversations with ground truth.
     pub n_rows: usize,
-    /// Steps of the optimiser.
+    /// The steps of the optimiser.
     pub iterations: usize,
-    /// Passes over the score rows.
+    /// The passes over the score rows.
     pub evaluations: usize,
-    /// Euclidean norm of the gradient at the end.
+    /// The Euclidean norm of the gradient at the end.
     pub gradient_norm: f64,
     /// The objective at w = 1, b = 0.
     pub objective_start: f64,
@@ -75,30 +76,27 @@ pub struct FitReport {
     pub objective_end: f64,
 }
 
-/// How far a fit is.
+/// The progress of a fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct FitStep {
-    /// Steps of the optimiser that are done; 0 at the start.
+    /// The number of steps done, 0 at the start.
     pub iteration: usize,
     /// The objective here.
     pub objective: f64,
-    /// Euclidean norm of the gradient here.
+    /// The Euclidean norm of the gradient here.
     pub gradient_norm: f64,
-    /// Where the norm has to come to.
+    /// The norm at which the fit ends.
     pub needed: f64,
 }
 
-/// Why no adjustment could be fitted.
+/// The reason why no adjustment could be fitted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AdjustError {
-    /// A field of the configuration.
-    #[error("adjust.{field} is {problem}")]
-    Config {
-        /// Its name.
-        field: &'static str,
-        /// What was found and expected.
-        problem: String,
-    },
+    /// A field of the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The data cannot be fitted to.
     #[error("Adjust cannot be fitted: {0}")]
     Data(String),
@@ -108,7 +106,7 @@ pub enum AdjustError {
          raise `max_iterations` or `tolerance`", .report.iterations, .report.gradient_norm
     )]
     NotConverged {
-        /// How far it came.
+        /// The report of the fit so far.
         report: FitReport,
         /// The gradient norm that was asked for.
         needed: f64,
@@ -117,24 +115,24 @@ pub enum AdjustError {
 
 /// Fits Adjust by maximum likelihood of the ground truth, from w = 1, b = 0, with L-BFGS in f64.
 ///
-/// The objective is strictly convex with curvature 2 reg or more, so the distance to its one
-/// minimiser is at most ||gradient|| / (2 reg): the fit ends when that is within `tolerance`. The result does not depend on the number of threads.
+/// The objective is strictly convex with a curvature of at least 2 reg. The distance to its one
+/// minimiser is therefore at most ||gradient|| / (2 reg), and the fit ends when that is within
+/// `tolerance`. The result does not depend on the number of threads.
 ///
 /// # Shapes
-/// `rows` `[conversations, C]`; `ground_truth`: at least one item for each of them.
+/// `rows` `[conversations, C]`. `ground_truth` holds at least one item for each conversation.
 ///
 /// # Errors
-/// When the configuration is wrong, ground truth is missing or outside the catalog, scores are not
-/// finite, or the optimiser does not converge.
+/// [`AdjustError::Config`] when a setting is wrong. [`AdjustError::Data`] when ground truth is
+/// missing or outside the catalog, or scores are not finite. [`AdjustError::NotConverged`] when the
+/// optimiser does not converge.
 pub fn fit(
     rows: &impl ScoreRows,
     ground_truth: &[Vec<ItemId>],
     config: &AdjustConfig,
     progress: &dyn Fn(FitStep),
 ) -> Result<Fit, AdjustError> {
-    config
-        .check()
-        .map_err(|(field, problem)| AdjustError::Config { field, problem })?;
+    config.check().map_err(|e| e.within("fit"))?;
     check_data(rows, ground_truth)?;
     let n_items = rows.n_items();
     let objective = Objective::new(rows, ground_truth, config.reg, config.reduction);

@@ -11,7 +11,7 @@ pub use objective::{Objective, Reduction};
 /// Adjust: s_final = w * s_reflect + b, element by element, shared by all conversations (paper,
 /// "Adjust").
 ///
-/// Fitted to the ground truth of training conversations by [`fit`]; takes off the teacher's bias
+/// [`fit`] fits it to the ground truth of training conversations. It takes off the teacher's bias
 /// towards popular items.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Adjust {
@@ -25,7 +25,7 @@ impl Adjust {
     /// Replaces scores by adjusted scores.
     ///
     /// # Panics
-    /// When there are not as many scores as items were fitted.
+    /// When the number of scores differs from the number of fitted items.
     pub fn apply(&self, scores: &mut [f64]) {
         assert_eq!(
             scores.len(),

@@ -7,19 +7,22 @@ use super::softmax::accumulate;
 use crate::ScoreRows;
 use crate::score::block_rows;
 
-/// How the conversations' losses become one number. The paper does not say which it uses.
+/// The way in which the losses of conversations become one number. The paper does not say which it
+/// uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reduction {
-    /// Their mean: the penalty weighs the same whatever the number of conversations.
+    /// The mean. The penalty weighs the same whatever the number of conversations.
     #[default]
     Mean,
-    /// Their sum: the penalty fades as conversations are added.
+    /// The sum. The penalty fades as conversations are added.
     Sum,
 }
 
-/// What Adjust minimises: agg over conversations i of the mean over their ground truth j of
-/// -log softmax(w * s_i + b)_j, plus reg (||w - 1||^2 + ||b||^2). Strictly convex for reg > 0.
+/// The function that Adjust minimises. It is the mean or sum over conversations i of the mean over
+/// their ground truth j of -log softmax(w * s_i + b)_j, plus reg (||w - 1||^2 + ||b||^2). It is
+/// strictly convex for reg > 0.
+#[derive(Debug)]
 pub struct Objective<'a, R> {
     rows: &'a R,
     ground_truth: &'a [Vec<ItemId>],
@@ -35,8 +38,8 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
     /// The objective on `rows` with the ground truth of each row.
     ///
     /// # Panics
-    /// When there are not as many lists of ground truth as rows, one is empty or names an item
-    /// outside the catalog.
+    /// When the number of lists of ground truth differs from that of rows, or a list is empty or
+    /// names an item outside the catalog.
     pub fn new(
         rows: &'a R,
         ground_truth: &'a [Vec<ItemId>],

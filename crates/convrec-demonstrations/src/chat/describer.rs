@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use convrec_catalog::{Catalog, normalise};
 use convrec_core::jsonl::Check;
 use convrec_core::{CatalogItem, Item};
+use convrec_text::strip_reasoning;
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,8 @@ const EXAMPLES: usize = 3;
 /// Characters of a found text that are shown.
 const TEXT_CHARS: usize = 4000;
 
-/// A text about an item that was found somewhere, a line of a file: what a chat model makes a
-/// description of where it does not know the item.
+/// A text about an item that was found somewhere, as one line of a file. A chat model makes a
+/// description of it where it does not know the item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceText {
     /// The title, as in the catalog.
@@ -40,10 +41,11 @@ impl Check for SourceText {
     }
 }
 
-/// A chat model that is asked what items are about, by three prompts (paper, "Metadata"): zero-shot
-/// for items of the catalog; for those outside, which may be invented, a likely text, as it only
-/// serves to find what is like them; and where a text about the item was found, few-shot from that
-/// text, in the manner of the catalog's own descriptions.
+/// A chat model that is asked what items are about (paper, "Metadata"). There are three prompts.
+/// Items of the catalog are described zero-shot. Items outside may be invented; for them a likely
+/// text will do, as it only serves to find similar items. Where a text about the item was found, it
+/// is described few-shot from that text, in the manner of the catalog's own descriptions.
+#[derive(Debug)]
 pub struct ChatDescriber<'a, M> {
     model: M,
     catalog: &'a Catalog,
@@ -60,7 +62,7 @@ impl<'a, M: ChatModel> ChatDescriber<'a, M> {
     /// catalog that have metadata.
     ///
     /// # Errors
-    /// When a template is not Jinja or reads what there is not.
+    /// [`PromptError`] when a template is not Jinja or reads an unknown variable.
     pub fn new(
         model: M,
         prompts: &Prompts,
@@ -163,19 +165,20 @@ impl<M: ChatModel> Describer for ChatDescriber<'_, M> {
 
 /// The text of an answer on one line; `None` where the model says that it knows nothing.
 fn read_description(answer: &str) -> Option<String> {
+    let answer = strip_reasoning(answer);
     let text = answer.split_whitespace().collect::<Vec<_>>().join(" ");
     let unknown = normalise(text.trim_end_matches('.')) == normalise(UNKNOWN);
     (!text.is_empty() && !unknown).then_some(text)
 }
 
-/// Fills in what the catalog does not say about its items, by asking `describer`; items with
-/// metadata keep theirs.
+/// Gives metadata to the items of a catalog that have none, by asking `describer`. Other items keep
+/// theirs.
 ///
-/// Where the describer knows nothing the metadata stays empty, and the item is compared by its name
-/// and genres.
+/// Where the describer knows nothing, the metadata stays empty, and the item is compared by its
+/// name and genres.
 ///
 /// # Errors
-/// The first item that got no answer. What was asked before is kept by models that keep their
+/// [`ServiceError`] of the first item without an answer. Models with a ledger keep the other
 /// answers.
 pub fn describe_catalog(
     catalog: &Catalog,

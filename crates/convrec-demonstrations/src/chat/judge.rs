@@ -14,8 +14,10 @@ const TOKENS_OF_TALK: usize = 200;
 /// A chat model that rates candidates from -2 to 2.
 ///
 /// Candidates are shown in an order that is shuffled anew for each conversation, as models favour
-/// what stands first; the order depends on the conversation and the seed alone. What an answer does
-/// not rate stays unrated ([`read_ratings`]); only a request without any answer is an error.
+/// what stands first. The order depends only on the conversation and the seed. A candidate that an
+/// answer does not rate stays unrated ([`read_ratings`]). Only a request without any answer is an
+/// error.
+#[derive(Debug)]
 pub struct ChatJudge<M> {
     model: M,
     template: Template,
@@ -27,7 +29,7 @@ impl<M: ChatModel> ChatJudge<M> {
     /// Asks `model` by [`Prompts::rate`].
     ///
     /// # Errors
-    /// When a template is not Jinja or reads what there is not.
+    /// [`PromptError`] when a template is not Jinja or reads an unknown variable.
     pub fn new(model: M, prompts: &Prompts, seed: u64) -> Result<Self, PromptError> {
         let item = |genres| CatalogItem {
             title: "Title".into(),

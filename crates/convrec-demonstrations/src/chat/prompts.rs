@@ -2,36 +2,36 @@ use convrec_core::{Example, Item, Role, Turn};
 use minijinja::{Environment, UndefinedBehavior, Value};
 use serde::{Deserialize, Serialize};
 
-/// What a chat model is asked, in Jinja. Every message may be changed; a template that reads a
-/// variable that there is not is refused when a service is made of it.
+/// The messages to a chat model, as Jinja templates. Every message may be changed. A template that
+/// reads an unknown variable is refused when a service is made of it.
 ///
-/// The default speaks of `kind` only, so that a catalog of books needs one word changed. What
-/// people said stands between marks and is called what it is, a conversation: whatever it says, an
-/// answer is only ever read as a list, as ratings or as a text about an item.
+/// The defaults speak of `kind` only, so that a catalog of books needs one word changed. The words
+/// of people stand between marks and are called a conversation. Whatever they say, an answer is
+/// only read as a list, as ratings or as a text about an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompts {
-    /// What the items are called in all messages: `films`, `books`.
+    /// The name of the items in all messages: `films`, `books`.
     pub kind: String,
-    /// The system message; none where it is empty. Of `kind`.
+    /// The system message. Where it is empty there is none. Variable: `kind`.
     pub system: String,
-    /// Asks a teacher for a list. Of `kind`, `dialog`, `seen` (the names of items mentioned) and
-    /// `n`.
+    /// The request for a list. Variables: `kind`, `dialog`, `seen` (the names of items mentioned)
+    /// and `n`.
     pub recommend: String,
-    /// Asks a judge for ratings. Of `kind`, `dialog` and `candidates`, in the order in which they
-    /// shall be numbered; each has a `name`, `genres` and `metadata`.
+    /// The request for ratings. Variables: `kind`, `dialog` and `candidates`, in the order in which
+    /// they are numbered. Each candidate has a `name`, `genres` and `metadata`.
     pub rate: String,
-    /// Asks what is known of an item of the catalog. Of `kind`, `name` and `unknown`, the answer
-    /// where nothing is known.
+    /// The request for a description of an item of the catalog. Variables: `kind`, `name` and
+    /// `unknown`, the answer where nothing is known.
     pub describe: String,
-    /// Asks what an item outside the catalog is like, which need not exist. Of `kind`, `name` and
-    /// `unknown`.
+    /// The request for a description of an item outside the catalog, which need not exist.
+    /// Variables: `kind`, `name` and `unknown`.
     pub describe_outside: String,
-    /// Asks for a description from a text that was found. Of `kind`, `name`, `text` and
-    /// `examples`, each of which has a `name` and a `description`.
+    /// The request for a description from a text that was found. Variables: `kind`, `name`, `text`
+    /// and `examples`, each with a `name` and a `description`.
     pub describe_from_text: String,
-    /// At most so many characters of dialog; the latest turns are kept, and of a last turn that is
-    /// longer its end.
+    /// The largest number of characters of dialog. The latest turns are kept, and the end of a last
+    /// turn that is longer.
     pub max_dialog_chars: usize,
 }
 
@@ -79,7 +79,7 @@ impl Default for Prompts {
 pub struct PromptError {
     /// The field of [`Prompts`].
     pub field: &'static str,
-    /// What the template engine says.
+    /// The message of the template engine.
     pub problem: String,
 }
 

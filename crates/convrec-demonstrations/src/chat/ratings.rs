@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use convrec_catalog::normalise;
+use convrec_text::strip_reasoning;
 use serde_json::{Map, Value};
 
 /// What models call a candidate's number and its rating.
@@ -16,17 +17,21 @@ const RATING_FIELDS: [&str; 3] = ["rating", "score", "value"];
 /// number is the candidate unless the line begins with a candidate's name; its rating is a number
 /// behind that which lies in -2..=2 and stands alone: the one that follows at once behind a
 /// colon, a bar or `=`, else the last one behind such a mark, else the last one. Of two ratings of
-/// one candidate the first counts. Whatever is written, reading does not fail.
+/// one candidate the first counts. Reasoning, as in `<think>...</think>`, is no part of an answer.
+/// Whatever is written, reading does not fail.
 ///
 /// ```
 /// use convrec_demonstrations::chat::read_ratings;
 ///
 /// let names = ["Heat (1995)", "2001: A Space Odyssey (1968)", "Up (2009)"].map(String::from);
 /// assert_eq!(read_ratings("Sure!\n1: 2\n2. 2001: A Space Odyssey (1968) - rating: -1\n", &names), [Some(2), Some(-1), None]);
+/// assert_eq!(read_ratings("<think>1: -2</think>1: 2", &names), [Some(2), None, None]);
 /// assert_eq!(read_ratings("Up (2009): +1\n1: 9", &names), [None, None, Some(1)]);
 /// assert_eq!(read_ratings("```json\n{\"1\": 0, \"3\": -2}\n```", &names), [Some(0), None, Some(-2)]);
 /// ```
+#[must_use]
 pub fn read_ratings(answer: &str, names: &[String]) -> Vec<Option<i8>> {
+    let answer = &*strip_reasoning(answer);
     if let Some(ratings) = read_json(answer, names.len()) {
         return ratings;
     }

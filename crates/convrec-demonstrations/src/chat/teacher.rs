@@ -37,6 +37,7 @@ const TOKENS_OF_TALK: usize = 200;
 /// assert!(asked.contains("User: Bank robbers, please\n</conversation>\n\nWhich films would you recommend"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct ChatTeacher<M> {
     model: M,
     template: Template,
@@ -47,7 +48,7 @@ impl<M: ChatModel> ChatTeacher<M> {
     /// Asks `model` by [`Prompts::recommend`].
     ///
     /// # Errors
-    /// When a template is not Jinja or reads what there is not.
+    /// [`PromptError`] when a template is not Jinja or reads an unknown variable.
     pub fn new(model: M, prompts: &Prompts) -> Result<Self, PromptError> {
         let probe = |seen: &[Item]| {
             [

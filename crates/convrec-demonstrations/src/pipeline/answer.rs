@@ -1,6 +1,6 @@
 use convrec_catalog::{Catalog, FuzzyIndex, YEAR_TOLERANCE, normalise};
 use convrec_core::{CatalogItem, Item, ItemId};
-use convrec_text::{ListFormat, Style, Years};
+use convrec_text::{ListFormat, Style, Years, strip_reasoning};
 use serde::{Deserialize, Serialize};
 
 use super::PipelineConfig;
@@ -45,14 +45,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The first n items of an answer, in order. A line that names no year is an item where the
+    /// The first n items of an answer, in order; reasoning before it is none of it. A line that names no year is an item where the
     /// catalog knows its title or `years` are optional; other lines are talk.
     pub(super) fn read(&self, text: &str) -> Vec<TeacherItem> {
         let list = ListFormat {
             style: Style::Numbered,
             years: Years::Optional,
         }
-        .parse(text);
+        .parse(&strip_reasoning(text));
         let items = list.entries.into_iter().map(|entry| {
             // A year that is off makes another item: Remap finds the near ones.
             let id = self
@@ -151,6 +151,15 @@ mod tests {
             [Some(0); 3]
         );
         assert_eq!(read("1. Stand by Me (1986)"), [Some(2)]);
+        assert_eq!(
+            read("<think>\n1. Death\n</think>\n1. Stand by Me (1986)"),
+            [Some(2)]
+        );
+        assert_eq!(
+            read("Perhaps\n1. Death\n</think>\n1. Stand by Me"),
+            [Some(2)]
+        );
+        assert_eq!(read("<think>\n1. Death\n2. Stand by Me"), []);
         assert_eq!(
             read(
                 "1. Death by Chocolate (2001)\n2. Emma by Jane Smith (1815)\n3. Emma by Jane Austen (1999)"

@@ -1,3 +1,4 @@
+use convrec_config::ConfigError;
 use convrec_text::Years;
 use serde::{Deserialize, Serialize};
 
@@ -51,36 +52,28 @@ impl Default for PipelineConfig {
 }
 
 impl PipelineConfig {
-    /// `n` and `n_reflect` are at least 1, `lambda` and `gamma` finite and not below 0, `fuzzy` in
-    /// 0..=1, `fit` as [`AdjustConfig::check`].
+    /// Checks that `n` and `n_reflect` are at least 1, that `lambda` and `gamma` are finite and not
+    /// below 0, that `fuzzy` lies in 0..=1, and [`AdjustConfig::check`].
     ///
     /// # Errors
-    /// The field that is wrong, and what was found and expected.
-    pub fn check(&self) -> Result<(), (String, String)> {
-        for (field, value) in [("n", self.n), ("n_reflect", self.n_reflect)] {
-            if value == 0 {
-                return Err((field.into(), "0; expected at least 1".into()));
-            }
-        }
-        for (field, value) in [("lambda", self.lambda), ("gamma", self.gamma)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err((
-                    field.into(),
-                    format!("{value}; expected a number of 0 or more"),
-                ));
-            }
-        }
-        if let Some(confidence) = self
-            .fuzzy
-            .filter(|confidence| !(0.0..=1.0).contains(confidence))
-        {
-            return Err((
-                "fuzzy".into(),
-                format!("{confidence}; expected a confidence in 0..=1"),
-            ));
-        }
-        self.fit
-            .check()
-            .map_err(|(field, problem)| (format!("fit.{field}"), problem))
+    /// [`ConfigError`] for the first field that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let weight = |value: f64| value.is_finite() && value >= 0.0;
+        let confidence = |value: f64| (0.0..=1.0).contains(&value);
+        convrec_config::check(
+            self,
+            &[
+                ("n", self.n > 0, "at least 1"),
+                ("n_reflect", self.n_reflect > 0, "at least 1"),
+                ("lambda", weight(self.lambda), "a number of 0 or more"),
+                ("gamma", weight(self.gamma), "a number of 0 or more"),
+                (
+                    "fuzzy",
+                    self.fuzzy.is_none_or(confidence),
+                    "a confidence in 0..=1",
+                ),
+            ],
+        )?;
+        self.fit.check().map_err(|e| e.within("fit"))
     }
 }

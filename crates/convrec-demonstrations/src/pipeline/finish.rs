@@ -12,10 +12,10 @@ use crate::score::map_rows;
 use crate::{Adjust, AdjustError, FactoredScores, Fit, FitStep, demonstration, fit};
 
 impl Pipeline<'_> {
-    /// All steps: [`score`](Self::score) and [`adjust`](Self::adjust).
+    /// Runs all steps: [`score`](Self::score) and [`adjust`](Self::adjust).
     ///
     /// # Errors
-    /// As the steps.
+    /// [`PipelineError`] of the steps.
     pub fn run(
         &self,
         examples: &[Example],
@@ -24,11 +24,11 @@ impl Pipeline<'_> {
         Ok(self.adjust(&self.score(examples, progress)?, &|_| ())?)
     }
 
-    /// [`fit`](Self::fit) where Adjust is on, and [`finish`](Self::finish) of the same
+    /// Runs [`fit`](Self::fit) where Adjust is on, and [`finish`](Self::finish) on the same
     /// conversations.
     ///
     /// # Errors
-    /// As [`fit`](Self::fit).
+    /// [`AdjustError`] of [`fit`](Self::fit).
     pub fn adjust(
         &self,
         scored: &Scored<'_>,
@@ -43,11 +43,12 @@ impl Pipeline<'_> {
         Ok(PipelineOutput { fit, ..output })
     }
 
-    /// Fits Adjust to the answered conversations that have ground truth in the catalog; `progress`
+    /// Fits Adjust to the answered conversations that have ground truth in the catalog. `progress`
     /// is told every step.
     ///
     /// # Errors
-    /// When there is none, or the fit does not converge.
+    /// [`AdjustError::Data`] when there is no ground truth, [`AdjustError::NotConverged`] when the
+    /// fit does not converge.
     pub fn fit(&self, scored: &Scored<'_>, progress: &dyn Fn(FitStep)) -> Result<Fit, AdjustError> {
         let ids = |row: &Row| -> Vec<ItemId> {
             let right = &scored.examples[row.example].ground_truth;
@@ -75,7 +76,7 @@ impl Pipeline<'_> {
     /// The conversations need not be those that the adjustment was fitted to.
     ///
     /// # Panics
-    /// When the adjustment is of another catalog.
+    /// When the adjustment belongs to another catalog.
     pub fn finish(&self, scored: &Scored<'_>, adjust: Option<&Adjust>) -> PipelineOutput {
         let lists = match adjust {
             None => scored.rows.iter().map(|row| row.reflect.clone()).collect(),

@@ -6,7 +6,10 @@ mod score;
 mod scored;
 mod shard;
 
+use std::fmt;
+
 use convrec_catalog::Catalog;
+use convrec_config::ConfigError;
 use ndarray::{Array2, ArrayView2};
 
 use answer::Reader;
@@ -17,31 +20,41 @@ pub use shard::{Origin, Shard, ShardError};
 
 use crate::{AdjustError, Describer, Embedder, Judge, ServiceError, Teacher};
 
-/// Who answers, rates, compares and knows.
+/// The services of a pipeline.
 #[derive(Clone, Copy)]
 pub struct Services<'a> {
-    /// Recommends; its answers are the beginning of everything.
+    /// The teacher, with whose answers the pipeline begins.
     pub teacher: &'a dyn Teacher,
-    /// Compares texts; not asked where Remap is off.
+    /// The embedder. It is not asked where Remap is off.
     pub embedder: &'a dyn Embedder,
-    /// Rates candidates; needed where Reflect is on.
+    /// The judge. It is needed where Reflect is on.
     pub judge: Option<&'a dyn Judge>,
-    /// Knows items outside the catalog; `&()` where nobody does.
+    /// The describer of items outside the catalog; `&()` where there is none.
     pub describer: &'a dyn Describer,
 }
 
-/// How far a run is.
+impl fmt::Debug for Services<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("embedder", &self.embedder.id())
+            .field("judge", &self.judge.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Progress {
-    /// What is being done.
+    /// The stage.
     pub stage: Stage,
-    /// Conversations that are done.
+    /// The number of conversations done.
     pub done: usize,
-    /// Of how many.
+    /// The number of all conversations.
     pub total: usize,
 }
 
-/// What a run does, some thousand conversations at a time.
+/// A stage of a run. A run does some thousand conversations at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The teacher answers.
@@ -50,25 +63,21 @@ pub enum Stage {
     Score,
 }
 
-/// Why a pipeline stopped.
+/// The reason why a pipeline stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PipelineError {
-    /// A field of the configuration.
-    #[error("pipeline.{field} is {problem}")]
-    Config {
-        /// Its name.
-        field: String,
-        /// What was found and expected.
-        problem: String,
-    },
+    /// A field of the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// No conversation was answered.
     #[error("none of {asked} conversations got an answer; sample `{id}`: {problem}")]
     Nothing {
-        /// How many were asked about.
+        /// The number of conversations asked about.
         asked: usize,
         /// The first conversation's [`Example::id`](convrec_core::Example).
         id: String,
-        /// What happened to it.
+        /// The problem of that conversation.
         problem: String,
     },
     /// A service failed as a whole.
@@ -85,9 +94,9 @@ pub enum PipelineError {
 /// 2. [`fit`](Pipeline::fit): Adjust, from those of the conversations that have ground truth;
 /// 3. [`finish`](Pipeline::finish): demonstrations, of these or of other conversations.
 ///
-/// Everything is deterministic if the services are, whatever the number of threads. A conversation
-/// that got no answer is left out and [named](PipelineOutput::failures); a run of all that must not miss
-/// one asks for [`PipelineOutput::complete`].
+/// The result is deterministic if the services are, whatever the number of threads. A conversation
+/// without an answer is left out and [named](PipelineOutput::failures).
+/// [`PipelineOutput::complete`] makes one an error.
 pub struct Pipeline<'a> {
     config: PipelineConfig,
     catalog: &'a Catalog,
@@ -97,26 +106,30 @@ pub struct Pipeline<'a> {
     items: Option<Array2<f32>>,
 }
 
+impl fmt::Debug for Pipeline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("config", &self.config)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Pipeline<'a> {
     /// Checks the configuration and embeds the catalog's texts.
     ///
     /// # Errors
-    /// When a field of the configuration is wrong, Reflect is on without a judge, or the catalog
-    /// cannot be embedded.
+    /// [`PipelineError::Config`] when a field is wrong or Reflect is on without a judge,
+    /// [`PipelineError::Service`] when the catalog cannot be embedded.
     pub fn new(
         config: PipelineConfig,
         catalog: &'a Catalog,
         services: Services<'a>,
     ) -> Result<Self, PipelineError> {
-        config
-            .check()
-            .map_err(|(field, problem)| PipelineError::Config { field, problem })?;
+        config.check()?;
         if config.reflect && services.judge.is_none() {
-            let problem = "on, but there is no judge; give one or set it to false".into();
-            return Err(PipelineError::Config {
-                field: "reflect".into(),
-                problem,
-            });
+            let expected = "false, as there is no judge, or a judge";
+            return Err(ConfigError::new("reflect", true, expected).into());
         }
         let reader = Reader::new(catalog, &config);
         let mut pipeline = Self {

@@ -31,14 +31,14 @@ impl Pipeline<'_> {
     /// A conversation whose teacher, describer or judge gave no answer is one of the
     /// [failures](super::PipelineOutput::failures), and the others go on without it.
     ///
-    /// An answer that names no item is an answer; Remap then has the conversation alone to go by.
+    /// An answer that names no item is an answer. Remap then uses the conversation alone.
     ///
-    /// Memory: 8 D bytes a conversation, and 4 D a distinct off-catalog item of a block of some
-    /// thousand conversations.
+    /// The memory is 8 D bytes a conversation, and 4 D bytes a distinct off-catalog item of a block
+    /// of some thousand conversations.
     ///
     /// # Errors
-    /// When the embedder fails, or no conversation at all was answered; the error then says what
-    /// became of the first.
+    /// [`PipelineError::Service`] when the embedder fails, [`PipelineError::Nothing`] when no
+    /// conversation was answered.
     pub fn score<'e>(
         &self,
         examples: &'e [Example],

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::TeacherItem;
 use crate::Fit;
 
-/// Conversations after Remap and Reflect: what Adjust is fitted to and applied to.
+/// Conversations after Remap and Reflect. Adjust is fitted to them and applied to them.
 ///
-/// A row of scores over the catalog is not kept, but what makes it: s_reflect = E q + additions,
+/// Rows of scores over the catalog are not kept, only their parts: s_reflect = E q + additions,
 /// with the catalog's embeddings E `[C, D]`, the conversation's query q `[D]`, and exact matches
 /// and ratings as additions to a few items. So 10^5 conversations take some hundred megabytes
 /// whatever the size of the catalog.
@@ -41,13 +41,13 @@ pub(super) struct Row {
     pub(super) seen: Vec<ItemId>,
 }
 
-/// A conversation that got no answer; it is left out of everything else.
+/// A conversation without an answer. It is left out of everything else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("sample `{id}`: {problem}")]
 pub struct Failure {
     /// The conversation's [`Example::id`].
     pub id: String,
-    /// Who failed, what happened and what to do.
+    /// The service that failed, what happened and what to do.
     pub problem: String,
 }
 
@@ -57,7 +57,7 @@ impl Scored<'_> {
         &self.examples
     }
 
-    /// The conversations that got no answer.
+    /// The conversations without an answer.
     pub fn failures(&self) -> &[Failure] {
         &self.failures
     }
@@ -68,8 +68,8 @@ impl Scored<'_> {
         self.rows.iter().map(|row| row.example)
     }
 
-    /// The rows for which `keep` holds, by the conversation: to fit to some and to finish others.
-    /// The conversations stay all, so that places mean what they did.
+    /// The rows for whose conversations `keep` holds, to fit to some and to finish others. All
+    /// conversations stay, so that places mean what they did.
     #[must_use]
     pub fn select(&self, keep: impl Fn(&Example) -> bool) -> Self {
         let kept: Vec<usize> = (0..self.rows.len())
@@ -84,24 +84,25 @@ impl Scored<'_> {
     }
 }
 
-/// The lists of one conversation after each step, seen items removed (but for the teacher's); a
-/// step that is switched off leaves the list as it was.
+/// The lists of one conversation after each step. Seen items are removed, except from the teacher's
+/// list. A step that is switched off leaves the list as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Steps {
     /// The conversation's place among those that the pipeline was given.
     pub example: usize,
     /// The items of the raw answer, in the catalog or not.
     pub teacher: Vec<TeacherItem>,
-    /// After Remap.
+    /// The list after Remap.
     pub remap: Vec<ItemId>,
-    /// After Reflect.
+    /// The list after Reflect.
     pub reflect: Vec<ItemId>,
-    /// After Adjust: the demonstration.
+    /// The list after Adjust: the demonstration.
     pub adjust: Vec<ItemId>,
 }
 
-/// What comes out of a pipeline.
+/// The output of a pipeline.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PipelineOutput {
     /// The demonstrations, in the order of the conversations. A conversation whose list is empty
     /// gives none; with Remap that cannot happen unless everything was seen.
@@ -112,15 +113,15 @@ pub struct PipelineOutput {
     pub fit: Option<Fit>,
     /// The conversations that got no answer.
     pub failures: Vec<Failure>,
-    /// What was counted on the way.
+    /// The counts.
     pub counts: Counts,
 }
 
 impl PipelineOutput {
-    /// The same, where every conversation was answered.
+    /// The same output, where every conversation was answered.
     ///
     /// # Errors
-    /// The first conversation that was not.
+    /// [`Failure`] of the first conversation that was not.
     pub fn complete(self) -> Result<Self, Failure> {
         match self.failures.first() {
             None => Ok(self),
@@ -129,27 +130,28 @@ impl PipelineOutput {
     }
 }
 
-/// What a run was made of, for its manifest.
+/// The counts of a run, for its manifest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Counts {
-    /// Conversations that were asked about.
+    /// The number of conversations asked about.
     pub conversations: usize,
-    /// Those that got no answer.
+    /// The number of conversations without an answer.
     pub failed: usize,
-    /// Answers in which no item could be read, as refusals are; their lists come from the
-    /// conversation alone.
+    /// The number of answers in which no item could be read, such as refusals. Their lists come
+    /// from the conversation alone.
     pub empty: usize,
-    /// Items that the teacher named, at most N a conversation.
+    /// The number of items that the teacher named, at most N a conversation.
     pub named: usize,
-    /// Those that are in the catalog.
+    /// The number of named items that are in the catalog.
     pub named_in_catalog: usize,
-    /// Those that are not, but were taken for an item that they most likely mean.
+    /// The number of other named items that were taken for an item that they most likely mean.
     pub guessed: usize,
-    /// Candidates that the judge was asked to rate.
+    /// The number of candidates that the judge was asked to rate.
     pub candidates: usize,
-    /// Those that it did not rate; they count as 0.
+    /// The number of candidates without a rating. They count as 0.
     pub unrated: usize,
-    /// Demonstrations.
+    /// The number of demonstrations.
     pub demonstrations: usize,
 }
 

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::scored::Row;
 use super::{Failure, PipelineConfig, Scored};
 
-/// One of `of` parts into which the conversations are cut, from 1; written `2/8`.
+/// One of the parts into which the conversations are cut, counted from 1 and written `2/8`.
 ///
 /// ```
 /// use convrec_demonstrations::Shard;
@@ -69,18 +68,19 @@ impl fmt::Display for Shard {
     }
 }
 
-/// What scored conversations come from: parts are put together only where all of it is equal.
+/// The origin of scored conversations. Parts are put together only where their origins are equal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// The settings of the pipeline.
     pub config: PipelineConfig,
-    /// Whatever else says what was asked of whom, by name: hashes of the catalog and of the
+    /// Everything else that decides the scores, by name: hashes of the catalog and of the
     /// conversations, the teacher, the judge, the embedder.
     pub inputs: BTreeMap<String, String>,
 }
 
-/// Why parts cannot be written, read or put together.
+/// The reason why parts cannot be written, read or put together.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ShardError {
     /// A file cannot be read or written.
     #[error(transparent)]
@@ -96,10 +96,10 @@ pub enum ShardError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Not all parts, or one of them twice.
+    /// A part is missing, or one is there twice.
     #[error("{0}")]
     Incomplete(String),
-    /// Parts of different runs.
+    /// The parts are of different runs.
     #[error(
         "{one} and {other} differ in {field}: {left} and {right}; score them with the same settings"
     )]
@@ -108,11 +108,11 @@ pub enum ShardError {
         one: PathBuf,
         /// Another part's folder.
         other: PathBuf,
-        /// In what they differ.
+        /// The field in which they differ.
         field: String,
-        /// What the one says.
+        /// The value of the one.
         left: String,
-        /// What the other says.
+        /// The value of the other.
         right: String,
     },
 }
@@ -153,7 +153,8 @@ impl Scored<'_> {
     /// `queries.safetensors`, `shard.json`.
     ///
     /// # Errors
-    /// When a file cannot be written. A part that was there before is then no part any more.
+    /// [`ShardError::File`] when a file cannot be written. A part that was there before is then no
+    /// part any more.
     pub fn write(&self, folder: &Path, shard: Shard, origin: &Origin) -> Result<(), ShardError> {
         let about = folder.join(ABOUT);
         match std::fs::remove_file(&about) {
@@ -212,10 +213,12 @@ impl Scored<'_> {
 }
 
 impl Scored<'static> {
-    /// Puts the parts of a run together, whatever their order. Says what they come from, too.
+    /// Puts the parts of a run together, whatever their order. The result comes with the origin of
+    /// the parts.
     ///
     /// # Errors
-    /// When a part is missing, there twice, damaged, or of another run than the others.
+    /// [`ShardError::Incomplete`] when a part is missing or there twice, [`ShardError::Damaged`]
+    /// when a file is damaged, [`ShardError::Different`] when parts are of different runs.
     pub fn merge(folders: &[PathBuf]) -> Result<(Self, Origin), ShardError> {
         let mut parts = Vec::with_capacity(folders.len());
         for folder in folders {
@@ -250,9 +253,8 @@ impl Scored<'static> {
         let first_row = self.rows.len();
         let examples = self.examples.to_mut();
         let path = folder.join(ROWS);
-        let file = File::open(&path).map_err(|e| files::Error::new("read", &path, e))?;
-        let mut lines =
-            jsonl::rows::<Line<'static>, _>(BufReader::new(file), &path.display().to_string());
+        let file = files::open_data(&path)?;
+        let mut lines = jsonl::rows::<Line<'static>, _>(file, &path.display().to_string());
         // A part of few conversations may have none, which a reader of data takes for a mistake.
         let empty = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
         while let Some(line) = lines.next().filter(|_| !empty) {
@@ -274,7 +276,7 @@ impl Scored<'static> {
             path: path.clone(),
             problem,
         };
-        let bytes = std::fs::read(&path).map_err(|e| files::Error::new("read", &path, e))?;
+        let bytes = files::read_bytes(&path, files::LARGEST_DATA)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
         let tensor = tensors
             .tensor("queries")

@@ -5,8 +5,8 @@ use ndarray::{Array2, ArrayView2, Axis, s};
 
 use super::{ScoreRows, block_rows};
 
-/// Scores that are never held as a whole: a product of one query per conversation with the catalog,
-/// and a few additions.
+/// Scores that are never held as a whole. They are products of one query per conversation with the
+/// catalog, and a few additions.
 ///
 /// Remap is linear in the catalog's embeddings: s_remap = E q + exact matches, with q = sum of p_u
 /// e_u + lambda e_conv ([`remap`](crate::remap)); Reflect adds gamma r to some of them. So D
@@ -72,7 +72,7 @@ impl<'a> FactoredScores<'a> {
         }
     }
 
-    /// The same for some conversations only, in the order of `conversations`.
+    /// The same scores for some conversations only, in the order of `conversations`.
     ///
     /// # Panics
     /// When there is no such conversation.

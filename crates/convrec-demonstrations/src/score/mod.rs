@@ -12,11 +12,11 @@ pub use factored::FactoredScores;
 ///
 /// The same block gives the same bits whenever it is read.
 pub trait ScoreRows: Sync {
-    /// What a score is kept as: f32 or f64.
+    /// The type of a score: f32 or f64.
     type Score: Copy + Default + Into<f64> + Send + Sync;
-    /// Number of conversations.
+    /// The number of conversations.
     fn n_rows(&self) -> usize;
-    /// Number of catalog items C.
+    /// The number C of catalog items.
     fn n_items(&self) -> usize;
     /// Writes some rows into `out`. Shape `[rows, C]`, row by row.
     ///

@@ -9,14 +9,15 @@ use super::Scorer;
 /// What popularity adds to co-occurrence: little, so that it decides only where nothing else does.
 const POPULARITY_WEIGHT: f32 = 0.03;
 
-/// How often an item was right in training, divided by the count of the most popular item.
+/// A scorer by popularity: how often an item was relevant in training, divided by the count of the
+/// most popular item.
 ///
 /// A training sample's own dialog is left out of the counts ([`Example::dialog_id`]): a teacher may
 /// not know the answer.
 #[derive(Debug, Clone)]
 pub struct PopularityScorer {
     counts: Vec<u32>,
-    /// The ground truth of each dialog, an item as often as it was right.
+    /// The ground truth of each dialog, with an item as often as it was relevant.
     of_dialog: HashMap<String, Vec<ItemId>>,
 }
 
@@ -61,12 +62,13 @@ impl Scorer for PopularityScorer {
     }
 }
 
-/// Items that were named in the same training dialogs as the seen ones: a strong baseline, and a
-/// fair stand-in for a teacher that knows which films go together.
+/// A scorer by co-occurrence: items that were named in the same training dialogs as the seen ones.
+/// It is a strong baseline, and a fair stand-in for a teacher that knows which films go together.
 ///
 /// The score of item v is the sum over the seen items j of n(j, v) / sqrt(n(j)), plus a little
-/// [`PopularityScorer`]; n(j) is the number of training dialogs that name j (as seen or right), n(j, v)
-/// of those that name both. A training sample's own dialog is left out of all counts.
+/// [`PopularityScorer`]. n(j) is the number of training dialogs that name j (as seen or relevant),
+/// n(j, v) of those that name both. A training sample's own dialog is left out of all counts.
+#[derive(Debug)]
 pub struct CooccurrenceScorer<'a> {
     catalog: &'a Catalog,
     popularity: Option<PopularityScorer>,
@@ -111,8 +113,8 @@ impl<'a> CooccurrenceScorer<'a> {
         }
     }
 
-    /// Without popularity: where nothing was named beside a seen item, all scores are 0, and
-    /// another scorer may decide.
+    /// The same scorer without popularity. Where nothing was named beside a seen item, all scores
+    /// are 0, and another scorer may decide.
     pub fn alone(self) -> Self {
         Self {
             popularity: None,

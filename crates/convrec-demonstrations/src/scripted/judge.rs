@@ -5,19 +5,18 @@ use rand::RngExt;
 use super::Scorer;
 use crate::{Judge, Ratings, ServiceError, ratings_by_order, stable};
 
-/// A judge that rates candidates by their place among each other in the order of a [`Scorer`], as
-/// [`ratings_by_order`].
+/// A judge that rates candidates by their order under a [`Scorer`], as [`ratings_by_order`] does.
 ///
 /// The same sample and seed give the same ratings.
 #[derive(Debug, Clone, Copy)]
 pub struct ScriptedJudge<'a, S> {
-    /// Where the candidates come from.
+    /// The catalog of the candidates.
     pub catalog: &'a Catalog,
-    /// The judge's taste.
+    /// The scorer that ranks them.
     pub scorer: S,
-    /// Chance per candidate of a rating that was drawn at random.
+    /// The chance of each candidate that its rating is drawn at random.
     pub noise: f64,
-    /// Draws the noise.
+    /// The seed of the noise.
     pub seed: u64,
 }
 

@@ -1,11 +1,13 @@
+use std::fmt;
+
 use convrec_catalog::{Bm25, Catalog, ENGLISH_STOP_WORDS};
 use convrec_core::Example;
 
 use crate::conversation_text;
 
-/// Scores every item of a catalog for a conversation; the higher, the better. Seen items are scored
-/// like others.
-pub trait Scorer: Sync {
+/// A function that scores every item of a catalog for a conversation. Higher is better. Seen items
+/// are scored like others.
+pub trait Scorer: Send + Sync {
     /// One score for each catalog item. Shape `[C]`.
     fn scores(&self, example: &Example) -> Vec<f32>;
 }
@@ -16,7 +18,7 @@ impl<S: Scorer + ?Sized> Scorer for &S {
     }
 }
 
-/// BM25 of the items' texts for the words of the conversation.
+/// A scorer by BM25 of the items' texts for the words of the conversation.
 #[derive(Debug, Clone)]
 pub struct Bm25Scorer(Bm25);
 
@@ -41,8 +43,15 @@ impl Scorer for Bm25Scorer {
 ///
 /// Scores below 0 and scorers whose highest score is 0 are taken as they are.
 pub struct MixedScorer<'a> {
-    /// The scorers and their weights; all of them for the same catalog.
+    /// The scorers with their weights. All of them score the same catalog.
     pub parts: Vec<(f32, &'a dyn Scorer)>,
+}
+
+impl fmt::Debug for MixedScorer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weights = self.parts.iter().map(|(weight, _)| weight);
+        f.debug_list().entries(weights).finish()
+    }
 }
 
 /// # Panics

@@ -4,11 +4,12 @@ use convrec_core::Example;
 use super::Scorer;
 use super::cooccurrence::ids;
 
-/// How like those of the seen items an item's text is. It knows something about items that nobody
-/// ever named.
+/// A scorer by the similarity of an item's text to those of the seen items. It knows something
+/// about items that nobody ever named.
 ///
-/// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), the text of j being
-/// asked for.
+/// The score of item v is the sum over the seen items j of BM25(v) / BM25(j), where the text of j
+/// is the query.
+#[derive(Debug)]
 pub struct SimilarityScorer<'a> {
     catalog: &'a Catalog,
     texts: Bm25,

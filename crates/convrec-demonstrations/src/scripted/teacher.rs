@@ -10,13 +10,13 @@ use crate::{ServiceError, Teacher, demonstration, seen_ids, stable};
 /// The same sample and seed give the same answer.
 #[derive(Debug, Clone, Copy)]
 pub struct ScriptedTeacher<'a, S> {
-    /// Where its items come from.
+    /// The catalog of its items.
     pub catalog: &'a Catalog,
-    /// How it ranks them.
+    /// The scorer that ranks them.
     pub scorer: S,
-    /// How it errs.
+    /// The rates of its mistakes.
     pub mistakes: Mistakes,
-    /// Draws the mistakes.
+    /// The seed of the mistakes.
     pub seed: u64,
 }
 

@@ -10,7 +10,7 @@ use super::cooccurrence::ids;
 const LEAST_CONVERSATIONS: u32 = 8;
 /// Words of fewer letters say little.
 const LEAST_LETTERS: usize = 3;
-/// How often every item was right before any conversation was counted.
+/// The count of every item before any conversation was counted.
 const PRIOR: f32 = 0.1;
 /// How many conversations a word's items are believed to be like everybody's.
 const SMOOTHING: f32 = 20.0;
@@ -18,19 +18,19 @@ const SMOOTHING: f32 = 20.0;
 /// count for if they were.
 const TRUST: f32 = 0.3;
 
-/// The words of a sample, and what was right there.
+/// The words of a sample, and its relevant items.
 type Said = (BTreeSet<String>, Vec<ItemId>);
 
-/// What was right where the same words were said: naive Bayes, tempered. Where no item was seen
-/// yet, it knows what a conversation is about.
+/// A scorer by the items that were relevant where the same words were said: tempered naive Bayes.
+/// It knows what a conversation is about where no item was seen yet.
 ///
 /// The score of item v is P(v) times, for every word w of the conversation, (1 + n(w, v) / (20
-/// P(v)))^0.3; n(w, v) is the number of training samples that say w and in which v is right. A
+/// P(v)))^0.3. n(w, v) is the number of training samples that say w and in which v is relevant. A
 /// training sample's own dialog is left out of the counts.
 #[derive(Debug, Clone)]
 pub struct WordScorer {
     right: Vec<u32>,
-    /// By word: the items that were right, and how often.
+    /// The relevant items of each word, and how often they were.
     beside: HashMap<String, HashMap<ItemId, u32>>,
     /// The words and the ground truth of each dialog's samples.
     dialogs: HashMap<String, Vec<Said>>,

@@ -3,44 +3,54 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::ADVICE;
+use super::numpy::{Callable, Dtype};
 use super::opcodes::*;
+use convrec_core::shown;
 
-/// A list of tuples is 2 deep.
-const MAX_DEPTH: u8 = 4;
+/// A list of dictionaries that hold lists is 3 deep.
+const MAX_DEPTH: u8 = 6;
 
 /// What a pickle may hold. Clones are shared, and nesting is at most [`MAX_DEPTH`].
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    Text(Rc<str>),
+    None,
+    Bool(bool),
     Int(i64),
+    Float(f64),
+    Text(Rc<str>),
+    Bytes(Rc<[u8]>),
     /// Its entries and its depth.
     Tuple(Rc<[Value]>, u8),
-    /// Likewise. Lists may still grow, so they are never shared.
+    /// Its entries and its depth. Lists may still grow, so they are never shared.
     List(Vec<Value>, u8),
+    /// Its entries and its depth. Never shared either.
+    Dict(Vec<(Value, Value)>, u8),
+    Callable(Callable),
+    Dtype(Rc<Dtype>),
 }
 
 impl Value {
-    pub(super) fn entries(&self) -> Option<&[Value]> {
-        match self {
-            Value::List(entries, _) => Some(entries),
-            Value::Tuple(entries, _) => Some(entries),
-            Value::Text(_) | Value::Int(_) => None,
-        }
-    }
-
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Value::Text(_) => "a string",
+            Value::None => "None",
+            Value::Bool(_) => "a boolean",
             Value::Int(_) => "an integer",
+            Value::Float(_) => "a float",
+            Value::Text(_) => "a string",
+            Value::Bytes(_) => "bytes",
             Value::Tuple(..) => "a tuple",
             Value::List(..) => "a list",
+            Value::Dict(..) => "a dictionary",
+            Value::Callable(_) => "a function",
+            Value::Dtype(_) => "a type of numpy",
         }
     }
 
     fn depth(&self) -> u8 {
         match self {
-            Value::Text(_) | Value::Int(_) => 0,
-            Value::Tuple(_, depth) | Value::List(_, depth) => *depth,
+            Value::Tuple(_, depth) | Value::List(_, depth) | Value::Dict(_, depth) => *depth,
+            _ => 0,
         }
     }
 }
@@ -82,8 +92,8 @@ impl<'a> Machine<'a> {
         let opcode = self.byte()?;
         match opcode {
             PROTO => match self.byte()? {
-                2..=5 => {}
-                other => return Err(format!("pickle protocol {other}; expected 2 to 5")),
+                0..=5 => {}
+                other => return Err(format!("pickle protocol {other}; expected 0 to 5")),
             },
             // Frames help readers that stream.
             FRAME => {
@@ -155,11 +165,99 @@ impl<'a> Machine<'a> {
                 let place = u32::from_le_bytes(self.array()?);
                 self.name_again(place)?;
             }
+            NONE => self.stack.push(Value::None),
+            NEWTRUE => self.stack.push(Value::Bool(true)),
+            NEWFALSE => self.stack.push(Value::Bool(false)),
+            BINFLOAT => {
+                let number = f64::from_be_bytes(self.array()?);
+                self.stack.push(Value::Float(number));
+            }
+            SHORT_BINBYTES => {
+                let length = self.byte()?;
+                self.bytes(length.into())?;
+            }
+            BINBYTES => {
+                let length = u32::from_le_bytes(self.array()?);
+                self.bytes(length as usize)?;
+            }
+            EMPTY_DICT => self.stack.push(Value::Dict(Vec::new(), 1)),
+            SETITEM => {
+                let pair = self.pop_many(2)?;
+                self.set(pair)?;
+            }
+            SETITEMS => {
+                let pairs = self.pop_to_mark()?;
+                self.set(pairs)?;
+            }
+            GLOBAL => {
+                let (module, name) = (self.line()?.to_string(), self.line()?.to_string());
+                self.callable(&module, &name)?;
+            }
+            STACK_GLOBAL => match self.pop_many(2)?.as_slice() {
+                [Value::Text(module), Value::Text(name)] => self.callable(module, name)?,
+                _ => return Err("something is named, but not by text".into()),
+            },
+            REDUCE => match self.pop_many(2)?.as_slice() {
+                [Value::Callable(callable), Value::Tuple(arguments, _)] => {
+                    let value = callable.call(arguments)?;
+                    self.stack.push(value);
+                }
+                [other, _] => return Err(format!("{} is called; {ADVICE}", other.kind())),
+                _ => return Err("nothing is called".into()),
+            },
+            BUILD => {
+                let state = self.pop()?;
+                match (self.stack.last(), state) {
+                    (Some(Value::Dtype(dtype)), Value::Tuple(state, _)) => dtype.build(&state),
+                    _ => return Err(format!("an object is built; {ADVICE}")),
+                }
+            }
+            // Protocol 0 writes lines of text.
+            LIST => {
+                let values = self.pop_to_mark()?;
+                let depth = depth_above(&values)?;
+                self.stack.push(Value::List(values, depth));
+            }
+            DICT => {
+                let values = self.pop_to_mark()?;
+                self.stack.push(Value::Dict(Vec::new(), 1));
+                self.set(values)?;
+            }
+            INT => {
+                let value = match self.line()? {
+                    "00" => Value::Bool(false),
+                    "01" => Value::Bool(true),
+                    line => Value::Int(number(line)?),
+                };
+                self.stack.push(value);
+            }
+            LONG => {
+                let line = self.line()?;
+                let value = Value::Int(number(line.strip_suffix('L').unwrap_or(line))?);
+                self.stack.push(value);
+            }
+            FLOAT => {
+                let value = Value::Float(number(self.line()?)?);
+                self.stack.push(value);
+            }
+            UNICODE => {
+                let text = unescaped(self.raw_line()?)?;
+                self.stack.push(Value::Text(text.into()));
+            }
+            PUT => {
+                let place = number(self.line()?)?;
+                self.memoize(place)?;
+            }
+            GET => {
+                let place = number(self.line()?)?;
+                self.name_again(place)?;
+            }
             STOP => return self.stop().map(Some),
             other => {
                 let name = name(other);
                 return Err(format!(
-                    "the pickle holds the opcode {name}; only lists, tuples, strings and integers are read"
+                    "the pickle holds the opcode {name}; expected lists, tuples, dictionaries, \
+                     text and numbers; {ADVICE}"
                 ));
             }
         }
@@ -191,6 +289,47 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Puts keys and values, in turn, into the dictionary on top of the stack.
+    fn set(&mut self, values: Vec<Value>) -> Result<(), String> {
+        let depth = depth_above(&values)?;
+        if values.len() % 2 == 1 {
+            return Err("a key of a dictionary has no value".into());
+        }
+        match self.stack.last_mut() {
+            Some(Value::Dict(entries, dict_depth)) => {
+                let mut values = values.into_iter();
+                while let (Some(key), Some(value)) = (values.next(), values.next()) {
+                    entries.push((key, value));
+                }
+                *dict_depth = depth.max(*dict_depth);
+                Ok(())
+            }
+            other => Err(format!(
+                "a key is set in {}",
+                other.map_or("nothing", |value| value.kind())
+            )),
+        }
+    }
+
+    fn callable(&mut self, module: &str, name: &str) -> Result<(), String> {
+        let callable = Callable::named(module, name).ok_or_else(|| {
+            format!(
+                "the pickle names `{}.{}`, which is not read: nothing in a pickle is executed; {}",
+                shown(module),
+                shown(name),
+                match (module.split('.').next(), name) {
+                    (Some("pandas"), _) =>
+                        "save `df.to_parquet(path)`, or \
+                        `df.to_json(path, orient=\"records\", lines=True)`",
+                    (_, "_reconstruct" | "ndarray") => "save `array.tolist()`",
+                    _ => ADVICE,
+                }
+            )
+        })?;
+        self.stack.push(Value::Callable(callable));
+        Ok(())
+    }
+
     fn tuple(&mut self, values: Vec<Value>) -> Result<(), String> {
         let depth = depth_above(&values)?;
         self.stack.push(Value::Tuple(values.into(), depth));
@@ -210,7 +349,26 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A signed integer of any width; of years, 64 bits are enough.
+    fn bytes(&mut self, length: usize) -> Result<(), String> {
+        let bytes = self.take(length)?;
+        self.stack.push(Value::Bytes(bytes.into()));
+        Ok(())
+    }
+
+    /// The bytes up to the next line feed.
+    fn raw_line(&mut self) -> Result<&'a [u8], String> {
+        let left = &self.bytes[self.at..];
+        let end = left.iter().position(|byte| *byte == b'\n');
+        let end = end.ok_or("the pickle is cut: a line does not end")?;
+        self.at += end + 1;
+        Ok(&left[..end])
+    }
+
+    fn line(&mut self) -> Result<&'a str, String> {
+        std::str::from_utf8(self.raw_line()?).map_err(|_| "a line is not UTF-8".into())
+    }
+
+    /// A signed integer of any width. 64 bits are enough for years.
     fn long(&mut self, length: usize) -> Result<i64, String> {
         let bytes = self.take(length)?;
         if length > 8 {
@@ -229,7 +387,7 @@ impl<'a> Machine<'a> {
     fn memoize(&mut self, place: u32) -> Result<(), String> {
         let shared = match self.stack.last() {
             None => return Err("nothing is put into the memo".into()),
-            Some(Value::List(..)) => None,
+            Some(Value::List(..) | Value::Dict(..)) => None,
             Some(value) => Some(value.clone()),
         };
         self.memo.insert(place, shared);
@@ -239,7 +397,7 @@ impl<'a> Machine<'a> {
     fn name_again(&mut self, place: u32) -> Result<(), String> {
         match self.memo.get(&place) {
             None => Err(format!("the memo has no place {place}")),
-            Some(None) => Err("a list is named twice; expected each once".into()),
+            Some(None) => Err("a list or dictionary is named twice; expected each once".into()),
             Some(Some(value)) => {
                 let value = value.clone();
                 self.stack.push(value);
@@ -293,4 +451,35 @@ fn depth_above(values: &[Value]) -> Result<u8, String> {
     } else {
         Ok(depth)
     }
+}
+
+/// The number of a line of protocol 0.
+fn number<T: std::str::FromStr>(line: &str) -> Result<T, String> {
+    let number = line.trim().parse();
+    number.map_err(|_| format!("`{}`; expected a number", shown(line)))
+}
+
+/// Text of protocol 0: Latin-1 with escapes for everything else.
+fn unescaped(line: &[u8]) -> Result<String, String> {
+    let mut text = String::new();
+    let mut at = 0;
+    while at < line.len() {
+        let digits = match &line[at..] {
+            [b'\\', b'u', ..] => 4,
+            [b'\\', b'U', ..] => 8,
+            _ => {
+                text.push(char::from(line[at]));
+                at += 1;
+                continue;
+            }
+        };
+        let code = line
+            .get(at + 2..at + 2 + digits)
+            .filter(|code| code.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|code| u32::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok())
+            .ok_or("an escape of this text is no character")?;
+        text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+        at += 2 + digits;
+    }
+    Ok(text)
 }

@@ -24,50 +24,53 @@ pub(super) const SHORT_BINUNICODE: u8 = 0x8c;
 pub(super) const BINUNICODE8: u8 = 0x8d;
 pub(super) const MEMOIZE: u8 = 0x94;
 pub(super) const FRAME: u8 = 0x95;
+pub(super) const NONE: u8 = b'N';
+pub(super) const NEWTRUE: u8 = 0x88;
+pub(super) const NEWFALSE: u8 = 0x89;
+pub(super) const BINFLOAT: u8 = b'G';
+pub(super) const SHORT_BINBYTES: u8 = b'C';
+pub(super) const BINBYTES: u8 = b'B';
+pub(super) const EMPTY_DICT: u8 = b'}';
+pub(super) const SETITEM: u8 = b's';
+pub(super) const SETITEMS: u8 = b'u';
+pub(super) const GLOBAL: u8 = b'c';
+pub(super) const STACK_GLOBAL: u8 = 0x93;
+pub(super) const REDUCE: u8 = b'R';
+pub(super) const BUILD: u8 = b'b';
+pub(super) const LIST: u8 = b'l';
+pub(super) const DICT: u8 = b'd';
+pub(super) const INT: u8 = b'I';
+pub(super) const LONG: u8 = b'L';
+pub(super) const FLOAT: u8 = b'F';
+pub(super) const UNICODE: u8 = b'V';
+pub(super) const PUT: u8 = b'p';
+pub(super) const GET: u8 = b'g';
 
 /// The opcodes that are refused, by name.
-const REFUSED: [(u8, &str); 44] = [
+const REFUSED: [(u8, &str); 23] = [
     (b'0', "POP"),
     (b'1', "POP_MARK"),
     (b'2', "DUP"),
-    (b'B', "BINBYTES"),
-    (b'C', "SHORT_BINBYTES"),
-    (b'F', "FLOAT"),
-    (b'G', "BINFLOAT"),
-    (b'I', "INT (protocol 0; save with protocol 2 or later)"),
-    (b'L', "LONG (protocol 0; save with protocol 2 or later)"),
-    (b'N', "NONE"),
     (b'P', "PERSID"),
     (b'Q', "BINPERSID"),
-    (b'R', "REDUCE"),
-    (b'S', "STRING (protocol 0; save with protocol 2 or later)"),
-    (b'T', "BINSTRING"),
-    (b'U', "SHORT_BINSTRING"),
-    (b'V', "UNICODE (protocol 0; save with protocol 2 or later)"),
-    (b'b', "BUILD"),
-    (b'c', "GLOBAL"),
-    (b'd', "DICT"),
-    (b'g', "GET (protocol 0; save with protocol 2 or later)"),
+    (b'S', "STRING (text of Python 2; save it with Python 3)"),
+    (b'T', "BINSTRING (text of Python 2; save it with Python 3)"),
+    (
+        b'U',
+        "SHORT_BINSTRING (text of Python 2; save it with Python 3)",
+    ),
     (b'i', "INST"),
-    (b'l', "LIST (protocol 0; save with protocol 2 or later)"),
     (b'o', "OBJ"),
-    (b'p', "PUT (protocol 0; save with protocol 2 or later)"),
-    (b's', "SETITEM"),
-    (b'u', "SETITEMS"),
-    (b'}', "EMPTY_DICT"),
     (0x81, "NEWOBJ"),
     (0x82, "EXT1"),
     (0x83, "EXT2"),
     (0x84, "EXT4"),
-    (0x88, "NEWTRUE"),
-    (0x89, "NEWFALSE"),
     (0x8b, "LONG4"),
     (0x8e, "BINBYTES8"),
-    (0x8f, "EMPTY_SET"),
+    (0x8f, "EMPTY_SET (a set; save `sorted(items)`)"),
     (0x90, "ADDITEMS"),
     (0x91, "FROZENSET"),
     (0x92, "NEWOBJ_EX"),
-    (0x93, "STACK_GLOBAL"),
     (0x96, "BYTEARRAY8"),
     (0x97, "NEXT_BUFFER"),
     (0x98, "READONLY_BUFFER"),

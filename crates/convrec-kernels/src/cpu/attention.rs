@@ -32,13 +32,18 @@ pub(crate) struct Gradients {
     pub(crate) v: Vec<f32>,
 }
 
-/// Some adjacent queries of a segment and the keys that they see: all of the trunk's, and their own
-/// segment's, all or up to the last query.
+/// Some adjacent queries of a segment and the keys that some of them see: the trunk's, and their own
+/// segment's, all or up to the last query. Those before the window of the first query are left out.
 struct Block {
     queries: Range<usize>,
     trunk: Range<usize>,
     own: Range<usize>,
     both_ways: bool,
+    /// The place of the first query in its segment.
+    first: usize,
+    /// The first query that does not see the first key; the one after it does not see the second
+    /// key, and so on. None where there is no window.
+    window_ends: Option<usize>,
 }
 
 impl Block {
@@ -57,8 +62,22 @@ impl Block {
 
     /// The log-sum-exps of these queries among those of their segment.
     fn place(&self) -> Range<usize> {
-        let first = self.queries.start - self.own.start;
-        first..first + self.queries.len()
+        self.first..self.first + self.queries.len()
+    }
+
+    /// Sets the scores of keys that a query does not see: later ones, and those before its window.
+    fn hide(&self, scores: &mut [f32], value: f32) {
+        let rows = scores.chunks_exact_mut(COLUMNS);
+        for (ahead, row) in rows.skip(self.first_hidden()).enumerate() {
+            row[..ahead].fill(value);
+        }
+        if let Some(first) = self.window_ends {
+            let queries = self.queries.len();
+            let rows = scores.chunks_exact_mut(COLUMNS);
+            for (first, row) in (first..queries).zip(rows) {
+                row[first..queries].fill(value);
+            }
+        }
     }
 }
 
@@ -79,19 +98,26 @@ impl Attention<'_> {
     }
 
     fn blocks(&self, segment: &Segment) -> impl Iterator<Item = Block> + use<> {
-        let (trunk, own, both_ways) = (
+        let (trunk, own, both_ways, window) = (
             self.packing.before(segment),
             segment.tokens.clone(),
             self.packing.is_both_ways(),
+            self.packing.window(),
         );
         own.clone().step_by(COLUMNS).map(move |first| {
             let queries = first..(first + COLUMNS).min(own.end);
             let seen = if both_ways { own.end } else { queries.end };
+            // Positions in the sequence: of the first query, and of the first key that it sees.
+            let position = trunk.len() + first - own.start;
+            let from = window.map_or(0, |window| (position + 1).saturating_sub(window));
+            let of_trunk = from.min(trunk.len());
             Block {
-                trunk: trunk.clone(),
-                own: own.start..seen,
+                trunk: trunk.start + of_trunk..trunk.end,
+                own: own.start + (from - of_trunk)..seen,
                 queries,
                 both_ways,
+                first: first - own.start,
+                window_ends: window.map(|window| from + window - position),
             }
         })
     }
@@ -123,14 +149,14 @@ impl Attention<'_> {
                         &block,
                         scores,
                     );
-                    hide(scores, block.first_hidden(), f32::NEG_INFINITY);
+                    block.hide(scores, f32::NEG_INFINITY);
                     softmax(
                         scores,
                         COLUMNS,
                         self.scale(),
                         &mut log_sum_exps[block.place()],
                     );
-                    hide(scores, block.first_hidden(), 0.0);
+                    block.hide(scores, 0.0);
                     // SAFETY: every head of every segment is one task, whose blocks come one after
                     // the other.
                     let mut out = unsafe { parts.head(h, block.queries.clone()) };
@@ -255,7 +281,7 @@ impl Attention<'_> {
             &per_column(log_sum_exps.iter().copied()),
             &[1.0; COLUMNS],
         );
-        hide(p, block.first_hidden(), 0.0);
+        block.hide(p, 0.0);
         products(self.v, kv, dy.head(h, queries.clone()), block, ds);
         let deltas = per_column(queries.map(|t| sum(Product, [dy.row(t, h), y.row(t, h)])));
         softmax_backward(p, ds, COLUMNS, self.scale(), &deltas);
@@ -286,11 +312,4 @@ fn by_part<'a>(scores: &'a [f32], block: &Block) -> [Matrix<'a>; 2] {
     let (trunk, own) = scores.split_at(block.trunk.len() * COLUMNS);
     [(trunk, block.trunk.len()), (own, block.own.len())]
         .map(|(scores, keys)| Matrix::strided(scores, keys, block.queries.len(), COLUMNS))
-}
-
-/// Sets what the queries must not see: from the given row on, their later keys.
-fn hide(scores: &mut [f32], first: usize, value: f32) {
-    for (ahead, row) in scores.chunks_exact_mut(COLUMNS).skip(first).enumerate() {
-        row[..ahead].fill(value);
-    }
 }

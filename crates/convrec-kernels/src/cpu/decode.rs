@@ -25,6 +25,8 @@ pub(crate) struct Cached<'a> {
     pub(crate) own_v: Heads<'a>,
     pub(crate) own_capacity: usize,
     pub(crate) rows: &'a [DecodeRow],
+    /// How many tokens a token sees, where it is not all.
+    pub(crate) window: Option<usize>,
 }
 
 /// Adjacent rows of one prompt.
@@ -127,12 +129,14 @@ impl Cached<'_> {
             );
             hide(own, row, group, &columns, width, f32::NEG_INFINITY);
         }
+        self.hide_early(&mut scores, rows, group, width, f32::NEG_INFINITY);
         softmax(
             &mut scores,
             width,
             1.0 / (d as f32).sqrt(),
             &mut vec![0.0; n],
         );
+        self.hide_early(&mut scores, rows, group, width, 0.0);
         let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
         let mut out = vec![0.0; queries.len()];
         if !prompt.is_empty() {
@@ -153,6 +157,30 @@ impl Cached<'_> {
             multiply(weights, self.own_v.head(kv, self.own(row)), out, Write::Add);
         }
         out
+    }
+
+    /// Sets what lies before the window of a new token. A row of scores stands for the position of
+    /// its number, as all rows have the same prompt.
+    fn hide_early(
+        &self,
+        scores: &mut [f32],
+        rows: &[DecodeRow],
+        group: usize,
+        width: usize,
+        value: f32,
+    ) {
+        let Some(window) = self.window else {
+            return;
+        };
+        for (row, columns) in rows.iter().zip(columns_of(rows, group)) {
+            for (new, columns) in columns.step_by(group).enumerate() {
+                let position = row.prompt_length + row.filled - row.new + new;
+                let hidden = (position + 1).saturating_sub(window);
+                for scores in scores.chunks_exact_mut(width).take(hidden) {
+                    scores[columns..columns + group].fill(value);
+                }
+            }
+        }
     }
 
     fn own(&self, row: &DecodeRow) -> Range<usize> {

@@ -68,3 +68,83 @@ impl<'a> HeadsMut<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rayon::prelude::*;
+
+    use super::super::matrix::{Write, multiply};
+    use super::*;
+
+    /// Token t's head h holds `t * heads + h` everywhere.
+    fn numbers(tokens: usize, heads: usize, width: usize) -> Vec<f32> {
+        (0..tokens * heads * width)
+            .map(|n| (n / width) as f32)
+            .collect()
+    }
+
+    #[test]
+    fn a_head_is_a_part_of_every_token() {
+        let (tokens, heads, width) = (7, 3, 5);
+        let data = numbers(tokens, heads, width);
+        let view = Heads {
+            data: &data,
+            heads,
+            width,
+        };
+        for h in 0..heads {
+            for range in [0..0, 0..7, 2..5, 6..7, 7..7] {
+                let head = view.head(h, range.clone());
+                assert_eq!(head.rows(), range.len());
+                for (row, t) in range.enumerate() {
+                    assert_eq!(head.row(row), view.row(t, h));
+                    assert_eq!(view.row(t, h), vec![(t * heads + h) as f32; width]);
+                }
+            }
+        }
+    }
+
+    /// Heads and ranges of tokens in tasks of their own, as attention writes them.
+    #[test]
+    fn tasks_write_heads_side_by_side() {
+        let (tokens, heads, width) = (50, 6, 4);
+        let expected = numbers(tokens, heads, width);
+        let mut out = vec![f32::NAN; expected.len()];
+        let parts = HeadsMut::new(&mut out, heads, width);
+        let source = Heads {
+            data: &expected,
+            heads,
+            width,
+        };
+        let one: Vec<f32> = (0..width * width)
+            .map(|n| f32::from(n % (width + 1) == 0))
+            .collect();
+        (0..heads * 5).into_par_iter().for_each(|task| {
+            let (h, tokens) = (task / 5, task % 5 * 10..task % 5 * 10 + 10);
+            // SAFETY: every task has another head or other tokens.
+            let head = unsafe { parts.head(h, tokens.clone()) };
+            multiply(
+                source.head(h, tokens),
+                Matrix::dense(&one, width),
+                head,
+                Write::Replace,
+            );
+        });
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn heads_beyond_the_data_are_refused() {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        let mut data = numbers(4, 2, 3);
+        let parts = HeadsMut::new(&mut data, 2, 3);
+        for (h, tokens) in [(2, 0..1), (0, 0..5), (1, 3..5), (0, 1..1)] {
+            // SAFETY: there is never more than one view.
+            let head = || unsafe { drop(parts.head(h, tokens.clone())) };
+            assert!(
+                catch_unwind(AssertUnwindSafe(head)).is_err(),
+                "{h} {tokens:?}"
+            );
+        }
+    }
+}

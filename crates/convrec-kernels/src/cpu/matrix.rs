@@ -166,8 +166,16 @@ impl<'a> Interleaved<'a> {
         columns: usize,
         stride: usize,
     ) -> MatrixMut<'a> {
+        // Checked: a sum that wraps around would pass for a small one.
+        let end = (rows.checked_sub(1)).and_then(|rows| {
+            rows.checked_mul(stride)?
+                .checked_add(start)?
+                .checked_add(columns)
+        });
         assert!(
-            rows > 0 && columns <= stride && start + (rows - 1) * stride + columns <= self.length
+            columns <= stride && end.is_some_and(|end| end <= self.length),
+            "{rows} x {columns} from {start} on at a stride of {stride}, of {} elements",
+            self.length
         );
         // SAFETY: `start` lies within the buffer by the assertion.
         MatrixMut {
@@ -279,4 +287,173 @@ pub(crate) fn transpose(data: &[f32], columns: usize) -> Vec<f32> {
             .for_each(|(n, out)| tile_row(n, out));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn numbers(n: usize) -> Vec<f32> {
+        (0..n).map(|n| (n * 37 % 23) as f32 - 11.0).collect()
+    }
+
+    /// Element (i, j) of a view.
+    fn at(view: &Matrix<'_>, i: usize, j: usize) -> f32 {
+        view.data[i * view.row_stride + j * view.column_stride]
+    }
+
+    /// By the definition, in whole numbers that f32 holds exactly.
+    fn slow(a: &Matrix<'_>, b: &Matrix<'_>) -> Vec<f32> {
+        let element = |i, j| (0..a.columns).map(|k| at(a, i, k) * at(b, k, j)).sum();
+        let row = |i| (0..b.columns).map(move |j| element(i, j));
+        (0..a.rows).flat_map(row).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Views with gaps, transposed or not; what lies between the rows of the output stays.
+        #[test]
+        fn products_are_sums_of_products(
+            (m, k, n) in (0usize..40, 0usize..40, 1usize..40),
+            gaps in [0usize..5, 0usize..5, 0usize..5],
+            [transpose_a, transpose_b, add] in any::<[bool; 3]>(),
+        ) {
+            let view = |rows: usize, columns: usize, gap: usize| {
+                let stride = columns + gap;
+                (numbers(rows * stride), stride)
+            };
+            let shape = |rows, columns, turned| if turned { (columns, rows) } else { (rows, columns) };
+            let (a_rows, a_columns) = shape(m, k, transpose_a);
+            let (b_rows, b_columns) = shape(k, n, transpose_b);
+            let (a, a_stride) = view(a_rows, a_columns, gaps[0]);
+            let (b, b_stride) = view(b_rows, b_columns, gaps[1]);
+            let turn = |view: Matrix<'static>, turned| if turned { view.transposed() } else { view };
+            let (a, b) = (a.leak(), b.leak());
+            let a = turn(Matrix::strided(a, a_rows, a_columns, a_stride), transpose_a);
+            let b = turn(Matrix::strided(b, b_rows, b_columns, b_stride), transpose_b);
+            let stride = n + gaps[2];
+            let before = numbers(m * stride);
+            let mut out = before.clone();
+            let write = if add { Write::Add } else { Write::Replace };
+            multiply(a, b, MatrixMut::strided(&mut out, n, stride), write);
+            let products = slow(&a, &b);
+            for (place, (found, before)) in out.iter().zip(&before).enumerate() {
+                let (i, j) = (place / stride, place % stride);
+                let expected = match products.get(i * n + j).filter(|_| j < n) {
+                    Some(product) if add => before + product,
+                    Some(product) => *product,
+                    None => *before,
+                };
+                prop_assert_eq!(*found, expected, "element {}, {}", i, j);
+            }
+        }
+
+        #[test]
+        fn parallel_products_are_the_same(m in 1usize..300, k in 1usize..90, n in 1usize..90) {
+            let (a, b) = (numbers(m * k), numbers(k * n));
+            let (a, b) = (Matrix::dense(&a, k), Matrix::dense(&b, n));
+            prop_assert_eq!(product(a, b), slow(&a, &b));
+        }
+
+        #[test]
+        fn a_transpose_swaps_rows_and_columns(rows in 1usize..200, columns in 1usize..200) {
+            let data: Vec<f32> = (0..rows * columns).map(|n| n as f32).collect();
+            let turned = transpose(&data, columns);
+            for i in 0..rows {
+                for j in 0..columns {
+                    prop_assert_eq!(turned[j * rows + i], data[i * columns + j]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_are_written_where_they_lie() {
+        let ones = [1.0; 12];
+        let mut data = vec![0.0; 5 * 4];
+        let mut out = MatrixMut::strided(&mut data, 3, 4);
+        assert_eq!(out.rows, 5);
+        let part = out.slice_rows(1..3);
+        let ones = Matrix::dense(&ones, 1).slice_rows(0..2);
+        multiply(
+            ones,
+            Matrix::strided(&[7.0; 3], 1, 3, 3),
+            part,
+            Write::Replace,
+        );
+        let row = [7.0, 7.0, 7.0, 0.0];
+        assert_eq!(data[4..12], [row, row].concat());
+        assert!(data[..4].iter().chain(&data[12..]).all(|x| *x == 0.0));
+        // The last row of a view needs no gap behind it.
+        assert_eq!(MatrixMut::strided(&mut [0.0; 7], 3, 4).rows, 2);
+        assert_eq!(MatrixMut::strided(&mut [], 3, 4).rows, 0);
+    }
+
+    #[test]
+    fn views_beyond_their_data_are_refused() {
+        use std::panic::{AssertUnwindSafe, catch_unwind};
+        let data = numbers(12);
+        let refused = |f: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
+        refused(&|| _ = Matrix::strided(&data, 4, 3, 4));
+        refused(&|| _ = Matrix::dense(&data, 3).slice_rows(2..5));
+        refused(&|| drop(MatrixMut::strided(&mut [0.0; 4], 5, 4)));
+        refused(&|| drop(MatrixMut::strided(&mut [0.0; 4], 0, 4)));
+        refused(&|| drop(MatrixMut::dense(&mut [0.0; 4], 2).slice_rows(1..3)));
+        refused(&|| drop(MatrixMut::dense(&mut [0.0; 4], 2).slice_rows(1..1)));
+        let a = Matrix::dense(&data, 3);
+        refused(&|| multiply(a, a, MatrixMut::dense(&mut [0.0; 12], 3), Write::Add));
+        refused(&|| {
+            multiply(
+                a,
+                a.transposed(),
+                MatrixMut::dense(&mut [0.0; 12], 3),
+                Write::Add,
+            )
+        });
+        let mut buffer = vec![0.0; 12];
+        let parts = Interleaved::new(&mut buffer);
+        for (start, rows, columns, stride) in [
+            (0, 0, 1, 1),
+            (0, 4, 3, 4),
+            (10, 1, 3, 3),
+            (0, 1, 4, 3),
+            (usize::MAX, 2, 1, 1),
+            (0, usize::MAX, 1, usize::MAX),
+            (1, 3, 1, usize::MAX / 2 + 1),
+        ] {
+            // SAFETY: there is never more than one view.
+            refused(&|| drop(unsafe { parts.matrix(start, rows, columns, stride) }));
+        }
+        // SAFETY: there is only this view.
+        let whole = unsafe { parts.matrix(2, 2, 3, 7) };
+        assert_eq!((whole.rows, whole.columns), (2, 3));
+    }
+
+    /// Every task its own columns of all rows.
+    #[test]
+    fn parallel_tasks_write_interleaved_parts() {
+        let (rows, tasks, width) = (33, 40, 3);
+        let stride = tasks * width;
+        let mut buffer = vec![-1.0; rows * stride];
+        let parts = Interleaved::new(&mut buffer);
+        (0..tasks).into_par_iter().for_each(|task| {
+            // SAFETY: tasks have different columns.
+            let out = unsafe { parts.matrix(task * width, rows, width, stride) };
+            let column = numbers(rows);
+            let row = vec![task as f32; width];
+            multiply(
+                Matrix::dense(&column, 1),
+                Matrix::dense(&row, width),
+                out,
+                Write::Replace,
+            );
+        });
+        for (place, found) in buffer.iter().enumerate() {
+            let expected = numbers(rows)[place / stride] * (place % stride / width) as f32;
+            assert_eq!(*found, expected, "element {place}");
+        }
+    }
 }

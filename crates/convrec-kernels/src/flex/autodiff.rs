@@ -167,11 +167,12 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         own_k: FloatTensor<Self>,
         own_v: FloatTensor<Self>,
         rows: &[DecodeRow],
+        window: Option<usize>,
     ) -> FloatTensor<Self> {
         let [q, prompt_k, prompt_v, own_k, own_v] =
             [q, prompt_k, prompt_v, own_k, own_v].map(|tensor| tensor.primitive().clone());
         Tracked::new(Flex::decode_attention(
-            q, prompt_k, prompt_v, own_k, own_v, rows,
+            q, prompt_k, prompt_v, own_k, own_v, rows, window,
         ))
     }
 
@@ -248,7 +249,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         allowed: Arc<Vec<Vec<u32>>>,
         temperature: f32,
     ) -> FloatTensor<Self> {
-        run::<C, _, 2>(TokenLogProbsWithin, [&hidden, &weight], || {
+        run::<C, _, 2>(TokenLogProbsConstrained, [&hidden, &weight], || {
             let (hidden, weight) = (
                 dense(hidden.primitive().clone()),
                 dense(weight.primitive().clone()),
@@ -420,7 +421,7 @@ impl Backward<Flex, 2> for TokenLogProbs {
 }
 
 #[derive(Debug)]
-struct TokenLogProbsWithin;
+struct TokenLogProbsConstrained;
 
 #[derive(Debug, Clone)]
 struct SparseHeadState {
@@ -433,7 +434,7 @@ struct SparseHeadState {
     entropies: Arc<Vec<f32>>,
 }
 
-impl Backward<Flex, 2> for TokenLogProbsWithin {
+impl Backward<Flex, 2> for TokenLogProbsConstrained {
     type State = SparseHeadState;
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {

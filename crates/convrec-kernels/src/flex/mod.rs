@@ -74,6 +74,7 @@ pub(crate) fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[Decode
         prompt_v,
         own_k,
         own_v,
+        window,
     } = cache.clone();
     Tensor::from_dispatch(Dispatch::decode_attention(
         q.into_dispatch(),
@@ -82,6 +83,7 @@ pub(crate) fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[Decode
         own_k.into_dispatch(),
         own_v.into_dispatch(),
         rows,
+        window,
     ))
 }
 
@@ -198,6 +200,7 @@ pub(crate) trait Kernels: Backend {
         own_k: FloatTensor<Self>,
         own_v: FloatTensor<Self>,
         rows: &[DecodeRow],
+        window: Option<usize>,
     ) -> FloatTensor<Self>;
 
     /// Log-probabilities and entropies, `[2, M]`: an operation under autodiff has one output.
@@ -298,6 +301,7 @@ impl Kernels for Flex {
         own_k: FloatTensor<Self>,
         own_v: FloatTensor<Self>,
         rows: &[DecodeRow],
+        window: Option<usize>,
     ) -> FloatTensor<Self> {
         let [q, prompt_k, prompt_v, own_k, own_v] =
             [q, prompt_k, prompt_v, own_k, own_v].map(dense);
@@ -309,6 +313,7 @@ impl Kernels for Flex {
             own_v: heads(&own_v),
             own_capacity: shape(&own_k)[1],
             rows,
+            window,
         };
         tensor(cached.attend(heads(&q)), shape(&q))
     }

@@ -266,6 +266,27 @@ macro_rules! cases {
                 }
             }
 
+            /// As [`attention`], where a token sees itself and the `window - 1` tokens before it.
+            pub fn attention_in_window(
+                trees: &[(usize, &[usize])],
+                window: usize,
+                h: usize,
+                hk: usize,
+                d: usize,
+            ) -> Case<impl Fn(&[Tensor<1>]) -> Tensor<1>> {
+                let packing = super::common::packing(trees).with_window(window);
+                let m = packing.tokens();
+                let run = move |x: &[Tensor<1>]| {
+                    let heads = |n: usize, heads| x[n].clone().reshape([m, heads, d]);
+                    kernels::attention(heads(0, h), heads(1, hk), heads(2, hk), &packing)
+                        .reshape([m * h * d])
+                };
+                Case {
+                    sizes: vec![m * h * d, m * hk * d, m * hk * d],
+                    run,
+                }
+            }
+
             /// Segments of these lengths; every token sees its whole segment.
             pub fn attention_both_ways(
                 lengths: &[usize],

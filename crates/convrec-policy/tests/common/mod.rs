@@ -8,6 +8,7 @@ use std::path::Path;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use convrec_policy::{
     Completion, Family, Generation, Llama3Scaling, ModelConfig, Policy, Sampling, Sequence,
+    SlidingWindow,
 };
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -64,6 +65,54 @@ pub fn configs() -> Vec<ModelConfig> {
             head_dim: 18,
             num_key_value_heads: 2,
             ..small(97, 20, 3, 4)
+        },
+    ]
+}
+
+/// One small shape of each family beside those of [`configs`].
+pub fn families() -> Vec<ModelConfig> {
+    let small = |family| ModelConfig {
+        family,
+        intermediate_size: 40,
+        num_key_value_heads: 2,
+        ..ModelConfig::small(61, 32, 3, 4)
+    };
+    let window = |layers: &[usize], rope_theta| {
+        Some(SlidingWindow {
+            tokens: 5,
+            layers: layers.to_vec(),
+            rope_theta,
+        })
+    };
+    vec![
+        ModelConfig {
+            attention_bias: true,
+            mlp_bias: true,
+            ..small(Family::Llama)
+        },
+        ModelConfig {
+            sliding_window: window(&[0, 1, 2], None),
+            ..small(Family::Mistral)
+        },
+        ModelConfig {
+            sliding_window: window(&[2], None),
+            ..small(Family::Qwen2)
+        },
+        ModelConfig {
+            no_rope_layers: vec![1],
+            ..small(Family::SmolLm3)
+        },
+        small(Family::Olmo2),
+        small(Family::Gemma),
+        ModelConfig {
+            sliding_window: window(&[0, 2], Some(1000.0)),
+            query_pre_attn_scalar: Some(12.0),
+            ..small(Family::Gemma3)
+        },
+        ModelConfig {
+            partial_rotary_factor: 0.5,
+            tie_word_embeddings: false,
+            ..small(Family::Phi3)
         },
     ]
 }

@@ -16,12 +16,12 @@ pub(super) struct Arrays {
 
 enum Words {
     Owned(Vec<u32>),
-    /// The bytes in this range.
+    /// The words are the bytes in this range.
     Mapped(Mmap, Range<usize>),
 }
 
 struct Rank {
-    /// Its first word.
+    /// The place of its first word.
     start: usize,
     nodes: usize,
 }
@@ -68,7 +68,7 @@ impl Arrays {
         self.n_items
     }
 
-    /// The ranks that have lines of their own: one, or all.
+    /// The number of ranks that have lines of their own: one, or all.
     pub(super) fn ranks(&self) -> usize {
         self.ranks.len()
     }
@@ -113,7 +113,7 @@ impl std::fmt::Debug for Arrays {
     }
 }
 
-/// The words of a rank.
+/// The number of words of a rank.
 pub(super) fn words(nodes: u64, n_items: u64) -> u64 {
     3 * nodes + 2 * n_items
 }

@@ -7,22 +7,40 @@ use convrec_core::ItemId;
 use super::ListTrie;
 use super::lines::{Lines, Node};
 
-/// Where one list stands in a [`ListTrie`]. Cloning it is cheap: a group of lists begins with
+/// The state of one list that is written under a [`ListTrie`].
+///
+/// A cursor owns what it needs: it shares the trie's arrays, so it can be stored, sent to another
+/// thread and outlive the trie it came from. Cloning it is cheap: a group of lists begins with
 /// clones of one cursor.
 #[derive(Debug, Clone)]
-pub struct ListCursor<'a> {
-    trie: &'a ListTrie,
-    /// What may not be written (any more): the excluded items, then those written, in order.
+pub struct ListCursor {
+    trie: ListTrie,
+    /// Items that may not be written, or not any more: those excluded, those written, and the
+    /// twins of both.
     used: Vec<ItemId>,
-    excluded: usize,
-    /// Those that can stand at this rank.
-    lines: Lines<'a>,
+    /// Items written, in order.
+    written: Vec<ItemId>,
     node: Node,
     /// The places of the used items among the lines of this rank, ascending.
     taken: Vec<u32>,
     next: Next,
-    /// What may come next if that is [`Next::Left`].
+    /// The tokens that may come next where that is [`Next::Left`].
     left: Vec<u32>,
+}
+
+/// A token that cannot come next: [`ListCursor::try_push`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "token {token} cannot come here after {items} items; expected one of the {allowed} tokens \
+     that `allowed` names"
+)]
+pub struct NotAllowed {
+    /// The token.
+    pub token: u32,
+    /// The items written before.
+    pub items: usize,
+    /// The number of tokens that may come next.
+    pub allowed: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,16 +55,14 @@ enum Next {
     Nothing,
 }
 
-impl<'a> ListCursor<'a> {
-    /// `excluded`: of the catalog, each once.
-    pub(super) fn new(trie: &'a ListTrie, excluded: Vec<ItemId>) -> Self {
-        let lines = trie.lines(0);
-        let (count, node) = (excluded.len(), lines.root());
+impl ListCursor {
+    /// `used` holds items of the catalog, each once, with all of their twins.
+    pub(super) fn new(trie: ListTrie, used: Vec<ItemId>) -> Self {
+        let node = trie.lines(0).root();
         let mut cursor = Self {
             trie,
-            used: excluded,
-            excluded: count,
-            lines,
+            used,
+            written: vec![],
             node,
             taken: vec![],
             next: Next::All,
@@ -57,77 +73,145 @@ impl<'a> ListCursor<'a> {
         cursor
     }
 
-    /// The tokens that may come next, ascending. Empty after the end token; one where there is no
-    /// choice.
+    /// The tokens that may come next, ascending. They are none after the end token, and one where
+    /// there is no choice.
     pub fn allowed(&self) -> &[u32] {
         match self.next {
-            Next::All => &self.lines.tokens[self.node.edges(&self.lines)],
+            Next::All => {
+                let lines = self.lines();
+                &lines.tokens[self.node.edges(&lines)]
+            }
             Next::Left => &self.left,
-            Next::End => std::slice::from_ref(&self.trie.source.end),
+            Next::End => std::slice::from_ref(&self.trie.source().end),
             Next::Nothing => &[],
         }
     }
 
+    /// Whether a token may come next.
+    pub fn is_allowed(&self, token: u32) -> bool {
+        self.allowed().binary_search(&token).is_ok()
+    }
+
     /// The token that must come next, where there is no choice.
     pub fn forced(&self) -> Option<u32> {
-        if let [only] = self.allowed() {
-            Some(*only)
-        } else {
-            None
+        match self.allowed() {
+            [only] => Some(*only),
+            _ => None,
         }
+    }
+
+    /// Whether the list is complete: its end token is written.
+    pub fn is_done(&self) -> bool {
+        matches!(self.next, Next::Nothing)
     }
 
     /// The items written so far, best first.
     pub fn items(&self) -> &[ItemId] {
-        &self.used[self.excluded..]
+        &self.written
+    }
+
+    /// Sets the logits of all tokens that may not come next to negative infinity.
+    ///
+    /// `logits` hold one number for each token id, `[vocabulary]`, of whatever model. Where the
+    /// list [is done](Self::is_done) nothing may come next, so all of them are set.
+    ///
+    /// ```
+    /// use convrec_text::ListTrie;
+    ///
+    /// // Two items of two tokens each; 9 ends a list of one item.
+    /// let trie = ListTrie::from_token_ids(&[[1, 2], [1, 3]], &[], 9, 1)?;
+    /// let mut cursor = trie.cursor(&[])?;
+    /// let mut logits = [0.5; 10];
+    /// cursor.mask(&mut logits);
+    /// assert!(logits[1] == 0.5 && logits[2] == f32::NEG_INFINITY);
+    /// # Ok::<(), convrec_text::TrieError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When there are no logits for a token that may come next: they are of another tokenizer.
+    pub fn mask(&self, logits: &mut [f32]) {
+        let (mut from, n) = (0, logits.len());
+        for token in self.allowed() {
+            let token = *token as usize;
+            assert!(token < n, "{n} logits have none for token {token}");
+            logits[from..token].fill(f32::NEG_INFINITY);
+            from = token + 1;
+        }
+        logits[from..].fill(f32::NEG_INFINITY);
     }
 
     /// Goes on with a token.
     ///
     /// # Panics
-    /// When the token is not one of [`allowed`](Self::allowed).
+    /// When the token is not one of [`allowed`](Self::allowed). [`try_push`](Self::try_push)
+    /// returns an error instead.
     pub fn push(&mut self, token: u32) {
+        if let Err(problem) = self.try_push(token) {
+            panic!("{problem}");
+        }
+    }
+
+    /// Goes on with a token.
+    ///
+    /// # Errors
+    /// [`NotAllowed`] when the token is not one of [`allowed`](Self::allowed); the cursor stays
+    /// where it was.
+    pub fn try_push(&mut self, token: u32) -> Result<(), NotAllowed> {
         let node = match self.next {
-            Next::End if token == self.trie.source.end => return self.next = Next::Nothing,
+            Next::End if token == self.trie.source().end => {
+                self.next = Next::Nothing;
+                return Ok(());
+            }
             Next::End | Next::Nothing => None,
             Next::All | Next::Left => self
-                .lines
+                .lines()
                 .child(&self.node, token)
                 .filter(|child| self.has_left(child)),
         };
-        self.node = node.unwrap_or_else(|| panic!("token {token} cannot come here"));
-        if let Some(item) = self.lines.item(&self.node) {
-            self.used.push(item);
-            self.begin_line();
-        } else {
-            self.look_ahead();
+        self.node = node.ok_or(NotAllowed {
+            token,
+            items: self.written.len(),
+            allowed: self.allowed().len(),
+        })?;
+        match self.lines().item(&self.node) {
+            Some(item) => self.end_line(item),
+            None => self.look_ahead(),
         }
+        Ok(())
     }
 
-    fn begin_line(&mut self) {
-        let rank = self.items().len();
+    fn end_line(&mut self, item: ItemId) {
+        let before = self.used.len();
+        self.trie.twins().add(item, &mut self.used);
+        self.written.push(item);
+        let rank = self.written.len();
         if rank == self.trie.n_ranks() {
             return self.next = Next::End;
         }
-        if self.trie.arrays.ranks() > 1 {
-            self.lines = self.trie.lines(rank);
+        if self.trie.arrays().ranks() > 1 {
             self.take_all();
         } else {
-            let place = self.node.places.start;
-            self.taken
-                .insert(self.taken.partition_point(|taken| *taken < place), place);
+            let lines = self.trie.lines(rank);
+            for item in &self.used[before..] {
+                let place = lines.place_of[item.index()];
+                let at = self.taken.partition_point(|taken| *taken < place);
+                self.taken.insert(at, place);
+            }
         }
-        self.node = self.lines.root();
+        self.node = self.lines().root();
         self.look_ahead();
     }
 
+    /// The lines that can stand at this rank.
+    fn lines(&self) -> Lines<'_> {
+        self.trie.lines(self.written.len())
+    }
+
     fn take_all(&mut self) {
+        let lines = self.trie.lines(self.written.len());
         self.taken.clear();
-        self.taken.extend(
-            self.used
-                .iter()
-                .map(|item| self.lines.place_of[item.index()]),
-        );
+        self.taken
+            .extend(self.used.iter().map(|item| lines.place_of[item.index()]));
         self.taken.sort_unstable();
     }
 
@@ -144,17 +228,18 @@ impl<'a> ListCursor<'a> {
     /// Finds the children without an item left by going through the used items, of which there are
     /// few.
     fn look_ahead(&mut self) {
+        let lines = self.trie.lines(self.written.len());
         self.left.clear();
-        let Range { start, end } = self.node.edges(&self.lines);
+        let Range { start, end } = self.node.edges(&lines);
         let mut from = start;
         let mut taken = &self.taken[self.taken(&self.node)];
         while let [place, ..] = taken {
-            let edge = self.lines.edge_to(&self.node, *place);
-            let child = self.lines.follow(&self.node, edge);
+            let edge = lines.edge_to(&self.node, *place);
+            let child = lines.follow(&self.node, edge);
             let (below, others) =
                 taken.split_at(taken.partition_point(|taken| *taken < child.places.end));
             if below.len() == child.len() {
-                self.left.extend_from_slice(&self.lines.tokens[from..edge]);
+                self.left.extend_from_slice(&lines.tokens[from..edge]);
                 from = edge + 1;
             }
             taken = others;
@@ -162,7 +247,7 @@ impl<'a> ListCursor<'a> {
         if from == start {
             return self.next = Next::All;
         }
-        self.left.extend_from_slice(&self.lines.tokens[from..end]);
+        self.left.extend_from_slice(&lines.tokens[from..end]);
         self.next = Next::Left;
     }
 }

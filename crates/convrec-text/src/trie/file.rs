@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use convrec_core::{Item, files};
 use memmap2::Mmap;
@@ -25,22 +24,23 @@ const HEADER: usize = 16 + Source::BYTES;
 const CHECKSUM: usize = 32;
 
 impl ListTrie {
-    /// Keeps the trie in a file, replacing it whole: who has the former one open still has it.
+    /// Keeps the trie in a file, which is replaced whole. Whoever has the former file open still
+    /// has it.
     ///
     /// # Errors
-    /// When the file cannot be written; the former file is then still there.
+    /// [`TrieError::File`] when the file cannot be written; the former file is then still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TrieError> {
-        let numbers = [VERSION, self.arrays.ranks() as u32].map(u32::to_le_bytes);
+        let numbers = [VERSION, self.arrays().ranks() as u32].map(u32::to_le_bytes);
         let mut bytes = [
             MAGIC.as_slice(),
             numbers.as_flattened(),
-            &self.source.to_bytes(),
+            &self.source().to_bytes(),
         ]
         .concat();
         let words = self
-            .arrays
+            .arrays()
             .nodes()
-            .chain(self.arrays.words().iter().copied());
+            .chain(self.arrays().words().iter().copied());
         bytes.extend(words.flat_map(u32::to_le_bytes));
         bytes.extend(Sha256::digest(&bytes));
         Ok(files::write_atomic(path, |out| out.write_all(&bytes))?)
@@ -50,12 +50,14 @@ impl ListTrie {
     /// [saved](Self::save). The file is mapped into memory, shared by all processes that have
     /// it open, and checked from end to end.
     ///
-    /// It must not be written to while it is open. [`save`](Self::save) does not: it puts another
-    /// file in its place.
+    /// The file must not be written to while it is open. [`save`](Self::save) does not: it puts
+    /// another file in its place.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or its trie was made from something else, which
-    /// the error names; and as [`new`](Self::new) where no trie can be made at all.
+    /// [`TrieError::File`] when the file cannot be read, [`TrieError::Damaged`] when it is damaged,
+    /// [`TrieError::Differs`] when its trie was made from something else, and
+    /// [`TrieError::NoRanks`], [`TrieError::TooFew`] and [`TrieError::Tokenizer`] where no trie can
+    /// be made at all.
     pub fn open(
         path: impl AsRef<Path>,
         tokenizer: &TextTokenizer,
@@ -66,7 +68,19 @@ impl ListTrie {
     ) -> Result<Self, TrieError> {
         check_count(items.len(), n_ranks)?;
         let source = Source::new(tokenizer, format, end, items, n_ranks)?;
-        let path = path.as_ref();
+        let ranks = ranks_apart(format, n_ranks);
+        let vocab_size = Some(tokenizer.vocab_size());
+        Self::open_source(path.as_ref(), source, ranks, items.len(), vocab_size)
+    }
+
+    /// The file's trie, which must have this source.
+    pub(super) fn open_source(
+        path: &Path,
+        source: Source,
+        ranks: usize,
+        n_items: usize,
+        vocab_size: Option<usize>,
+    ) -> Result<Self, TrieError> {
         let named = || path.display().to_string();
         let failed = |e| files::Error::new("read", path, e);
         let file = File::open(path).map_err(failed)?;
@@ -85,22 +99,19 @@ impl ListTrie {
                 problem,
             });
         }
-        if header.ranks != ranks_apart(format, n_ranks) {
+        if header.ranks != ranks {
             return Err(damaged(format!(
-                "arrays of {} ranks; expected others for its list style",
+                "arrays of {} ranks; expected {ranks} for its list style",
                 header.ranks
             )));
         }
-        let (nodes, start) = nodes(&bytes, header.ranks, items.len()).map_err(damaged)?;
-        let arrays = Arrays::mapped(bytes, start, &nodes, items.len());
+        let (nodes, start) = nodes(&bytes, header.ranks, n_items).map_err(damaged)?;
+        let arrays = Arrays::mapped(bytes, start, &nodes, n_items);
         for rank in 0..nodes.len() {
-            check(&arrays.lines(rank), tokenizer.vocab_size())
+            check(&arrays.lines(rank), vocab_size)
                 .map_err(|problem| damaged(format!("arrays of rank {}: {problem}", rank + 1)))?;
         }
-        Ok(Self {
-            arrays: Arc::new(arrays),
-            source,
-        })
+        Ok(Self::of(arrays, source))
     }
 }
 
@@ -163,7 +174,7 @@ fn nodes(bytes: &[u8], ranks: usize, n_items: usize) -> Result<(Vec<u32>, usize)
 }
 
 /// Checks all that walking relies on, so that no file can lead a cursor out of the arrays.
-fn check(lines: &Lines<'_>, vocab_size: usize) -> Result<(), &'static str> {
+fn check(lines: &Lines<'_>, vocab_size: Option<usize>) -> Result<(), &'static str> {
     let require = |holds: bool, problem| if holds { Ok(()) } else { Err(problem) };
     let edges = lines.tokens.len();
     require(
@@ -176,7 +187,7 @@ fn check(lines: &Lines<'_>, vocab_size: usize) -> Result<(), &'static str> {
         lines.first[..=edges].iter().enumerate().all(later),
         "a node comes before its parent",
     )?;
-    let is_token = |token: &u32| (*token as usize) < vocab_size;
+    let is_token = |token: &u32| vocab_size.is_none_or(|size| (*token as usize) < size);
     require(
         lines.tokens.iter().all(is_token),
         "a token is not the tokenizer's",

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use convrec_core::{Item, ItemId};
+use convrec_core::ItemId;
 
 use super::TrieError;
 
@@ -14,29 +14,28 @@ use super::TrieError;
 /// then a matter of sorted places, and nothing has to be counted.
 #[derive(Clone, Copy)]
 pub(super) struct Lines<'a> {
-    /// Of each node, its first edge; one more for the end. A node without edges is where a line
-    /// ends.
+    /// The first edge of each node, and one more for the end. A line ends at a node without edges.
     pub(super) first: &'a [u32],
-    /// Of each edge, ascending within a node.
+    /// The token of each edge, ascending within a node.
     pub(super) tokens: &'a [u32],
-    /// Of each node, the place of the first line below it.
+    /// The place of the first line below each node.
     pub(super) places: &'a [u32],
-    /// Of each place.
+    /// The item at each place.
     pub(super) items: &'a [u32],
-    /// Of each item, its place.
+    /// The place of each item.
     pub(super) place_of: &'a [u32],
 }
 
-/// A beginning of lines.
+/// A common beginning of some lines.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     number: u32,
-    /// Of the lines that begin so.
+    /// The places of the lines that begin so.
     pub(super) places: Range<u32>,
 }
 
 impl Node {
-    /// The tokens that may follow, as places in [`Lines::tokens`].
+    /// The places in [`Lines::tokens`] of the tokens that may follow.
     pub(super) fn edges(&self, lines: &Lines<'_>) -> Range<usize> {
         let number = self.number as usize;
         lines.first[number] as usize..lines.first[number + 1] as usize
@@ -65,7 +64,7 @@ impl Lines<'_> {
         }
     }
 
-    /// Where a token leads.
+    /// The node that a token leads to.
     pub(super) fn child(&self, node: &Node, token: u32) -> Option<Node> {
         let edges = node.edges(self);
         let edge = self.tokens[edges.clone()].binary_search(&token).ok()?;
@@ -80,7 +79,7 @@ impl Lines<'_> {
             - 1
     }
 
-    /// Where an edge of `node` leads.
+    /// The node that an edge of `node` leads to.
     pub(super) fn follow(&self, node: &Node, edge: usize) -> Node {
         let child = edge + 1;
         let is_last = child == node.edges(self).end;
@@ -123,30 +122,61 @@ impl Lines<'_> {
     }
 }
 
+/// Why lines make no trie; items are places.
+pub(super) enum BadLines {
+    NoTokens(usize),
+    EndInside { end: u32, item: usize },
+    Ambiguous(usize, usize),
+    TooLarge(usize),
+}
+
+impl BadLines {
+    /// The error for a caller, with items named by `named` and what two have in common by `why`.
+    pub(super) fn named(
+        self,
+        named: impl Fn(usize) -> String,
+        why: impl Fn(usize, usize) -> String,
+    ) -> TrieError {
+        match self {
+            Self::NoTokens(item) => TrieError::NoTokens(named(item)),
+            Self::EndInside { end, item } => TrieError::EndInside {
+                end,
+                item: named(item),
+            },
+            Self::Ambiguous(a, b) => TrieError::Ambiguous {
+                first: named(a),
+                second: named(b),
+                items: [ItemId(a as u32), ItemId(b as u32)],
+                why: why(a, b),
+            },
+            Self::TooLarge(items) => TrieError::TooLarge(items),
+        }
+    }
+}
+
 /// Appends the arrays of [`Lines`] to `words`, in the order of its fields, and gives the number of
-/// nodes.
+/// nodes. There must be at least one line.
 pub(super) fn line_arrays(
     lines: &[Vec<u32>],
-    items: &[Item],
+    end: u32,
     words: &mut Vec<u32>,
-) -> Result<u32, TrieError> {
-    let too_large = || TrieError::TooLarge(items.len());
+) -> Result<u32, BadLines> {
     let largest = lines.iter().map(Vec::len).sum::<usize>().max(lines.len());
-    u32::try_from(largest + 1).map_err(|_| too_large())?;
+    u32::try_from(largest + 1).map_err(|_| BadLines::TooLarge(lines.len()))?;
+    if let Some(item) = lines.iter().position(|line| line.contains(&end)) {
+        return Err(BadLines::EndInside { end, item });
+    }
     let mut order: Vec<usize> = (0..lines.len()).collect();
     order.sort_by(|a, b| lines[*a].cmp(&lines[*b]));
     if lines[order[0]].is_empty() {
-        return Err(TrieError::NoTokens(items[order[0]].clone()));
+        return Err(BadLines::NoTokens(order[0]));
     }
     // A line sorts right before those that it begins.
     if let Some(pair) = order
         .windows(2)
         .find(|pair| lines[pair[1]].starts_with(&lines[pair[0]]))
     {
-        return Err(TrieError::Ambiguous(
-            items[pair[0]].clone(),
-            items[pair[1]].clone(),
-        ));
+        return Err(BadLines::Ambiguous(pair[0], pair[1]));
     }
     let (mut first, mut tokens, mut places) = (vec![], vec![], vec![0]);
     // The lines below each node of the level; as many of their tokens lead to it.

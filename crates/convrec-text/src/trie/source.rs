@@ -1,26 +1,27 @@
-//! What a trie is made from.
+//! The inputs that a trie is made from.
 
 use convrec_core::Item;
 use sha2::{Digest, Sha256};
 
-use super::{ListFormat, TextTokenizer, TokenizerError};
+use super::{ListFormat, TextTokenizer};
 use crate::list::Style;
+use crate::tokenizer::TokenizerError;
 
-/// All that decides what a trie holds: two tries of equal sources are equal.
+/// Everything that decides what a trie holds. Two tries of equal sources are equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
     style: Style,
     pub(super) n_ranks: u32,
     pub(super) end: u32,
     n_items: u32,
-    /// SHA-256 of the items' names, in order.
+    /// SHA-256 of the items' names or tokens, in order.
     catalog: [u8; 32],
-    /// SHA-256 of `tokenizer.json`.
+    /// SHA-256 of `tokenizer.json`; zeros where the items are given by their tokens.
     tokenizer: [u8; 32],
 }
 
 impl Source {
-    /// The bytes of [`to_bytes`](Self::to_bytes).
+    /// The number of bytes of [`to_bytes`](Self::to_bytes).
     pub(super) const BYTES: usize = 80;
 
     /// There must be at most `u32::MAX` items, and no more ranks than items.
@@ -45,6 +46,23 @@ impl Source {
         })
     }
 
+    /// The source of lines that are given by their tokens. The same bounds hold.
+    pub(super) fn of_token_ids(lines: &[Vec<u32>], end: u32, n_ranks: usize) -> Self {
+        let mut ids = Sha256::new();
+        for line in lines {
+            ids.update((line.len() as u64).to_le_bytes());
+            line.iter().for_each(|id| ids.update(id.to_le_bytes()));
+        }
+        Self {
+            style: Style::Plain,
+            n_ranks: n_ranks as u32,
+            end,
+            n_items: lines.len() as u32,
+            catalog: ids.finalize().into(),
+            tokenizer: [0; 32],
+        }
+    }
+
     pub(super) fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         let numbers =
@@ -55,7 +73,7 @@ impl Source {
         bytes
     }
 
-    /// What differs in the source of a file, for people; nothing if it is this one.
+    /// Says what differs in the source of a file; `None` where nothing does.
     pub(super) fn differences(&self, file: &[u8; Self::BYTES]) -> Option<String> {
         let ours = self.to_bytes();
         let number = |bytes: &[u8], at: usize| {
@@ -65,7 +83,7 @@ impl Source {
         };
         let mut found = vec![];
         if number(&ours, 0) != number(file, 0) {
-            found.push("the list style is another".to_string());
+            found.push("the list style differs".to_string());
         }
         for (at, name) in [
             (1, "items in a list"),
@@ -78,10 +96,10 @@ impl Source {
             }
         }
         if self.catalog != file[16..48] {
-            found.push("the catalog's names, or their order, are others".into());
+            found.push("the catalog's names, or their order, differ".into());
         }
         if self.tokenizer != file[48..] {
-            found.push("the tokenizer is another".into());
+            found.push("the tokenizer differs".into());
         }
         (!found.is_empty()).then(|| found.join("; "))
     }

@@ -3,22 +3,13 @@
 use std::collections::BTreeMap;
 
 use convrec_config::ConfigError;
-use rank_grpo::{AdvantageError, GroupAdvantages, Scale, decoupled_advantages, group_advantages};
-use serde::{Deserialize, Serialize};
+use rank_grpo::{
+    AdvantageError, GroupAdvantages, ScaleRewards, group_advantages, normalize_then_sum,
+};
 
 use super::{Listed, Reward, RewardFunction};
 
-/// How several rewards become one advantage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MultiObjectiveAggregation {
-    /// The weighted sum of the rewards is compared within the group: GRPO.
-    #[default]
-    SumThenNormalize,
-    /// Each reward is compared within the group by itself, and the results are added: GDPO
-    /// ([`decoupled_advantages`]).
-    NormalizeThenSum,
-}
+pub use rank_grpo::MultiObjectiveAggregation;
 
 /// A reward function did not give one usable number to each rank.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,7 +60,7 @@ pub(crate) struct RowRewards {
 pub(crate) struct WeightedRewards<'a> {
     credit: Reward,
     aggregation: MultiObjectiveAggregation,
-    scale: Scale,
+    scale: ScaleRewards,
     /// Weight and function, by name.
     terms: Vec<(f64, &'a dyn RewardFunction)>,
 }
@@ -84,7 +75,7 @@ impl<'a> WeightedRewards<'a> {
         weights: &BTreeMap<String, f64>,
         credit: Reward,
         aggregation: MultiObjectiveAggregation,
-        scale: Scale,
+        scale: ScaleRewards,
     ) -> Result<Self, ConfigError> {
         let find = |(name, weight): (&String, &f64)| {
             let function = functions.iter().find(|function| function.name() == name);
@@ -157,7 +148,7 @@ impl<'a> WeightedRewards<'a> {
                     .enumerate()
                     .map(|(term, (weight, _))| (*weight, table(term)))
                     .collect();
-                decoupled_advantages(&tables, group_size)
+                normalize_then_sum(&tables, group_size)
             }
         }
     }
@@ -210,7 +201,13 @@ mod tests {
                 .map(|(name, weight)| (name.to_string(), *weight))
                 .collect();
             let credit = Reward::Rank(RankReward::LogDecay);
-            WeightedRewards::new(&functions, &weights, credit, aggregation, Scale::Group)
+            WeightedRewards::new(
+                &functions,
+                &weights,
+                credit,
+                aggregation,
+                ScaleRewards::Group,
+            )
         };
         let error = weighted(
             &[("relevance", 1.0), ("fun", 1.0)],
@@ -246,7 +243,7 @@ mod tests {
             total: vec![0.0, 0.0],
         };
         let advantages = rewards.advantages([&row, &nothing].into_iter(), 2).unwrap();
-        assert_eq!(advantages.zero_variance, 0.0);
+        assert_eq!(advantages.frac_reward_zero_std, 0.0);
         assert!(advantages.values[0][0] > 0.0 && advantages.values[0][1] < 0.0);
     }
 }

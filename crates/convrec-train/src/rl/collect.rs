@@ -2,7 +2,7 @@
 
 use convrec_policy::{Completion, Policy};
 use convrec_watch::CompletionRecord;
-use rank_grpo::{Scale, to_host};
+use rank_grpo::{ScaleRewards, to_host};
 use serde::{Deserialize, Serialize};
 
 use super::config::RlConfig;
@@ -142,7 +142,7 @@ pub(super) fn collect<'s>(
     }
     // Some advantages are divided by a spread over the whole batch. Where the rows to train on are
     // not one batch, that spread is theirs.
-    let depends_on_batch = config.scale_rewards == Scale::Batch
+    let depends_on_batch = config.scale_rewards == ScaleRewards::Batch
         || config.multi_objective_aggregation == MultiObjectiveAggregation::NormalizeThenSum;
     if depends_on_batch && !collected.left_out.is_empty() {
         collected.advantages = job.advantages(&collected.rows);

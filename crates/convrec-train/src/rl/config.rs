@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use convrec_config::{ConfigError, check};
 use convrec_policy::{Generation, LoraConfig, Sampling};
-use rank_grpo::{Clip, Kl, LengthShaping, Loss, LossConfig, Scale};
+use rank_grpo::{Clip, Kl, LengthShaping, Loss, LossConfig, ScaleRewards};
 use serde::{Deserialize, Serialize};
 
 use super::collect::DynamicSampling;
@@ -29,7 +29,7 @@ pub struct RlConfig {
     /// normalised by its own share.
     pub mini_batches: usize,
     /// Completions side by side in training; changes memory and speed, and results only by
-    /// rounding (but for `loss.top_entropy` below 1, whose threshold is each part's own).
+    /// rounding (but for `loss.top_entropy_quantile` below 1, whose threshold is each part's own).
     pub micro_batch: usize,
     /// Keep only the inputs of the policy's blocks, and compute the rest once more for the
     /// gradients: less memory, about a third more time.
@@ -55,7 +55,7 @@ pub struct RlConfig {
     /// Let the weight of the KL penalty follow the KL.
     pub kl_control: Option<KlControl>,
     /// What advantages are divided by.
-    pub scale_rewards: Scale,
+    pub scale_rewards: ScaleRewards,
     /// The loss: by default the paper's, with a wider clip.
     pub loss: LossConfig,
     /// Advantages that teach the list's length; only where ranks are rewarded and lists are not
@@ -93,14 +93,14 @@ impl Default for RlConfig {
             multi_objective_aggregation: MultiObjectiveAggregation::SumThenNormalize,
             dynamic_sampling: None,
             kl_control: None,
-            scale_rewards: Scale::Group,
+            scale_rewards: ScaleRewards::Group,
             // The paper's clip is for means over all tokens of a title, most of which a constraint
             // forces and which then hardly move; those over decisions alone need the
-            // room (docs/results.md, "Choices").
+            // room (docs/results/world.md, "Ablations").
             loss: LossConfig {
                 clip: Clip::Ppo {
-                    low: 0.2,
-                    high: 0.28,
+                    epsilon: 0.2,
+                    epsilon_high: 0.28,
                     delta: None,
                 },
                 ..LossConfig::paper()
@@ -190,7 +190,7 @@ impl RlConfig {
             (
                 "multi_objective_aggregation",
                 self.multi_objective_aggregation == MultiObjectiveAggregation::SumThenNormalize
-                    || self.scale_rewards == Scale::Group,
+                    || self.scale_rewards == ScaleRewards::Group,
                 "`sum_then_normalize` where `scale_rewards` is not `group`",
             ),
             (

@@ -51,9 +51,9 @@ impl TokenSums {
         if let Some(kl) = metrics.kl {
             *self.kl.get_or_insert(0.0) += kl * tokens;
         }
-        self.clip_ratio_low += metrics.clip_low * tokens;
-        self.clip_ratio_high += metrics.clip_high * tokens;
-        self.clip_ratio_region += metrics.clip_region * tokens;
+        self.clip_ratio_low += metrics.clip_ratio_low * tokens;
+        self.clip_ratio_high += metrics.clip_ratio_high * tokens;
+        self.clip_ratio_region += metrics.clip_ratio_region * tokens;
         self.ratio_mean += metrics.ratio_mean * tokens;
         self.dropped += metrics.dropped * tokens;
         if let Some(correction) = &metrics.correction {

@@ -2,7 +2,9 @@
 
 use burn::optim::GradientsParams;
 use convrec_policy::{Policy, TokenLogProbs};
-use rank_grpo::{BatchTotals, InputError, LengthShaping, Loss, LossInputs, Metrics, to_host};
+use rank_grpo::{
+    BatchTotals, InputError, LengthShaping, Loss, LossInputs, Metrics, PolicyOutput, to_host,
+};
 
 use super::collect::Collected;
 use super::config::RlConfig;
@@ -97,7 +99,7 @@ fn micro_batches_of<'r>(
     };
     // The gradient of a row without any advantage is 0, unless a KL penalty or an entropy bonus
     // acts on it. Such rows cost a forward and a backward pass, so they are left out.
-    let all_act = config.kl().is_some() || config.loss.entropy_bonus != 0.0;
+    let all_act = config.kl().is_some() || config.loss.entropy_coef != 0.0;
     let active: Vec<usize> = places
         .iter()
         .copied()
@@ -152,7 +154,11 @@ impl MicroBatch<'_> {
             tape,
         } = log_probs(policy, &self.rows, temperature);
         let before = compare.then(|| to_host(&log_probs)).transpose()?;
-        let output = loss.forward_with_entropies(log_probs, entropies, &self.inputs)?;
+        let output = PolicyOutput {
+            log_probs,
+            entropies: Some(entropies),
+        };
+        let output = loss.forward(output, &self.inputs)?;
         let computed = Computed {
             metrics: output.metrics,
             loss: f64::from(output.loss.clone().into_scalar::<f32>()),

@@ -153,7 +153,7 @@ impl<'a> RankGrpoTrainer<'a> {
     /// - [`TrainError::Exists`], [`TrainError::Checkpoint`], [`TrainError::File`] and
     ///   [`TrainError::Optimizer`] when the run cannot be written or resumed.
     /// - [`TrainError::Reward`], [`TrainError::Sampler`] and [`TrainError::Loss`] when a step fails.
-    /// - [`TrainError::Diverged`], [`TrainError::Disagree`] and [`TrainError::Ill`] when training
+    /// - [`TrainError::Diverged`], [`TrainError::Disagree`] and [`TrainError::Unhealthy`] when training
     ///   goes wrong.
     /// - [`TrainError::Stopped`] when it was asked to stop.
     pub fn train(self) -> Result<Policy, TrainError> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Check;
 
-/// When a run is ill.
+/// When a run is unhealthy.
 ///
 /// "At first" is the median of the first `window` records that have the value, "now" that of the
 /// latest `window`. Records are steps where each step is logged, as here.
@@ -18,7 +18,7 @@ pub struct DoctorConfig {
     pub window: usize,
     /// Records in a row, all with a learning rate, over which no KL or no gradient at all means
     /// that the weights do not move.
-    pub still_records: usize,
+    pub stalled_records: usize,
     /// KL, in nats a token, below which the policy is still the reference.
     pub kl_flat: f64,
     /// KL, in nats a token, above which the policy has left the reference behind.
@@ -46,10 +46,10 @@ pub struct DoctorConfig {
     /// loop has a limit of its own, for single steps, where it samples itself.
     pub sampler_difference: f64,
     /// Records in a row whose loss is not a number.
-    pub lossless_records: usize,
+    pub nan_records: usize,
     /// Norm of the gradient (the median of the last five records), as a multiple of its median
     /// over the three windows before, above which it explodes.
-    pub gradient_jump: f64,
+    pub gradient_spike: f64,
     /// Evaluations (three at least) of which the first and the last are compared by their medians.
     pub evaluations: usize,
     /// Fall of all measures of the evaluations, as a share of what each was, from which on a
@@ -64,7 +64,7 @@ impl Default for DoctorConfig {
         Self {
             off: BTreeSet::new(),
             window: 20,
-            still_records: 100,
+            stalled_records: 100,
             kl_flat: 1e-6,
             kl_high: 5.0,
             entropy_low: 0.05,
@@ -76,8 +76,8 @@ impl Default for DoctorConfig {
             catalog_fall: 0.2,
             popularity_drift: 2.0,
             sampler_difference: 0.1,
-            lossless_records: 2,
-            gradient_jump: 20.0,
+            nan_records: 2,
+            gradient_spike: 20.0,
             evaluations: 3,
             evaluation_fall: 0.25,
             measures: vec!["eval_NDCG".into(), "eval_Recall".into()],
@@ -96,7 +96,7 @@ impl DoctorConfig {
         let multiple = |x: f64| x > 1.0 && x.is_finite();
         let rules = [
             ("window", self.window >= 5, "at least 5"),
-            ("still_records", self.still_records >= 2, "at least 2"),
+            ("stalled_records", self.stalled_records >= 2, "at least 2"),
             (
                 "kl_flat",
                 positive(self.kl_flat),
@@ -148,10 +148,10 @@ impl DoctorConfig {
                 positive(self.sampler_difference),
                 "a positive number of nats",
             ),
-            ("lossless_records", self.lossless_records > 0, "at least 1"),
+            ("nan_records", self.nan_records > 0, "at least 1"),
             (
-                "gradient_jump",
-                multiple(self.gradient_jump),
+                "gradient_spike",
+                multiple(self.gradient_spike),
                 "a multiple above 1",
             ),
             (

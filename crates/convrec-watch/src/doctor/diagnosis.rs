@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub enum Check {
     /// A KL is measured and stays nothing, or the gradient is exactly 0, while there is a learning
     /// rate.
-    WeightsStill,
+    StalledWeights,
     /// The KL runs away.
     KlHigh,
     /// The entropy collapses.
@@ -18,17 +18,17 @@ pub enum Check {
     /// Lists become longer.
     LengthHigh,
     /// Completions no longer end.
-    EndLost,
+    MissingEos,
     /// Lists leave the catalog.
-    CatalogLeft,
+    OffCatalog,
     /// What is recommended becomes much more, or much less, popular.
     PopularityDrift,
     /// The sampler is not the policy that is trained.
-    SamplerApart,
+    SamplerMismatch,
     /// The loss is not a number.
     LossNotANumber,
     /// The gradient explodes.
-    GradientJump,
+    GradientSpike,
     /// The reward rises while what is evaluated falls.
     RewardHacked,
 }
@@ -37,18 +37,18 @@ impl Check {
     /// The name in settings.
     pub fn name(self) -> &'static str {
         match self {
-            Self::WeightsStill => "weights_still",
+            Self::StalledWeights => "stalled_weights",
             Self::KlHigh => "kl_high",
             Self::EntropyLow => "entropy_low",
             Self::EntropyHigh => "entropy_high",
             Self::LengthLow => "length_low",
             Self::LengthHigh => "length_high",
-            Self::EndLost => "end_lost",
-            Self::CatalogLeft => "catalog_left",
+            Self::MissingEos => "missing_eos",
+            Self::OffCatalog => "off_catalog",
             Self::PopularityDrift => "popularity_drift",
-            Self::SamplerApart => "sampler_apart",
+            Self::SamplerMismatch => "sampler_mismatch",
             Self::LossNotANumber => "loss_not_a_number",
-            Self::GradientJump => "gradient_jump",
+            Self::GradientSpike => "gradient_spike",
             Self::RewardHacked => "reward_hacked",
         }
     }
@@ -56,7 +56,7 @@ impl Check {
     /// What it usually means.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::WeightsStill => {
+            Self::StalledWeights => {
                 "the weights do not move: the learning rate is too small for their precision (a bf16 weight of 1 does not \
                  notice a change below 0.004), the weights are frozen, or no group has a difference in its rewards"
             }
@@ -77,23 +77,23 @@ impl Check {
             Self::LengthHigh => {
                 "the policy finds it pays to say more; the reward does not mind what is too much"
             }
-            Self::EndLost => {
+            Self::MissingEos => {
                 "the policy no longer writes its end token: cut completions are rewarded, or their end is never learned"
             }
-            Self::CatalogLeft => {
+            Self::OffCatalog => {
                 "the policy invents items or misspells their names: it forgets what behaviour cloning taught it"
             }
             Self::PopularityDrift => {
                 "the policy answers with what many like, not with what was asked for (or the reverse)"
             }
-            Self::SamplerApart => {
+            Self::SamplerMismatch => {
                 "ratios compare two different models: sampler and trainer differ in weights, temperature, prompt, mask or \
                  precision"
             }
             Self::LossNotANumber => {
                 "an overflow, or a division by nothing; weights that were updated with it are lost"
             }
-            Self::GradientJump => {
+            Self::GradientSpike => {
                 "the updates are about to destroy the policy: too high a learning rate, or a bad batch"
             }
             Self::RewardHacked => {
@@ -105,7 +105,7 @@ impl Check {
     /// What to do.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::WeightsStill => {
+            Self::StalledWeights => {
                 "keep the weights in f32 (bf16 for products only), raise the learning rate, and look at \
                  `frac_reward_zero_std`"
             }
@@ -122,24 +122,24 @@ impl Check {
             Self::LengthLow | Self::LengthHigh => {
                 "look at the completions; reward the exact length (`shaping`), or constrain the lists"
             }
-            Self::EndLost => {
+            Self::MissingEos => {
                 "look at the completions; raise `max_new_tokens` if they are cut too early, else leave cut ones out \
                  (`mask_truncated_completions`) or constrain the lists"
             }
-            Self::CatalogLeft => {
+            Self::OffCatalog => {
                 "constrain the lists, lower the learning rate, or clone longer first"
             }
             Self::PopularityDrift => {
                 "compare the lists of different prompts; add a KL penalty, or a reward that popular items do not win"
             }
-            Self::SamplerApart => {
+            Self::SamplerMismatch => {
                 "compare both sides' settings; sample with the trainer's own weights, in the same precision and on the same \
                  device"
             }
             Self::LossNotANumber => {
                 "go back to the last checkpoint before; lower the learning rate, try without bf16"
             }
-            Self::GradientJump => {
+            Self::GradientSpike => {
                 "go back to an earlier checkpoint; lower `optimizer.max_grad_norm` or the learning rate, or warm up longer"
             }
             Self::RewardHacked => {

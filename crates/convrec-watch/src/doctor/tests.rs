@@ -85,7 +85,7 @@ fn a_run_that_learns_is_healthy() {
 }
 
 #[test]
-fn single_steps_are_no_illness() {
+fn single_steps_are_not_unhealthy() {
     let found = found(|step, record| {
         if step % 40 == 0 {
             for (field, value) in [
@@ -111,19 +111,19 @@ fn what_drifts_is_found() {
         ("completions/mean_length", 300.0, Check::LengthHigh),
         ("items", 2.0, Check::LengthLow),
         ("items", 40.0, Check::LengthHigh),
-        ("completions/clipped_ratio", 0.9, Check::EndLost),
-        ("in_catalog", 0.4, Check::CatalogLeft),
+        ("completions/clipped_ratio", 0.9, Check::MissingEos),
+        ("in_catalog", 0.4, Check::OffCatalog),
         ("popularity", 120.0, Check::PopularityDrift),
         ("popularity", 5.0, Check::PopularityDrift),
         ("kl", 20.0, Check::KlHigh),
-        (SAMPLER, 0.5, Check::SamplerApart),
+        (SAMPLER, 0.5, Check::SamplerMismatch),
     ] {
         assert_eq!(drifting(field, last).check, check, "{field} to {last}");
     }
 }
 
 #[test]
-fn a_single_step_of_another_policys_samples_is_found() {
+fn a_single_step_with_samples_of_another_policy_is_found() {
     let once = |difference: f64| {
         found(move |step, record| {
             if step == 150 {
@@ -135,7 +135,7 @@ fn a_single_step_of_another_policys_samples_is_found() {
     let apart = once(0.7);
     assert_eq!(
         (apart.len(), apart[0].check, apart[0].first, apart[0].last),
-        (1, Check::SamplerApart, 150, 150)
+        (1, Check::SamplerMismatch, 150, 150)
     );
 }
 
@@ -144,10 +144,10 @@ fn weights_that_do_not_move_are_found() {
     let flat = found(|_, record| record["kl"] = json!(2e-8));
     assert_eq!(
         (flat[0].check, flat[0].first, flat[0].last),
-        (Check::WeightsStill, 1, 100)
+        (Check::StalledWeights, 1, 100)
     );
     let zero = found(|_, record| record["grad_norm"] = json!(0.0));
-    assert_eq!((zero[0].check, zero[0].last), (Check::WeightsStill, 100));
+    assert_eq!((zero[0].check, zero[0].last), (Check::StalledWeights, 100));
     assert!(zero[0].seen.contains("grad_norm"));
     // Without a KL penalty none is logged; without a learning rate nothing should move.
     assert_eq!(found(|_, record| drop(record.remove("kl"))), []);
@@ -178,7 +178,7 @@ fn a_gradient_that_explodes_is_found() {
         let norm = record["grad_norm"].as_f64().unwrap();
         record["grad_norm"] = json!(norm * 1.3f64.powi(step.saturating_sub(100) as i32));
     });
-    assert_eq!(found[0].check, Check::GradientJump, "{found:?}");
+    assert_eq!(found[0].check, Check::GradientSpike, "{found:?}");
     assert!((105..140).contains(&found[0].last), "{found:?}");
 }
 
@@ -208,12 +208,13 @@ fn a_reward_that_is_hacked_is_found() {
         falls(step, record);
         record["reward"] = json!(0.3 + 0.1 * noise(step));
     });
-    assert_eq!(no_better, [], "both fall: another illness, if any");
+    assert_eq!(no_better, [], "both fall: another check, if any");
 }
 
 #[test]
 fn a_check_can_be_left_out() {
-    let config: DoctorConfig = serde_json::from_value(json!({ "off": ["weights_still"] })).unwrap();
+    let config: DoctorConfig =
+        serde_json::from_value(json!({ "off": ["stalled_weights"] })).unwrap();
     let records: Vec<Record> = (1..=300)
         .map(|step| {
             let mut record = healthy(step);
@@ -223,7 +224,7 @@ fn a_check_can_be_left_out() {
         .collect();
     assert_eq!(
         Doctor::examine(DoctorConfig::default(), &records).unwrap()[0].check,
-        Check::WeightsStill
+        Check::StalledWeights
     );
     assert_eq!(Doctor::examine(config, &records).unwrap(), []);
 }
@@ -234,9 +235,9 @@ fn names_in_settings_are_names_in_diagnoses() {
         assert_eq!(serde_json::to_value(check).unwrap(), check.name());
     }
     for check in [
-        Check::WeightsStill,
+        Check::StalledWeights,
         Check::KlHigh,
-        Check::SamplerApart,
+        Check::SamplerMismatch,
         Check::LossNotANumber,
         Check::RewardHacked,
     ] {

@@ -3,7 +3,11 @@
 use std::error::Error;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::Ranged;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
+
+use crate::scale;
 
 /// A named curve.
 #[derive(Debug, Clone)]
@@ -60,12 +64,15 @@ impl Line {
     }
 }
 
-/// Of a chart, in pixels.
+/// The largest number of ticks of an axis.
+const TICKS: usize = 6;
+/// The width and the height of a chart, in pixels.
 const SIZE: (u32, u32) = (470, 310);
 /// The height of title and a legend of one row.
 const TOP: u32 = 48;
 /// The height of each further row.
 const ROW: i32 = 15;
+/// Colours that are seen on a white and on a dark page.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(55, 115, 200),
     RGBColor(222, 100, 40),
@@ -74,7 +81,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(120, 120, 120),
     RGBColor(195, 155, 20),
     RGBColor(205, 70, 120),
-    RGBColor(25, 60, 75),
+    RGBColor(0, 150, 160),
 ];
 
 /// The chart, or nothing where there is no point to draw.
@@ -83,25 +90,18 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
     if points().next().is_none() {
         return Ok(None);
     }
-    let range = |of: fn(&(f64, f64)) -> f64| {
-        let (low, high) = points()
-            .map(of)
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-                (l.min(v), h.max(v))
-            });
-        if high > low {
-            low..high
-        } else {
-            low - 0.5..low + 0.5
-        }
-    };
-    let (across, y) = (range(|point| point.0), range(|point| point.1));
+    let across = scale::range(points().map(|point| point.0));
+    let y = scale::range(points().map(|point| point.1));
     let room = (y.end - y.start) * 0.05;
-    let up = (y.start - room).max(if y.start >= 0.0 {
+    // What cannot be negative gets no room below 0.
+    let lowest = if y.start >= 0.0 {
         0.0
     } else {
         f64::NEG_INFINITY
-    })..y.end + room;
+    };
+    let up = (y.start - room).max(lowest)..y.end + room;
+    let ticks = RangedCoordf64::from(up.clone()).key_points(TICKS);
+    let tick = scale::labels(&ticks);
     let names = legend_places(lines)?;
     let below = names
         .last()
@@ -116,18 +116,19 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
             // Half of the last step's number stands beyond the axis.
             .margin_right(20)
             .x_label_area_size(34)
-            .y_label_area_size(46)
+            .y_label_area_size(54)
             .build_cartesian_2d(across, up)?;
         chart
             .configure_mesh()
             .x_desc(x)
-            .x_label_formatter(&|x| format!("{x:.0}"))
+            .x_label_formatter(&|x| scale::whole(*x))
+            .y_label_formatter(&|y| tick(*y))
             .disable_x_mesh()
             .bold_line_style(BLACK.mix(0.08))
-            .light_line_style(WHITE)
+            .light_line_style(TRANSPARENT)
             .axis_style(BLACK.mix(0.4))
             .x_labels(6)
-            .y_labels(6)
+            .y_labels(TICKS)
             .draw()?;
         for (line, colour) in coloured(lines) {
             chart.draw_series(LineSeries::new(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Line, Marked, Report, ReportError, Run, Table};
+use super::{Line, Marked, Report, ReportError, Table, TrainingRun};
 use crate::completions::CompletionRecord;
 use crate::doctor::{Doctor, DoctorConfig, short};
 use crate::record::step;
@@ -43,11 +43,15 @@ const KNOWN: [(&str, &str); 17] = [
 ];
 
 /// A report on runs, side by side where there are several: what the doctor finds with `config`,
-/// last values, settings, curves, relevance per rank, and lists before and after.
+/// curves, relevance per rank, last values, settings, and lists before and after.
 ///
 /// # Errors
 /// When a chart cannot be drawn.
-pub fn page(title: &str, runs: &[Run], config: &DoctorConfig) -> Result<Report, ReportError> {
+pub fn page(
+    title: &str,
+    runs: &[TrainingRun],
+    config: &DoctorConfig,
+) -> Result<Report, ReportError> {
     let steps = runs.iter().map(|run| {
         format!(
             "{}: {} steps",
@@ -80,12 +84,6 @@ pub fn page(title: &str, runs: &[Run], config: &DoctorConfig) -> Result<Report, 
         .filter(|field| KNOWN.iter().all(|(known, _)| known != field));
     let trained: Vec<&str> = known.chain(others).collect();
 
-    report.section("Last values", "");
-    report.table(&last_values(runs, &evaluated, &trained));
-    report.note(&format!(
-        "Means over the last {LAST} records; of evaluations (eval_) the last one."
-    ));
-    settings(&mut report, runs);
     if !evaluated.is_empty() {
         report.section("Evaluations", "");
         evaluated
@@ -94,9 +92,9 @@ pub fn page(title: &str, runs: &[Run], config: &DoctorConfig) -> Result<Report, 
     }
     report.section(
         "Training",
-        "Means over each batch, smoothed. What never changes is in the table above alone.",
+        "Means over each batch, smoothed. Values that never change are in the table of last values alone.",
     );
-    for field in trained.into_iter().filter(|field| changes(runs, field)) {
+    for field in trained.iter().copied().filter(|field| changes(runs, field)) {
         let title = KNOWN
             .iter()
             .find(|(known, _)| *known == field)
@@ -104,12 +102,18 @@ pub fn page(title: &str, runs: &[Run], config: &DoctorConfig) -> Result<Report, 
         chart(&mut report, runs, title, field, true)?;
     }
     ranks(&mut report, runs)?;
+    report.section("Last values", "");
+    report.table(&last_values(runs, &evaluated, &trained));
+    report.note(&format!(
+        "Values are means over the last {LAST} records; those of evaluations (eval_) are the last one."
+    ));
+    settings(&mut report, runs);
     runs.iter()
         .for_each(|run| before_and_after(&mut report, run));
     Ok(report)
 }
 
-fn findings(report: &mut Report, runs: &[Run], config: &DoctorConfig) {
+fn findings(report: &mut Report, runs: &[TrainingRun], config: &DoctorConfig) {
     report.section("What the doctor finds", "");
     for run in runs {
         match Doctor::examine(config.clone(), &run.records) {
@@ -122,14 +126,14 @@ fn findings(report: &mut Report, runs: &[Run], config: &DoctorConfig) {
     }
 }
 
-fn last_values(runs: &[Run], evaluated: &[&str], trained: &[&str]) -> Table {
+fn last_values(runs: &[TrainingRun], evaluated: &[&str], trained: &[&str]) -> Table {
     let mut table = Table::new(std::iter::once("").chain(runs.iter().map(|run| run.name.as_str())));
     for (field, n) in evaluated
         .iter()
         .map(|field| (field, 1))
         .chain(trained.iter().map(|field| (field, LAST)))
     {
-        let last = |run: &Run| {
+        let last = |run: &TrainingRun| {
             let curve = run.curve(field);
             let last = &curve[curve.len().saturating_sub(n)..];
             (!last.is_empty())
@@ -141,16 +145,17 @@ fn last_values(runs: &[Run], evaluated: &[&str], trained: &[&str]) -> Table {
         }
     }
     if runs.iter().any(|run| !run.timing.is_empty()) {
-        let sum = |run: &Run, of: fn(&Timing) -> f64| {
+        let sum = |run: &TrainingRun, of: fn(&Timing) -> f64| {
             run.timing.iter().map(|step| of(&step.timing)).sum::<f64>()
         };
-        let seconds = |run: &Run| Some(sum(run, |t| t.seconds)).filter(|seconds| *seconds > 0.0);
+        let seconds =
+            |run: &TrainingRun| Some(sum(run, |t| t.seconds)).filter(|seconds| *seconds > 0.0);
         table.row(
             "minutes",
             runs.iter()
                 .map(|run| shown(seconds(run).map(|seconds| seconds / 60.0))),
         );
-        let speed = |run: &Run| Some(sum(run, |t| t.tokens as f64) / seconds(run)?);
+        let speed = |run: &TrainingRun| Some(sum(run, |t| t.tokens as f64) / seconds(run)?);
         table.row("tokens a second", runs.iter().map(|run| shown(speed(run))));
     }
     table
@@ -161,7 +166,7 @@ fn shown(value: Option<f64>) -> String {
 }
 
 /// All settings of a single run; of several only where they differ.
-fn settings(report: &mut Report, runs: &[Run]) {
+fn settings(report: &mut Report, runs: &[TrainingRun]) {
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
     let differ = |name: &&String| {
         runs.len() == 1
@@ -196,7 +201,7 @@ fn settings(report: &mut Report, runs: &[Run]) {
     report.table(&table);
 }
 
-fn changes(runs: &[Run], field: &str) -> bool {
+fn changes(runs: &[TrainingRun], field: &str) -> bool {
     let mut values = runs
         .iter()
         .flat_map(|run| run.curve(field))
@@ -208,12 +213,12 @@ fn changes(runs: &[Run], field: &str) -> bool {
 
 fn chart(
     report: &mut Report,
-    runs: &[Run],
+    runs: &[TrainingRun],
     title: &str,
     field: &str,
     smooth: bool,
 ) -> Result<(), ReportError> {
-    let line = |run: &Run| line(&run.name, run.curve(field), smooth);
+    let line = |run: &TrainingRun| line(&run.name, run.curve(field), smooth);
     let lines: Vec<Line> = runs.iter().map(line).collect();
     report.chart(title, "step", &lines)
 }
@@ -229,8 +234,8 @@ fn line(name: &str, points: Vec<(f64, f64)>, smooth: bool) -> Line {
         .smoothed(window)
 }
 
-fn ranks(report: &mut Report, runs: &[Run]) -> Result<(), ReportError> {
-    let relevant = |run: &Run| {
+fn ranks(report: &mut Report, runs: &[TrainingRun]) -> Result<(), ReportError> {
+    let relevant = |run: &TrainingRun| {
         (0..)
             .map(|rank| run.rank_curve(rank))
             .take_while(|c| !c.is_empty())
@@ -246,7 +251,7 @@ fn ranks(report: &mut Report, runs: &[Run]) -> Result<(), ReportError> {
     }
     report.section(
         "Relevance per rank",
-        "The share of lists with a right item at the rank.",
+        "The share of lists with a relevant item at the rank.",
     );
     for (run, ranks) in runs {
         let at = |rank: usize| {
@@ -284,14 +289,14 @@ fn ranks(report: &mut Report, runs: &[Run]) -> Result<(), ReportError> {
 }
 
 /// Lists for the same conversations where both ends of the run have some, else for any.
-fn before_and_after(report: &mut Report, run: &Run) {
+fn before_and_after(report: &mut Report, run: &TrainingRun) {
     let [first, last] = run.completions.each_ref().map(|all| by_id(all));
     if first.is_empty() {
         return;
     }
     report.section(
         &format!("{}: lists", run.name),
-        "Right items are marked, repetitions struck out.",
+        "Relevant items are marked, repetitions struck out.",
     );
     let same: Vec<&str> = first
         .keys()
@@ -338,7 +343,7 @@ fn list(completion: &CompletionRecord) -> (String, Vec<Marked>) {
                 " (not in the catalog)"
             }
         ),
-        right: item.hit,
+        relevant: item.hit,
         repeated: completion.items[..rank]
             .iter()
             .any(|earlier| earlier.name == item.name),

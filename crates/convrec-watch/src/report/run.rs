@@ -11,7 +11,7 @@ use crate::timing::TimedStep;
 
 /// A run as it lies in its folder.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Run {
+pub struct TrainingRun {
     /// What it is called: the folder's name.
     pub name: String,
     /// The log.
@@ -25,7 +25,7 @@ pub struct Run {
     pub completions: [Vec<CompletionRecord>; 2],
 }
 
-impl Run {
+impl TrainingRun {
     /// Reads the run in a folder, or a log alone.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use convrec_config::ConfigError;
 
 use crate::completions::CompletionRecord;
-use crate::doctor::{Diagnosis, Doctor, DoctorConfig};
+use crate::doctor::{Diagnosis, Doctor, DoctorConfig, short};
 use crate::record::{Record, step};
 use crate::timing::{Pace, TimedStep};
 
@@ -35,7 +35,7 @@ pub struct Board {
     pub(super) step: usize,
     pub(super) total: usize,
     pub(super) pace: Pace,
-    pub(super) illness: Option<Diagnosis>,
+    pub(super) diagnosis: Option<Diagnosis>,
     /// What could not be read.
     pub(super) problem: Option<String>,
     /// The curve that is shown.
@@ -72,7 +72,7 @@ impl Board {
             step: 0,
             total: 0,
             pace: Pace::default(),
-            illness: None,
+            diagnosis: None,
             problem: None,
             curve: FIRST[0].into(),
             completion: 0,
@@ -107,7 +107,7 @@ impl Board {
             self.relevance
                 .push_back(ranks.iter().filter_map(serde_json::Value::as_f64).collect());
         }
-        self.illness = self.doctor.check(record).err();
+        self.diagnosis = self.doctor.check(record).err();
         if !self.curves.contains_key(&self.curve)
             && let Some(first) = self.names().first()
         {
@@ -134,12 +134,42 @@ impl Board {
         self.problem = problem;
     }
 
-    /// Forgets all records: the run began anew.
+    /// Forgets everything about the run: it was resumed from an earlier step, began anew, or is
+    /// gone. The curve that is shown stays the same.
     pub fn restart(&mut self) {
         let anew = Self::new(&self.title, self.config.clone()).expect("checked before");
         let former = std::mem::replace(self, anew);
-        (self.curve, self.completions, self.total, self.pace) =
-            (former.curve, former.completions, former.total, former.pace);
+        self.curve = former.curve;
+    }
+
+    /// Forgets how long steps took.
+    pub(super) fn restart_pace(&mut self) {
+        self.pace = Pace::default();
+    }
+
+    /// Returns the latest figures as text, to be left in the terminal when the view ends. It is
+    /// empty before the first step.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if self.step == 0 {
+            return String::new();
+        }
+        let of = if self.total == 0 {
+            String::new()
+        } else {
+            format!(" of {}", self.total)
+        };
+        let mut text = format!("{}: step {}{of}\n", self.title, self.step);
+        let width = self.curves.keys().map(String::len).max().unwrap_or(0);
+        for name in self.names() {
+            if let Some((_, value)) = self.curves[name].last() {
+                text += &format!("  {name:<width$}  {}\n", short(*value));
+            }
+        }
+        if let Some(diagnosis) = &self.diagnosis {
+            text += &format!("  {}: {diagnosis}\n", diagnosis.check.name());
+        }
+        text
     }
 
     /// Heeds a key: arrows and tab change the curve, space the completion, q quits.
@@ -174,7 +204,7 @@ impl Board {
             .collect()
     }
 
-    /// The share of lists with a right item at each rank, over the latest records.
+    /// The share of lists with a relevant item at each rank, over the latest records.
     pub(super) fn ranks(&self) -> Vec<f64> {
         let n = self.relevance.iter().map(Vec::len).max().unwrap_or(0);
         let at = |rank: usize| {

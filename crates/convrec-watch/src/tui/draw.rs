@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::time::Duration;
 
 use ratatui::Frame;
@@ -12,10 +13,11 @@ use ratatui::widgets::{
 
 use super::Board;
 use crate::doctor::short;
+use crate::scale;
 
 /// Draws the board over the whole frame.
 pub fn draw(frame: &mut Frame<'_>, board: &Board) {
-    let said = if board.illness.is_some() || board.problem.is_some() {
+    let said = if board.diagnosis.is_some() || board.problem.is_some() {
         5
     } else {
         1
@@ -89,7 +91,7 @@ fn clock(time: Duration) -> String {
 }
 
 fn state(frame: &mut Frame<'_>, area: Rect, board: &Board) {
-    let line = match (&board.problem, &board.illness) {
+    let line = match (&board.problem, &board.diagnosis) {
         (Some(problem), _) => Line::from(problem.as_str()).red(),
         (None, Some(diagnosis)) => {
             Line::from(format!("{}: {diagnosis}", diagnosis.check.name())).red()
@@ -109,41 +111,47 @@ fn curve(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     if points.is_empty() {
         return frame.render_widget(block, area);
     }
-    let smooth = smoothed(points, points.len() / 20);
-    let range = |of: fn(&(f64, f64)) -> f64| {
-        let (low, high) = points
-            .iter()
-            .map(of)
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-                (l.min(v), h.max(v))
-            });
-        if high > low {
-            [low, high]
-        } else {
-            [low - 0.5, low + 0.5]
-        }
-    };
-    let line = |data, colour| {
+    let window = points.len() / 20;
+    let smooth = smoothed(points, window);
+    let (steps, values) = (
+        scale::range(points.iter().map(|point| point.0)),
+        scale::range(points.iter().map(|point| point.1)),
+    );
+    let line = |name: String, data, colour| {
         Dataset::default()
+            .name(name)
             .data(data)
             .marker(Marker::Braille)
             .graph_type(GraphType::Line)
             .fg(colour)
     };
-    let axis = |bounds: [f64; 2], label: &dyn Fn(f64) -> String| {
+    let ticks = |range: &Range<f64>| {
+        [
+            range.start,
+            f64::midpoint(range.start, range.end),
+            range.end,
+        ]
+    };
+    let axis = |range: &Range<f64>, label: &dyn Fn(f64) -> String| {
         Axis::default()
-            .bounds(bounds)
-            .labels([bounds[0], f64::midpoint(bounds[0], bounds[1]), bounds[1]].map(label))
+            .bounds([range.start, range.end])
+            .labels(ticks(range).map(label))
             .dim()
     };
+    let value = scale::labels(&ticks(&values));
     let chart = Chart::new(vec![
-        line(points, Color::DarkGray),
-        line(&smooth, Color::Cyan),
+        line("each step".into(), points, Color::DarkGray),
+        line(
+            format!("mean of {} steps", window + 1),
+            &smooth,
+            Color::Cyan,
+        ),
     ])
     .block(block)
-    .legend_position(None)
-    .x_axis(axis(range(|point| point.0), &|step| format!("{step:.0}")))
-    .y_axis(axis(range(|point| point.1), &short));
+    // By default a legend is left out that takes more than a quarter of the chart.
+    .hidden_legend_constraints((Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)))
+    .x_axis(axis(&steps, &|step| format!("{step:.0}")))
+    .y_axis(axis(&values, &value));
     frame.render_widget(chart, area);
 }
 
@@ -188,7 +196,7 @@ fn bars(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         .data(BarGroup::default().bars(&bars))
         .bar_width(width - 1)
         .bar_gap(1);
-    let block = Block::bordered().title("right at rank, % of the latest lists");
+    let block = Block::bordered().title("relevant at rank, % of the latest lists");
     frame.render_widget(
         chart.bar_style(Style::new().fg(Color::Cyan)).block(block),
         area,

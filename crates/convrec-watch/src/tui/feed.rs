@@ -36,10 +36,19 @@ impl Feed {
         if news.restarted {
             board.restart();
             self.completions = 0;
+            self.timing = Tail::new(&self.folder.join(TimedStep::FILE));
         }
         news.records.iter().for_each(|record| board.record(record));
-        // A run need not have the file.
-        for line in self.timing.poll()?.unwrap_or_default() {
+        let timed = match self.timing.poll()? {
+            Some(timed) => timed,
+            // A run need not have the file. Where it had one, that was written anew.
+            None => {
+                self.timing = Tail::new(&self.folder.join(TimedStep::FILE));
+                board.restart_pace();
+                self.timing.poll()?.unwrap_or_default()
+            }
+        };
+        for line in timed {
             let timed = serde_json::from_value(serde_json::Value::Object(line));
             timed.iter().for_each(|timed| board.timed(timed));
         }

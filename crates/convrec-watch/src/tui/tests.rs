@@ -91,7 +91,7 @@ fn a_run_is_on_the_screen() {
         "doctor: nothing wrong",
         "reward",
         "0.6000",
-        "right at rank",
+        "relevant at rank",
         "42",
         "17",
         "step 60, dialog-1",
@@ -125,6 +125,74 @@ fn an_ill_run_says_so() {
         shown.contains("entropy_low: steps 22 to 41") && !shown.contains("nothing wrong"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_run_that_is_deleted_and_begins_anew_leaves_nothing_of_the_former() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    std::fs::create_dir(&run).unwrap();
+    write(&run, &|_| 1.1);
+    let mut board = board();
+    let mut feed = Feed::new(&run);
+    feed.pass_on(&mut board).unwrap();
+    assert_eq!((board.step, board.total), (60, 100));
+    std::fs::remove_dir_all(&run).unwrap();
+    feed.pass_on(&mut board).unwrap();
+    assert_eq!(
+        (board.step, board.curves.len(), board.completions.len()),
+        (0, 0, 0)
+    );
+    assert!(text(&screen(&board, 120, 40)).contains("waiting for the first step"));
+    assert_eq!(board.summary(), "");
+    write(&run, &|_| 0.9);
+    for _ in 0..2 {
+        feed.pass_on(&mut board).unwrap();
+        assert_eq!(board.curves["entropy"].len(), 60);
+    }
+    assert_eq!(board.pace.tokens_per_second(), Some(250.0));
+    assert!(text(&screen(&board, 120, 40)).contains("step 60, dialog-1"));
+}
+
+#[test]
+fn the_last_figures_stay_in_the_terminal() {
+    let mut board = board();
+    (1..=60).for_each(|step| board.record(&record(step, if step > 30 { 0.001 } else { 1.1 })));
+    let summary = board.summary();
+    let expected = [
+        "a run: step 60\n",
+        "  reward   0.6000\n",
+        "  entropy_low: steps ",
+    ];
+    expected
+        .iter()
+        .for_each(|part| assert!(summary.contains(part), "{part} in\n{summary}"));
+}
+
+#[test]
+fn curves_have_a_legend_and_ticks_that_differ() {
+    let mut board = board();
+    for step in 1..=40 {
+        let record = json!({ "step": step, "kl": 1e-7 * f64::from(step) });
+        board.record(record.as_object().unwrap());
+    }
+    let shown = text(&screen(&board, 120, 40));
+    for part in [
+        "each step",
+        "mean of 3 steps",
+        "1.00e-7",
+        "2.05e-6",
+        "4.00e-6",
+    ] {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+    let mut constant = self::board();
+    (1..=9).for_each(|step| {
+        let record = json!({ "step": step, "kl": 2.0 });
+        constant.record(record.as_object().unwrap());
+    });
+    let shown = text(&screen(&constant, 120, 40));
+    assert!(shown.contains("1.0") && shown.contains("3.0"), "{shown}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
         RatioLevel::Rank => ranks.clone(),
         RatioLevel::Sequence => one_hot(inputs, |_| Some(0), 1, &new),
     };
-    let segments = segments_of(config.ratio);
+    let segments = segments_of(config.importance_sampling_level);
     let old = inputs
         .old_log_probs
         .as_ref()
@@ -47,39 +47,79 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
     )
     .exp();
 
-    let mut policy = surrogate(
-        &config.clip,
-        ratio.clone(),
-        host(&inputs.advantages),
-        new.clone(),
-    );
-    if config.top_entropy < 1.0 {
-        policy = policy * host(&entropy_mask(config, inputs, &mask));
-    }
-    if let Some(correction) = &config.correction {
+    let corrections = config.correction.as_ref().map(|correction| {
         let segments = segments_of(correction.level);
-        let mut logs = segment_means(
-            &segments,
-            &mask,
-            old - host(inputs.sampler_log_probs.as_ref().unwrap()),
-        );
+        let sampler = host(inputs.sampler_log_probs.as_ref().unwrap());
+        let mut logs = segment_means(&segments, &mask, old.clone() - sampler);
         if correction.level == RatioLevel::Sequence {
-            logs = logs * segments.clone().matmul(mask.clone().unsqueeze_dim(2)); // the sum of what the mean is of
+            logs = logs * sizes(&segments, &mask); // the sum of what the mean is of
         }
         let weights = spread(&segments, logs).exp();
-        policy = policy
-            * match correction.mode {
-                CorrectionMode::Truncate { at } => weights.clamp_max(at),
-                CorrectionMode::Mask { above, below } => {
-                    let out = weights
-                        .clone()
-                        .greater_elem(above)
-                        .bool_or(weights.clone().lower_elem(below.unwrap_or(0.0)));
-                    weights.mask_fill(out, 0.0)
-                }
-            };
+        match correction.mode {
+            CorrectionMode::Truncate { clip_max, clip_min } => {
+                weights.clamp(clip_min.unwrap_or(0.0), clip_max)
+            }
+            CorrectionMode::Mask { clip_max, clip_min } => {
+                let low = weights.clone().lower_elem(clip_min.unwrap_or(0.0));
+                let out = weights.clone().greater_elem(clip_max).bool_or(low);
+                weights.mask_fill(out, 0.0)
+            }
+        }
+    });
+    let advantages = host(&inputs.advantages);
+    let mut policy = match config.clip {
+        Clip::Vespo {
+            k_pos,
+            lambda_pos,
+            k_neg,
+            lambda_neg,
+        } => {
+            let mut logs = (new.clone().detach() - old.clone()).clamp(-20.0, 20.0);
+            if let Some(weights) = &corrections {
+                logs = logs + weights.clone().clamp(1e-8, 20f64.exp()).log();
+            }
+            let logs = segment_means(&segments, &mask, logs) * sizes(&segments, &mask);
+            let logs = spread(&segments, logs.clamp(1e-8f64.ln(), 20.0));
+            let negative = advantages
+                .clone()
+                .lower_elem(0.0)
+                .float()
+                .cast(logs.dtype());
+            let by_sign = |pos: f64, neg: f64| negative.clone() * (neg - pos) + pos;
+            let (k, lambda) = (by_sign(k_pos, k_neg), by_sign(lambda_pos, lambda_neg));
+            let phi = (lambda.clone() + k * logs.clone() - lambda * logs.exp()).exp();
+            -(phi * advantages.clone() * new.clone())
+        }
+        _ => surrogate(&config.clip, ratio.clone(), advantages.clone(), new.clone()),
+    };
+    if config.top_entropy_quantile < 1.0 {
+        policy = policy * host(&entropy_mask(config, inputs, &mask));
+    }
+    if let (Some(weights), false) = (corrections, matches!(config.clip, Clip::Vespo { .. })) {
+        policy = policy * weights;
+    }
+    let sampler = inputs
+        .sampler_log_probs
+        .as_ref()
+        .or(inputs.old_log_probs.as_ref());
+    if let (Some(threshold), Some(sampler)) = (config.off_policy_mask_threshold, sampler) {
+        let rows = segments_of(RatioLevel::Sequence);
+        let far = segment_means(&rows, &mask, host(sampler) - new.clone().detach());
+        let far = spread(&rows, far).greater_elem(threshold);
+        policy = policy.mask_fill(far.bool_and(advantages.lower_elem(0.0)), 0.0);
     }
     let policy = aggregate(&config.aggregation, inputs, &mask, &ranks, policy);
+    let mut policy = policy;
+    if let (true, Some(entropies)) = (config.entropy_coef > 0.0, &inputs.entropies) {
+        let chosen = host(&entropy_mask(config, inputs, &mask)) * mask.clone();
+        let count = chosen.clone().sum().clamp_min(1.0);
+        let mean = (host(entropies) * chosen).sum() / count;
+        let share = match inputs.whole_batch {
+            Some(whole) => mask.clone().sum() * (1.0 / whole.tokens.max(1) as f64),
+            None => mean.ones_like(),
+        };
+        policy = policy - mean * share * config.entropy_coef;
+    }
     let Some(kl) = &config.kl else { return policy };
     let penalty = divergence(
         kl,
@@ -106,7 +146,7 @@ fn uses_ranks(config: &LossConfig) -> bool {
         .correction
         .as_ref()
         .is_some_and(|correction| correction.level == RatioLevel::Rank);
-    config.ratio == RatioLevel::Rank
+    config.importance_sampling_level == RatioLevel::Rank
         || corrected
         || by_rank(&config.aggregation)
         || kl.is_some_and(by_rank)
@@ -129,10 +169,14 @@ fn one_hot(
 }
 
 /// `[B, S, 1]`
+fn sizes(segments: &Tensor<3>, mask: &Tensor<2>) -> Tensor<3> {
+    segments.clone().matmul(mask.clone().unsqueeze_dim(2))
+}
+
+/// `[B, S, 1]`
 fn segment_means(segments: &Tensor<3>, mask: &Tensor<2>, x: Tensor<2>) -> Tensor<3> {
     let sums = segments.clone().matmul((x * mask.clone()).unsqueeze_dim(2));
-    let sizes = segments.clone().matmul(mask.clone().unsqueeze_dim(2));
-    sums / sizes.clamp_min(1.0)
+    sums / sizes(segments, mask).clamp_min(1.0)
 }
 
 fn spread(segments: &Tensor<3>, values: Tensor<3>) -> Tensor<2> {
@@ -146,16 +190,27 @@ fn spread(segments: &Tensor<3>, values: Tensor<3>) -> Tensor<2> {
 fn surrogate(clip: &Clip, w: Tensor<2>, a: Tensor<2>, log_probs: Tensor<2>) -> Tensor<2> {
     match *clip {
         Clip::None => -(w * a),
-        Clip::Ppo { low, high, delta } => {
+        Clip::Ppo {
+            epsilon: low,
+            epsilon_high: high,
+            delta,
+        } => {
             let free = delta.map_or(w.clone(), |delta| w.clone().clamp_max(delta));
             -(free * a.clone()).min_pair(w.clamp(1.0 - low, 1.0 + high) * a)
         }
-        Clip::Cispo { lowest, highest } => -(w.detach().clamp(lowest, highest) * a * log_probs),
-        Clip::Sapo { positive, negative } => {
+        Clip::Cispo {
+            lowest,
+            epsilon_high: highest,
+        } => -(w.detach().clamp(lowest, highest) * a * log_probs),
+        Clip::Sapo {
+            temperature_pos: positive,
+            temperature_neg: negative,
+        } => {
             let up = a.clone().greater_elem(0.0).float().cast(a.dtype());
             let tau = up.clone() * positive + (up * -1.0 + 1.0) * negative;
             -(activation::sigmoid(tau.clone() * (w - 1.0)) / tau * 4.0 * a)
         }
+        _ => unreachable!("weighed elsewhere, or unknown to this oracle"),
     }
 }
 
@@ -165,7 +220,7 @@ fn divergence(kl: &Kl, new: Tensor<2>, reference: Tensor<2>, w: Tensor<2>) -> Te
         KlEstimator::K1 => -d,
         KlEstimator::K3 => d.clone().exp() - d - 1.0,
     };
-    if kl.bias_corrected {
+    if kl.use_bias_correction_kl {
         estimate * w
     } else {
         estimate
@@ -182,7 +237,7 @@ fn entropy_mask(config: &LossConfig, inputs: &LossInputs, mask: &Tensor<2>) -> V
         .map(|(h, _)| *h)
         .collect();
     sorted.sort_by(f64::total_cmp);
-    let place = (1.0 - config.top_entropy) * (sorted.len() as f64 - 1.0);
+    let place = (1.0 - config.top_entropy_quantile) * (sorted.len() as f64 - 1.0);
     let at = |i: f64| sorted.get(i as usize).copied().unwrap_or(0.0);
     let threshold = at(place.floor()) * (1.0 - place.fract()) + at(place.ceil()) * place.fract();
     entropies
@@ -231,5 +286,6 @@ fn aggregate(
             };
             (means / counts).sum() * (1.0 / rows)
         }
+        other => unreachable!("{other:?} is unknown to this oracle"),
     }
 }

@@ -3,13 +3,16 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
+#[cfg(feature = "burn")]
 pub mod composed;
 pub mod dual;
 pub mod oracle;
 
+#[cfg(feature = "burn")]
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rank_grpo::{Loss, LossConfig, LossInputs};
 
+#[cfg(feature = "burn")]
 /// `CONVREC_DEVICE`: flex (the default), or wgpu or cuda where this crate's feature of that name is
 /// on.
 pub fn device() -> Device {
@@ -25,8 +28,8 @@ pub fn device() -> Device {
     }
 }
 
-#[derive(Clone, Debug)]
 /// A case's log-probabilities and everything else.
+#[derive(Clone, Debug)]
 pub struct Case {
     pub id: String,
     pub config: LossConfig,
@@ -43,6 +46,7 @@ impl Case {
     }
 }
 
+#[cfg(feature = "burn")]
 pub fn tensor(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(
         TensorData::new(values.to_vec(), shape),
@@ -50,6 +54,7 @@ pub fn tensor(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2> {
     )
 }
 
+#[cfg(feature = "burn")]
 /// The type in which the device computes [`composed`]: f64 where there is one, and what that is
 /// good for.
 pub fn oracle_precision() -> (DType, f64) {
@@ -59,6 +64,7 @@ pub fn oracle_precision() -> (DType, f64) {
     }
 }
 
+#[cfg(feature = "burn")]
 /// Loss and gradient of a tensor function, by burn's autodiff.
 pub fn differentiate(at: Tensor<2>, f: impl Fn(Tensor<2>) -> Tensor<1>) -> (f64, Vec<f64>) {
     let leaf = at.require_grad();
@@ -70,18 +76,51 @@ pub fn differentiate(at: Tensor<2>, f: impl Fn(Tensor<2>) -> Tensor<1>) -> (f64,
     (value, gradient.try_into_vec_as::<f64>().unwrap())
 }
 
+#[cfg(feature = "burn")]
 /// By the crate's tensor function.
 pub fn forward(case: &Case) -> (f64, Vec<f64>) {
     let loss = case.loss();
     let at = tensor(&case.log_probs, case.inputs.shape, &device().autodiff());
-    differentiate(at, |x| loss.forward(x, &case.inputs).unwrap().loss)
+    let entropies = case.inputs.entropies.as_ref();
+    let entropies = entropies.map(|h| tensor(h, case.inputs.shape, &device().autodiff()));
+    differentiate(at, |log_probs| {
+        let entropies = entropies.clone();
+        let output = rank_grpo::PolicyOutput {
+            log_probs,
+            entropies,
+        };
+        loss.forward(output, &case.inputs).unwrap().loss
+    })
 }
 
+#[cfg(feature = "burn")]
 /// By [`composed`].
 pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
     let at = TensorData::new(case.log_probs.clone(), case.inputs.shape);
     let at = Tensor::from_data(at, (&device().autodiff(), oracle_precision().0));
     differentiate(at, |x| composed::loss(&case.config, &case.inputs, x))
+}
+
+/// Without burn: by the crate's host function, in the element type of a tensor.
+#[cfg(not(feature = "burn"))]
+pub fn forward(case: &Case) -> (f64, Vec<f64>) {
+    let narrow = |x: f64| f64::from(x as f32);
+    let found = case.loss().evaluate(&case.log_probs, &case.inputs).unwrap();
+    (
+        narrow(found.loss),
+        found.gradient.into_iter().map(narrow).collect(),
+    )
+}
+
+/// Without burn: by [`oracle`].
+#[cfg(not(feature = "burn"))]
+pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
+    oracle::gradient(case)
+}
+
+#[cfg(not(feature = "burn"))]
+pub fn oracle_precision() -> ((), f64) {
+    ((), 1e-10)
 }
 
 pub fn max_abs(values: &[f64]) -> f64 {

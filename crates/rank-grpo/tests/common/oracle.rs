@@ -54,11 +54,13 @@ type Row = Vec<(usize, Option<usize>)>;
 pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f64]) -> Dual {
     let rows = rows(config, inputs, stopped);
     let ratio = |x: &[Dual], row: &Row, t: usize, rank: Option<usize>| {
-        let mates = row.iter().filter(|(u, r)| match config.ratio {
-            RatioLevel::Token => *u == t,
-            RatioLevel::Rank => *r == rank,
-            RatioLevel::Sequence => true,
-        });
+        let mates = row
+            .iter()
+            .filter(|(u, r)| match config.importance_sampling_level {
+                RatioLevel::Token => *u == t,
+                RatioLevel::Rank => *r == rank,
+                RatioLevel::Sequence => true,
+            });
         let old = |u: usize| {
             inputs
                 .old_log_probs
@@ -78,13 +80,18 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f
         for &(t, rank) in row {
             let w = ratio(new, row, t, rank);
             if threshold.is_none_or(|h| inputs.entropies.as_ref().unwrap()[t] >= h) {
-                policy[t] = surrogate(
-                    &config.clip,
-                    w,
-                    ratio(&frozen, row, t, rank),
-                    inputs.advantages[t],
-                    new[t],
-                ) * correction(config, inputs, stopped, row, t, rank);
+                let a = inputs.advantages[t];
+                policy[t] = match config.clip {
+                    Clip::Vespo { .. } => {
+                        let phi = vespo(config, inputs, stopped, row, t, rank);
+                        -(new[t] * (phi * a))
+                    }
+                    _ => {
+                        let frozen = ratio(&frozen, row, t, rank);
+                        surrogate(&config.clip, w, frozen, a, new[t])
+                            * correction(config, inputs, stopped, row, t, rank)
+                    }
+                } * off_policy(config, inputs, stopped, row, a);
             }
             if let Some(penalty) = &config.kl {
                 kl[t] = divergence(
@@ -97,13 +104,101 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: &[Dual], stopped: &[f
         }
     }
     let kl_aggregation = config.kl.as_ref().and_then(|kl| kl.aggregation.clone());
-    aggregate(&config.aggregation, inputs, &rows, &policy)
+    let bonus = bonus(config, inputs, &rows, threshold);
+    aggregate(&config.aggregation, inputs, &rows, &policy) - constant(bonus)
         + aggregate(
             &kl_aggregation.unwrap_or(config.aggregation.clone()),
             inputs,
             &rows,
             &kl,
         )
+}
+
+/// The weight of VESPO: the Gamma function of the product of the ratios of a token's segment.
+fn vespo(
+    config: &LossConfig,
+    inputs: &LossInputs,
+    stopped: &[f64],
+    row: &Row,
+    token: usize,
+    rank: Option<usize>,
+) -> f64 {
+    let Clip::Vespo {
+        k_pos,
+        lambda_pos,
+        k_neg,
+        lambda_neg,
+    } = config.clip
+    else {
+        return 0.0;
+    };
+    let mut w = 1.0;
+    for &(t, r) in row {
+        let together = match config.importance_sampling_level {
+            RatioLevel::Token => t == token,
+            RatioLevel::Rank => r == rank,
+            RatioLevel::Sequence => true,
+        };
+        if together {
+            let old = inputs
+                .old_log_probs
+                .as_ref()
+                .map_or(stopped[t], |old| old[t]);
+            w *= (stopped[t] - old).clamp(-20.0, 20.0).exp();
+            w *= correction(config, inputs, stopped, row, t, r).clamp(1e-8, 20.0_f64.exp());
+        }
+    }
+    let w = w.clamp(1e-8, 20.0_f64.exp());
+    let (k, lambda) = match inputs.advantages[token] < 0.0 {
+        true => (k_neg, lambda_neg),
+        false => (k_pos, lambda_pos),
+    };
+    f64::exp(lambda) * w.powf(k) * f64::exp(-lambda * w)
+}
+
+/// 0 where a completion is too far from its sampler for a negative advantage.
+fn off_policy(
+    config: &LossConfig,
+    inputs: &LossInputs,
+    stopped: &[f64],
+    row: &Row,
+    advantage: f64,
+) -> f64 {
+    let Some(threshold) = config.off_policy_mask_threshold else {
+        return 1.0;
+    };
+    let sampler = inputs
+        .sampler_log_probs
+        .as_ref()
+        .or(inputs.old_log_probs.as_ref());
+    let Some(sampler) = sampler else { return 1.0 };
+    let far: f64 = row.iter().map(|(t, _)| sampler[*t] - stopped[*t]).sum();
+    let far = far / row.len() as f64;
+    f64::from(advantage >= 0.0 || far <= threshold)
+}
+
+/// The coefficient times the mean entropy of the tokens that are trained on, times this part's
+/// share of the whole batch.
+fn bonus(config: &LossConfig, inputs: &LossInputs, rows: &[Row], threshold: Option<f64>) -> f64 {
+    let Some(entropies) = inputs
+        .entropies
+        .as_ref()
+        .filter(|_| config.entropy_coef > 0.0)
+    else {
+        return 0.0;
+    };
+    let all: Vec<f64> = rows.iter().flatten().map(|(t, _)| entropies[*t]).collect();
+    let chosen: Vec<f64> = all
+        .iter()
+        .copied()
+        .filter(|h| threshold.is_none_or(|x| *h >= x))
+        .collect();
+    if chosen.is_empty() {
+        return 0.0;
+    }
+    let whole = inputs.whole_batch.map_or(all.len(), |whole| whole.tokens) as f64;
+    let mean = chosen.iter().sum::<f64>() / chosen.len() as f64;
+    config.entropy_coef * mean * all.len() as f64 / whole
 }
 
 /// A weight is the product of the ratios of the trainer's policy to the sampler's; at rank level,
@@ -139,10 +234,17 @@ fn correction(
         product
     };
     match correction.mode {
-        CorrectionMode::Truncate { at } if weight > at => at,
-        CorrectionMode::Mask { above, .. } if weight > above => 0.0,
+        CorrectionMode::Truncate { clip_max, .. } if weight > clip_max => clip_max,
+        CorrectionMode::Truncate {
+            clip_min: Some(clip_min),
+            ..
+        } if weight < clip_min => clip_min,
         CorrectionMode::Mask {
-            below: Some(below), ..
+            clip_max: above, ..
+        } if weight > above => 0.0,
+        CorrectionMode::Mask {
+            clip_min: Some(below),
+            ..
         } if weight < below => 0.0,
         _ => weight,
     }
@@ -158,8 +260,10 @@ fn rows(config: &LossConfig, inputs: &LossInputs, new: &[f64]) -> Vec<Row> {
         .correction
         .as_ref()
         .is_some_and(|correction| correction.level == RatioLevel::Rank);
-    let ranks_only =
-        config.ratio == RatioLevel::Rank || corrected || by_rank(&config.aggregation) || kl_by_rank;
+    let ranks_only = config.importance_sampling_level == RatioLevel::Rank
+        || corrected
+        || by_rank(&config.aggregation)
+        || kl_by_rank;
     let fine = |x: f64| x.is_finite() && (-1e6..=1e6).contains(&x);
     let counts = |t: usize| {
         let tables = [
@@ -190,10 +294,10 @@ fn entropy_threshold(config: &LossConfig, inputs: &LossInputs, rows: &[Row]) -> 
     let entropies = inputs
         .entropies
         .as_ref()
-        .filter(|_| config.top_entropy < 1.0)?;
+        .filter(|_| config.top_entropy_quantile < 1.0)?;
     let mut sorted: Vec<f64> = rows.iter().flatten().map(|(t, _)| entropies[*t]).collect();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());
-    let place = (1.0 - config.top_entropy) * (sorted.len() as f64 - 1.0);
+    let place = (1.0 - config.top_entropy_quantile) * (sorted.len() as f64 - 1.0);
     let low = *sorted.get(place as usize)?;
     let high = *sorted.get(place as usize + 1).unwrap_or(&low);
     Some(low + (high - low) * (place - place.floor()))
@@ -202,16 +306,27 @@ fn entropy_threshold(config: &LossConfig, inputs: &LossInputs, rows: &[Row]) -> 
 fn surrogate(clip: &Clip, w: Dual, frozen: Dual, a: f64, log_prob: Dual) -> Dual {
     match *clip {
         Clip::None => -(w * a),
-        Clip::Ppo { low, high, delta } => {
+        Clip::Ppo {
+            epsilon: low,
+            epsilon_high: high,
+            delta,
+        } => {
             let first = delta.map_or(w, |delta| w.clamp(f64::NEG_INFINITY, delta));
             -((first * a).min(w.clamp(1.0 - low, 1.0 + high) * a))
         }
-        Clip::Cispo { lowest, highest } => -(log_prob * (frozen.v.max(lowest).min(highest) * a)),
-        Clip::Sapo { positive, negative } => {
+        Clip::Cispo {
+            lowest,
+            epsilon_high: highest,
+        } => -(log_prob * (frozen.v.max(lowest).min(highest) * a)),
+        Clip::Sapo {
+            temperature_pos: positive,
+            temperature_neg: negative,
+        } => {
             let tau = if a > 0.0 { positive } else { negative };
             let gate = constant(1.0) / (constant(1.0) + (-((w - constant(1.0)) * tau)).exp());
             -(gate * (4.0 / tau * a))
         }
+        _ => unreachable!("weighed elsewhere, or unknown to this oracle"),
     }
 }
 
@@ -221,7 +336,7 @@ fn divergence(kl: &Kl, new: Dual, reference: f64, w: Dual) -> Dual {
         KlEstimator::K1 => new - constant(reference),
         KlEstimator::K3 => d.exp() - d - constant(1.0),
     };
-    if kl.bias_corrected {
+    if kl.use_bias_correction_kl {
         estimate * w
     } else {
         estimate
@@ -253,6 +368,7 @@ fn aggregate(aggregation: &Aggregation, inputs: &LossInputs, rows: &[Row], l: &[
                 .sum::<Dual>()
                 / n_rows
         }
+        other => unreachable!("{other:?} is unknown to this oracle"),
     }
 }
 

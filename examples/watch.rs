@@ -5,7 +5,7 @@
 //! - `... watch -- runs/x runs/y --report page.html` writes a page about runs, and its curves into
 //!   `plots/` beside it.
 //! - `... watch -- runs/x --check` lets the doctor look at the log: the exit status is 2 when the
-//!   run is ill.
+//!   run is unhealthy.
 //! - `... watch -- runs/x --tensorboard DIR` writes event files for TensorBoard.
 //!
 //! A run is a folder with `log.jsonl`, such a file alone, or a folder with TRL's
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use convrec_watch::report::{Run, page};
+use convrec_watch::report::{TrainingRun, page};
 use convrec_watch::tui::{Board, follow};
 use convrec_watch::{Doctor, DoctorConfig, Events, completions, step};
 
@@ -29,7 +29,7 @@ struct Options {
     /// Write a page about the runs to this file, and its curves into `plots/` beside it.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Let the doctor look at the logs; the exit status is 2 when a run is ill.
+    /// Let the doctor look at the logs; the exit status is 2 when a run is unhealthy.
     #[arg(long)]
     check: bool,
     /// Write event files for TensorBoard into this folder, a folder for each run.
@@ -58,7 +58,7 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     if !options.check && options.report.is_none() && options.tensorboard.is_none() {
         return live(&options.runs, config);
     }
-    let runs = Run::read_all(&options.runs)?;
+    let runs = TrainingRun::read_all(&options.runs)?;
     if let Some(out) = &options.report {
         let report = page("Training runs", &runs, &config)?;
         report.write(out)?;
@@ -101,11 +101,11 @@ fn live(runs: &[PathBuf], config: DoctorConfig) -> Result<ExitCode, Box<dyn Erro
     Ok(ExitCode::SUCCESS)
 }
 
-fn check(runs: &[Run], config: &DoctorConfig) -> Result<ExitCode, Box<dyn Error>> {
-    let mut is_ill = false;
+fn check(runs: &[TrainingRun], config: &DoctorConfig) -> Result<ExitCode, Box<dyn Error>> {
+    let mut is_unhealthy = false;
     for run in runs {
         let found = Doctor::examine(config.clone(), &run.records)?;
-        is_ill |= !found.is_empty();
+        is_unhealthy |= !found.is_empty();
         match (run.records.len(), found.len()) {
             (0, _) => println!("{}: no records yet, so nothing to judge", run.name),
             (records, 0) => println!("{}: nothing wrong in {records} records", run.name),
@@ -115,14 +115,14 @@ fn check(runs: &[Run], config: &DoctorConfig) -> Result<ExitCode, Box<dyn Error>
             println!("{}: {}: {diagnosis}", run.name, diagnosis.check.name())
         });
     }
-    Ok(if is_ill {
+    Ok(if is_unhealthy {
         ExitCode::from(2)
     } else {
         ExitCode::SUCCESS
     })
 }
 
-fn tensorboard(run: &Run, path: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
+fn tensorboard(run: &TrainingRun, path: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
     let last = run.records.iter().filter_map(step).max().unwrap_or(0);
     // What an earlier conversion wrote is forgotten from the first step on.
     let mut events = Events::open(folder, 0)?;

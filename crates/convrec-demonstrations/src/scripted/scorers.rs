@@ -1,0 +1,53 @@
+use convrec_catalog::Catalog;
+use convrec_core::Example;
+
+use super::{Bm25Scorer, CooccurrenceScorer, MixedScorer, SimilarityScorer, WordScorer};
+
+/// The scorers of the scripted teachers and of the scripted judge.
+///
+/// The weights of [`heuristic`](Self::heuristic) were chosen for the highest NDCG@20 on ReDial's
+/// validation part. Those of [`baseline`](Self::baseline) were set by hand.
+#[derive(Debug)]
+pub struct Scorers<'a> {
+    /// Items that were named in the same dialogs.
+    pub cooccurrence: CooccurrenceScorer<'a>,
+    /// Items whose texts have the words of the conversation.
+    pub bm25: Bm25Scorer,
+    named_beside: CooccurrenceScorer<'a>,
+    words: WordScorer,
+    similarity: SimilarityScorer<'a>,
+}
+
+impl<'a> Scorers<'a> {
+    /// Learns from these conversations which items go together.
+    pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
+        Self {
+            cooccurrence: CooccurrenceScorer::new(catalog, examples),
+            bm25: Bm25Scorer::new(catalog),
+            named_beside: CooccurrenceScorer::new(catalog, examples).alone(),
+            words: WordScorer::new(catalog, examples),
+            similarity: SimilarityScorer::new(catalog),
+        }
+    }
+
+    /// The scorer of the heuristic teacher: co-occurrence with the seen items, similarity to their
+    /// texts, and what was relevant where the same words were said.
+    #[must_use]
+    pub fn heuristic(&self) -> MixedScorer<'_> {
+        MixedScorer {
+            parts: vec![
+                (1.0, &self.named_beside),
+                (0.6, &self.similarity),
+                (0.02, &self.words),
+            ],
+        }
+    }
+
+    /// The scorer of the noisy teacher and of the scripted judge: co-occurrence and a little BM25.
+    #[must_use]
+    pub fn baseline(&self) -> MixedScorer<'_> {
+        MixedScorer {
+            parts: vec![(1.0, &self.cooccurrence), (0.1, &self.bm25)],
+        }
+    }
+}

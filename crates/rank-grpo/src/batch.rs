@@ -1,0 +1,339 @@
+//! The evaluation of a checked loss on checked inputs, row by row.
+
+use crate::correction::CorrectionMeter;
+use crate::inputs::usable;
+use crate::metrics::Meter;
+use crate::terms::{Ratio, Term, vespo_weights};
+use crate::{
+    Aggregation, BatchTotals, Clip, Correction, LossConfig, LossSlices, LossValue, Metrics,
+    RatioLevel, Real, Workspace,
+};
+
+/// A batch on which all tables have the shape and none is missing.
+pub(crate) struct Batch<'a, F> {
+    config: &'a LossConfig,
+    log_probs: &'a [F],
+    inputs: &'a LossSlices<'a, F>,
+    needs_ranks: bool,
+}
+
+/// What is known of a batch before its first row.
+struct Plan {
+    whole: BatchTotals,
+    /// The tokens that count.
+    kept: usize,
+    /// The share of the mask that was unusable.
+    dropped: f64,
+    /// The smallest entropy that the policy loss trains on.
+    threshold: f64,
+    /// The weight of an entropy in the bonus.
+    bonus: f64,
+}
+
+/// What is collected row by row.
+struct Sums {
+    loss: f64,
+    bonus: f64,
+    entropy: f64,
+    meter: Meter,
+    correction: CorrectionMeter,
+    off_policy: usize,
+}
+
+impl<'a, F: Real> Batch<'a, F> {
+    pub fn new(config: &'a LossConfig, log_probs: &'a [F], inputs: &'a LossSlices<'a, F>) -> Self {
+        Batch {
+            config,
+            log_probs,
+            inputs,
+            needs_ranks: config.needs_ranks(),
+        }
+    }
+
+    pub fn evaluate(&self, workspace: &mut Workspace, gradient: &mut [F]) -> LossValue {
+        let [rows, tokens] = self.inputs.shape;
+        let plan = self.plan(workspace);
+        workspace.entropy_gradient.clear();
+        if plan.bonus != 0.0 {
+            workspace.entropy_gradient.resize(gradient.len(), 0.0);
+        }
+        let mut sums = Sums {
+            loss: 0.0,
+            bonus: 0.0,
+            entropy: 0.0,
+            meter: Meter::default(),
+            correction: CorrectionMeter::new(),
+            off_policy: 0,
+        };
+        gradient.fill(F::from_f64(0.0));
+        let columns = std::mem::take(&mut workspace.columns);
+        let mut begin = 0;
+        for row in 0..rows {
+            let columns = &columns[begin..workspace.ends[row]];
+            begin += columns.len();
+            if !columns.is_empty() {
+                let first = row * tokens;
+                let gradient = &mut gradient[first..first + tokens];
+                self.row(first, columns, &plan, workspace, gradient, &mut sums);
+            }
+        }
+        workspace.columns = columns;
+        let entropy = self.inputs.entropies.map(|_| sums.entropy);
+        let count = plan.kept.max(1) as f64;
+        let metrics = Metrics {
+            correction: (self.config.correction.as_ref()).map(|_| sums.correction.metrics()),
+            off_policy_masked: (self.config.off_policy_mask_threshold)
+                .map(|_| sums.off_policy as f64 / count),
+            ..sums
+                .meter
+                .metrics(self.config.kl.is_some(), entropy, plan.kept, plan.dropped)
+        };
+        LossValue {
+            loss: sums.loss - plan.bonus * sums.bonus,
+            metrics,
+        }
+    }
+
+    /// Whether a token is in the mask and has a rank where it needs one.
+    fn present(&self, t: usize) -> bool {
+        self.inputs.mask[t] && (!self.needs_ranks || self.inputs.segments.get(t).is_some())
+    }
+
+    /// Whether all numbers of a token are usable.
+    fn kept(&self, t: usize) -> bool {
+        usable(self.log_probs[t]) && self.inputs.usable(t)
+    }
+
+    fn plan(&self, workspace: &mut Workspace) -> Plan {
+        let [rows, tokens] = self.inputs.shape;
+        let quantile = self.config.top_entropy_quantile;
+        let ranked = self.inputs.entropies.filter(|_| quantile < 1.0);
+        let Workspace {
+            columns,
+            ends,
+            sorted,
+            ..
+        } = workspace;
+        (columns.clear(), ends.clear(), sorted.clear());
+        let mut present = 0_usize;
+        for row in 0..rows {
+            let first = row * tokens;
+            for column in (0..tokens).filter(|column| self.present(first + column)) {
+                present += 1;
+                if self.kept(first + column) {
+                    columns.push(column);
+                    if let Some(entropies) = ranked {
+                        sorted.push(entropies[first + column].to_f64());
+                    }
+                }
+            }
+            ends.push(columns.len());
+        }
+        let kept = columns.len();
+        workspace.sorted.sort_unstable_by(f64::total_cmp);
+        let threshold = ranked.map_or(f64::NEG_INFINITY, |_| {
+            self::quantile(&workspace.sorted, 1.0 - quantile)
+        });
+        let below = workspace.sorted.partition_point(|h| *h < threshold);
+        let whole = self.inputs.whole_batch.unwrap_or(BatchTotals {
+            rows: self.inputs.shape[0],
+            tokens: kept,
+        });
+        // A mean over the tokens above the threshold, for this part's share of the whole batch.
+        let share = kept as f64 / whole.tokens.max(1) as f64;
+        Plan {
+            whole,
+            kept,
+            dropped: (present - kept) as f64 / present.max(1) as f64,
+            threshold,
+            bonus: self.config.entropy_coef * share / (kept - below).max(1) as f64,
+        }
+    }
+
+    /// The row that begins at token `first`, with the columns that count.
+    fn row(
+        &self,
+        first: usize,
+        columns: &[usize],
+        plan: &Plan,
+        workspace: &mut Workspace,
+        gradient: &mut [F],
+        sums: &mut Sums,
+    ) {
+        let (config, inputs) = (self.config, self.inputs);
+        self.ratios(first, columns, workspace);
+        self.corrections(first, columns, workspace);
+        let Workspace {
+            ratio: segments,
+            ratios,
+            phi,
+            correction,
+            corrections,
+            ranks,
+            rank_weights: [for_policy, for_kl],
+            direct,
+            by_log_ratio,
+            entropy_gradient,
+            ..
+        } = workspace;
+        if self.needs_ranks {
+            ranks.assign(RatioLevel::Rank, columns, first, inputs.segments);
+        }
+        let n_ranks = inputs.segments.n_ranks();
+        let weights = |aggregation: &Aggregation, by_rank| {
+            aggregation.weights(plan.whole, columns.len(), ranks, n_ranks, by_rank)
+        };
+        let policy_weights = weights(&config.aggregation, for_policy);
+        let kl = config.kl.as_ref().zip(config.kl_aggregation());
+        let kl = kl.zip(inputs.ref_log_probs);
+        let kl = kl.map(|((kl, aggregation), ref_log_probs)| {
+            (kl, weights(aggregation, for_kl), ref_log_probs)
+        });
+        let off_policy = self.is_off_policy(first, columns);
+        direct.clear();
+        by_log_ratio.clear();
+        for (n, &column) in columns.iter().enumerate() {
+            let t = first + column;
+            let (log_prob, advantage) = (self.log_probs[t].to_f64(), inputs.advantages[t].to_f64());
+            let (group, mut weight) = (segments.of[n], policy_weights.of(n, ranks));
+            let entropy = inputs.entropies.map_or(f64::INFINITY, |h| h[t].to_f64());
+            if entropy < plan.threshold {
+                weight = 0.0; // left out of the sum, not of the count (as in TRL)
+            } else if plan.bonus != 0.0 {
+                sums.bonus += entropy;
+                entropy_gradient[t] = -plan.bonus;
+            }
+            if config.correction.is_some() {
+                let corrected = corrections[correction.of[n]];
+                sums.correction.add(corrected);
+                if config.corrects_terms() {
+                    weight *= corrected.0;
+                }
+            }
+            if off_policy && advantage < 0.0 {
+                weight = 0.0;
+                sums.off_policy += 1;
+            }
+            let ratio = ratios[group];
+            let phi = phi
+                .get(group)
+                .map_or(0.0, |phi| phi[usize::from(advantage < 0.0)]);
+            let mut term: Term = config.clip.term(ratio, advantage, log_prob, phi) * weight;
+            if let Some((kl, weights, ref_log_probs)) = &kl {
+                let penalty = kl.term(log_prob, ref_log_probs[t].to_f64(), ratio);
+                term = term + penalty * (kl.beta * weights.of(n, ranks));
+                sums.meter.kl += penalty.value;
+            }
+            sums.loss += term.value;
+            direct.push(term.by_log_prob);
+            by_log_ratio.push(term.by_log_ratio);
+            let clipped = config.clip.clipped(ratio.value, advantage);
+            sums.meter.ratio(ratio.value, clipped);
+            if inputs.entropies.is_some() {
+                sums.entropy += entropy;
+            }
+        }
+        // The mean over segments is a symmetric matrix: it takes values forward and gradients back
+        // alike.
+        segments.sum(by_log_ratio.iter().copied());
+        for ((&column, direct), &group) in columns.iter().zip(direct).zip(&segments.of) {
+            gradient[column] = F::from_f64(*direct + segments.means[group]);
+        }
+    }
+
+    /// The log-probability of when the batch was sampled.
+    fn old(&self, t: usize) -> f64 {
+        self.inputs.old_log_probs.unwrap_or(self.log_probs)[t].to_f64()
+    }
+
+    /// The importance ratios of a row's segments.
+    fn ratios(&self, first: usize, columns: &[usize], workspace: &mut Workspace) {
+        let Workspace {
+            ratio: segments,
+            ratios,
+            phi,
+            ..
+        } = workspace;
+        let level = self.config.importance_sampling_level;
+        segments.assign(level, columns, first, self.inputs.segments);
+        let log_ratio = |t: usize| self.log_probs[t].to_f64() - self.old(t);
+        segments.sum(columns.iter().map(|column| log_ratio(first + column)));
+        ratios.clear();
+        ratios.extend(segments.means.iter().map(|log| Ratio::from_log(*log)));
+        phi.clear();
+        if let Clip::Vespo { .. } = self.config.clip {
+            segments.sum(columns.iter().map(|column| {
+                let t = first + column;
+                log_ratio(t).clamp(-20.0, 20.0) + self.log_correction(t)
+            }));
+            phi.extend(
+                segments
+                    .sums
+                    .iter()
+                    .map(|log| vespo_weights(&self.config.clip, *log)),
+            );
+        }
+    }
+
+    /// The logarithm of a token's own correction, as VESPO takes it.
+    fn log_correction(&self, t: usize) -> f64 {
+        let (Some(correction), Some(sampler)) =
+            (&self.config.correction, self.inputs.sampler_log_probs)
+        else {
+            return 0.0;
+        };
+        let log = self.old(t) - sampler[t].to_f64();
+        correction
+            .weight(log, log)
+            .0
+            .ln()
+            .clamp(1e-8_f64.ln(), 20.0)
+    }
+
+    /// The weights of the correction of a row's segments.
+    fn corrections(&self, first: usize, columns: &[usize], workspace: &mut Workspace) {
+        let (Some(correction), Some(sampler)) =
+            (&self.config.correction, self.inputs.sampler_log_probs)
+        else {
+            return;
+        };
+        let segments = &mut workspace.correction;
+        let Correction { level, .. } = correction;
+        segments.assign(*level, columns, first, self.inputs.segments);
+        segments.sum(columns.iter().map(|column| {
+            let t = first + column;
+            self.old(t) - sampler[t].to_f64()
+        }));
+        let logs = segments.sums.iter().zip(&segments.means);
+        let weights = logs.map(|(sum, mean)| correction.weight(*sum, *mean));
+        workspace.corrections.clear();
+        workspace.corrections.extend(weights);
+    }
+
+    /// Whether the sampler is too far from the policy on a row for its negative advantages.
+    fn is_off_policy(&self, first: usize, columns: &[usize]) -> bool {
+        let Some(threshold) = self.config.off_policy_mask_threshold else {
+            return false;
+        };
+        let sampler = self.inputs.sampler_log_probs.or(self.inputs.old_log_probs);
+        let Some(sampler) = sampler else { return false };
+        let difference = |t: usize| sampler[t].to_f64() - self.log_probs[t].to_f64();
+        let sum: f64 = columns
+            .iter()
+            .map(|column| difference(first + column))
+            .sum();
+        sum / columns.len().max(1) as f64 > threshold
+    }
+}
+
+/// The quantile of a sorted list by linear interpolation; of an empty one, minus infinity.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let place = q * sorted.len().saturating_sub(1) as f64;
+    let at = |i: f64| sorted.get(i as usize).copied().unwrap_or(f64::NEG_INFINITY);
+    let (low, high) = (at(place.floor()), at(place.ceil()));
+    if low == high {
+        low
+    } else {
+        low + (high - low) * place.fract()
+    }
+}
