@@ -1,5 +1,5 @@
-//! JSON: rows or an error that names the line, whatever the bytes; and what is written is read back,
-//! by the strict reader of our own schema and by the one of all schemas.
+//! JSON: rows or an error that names the line, whatever the bytes. What is written is read back, by
+//! the strict reader of our own schema and by the one of all schemas.
 #![no_main]
 
 use convrec_core::jsonl;

@@ -24,12 +24,13 @@ use crate::year::year;
 /// |---|---|---|
 /// | `title` | `name`, `movie_title` | required, not blank |
 /// | `year` | `release_year` | see [the crate](crate#years) |
-/// | `genres` | `genre` | a list, or text with `\|`, `;` or `,` between two; `(no genres listed)` is none |
+/// | `genres` | `genre` | a list, or text with `\|`, `;` or `,` between two |
 /// | `metadata` | `description`, `overview`, `plot` | text |
 ///
-/// Fields that are null or missing are empty. The id of an item is its place among the returned
-/// items, from 0. Skipping a row moves the ids behind it, so files that count the lines of the
-/// catalog no longer fit.
+/// Fields that are null or missing are empty, and the genre `(no genres listed)` is none.
+///
+/// The id of an item is its place among the returned items, from 0. Skipping a row moves the ids
+/// behind it, so files that count the lines of the catalog no longer fit.
 ///
 /// Items may share a title. A row is bad when its title is blank, when its year is none, and when
 /// it has the title *and* year of an earlier row.
@@ -209,12 +210,12 @@ mod tests {
                 "",
             ),
             (
-                json!({"title": "Up", "year": 2009, "genres": [{"id": 1, "name": "Comedy"}, null, "\\N"]}),
+                json!({"title": "Up", "year": 2009, "genres": [{"name": "Comedy"}, null, "\\N"]}),
                 &["Comedy"],
                 "",
             ),
             (
-                json!({"title": "Up", "year": 2009, "genres": "(no genres listed)", "metadata": ["a", "b"]}),
+                json!({"name": "Up", "year": 2009, "genre": "(no genres listed)", "plot": ["a", "b"]}),
                 &[],
                 "a, b",
             ),

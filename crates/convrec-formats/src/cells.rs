@@ -10,9 +10,9 @@ use arrow_schema::{DataType, Schema};
 use serde_json::{Map, Number, Value};
 
 use crate::error::{At, Error, Place};
-use crate::fields::{self, is_read};
+use crate::fields::{self, is_read, unreadable};
 use crate::limits::Budget;
-use crate::row::{RawRow, Row, RowError};
+use crate::row::{RawRow, Row};
 
 /// What `decode` returns, or its error. Arrow's decoders check most of what a file says, and panic
 /// at the rest: a panic is an error of the file as well. (Rust's panic hook still prints it.)
@@ -84,10 +84,7 @@ impl<F: FnMut() -> Result<Option<RecordBatch>, String>> Iterator for Batches<F> 
                     self.row += 1;
                     return match read {
                         Ok(value) => Some(Ok(RawRow { place, value })),
-                        Err(Unreadable::Cell(field, problem)) => {
-                            Some(Err(RowError::Bad(place.field(field), problem)))
-                        }
-                        Err(Unreadable::Budget(problem)) => self.damaged(problem),
+                        Err(problem) => self.damaged(problem),
                     };
                 }
                 self.before += batch.num_rows();
@@ -104,34 +101,19 @@ impl<F: FnMut() -> Result<Option<RecordBatch>, String>> Iterator for Batches<F> 
     }
 }
 
-enum Unreadable {
-    /// A column, and why its cell is no value.
-    Cell(String, String),
-    Budget(String),
-}
-
-fn row(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Result<Value, Unreadable> {
+/// The cells of a row that a record may need, or that nothing is left of the budget.
+fn row(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Result<Value, String> {
     let mut fields = Map::new();
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        let name = field.name();
-        if is_read(name) {
-            let cell = value(column, row, budget).map_err(|problem| match problem {
-                Unread::Type(problem) => Unreadable::Cell(name.clone(), problem),
-                Unread::Budget(problem) => Unreadable::Budget(problem),
-            })?;
-            fields.insert(name.clone(), cell);
+        if is_read(field.name()) {
+            fields.insert(field.name().clone(), value(column, row, budget)?);
         }
     }
     Ok(Value::Object(fields))
 }
 
-enum Unread {
-    Type(String),
-    Budget(String),
-}
-
-fn value(array: &dyn Array, row: usize, budget: &mut Budget) -> Result<Value, Unread> {
-    budget.take(8).map_err(Unread::Budget)?;
+fn value(array: &dyn Array, row: usize, budget: &mut Budget) -> Result<Value, String> {
+    budget.take(8)?;
     if array.is_null(row) {
         return Ok(Value::Null);
     }
@@ -189,11 +171,7 @@ fn value(array: &dyn Array, row: usize, budget: &mut Budget) -> Result<Value, Un
             }
             Value::Object(cells)
         }
-        other => {
-            return Err(Unread::Type(format!(
-                "found a column of type {other}; expected text, numbers, lists or structs"
-            )));
-        }
+        other => unreadable(format!("a column of type {other}")),
     })
 }
 
@@ -201,24 +179,21 @@ fn dictionary_key<K: ArrowDictionaryKeyType>(array: &dyn Array, row: usize) -> O
     array.as_dictionary::<K>().key(row)
 }
 
-fn list(items: &dyn Array, budget: &mut Budget) -> Result<Value, Unread> {
-    (0..items.len())
-        .map(|item| value(items, item, budget))
-        .collect()
+fn list(items: &dyn Array, budget: &mut Budget) -> Result<Value, String> {
+    let items = (0..items.len()).map(|item| value(items, item, budget));
+    items.collect()
 }
 
-fn text(text: &str, budget: &mut Budget) -> Result<Value, Unread> {
-    budget.take(text.len() as u64).map_err(Unread::Budget)?;
+fn text(text: &str, budget: &mut Budget) -> Result<Value, String> {
+    budget.take(text.len() as u64)?;
     Ok(text.into())
 }
 
 /// Older writers of parquet do not say that their bytes are text.
-fn bytes(bytes: &[u8], budget: &mut Budget) -> Result<Value, Unread> {
+fn bytes(bytes: &[u8], budget: &mut Budget) -> Result<Value, String> {
     match std::str::from_utf8(bytes) {
         Ok(valid) => text(valid, budget),
-        Err(_) => Err(Unread::Type(
-            "found bytes that are not UTF-8; expected text".into(),
-        )),
+        Err(_) => Ok(unreadable("bytes that are not UTF-8".into())),
     }
 }
 

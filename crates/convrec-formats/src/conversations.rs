@@ -197,7 +197,7 @@ fn check_spelling(fields: &Map<String, Value>) -> Result<(), Problem> {
     let is_meant = |name: &&String| {
         let name = name.to_lowercase();
         let known = GROUND_TRUTH.contains(&name.as_str());
-        !known && (name.contains("truth") || name.contains("ground"))
+        !known && name.contains("truth")
     };
     match fields.keys().find(is_meant) {
         None => Ok(()),

@@ -89,8 +89,23 @@ pub(crate) fn first<'a>(
         .find(|(_, value)| !value.is_null())
 }
 
+/// The only field of an object that stands for a cell that cannot be read.
+#[cfg(any(feature = "arrow", feature = "parquet"))]
+const UNREADABLE: &str = "\0unreadable";
+
+/// What stands for a cell that cannot be read, as a time. It is an error only where the cell is
+/// needed.
+#[cfg(any(feature = "arrow", feature = "parquet"))]
+pub(crate) fn unreadable(what: String) -> Value {
+    Value::Object(Map::from_iter([(UNREADABLE.into(), what.into())]))
+}
+
 /// A value in words, as messages show it.
 pub(crate) fn found(value: &Value) -> String {
+    #[cfg(any(feature = "arrow", feature = "parquet"))]
+    if let Some(Value::String(what)) = value.get(UNREADABLE) {
+        return what.clone();
+    }
     match value {
         Value::Null => "null".into(),
         Value::Bool(value) => value.to_string(),

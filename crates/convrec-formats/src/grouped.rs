@@ -187,7 +187,9 @@ mod tests {
                 .map(|text| json!({"role": "user", "content": text}))
                 .collect()
         };
-        let first = json!({"id": "a", "messages": turns(&["one", "two"]), "ground_truth": "Heat (1995)", "turn": 2});
+        let first = json!({
+            "id": "a", "messages": turns(&["one", "two"]), "ground_truth": "Heat (1995)", "turn": 2
+        });
         assert_eq!(
             read,
             [

@@ -10,7 +10,7 @@
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("train.jsonl");
 //! let row = r#"{"prompt": [{"role": "user", "content": "Something like Heat?"}],
-//!     "completion": [{"role": "assistant", "content": "Ronin (1998)\nHere you are!\nThief (1981)"}],
+//!     "completion": [{"role": "assistant", "content": "Ronin (1998)\nSure!\nThief (1981)"}],
 //!     "groundtruth_with_release_year": [["Ronin", "1998"]], "seen_titles": ["Heat"]}"#;
 //! std::fs::write(&path, row.replace('\n', " "))?;
 //!
@@ -31,8 +31,8 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `arrow` | Arrow streams and files: folders of `save_to_disk`, Feather; buffers may be compressed by lz4 or zstd |
-//! | `parquet` | parquet, uncompressed or compressed by snappy, gzip, brotli, lz4 or zstd |
+//! | `arrow` | Arrow streams and files: folders of `save_to_disk`, Feather, also compressed |
+//! | `parquet` | parquet, also compressed by snappy, gzip, brotli, lz4 or zstd |
 //!
 //! # Conversations
 //!
@@ -41,18 +41,26 @@
 //! | field | what it holds |
 //! |---|---|
 //! | `dialog`, or `prompt` | the turns; the last one is the user's. Text is one turn of the user |
-//! | `messages`, `conversations` or `conversation` | the same, or a whole conversation: an assistant's turn at the end is the answer |
-//! | `id`, `conversation_id` or `dialog_id` | a text or a number, unlike in other rows; see [`read_conversations`] where it is missing |
-//! | `ground_truth`, `groundtruth` or `groundtruth_with_release_year` | the relevant items; may be missing where nothing is trained or measured |
-//! | `seen` | the items mentioned before, by anyone; may be missing |
-//! | `seen_titles` | the same as titles alone: `Heat (1995)` is a title here, and the year is unknown |
+//! | `messages`, `conversations`, `conversation` | the same, then the assistant's answer |
+//! | `id`, `conversation_id`, `dialog_id` | a text or a number that no other row has |
+//! | `ground_truth`, `groundtruth` | the relevant items |
+//! | `groundtruth_with_release_year` | the same |
+//! | `seen` | the items mentioned before, by anyone |
+//! | `seen_titles` | the same as titles alone: `Heat (1995)` is a title without a year here |
 //! | `list` | the list of a demonstration |
 //! | `completion` | the same as text: one turn of the assistant, or the text itself |
 //!
+//! Only the turns are required. [`read_conversations`] says which id a row without one gets.
+//!
 //! A **turn** is an object with `role` (or `from`, `speaker`) and `content` (or `value`, `text`,
-//! `utterance`). Roles are `user`, `human`, `seeker`; `assistant`, `gpt`, `chatgpt`, `model`, `bot`,
-//! `recommender`; `system`, `developer`. `tool`, `function`, `ipython` and `observation` become
-//! system turns, which no prompt shows. Content is text, or parts `{"type": "text", "text": ...}`.
+//! `utterance`). Content is text, or parts `{"type": "text", "text": ...}`.
+//!
+//! | role | is |
+//! |---|---|
+//! | `user`, `human`, `seeker` | the user |
+//! | `assistant`, `gpt`, `chatgpt`, `model`, `bot`, `recommender` | the assistant |
+//! | `system`, `developer` | the system, whose turns no prompt shows |
+//! | `tool`, `function`, `ipython`, `observation` | read as the system |
 //!
 //! An **item** is `["Heat", 1995]`, `{"title": "Heat", "year": 1995}` or `"Heat (1995)"`.
 //!
@@ -77,13 +85,19 @@
 //! # Trust
 //!
 //! Files are data, and nothing in them is executed or followed. Folders may name only files inside
-//! them. Only regular files are opened. What Arrow's decoders panic at is caught, which a build with
+//! them. Only regular files are opened. Panics of Arrow's decoders are caught, which a build with
 //! `panic = "abort"` cannot do.
 //!
-//! These are the largest sizes: a line of JSON 64 MB; a JSON array, a pickle and UTF-16 text 2 GB; a
-//! page of parquet 256 MB and 16 million values; 67 million rows. A compressed file may hold 500
-//! times its length and 64 MB, a pickle 16 times its length and 1 MB. Beyond that, memory is in
-//! proportion to what is read.
+//! | what | largest size |
+//! |---|---|
+//! | a line of JSON, the header of a CSV file | 64 MB |
+//! | a JSON array, a pickle, text in UTF-16 | 2 GB |
+//! | a page of parquet | 256 MB and 16 million values |
+//! | a data set | 67 million rows |
+//! | the content of a compressed file | 500 times its length and 64 MB |
+//! | the content of a pickle | 16 times its length and 1 MB |
+//!
+//! Beyond that, memory is in proportion to what is read.
 
 #[cfg(feature = "arrow")]
 mod arrow;

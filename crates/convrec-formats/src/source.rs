@@ -90,13 +90,14 @@ pub(crate) enum Content {
 impl Source {
     /// Finds the data at `path`.
     ///
-    /// | at `path` | `split` |
-    /// |---|---|
-    /// | a file with an ending of [`Format`] | `None` |
-    /// | a folder that `datasets` wrote with `save_to_disk`, of one split or of several | required if there are several |
-    /// | a folder with the files of its splits: `train.jsonl`, `train-00000-of-00002.parquet`, ... | likewise |
-    /// | a snapshot of a repository of the Hugging Face hub: such files in `data/`, or `default/train/0000.parquet` | likewise |
-    /// | `folder/train`, where there is nothing: the split `train` of one of these folders | `None` |
+    /// - A file with an ending of [`Format`].
+    /// - A folder that `datasets` wrote with `save_to_disk`, of one split or of several.
+    /// - A folder with the files of its splits: `train.jsonl`, `train-00000-of-00002.parquet`, ...
+    /// - A snapshot of a repository of the Hugging Face hub: such files in `data/`, or
+    ///   `default/train/0000.parquet`.
+    /// - Nothing at `folder/train`, which stands for the split `train` of one of these folders.
+    ///
+    /// A folder with several splits needs `split`. A file, and a folder of one split, take none.
     ///
     /// # Errors
     /// - [`Error::File`] when nothing is there, or something else than files and folders.

@@ -121,13 +121,28 @@ mod tests {
     fn all_forms_of_turns_are_read() {
         let expected = [Turn::user("hi"), Turn::assistant("yo"), Turn::user("so?")];
         for value in [
-            json!([{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}, {"role": "user", "content": "so?"}]),
-            json!([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "yo"}, {"from": "Human", "value": "so?"}]),
+            json!([
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": "yo"},
+                {"role": "user", "content": "so?"}
+            ]),
+            json!([
+                {"from": "human", "value": "hi"},
+                {"from": "gpt", "value": "yo"},
+                {"from": "Human", "value": "so?"}
+            ]),
             json!({"role": ["user", "bot", "user"], "content": ["hi", "yo", "so?"]}),
-            json!([{"role": "SEEKER", "text": "hi"}, {"role": "RECOMMENDER", "text": "yo"}, {"role": "user",
-                "content": [{"type": "text", "text": "so"}, {"type": "text", "text": "?", "image": null}]}]),
+            json!([
+                {"role": "SEEKER", "text": "hi"},
+                {"role": "RECOMMENDER", "text": "yo"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "so"},
+                    {"type": "text", "text": "?", "image": null}
+                ]}
+            ]),
             json!(
-                "[{'role': 'user', 'content': 'hi'}, {'role': 'model', 'content': 'yo'}, {'role': 'user', 'content': 'so?'}]"
+                "[{'role': 'user', 'content': 'hi'}, {'role': 'model', 'content': 'yo'}, \
+                 {'role': 'user', 'content': 'so?'}]"
             ),
         ] {
             assert_eq!(turns(&value, "dialog").unwrap(), expected, "{value}");

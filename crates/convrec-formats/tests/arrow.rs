@@ -235,35 +235,58 @@ fn cells() -> impl Strategy<Value = Cells> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn what_is_written_is_read_back(rows in prop::collection::vec(cells(), 1..24), per_batch in 1..9usize, per_shard in 1..4usize) {
+    fn what_is_written_is_read_back(
+        rows in prop::collection::vec(cells(), 1..24),
+        per_batch in 1..9usize,
+        per_shard in 1..4usize,
+    ) {
         let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
         let small: Vec<RecordBatch> = rows.chunks(per_batch).map(batch::<i32>).collect();
         let large: Vec<RecordBatch> = rows.chunks(per_batch).map(batch::<i64>).collect();
         let shards: Vec<Vec<RecordBatch>> = small.chunks(per_shard).map(<[_]>::to_vec).collect();
-        save(&folder.path().join("saved"), &shards);
-        fs::write(folder.path().join("large.arrow"), stream(&large)).unwrap();
-        write_parquet(&folder.path().join("snappy.parquet"), &small, Compression::SNAPPY);
-        write_parquet(&folder.path().join("zstd.parquet"), &large, Compression::ZSTD(ZstdLevel::default()));
-        write_parquet(&folder.path().join("gzip.parquet"), &small, Compression::GZIP(GzipLevel::default()));
-        write_parquet(&folder.path().join("brotli.parquet"), &small, Compression::BROTLI(BrotliLevel::default()));
-        write_parquet(&folder.path().join("lz4.parquet"), &small, Compression::LZ4_RAW);
-        fs::write(folder.path().join("plain.arrow"), file(&small, None)).unwrap();
-        fs::write(folder.path().join("lz4.feather"), file(&small, Some(CompressionType::LZ4_FRAME))).unwrap();
-        fs::write(folder.path().join("zstd.feather"), file(&large, Some(CompressionType::ZSTD))).unwrap();
-        for (name, split) in [("saved", Some("train")), ("saved", None), ("saved/train", None), ("large.arrow", None), ("snappy.parquet", None), ("zstd.parquet", None),
-            ("gzip.parquet", None), ("brotli.parquet", None), ("lz4.parquet", None), ("plain.arrow", None), ("lz4.feather", None),
-            ("zstd.feather", None)] {
-            let read = read_demonstrations(folder.path().join(name), split).unwrap();
+        save(&at("saved"), &shards);
+        fs::write(at("large.arrow"), stream(&large)).unwrap();
+        fs::write(at("plain.arrow"), file(&small, None)).unwrap();
+        for (name, codec, batches) in [
+            ("lz4.feather", CompressionType::LZ4_FRAME, &small),
+            ("zstd.feather", CompressionType::ZSTD, &large),
+        ] {
+            fs::write(at(name), file(batches, Some(codec))).unwrap();
+        }
+        for (name, codec, batches) in [
+            ("snappy.parquet", Compression::SNAPPY, &small),
+            ("zstd.parquet", Compression::ZSTD(ZstdLevel::default()), &large),
+            ("gzip.parquet", Compression::GZIP(GzipLevel::default()), &small),
+            ("brotli.parquet", Compression::BROTLI(BrotliLevel::default()), &small),
+            ("lz4.parquet", Compression::LZ4_RAW, &small),
+        ] {
+            write_parquet(&at(name), batches, codec);
+        }
+        let mut paths = vec![("saved", Some("train")), ("saved", None), ("saved/train", None)];
+        for name in ["large.arrow", "plain.arrow", "lz4.feather", "zstd.feather"] {
+            paths.push((name, None));
+        }
+        for codec in ["snappy", "zstd", "gzip", "brotli", "lz4"] {
+            paths.push((codec, None));
+        }
+        for (name, split) in paths {
+            let is_codec = !name.contains('.') && !name.starts_with("saved");
+            let name = if is_codec { format!("{name}.parquet") } else { name.to_string() };
+            let read = read_demonstrations(at(&name), split).unwrap();
             prop_assert_eq!((read.rows.len(), read.unparsed_lines.count), (rows.len(), 0));
             for (number, (read, row)) in read.rows.iter().zip(&rows).enumerate() {
-                let dialog: Vec<(&str, String)> =
-                    read.example.dialog.iter().map(|Turn { role, content }| (role.as_str(), content.clone())).collect();
+                let turn = |Turn { role, content }: &Turn| (role.as_str(), content.clone());
+                let dialog: Vec<(&str, String)> = read.example.dialog.iter().map(turn).collect();
                 prop_assert_eq!(Some(dialog), row.prompt.clone());
-                let pair = |item: &Item| vec![item.title.clone(), item.year.map_or(String::new(), |year| year.to_string())];
-                prop_assert_eq!(&read.example.ground_truth.iter().map(pair).collect::<Vec<_>>(), &row.ground_truth);
-                let seen: Vec<String> = read.example.seen.iter().map(|item| item.title.clone()).collect();
-                prop_assert_eq!(&seen, &row.seen);
-                let list: Vec<String> = read.list.iter().map(|item| format!("{} ({:04})", item.title, item.year.unwrap())).collect();
+                let year = |item: &Item| item.year.map_or(String::new(), |year| year.to_string());
+                let pair = |item: &Item| vec![item.title.clone(), year(item)];
+                let relevant: Vec<_> = read.example.ground_truth.iter().map(pair).collect();
+                prop_assert_eq!(&relevant, &row.ground_truth);
+                let seen = read.example.seen.iter().map(|item| item.title.clone());
+                prop_assert_eq!(&seen.collect::<Vec<String>>(), &row.seen);
+                let line = |item: &Item| format!("{} ({:04})", item.title, item.year.unwrap());
+                let list: Vec<String> = read.list.iter().map(line).collect();
                 prop_assert_eq!(Some(list.join("\n")), row.completion.clone());
                 let ending = format!("-{number}");
                 prop_assert!(read.example.id.ends_with(&ending));
@@ -291,7 +314,7 @@ fn bad_rows_are_named_with_their_shard() {
     for (bad, part) in [
         (
             with(|row| row.ground_truth[0][1] = "20O9".into()),
-            "field `groundtruth_with_release_year[0][1]`: `20O9` is no year; expected an integer, or nothing",
+            "field `groundtruth_with_release_year[0][1]`: `20O9` is no year; expected an integer",
         ),
         (
             with(|row| row.ground_truth[0].truncate(1)),
@@ -365,7 +388,7 @@ fn columns_of_other_kinds_are_named() {
         (
             "seen_titles",
             dates,
-            "row 0, field `seen_titles`: found a column of type Date32; expected text, numbers, lists",
+            "row 0, field `seen_titles`: found a column of type Date32; expected a list of items",
         ),
     ] {
         let schema = rows.schema();
@@ -543,6 +566,7 @@ fn columns_of_all_kinds_are_read() {
     let turns = structs(vec![
         ("role", Arc::new(roles)),
         ("content", text(&["hi", "yo", "so?"])),
+        ("sent", Arc::new(Date32Array::from(vec![1, 2, 3]))),
     ]);
     let years: ArrayRef = Arc::new(Float64Array::from(vec![Some(1995.0), None, Some(f64::NAN)]));
     let items = structs(vec![

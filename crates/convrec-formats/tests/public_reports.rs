@@ -73,8 +73,13 @@ fn read(path: &Path, expected: &Expected) -> (String, bool) {
 
 const TWO_ROWS: &str =
     "user: I loved Heat (1995) | Heat | Ronin (1998)\nuser: Space? |  | Alien (1979)";
-const FOUR_ROWS: &str = "user: I loved Heat (1995) | Heat | Ronin (1998)\nuser: Space? |  | Alien (1979)\n\
-                         user: I loved Heat (1995) | Heat | Ronin (1998)\nuser: Space? |  | Alien (1979)";
+const FOUR_ROWS: &str = "user: I loved Heat (1995) | Heat | Ronin (1998)\n\
+                         user: Space? |  | Alien (1979)\n\
+                         user: I loved Heat (1995) | Heat | Ronin (1998)\n\
+                         user: Space? |  | Alien (1979)";
+const TEXT_PROMPTS: &str =
+    "user: I loved Heat | Heat | Ronin (1998)\nuser: Space? |  | Alien (1979)";
+const NO_YEAR: &str = "user: I loved Heat (1995) | Heat | Ronin (1998)\nuser: Space? |  | Alien";
 const FILMS: &str = "Up (2009), Heat (1995)";
 
 const CASES: &[(&str, Expected)] = &[
@@ -85,10 +90,7 @@ const CASES: &[(&str, Expected)] = &[
     ("60/largelistview.arrow", Conversations(TWO_ROWS)),
     ("60/fixed.arrow", Conversations(TWO_ROWS)),
     ("60/dict.arrow", Conversations(TWO_ROWS)),
-    (
-        "60/prompt_string.arrow",
-        Conversations("user: I loved Heat | Heat | Ronin (1998)\nuser: Space? |  | Alien (1979)"),
-    ),
+    ("60/prompt_string.arrow", Conversations(TEXT_PROMPTS)),
     (
         "60/plain.arrow",
         Lists("Ronin (1998), Alien (1979)\nAlien (1979)"),
@@ -106,10 +108,7 @@ const CASES: &[(&str, Expected)] = &[
         NoConversations("line 1, field `prompt[0].content`: it is null or missing; expected text"),
     ),
     ("63/nullseen.arrow", Conversations(TWO_ROWS)),
-    (
-        "63/nullyear.arrow",
-        Conversations("user: I loved Heat (1995) | Heat | Ronin (1998)\nuser: Space? |  | Alien"),
-    ),
+    ("63/nullyear.arrow", Conversations(NO_YEAR)),
     ("63/twobatch.arrow", Conversations(FOUR_ROWS)),
     (
         "63/e",
@@ -168,9 +167,7 @@ const CASES: &[(&str, Expected)] = &[
     ("67/dupes.csv", NoCatalog("1 of 2 rows is bad:\n")),
     (
         "67/latin.csv",
-        NoCatalog(
-            "line 2, field `title`: byte 3 of it is not UTF-8; expected UTF-8 text. If the file is of Excel",
-        ),
+        NoCatalog("line 2, field `title`: byte 3 of it is not UTF-8; expected UTF-8 text"),
     ),
     (
         "67/movielens.csv",
@@ -184,16 +181,12 @@ const CASES: &[(&str, Expected)] = &[
     ("67/tab.csv", Items("Up (2009)")),
     (
         "67/unclosed.csv",
-        NoCatalog(
-            "line 2: 1 columns; expected 2, as in the header. A text with a separator or a line end",
-        ),
+        NoCatalog("line 2: 1 columns; expected 2, as in the header. A text with a"),
     ),
     ("67/x.tsv", Items("Up (2009)")),
     (
         "68/dict.pkl",
-        NoCatalog(
-            "the pickle is a dictionary; expected a list of `(title, year)`; save `list(d.items())`",
-        ),
+        NoCatalog("the pickle is a dictionary; expected a list of `(title, year)`; save"),
     ),
     ("68/float.pkl", Items("Up (2009)")),
     ("68/lists.pkl", Items(FILMS)),
@@ -205,9 +198,7 @@ const CASES: &[(&str, Expected)] = &[
     ("68/none.pkl", Items("Up")),
     (
         "68/nparr.pkl",
-        NoCatalog(
-            "the pickle names `numpy._core.multiarray._reconstruct`, which is not read: nothing in a pickle is executed; save `array.tolist()`",
-        ),
+        NoCatalog("nothing in a pickle is executed; save `array.tolist()`"),
     ),
     ("68/npint.pkl", Items("Up (2009)")),
     ("68/npstr.pkl", Items("Up (2009)")),

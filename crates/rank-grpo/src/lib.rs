@@ -267,3 +267,8 @@ pub use sibling::sibling_advantages;
 pub use tensor::{LossOutput, PolicyOutput, to_host};
 pub use terms::MAX_LOG_RATIO;
 pub use workspace::Workspace;
+
+/// The example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -267,7 +267,7 @@ fn settings_are_checked() {
     .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "doctor, field `entropy_low`: expected a share between 0 and 1"
+        "config, field `doctor.entropy_low`: found 2.0, expected a share between 0 and 1"
     );
     assert!(serde_json::from_value::<DoctorConfig>(json!({ "windw": 3 })).is_err());
 }

@@ -139,19 +139,17 @@ fn curve(frame: &mut Frame<'_>, area: Rect, board: &Board) {
             .dim()
     };
     let value = scale::labels(&ticks(&values));
-    let chart = Chart::new(vec![
-        line("each step".into(), points, Color::DarkGray),
-        line(
-            format!("mean of {} steps", window + 1),
-            &smooth,
-            Color::Cyan,
-        ),
-    ])
-    .block(block)
-    // By default a legend is left out that takes more than a quarter of the chart.
-    .hidden_legend_constraints((Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)))
-    .x_axis(axis(&steps, &|step| format!("{step:.0}")))
-    .y_axis(axis(&values, &value));
+    let mut lines = vec![line("each step".into(), points, Color::DarkGray)];
+    if window > 0 {
+        let name = format!("mean of {} steps", window + 1);
+        lines.push(line(name, &smooth, Color::Cyan));
+    }
+    let chart = Chart::new(lines)
+        .block(block)
+        // By default a legend is left out that takes more than a quarter of the chart.
+        .hidden_legend_constraints((Constraint::Ratio(1, 2), Constraint::Ratio(1, 2)))
+        .x_axis(axis(&steps, &|step| format!("{step:.0}")))
+        .y_axis(axis(&values, &value));
     frame.render_widget(chart, area);
 }
 

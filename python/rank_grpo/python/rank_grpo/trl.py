@@ -29,11 +29,10 @@ class RankGRPOTrainer(_Trainer):  # type: ignore[misc]
         super().__init__(*args, reward_funcs=[self._list_reward], **kwargs)
         if self.accelerator.num_processes > 1:
             raise ValueError("RankGRPOTrainer needs whole groups: run it on one process")
-        config = preset("paper")
+        config = {**preset("paper"), "top_entropy_quantile": self.top_entropy_quantile}
         low, high, delta = self.epsilon_low, self.epsilon_high, self.args.delta
         config["clip"] = {"ppo": {"epsilon": low, "epsilon_high": high, "delta": delta}}
         config["kl"] = {"beta": self.beta} if self.beta else None
-        config["top_entropy_quantile"] = self.top_entropy_quantile
         self.rank_loss = Loss(loss or config)
 
     def _list_reward(
