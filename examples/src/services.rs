@@ -13,9 +13,7 @@ use convrec_demonstrations::chat::ChatJudge;
 use convrec_demonstrations::services::{
     Finished, HandedIn, JudgeKind, OpenServer, ServiceSettings, TeacherKind,
 };
-use convrec_train::{
-    Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher, Prompts,
-};
+use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 
 use crate::device::device;
 use crate::{Outcome, Paused, progress};
@@ -241,17 +239,14 @@ pub fn handed_in<'a>(
     if let (JudgeKind::Policy, Some(folder)) = (settings.judge_kind(), &settings.judge.folder) {
         let name = named(folder)?;
         let language = Language::load(folder)?;
-        let judge: Box<dyn Judge> = match language.format.prompts {
-            // A chat model is asked in words.
-            Prompts::Chat(_) => {
-                let chat = PolicyChat::load(folder, &device()?)?;
-                Box::new(ChatJudge::new(chat, &settings.prompts, settings.seed)?)
-            }
-            _ => {
-                let Model { policy, language } = Model::load(folder, &device()?)?;
-                let task = language.task(catalog.clone())?;
-                Box::new(PolicyJudge::new(name.clone(), &policy, task))
-            }
+        // A chat model is asked in words.
+        let judge: Box<dyn Judge> = if language.format.is_chat() {
+            let chat = PolicyChat::load(folder, &device()?)?;
+            Box::new(ChatJudge::new(chat, &settings.prompts, settings.seed)?)
+        } else {
+            let Model { policy, language } = Model::load(folder, &device()?)?;
+            let task = language.task(catalog.clone())?;
+            Box::new(PolicyJudge::new(name.clone(), &policy, task))
         };
         handed_in.judge = Some((name, judge));
     }
