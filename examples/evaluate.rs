@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 
 use burn::module::Module;
 use clap::Parser;
+use convrec::device;
 use convrec_catalog::{Catalog, top_k};
+use convrec_cli::data::{read_catalog, read_conversations, read_examples, samples};
+use convrec_cli::{Outcome, Table, at_least_one, check_output, exit};
 use convrec_core::{Example, ItemId, files};
 use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
-use convrec_examples::data::{read_catalog, read_conversations, read_examples, samples};
-use convrec_examples::judging::{judge, mean};
-use convrec_examples::{Outcome, Table, at_least_one, check_output, device::device, exit};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::{Qrels, Run};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
 use convrec_train::Model;
+use convrec_train::evaluate::judge_example;
 use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
 
 /// Evaluates a policy on conversations.
@@ -224,7 +225,7 @@ fn baseline(
         .into_iter()
         .map(|(id, _)| id)
         .collect();
-    judge(catalog, example, &ranking, n_ranks)
+    judge_example(catalog, example, &ranking, n_ranks)
 }
 
 fn measures(n_ranks: usize) -> Vec<Measure> {
@@ -247,7 +248,7 @@ fn cell(measure: Measure, judged: &[JudgedList], dialogs: &[&str]) -> String {
             interval.mean,
             (interval.high - interval.low) / 2.0
         ),
-        Err(_) => format!("{:.4}", mean(measure, judged)),
+        Err(_) => format!("{:.4}", measure.mean(judged)),
     }
 }
 
@@ -275,7 +276,7 @@ fn difference(
             };
             format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
         }
-        Err(_) => format!("{:+.4}", mean(measure, ours) - mean(measure, theirs)),
+        Err(_) => format!("{:+.4}", measure.mean(ours) - measure.mean(theirs)),
     }
 }
 

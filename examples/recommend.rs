@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use burn::module::Module;
 use clap::Parser;
+use convrec::device;
+use convrec_catalog::Mentions;
+use convrec_cli::data::read_catalog;
+use convrec_cli::{Outcome, exit};
 use convrec_core::{Example, Item, Turn, files};
-use convrec_examples::data::read_catalog;
-use convrec_examples::mentions::named;
-use convrec_examples::{Outcome, device::device, exit};
 use convrec_train::Model;
 use convrec_train::evaluate::evaluate;
 
@@ -53,7 +54,8 @@ fn run(options: &Options) -> Outcome {
     } else {
         catalog.merge_twins()
     };
-    let mut seen: Vec<Item> = named(&catalog, &turns);
+    let mentioned = Mentions::new(&catalog).in_turns(&turns);
+    let mut seen: Vec<Item> = mentioned.into_iter().map(|id| catalog[id].item()).collect();
     for name in &options.seen {
         let ids = catalog.named(name).map_err(|e| format!("--seen: {e}"))?;
         for item in ids.into_iter().map(|id| catalog[id].item()) {

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use convrec_examples::data::read_catalog;
-use convrec_examples::serve::{Served, serve};
-use convrec_examples::{Outcome, device::device, exit};
+use convrec::device;
+use convrec_cli::data::read_catalog;
+use convrec_cli::{Outcome, exit};
+use convrec_serve::{Served, serve};
 use convrec_train::Model;
 
 /// Serves a model in the OpenAI protocol.

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use convrec::devices;
+use convrec_cli::data::{read_catalog, read_conversations, read_validation};
 use convrec_cli::{Outcome, TrainingOptions, exit, say};
-use convrec_examples::data::{read_catalog, read_conversations, read_validation};
-use convrec_examples::device::devices;
 use convrec_train::{Algorithm, Files, Language, RlData, RlSettings, Runner};
 
 /// Trains a policy by reinforcement learning.

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use convrec::devices;
+use convrec_cli::data::{read_catalog, read_demonstrations, read_validation};
 use convrec_cli::{DecoderOptions, Outcome, TrainingOptions, exit, say};
-use convrec_examples::data::{read_catalog, read_demonstrations, read_validation};
-use convrec_examples::device::devices;
 use convrec_train::{Files, Runner, SftData, SftSettings};
 
 /// Trains a chat model, or a new small decoder, on demonstrations.

@@ -8,16 +8,16 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
+use convrec_cli::data::{read_catalog, read_conversations, read_examples};
+use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
+use convrec_cli::steps::{Figures, Step, steps};
+use convrec_cli::{Outcome, at_least_one, exit, progress};
 use convrec_core::Example;
 use convrec_demonstrations::scripted::Scorers;
 use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
-use convrec_examples::data::{read_catalog, read_conversations, read_examples};
-use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
-use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, at_least_one, exit, progress};
 
 /// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
 #[derive(Parser)]
@@ -86,7 +86,7 @@ fn run(options: &Options) -> Outcome {
         .map(|path| read_examples(&catalog, path))
         .transpose()?;
     let scorers = Scorers::new(&catalog, train.as_ref().unwrap_or(&examples));
-    let handed_in = handed_in(&settings, server, &catalog)?;
+    let handed_in = handed_in(&settings, server, &catalog, &convrec::device()?)?;
     let chosen = OpenServices::open(&settings, &catalog, &scorers, handed_in)?;
     chosen.keep_answered(&mut examples)?;
     chosen

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
+use convrec_cli::data::{read_catalog, read_conversations};
+use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
+use convrec_cli::{Outcome, check_apart, check_folder, check_output, exit, progress};
 use convrec_core::{Example, printable};
 use convrec_demonstrations::scripted::Scorers;
 use convrec_demonstrations::services::{OpenServer, OpenServices};
 use convrec_demonstrations::{Pipeline, PipelineConfig, Scored, Shard};
-use convrec_examples::data::{read_catalog, read_conversations};
-use convrec_examples::services::{ServiceOptions, described, finished, handed_in, open_server};
-use convrec_examples::{Outcome, check_apart, check_folder, check_output, exit, progress};
 
 /// Makes demonstrations by Remap-Reflect-Adjust.
 #[derive(Parser)]
@@ -113,7 +113,7 @@ fn run(options: &Options) -> Outcome {
     };
     let mut examples = read_conversations(&options.conversations)?;
     let scorers = Scorers::new(&catalog, &examples);
-    let handed_in = handed_in(&settings, server, &catalog)?;
+    let handed_in = handed_in(&settings, server, &catalog, &convrec::device()?)?;
     let chosen = OpenServices::open(&settings, &catalog, &scorers, handed_in)?;
     let all = examples.len();
     chosen.keep_answered(&mut examples)?;

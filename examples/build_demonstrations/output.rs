@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use convrec_catalog::Catalog;
+use convrec_cli::steps::{Figures, Step, steps};
+use convrec_cli::{Outcome, Paused, Table};
 use convrec_core::files::write_atomic;
 use convrec_core::hash::sha256;
 use convrec_core::{Example, Item, jsonl, printable};
@@ -13,10 +15,8 @@ use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     Counts, Failure, FitReport, Origin, PipelineConfig, PipelineOutput, Scored,
 };
-use convrec_examples::report::{Marked, Report};
-use convrec_examples::steps::{Figures, Step, steps};
-use convrec_examples::{Outcome, Paused, Table};
 use convrec_llm::Usage;
+use convrec_watch::report::{Marked, Report};
 use serde::Serialize;
 
 use super::Options;

@@ -3,16 +3,14 @@
 use std::error::Error;
 
 use burn::module::Module;
+use convrec_cli::steps::{Step, steps};
 use convrec_core::Example;
-use convrec_examples::steps::{Step, steps};
-use convrec_examples::world_experiment::{
-    Ground, N, cloning, list_level, rank_grpo, reinforce, sft, supervise,
-};
 use convrec_metrics::JudgedList;
 use convrec_policy::Policy;
 use convrec_train::evaluate::Evaluation;
 use convrec_train::{Record, RlConfig, RunOptions};
 use convrec_world::World;
+use quickstart::{Ground, N, cloning, list_level, rank_grpo, reinforce, sft, supervise};
 use rank_grpo::LossConfig;
 
 /// How long to train on how much, and how often.

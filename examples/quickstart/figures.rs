@@ -2,12 +2,11 @@
 
 use std::error::Error;
 
-use convrec_examples::Table;
-use convrec_examples::judging::mean;
-use convrec_examples::world_experiment::{HEAD, N};
+use convrec_cli::Table;
 use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 use convrec_train::evaluate::{Evaluation, ListHealth};
+use quickstart::{HEAD, N};
 
 use crate::experiment::{Run, Variant};
 
@@ -66,7 +65,7 @@ pub fn demonstrations(runs: &[Run]) -> Table {
         let in_catalog = steps().map(|step| step.in_catalog).sum::<f64>() / runs.len() as f64;
         let measures = MEASURES[1..]
             .iter()
-            .map(|measure| mean(*measure, judged.iter().copied()));
+            .map(|measure| measure.mean(judged.iter().copied()));
         table.row(
             &step.name,
             std::iter::once(in_catalog)
@@ -226,7 +225,7 @@ fn quality(judged: &[&JudgedList]) -> Vec<String> {
     let share = |ranks: &[f64]| ranks.iter().sum::<f64>() / ranks.len() as f64;
     let measures = MEASURES
         .iter()
-        .map(|measure| mean(*measure, judged.iter().copied()));
+        .map(|measure| measure.mean(judged.iter().copied()));
     measures
         .chain([share(&hits[..HEAD]), share(&hits[HEAD..])])
         .map(|x| format!("{x:.3}"))

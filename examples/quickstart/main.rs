@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_examples::{Outcome, check_output, exit};
+use convrec_cli::{Outcome, check_output, exit};
 use convrec_world::World;
 
 use experiment::Plan;

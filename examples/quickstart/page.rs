@@ -3,10 +3,10 @@
 use std::error::Error;
 
 use convrec_core::Item;
-use convrec_examples::report::{Line, Marked, Report};
-use convrec_examples::world_experiment::{HEAD, N};
 use convrec_train::Record;
 use convrec_train::evaluate::Evaluation;
+use convrec_watch::report::{Line, Marked, Report};
+use quickstart::{HEAD, N};
 
 use crate::experiment::{Plan, Run, Variant};
 use crate::figures::{self, Lists};

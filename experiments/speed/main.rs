@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_examples::{Outcome, at_least_one, exit};
+use convrec_cli::{Outcome, at_least_one, exit};
 use serde::Serialize;
 
 /// Times one kind of work.

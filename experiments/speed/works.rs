@@ -6,10 +6,10 @@ use std::fmt;
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::ValueEnum;
+use convrec::device;
 use convrec_catalog::Catalog;
 use convrec_core::Item;
 use convrec_embed::SentenceEncoder;
-use convrec_examples::device::device;
 use convrec_policy::{
     Allowed, Completion, Generation, ModelConfig, Policy, Sampling, Sequence, TokenLogProbs,
 };

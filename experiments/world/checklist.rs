@@ -1,9 +1,9 @@
 //! The paper's claims, and what was found of them.
 
-use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::Error;
 use convrec_metrics::{JudgedList, Measure};
 use convrec_train::Record;
+use quickstart::{HEAD, N};
 use serde::Serialize;
 
 use crate::evidence::{Evidence, mean};

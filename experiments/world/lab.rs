@@ -7,16 +7,16 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use convrec::device;
+use convrec_cli::steps::steps;
 use convrec_core::files::{read_text, write_atomic};
 use convrec_core::hash::sha256;
 use convrec_demonstrations::{PipelineConfig, PipelineOutput};
-use convrec_examples::device::device;
-use convrec_examples::steps::steps;
-use convrec_examples::world_experiment::{Ground, N, reinforce, sft, supervise};
 use convrec_policy::{Policy, SaveOptions};
 use convrec_train::{RlConfig, RunOptions, Task, TrainError, WatchConfig, checkpoint};
 use convrec_watch::{Check, DoctorConfig, TimedStep, log};
 use convrec_world::World;
+use quickstart::{Ground, N, reinforce, sft, supervise};
 use serde::Serialize;
 use serde_json::{Value, json};
 

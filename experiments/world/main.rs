@@ -23,9 +23,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
+use convrec_cli::at_least_one;
+use convrec_cli::{Outcome, check_folder, exit};
 use convrec_core::files::write_atomic;
-use convrec_examples::at_least_one;
-use convrec_examples::{Outcome, check_folder, exit};
 use convrec_metrics::stats;
 use convrec_world::World;
 

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use convrec_examples::judging::mean;
-use convrec_examples::world_experiment::N;
 use convrec_metrics::{JudgedList, Measure};
 use convrec_train::Record;
 use convrec_train::evaluate::{Evaluation, ListHealth};
+use quickstart::N;
 use serde::{Deserialize, Serialize};
 
 /// A finished variant of one seed.
@@ -108,8 +107,8 @@ impl Made {
         Self {
             count,
             items,
-            recall: mean(Measure::Recall(N), judged),
-            ndcg: mean(Measure::Ndcg(N), judged),
+            recall: Measure::Recall(N).mean(judged),
+            ndcg: Measure::Ndcg(N).mean(judged),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The HTML report.
 
-use convrec_examples::Table;
-use convrec_examples::report::{Line, Report, ReportError};
-use convrec_examples::world_experiment::{HEAD, N};
+use convrec_cli::Table;
 use convrec_train::Record;
+use convrec_watch::report::{Line, Report, ReportError};
+use quickstart::{HEAD, N};
 
 use crate::results::{Lists, Results, Runs, number, relevance};
 use crate::summary::{ArmSummary, Summary};

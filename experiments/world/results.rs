@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use convrec_examples::world_experiment::N;
 use convrec_metrics::JudgedList;
 use convrec_metrics::stats::Error;
 use convrec_train::Record;
+use quickstart::N;
 
 use crate::evidence::{Evidence, mean};
 use crate::outcome::{Done, Judged};

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use convrec_examples::world_experiment::{HEAD, N};
 use convrec_metrics::stats::{Error, Interval, cluster_bootstrap, holm};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_train::evaluate::ListHealth;
+use quickstart::{HEAD, N};
 use serde::Serialize;
 
 use crate::checklist::Claim;

@@ -1,7 +1,7 @@
 //! The figures as tables.
 
-use convrec_examples::Table;
-use convrec_examples::world_experiment::{HEAD, N};
+use convrec_cli::Table;
+use quickstart::{HEAD, N};
 
 use crate::checklist::Claim;
 use crate::evidence::{Evidence, mean};

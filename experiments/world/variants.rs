@@ -1,10 +1,10 @@
 //! What is compared: how each policy comes to be, without its seed.
 
 use convrec_demonstrations::PipelineConfig;
-use convrec_examples::world_experiment::{MAX_NEW_TOKENS, cloning, list_level, rank_grpo};
 use convrec_metrics::rewards::RankReward;
 use convrec_text::segments::Segmentation;
 use convrec_train::{ForcedTokens, Reward, RlConfig};
+use quickstart::{MAX_NEW_TOKENS, cloning, list_level, rank_grpo};
 use rank_grpo::{LossConfig, ScaleRewards};
 use serde::Serialize;
 

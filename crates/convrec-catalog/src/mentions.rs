@@ -33,7 +33,7 @@ pub struct Mention {
 /// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every text.
 /// - A title that another year follows names the item where that is within [`YEAR_TOLERANCE`].
 /// - A title without a year names the item in [what a user says](Self::in_what_a_user_says), where
-///   it is the title of one item alone, and
+///   it is the title of one item alone, has two letters or more, and
 ///   - it has three words or more, or a word of it is no common English word: `heat`, `the matrix`; or
 ///   - it is made of common words, is written with just the catalog's capitals, and neither begins a
 ///     sentence nor is a number: `I loved Up`.
@@ -229,8 +229,9 @@ fn longest(mut mentions: Vec<Mention>) -> Vec<Mention> {
     mentions
 }
 
+/// Whether a title can be told from other words: it has two letters or more.
 fn has_letters(text: &str) -> bool {
-    text.chars().any(char::is_alphabetic)
+    text.chars().filter(|c| c.is_alphabetic()).nth(1).is_some()
 }
 
 /// Whether a normalised title is unlikely to be said by chance.
@@ -240,18 +241,25 @@ fn is_distinctive(title: &str) -> bool {
         .split(|c: char| !c.is_alphanumeric() && c != '\'')
         .filter(|word| !word.is_empty())
         .inspect(|_| n_words += 1);
-    let telling = words.any(|word| has_letters(word) && !is_common(word));
+    let telling = words.any(|word| word.chars().any(char::is_alphabetic) && !is_common(word));
     telling || n_words >= LONG_TITLE
 }
 
-/// Whether no letter or digit goes on before or behind a name that ends in one there.
+/// Whether a name ends where words end: no letter or digit goes on before or behind it, nor behind an
+/// apostrophe, as in `I'm` and `haven't`. A possessive `'s` may follow.
 fn stands_alone(text: &str, span: Range<usize>) -> bool {
-    let joins = |a: Option<char>, b: Option<char>| {
-        a.is_some_and(char::is_alphanumeric) && b.is_some_and(char::is_alphanumeric)
-    };
-    let name = &text[span.clone()];
-    !joins(text[..span.start].chars().next_back(), name.chars().next())
-        && !joins(name.chars().next_back(), text[span.end..].chars().next())
+    let is_apostrophe = |c: &char| matches!(c, '\'' | '’');
+    let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let (name, behind) = (&text[span.clone()], &text[span.end..]);
+    let mut before = text[..span.start].chars().rev().peekable();
+    before.next_if(is_apostrophe);
+    let mut after = behind.chars().peekable();
+    let possessive = after.next_if(is_apostrophe).is_some()
+        && after.next_if_eq(&'s').is_some()
+        && !is_word(after.peek().copied());
+    let begins = !is_word(name.chars().next()) || !is_word(before.next());
+    let ends = !is_word(name.chars().next_back()) || possessive || !is_word(after.next());
+    begins && ends
 }
 
 /// Whether a title that `rest` goes on from is that of an item of this year: no year follows, or one
@@ -302,7 +310,8 @@ mod tests {
             ["Red Heat (1988)", "Heat (1995)"]
         );
         assert_eq!(named(&films, "red  HEAT\n(1988)!"), ["Red Heat (1988)"]);
-        assert_eq!(named(&films, "heated reheat"), [""; 0]);
+        assert_eq!(named(&films, "heated reheat, heat't, o'heat"), [""; 0]);
+        assert_eq!(named(&films, "Heat's end, 'heat'"), ["Heat (1995)"]);
         assert_eq!(
             named(&films, "I saw the Matrix and a matrix"),
             ["The Matrix (1999)", "Matrix"]
@@ -320,6 +329,8 @@ mod tests {
             ("It", Some(2017)),
             ("Home Alone", Some(1990)),
             ("300", Some(2006)),
+            ("M", Some(1931)),
+            ("Haven", Some(2004)),
             ("What a Way to Go!", Some(1964)),
         ]);
         assert_eq!(
@@ -331,7 +342,7 @@ mod tests {
             ["Up (2009)", "It (2017)"]
         );
         assert_eq!(named(&films, "we saw Home Alone"), ["Home Alone (1990)"]);
-        assert_eq!(named(&films, "300 people"), [""; 0]);
+        assert_eq!(named(&films, "300 people. I'm M, and I haven't"), [""; 0]);
         assert_eq!(named(&films, "300 (2006), what a way to go!").len(), 2);
     }
 

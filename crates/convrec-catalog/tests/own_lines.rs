@@ -195,3 +195,20 @@ fn twins_are_found_and_named() {
     assert!(audit(&read("{\"title\": \"Up\"}")).is_empty());
     assert_eq!(audit(&read("{\"title\": \"Up\"}")).summary(&catalog), None);
 }
+
+/// Two titles of one name in two Unicode forms: the audit names both lines and the reason.
+#[test]
+fn twins_in_unicode_form_are_named() {
+    let Some(path) = convrec_testdata::case_path("public_reports/41/c.jsonl") else {
+        return;
+    };
+    let catalog = Catalog::read(path).unwrap();
+    let found = audit(&catalog);
+    let summary = found.summary(&catalog).unwrap();
+    assert!(summary.contains("items 1 and 2"), "{summary}");
+    assert!(
+        summary.ends_with("they differ only in Unicode form"),
+        "{summary}"
+    );
+    assert_eq!(catalog.merge_twins().aliases(), [ItemId(1)]);
+}

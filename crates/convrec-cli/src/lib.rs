@@ -4,15 +4,27 @@
 //! [`Runner`](convrec_train::Runner) to [`TrainingOptions::run`]. Everything here is about the
 //! terminal; nothing here is about training.
 
-pub mod device;
+pub mod data;
 mod exit;
+mod files;
 mod options;
 mod output;
 pub mod progress;
 mod run;
+#[cfg(feature = "services")]
+pub mod services;
+#[cfg(feature = "report")]
+pub mod steps;
 
 #[cfg(feature = "report")]
 pub use convrec_watch::report::Table;
 pub use exit::{Outcome, Paused, exit};
+pub use files::{OutputError, check_apart, check_folder, check_output};
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};
 pub use output::{say, show_warnings, warn};
+
+/// The allocator of the programs. glibc gives large buffers back to the system at every step of
+/// training, and takes them anew at the next.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

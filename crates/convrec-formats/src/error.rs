@@ -40,9 +40,8 @@ pub enum Error {
     },
     /// The file's format needs a cargo feature that this build lacks.
     #[error(
-        "{path}: this build does not read {format} files; build with a feature more: \
-         `--features datasets` for the example programs, `formats` for the crate convrec, \
-         `{feature}` for convrec-formats"
+        "{path}: this build does not read {format} files; build with `--features formats` (the \
+         example programs and the crate convrec), or with the feature `{feature}` of convrec-formats"
     )]
     Feature {
         /// The file.

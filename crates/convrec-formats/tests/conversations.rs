@@ -693,11 +693,11 @@ fn formats_that_are_not_built_in_are_named() {
             .unwrap_err()
             .to_string();
         assert!(
-            message.contains("`--features datasets` for the example programs"),
+            message.contains("build with `--features formats`"),
             "{message}"
         );
         assert!(
-            message.contains(&format!("`{feature}` for convrec-formats")),
+            message.contains(&format!("the feature `{feature}` of convrec-formats")),
             "{message}"
         );
     }

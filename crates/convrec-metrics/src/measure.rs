@@ -56,6 +56,15 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// The mean over lists; NaN for none.
+    #[must_use]
+    pub fn mean<'a>(&self, judged: impl IntoIterator<Item = &'a JudgedList>) -> f64 {
+        // From 0.0 on, as the empty sum of floats is -0.0.
+        let add = |(sum, n): (f64, usize), list| (sum + self.of(list), n + 1);
+        let (sum, n) = judged.into_iter().fold((0.0, 0), add);
+        sum / n as f64
+    }
+
     /// The value for one list.
     pub fn of(self, list: &JudgedList) -> f64 {
         let value = match self {

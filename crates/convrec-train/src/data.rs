@@ -174,8 +174,7 @@ pub fn pairs(
 /// The list of a demonstration without seen and repeated items. Items that are not in the catalog
 /// stay: the task refuses them by name.
 fn mend(catalog: &Catalog, demonstration: &Demonstration, report: &mut DataReport) -> Vec<Item> {
-    let seen = demonstration.example.seen.iter();
-    let seen: Vec<ItemId> = seen.filter_map(|item| catalog.find(item)).collect();
+    let seen: Vec<ItemId> = catalog.seen_ids(&demonstration.example.seen);
     let mut listed = Vec::new();
     let mut kept = Vec::new();
     for item in &demonstration.list {

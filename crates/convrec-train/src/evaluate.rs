@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use convrec_core::ItemId;
+use convrec_catalog::Catalog;
+use convrec_core::{Example, ItemId};
 use convrec_metrics::{JudgedList, Measure, lists};
 use convrec_policy::{Completion, Generation, Policy, Sampling};
 use serde::{Deserialize, Serialize};
@@ -182,6 +183,32 @@ pub fn judge_ranking(
         .collect();
     let judged = JudgedList::from_ids(&list, &ground_truth);
     (list, judged)
+}
+
+/// Judges a ranking of catalog items for an example, by the same rules. Relevant items that are not
+/// in the catalog are passed over, and twins count as one.
+#[must_use]
+pub fn judge_example(
+    catalog: &Catalog,
+    example: &Example,
+    ranking: &[ItemId],
+    n_ranks: usize,
+) -> JudgedList {
+    let relevant = example.ground_truth.iter();
+    let relevant: Vec<ItemId> = relevant
+        .filter_map(|item| catalog.meant(item).ok())
+        .collect();
+    let ranking: Vec<ItemId> = ranking
+        .iter()
+        .map(|id| catalog.representative(*id))
+        .collect();
+    judge_ranking(
+        &ranking,
+        &catalog.seen_ids(&example.seen),
+        &relevant,
+        n_ranks,
+    )
+    .1
 }
 
 fn judge(answer: Answer, sample: &Sample, n_ranks: usize) -> Evaluated {

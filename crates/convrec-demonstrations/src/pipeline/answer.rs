@@ -52,7 +52,9 @@ impl<'a> Reader<'a> {
             style: Style::Numbered,
             years: Years::Optional,
         }
-        .parse(&strip_reasoning(text));
+        .parse_known(&strip_reasoning(text), |item| {
+            self.catalog.find(item).is_some()
+        });
         let items = list.entries.into_iter().map(|entry| {
             // A year that is off makes another item: Remap finds the near ones.
             let id = self

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::completions::{Seen, check_model};
 use super::engine::Engine;
 use super::{Refusal, Served, bad_field, now};
-use crate::mentions::named;
+use convrec_catalog::Mentions;
 
 /// The fields that are known. The list is the most likely one, so those that say how to draw are
 /// refused.
@@ -54,7 +54,9 @@ impl Request {
                 "a system's turn; expected the user's and the assistant's alone",
             ));
         }
-        let mut seen: Vec<Item> = named(task.catalog(), &turns);
+        let catalog = task.catalog();
+        let mentioned = Mentions::new(catalog).in_turns(&turns);
+        let mut seen: Vec<Item> = mentioned.into_iter().map(|id| catalog[id].item()).collect();
         for id in Seen::items(&self.seen, task)? {
             let item = task.catalog()[id].item();
             if !seen.contains(&item) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use burn::tensor::Device;
 use clap::Args;
 use convrec_catalog::Catalog;
 use convrec_config::{ConfigError, Layer, Layers};
@@ -15,7 +16,6 @@ use convrec_demonstrations::services::{
 };
 use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 
-use crate::device::device;
 use crate::{Outcome, Paused, progress};
 
 /// Who answers, rates, compares and describes. Flags win over the file.
@@ -215,10 +215,11 @@ pub fn handed_in<'a>(
     settings: &ServiceSettings,
     server: Option<&'a OpenServer>,
     catalog: &Catalog,
+    device: &Device,
 ) -> Result<HandedIn<'a>, Box<dyn Error>> {
     let mut handed_in = HandedIn {
         server,
-        device: Some(device()?),
+        device: Some(device.clone()),
         ..HandedIn::default()
     };
     let named = |folder: &PathBuf| -> Result<String, Box<dyn Error>> {
@@ -230,7 +231,7 @@ pub fn handed_in<'a>(
     };
     let teacher = &settings.teacher;
     if let (TeacherKind::Policy, Some(folder)) = (settings.teacher_kind(), &teacher.folder) {
-        let Model { policy, language } = Model::load(folder, &device()?)?;
+        let Model { policy, language } = Model::load(folder, device)?;
         let (name, decoding) = (named(folder)?, language.format.greedy());
         let task = language.task_for(catalog.clone(), teacher.unconstrained)?;
         let teacher = PolicyTeacher::new(name.clone(), &policy, task, decoding);
@@ -241,10 +242,10 @@ pub fn handed_in<'a>(
         let language = Language::load(folder)?;
         // A chat model is asked in words.
         let judge: Box<dyn Judge> = if language.format.is_chat() {
-            let chat = PolicyChat::load(folder, &device()?)?;
+            let chat = PolicyChat::load(folder, device)?;
             Box::new(ChatJudge::new(chat, &settings.prompts, settings.seed)?)
         } else {
-            let Model { policy, language } = Model::load(folder, &device()?)?;
+            let Model { policy, language } = Model::load(folder, device)?;
             let task = language.task(catalog.clone())?;
             Box::new(PolicyJudge::new(name.clone(), &policy, task))
         };

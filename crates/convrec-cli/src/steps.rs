@@ -9,7 +9,7 @@ use convrec_metrics::stats::cluster_bootstrap;
 use convrec_metrics::{JudgedList, Measure, lists};
 
 use crate::Table;
-use crate::judging::judge;
+use convrec_train::evaluate::judge_example;
 
 /// The lists after a step of the pipeline.
 pub struct Step {
@@ -46,7 +46,7 @@ pub fn steps(
             .steps
             .iter()
             .zip(&lists)
-            .map(|(s, list)| judge(catalog, &examples[s.example], list, n));
+            .map(|(s, list)| judge_example(catalog, &examples[s.example], list, n));
         Step {
             name: name.into(),
             in_catalog,

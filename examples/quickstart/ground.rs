@@ -19,9 +19,9 @@ use convrec_train::{
 use convrec_world::{Split, World, WorldConfig, WorldJudge, WorldTeacher};
 use rank_grpo::{Kl, LengthShaping, LossConfig};
 
-use crate::device::device;
-use crate::judging::judge;
-use crate::progress;
+use convrec::device;
+use convrec_cli::progress;
+use convrec_train::evaluate::judge_example;
 
 /// N, items in a list.
 pub const N: usize = 10;
@@ -148,7 +148,7 @@ impl Ground {
     pub fn best(&self, world: &World) -> Vec<JudgedList> {
         let best = |example: &Example| {
             let ranking = world.oracle_ranking(&self.split.tastes[&example.id], &example.seen, N);
-            judge(self.unconstrained.catalog(), example, &ranking, N)
+            judge_example(self.unconstrained.catalog(), example, &ranking, N)
         };
         self.split.test.iter().map(best).collect()
     }
