@@ -61,6 +61,7 @@ impl Model {
         // What is read in no time comes first.
         let language = Language::of_source(&source)?;
         let policy = Policy::load_folder(&source.weights, device)?;
+        let policy = policy.with_base_name(&source.base_name);
         let policy = match &source.adapter {
             Some(adapter) => policy.load_lora(adapter)?.merged(),
             None => policy,
@@ -77,12 +78,13 @@ impl Model {
     }
 
     /// Writes a model folder. A policy with an adapter is written merged, and the adapter alone into
-    /// the folder `adapter` in it.
+    /// the folder `adapter` in it. The numbers have the type that they were read in, f32 where the
+    /// policy is new.
     ///
     /// # Errors
     /// [`ModelError`] when a file cannot be written.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), ModelError> {
-        self.save_as(folder, &SaveOptions::default())
+        self.save_as(folder, &SaveOptions::as_loaded(&self.policy))
     }
 
     /// [`save`](Self::save) with weights of another type or in files of another size.

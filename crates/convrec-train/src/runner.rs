@@ -12,7 +12,7 @@ use convrec_config::ConfigError;
 use convrec_core::files;
 use convrec_core::hash::sha256;
 use convrec_core::{Demonstration, Example, Item};
-use convrec_policy::{Policy, SaveOptions, WeightType};
+use convrec_policy::{Policy, SaveOptions};
 use convrec_text::{PromptFormat, Years};
 use convrec_watch::Observer;
 
@@ -24,7 +24,7 @@ use crate::reward::{BlocklistReward, RewardFunction};
 use crate::rl::{RankGrpoTrainer, RlConfig};
 use crate::run::{RunOptions, Stop, TrainError, Validation};
 use crate::sampler::Sampler;
-use crate::settings::{RlSettings, SftSettings};
+use crate::settings::{Dtype, RlSettings, SftSettings};
 use crate::sft::{SftConfig, SftJob, train_sft};
 use crate::task::{Sample, Task, TaskError, TokenPair};
 
@@ -221,8 +221,8 @@ impl Runner {
             config: setup.config.clone(),
             pairs,
         };
-        let save = save_options(settings.files.dtype.map(Into::into), &policy);
         let text = settings.to_toml()?;
+        let save = save_options(settings.files.dtype, &policy);
         let runner = Self {
             job,
             model: Model { policy, language },
@@ -286,8 +286,8 @@ impl Runner {
             ("items in a list", task.n_ranks().to_string()),
         ];
         let sampler = sampler(files.sampler.as_deref(), &task, &settings.run.stop)?;
-        let save = save_options(settings.files.dtype.map(Into::into), &model.policy);
         let text = settings.to_toml()?;
+        let save = save_options(settings.files.dtype, &model.policy);
         let runner = Self {
             job: Job::Rl {
                 config: Box::new(config),
@@ -463,6 +463,7 @@ impl Runner {
 
     fn train(self, options: &RunOptions, observer: &mut dyn Observer) -> Result<Model, TrainError> {
         let Model { policy, language } = self.model;
+        let base = policy.base_name().map(str::to_string);
         let validation = Validation {
             task: &self.task,
             samples: &self.validation,
@@ -500,6 +501,11 @@ impl Runner {
                 }
                 trainer.train()?
             }
+        };
+        // A resumed run's policy has the checkpoint's name.
+        let policy = match base {
+            Some(base) => policy.with_base_name(base),
+            None => policy,
         };
         Ok(Model { policy, language })
     }
@@ -576,11 +582,13 @@ fn sampler(path: Option<&Path>, _: &Task, _: &Stop) -> Result<Option<Box<dyn Sam
     }
 }
 
-/// In the type that is asked for, or else in that of the model that was read.
-fn save_options(dtype: Option<WeightType>, policy: &Policy) -> SaveOptions {
+/// The model is written in the type that it came in, unless a setting says otherwise. A resumed run
+/// holds a checkpoint's policy, so this is asked before.
+fn save_options(dtype: Option<Dtype>, policy: &Policy) -> SaveOptions {
+    let loaded = SaveOptions::as_loaded(policy);
     SaveOptions {
-        dtype: dtype.unwrap_or(policy.weight_type()),
-        ..SaveOptions::default()
+        dtype: dtype.map_or(loaded.dtype, Into::into),
+        ..loaded
     }
 }
 

@@ -328,3 +328,42 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
     // Without a folder nothing is written, and the doctor looks all the same.
     assert!(go(&mut Journal::open(None, 0, config).unwrap(), 1..=20).is_err());
 }
+
+/// Whoever removes the log of a run does not stop it, and later steps are not lost with it.
+#[test]
+fn a_log_that_was_removed_goes_on_in_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = Log::open(folder.path(), 0).unwrap();
+    (1..=2).for_each(|step| log.append(&record(step)).unwrap());
+    fs::remove_file(folder.path().join("log.jsonl")).unwrap();
+    (3..=4).for_each(|step| log.append(&record(step)).unwrap());
+    drop(log);
+    assert_eq!(steps(&log::read(folder.path()).unwrap()), [3, 4]);
+}
+
+/// A checkpoint has all that a run needs to go on: lines that the log lacks do not stop it.
+#[test]
+fn a_run_is_resumed_whatever_its_log_lacks() {
+    for kept in [&[][..], &[1], &[1, 3], &[4]] {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = kept
+            .iter()
+            .map(|step| serde_json::to_string(&record(*step)).unwrap() + "\n");
+        let text: String = lines.collect();
+        if !kept.is_empty() {
+            fs::write(folder.path().join("log.jsonl"), text).unwrap();
+        }
+        let config = WatchConfig::default();
+        let mut journal = Journal::open(Some(folder.path().into()), 4, config).unwrap();
+        let view = StepView {
+            record: &record(5),
+            completions: &[],
+            timing: Timing::default(),
+            total_steps: 5,
+        };
+        journal.step(&view).unwrap();
+        drop(journal);
+        let expected = [kept, &[5]].concat();
+        assert_eq!(steps(&log::read(folder.path()).unwrap()), expected);
+    }
+}

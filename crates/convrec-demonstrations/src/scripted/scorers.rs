@@ -5,8 +5,7 @@ use super::{Bm25Scorer, CooccurrenceScorer, MixedScorer, SimilarityScorer, WordS
 
 /// The scorers of the scripted teachers and of the scripted judge.
 ///
-/// The weights of [`heuristic`](Self::heuristic) were chosen for the highest NDCG@20 on ReDial's
-/// validation part. Those of [`baseline`](Self::baseline) were set by hand.
+/// The weights of [`heuristic`](Self::heuristic) were found on ReDial's validation part.
 #[derive(Debug)]
 pub struct Scorers<'a> {
     /// Items that were named in the same dialogs.

@@ -248,16 +248,6 @@ impl RlConfig {
         self.loss.kl.clone().filter(|kl| kl.beta != 0.0)
     }
 
-    /// The same settings with nothing left out: in formats without a null, no KL penalty is one of
-    /// weight 0.
-    pub fn printable(mut self) -> Self {
-        self.loss.kl.get_or_insert(Kl {
-            beta: 0.0,
-            ..LossConfig::paper().kl.expect("the paper has a KL penalty")
-        });
-        self
-    }
-
     /// Of the n-th batch of prompts that is sampled.
     pub(super) fn generation(&self, task: &Task, n: usize) -> Generation {
         Generation {
