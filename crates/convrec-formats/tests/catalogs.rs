@@ -469,7 +469,7 @@ fn damaged_catalogs_say_where() {
         (
             "c.jsonl",
             b"{\"title\":\"Up\"},\n",
-            "line 1: trailing comma at column 15",
+            "line 1: expected value at column 15",
         ),
         ("c.jsonl", b"", "there are no rows"),
         ("c.jsonl", b"[]", "there are no rows"),

@@ -175,7 +175,7 @@ impl ServerSettings {
         match self.budget.max_cost {
             Some(cost) if !(cost > 0.0 && cost.is_finite()) => Err(wrong(
                 "server.budget.max_cost",
-                format!("{cost}; expected a number above 0"),
+                format!("found {cost}; expected a number above 0"),
             )),
             _ => Ok(()),
         }

@@ -446,7 +446,7 @@ fn constrained_lists_stay_in_the_catalog_and_leave_out_what_was_seen() {
     for (seen, part) in [
         (json!([7]), "field `seen`: 7; expected a place below 5"),
         (
-            json!(["Hete (1995)"]),
+            json!(["Heat (1985)"]),
             "is not in the catalog; the nearest items are \"Heat (1995)\"",
         ),
         (json!([0, 1, 2, 3]), "leaves 1 items; expected at least 2"),

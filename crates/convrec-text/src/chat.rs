@@ -190,9 +190,8 @@ impl ChatTemplate {
             add_generation_prompt.into(),
         ]);
         let template = self.environment.get_template(NAME)?;
-        let text = template
-            .render(Value::from_pairs(variables.chain(own)))
-            .map_err(|e| failed(e, turns))?;
+        let variables = Value::from_pairs(variables.chain(own));
+        let text = on_large_stack(|| template.render(variables)).map_err(|e| failed(e, turns))?;
         if text.len() > MAX_BYTES {
             let problem = format!("writes {} bytes, more than {MAX_BYTES}", text.len());
             return Err(ChatError::TooMuch { problem });
@@ -287,6 +286,21 @@ fn encode_next(
 fn holds(text: &str, turn: &Turn) -> bool {
     text.contains(turn.content.trim())
         || (turn.role == Role::Assistant && text.contains(strip_reasoning(&turn.content).trim()))
+}
+
+/// A value may be nested as deeply as the fuel allows, and is written and dropped by recursion. The
+/// pages of the stack are only taken when they are used.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    const STACK: usize = 1 << 30;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let thread = thread.spawn_scoped(scope, work);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(found)) => found,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => panic!("no thread can be started: {error}"),
+        }
+    })
 }
 
 fn failed(error: minijinja::Error, turns: &[Turn]) -> ChatError {

@@ -54,7 +54,7 @@ impl<'a, F: Real> Batch<'a, F> {
         let [rows, tokens] = self.inputs.shape;
         let plan = self.plan(workspace);
         workspace.entropy_gradient.clear();
-        if plan.bonus != 0.0 {
+        if self.config.entropy_coef != 0.0 {
             workspace.entropy_gradient.resize(gradient.len(), 0.0);
         }
         let mut sums = Sums {

@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 use chrono::format::{Item, StrftimeItems};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::json::tojson;
@@ -38,6 +39,10 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_recursion_limit(RECURSION);
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
+    // In Python's engine texts and mappings have a length and places, too.
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::String)
+    });
     environment.add_function(
         "raise_exception",
         |message: String| -> Result<Value, Error> {
