@@ -133,7 +133,7 @@ fn a_constrained_run_never_leaves_the_catalog() {
         .unwrap_err()
         .to_string();
     assert!(
-        other.contains("the kind of lists is not the one it was started with"),
+        other.contains("the kind of lists (`lists`) is not the one it was started with"),
         "{other}"
     );
 }
@@ -270,9 +270,12 @@ fn a_constrained_loss_is_that_of_the_constrained_policy() {
     pairs[3].seen = vec![convrec_core::ItemId(3)];
     let error = train(&task, &pairs).unwrap_err().to_string();
     assert!(
-        error.contains("`data`") && error.contains("demonstration 3"),
+        error.contains("`data.3`: found another list, expected a list of 2 different items"),
         "{error}"
     );
     let error = train(&world.task, &world.pairs).unwrap_err().to_string();
-    assert!(error.contains("`constrained`: expected false"), "{error}");
+    assert!(
+        error.contains("`constrained`: found true, expected false"),
+        "{error}"
+    );
 }
