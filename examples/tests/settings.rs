@@ -74,7 +74,10 @@ fn what_is_printed_is_what_is_read_back() {
             let printed = written.to_toml().unwrap();
             let read = rl(&printed, None).unwrap();
             assert_eq!(read.training, written.training, "{printed}");
-            assert_eq!((&read.files, &read.run.watch), (&written.files, &written.run.watch));
+            assert_eq!(
+                (&read.files, &read.run.watch),
+                (&written.files, &written.run.watch)
+            );
         }
     }
     let layers = |text: &str| Layers::new([Layer::parse(text, Path::new("run.toml")).unwrap()]);

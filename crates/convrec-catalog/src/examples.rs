@@ -150,7 +150,10 @@ mod tests {
         );
         // What was seen is no ground truth.
         let ids = films
-            .example_ids(&example(&[coco.clone()], &[coco]))
+            .example_ids(&example(
+                std::slice::from_ref(&coco),
+                std::slice::from_ref(&coco),
+            ))
             .unwrap();
         assert_eq!((ids.seen, ids.ground_truth), (vec![ItemId(0)], vec![]));
     }
@@ -159,7 +162,7 @@ mod tests {
     fn examples_without_use_are_named() {
         let films = catalog(&[("Coco", Some(2017))]);
         let good = example(&[], &[Item::new("Coco", 2017)]);
-        assert_eq!(films.check_examples(&[good.clone()]), Ok(()));
+        assert_eq!(films.check_examples(std::slice::from_ref(&good)), Ok(()));
         let twice = films.check_examples(&[good.clone(), good]).unwrap_err();
         assert_eq!(twice.field, "id");
         let empty = films.check_examples(&[example(&[], &[])]).unwrap_err();

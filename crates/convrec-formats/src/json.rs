@@ -63,7 +63,7 @@ fn starts_with_array(reader: &mut dyn BufRead) -> std::io::Result<Start> {
 
 fn lines(mut reader: Box<dyn BufRead>, first: usize, name: String) -> Rows {
     let mut line = first - 1;
-    let mut next = move || -> Option<Vec<Row>> {
+    let next = move || -> Option<Vec<Row>> {
         let mut bytes = Vec::new();
         line += 1;
         let place = Place::new(&name, At::Line(line));
@@ -99,7 +99,7 @@ fn lines(mut reader: Box<dyn BufRead>, first: usize, name: String) -> Rows {
             Err(problem) => vec![Err(RowError::Bad(place, problem))],
         })
     };
-    Box::new(std::iter::from_fn(move || next()).flatten())
+    Box::new(std::iter::from_fn(next).flatten())
 }
 
 /// The elements of an array. A bad element spoils no other.

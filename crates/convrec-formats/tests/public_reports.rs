@@ -32,7 +32,7 @@ fn conversation(example: &Example) -> String {
     let turns: Vec<String> = turns
         .map(|turn| format!("{}: {}", turn.role.as_str(), turn.content))
         .collect();
-    let [seen, relevant] = [&example.seen, &example.ground_truth].map(|items| names(items));
+    let [seen, relevant] = [names(&example.seen), names(&example.ground_truth)];
     format!("{} | {seen} | {relevant}", turns.join("; "))
 }
 

@@ -63,7 +63,7 @@ fn with_value_head(mut file: File) -> Vec<u8> {
 }
 
 fn wide(file: File) -> Vec<u8> {
-    file.as_f64().bytes()
+    file.widened().bytes()
 }
 
 /// The header says that it is longer than any file.

@@ -59,7 +59,7 @@ fn numbers_that_are_none_are_refused_by_the_name_of_their_tensor() {
         }
     }
     // Too large for f32.
-    let mut file = File::of(&policy()).as_f64();
+    let mut file = File::of(&policy()).widened();
     file.get("model.norm.weight").data[..8].copy_from_slice(&1e300f64.to_le_bytes());
     let error = error(folder(&file.bytes(), |_| {}).path());
     assert!(
@@ -70,7 +70,7 @@ fn numbers_that_are_none_are_refused_by_the_name_of_their_tensor() {
 
 #[test]
 fn f64_is_read() {
-    let folder = folder(&File::of(&policy()).as_f64().bytes(), |_| {});
+    let folder = folder(&File::of(&policy()).widened().bytes(), |_| {});
     let loaded = load(folder.path());
     assert_eq!(
         loaded.to_safetensors().unwrap(),

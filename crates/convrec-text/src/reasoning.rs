@@ -93,7 +93,7 @@ impl Reasoning {
                 Kind::Open => open = open.or(Some(at)),
                 Kind::Close => match open.take() {
                     Some(start) => spans.push(start..end),
-                    None => spans = vec![0..end],
+                    None => spans = std::iter::once(0..end).collect(),
                 },
                 Kind::End if is_harmony && open.is_none() => spans.push(at..end),
                 Kind::End => {}

@@ -57,7 +57,10 @@ fn golden<T: DeserializeOwned>(name: &str) -> T {
 /// known to need it.
 const DIFFERENT: [(&str, &str); 2] = [
     ("strings", "texts are not formatted by `%`"),
-    ("more_strings", "`title()` does not see words behind punctuation"),
+    (
+        "more_strings",
+        "`title()` does not see words behind punctuation",
+    ),
 ];
 
 #[test]

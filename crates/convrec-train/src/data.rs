@@ -96,10 +96,8 @@ impl fmt::Display for DataReport {
                 "items left out of the lists, as they stand there before",
             ),
         ];
-        let found = faults.iter().filter(|(count, _)| *count > 0);
-        found
-            .map(|(count, what)| write!(f, "; {count} {what}"))
-            .collect()
+        let mut found = faults.iter().filter(|(count, _)| *count > 0);
+        found.try_for_each(|(count, what)| write!(f, "; {count} {what}"))
     }
 }
 

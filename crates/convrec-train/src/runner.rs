@@ -47,7 +47,7 @@ pub enum RunError {
         /// The file or folder.
         path: PathBuf,
         /// Why.
-        source: TaskError,
+        source: Box<TaskError>,
     },
     /// Nothing of the data can be used.
     #[error(
@@ -606,7 +606,7 @@ fn check_folder(folder: &Path) -> Result<(), files::Error> {
 fn in_file(path: &Path, source: TaskError) -> RunError {
     RunError::Data {
         path: path.into(),
-        source,
+        source: Box::new(source),
     }
 }
 

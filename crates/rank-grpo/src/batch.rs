@@ -114,7 +114,9 @@ impl<'a, F: Real> Batch<'a, F> {
             sorted,
             ..
         } = workspace;
-        (columns.clear(), ends.clear(), sorted.clear());
+        columns.clear();
+        ends.clear();
+        sorted.clear();
         let mut present = 0_usize;
         for row in 0..rows {
             let first = row * tokens;

@@ -141,9 +141,10 @@ mod tests {
             let twice: Vec<Vec<u8>> = paths.iter().cloned().cycle().take(5 * groups).collect();
             let all = sibling_advantages(&twice, &rewards.repeat(groups), 5).unwrap();
             for (row, path) in paths.iter().enumerate() {
-                for depth in 0..path.len() {
+                prop_assert_eq!(all[row].len(), path.len());
+                for (depth, found) in all[row].iter().enumerate() {
                     let expected = slow(&paths, &rewards, row, depth);
-                    prop_assert!((all[row][depth] - expected).abs() < 1e-6);
+                    prop_assert!((found - expected).abs() < 1e-6);
                 }
             }
             prop_assert_eq!(&all[..5], &all[all.len() - 5..]); // groups do not see each other

@@ -320,13 +320,12 @@ impl ServiceSettings {
             ),
             (self.describer.server, "`describer.server` is true"),
         ];
-        for (_, why) in on_server
-            .into_iter()
-            .filter(|(asked, _)| *asked && !self.has_chat())
-        {
-            return missing("chat", "a table `[chat]` with a `model`", why);
+        match on_server.into_iter().find(|(asked, _)| *asked) {
+            Some((_, why)) if !self.has_chat() => {
+                missing("chat", "a table `[chat]` with a `model`", why)
+            }
+            _ => self.check_server(),
         }
-        self.check_server()
     }
 
     #[cfg(not(feature = "llm"))]

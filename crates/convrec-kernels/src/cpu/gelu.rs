@@ -23,9 +23,9 @@ pub(crate) fn bias_gelu(x: &[f32], bias: &[f32]) -> Vec<f32> {
     out
 }
 
-/// `max(z, 0) - |z| Q(|z|)` for `z = x + bias`, with the tail `Q(z) = P(X > z)` as `t (a_1 + a_2 t
-/// + ..) e^(-z^2 / 2) / 2`, `t = 1 / (1 + p z)`: Abramowitz and Stegun, Handbook of Mathematical
-/// Functions, 7.1.26, good to 1e-7.
+/// `max(z, 0) - |z| Q(|z|)` for `z = x + bias`. The tail `Q(z) = P(X > z)` is
+/// `t (a_1 + a_2 t + ..) e^(-z^2 / 2) / 2` with `t = 1 / (1 + p z)`: Abramowitz and Stegun,
+/// Handbook of Mathematical Functions, 7.1.26, good to 1e-7.
 #[derive(Clone, Copy)]
 struct BiasGelu;
 

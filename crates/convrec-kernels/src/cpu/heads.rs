@@ -140,7 +140,7 @@ mod tests {
         let parts = HeadsMut::new(&mut data, 2, 3);
         for (h, tokens) in [(2, 0..1), (0, 0..5), (1, 3..5), (0, 1..1)] {
             // SAFETY: there is never more than one view.
-            let head = || unsafe { drop(parts.head(h, tokens.clone())) };
+            let head = || _ = unsafe { parts.head(h, tokens.clone()) };
             assert!(
                 catch_unwind(AssertUnwindSafe(head)).is_err(),
                 "{h} {tokens:?}"

@@ -399,10 +399,10 @@ mod tests {
         let refused = |f: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
         refused(&|| _ = Matrix::strided(&data, 4, 3, 4));
         refused(&|| _ = Matrix::dense(&data, 3).slice_rows(2..5));
-        refused(&|| drop(MatrixMut::strided(&mut [0.0; 4], 5, 4)));
-        refused(&|| drop(MatrixMut::strided(&mut [0.0; 4], 0, 4)));
-        refused(&|| drop(MatrixMut::dense(&mut [0.0; 4], 2).slice_rows(1..3)));
-        refused(&|| drop(MatrixMut::dense(&mut [0.0; 4], 2).slice_rows(1..1)));
+        refused(&|| _ = MatrixMut::strided(&mut [0.0; 4], 5, 4));
+        refused(&|| _ = MatrixMut::strided(&mut [0.0; 4], 0, 4));
+        refused(&|| _ = MatrixMut::dense(&mut [0.0; 4], 2).slice_rows(1..3));
+        refused(&|| _ = MatrixMut::dense(&mut [0.0; 4], 2).slice_rows(1..1));
         let a = Matrix::dense(&data, 3);
         refused(&|| multiply(a, a, MatrixMut::dense(&mut [0.0; 12], 3), Write::Add));
         refused(&|| {
@@ -425,7 +425,7 @@ mod tests {
             (1, 3, 1, usize::MAX / 2 + 1),
         ] {
             // SAFETY: there is never more than one view.
-            refused(&|| drop(unsafe { parts.matrix(start, rows, columns, stride) }));
+            refused(&|| _ = unsafe { parts.matrix(start, rows, columns, stride) });
         }
         // SAFETY: there is only this view.
         let whole = unsafe { parts.matrix(2, 2, 3, 7) };

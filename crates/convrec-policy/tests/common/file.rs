@@ -62,7 +62,7 @@ impl File {
         self
     }
 
-    pub fn as_f64(mut self) -> Self {
+    pub fn widened(mut self) -> Self {
         for tensor in &mut self.0 {
             tensor.dtype = Dtype::F64;
             let numbers = tensor.data.chunks_exact(4);

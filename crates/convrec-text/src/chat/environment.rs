@@ -41,7 +41,10 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     environment.add_filter("tojson", tojson);
     // In Python's engine texts and mappings have a length and places, too.
     environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::String)
+        matches!(
+            value.kind(),
+            ValueKind::Map | ValueKind::Seq | ValueKind::String
+        )
     });
     environment.add_function(
         "raise_exception",

@@ -96,7 +96,9 @@ pub(super) fn remove_prefix(part: &mut Value) -> bool {
         if let Some(inner) = part.get_mut(field).and_then(Value::as_array_mut) {
             return inner
                 .iter_mut()
-                .fold(false, |removed, part| remove_prefix(part) || removed);
+                .filter_map(|part| remove_prefix(part).then_some(()))
+                .count()
+                > 0;
         }
     }
     match name(part) {

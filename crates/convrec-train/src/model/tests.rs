@@ -59,7 +59,11 @@ fn a_published_chat_model_is_taken_and_remembered() {
     };
     format.system = "Be brief.".into();
     language.save(to.path()).unwrap();
-    std::fs::copy(from.path().join("config.json"), to.path().join("config.json")).unwrap();
+    std::fs::copy(
+        from.path().join("config.json"),
+        to.path().join("config.json"),
+    )
+    .unwrap();
     for name in ["tokenizer_config.json", "generation_config.json"] {
         let read = |folder: &tempfile::TempDir| std::fs::read(folder.path().join(name)).unwrap();
         assert_eq!(read(&from), read(&to), "{name}");
