@@ -20,7 +20,7 @@ impl Policy {
     ///
     /// # Panics
     /// When a prompt is empty or holds a token that is not in the vocabulary, `group_size` or
-    /// `max_new_tokens` is 0, or [`Sampling::check`] fails.
+    /// `max_new_tokens` is 0, or [`Sampling::check`](crate::Sampling::check) fails.
     pub fn generate(&self, prompts: &[&[u32]], config: &Generation) -> Vec<Vec<Completion>> {
         self.run_batches(prompts, config, &|_| None, &|p, g| by_place(config, p, g))
     }

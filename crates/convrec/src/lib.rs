@@ -36,8 +36,8 @@
 //! |---|---|
 //! | `cpu` (default) | the CPU, with the fused kernels |
 //! | `cuda`, `wgpu` | GPUs; `CONVREC_DEVICE` chooses when the program starts ([`device()`]) |
-//! | `llm` | teachers, judges, embedders and rollouts on servers ([`mod@llm`]) |
-//! | `embed` | sentence encoders ([`mod@embed`]) |
+//! | `llm` | teachers, judges, embedders and rollouts on servers (`convrec::llm`) |
+//! | `embed` | sentence encoders (`convrec::embed`) |
 //! | `formats` | parquet and Arrow |
 //! | `serve` | a server |
 //! | `report`, `tui` | reports as HTML; a view of a run in a terminal |
