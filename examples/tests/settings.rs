@@ -81,7 +81,8 @@ fn what_is_printed_is_what_is_read_back() {
         }
     }
     let layers = |text: &str| Layers::new([Layer::parse(text, Path::new("run.toml")).unwrap()]);
-    let written = SftSettings::resolve(layers("batch_size = 4"), Some(100)).unwrap();
+    let file = "batch_size = 4\n[files]\ndemonstrations = \"lists.jsonl\"";
+    let written = SftSettings::resolve(layers(file), Some(100)).unwrap();
     let read = SftSettings::resolve(layers(&written.printed().unwrap()), Some(7)).unwrap();
     assert_eq!(read.training.config, written.training.config);
     assert_eq!(read.training.config.max_steps, 500);

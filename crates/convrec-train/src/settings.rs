@@ -341,7 +341,8 @@ impl RlSettings {
             training: config,
             files,
             run,
-            defaults,
+            // A file that is printed is read without `--algorithm`.
+            defaults: Algorithm::default().defaults(),
         })
     }
 }
@@ -458,9 +459,13 @@ impl SftSettings {
             return Ok(text);
         };
         let is_open = self.files.demonstrations.is_none();
-        let kept = text
-            .lines()
-            .filter(|line| !(is_open && line.starts_with("max_steps = ")));
+        let warmup = |setup: &SftSetup| setup.config.optimizer.warmup_steps;
+        // The warm-up follows from the steps, where nobody has set it.
+        let follows = warmup(&self.training) == warmup(&self.defaults);
+        let kept = text.lines().filter(|line| {
+            let steps = line.starts_with("max_steps = ");
+            !(is_open && (steps || follows && line.starts_with("warmup_steps = ")))
+        });
         let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
         Ok(format!("# {rule}\n{kept}"))
     }
