@@ -19,7 +19,7 @@ const BACKENDS: &[Backend] = &[
         _ => Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(number)),
     }),
     #[cfg(feature = "cuda")]
-    ("cuda", Device::cuda),
+    ("cuda", |number| Device::cuda(number)),
 ];
 
 /// `CONVREC_DEVICE` names no devices of this program.

@@ -19,12 +19,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map(|example| Demonstration { example: example.clone(), list: names(example) })
         .collect();
 
+    let folder = std::path::Path::new("target/stranger");
+    let _ = std::fs::remove_dir_all(folder);
+    std::fs::create_dir_all(folder)?;
+    let items: Vec<_> = catalog.iter().map(|(_, item)| item.clone()).collect();
+    convrec::core::jsonl::write_file(folder.join("catalog.jsonl"), &items)?;
+    convrec::core::jsonl::write_file(folder.join("lists.jsonl"), &demonstrations)?;
+
     let mut settings = Layer::flags();
+    settings.set("files.catalog", Some(folder.join("catalog.jsonl")));
+    settings.set("files.demonstrations", Some(folder.join("lists.jsonl")));
     settings.set("max_steps", Some(60));
-    settings.set("run.folder", Some("target/stranger"));
+    settings.set("run.folder", Some(folder.join("run")));
     let settings = SftSettings::resolve(Layers::new([settings]), Some(demonstrations.len()))?;
     let data = SftData { catalog: catalog.clone(), demonstrations, validation: vec![] };
-    let _ = std::fs::remove_dir_all("target/stranger");
     let folder = Runner::sft(settings, data, &convrec::devices()?)?.run(&mut |_: &StepView| ())?;
 
     let model = Model::load(&folder, &convrec::device()?)?;
