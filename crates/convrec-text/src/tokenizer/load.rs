@@ -53,14 +53,12 @@ impl TextTokenizer {
             file: path.display().to_string(),
             problem,
         };
-        let text = text.trim_start_matches('\u{feff}');
-        let mut tokenizer: Tokenizer = text.parse().map_err(|e| unsupported(no_tokenizer(e)))?;
+        let mut value = json_of(&text).map_err(unsupported)?;
+        let mut tokenizer = parse(&value).map_err(unsupported)?;
         let missing = named_elsewhere(path, &tokenizer)?;
         if !missing.is_empty() {
-            let mut value: Value =
-                serde_json::from_str(text).map_err(|e| unsupported(no_tokenizer(e)))?;
             add(&mut value, &missing).map_err(unsupported)?;
-            tokenizer = serde_json::from_value(value).map_err(|e| unsupported(no_tokenizer(e)))?;
+            tokenizer = parse(&value).map_err(unsupported)?;
         }
         Self::new(tokenizer).map_err(unsupported)
     }
@@ -74,8 +72,8 @@ impl TextTokenizer {
             file: "tokenizer.json".into(),
             problem,
         };
-        let tokenizer = text.parse().map_err(|e| unsupported(no_tokenizer(e)))?;
-        Self::new(tokenizer).map_err(unsupported)
+        let tokenizer = json_of(text).and_then(|value| parse(&value));
+        tokenizer.and_then(Self::new).map_err(unsupported)
     }
 
     /// Saves as `tokenizer.json`, replacing the file whole.
@@ -88,6 +86,36 @@ impl TextTokenizer {
         Ok(files::write_atomic(path, |out| {
             out.write_all(text.as_bytes())
         })?)
+    }
+}
+
+fn json_of(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(no_tokenizer)
+}
+
+/// The tokenizer of a checked JSON value: the library panics on text that is no JSON, and on a
+/// `Precompiled` normalizer whose map is damaged.
+fn parse(value: &Value) -> Result<Tokenizer, String> {
+    if holds_precompiled(&value["normalizer"]) {
+        return Err(
+            "its normalizer is a `Precompiled` map, which changes text; expected a tokenizer that \
+             keeps text as it is, as those of Llama, Qwen and SmolLM"
+                .into(),
+        );
+    }
+    Tokenizer::deserialize(value).map_err(no_tokenizer)
+}
+
+/// Whether a normalizer, or one within it, is or would be read as a `Precompiled` map.
+fn holds_precompiled(normalizer: &Value) -> bool {
+    match normalizer {
+        Value::Array(parts) => parts.iter().any(holds_precompiled),
+        Value::Object(fields) => {
+            fields.get("type").is_some_and(|kind| kind == "Precompiled")
+                || fields.contains_key("precompiled_charsmap")
+                || fields.values().any(holds_precompiled)
+        }
+        _ => false,
     }
 }
 

@@ -147,7 +147,7 @@ fn growth(part: &Value) -> f64 {
         "Prepend" => 1.0 + length(&part["prepend"]),
         // Unicode's own bounds, in bytes.
         "NFD" | "NFC" => 3.0,
-        "NFKC" | "NFKD" | "Nmt" | "Precompiled" | "BertNormalizer" => 11.0,
+        "NFKC" | "NFKD" | "Nmt" | "BertNormalizer" => 11.0,
         "ByteLevel" => 2.0,
         "Lowercase" => 1.5,
         _ => 1.0,
