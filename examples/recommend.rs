@@ -1,17 +1,13 @@
 //! Answers one conversation: typed in as arguments, or read from a file or standard input.
 
-use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
-use burn::module::Module;
 use clap::Parser;
 use convrec::device;
-use convrec_catalog::Mentions;
+use convrec::prelude::*;
+use convrec_cli::conversation::ConversationOptions;
 use convrec_cli::data::read_catalog;
-use convrec_cli::{Outcome, exit};
-use convrec_core::{Example, Item, Turn, files};
-use convrec_train::Model;
-use convrec_train::evaluate::evaluate;
+use convrec_cli::{Outcome, exit, say};
 
 /// Answers one conversation with a ranked list.
 #[derive(Parser)]
@@ -26,19 +22,11 @@ struct Options {
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
-    /// A file with one conversation: a line per turn, the user's first, then by turns. `-` is
-    /// standard input.
-    #[arg(long, conflicts_with = "turns")]
-    file: Option<PathBuf>,
-    /// An item already seen, as `Heat (1995)`; may be given often. Items that the conversation
-    /// names are found anyway. A title without a year means all items of that title.
-    #[arg(long)]
-    seen: Vec<String>,
     /// Treat items of the catalog that are most likely one as different items.
     #[arg(long)]
     keep_twins: bool,
-    /// The turns, the user's first, then by turns.
-    turns: Vec<String>,
+    #[command(flatten)]
+    conversation: ConversationOptions,
 }
 
 fn main() -> std::process::ExitCode {
@@ -46,92 +34,29 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
-    let turns = turns(options)?;
-    let Model { policy, language } = Model::load(&options.model, &device()?)?;
+    let turns = options.conversation.turns()?;
+    let model = Model::load(&options.model, &device()?)?;
     let catalog = read_catalog(&options.catalog)?;
-    let catalog = if options.keep_twins {
-        catalog
-    } else {
-        catalog.merge_twins()
+    let catalog = match options.keep_twins {
+        true => catalog,
+        false => catalog.merge_twins(),
     };
-    let mentioned = Mentions::new(&catalog).in_turns(&turns);
-    let mut seen: Vec<Item> = mentioned.into_iter().map(|id| catalog[id].item()).collect();
-    for name in &options.seen {
-        let ids = catalog.named(name).map_err(|e| format!("--seen: {e}"))?;
-        for item in ids.into_iter().map(|id| catalog[id].item()) {
-            if !seen.contains(&item) {
-                seen.push(item);
-            }
-        }
+    let seen = options.conversation.seen(&catalog, &turns)?;
+    if !seen.is_empty() {
+        let names: Vec<String> = seen
+            .iter()
+            .map(|id| catalog[*id].item().to_string())
+            .collect();
+        say(format_args!("seen: {}\n", names.join("; ")));
     }
-    let example = Example {
-        id: "typed-1".into(),
-        dialog: turns,
-        seen,
-        ground_truth: vec![],
-    };
-    let task = language.task_for(catalog, options.unconstrained)?;
-    let sample = task.sample(&example)?;
-    let found = evaluate(&policy.valid(), &task, &[sample], &language.format.greedy());
-    let names = example
-        .seen
-        .iter()
-        .map(Item::to_string)
-        .collect::<Vec<_>>()
-        .join("; ");
-    if !names.is_empty() {
-        println!("seen: {names}\n");
+    let task = model.language.task_for(catalog, options.unconstrained)?;
+    let recommender = Recommender::new(&model, task);
+    let list = recommender.recommend(&turns, &seen, model.language.format.n_ranks)?;
+    if list.is_empty() {
+        return Err("the model named no unseen item of the catalog".into());
     }
-    let answer = &found.samples[0];
-    if answer.list.is_empty() {
-        return Err(format!(
-            "the policy named no unseen item of the catalog; it wrote:\n{}",
-            answer.answer.text
-        )
-        .into());
-    }
-    for (rank, id) in answer.list.iter().enumerate() {
-        println!("{:>2}. {}", rank + 1, task.catalog()[*id].item());
+    for best in list {
+        say(format_args!("{:>2}. {}", best.rank, best.item));
     }
     Ok(())
-}
-
-fn turns(options: &Options) -> Result<Vec<Turn>, Box<dyn std::error::Error>> {
-    let lines: Vec<String> = match &options.file {
-        Some(path) if path.as_os_str() != "-" => files::read_text(path)?
-            .lines()
-            .map(str::to_string)
-            .collect(),
-        None if !options.turns.is_empty() => options.turns.clone(),
-        None if std::io::stdin().is_terminal() => {
-            eprintln!("Type the conversation, a line per turn, yours first; end with Ctrl-D.");
-            read_stdin()?
-        }
-        _ => read_stdin()?,
-    };
-    let lines: Vec<String> = lines
-        .into_iter()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    if lines.len().is_multiple_of(2) {
-        return Err(format!(
-            "{} turns; expected an odd number: the first and the last are the user's",
-            lines.len()
-        )
-        .into());
-    }
-    let turn = |(index, line): (usize, String)| {
-        if index % 2 == 0 {
-            Turn::user(line)
-        } else {
-            Turn::assistant(line)
-        }
-    };
-    Ok(lines.into_iter().enumerate().map(turn).collect())
-}
-
-fn read_stdin() -> Result<Vec<String>, std::io::Error> {
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text)?;
-    Ok(text.lines().map(str::to_string).collect())
 }

@@ -24,7 +24,7 @@ struct Options {
     /// A TOML file that names the servers which sample in place of this process (docs/rollouts.md).
     #[arg(long)]
     sampler: Option<PathBuf>,
-    /// rank-grpo, grpo or gspo: what a config file that leaves `reward` and `loss` open starts from.
+    /// rank-grpo, grpo or gspo: the rewards and the loss that a config file starts from.
     /// [default: rank-grpo]
     #[arg(long)]
     algorithm: Option<Algorithm>,

@@ -11,14 +11,13 @@
 //! A run is a folder with `log.jsonl`, such a file alone, or a folder with TRL's
 //! `trainer_state.json`.
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::PathBuf;
 
 use clap::Parser;
-use convrec_watch::report::{TrainingRun, page};
-use convrec_watch::tui::{Board, follow};
-use convrec_watch::{Doctor, DoctorConfig, Events, completions, step};
+use convrec::watch::report::{TrainingRun, page};
+use convrec::watch::tui::{Board, follow};
+use convrec::watch::{Doctor, DoctorConfig, Events};
+use convrec_cli::{Outcome, Paused, exit, say};
 
 /// Watches a training run, or looks back on runs.
 #[derive(Parser)]
@@ -40,98 +39,65 @@ struct Options {
     doctor: Option<PathBuf>,
 }
 
-fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(status) => status,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
 }
 
-fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let config = options
-        .doctor
-        .as_deref()
-        .map_or(Ok(DoctorConfig::default()), doctor)?;
+fn run(options: &Options) -> Outcome {
+    let config = convrec::config::read(options.doctor.as_deref(), DoctorConfig::default())?;
+    config.check()?;
     if !options.check && options.report.is_none() && options.tensorboard.is_none() {
-        return live(&options.runs, config);
+        let [run] = &options.runs[..] else {
+            return Err("several runs are compared by --report; expected one run to watch".into());
+        };
+        return Ok(follow(
+            run,
+            Board::new(&run.display().to_string(), config)?,
+        )?);
     }
     let runs = TrainingRun::read_all(&options.runs)?;
     if let Some(out) = &options.report {
         let report = page("Training runs", &runs, &config)?;
         report.write(out)?;
-        let plots = out.with_file_name("plots");
-        println!(
-            "{} and {} curves in {}",
-            out.display(),
-            report.write_plots(&plots)?,
+        let (plots, page) = (out.with_file_name("plots"), out.display());
+        let curves = report.write_plots(&plots)?;
+        say(format_args!(
+            "{page} and {curves} curves in {}",
             plots.display()
-        );
+        ));
     }
     if let Some(folder) = &options.tensorboard {
         for (run, path) in runs.iter().zip(&options.runs) {
-            tensorboard(run, path, &folder.join(&run.name))?;
+            let folder = folder.join(&run.name);
+            let steps = Events::convert(path, &folder)?;
+            say(format_args!(
+                "{steps} steps of {} in {}",
+                run.name,
+                folder.display()
+            ));
         }
     }
-    if options.check {
-        check(&runs, &config)
-    } else {
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-fn doctor(path: &Path) -> Result<DoctorConfig, Box<dyn Error>> {
-    let text = convrec_core::files::read_text(path)?;
-    let config: DoctorConfig =
-        toml::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-    config.check()?;
-    Ok(config)
-}
-
-fn live(runs: &[PathBuf], config: DoctorConfig) -> Result<ExitCode, Box<dyn Error>> {
-    let [run] = runs else {
-        return Err("one run at a time is watched live; several are compared by --report".into());
-    };
-    if run.is_file() {
-        return Err(format!("{} is a file; expected the folder of a run", run.display()).into());
-    }
-    follow(run, Board::new(&run.display().to_string(), config)?)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn check(runs: &[TrainingRun], config: &DoctorConfig) -> Result<ExitCode, Box<dyn Error>> {
-    let mut is_unhealthy = false;
-    for run in runs {
+    let mut unhealthy = 0;
+    for run in runs.iter().filter(|_| options.check) {
         let found = Doctor::examine(config.clone(), &run.records)?;
-        is_unhealthy |= !found.is_empty();
-        match (run.records.len(), found.len()) {
-            (0, _) => println!("{}: no records yet, so nothing to judge", run.name),
-            (records, 0) => println!("{}: nothing wrong in {records} records", run.name),
-            _ => {}
+        match run.records.len() {
+            0 => say(format_args!(
+                "{}: no records yet, so nothing to judge",
+                run.name
+            )),
+            n if found.is_empty() => say(format_args!("{}: {n} records, nothing wrong", run.name)),
+            _ => unhealthy += 1,
         }
-        found.iter().for_each(|diagnosis| {
-            println!("{}: {}: {diagnosis}", run.name, diagnosis.check.name())
-        });
+        for diagnosis in found {
+            say(format_args!(
+                "{}: {}: {diagnosis}",
+                run.name,
+                diagnosis.check.name()
+            ));
+        }
     }
-    Ok(if is_unhealthy {
-        ExitCode::from(2)
-    } else {
-        ExitCode::SUCCESS
-    })
-}
-
-fn tensorboard(run: &TrainingRun, path: &Path, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let last = run.records.iter().filter_map(step).max().unwrap_or(0);
-    // What an earlier conversion wrote is forgotten from the first step on.
-    let mut events = Events::open(folder, 0)?;
-    run.records
-        .iter()
-        .try_for_each(|record| events.record(record))?;
-    for (step, file) in completions::kept(path)? {
-        events.completions(step, &completions::read(file)?)?;
+    match unhealthy {
+        0 => Ok(()),
+        n => Err(Paused(format!("{n} of {} runs are unhealthy", runs.len())).into()),
     }
-    println!("{last} steps of {} in {}", run.name, folder.display());
-    Ok(())
 }

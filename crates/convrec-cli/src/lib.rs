@@ -4,7 +4,12 @@
 //! [`Runner`](convrec_train::Runner) to [`TrainingOptions::run`]. Everything here is about the
 //! terminal; nothing here is about training.
 
+#[cfg(feature = "report")]
+mod comparison;
+pub mod conversation;
 pub mod data;
+#[cfg(all(feature = "report", feature = "services"))]
+pub mod demonstrations;
 mod exit;
 mod files;
 mod options;
@@ -16,6 +21,8 @@ pub mod services;
 #[cfg(feature = "report")]
 pub mod steps;
 
+#[cfg(feature = "report")]
+pub use comparison::{Comparison, recall_and_ndcg};
 #[cfg(feature = "report")]
 pub use convrec_watch::report::Table;
 pub use exit::{Outcome, Paused, exit};

@@ -66,6 +66,7 @@
 //! Reinforcement Learning", arXiv 2510.20150, section on Remap-Reflect-Adjust.
 
 mod adjust;
+pub mod augment;
 mod cached;
 pub mod chat;
 mod conversation;
@@ -92,8 +93,8 @@ pub use convrec_services::{
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;
 pub use pipeline::{
-    Counts, Failure, Origin, Pipeline, PipelineConfig, PipelineError, PipelineOutput, Progress,
-    Scored, Services, Shard, ShardError, Stage, Steps, TeacherItem,
+    Counts, Failure, Origin, OriginError, Pipeline, PipelineConfig, PipelineError, PipelineOutput,
+    Progress, Scored, Services, Shard, ShardError, Stage, Steps, TeacherItem,
 };
 pub use reflect::reflect;
 pub use remap::{Named, rank_weights, remap, remap_query};

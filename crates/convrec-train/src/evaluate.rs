@@ -1,6 +1,7 @@
 //! How good a policy's lists are.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use convrec_catalog::Catalog;
 use convrec_core::{Example, ItemId};
@@ -38,6 +39,24 @@ pub struct ListHealth {
     pub ended: f64,
 }
 
+impl fmt::Display for ListHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            valid_lines,
+            in_catalog,
+            duplicates,
+            seen,
+            length,
+            ended,
+        } = self;
+        write!(
+            f,
+            "valid lines {valid_lines:.4}, in catalog {in_catalog:.4}, duplicates {duplicates:.4}, \
+             seen {seen:.4}, items a list {length:.2}, ended {ended:.4}"
+        )
+    }
+}
+
 /// What an evaluation found.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
@@ -57,6 +76,13 @@ impl Evaluation {
             .iter()
             .fold(0.0, |sum, value| sum + value)
             / self.samples.len() as f64
+    }
+
+    /// The judged list of each sample, in the order of the samples.
+    #[must_use]
+    pub fn judged(&self) -> Vec<JudgedList> {
+        let judged = self.samples.iter().map(|sample| sample.judged.clone());
+        judged.collect()
     }
 
     /// A measure of each sample.

@@ -61,6 +61,7 @@ mod services;
 mod settings;
 mod sft;
 mod task;
+pub mod trec;
 
 pub use convrec_config::ConfigError;
 pub use convrec_watch::{Observer, Record, StepView, WatchConfig};

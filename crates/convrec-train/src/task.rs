@@ -249,9 +249,12 @@ impl Task {
         admitted && cursor.allowed().is_empty()
     }
 
-    /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it
-    /// alone; none where lists are unconstrained.
-    pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
+    /// The tokens that the constraint allowed at each place of a completion, recomputed from it
+    /// alone. `None` where lists are unconstrained.
+    ///
+    /// # Panics
+    /// When the task is constrained and the completion was not sampled under its constraint.
+    pub fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
         let cursor = trie.cursor(seen).expect(ENOUGH);
         Some(Allowed::along(&mut InCatalog(cursor), completion))
@@ -262,7 +265,7 @@ impl Task {
     ///
     /// # Panics
     /// When the task is constrained and the completion is not.
-    pub(crate) fn answer(&self, sample: &Sample, completion: &[u32]) -> Answer {
+    pub fn answer(&self, sample: &Sample, completion: &[u32]) -> Answer {
         let Some(Constraining { trie, .. }) = &self.trie else {
             return self.read(completion);
         };

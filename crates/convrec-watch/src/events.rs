@@ -11,8 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::completions::CompletionRecord;
+use crate::completions::{self, CompletionRecord};
 use crate::error::Error;
+use crate::log;
 use crate::record::{Record, step};
 
 /// A TensorBoard event file that is written.
@@ -62,6 +63,23 @@ impl Events {
             }))?;
         }
         Ok(events)
+    }
+
+    /// Writes the event files of a run: its records, and the completions that are kept. Event files
+    /// of an earlier conversion are forgotten by TensorBoard. Returns the last step.
+    ///
+    /// # Errors
+    /// When the run has no log, a file of it cannot be read, or the system refuses.
+    pub fn convert(run: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<usize, Error> {
+        let records = log::read(run.as_ref())?;
+        let mut events = Self::open(folder, 0)?;
+        for record in &records {
+            events.record(record)?;
+        }
+        for (step, file) in completions::kept(run.as_ref())? {
+            events.completions(step, &completions::read(file)?)?;
+        }
+        Ok(records.iter().filter_map(step).max().unwrap_or(0))
     }
 
     /// Writes the numbers of a record: those in lists as `name/0`, `name/1`, ...; `null` is NaN.

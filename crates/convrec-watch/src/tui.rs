@@ -42,8 +42,15 @@ fn has_terminal() -> bool {
 /// Shows the run in `folder` until a key ends it; the run need not have begun.
 ///
 /// # Errors
-/// When there is no terminal, or it fails.
+/// When `folder` is a file, there is no terminal, or the terminal fails.
 pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
+    if folder.is_file() {
+        let problem = format!(
+            "{} is a file; expected the folder of a run",
+            folder.display()
+        );
+        return Err(io::Error::other(problem));
+    }
     if !has_terminal() {
         return Err(io::Error::other(
             "the view needs a terminal; a report or a check does not",

@@ -86,8 +86,8 @@ pub mod prelude {
     pub use convrec_policy::{Policy, Sampling};
     pub use convrec_train::evaluate::{Decoding, evaluate};
     pub use convrec_train::{
-        Listed, Model, Recommendation, Recommender, RewardFunction, RlConfig, RlData, RlSettings,
-        Runner, Sample, SftConfig, SftData, SftSettings, StepView, Task,
+        Language, Listed, Model, Recommendation, Recommender, RewardFunction, RlConfig, RlData,
+        RlSettings, Runner, Sample, SftConfig, SftData, SftSettings, StepView, Task,
     };
     pub use rank_grpo::{LossConfig, LossInputs, Segments};
 }

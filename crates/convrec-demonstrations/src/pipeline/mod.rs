@@ -16,7 +16,7 @@ use answer::Reader;
 pub use answer::TeacherItem;
 pub use config::PipelineConfig;
 pub use scored::{Counts, Failure, PipelineOutput, Scored, Steps};
-pub use shard::{Origin, Shard, ShardError};
+pub use shard::{Origin, OriginError, Shard, ShardError};
 
 use crate::{AdjustError, Describer, Embedder, Judge, ServiceError, Teacher};
 

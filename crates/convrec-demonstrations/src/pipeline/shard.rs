@@ -8,9 +8,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use convrec_catalog::Catalog;
 use convrec_core::Example;
 use convrec_core::files::{self, write_atomic};
-use convrec_core::hash::sha256_file;
+use convrec_core::hash::{sha256, sha256_file};
 use convrec_core::jsonl::{self, Check};
 use ndarray::{Array2, Axis, concatenate};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -76,6 +77,85 @@ pub struct Origin {
     /// Everything else that decides the scores, by name: hashes of the catalog and of the
     /// conversations, the teacher, the judge, the embedder.
     pub inputs: BTreeMap<String, String>,
+}
+
+impl Origin {
+    /// The origin of conversations that are scored with these settings and services.
+    ///
+    /// # Panics
+    /// Never, as plain data can be written as JSON.
+    #[must_use]
+    pub fn new(
+        config: PipelineConfig,
+        catalog: &Catalog,
+        examples: &[Example],
+        services: &[(&'static str, String)],
+    ) -> Self {
+        // A hash of hashes: rows need not be in memory twice.
+        fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
+            let row =
+                |row: &T| sha256(&serde_json::to_vec(row).expect("plain data can be written"));
+            sha256(rows.map(row).collect::<String>().as_bytes())
+        }
+        let mut inputs = BTreeMap::from([
+            (
+                "catalog_sha256".to_string(),
+                hash(catalog.iter().map(|(_, item)| item)),
+            ),
+            ("conversations_sha256".to_string(), hash(examples.iter())),
+        ]);
+        inputs.extend(
+            services
+                .iter()
+                .map(|(role, name)| (role.to_string(), name.clone())),
+        );
+        Self { config, inputs }
+    }
+
+    /// Checks that parts of this origin are what would be made now.
+    ///
+    /// # Errors
+    /// [`OriginError`] with the first difference.
+    pub fn check(&self, now: &Self) -> Result<(), OriginError> {
+        if self.config != now.config {
+            return Err(OriginError::Config);
+        }
+        let differs =
+            |(name, _): &(&String, &String)| self.inputs.get(*name) != now.inputs.get(*name);
+        match now.inputs.iter().find(differs) {
+            None => Ok(()),
+            Some((name, expected)) => Err(OriginError::Input {
+                name: name.clone(),
+                found: self
+                    .inputs
+                    .get(name)
+                    .cloned()
+                    .unwrap_or_else(|| "none".into()),
+                expected: expected.clone(),
+            }),
+        }
+    }
+}
+
+/// Parts were made from something else than what is named now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OriginError {
+    /// The settings of the pipeline differ.
+    #[error(
+        "the parts were made with other settings of the pipeline; give the same --config and flags"
+    )]
+    Config,
+    /// An input differs.
+    #[error("{name} of the parts is {found}, here it is {expected}; give the same options")]
+    Input {
+        /// The name of the input.
+        name: String,
+        /// What the parts were made from.
+        found: String,
+        /// What is named now.
+        expected: String,
+    },
 }
 
 /// The reason why parts cannot be written, read or put together.

@@ -1,82 +1,29 @@
 //! What a run leaves: demonstrations, a manifest, a report, and what could not be had.
 
-use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use convrec_catalog::Catalog;
-use convrec_cli::steps::{Figures, Step, steps};
-use convrec_cli::{Outcome, Paused, Table};
 use convrec_core::files::write_atomic;
-use convrec_core::hash::sha256;
-use convrec_core::{Example, Item, jsonl, printable};
-use convrec_demonstrations::services::OpenServices;
-use convrec_demonstrations::{
-    Counts, Failure, FitReport, Origin, PipelineConfig, PipelineOutput, Scored,
-};
+use convrec_core::{Item, jsonl, printable};
+use convrec_demonstrations::{Counts, Failure, FitReport, Origin, PipelineOutput, Scored};
 use convrec_llm::Usage;
 use convrec_watch::report::{Marked, Report};
 use serde::Serialize;
 
-use super::Options;
+use super::DemonstrationOptions;
+use crate::output::{say, warn};
+use crate::steps::{Figures, Step, steps};
+use crate::{Outcome, Paused, Table};
 
 /// Conversations that the report shows.
 const SHOWN: usize = 5;
 
-/// What the demonstrations come from: the settings, hashes of what is read, and who is asked.
-pub fn origin(
-    config: &PipelineConfig,
-    catalog: &Catalog,
-    examples: &[Example],
-    chosen: &OpenServices<'_>,
-) -> Origin {
-    // A hash of hashes: rows need not be in memory twice.
-    fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
-        let row = |row: &T| sha256(&serde_json::to_vec(row).expect("plain data can be written"));
-        sha256(rows.map(row).collect::<String>().as_bytes())
-    }
-    let mut inputs = BTreeMap::from([
-        (
-            "catalog_sha256".to_string(),
-            hash(catalog.iter().map(|(_, item)| item)),
-        ),
-        ("conversations_sha256".to_string(), hash(examples.iter())),
-    ]);
-    inputs.extend(
-        chosen
-            .names()
-            .iter()
-            .map(|(role, name)| (role.to_string(), name.clone())),
-    );
-    Origin {
-        config: *config,
-        inputs,
-    }
-}
-
-/// Whether parts come from what is named now.
-pub fn check_origin(found: &Origin, named: &Origin) -> Result<(), Box<dyn Error>> {
-    if found.config != named.config {
-        return Err("the parts were made with other settings of the pipeline; give the same --config and flags".into());
-    }
-    for (name, value) in &named.inputs {
-        if found.inputs.get(name) != Some(value) {
-            let was = found.inputs.get(name).map_or("none", String::as_str);
-            return Err(format!(
-                "{name} of the parts is {was}, here it is {value}; give the same options"
-            )
-            .into());
-        }
-    }
-    Ok(())
-}
-
-/// Whether every conversation got an answer.
+/// Whether every conversation got an answer. `again` says what to do where one did not.
 ///
 /// # Errors
-/// [`Paused`], which says which did not, and what to do.
-pub fn complete(failures: &[Failure], again: &str) -> Outcome {
+/// [`Paused`] with the first one that did not.
+pub(super) fn complete(failures: &[Failure], again: &str) -> Outcome {
     let Some(failure) = failures.first() else {
         return Ok(());
     };
@@ -90,14 +37,21 @@ pub fn complete(failures: &[Failure], again: &str) -> Outcome {
 }
 
 /// A run that is done.
+#[derive(Debug)]
 pub struct Output<'a> {
-    pub options: &'a Options,
+    /// The flags.
+    pub options: &'a DemonstrationOptions,
     /// Whether the catalog has descriptions of its own.
     pub described: bool,
+    /// The catalog that the lists are from.
     pub catalog: &'a Catalog,
+    /// What the demonstrations come from.
     pub origin: &'a Origin,
+    /// The conversations with their scores.
     pub scored: &'a Scored<'a>,
+    /// The lists.
     pub output: &'a PipelineOutput,
+    /// What the server was asked.
     pub usage: Option<Usage>,
 }
 
@@ -113,6 +67,9 @@ struct Manifest<'a> {
 
 impl Output<'_> {
     /// Writes everything beside `--out`, and prints the table.
+    ///
+    /// # Errors
+    /// When a file cannot be written; [`Paused`] when a conversation got no answer.
     pub fn write(&self, took: Duration) -> Outcome {
         let out = &self.options.out;
         jsonl::write_file(out, &self.output.demonstrations)?;
@@ -147,10 +104,10 @@ impl Output<'_> {
         let steps = steps(self.output, self.catalog, examples, n);
         let table = figures.table(&steps);
         self.report(&table, &steps)?;
-        println!("{}", table.print());
-        println!(
+        say(table.print());
+        say(format_args!(
             "measured on the conversations that the steps learned from; 95% intervals by resampling dialogs"
-        );
+        ));
         let Counts {
             conversations,
             empty,
@@ -161,32 +118,32 @@ impl Output<'_> {
             demonstrations,
             ..
         } = counts;
-        println!(
+        say(format_args!(
             "{named} items named, {named_in_catalog} in the catalog, {} more by a likely guess; {empty} answers without \
              any; {unrated} of {candidates} candidates unrated",
             counts.guessed
-        );
+        ));
         if let Some(usage) = &self.usage {
-            println!("{usage}");
+            say(usage);
         }
-        println!(
+        say(format_args!(
             "{demonstrations} demonstrations of {conversations} conversations in {}",
             out.display()
-        );
+        ));
         let again = match self.options.merge.is_empty() {
             true => "the same command asks for these again",
             false => "score their parts again, and merge",
         };
         let without = conversations - counts.failed - demonstrations;
         if without > 0 {
-            eprintln!(
+            warn(&format_args!(
                 "{without} conversations have no list, as everything that might be listed was seen"
-            );
+            ));
         }
         if 2 * empty > conversations - counts.failed {
-            eprintln!(
+            warn(&format_args!(
                 "most answers name no item that could be read; look at the report, and at `years` in the settings"
-            );
+            ));
         }
         complete(&self.output.failures, again)
     }
@@ -204,11 +161,11 @@ impl Output<'_> {
         let mut report = Report::new("Remap-Reflect-Adjust", &subtitle);
         report.section(
             "Steps",
-            "The lists after each step, against what was right in the same conversations.",
+            "The lists after each step, against what was relevant in the same conversations.",
         );
         report.table(table);
         report.note(
-            "95% intervals by resampling dialogs. popularity: mean share of conversations in which a named item is right; \
+            "95% intervals by resampling dialogs. popularity: mean share of conversations in which a named item is relevant; \
             coverage: share of the catalog that is named at all. Adjust was fitted to these conversations.",
         );
         report.section("Where it comes from", "");

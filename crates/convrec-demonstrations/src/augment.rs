@@ -1,4 +1,4 @@
-//! Conversations without words, and without items.
+//! Conversations made from others: without words, or without items.
 
 use convrec_catalog::Catalog;
 use convrec_core::{Example, Turn};
@@ -6,7 +6,9 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Conversations without words: some items of a dialog are seen, the others are right.
+/// Makes at most `count` conversations without words. Some items of a dialog are seen, one to four
+/// others are relevant. There are none where no dialog names two items.
+#[must_use]
 pub fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<Example> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let items = |example: &Example| {
@@ -40,8 +42,8 @@ pub fn item_conversations(examples: &[Example], count: usize, seed: u64) -> Vec<
     (0..count).map_while(draw).collect()
 }
 
-/// For each item of the catalog a conversation without words in which it was seen. Nothing is right
-/// in it.
+/// Makes a conversation without words for each item of the catalog, in which it was seen. No item
+/// is relevant in it.
 pub fn every_item(catalog: &Catalog) -> impl Iterator<Item = Example> {
     catalog.iter().map(|(id, item)| Example {
         id: format!("item-{}", id.0),
@@ -51,8 +53,8 @@ pub fn every_item(catalog: &Catalog) -> impl Iterator<Item = Example> {
     })
 }
 
-/// The conversations in which items were seen, as if none were.
-pub fn forgetful(examples: &[Example]) -> impl Iterator<Item = Example> {
+/// Makes the conversations in which items were seen anew, as if none were.
+pub fn without_seen(examples: &[Example]) -> impl Iterator<Item = Example> {
     let with_seen = examples.iter().filter(|example| !example.seen.is_empty());
     with_seen.map(|example| Example {
         id: format!("{}-words", example.id),

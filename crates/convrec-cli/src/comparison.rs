@@ -1,0 +1,201 @@
+//! Several rankings of the same conversations, measured and compared.
+
+use std::collections::HashSet;
+
+use convrec_catalog::{Catalog, top_k};
+use convrec_core::{Example, ItemId};
+use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
+use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
+use convrec_metrics::{JudgedList, Measure};
+use convrec_train::evaluate::judge_example;
+
+use crate::Table;
+use crate::output::say;
+
+/// Draws of the bootstrap and of the permutation test.
+const DRAWS: usize = 2000;
+/// The seed of both.
+const SEED: u64 = 1;
+
+/// Judged lists of several systems for the same samples.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The dialog of each sample: samples of one dialog are resampled together.
+    dialogs: Vec<String>,
+    measures: Vec<Measure>,
+    systems: Vec<(String, Vec<JudgedList>)>,
+}
+
+/// Recall and NDCG at 5, 10, 15 and 20 as far as lists of `n_ranks` items go, and at `n_ranks`.
+#[must_use]
+pub fn recall_and_ndcg(n_ranks: usize) -> Vec<Measure> {
+    let cuts = [5, 10, 15, 20].into_iter().filter(|k| *k < n_ranks);
+    let cuts: Vec<usize> = cuts.chain([n_ranks]).collect();
+    let recall = cuts.iter().map(|k| Measure::Recall(*k));
+    let ndcg = cuts.iter().map(|k| Measure::Ndcg(*k));
+    recall.chain(ndcg).collect()
+}
+
+impl Comparison {
+    /// A comparison without systems. `dialogs` names the dialog of each sample.
+    pub fn new(
+        dialogs: impl IntoIterator<Item = impl Into<String>>,
+        measures: Vec<Measure>,
+    ) -> Self {
+        Self {
+            dialogs: dialogs.into_iter().map(Into::into).collect(),
+            measures,
+            systems: vec![],
+        }
+    }
+
+    /// Adds a system with its judged list of each sample, in the order of the samples.
+    ///
+    /// # Panics
+    /// When there is not one list for each sample.
+    pub fn add(&mut self, name: impl Into<String>, lists: Vec<JudgedList>) {
+        assert_eq!(lists.len(), self.dialogs.len(), "one list for each sample");
+        self.systems.push((name.into(), lists));
+    }
+
+    /// Adds what counting gives: popularity, BM25, co-occurrence and the heuristic teacher, learned
+    /// from the conversations of `train`. `examples` are the samples, in their order.
+    ///
+    /// # Panics
+    /// As [`add`](Self::add).
+    pub fn add_baselines(
+        &mut self,
+        catalog: &Catalog,
+        examples: &[Example],
+        train: &[Example],
+        n_ranks: usize,
+    ) {
+        let popularity = PopularityScorer::new(catalog, train);
+        let scorers = Scorers::new(catalog, train);
+        let baselines: [(&str, &dyn Scorer); 4] = [
+            ("popularity", &popularity),
+            ("bm25", &scorers.bm25),
+            ("cooccurrence", &scorers.cooccurrence),
+            ("heuristic teacher", &scorers.heuristic()),
+        ];
+        for (name, scorer) in baselines {
+            let judged = |example: &Example| {
+                let best = top_k(&scorer.scores(example), n_ranks + example.seen.len());
+                let ranking: Vec<ItemId> = best.into_iter().map(|(id, _)| id).collect();
+                judge_example(catalog, example, &ranking, n_ranks)
+            };
+            self.add(name, examples.iter().map(judged).collect());
+        }
+    }
+
+    /// Whether no system was added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.systems.is_empty()
+    }
+
+    /// A row for each system: means with 95% intervals by resampling dialogs.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let mut table = Table::new(heading("", &self.measures));
+        for (name, lists) in &self.systems {
+            table.row(name, self.measures.iter().map(|m| self.mean(*m, lists)));
+        }
+        table
+    }
+
+    /// A row for each system but the first: the first one less it, with 95% intervals and the p
+    /// value of a paired permutation test over dialogs.
+    #[must_use]
+    pub fn differences(&self) -> Table {
+        let mut table = Table::new(heading("delta to first", &self.measures));
+        if let Some(((_, first), others)) = self.systems.split_first() {
+            for (name, lists) in others {
+                let difference = |m: &Measure| self.difference(*m, first, lists);
+                table.row(name, self.measures.iter().map(difference));
+            }
+        }
+        table
+    }
+
+    /// Prints the [`table`](Self::table), and the [`differences`](Self::differences) where there
+    /// are several systems.
+    pub fn print(&self) {
+        let dialogs: HashSet<&String> = self.dialogs.iter().collect();
+        say(self.table().print());
+        say(format_args!(
+            "{} samples of {} dialogs; 95% intervals by resampling dialogs\n",
+            self.dialogs.len(),
+            dialogs.len()
+        ));
+        if self.systems.len() > 1 {
+            say(self.differences().print());
+            say(
+                "p: paired permutation test over dialogs, not corrected for the number of \
+                 comparisons",
+            );
+        }
+    }
+
+    /// A mean with half of its interval's width.
+    fn mean(&self, measure: Measure, lists: &[JudgedList]) -> String {
+        match cluster_bootstrap(&values(measure, lists), &self.dialogs, SEED, DRAWS) {
+            Ok(found) => format!("{:.4} ±{:.4}", found.mean, (found.high - found.low) / 2.0),
+            Err(_) => format!("{:.4}", measure.mean(lists)),
+        }
+    }
+
+    fn difference(&self, measure: Measure, ours: &[JudgedList], theirs: &[JudgedList]) -> String {
+        let (a, b) = (values(measure, ours), values(measure, theirs));
+        match paired_test(&a, &b, &self.dialogs, SEED, DRAWS) {
+            Ok(PairedTest {
+                difference: d,
+                p_value,
+            }) => {
+                let p = match p_value < 0.001 {
+                    true => "p < .001".to_string(),
+                    false => format!("p {p_value:.3}"),
+                };
+                format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
+            }
+            Err(_) => format!("{:+.4}", measure.mean(ours) - measure.mean(theirs)),
+        }
+    }
+}
+
+fn heading<'a>(corner: &str, measures: &'a [Measure]) -> impl Iterator<Item = String> + 'a {
+    std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
+}
+
+fn values(measure: Measure, lists: &[JudgedList]) -> Vec<f64> {
+    lists.iter().map(|list| measure.of(list)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convrec_core::ItemId;
+
+    #[test]
+    fn the_first_system_is_compared_with_the_others() {
+        let list = |ids: [u32; 2], truth: u32| {
+            JudgedList::from_ids(&ids.map(ItemId), &[ItemId(truth)].into())
+        };
+        let mut comparison = Comparison::new(["a", "a", "b", "c"], recall_and_ndcg(2));
+        assert!(comparison.is_empty());
+        comparison.add("hits", vec![list([1, 2], 1); 4]);
+        comparison.add("misses", vec![list([1, 2], 3); 4]);
+        let (table, differences) = (comparison.table().print(), comparison.differences().print());
+        assert!(table.contains("1.0000 ±0.0000"), "{table}");
+        assert!(table.contains("0.0000 ±0.0000"), "{table}");
+        assert!(differences.contains("misses") && !differences.contains("| hits"));
+        assert!(differences.contains("+1.0000"), "{differences}");
+    }
+
+    #[test]
+    fn measures_stop_at_the_length_of_the_lists() {
+        let names: Vec<String> = recall_and_ndcg(10).iter().map(Measure::to_string).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!(recall_and_ndcg(3).len(), 2);
+    }
+}
