@@ -67,7 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     settings.set("reward_weights.relevance", Some(1.0));
     settings.set("reward_weights.recent", Some(options.weight));
     let language = Language::load(&options.model)?;
-    let settings = RlSettings::resolve(Layers::new([settings]), None, &language)?;
+    let settings =
+        RlSettings::resolve_with_rewards(Layers::new([settings]), None, &language, &["recent"])?;
     let data = RlData {
         catalog,
         conversations: convrec::read_conversations(&options.conversations)?,

@@ -304,9 +304,24 @@ impl RlSettings {
     /// [`ConfigError`] for the first field that is wrong, and when an algorithm is named beside a
     /// file that says which it is.
     pub fn resolve(
+        layers: Layers,
+        algorithm: Option<Algorithm>,
+        language: &Language,
+    ) -> Result<Self, ConfigError> {
+        Self::resolve_with_rewards(layers, algorithm, language, &[])
+    }
+
+    /// Resolves the settings as [`resolve`](Self::resolve) does. `reward_weights` may also name the
+    /// reward functions of `rewards`, which the program hands to
+    /// [`Runner::with_rewards`](crate::Runner::with_rewards).
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_with_rewards(
         mut layers: Layers,
         algorithm: Option<Algorithm>,
         language: &Language,
+        rewards: &[&str],
     ) -> Result<Self, ConfigError> {
         layers = layers.maps(&MAPS);
         let (files, run) = common(&mut layers)?;
@@ -336,7 +351,7 @@ impl RlSettings {
         check(&config, &[("loss.kl.beta", beta != Some(0.0), off)])
             .map_err(|e| layers.locate(e))?;
         config.check().map_err(|e| layers.locate(e))?;
-        check_rewards(&config, &files)?;
+        check_rewards(&config, &files, rewards)?;
         Ok(Self {
             training: config,
             files,
@@ -400,8 +415,8 @@ fn refuse(
 }
 
 /// Whether something can reward each of the weights, before anything is loaded.
-fn check_rewards(config: &RlConfig, files: &Files) -> Result<(), ConfigError> {
-    const KNOWN: [&str; 5] = [
+fn check_rewards(config: &RlConfig, files: &Files, own: &[&str]) -> Result<(), ConfigError> {
+    const BUILT_IN: [&str; 5] = [
         "relevance",
         "novelty",
         "popularity",
@@ -421,12 +436,11 @@ fn check_rewards(config: &RlConfig, files: &Files) -> Result<(), ConfigError> {
             ))
         }
         _ => {
-            let unknown = config.reward_weights.keys();
-            let unknown = unknown
-                .into_iter()
-                .find(|name| !KNOWN.contains(&name.as_str()));
+            let known = [&BUILT_IN, own].concat();
+            let mut names = config.reward_weights.keys();
+            let unknown = names.find(|name| !known.contains(&name.as_str()));
             unknown.map_or(Ok(()), |name| {
-                let expected = format!("some of {}", KNOWN.join(", "));
+                let expected = format!("some of {}", known.join(", "));
                 Err(ConfigError::new("reward_weights", name, expected))
             })
         }
