@@ -6,8 +6,8 @@ use std::time::Duration;
 use convrec_catalog::Catalog;
 use convrec_core::files::write_atomic;
 use convrec_core::{Item, jsonl, printable};
+use convrec_demonstrations::services::Usage;
 use convrec_demonstrations::{Counts, Failure, FitReport, Origin, PipelineOutput, Scored};
-use convrec_llm::Usage;
 use convrec_watch::report::{Marked, Report};
 use serde::Serialize;
 

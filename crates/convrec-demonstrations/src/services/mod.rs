@@ -28,6 +28,8 @@ mod settings;
 
 pub use open::{HandedIn, OpenError, OpenServices};
 #[cfg(feature = "llm")]
+pub use convrec_llm::Usage;
+#[cfg(feature = "llm")]
 pub use server::{Finished, OpenServer};
 #[cfg(feature = "llm")]
 pub use settings::BatchSettings;
