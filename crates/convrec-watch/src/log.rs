@@ -16,7 +16,7 @@ use crate::record::{Record, step};
 /// Steps whose records are in one file.
 pub const STEPS_PER_FILE: usize = 10_000;
 
-/// A log that is written. One at a time: its file is locked.
+/// A log that is being written. Its file is locked, so there is one writer at a time.
 ///
 /// ```
 /// use convrec_watch::{Log, Record, log};
@@ -42,10 +42,11 @@ pub struct Log {
 
 impl Log {
     /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later
-    /// steps go, and a last line that was cut.
+    /// steps are removed, and so is a last line that was cut.
     ///
     /// # Errors
-    /// When the log is in use, damaged before its end, or the system refuses.
+    /// [`Error::Append`] when the log is in use or cannot be opened, [`Error::Line`] when it is
+    /// damaged before its end, [`Error::File`] when a file cannot be read or removed.
     pub fn open(folder: impl Into<PathBuf>, step: usize) -> Result<Self, Error> {
         Self::rotating(folder, step, STEPS_PER_FILE)
     }
@@ -53,7 +54,7 @@ impl Log {
     /// The same with another number of steps for a file, which must be that of the run's start.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when a line stands in another file than it should.
+    /// As [`open`](Self::open), and [`Error::Line`] when a step stands in the wrong file.
     pub fn rotating(
         folder: impl Into<PathBuf>,
         step: usize,
@@ -71,8 +72,8 @@ impl Log {
                 fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
             }
         }
-        // Before the first step, so that a folder shows that a run began in it, and that nobody
-        // else writes there.
+        // The file exists before the first step. A folder so shows that a run began in it, and
+        // nobody else writes there.
         log.file_of(step)?;
         Ok(log)
     }
@@ -92,7 +93,8 @@ impl Log {
         Ok(())
     }
 
-    /// A file that was removed can still be written, but nobody would ever read it.
+    /// Opens the file again where somebody removed it. Writing to a removed file succeeds, but
+    /// nobody would ever read it.
     fn reopen_if_gone(&mut self) -> Result<(), Error> {
         let Some((first, file)) = &self.file else {
             return Ok(());
@@ -142,7 +144,7 @@ impl Log {
                     );
                     return Err(Error::line(path, line.number, problem));
                 }
-                // Also a line without its end: what is appended next would stand on it.
+                // A last line without its line feed goes too: the next record would stand on it.
                 Ok(_) if !line.is_whole() => break,
                 Err(_) if end == bytes.len() => break,
                 Err(problem) => return Err(Error::line(path, line.number, problem)),
@@ -158,7 +160,8 @@ impl Log {
 /// left out.
 ///
 /// # Errors
-/// When there is no log, and at the first bad line: file and line are named.
+/// [`Error::NoLog`] when a folder holds no log, [`Error::Line`] at the first bad line,
+/// [`Error::File`] when a file cannot be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
     let path = path.as_ref();
     if !path.is_dir() {
@@ -181,10 +184,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
     }
 }
 
-/// Whether a folder holds a log, be it an empty one: [`Log::open`] at step 0 would take it away.
+/// Whether a folder holds a log, even an empty one. [`Log::open`] at step 0 would remove its lines.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// [`Error::File`] when the folder cannot be read.
 pub fn exists(folder: impl AsRef<Path>) -> Result<bool, Error> {
     Ok(!files(folder.as_ref())?.is_empty())
 }
@@ -235,8 +238,8 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
     })
 }
 
-/// The files of a folder whose names have a number, in its order. What is not there, or no folder,
-/// has none.
+/// The files of a folder whose names have a number, in its order. A path that is no folder has
+/// none.
 pub(crate) fn numbered(
     folder: &Path,
     number: &dyn Fn(&str) -> Option<usize>,
