@@ -89,8 +89,8 @@ impl HttpChat {
         let record = self.record(key, completion);
         let text = record.text.clone();
         self.count_end(&record);
-        // What cannot be kept is not used: the next run would pay for it again and might get
-        // another answer.
+        // An answer that cannot be kept is not used. The next run would pay for it again and might
+        // get another answer.
         self.ledger
             .keep([record])
             .map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
@@ -127,7 +127,7 @@ impl HttpChat {
     }
 }
 
-/// What a request may come to: one token for each three bytes of its body, and an answer of full
+/// The most tokens of a request: one for each three bytes of its body, and an answer of full
 /// length.
 fn most(body: &[u8], request: &ChatRequest) -> Tokens {
     Tokens {
@@ -153,7 +153,8 @@ impl ChatModel for HttpChat {
         requests: &[ChatRequest],
         done: Done<'_>,
     ) -> Vec<Result<String, ServiceError>> {
-        // Bodies are made again when they are sent: all of them at once might not fit into memory.
+        // Bodies are made again when they are sent, as all of them at once might not fit into
+        // memory.
         let distinct = Distinct::of(
             requests
                 .iter()
