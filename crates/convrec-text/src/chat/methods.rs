@@ -7,8 +7,8 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 /// Formatted values are padded to at most this many characters.
 const MAX_WIDTH: i64 = 10_000;
 
-/// Calls a method of a value. Each takes as many steps as it reads and writes bytes or items, which
-/// the engine only knows of its own filters.
+/// Calls a method of a value. A method takes a step for each byte or item that it reads or writes.
+/// The engine only counts those of its own filters.
 pub(super) fn method(
     state: &mut State,
     value: &Value,
