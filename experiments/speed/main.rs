@@ -1,10 +1,9 @@
-//! Times the policy at the work that `transformers_speed.py` beside it does in PyTorch;
+//! Times the policy at the work that `transformers_speed.py` beside it does in PyTorch.
 //! `compare.py` runs both in turn and prints a table. Each measured repetition is a JSON line:
 //! seconds, tokens, tokens a second, the process's peak memory.
 //!
-//! What differs from PyTorch's side is what the library can do and PyTorch cannot: lists are
-//! written under the trie of a catalog, and a prompt is computed once for its completions, in
-//! sampling and in training.
+//! Two things differ from PyTorch's side. Lists are written under the trie of a catalog, and a
+//! prompt is computed once for its completions, in sampling and in training.
 
 mod works;
 
@@ -22,7 +21,7 @@ struct Options {
     /// A model folder: config.json, weights, tokenizer.json.
     #[arg(long)]
     model: PathBuf,
-    /// What to time.
+    /// The kind of work.
     #[arg(long)]
     work: works::Work,
     /// Measured repetitions.
@@ -31,10 +30,10 @@ struct Options {
     /// Repetitions before them.
     #[arg(long, default_value_t = 1)]
     warmup: usize,
-    /// The catalog that lists come from, JSON lines; without it that of the embedded world.
+    /// The catalog of the lists, JSON lines. The default is that of the embedded world.
     #[arg(long)]
     catalog: Option<PathBuf>,
-    /// In training, compute each block once more for its gradients instead of keeping it.
+    /// Uses gradient checkpointing in training.
     #[arg(long)]
     gradient_checkpointing: bool,
     /// grpo_*: share of the 8 prompts.

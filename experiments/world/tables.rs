@@ -9,7 +9,7 @@ use crate::results::Lists;
 use crate::summary::{Quality, Summary, Training};
 use crate::verdict::MARGIN;
 
-/// How good the lists of every variant are.
+/// The quality of the lists of every variant.
 pub fn quality(summary: &Summary, lists: Lists) -> Table {
     let (name, more): (&str, &[&str]) = match lists {
         Lists::Constrained => ("constrained", &[]),
@@ -65,7 +65,7 @@ fn measured(quality: &Quality) -> Vec<String> {
         .collect()
 }
 
-/// How training went.
+/// The figures of training.
 pub fn training(summary: &Summary) -> Table {
     let heading = [
         "reinforcement learning",
@@ -238,7 +238,7 @@ pub fn checklist(claims: &[Claim]) -> Option<Table> {
     (!claims.is_empty()).then_some(table)
 }
 
-/// What the tables mean.
+/// The meaning of the tables.
 pub fn legend() -> String {
     format!(
         "Greedy lists for conversations not trained on. constrained: only lists of {N} different \

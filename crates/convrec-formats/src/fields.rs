@@ -58,7 +58,7 @@ pub(crate) fn is_of_conversation(name: &str) -> bool {
     names.iter().any(|names| names.contains(&name))
 }
 
-/// What is wrong with the columns of a table that holds neither items nor conversations.
+/// The error about the columns of a table that holds neither items nor conversations.
 pub(crate) fn check_columns<'a>(
     columns: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), String> {
@@ -133,7 +133,7 @@ pub(crate) fn text(value: &Value, field: &str) -> Result<String, Problem> {
     }
 }
 
-/// Whether `text` is how tables write that there is nothing.
+/// Whether `text` is one of the ways in which tables write a missing value.
 pub(crate) fn is_missing(text: &str) -> bool {
     const MISSING: [&str; 12] = [
         "",

@@ -1,5 +1,5 @@
-//! Catalogs of every format: what an independent writer wrote is read back, and every kind of bad
-//! row says what it is.
+//! Catalogs of every format: files of an independent writer are read back, and every kind of bad
+//! row has its message.
 
 use std::fs;
 use std::io::Write;
@@ -38,7 +38,7 @@ fn names(items: &[CatalogItem]) -> Vec<String> {
     items.iter().map(|item| item.item().to_string()).collect()
 }
 
-/// As spreadsheets write it: quoted where there is a comma, a quote, or a line end.
+/// A cell as spreadsheets write it, quoted where there is a comma, a quote, or a line end.
 fn csv_cell(text: &str) -> String {
     let needs_quotes = text.is_empty() || text.contains([',', '"', '\n', '\r']);
     if needs_quotes {
@@ -318,7 +318,7 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
             assert!(message.contains(part), "{message} does not say {part}");
         }
     }
-    // Where no row is good, the reasons are said as well.
+    // Where no row is good, the error still names the reasons.
     let (_folder, path) = file("c.csv", "title,year\n ,\nUp,soon\n");
     let message = read_catalog(&path, &ReadOptions::default().skip_bad(true))
         .unwrap_err()
