@@ -36,21 +36,21 @@ struct Options {
     /// Uses gradient checkpointing in training.
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// grpo_*: share of the 8 prompts.
+    /// The share of the 8 prompts of `grpo_*`.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// grpo_*: completions side by side in training.
+    /// Completions side by side in training, for `grpo_*`.
     #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     micro_batch: usize,
 }
 
-/// What a repetition did.
+/// The figures of a repetition.
 #[derive(Default)]
 struct Done {
     tokens: usize,
     /// Seconds of each part, in order.
     parts: Vec<(&'static str, f64)>,
-    /// What can be compared with PyTorch's side.
+    /// A number to compare with PyTorch's side.
     check: Option<f64>,
     /// Mean forward passes a list.
     passes: Option<f64>,
