@@ -25,13 +25,13 @@ fn text(text: &str) -> String {
     message(&format!(r#"{{"role": "assistant", "content": "{text}"}}"#))
 }
 
-/// An answer that ended so.
+/// An answer with this end.
 fn ended(finish: &str) -> String {
     text(LIST).replace("\"stop\"", finish)
 }
 
-/// Each shape with what the server sends, and the part of the error that it comes to; `None` where
-/// the list is read.
+/// Each shape with the bytes that the server sends, and a part of the error; `None` where the list
+/// is read.
 fn shapes() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     let fine = |name, body: String| (name, body.into_bytes(), None);
     let bad = |name, body: String, part| (name, body.into_bytes(), Some(part));

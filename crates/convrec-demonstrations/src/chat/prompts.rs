@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The messages to a chat model, as Jinja templates. Every message may be changed. A template that
 /// reads an unknown variable is refused when a service is made of it.
 ///
-/// The defaults speak of `kind` only, so that a catalog of books needs one word changed. The words
-/// of people stand between marks and are called a conversation. Whatever they say, an answer is
-/// only read as a list, as ratings or as a text about an item.
+/// The defaults only mention `kind`, so that a catalog of books needs one word changed. The words
+/// of people stand between marks and are called a conversation. They cannot do harm, as an answer
+/// is only read as a list, as ratings or as a text about an item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Prompts {
@@ -95,8 +95,8 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The template of `field`, whose text is `source`, tried with each of `probes`: lists with and
-    /// without elements, as a request may have either.
+    /// The template of `field`, whose text is `source`. It is tried with each of `probes`: lists
+    /// with and without elements, as a request may have either.
     pub(super) fn new<const V: usize>(
         prompts: &Prompts,
         field: &'static str,
