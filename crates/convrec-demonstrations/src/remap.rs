@@ -60,8 +60,8 @@ pub fn remap_query<A: Copy + Into<f64>>(
 
 /// Remap: the score of each item of the catalog by the teacher's list (paper, "Remap").
 ///
-/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item
-/// and s_conv the cosines of the named items and of the conversation with the catalog's, and I_ic
+/// s_remap = p' (S_item + I_ic) + lambda s_conv. p are the weights of the named items. S_item and
+/// s_conv are the cosines of the named items and of the conversation with the catalog's items. I_ic
 /// marks the exact matches. This function does one conversation in f64.
 /// [`Pipeline`](crate::Pipeline) multiplies the [queries](remap_query) of many at once, in f32.
 ///

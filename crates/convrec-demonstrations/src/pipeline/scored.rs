@@ -9,10 +9,10 @@ use crate::Fit;
 
 /// Conversations after Remap and Reflect. Adjust is fitted to them and applied to them.
 ///
-/// Rows of scores over the catalog are not kept, only their parts: s_reflect = E q + additions,
-/// with the catalog's embeddings E `[C, D]`, the conversation's query q `[D]`, and exact matches
-/// and ratings as additions to a few items. 10^5 conversations therefore take some hundred
-/// megabytes, for a catalog of any size.
+/// Rows of scores over the catalog are not kept, only their parts: s_reflect = E q + additions. E
+/// `[C, D]` are the catalog's embeddings and q `[D]` is the conversation's query. Exact matches and
+/// ratings are additions to a few items. 10^5 conversations therefore take some hundred megabytes,
+/// for a catalog of any size.
 #[derive(Debug, Clone)]
 pub struct Scored<'e> {
     /// All conversations that were asked about.
