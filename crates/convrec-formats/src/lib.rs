@@ -65,7 +65,7 @@
 //! An **item** is `["Heat", 1995]`, `{"title": "Heat", "year": 1995}` or `"Heat (1995)"`.
 //!
 //! A **list** of either may be a list, an object of lists (as `datasets` stores lists of objects),
-//! or text: a list as JSON or Python write it, or items with `|` between two.
+//! or text. Text is a list as JSON or Python write it, or items with `|` between two.
 //!
 //! Tables with **one turn a row** have `role`, `content` and an `id` of the conversation. Other
 //! fields stand in any row of the conversation. These rows are read as `messages`.
