@@ -117,7 +117,7 @@ impl Clock {
     }
 }
 
-/// Of the process so far, where the system says (Linux), else 0.
+/// The peak memory of the process so far, where the system reports it (Linux), else 0.
 fn peak_rss_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

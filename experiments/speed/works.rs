@@ -27,7 +27,7 @@ const RANKS: usize = 20;
 /// Completions of a prompt.
 const GROUP: usize = 8;
 
-/// What is timed, by the names of PyTorch's side.
+/// The kinds of work, by the names of PyTorch's side.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Work {
