@@ -177,8 +177,8 @@ fn run(options: Options) -> Outcome {
     let summary = Summary::new(settings, &results, claims(&results)?)?;
     print(&summary);
     let about = format!(
-        "seeds {:?}, {conversations} conversations, {} steps of SFT, {rl_steps} batches of each RL run, {test} to test on; \
-         {:.0} s of training, this run took {:.0} s",
+        "seeds {:?}, {conversations} conversations, {} steps of SFT, {rl_steps} batches of each RL \
+         run, {test} to test on; {:.0} s of training, this run took {:.0} s",
         results.seeds,
         sizes.sft_steps,
         summary.trained_seconds,

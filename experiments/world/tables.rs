@@ -243,14 +243,14 @@ pub fn legend() -> String {
     format!(
         "Greedy lists for conversations not trained on. constrained: only lists of {N} different \
          unseen catalog items can be written;\nunconstrained: anything can, and seen, repeated and \
-         off-catalog items are removed before judging. In brackets: 95%, by resampling the dialogs\n\
-         of all seeds; over seeds: 95% of the mean over seeds, by Student's t, which includes the \
-         luck of training. p: permutation test over dialogs,\ncorrected for the number of \
-         variants. a>b: means over the first and the last 5 batches of rollouts; relevance: share \
-         of lists that hit at a rank;\nKL and entropy: nats a token. diverged: stopped, or lost \
-         half of the DCG it began with. A claim is reproduced where both intervals are\nabove 0 \
-         (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and else \
-         unclear."
+         off-catalog items are removed before judging. In brackets: 95%, by resampling the \
+         dialogs\nof all seeds; over seeds: 95% of the mean over seeds, by Student's t, which \
+         includes the luck of training. p: permutation test over dialogs,\ncorrected for the \
+         number of variants. a>b: means over the first and the last 5 batches of rollouts; \
+         relevance: share of lists that hit at a rank;\nKL and entropy: nats a token. diverged: \
+         stopped, or lost half of the DCG it began with. A claim is reproduced where both \
+         intervals are\nabove 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are \
+         below 0, and else unclear."
     )
 }
 

@@ -182,8 +182,8 @@ fn a_teacher_is_read_whatever_the_shape_of_its_answers() {
 
 #[test]
 fn a_key_that_is_not_set_is_named_before_anything_is_asked() {
-    let toml = "[server]\nbase_url = \"https://localhost:1/v1\"\napi_key_env = \"CONVREC_NO_SUCH_KEY\"\n\
-                [chat]\nmodel = \"m\"";
+    let toml = "[server]\nbase_url = \"https://localhost:1/v1\"\napi_key_env = \
+                \"CONVREC_NO_SUCH_KEY\"\n[chat]\nmodel = \"m\"";
     let file = Layer::parse(toml, "services.toml".as_ref()).unwrap();
     let settings = ServiceSettings::resolve(&Layers::new([file])).unwrap();
     let error = OpenServer::open(&settings, Default::default())

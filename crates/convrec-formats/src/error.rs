@@ -41,7 +41,8 @@ pub enum Error {
     /// The file's format needs a cargo feature that this build lacks.
     #[error(
         "{path}: this build does not read {format} files; build with `--features formats` (the \
-         example programs and the crate convrec), or with the feature `{feature}` of convrec-formats"
+         example programs and the crate convrec), or with the feature `{feature}` of \
+         convrec-formats"
     )]
     Feature {
         /// The file.

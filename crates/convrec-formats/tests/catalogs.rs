@@ -265,9 +265,9 @@ proptest! {
 
 #[test]
 fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
-    let json = "\n{\"title\":\"Heat\",\"year\":\"1995\"}\n{\"title\":\" \"}\n{\"title\":\"Up\",\"year\":\"soon\"}\n\
-                {\"title\":\"Heat\",\"year\":1995}\n{\"title\":\"Heat\"}\n{\"title\":\"The \
-                   Wall\",\"year\":201}\n";
+    let json = "\n{\"title\":\"Heat\",\"year\":\"1995\"}\n{\"title\":\" \"}\n\
+                {\"title\":\"Up\",\"year\":\"soon\"}\n{\"title\":\"Heat\",\"year\":1995}\n\
+                {\"title\":\"Heat\"}\n{\"title\":\"The Wall\",\"year\":201}\n";
     let csv = "title,year\nHeat,1995\n\"\",\nUp,soon\nHeat,1995.0\nHeat,\nThe Wall,201\n";
     for (name, text) in [("c.jsonl", json), ("c.csv", csv)] {
         let (_folder, path) = file(name, text);

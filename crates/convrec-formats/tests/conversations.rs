@@ -272,12 +272,14 @@ fn rows_of_other_schemas_mean_the_same() {
         read("a.json", &serde_json::to_string_pretty(&array).unwrap()),
         expected
     );
-    let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'yo'}, \
-        {'role': 'user', 'content': 'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', \
-            nan]]\",Heat (1995)|Ronin (1998)\n";
+    let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, \
+                  {'role': 'assistant', 'content': 'yo'}, {'role': 'user', 'content': \
+                  'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', nan]]\",Heat \
+                  (1995)|Ronin (1998)\n";
     assert_eq!(read("a.csv", pandas), expected);
-    let by_turn = "Id;Role;Content;Seen;Ground_Truth\nd-1;user;hi;Up (2009);Heat (1995)|Alien\nd-1;assistant;yo;;\nd-1;user;so?;;\n\
-        d-1;assistant;\"Heat (1995)\nRonin (1998)\";;\n";
+    let by_turn = "Id;Role;Content;Seen;Ground_Truth\nd-1;user;hi;Up (2009);Heat (1995)|Alien\n\
+                   d-1;assistant;yo;;\nd-1;user;so?;;\nd-1;assistant;\"Heat (1995)\nRonin \
+                   (1998)\";;\n";
     assert_eq!(read("turns.csv", by_turn), expected);
     // A conversation needs nothing but text.
     write(

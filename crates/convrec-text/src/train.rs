@@ -119,8 +119,8 @@ impl TextTokenizer {
                 .is_ok_and(|own| own as usize == id);
             if !is_own || tokenizer.encode(special)?.contains(&(id as u32)) {
                 let problem = format!(
-                    "`{special}` is repeated or may be plain text; expected different names such as \
-                     `<eos>`"
+                    "`{special}` is repeated or may be plain text; expected different names such \
+                     as `<eos>`"
                 );
                 return Err(bad("special_tokens", problem));
             }

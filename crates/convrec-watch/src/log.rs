@@ -138,8 +138,8 @@ impl Log {
                 Ok(Some(record)) if step(&record).is_some_and(|step| step > last) => break,
                 Ok(Some(record)) if step(&record).is_some_and(|step| self.first(step) != first) => {
                     let problem = format!(
-                        "a step that does not belong into this file of {} steps; resume with as many as the run was \
-                         started with",
+                        "a step that does not belong into this file of {} steps; resume with as \
+                         many as the run was started with",
                         self.steps_per_file
                     );
                     return Err(Error::line(path, line.number, problem));
