@@ -132,8 +132,8 @@ mod tests {
         assert_eq!(
             truth("Dune", None).unwrap_err().to_string(),
             "sample `d-1`, field `ground_truth`: \"Dune\" means several items of the catalog: name \
-             one of \"Dune (1984)\", \"Dune (2021)\"; add it to the catalog, or remove it from \
-                      the sample"
+             one of \"Dune (1984)\", \"Dune (2021)\"; add it to the catalog, or remove it from the \
+             sample"
         );
         let far = truth("Cocoo", Some(2017)).unwrap_err().to_string();
         assert!(

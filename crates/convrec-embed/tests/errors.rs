@@ -82,8 +82,8 @@ fn fields() {
             "\"intermediate_size\": 40",
             "\"intermediate_size\": 41",
             &[
-                "model.safetensors: tensor `bert.encoder.layer.0.intermediate.dense.weight`: \
-                 shape [40, 24], expected [41, 24]",
+                "model.safetensors: tensor `bert.encoder.layer.0.intermediate.dense.weight`: shape \
+                 [40, 24], expected [41, 24]",
             ],
         ),
     ] {

@@ -379,8 +379,8 @@ fn json_of_other_programs_is_read() {
     for text in [
         "[\n {\"title\":\"Up\",\"year\":2009},\n {\"title\":\"Heat\",\"year\":1995}\n]",
         "{\"title\":\"Up\",\"year\":2009}{\"title\":\"Heat\",\"year\":1995}\n",
-        "{\"title\":\"Up\",\"year\":2009,\"score\":NaN}\r\n{'title': 'Heat', 'year': 1995, \
-         'seen': None}\r\n",
+        "{\"title\":\"Up\",\"year\":2009,\"score\":NaN}\r\n{'title': 'Heat', 'year': 1995, 'seen': \
+         None}\r\n",
         "[[\"Up\", 2009], [\"Heat\", \"1995\"]]",
         "{\"Title\":\"Up\",\"YEAR\":2009.0}\n{\"name\":\"Heat\",\"release_year\":1995}",
     ] {

@@ -126,15 +126,15 @@ impl Asked<'_> {
             .and_then(|log_probs| log_probs.into_iter().collect::<Option<Vec<f32>>>())
             .ok_or_else(|| {
                 lasting(
-                    "field `logprobs.token_logprobs`: missing or null; expected a number \
-                            for each token",
+                    "field `logprobs.token_logprobs`: missing or null; expected a number for each \
+                     token",
                 )
             })?;
         let (n, found) = (tokens.len(), log_probs.len());
         if n == 0 || n != found {
             let problem = format!(
-                "field `choices[{place}].logprobs.token_logprobs`: {found} numbers for {n} \
-                 tokens; expected one each"
+                "field `choices[{place}].logprobs.token_logprobs`: {found} numbers for {n} tokens; \
+                 expected one each"
             );
             return Err(problem.into());
         }

@@ -200,8 +200,8 @@ fn check_address(address: &str) -> Result<(), String> {
         || rest.contains(['?', '#'])
     {
         return Err(
-            "a user, a query or a fragment in an address; expected none: keys come from \
-                    the environment"
+            "a user, a query or a fragment in an address; expected none: keys come from the \
+             environment"
                 .into(),
         );
     }

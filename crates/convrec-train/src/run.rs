@@ -140,8 +140,8 @@ pub enum TrainError {
     },
     /// The sampler gave no completions.
     #[error(
-        "step {step}: no completions: {source}; the run can be resumed from its newest \
-         checkpoint, if it has one"
+        "step {step}: no completions: {source}; the run can be resumed from its newest checkpoint, \
+         if it has one"
     )]
     Sampler {
         /// The step.

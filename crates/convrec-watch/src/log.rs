@@ -105,8 +105,8 @@ impl Log {
         }
         let (first, path) = (*first, file.path().to_path_buf());
         ::log::warn!(
-            "{}: somebody removed or changed this log while the run wrote it; the run goes on, \
-             and the log lacks what is gone",
+            "{}: somebody removed or changed this log while the run wrote it; the run goes on, and \
+             the log lacks what is gone",
             path.display()
         );
         self.file = None;

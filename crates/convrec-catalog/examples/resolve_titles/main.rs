@@ -49,8 +49,8 @@ fn tables(judged: &[Judged<'_>]) {
         .collect();
     println!("confidence of {CONFIDENT} or more, test half\n");
     println!(
-        "| names | n | correct item | precision | abstained | false accepts \
-         |\n|---|---|---|---|---|---|"
+        "| names | n | correct item | precision | abstained | false accepts |\n\
+         |---|---|---|---|---|---|"
     );
     let mut groups: BTreeMap<(bool, &str), Vec<&Judged>> = BTreeMap::new();
     for &judged in &test {

@@ -32,8 +32,8 @@ pub enum Error {
     },
     /// A line has too many or too few fields.
     #[error(
-        "{file}, line {line}: found {found} fields, expected `{expected}`; mend the line or \
-         remove it"
+        "{file}, line {line}: found {found} fields, expected `{expected}`; mend the line or remove \
+         it"
     )]
     Fields {
         /// The file.
@@ -47,8 +47,8 @@ pub enum Error {
     },
     /// A field has a wrong value.
     #[error(
-        "{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the \
-         line or remove it"
+        "{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the line \
+         or remove it"
     )]
     Field {
         /// The file.

@@ -79,8 +79,8 @@ impl Check {
                 "the policy finds it pays to say more; the reward does not mind what is too much"
             }
             Self::MissingEos => {
-                "the policy no longer writes its end token: cut completions are rewarded, or \
-                 their end is never learned"
+                "the policy no longer writes its end token: cut completions are rewarded, or their \
+                 end is never learned"
             }
             Self::OffCatalog => {
                 "the policy invents items or misspells their names: it forgets what behaviour \
@@ -148,8 +148,8 @@ impl Check {
                 "go back to the last checkpoint before; lower the learning rate, try without bf16"
             }
             Self::GradientSpike => {
-                "go back to an earlier checkpoint; lower `optimizer.max_grad_norm` or the \
-                 learning rate, or warm up longer"
+                "go back to an earlier checkpoint; lower `optimizer.max_grad_norm` or the learning \
+                 rate, or warm up longer"
             }
             Self::RewardHacked => {
                 "go back to the checkpoint of the best evaluation; read the completions, and mend \

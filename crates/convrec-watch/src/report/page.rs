@@ -92,8 +92,8 @@ pub fn page(
     }
     report.section(
         "Training",
-        "Means over each batch, smoothed. Values that never change are in the table of last \
-         values alone.",
+        "Means over each batch, smoothed. Values that never change are in the table of last values \
+         alone.",
     );
     for field in trained.iter().copied().filter(|field| changes(runs, field)) {
         let title = KNOWN
