@@ -111,7 +111,7 @@ impl Embeddings {
     /// - rows: `[C, D]`, unit rows
     ///
     /// # Errors
-    /// When C or D is 0, or a row is not of unit length.
+    /// [`EmbeddingsError`] when C or D is 0, or a row is not of unit length.
     pub fn new(rows: Array2<f32>) -> Result<Self, EmbeddingsError> {
         check_shape(rows.nrows(), rows.ncols())?;
         let rows = rows.as_standard_layout().into_owned();

@@ -57,7 +57,8 @@ impl Error {
 /// ```
 ///
 /// # Errors
-/// When the file is not there, not readable, not regular, or too large. The error names the file.
+/// [`Error`] when the file is not there, not readable, not regular, or too large. The error names
+/// the file.
 pub fn open_regular(path: impl AsRef<Path>, largest: u64) -> Result<Take<File>, Error> {
     let path = path.as_ref();
     let open = || {
@@ -147,8 +148,8 @@ pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> String {
 /// Replaces the file at `path` by what `fill` writes. The folders above it are created.
 ///
 /// # Errors
-/// When a folder or the file cannot be written, or when `fill` fails. The former file is then
-/// still there.
+/// [`Error`] when a folder or the file cannot be written, or when `fill` fails. The former file is
+/// then still there.
 pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,

@@ -16,7 +16,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// The [`sha256`] of a file, which may be larger than memory.
 ///
 /// # Errors
-/// When the file is not regular or cannot be read.
+/// [`files::Error`] when the file is not regular or cannot be read.
 pub fn sha256_file(path: &Path) -> Result<String, files::Error> {
     let mut hasher = Sha256::new();
     let mut file = BufReader::with_capacity(1 << 20, files::open_regular(path, u64::MAX)?);

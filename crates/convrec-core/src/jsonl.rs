@@ -352,7 +352,7 @@ fn not_json(text: &str, column: usize) -> Option<&str> {
 /// Writes `rows`, one a line, and replaces the file at `path` as a whole.
 ///
 /// # Errors
-/// When the file cannot be written. The former file is then still there.
+/// [`files::Error`] when the file cannot be written. The former file is then still there.
 pub fn write_file<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<(), files::Error> {
     write_atomic(path, |out| {
         for row in rows {

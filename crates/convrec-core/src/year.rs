@@ -11,7 +11,7 @@ use crate::text::shown;
 /// `1995.0` is read too: tables write integers so in columns with gaps.
 ///
 /// # Errors
-/// When the text is neither blank nor an integer. The error says what was found and expected.
+/// A message with what was found and expected, when the text is neither blank nor an integer.
 pub fn parse(text: &str) -> Result<Option<i32>, String> {
     let year = text.trim();
     if year.is_empty() {
@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Option<i32>, String> {
 /// Deserialises a year from an integer, its digits as text, or null. For `deserialize_with`.
 ///
 /// # Errors
-/// When the value is none of these.
+/// An error of the deserialiser when the value is none of these.
 pub fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>, D::Error> {
     lenient(deserializer)?.map_err(D::Error::custom)
 }
@@ -38,7 +38,8 @@ pub fn strict<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i32>,
 /// decides what becomes of it.
 ///
 /// # Errors
-/// When the value has a type that no year can have: a boolean, a list or an object.
+/// An error of the deserialiser when the value has a type that no year can have: a boolean, a list
+/// or an object.
 pub fn lenient<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Result<Option<i32>, String>, D::Error> {

@@ -222,7 +222,7 @@ impl Updates {
     /// The optimiser's moments, to be stored.
     ///
     /// # Errors
-    /// When burn cannot serialise them.
+    /// burn's message when it cannot serialise them.
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         self.optimizer
             .into_bytes()
@@ -233,7 +233,7 @@ impl Updates {
     /// The same optimiser with stored moments.
     ///
     /// # Errors
-    /// When the bytes are not those of an optimiser.
+    /// burn's message when the bytes are not those of an optimiser.
     pub fn with_bytes(mut self, bytes: Vec<u8>) -> Result<Self, String> {
         self.optimizer = self
             .optimizer

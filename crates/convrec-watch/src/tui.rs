@@ -42,7 +42,7 @@ fn has_terminal() -> bool {
 /// Shows the run in `folder` until a key ends the view. The run need not have begun.
 ///
 /// # Errors
-/// When `folder` is a file, there is no terminal, or the terminal fails.
+/// [`io::Error`] when `folder` is a file, there is no terminal, or the terminal fails.
 pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
     if folder.is_file() {
         let problem = format!(
@@ -85,7 +85,7 @@ impl Screen {
     /// Takes over the terminal; nothing else should print then. `None` where there is no terminal.
     ///
     /// # Errors
-    /// When the terminal fails.
+    /// [`io::Error`] when the terminal fails.
     pub fn open(mut board: Board) -> io::Result<Option<Self>> {
         if !has_terminal() {
             return Ok(None);
