@@ -58,8 +58,8 @@ impl Comparison {
         self.systems.push((name.into(), lists));
     }
 
-    /// Adds what counting gives: popularity, BM25, co-occurrence and the heuristic teacher, learned
-    /// from the conversations of `train`. `examples` are the samples, in their order.
+    /// Adds the baselines that count: popularity, BM25, co-occurrence and the heuristic teacher,
+    /// learned from the conversations of `train`. `examples` are the samples, in their order.
     ///
     /// # Panics
     /// As [`add`](Self::add).
@@ -104,8 +104,8 @@ impl Comparison {
         table
     }
 
-    /// A row for each system but the first: the first one less it, with 95% intervals and the p
-    /// value of a paired permutation test over dialogs.
+    /// A row for each system but the first: the first system's delta to it, with 95% intervals and
+    /// the p value of a paired permutation test over dialogs.
     #[must_use]
     pub fn differences(&self) -> Table {
         let mut table = Table::new(heading("delta to first", &self.measures));

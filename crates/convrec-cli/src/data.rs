@@ -1,4 +1,4 @@
-//! Catalogs and conversations, in whatever format they come.
+//! Catalogs and conversations in all supported formats.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,7 +9,7 @@ use convrec_formats::{BadRows, ReadOptions};
 use convrec_train::{Sample, Task};
 
 /// The catalog of a file: JSON lines, CSV or a pickled list. Rows that can be no item are left out,
-/// and said on stderr.
+/// and reported on stderr.
 ///
 /// # Errors
 /// When the file cannot be read or holds no item; the error names file, line and field.
@@ -19,7 +19,7 @@ pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
     Ok(audited(Catalog::new(items.rows)?))
 }
 
-/// The catalog, whose likely twins are said on stderr.
+/// The catalog. Its likely twins are reported on stderr.
 fn audited(catalog: Catalog) -> Catalog {
     if let Some(found) = audit(&catalog).summary(&catalog) {
         eprintln!("catalog: {found}");
@@ -58,7 +58,7 @@ pub fn samples(
 }
 
 /// The demonstrations of a file or folder. Lines of their lists that are no items are left out, and
-/// said on stderr.
+/// reported on stderr.
 ///
 /// # Errors
 /// When it cannot be read; the error names file, row and field.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-/// An output cannot be written where it is asked for.
+/// An output cannot be written to its path.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputError {

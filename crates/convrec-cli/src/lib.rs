@@ -1,8 +1,8 @@
-//! What the command-line programs share: option groups, progress bars, devices, exit codes.
+//! The common parts of the command-line programs: option groups, progress bars, devices, exit
+//! codes.
 //!
-//! A program reads its flags, makes settings of them, and hands a
-//! [`Runner`](convrec_train::Runner) to [`TrainingOptions::run`]. Everything here is about the
-//! terminal; nothing here is about training.
+//! A program reads its flags, makes settings of them, and hands a [`Runner`](convrec_train::Runner)
+//! to [`TrainingOptions::run`]. The crate is about the terminal, not about training.
 
 #[cfg(feature = "report")]
 mod comparison;

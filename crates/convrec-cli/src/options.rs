@@ -1,4 +1,4 @@
-//! Groups of flags. What a flag sets goes into a [`Layer`] over the config file.
+//! Groups of flags. A flag sets its field in a [`Layer`] over the config file.
 
 use std::path::PathBuf;
 
@@ -29,8 +29,8 @@ pub struct TrainingOptions {
     /// Go on from the newest checkpoint in the folder. Begin where there is none.
     #[arg(long)]
     pub resume: bool,
-    /// Let the policy write whatever it likes. Without this flag only lists of N different, unseen
-    /// catalog items can be written.
+    /// Let the policy write unconstrained lists. Without this flag only lists of N different,
+    /// unseen catalog items can be written.
     #[arg(long)]
     pub unconstrained: bool,
     /// A TOML file with settings, as --print-config writes it. It may leave settings out, and flags
@@ -40,8 +40,8 @@ pub struct TrainingOptions {
     /// Print all settings as TOML and do nothing else.
     #[arg(long)]
     pub print_config: bool,
-    /// Load everything, take three steps in memory, and print the tokens, time and memory that the
-    /// run would take.
+    /// Load everything, take three steps in memory, and print the tokens, time and memory of the
+    /// run.
     #[arg(long, conflicts_with = "print_config")]
     pub dry_run: bool,
     /// Show the run on the full screen; q leaves the view.
@@ -51,7 +51,7 @@ pub struct TrainingOptions {
     /// Write event files for TensorBoard into the folder.
     #[arg(long)]
     pub tensorboard: bool,
-    /// Stop after so many steps, with a checkpoint. --resume goes on.
+    /// Stop after this many steps, with a checkpoint. --resume goes on.
     #[arg(long, value_parser = at_least_one)]
     pub stop_after: Option<usize>,
     /// The number of steps: updates of SFT, batches of rollouts of RL.
@@ -60,14 +60,14 @@ pub struct TrainingOptions {
     /// The largest learning rate.
     #[arg(long, allow_negative_numbers = true)]
     pub learning_rate: Option<f64>,
-    /// The seed of all that is drawn: new weights, the order of the data, samples.
+    /// The seed of new weights, of the order of the data, and of samples.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     pub seed: Option<u64>,
     /// Train a low-rank adapter of this rank, and leave the weights as they are. The trained model
     /// has the adapter merged; the adapter alone is in its folder `adapter`.
     #[arg(long)]
     pub lora_rank: Option<usize>,
-    /// The adapter is scaled by alpha / rank.
+    /// The alpha of the adapter, whose scale is alpha / rank.
     #[arg(long, allow_negative_numbers = true)]
     pub lora_alpha: Option<f64>,
     /// The projections with an adapter: some of
@@ -136,9 +136,8 @@ pub struct DecoderOptions {
     /// Make each line of the catalog one token.
     #[arg(long)]
     pub title_tokens: bool,
-    /// Begin with a recommender in the policy. The embeddings of the titles are vectors that say
-    /// which items are listed where which were seen, and the first block looks them up. It needs
-    /// --title-tokens.
+    /// Begin with a recommender in the policy. The embeddings of the titles begin as vectors of
+    /// items that are listed together, and the first block looks them up. It needs --title-tokens.
     #[arg(long)]
     pub item_vectors: bool,
     /// The most tokens of the dialog that a prompt holds; the last ones are kept. [default: 64]
@@ -171,7 +170,7 @@ impl DecoderOptions {
 /// Parses a count that may not be 0.
 ///
 /// # Errors
-/// A text that says what is expected, when the count is 0 or no number.
+/// A text with the expected value, when the count is 0 or no number.
 pub fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("expected at least 1".into()),

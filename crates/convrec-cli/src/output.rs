@@ -8,12 +8,12 @@ pub fn say(line: impl Display) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Prints a line on standard error, with the same patience.
+/// Prints a line on standard error. Errors are ignored as in [`say`].
 pub fn warn(line: &dyn Display) {
     let _ = writeln!(stderr().lock(), "{line}");
 }
 
-/// Shows on standard error what the crates of this project warn of, such as a server that is asked
+/// Shows the warnings of this project's crates on standard error, such as a server that is asked
 /// again. A logger that is set already stays.
 pub fn show_warnings() {
     if log::set_logger(&Warnings).is_ok() {

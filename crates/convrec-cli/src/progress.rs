@@ -1,4 +1,4 @@
-//! Progress bars. Where no terminal shows them, a line now and then.
+//! Progress bars, or a line now and then where no terminal shows them.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub fn bar(name: &str, total: usize) -> ProgressBar {
         .with_prefix(name.to_string())
 }
 
-/// A line that says what is being done, for work of unknown length.
+/// A spinner that names the current work, for work of unknown length.
 ///
 /// # Panics
 /// Never: the template is fixed.
@@ -101,7 +101,7 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// Shows how far the pipeline is, and a message.
+    /// Shows the progress of the pipeline, and a message.
     pub fn show(&self, progress: Progress, message: String) {
         let (place, name) = match progress.stage {
             Stage::Teach => (0, "teacher"),
@@ -109,7 +109,7 @@ impl Stages {
         };
         let bar = self.bars[place].get_or_init(|| self.together.add(bar(name, progress.total)));
         bar.set_position(progress.done as u64);
-        // Where no terminal shows a bar, a line now and then.
+        // Where no terminal shows a bar, a line is printed now and then.
         if bar.is_hidden() && self.is_time() {
             let (done, total) = (progress.done, progress.total);
             warn(&format_args!("{name}: {done} of {total}  {message}"));

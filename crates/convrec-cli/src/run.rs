@@ -8,12 +8,11 @@ use crate::output::{say, show_warnings, warn};
 use crate::progress;
 
 impl TrainingOptions {
-    /// Does what the flags ask of a run: the whole run with a progress bar and an end by Ctrl-C that
-    /// loses nothing, or with `--dry-run` only what it would take.
+    /// Runs a training by its flags, with a progress bar and a stop by Ctrl-C that loses nothing.
+    /// With `--dry-run` it only prints the estimated cost.
     ///
     /// # Errors
-    /// Whatever the run fails by; a run that was stopped is one of them, see
-    /// [`exit`](crate::exit()).
+    /// The error of the run. A run that was stopped is an error too; see [`exit`](crate::exit()).
     pub fn run(&self, runner: Runner) -> Outcome {
         show_warnings();
         if self.dry_run {
@@ -46,7 +45,8 @@ impl TrainingOptions {
     }
 }
 
-/// Once stops after the step at hand, with a checkpoint. Twice ends at once.
+/// Stops the run after the current step, with a checkpoint, at the first Ctrl-C. The second one
+/// ends the program at once.
 fn stop_at_ctrl_c(stop: Stop) -> Result<(), ctrlc::Error> {
     ctrlc::set_handler(move || {
         if stop.ask() {

@@ -18,7 +18,7 @@ use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, Polic
 
 use crate::{Outcome, Paused, progress};
 
-/// Who answers, rates, compares and describes. Flags win over the file.
+/// The services that answer, rate, compare and describe. Flags win over the file.
 #[derive(Debug, Args)]
 pub struct ServiceOptions {
     /// Settings of all services, TOML: `[teacher]`, `[judge]`, `[embedder]`, `[describer]`,
@@ -31,43 +31,44 @@ pub struct ServiceOptions {
     /// answer are left out.
     #[arg(long)]
     pub answers: Option<PathBuf>,
-    /// The file that keeps the server's answers. What it holds is not asked again. [default:
-    /// runs/ledger.jsonl]
+    /// The file that keeps the server's answers. A request whose answer is there is not sent again.
+    /// [default: runs/ledger.jsonl]
     #[arg(long, requires = "services")]
     pub ledger: Option<PathBuf>,
-    /// Asks nobody. What the ledger lacks is written into this folder, as files for the provider's
-    /// batch interface.
+    /// Asks no server. The requests that the ledger lacks are written into this folder, as files
+    /// for the provider's batch interface.
     #[arg(long, requires = "services")]
     pub batch: Option<PathBuf>,
     /// Files of results and errors that came back for the files in `--batch`. They go into the
     /// ledger first.
     #[arg(long, requires = "batch", num_args = 1..)]
     pub batch_results: Vec<PathBuf>,
-    /// Shows what a server says of a failure. It may repeat a part of the key in a form that is not
-    /// recognised.
+    /// Shows a server's words about a failure. They may repeat a part of the key in a form that is
+    /// not recognised.
     #[arg(long, requires = "services")]
     pub show_replies: bool,
     /// The folder of a policy that is the teacher: one that was trained here, or a published chat
     /// model.
     #[arg(long, conflicts_with = "answers")]
     pub teacher_model: Option<PathBuf>,
-    /// Lets that policy write whatever it likes. Without it only different unseen catalog items
-    /// can be written.
+    /// Lets that policy write unconstrained lists. Without this flag only different unseen catalog
+    /// items can be written.
     #[arg(long, requires = "teacher_model")]
     pub unconstrained: bool,
-    /// Who rates candidates. By default it is the server, or else a script that ranks by
-    /// co-occurrence and words.
+    /// The judge, which rates candidates. By default it is the server, or else a script that ranks
+    /// by co-occurrence and words.
     #[arg(long, conflicts_with = "judge_model", value_parser = ["server", "scripted"])]
     pub judge: Option<String>,
-    /// The folder of a policy that rates candidates. A chat model is asked in words, one that was
-    /// trained here by how likely it would name them.
+    /// The folder of a policy that rates candidates. A chat model is asked in words. A policy that
+    /// was trained here rates by how likely it would name them.
     #[arg(long)]
     pub judge_model: Option<PathBuf>,
-    /// What compares texts: `lexical` (words, no model), `server`, or the folder of a sentence
-    /// encoder. [default: lexical]
+    /// The embedder, which compares texts: `lexical` (words, no model), `server`, or the folder of
+    /// a sentence encoder. [default: lexical]
     #[arg(long)]
     pub embedder: Option<String>,
-    /// What is put before each text for a sentence encoder. Models of the E5 kind want `query: `.
+    /// The text that is put before each text for a sentence encoder. Models of the E5 kind want
+    /// `query: `.
     #[arg(long)]
     pub embedder_prompt: Option<String>,
     /// A file that keeps embeddings, so that none is made twice.
@@ -78,11 +79,11 @@ pub struct ServiceOptions {
     #[arg(long, requires = "services")]
     pub describe: bool,
     /// Texts about items, JSON lines with `title`, `year` and `text`. Descriptions are made from
-    /// them where there are.
+    /// them.
     #[arg(long, requires = "describe")]
     pub texts: Option<PathBuf>,
-    /// The scripted teacher, where there is no other: `noisy` makes the mistakes of language
-    /// models, `heuristic` makes none and is the best that counting gives. [default: noisy]
+    /// The scripted teacher, where there is no other. `noisy` makes the mistakes of language
+    /// models. `heuristic` makes none, and is the best teacher that only counts. [default: noisy]
     #[arg(long, value_parser = ["noisy", "heuristic"], conflicts_with_all = ["answers", "teacher_model"])]
     pub scripted: Option<String>,
     /// The seed of scripted services, and of the order in which candidates are shown to a judge.
@@ -153,7 +154,7 @@ pub fn open_server(settings: &ServiceSettings) -> Result<Option<OpenServer>, Box
         .iter()
         .for_each(|report| println!("{report}"));
     ctrlc::set_handler(move || {
-        // The second time there is no waiting for what is under way.
+        // The second Ctrl-C does not wait for requests under way.
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
@@ -185,8 +186,8 @@ pub fn described(
     Ok(described?)
 }
 
-/// After everybody was asked: whether that is all, and not cut by Ctrl-C or left to batch files,
-/// which are then written.
+/// Checks that all services were asked, without a stop by Ctrl-C. Writes the batch files where
+/// there are requests left.
 ///
 /// # Errors
 /// After Ctrl-C; [`Paused`] where batch files are to be sent; when these cannot be written.

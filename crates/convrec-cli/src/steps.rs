@@ -1,4 +1,4 @@
-//! What each step of a cloning pipeline makes of a teacher's lists: figures, and what a step adds.
+//! The figures of a teacher's lists after each step of the pipeline, and the gain of each step.
 
 use std::collections::HashMap;
 
@@ -19,12 +19,12 @@ pub struct Step {
     pub in_catalog: f64,
     /// The items of the lists that are in the catalog.
     pub lists: Vec<Vec<ItemId>>,
-    /// The lists, against the truth.
+    /// The judged lists.
     pub judged: Vec<JudgedList>,
 }
 
-/// The teacher's lists and what each step made of them, for the conversations that were answered.
-/// `examples` are those that the pipeline ran on.
+/// The teacher's lists and the lists after each step, for the answered conversations. `examples`
+/// are those that the pipeline ran on.
 pub fn steps(
     output: &PipelineOutput,
     catalog: &Catalog,
@@ -64,7 +64,7 @@ pub fn steps(
     ]
 }
 
-/// What is printed of each step.
+/// The printed figures of each step.
 pub struct Figures<'a> {
     measures: Vec<Measure>,
     /// The answered conversations' places.
@@ -77,8 +77,8 @@ pub struct Figures<'a> {
 }
 
 impl<'a> Figures<'a> {
-    /// Recall and NDCG at 5, 10, 20 (those up to `n`) of the answered conversations of `output`;
-    /// the popularity of an item is the share of `examples` in which it is right.
+    /// Recall and NDCG at 5, 10, 20 (those up to `n`) of the answered conversations of `output`.
+    /// The popularity of an item is the share of `examples` in which it is relevant.
     pub fn new(
         output: &PipelineOutput,
         catalog: &'a Catalog,
@@ -116,7 +116,7 @@ impl<'a> Figures<'a> {
         }
     }
 
-    /// Whether the same conversations were answered: only then can lists be compared one by one.
+    /// Whether the same conversations were answered. Only then can lists be compared one by one.
     pub fn same_conversations(&self, output: &PipelineOutput) -> bool {
         output
             .steps
@@ -156,8 +156,8 @@ impl<'a> Figures<'a> {
         table
     }
 
-    /// A table of differences, sample by sample: what each of `steps` adds to the one that it is
-    /// paired with.
+    /// A table of differences, sample by sample: the gain of each of `steps` over the one that it
+    /// is paired with.
     pub fn differences<'s>(
         &self,
         heading: &str,

@@ -1,4 +1,4 @@
-//! The flags of a program that makes demonstrations, and what it leaves.
+//! The flags of a program that makes demonstrations, and its output files.
 
 mod output;
 
@@ -28,8 +28,8 @@ pub struct DemonstrationOptions {
     /// Training conversations: JSON lines, or a folder or file of Hugging Face's `datasets`.
     #[arg(long)]
     pub conversations: PathBuf,
-    /// Where the demonstrations go; beside them a manifest and a report. With --shard, the folder
-    /// of the part.
+    /// The file of the demonstrations. A manifest and a report are written beside it. With --shard,
+    /// the folder of the part.
     #[arg(long)]
     pub out: PathBuf,
     /// Settings of the pipeline, TOML.
@@ -38,18 +38,18 @@ pub struct DemonstrationOptions {
     /// Items in a list.
     #[arg(long)]
     pub n: Option<usize>,
-    /// Adds so many conversations without words, of one to four items of a training dialog, so
+    /// Adds this many conversations without words, of one to four items of a training dialog, so
     /// that the policy sees more of the catalog.
     #[arg(long, default_value_t = 0, conflicts_with_all = ["answers", "services"])]
     pub item_conversations: usize,
     /// Adds a conversation without words for every item of the catalog, in which it was seen.
     #[arg(long, conflicts_with_all = ["answers", "services"])]
     pub every_item: bool,
-    /// Adds every conversation in which items were seen once more as if none were, so that the
-    /// policy learns what words say.
+    /// Adds every conversation in which items were seen once more without them, so that the policy
+    /// learns from words.
     #[arg(long, conflicts_with_all = ["answers", "services"])]
     pub without_seen: bool,
-    /// Leaves Remap out: only items of the answer that are in the catalog are left.
+    /// Leaves Remap out, so that only items of the answer that are in the catalog are left.
     #[arg(long)]
     pub no_remap: bool,
     /// Leaves Reflect out.
@@ -59,13 +59,13 @@ pub struct DemonstrationOptions {
     #[arg(long)]
     pub no_adjust: bool,
     /// Asks about one part of the conversations only, as `2/8`, and writes it into the folder
-    /// --out; --merge puts parts together.
+    /// --out. --merge puts parts together.
     #[arg(long)]
     pub shard: Option<Shard>,
-    /// Folders of parts: nobody is asked, they are put together, adjusted and written.
+    /// Folders of parts. They are put together, adjusted and written, and no service is asked.
     #[arg(long, num_args = 1.., conflicts_with = "shard")]
     pub merge: Vec<PathBuf>,
-    /// Who answers and rates.
+    /// The services that answer and rate.
     #[command(flatten)]
     pub services: ServiceOptions,
 }

@@ -1,4 +1,5 @@
-//! What a run leaves: demonstrations, a manifest, a report, and what could not be had.
+//! The output files of a run: demonstrations, a manifest, a report, and the conversations without
+//! an answer.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::{Outcome, Paused, Table};
 /// Conversations that the report shows.
 const SHOWN: usize = 5;
 
-/// Whether every conversation got an answer. `again` says what to do where one did not.
+/// Checks that every conversation got an answer. `again` says what to do where one did not.
 ///
 /// # Errors
 /// [`Paused`] with the first one that did not.
@@ -45,13 +46,13 @@ pub struct Output<'a> {
     pub described: bool,
     /// The catalog that the lists are from.
     pub catalog: &'a Catalog,
-    /// What the demonstrations come from.
+    /// The origin of the demonstrations.
     pub origin: &'a Origin,
     /// The conversations with their scores.
     pub scored: &'a Scored<'a>,
     /// The lists.
     pub output: &'a PipelineOutput,
-    /// What the server was asked.
+    /// The usage of the server.
     pub usage: Option<Usage>,
 }
 
