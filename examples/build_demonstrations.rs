@@ -1,8 +1,8 @@
-//! Makes demonstrations by Remap-Reflect-Adjust: conversations and a teacher's answers in, lists
-//! from the catalog out.
+//! Makes demonstrations by Remap-Reflect-Adjust. Conversations and a teacher's answers go in, and
+//! lists from the catalog come out.
 //!
-//! The teacher is a model on a server (`--services`), a file of answers (`--answers`), or, where
-//! neither is given, scripted from the conversations (co-occurrence and BM25), errors included.
+//! The teacher is a model on a server (`--services`) or a file of answers (`--answers`). Where
+//! neither is given, it is a script that ranks by co-occurrence and BM25 and makes mistakes.
 
 use std::time::Instant;
 

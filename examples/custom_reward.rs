@@ -23,7 +23,7 @@ struct Options {
     /// Items of this year or later earn the reward.
     #[arg(long, default_value_t = 2000)]
     since: i32,
-    /// What it is worth beside relevance.
+    /// The weight of this reward beside relevance.
     #[arg(long, default_value_t = 0.1)]
     weight: f64,
     #[arg(long, default_value_t = 50)]

@@ -1,8 +1,8 @@
 //! Trains with a sampler of its own: rollouts are drawn at two temperatures, half of a group each.
 //!
-//! A sampler decides where completions come from: another engine, another machine, a search. It
-//! hands back tokens and their log-probabilities; `loss.correction` accounts for the difference to
-//! the trainer's distribution.
+//! A sampler is the source of completions: another engine, another machine, a search. It returns
+//! tokens and their log-probabilities. `loss.correction` accounts for the difference to the
+//! trainer's distribution.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Evaluates models, and baselines beside them: one list for each conversation, seen items removed,
-//! exact match.
+//! Evaluates models, and baselines beside them, by one list for each conversation. Seen items are
+//! removed, and items must match exactly.
 
 use std::path::PathBuf;
 
@@ -14,12 +14,12 @@ use convrec_cli::{Comparison, Outcome, at_least_one, check_output, exit, recall_
 /// Evaluates models on conversations.
 #[derive(Parser)]
 struct Options {
-    /// A model's folder; may be given often, and the first is compared with all else. Without one
-    /// only the baselines are evaluated.
+    /// A model's folder. It may be given often, and the first model is compared with all others.
+    /// Without one only the baselines are evaluated.
     #[arg(long, required_unless_present_any = ["train", "write_qrels"])]
     model: Vec<PathBuf>,
-    /// Let the list be whatever the policy writes. Without it only different unseen catalog items
-    /// can be written.
+    /// Let the policy write unconstrained lists. Without this flag only different unseen catalog
+    /// items can be written.
     #[arg(long)]
     unconstrained: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
@@ -28,11 +28,12 @@ struct Options {
     /// Conversations with ground truth.
     #[arg(long)]
     conversations: PathBuf,
-    /// Treat items of the catalog that are most likely one as one. Published protocols do not.
+    /// Count items of the catalog that are most likely the same as one item. Published protocols do
+    /// not.
     #[arg(long)]
     merge_twins: bool,
-    /// Training conversations: adds the baselines popularity, BM25, co-occurrence, and what the
-    /// heuristic scripted teacher ranks by.
+    /// Training conversations. They add the baselines popularity, BM25, co-occurrence and the
+    /// heuristic teacher.
     #[arg(long)]
     train: Option<PathBuf>,
     /// Write the first model's lists as a TREC run; document `r<n>` is item n of the catalog,
@@ -42,13 +43,13 @@ struct Options {
     /// Write the ground truth as a TREC qrels file, by which other tools can score `--run`.
     #[arg(long)]
     write_qrels: Option<PathBuf>,
-    /// 0 is greedy decoding; 1 samples from the policy as it is.
+    /// The temperature. 0 is greedy decoding; 1 samples from the policy as it is.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
-    /// Of sampling.
+    /// The seed of sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Lists side by side; bounds memory.
+    /// The number of lists side by side, which bounds memory.
     #[arg(long, default_value_t = 96, value_parser = at_least_one)]
     rows: usize,
 }

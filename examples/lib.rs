@@ -1,2 +1,2 @@
-//! The programs are the examples of this package. `cargo run --example NAME -- --help` says what
-//! each does.
+//! The programs are the examples of this package. `cargo run --example NAME -- --help` describes
+//! each.

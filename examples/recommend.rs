@@ -1,4 +1,4 @@
-//! Answers one conversation: typed in as arguments, or read from a file or standard input.
+//! Answers one conversation, which is given as arguments, in a file, or on standard input.
 
 use std::path::PathBuf;
 
@@ -15,14 +15,14 @@ struct Options {
     /// The model's folder.
     #[arg(long)]
     model: PathBuf,
-    /// Let the list be whatever the policy writes. Without it only different unseen catalog items
-    /// can be written.
+    /// Let the policy write unconstrained lists. Without this flag only different unseen catalog
+    /// items can be written.
     #[arg(long)]
     unconstrained: bool,
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
-    /// Treat items of the catalog that are most likely one as different items.
+    /// Keep items of the catalog that are most likely the same as different items.
     #[arg(long)]
     keep_twins: bool,
     #[command(flatten)]

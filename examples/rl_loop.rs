@@ -1,7 +1,7 @@
 //! The loop of Rank-GRPO, written out: rollouts, rewards of ranks, advantages, the loss, an update.
 //!
 //! `RankGrpoTrainer` does the same, and adds evaluation, checkpoints, logs and several updates a
-//! batch. Copy this file where your loop has to be another one.
+//! batch. Copy this file where you need another loop.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ struct Options {
     /// Conversations with ground truth.
     #[arg(long)]
     conversations: PathBuf,
-    /// Where the trained model goes.
+    /// The folder of the trained model.
     #[arg(long)]
     out: PathBuf,
     #[arg(long, default_value_t = 20)]
@@ -100,7 +100,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // 3. Advantages: a rank is compared with the same rank of the other lists of its prompt.
         let advantages = group_advantages(&rewards, generation.group_size, ScaleRewards::Group)?;
 
-        // 4. The tables [B, T] that the loss reads. Forced tokens were no choice: they take no part.
+        // 4. The tables [B, T] that the loss reads. Forced tokens were no choice: they take no
+        //    part.
         let allowed = rows
             .iter()
             .map(|(sample, list)| task.allowed(&sample.seen, &list.tokens));

@@ -19,23 +19,23 @@ struct Options {
     /// unconstrained completions.
     #[arg(long)]
     catalog: Option<PathBuf>,
-    /// Let recommended lists be whatever the policy writes. Without it only different unseen
-    /// catalog items can be written.
+    /// Let recommended lists be unconstrained. Without this flag only different unseen catalog
+    /// items can be written.
     #[arg(long, requires = "catalog")]
     unconstrained: bool,
-    /// Treat items of the catalog that are most likely one as different items.
+    /// Keep items of the catalog that are most likely the same as different items.
     #[arg(long, requires = "catalog")]
     keep_twins: bool,
-    /// Load new weights on request, from folders below this one. Without it none are loaded.
+    /// Load new weights on request, from folders below this one. Without this flag none are loaded.
     #[arg(long)]
     weights: Option<PathBuf>,
-    /// Where to listen. There are no keys: whoever reaches this address may ask.
+    /// The address to listen on. There are no keys: whoever reaches this address may ask.
     #[arg(long, default_value = "127.0.0.1:8000")]
     listen: String,
-    /// What clients call the model; the folder's name where it is left out.
+    /// The name of the model for clients. The default is the folder's name.
     #[arg(long)]
     name: Option<String>,
-    /// Completions that are sampled side by side at most; bounds memory.
+    /// The most completions that are sampled side by side, which bounds memory.
     #[arg(long, default_value_t = 256)]
     rows: usize,
     /// Requests under way at once; others wait.

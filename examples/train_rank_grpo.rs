@@ -34,7 +34,7 @@ struct Options {
     /// G, the number of completions of each prompt.
     #[arg(long)]
     num_generations: Option<usize>,
-    /// mu, the number of times that each batch is gone through.
+    /// mu, the number of passes over each batch.
     #[arg(long)]
     num_iterations: Option<usize>,
     /// The weight of the KL penalty; 0 turns the penalty off.

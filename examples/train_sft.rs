@@ -14,15 +14,15 @@ use convrec_train::{Files, Runner, SftData, SftSettings};
 struct Options {
     #[command(flatten)]
     training: TrainingOptions,
-    /// The demonstrations, as `build_demonstrations` leaves them.
+    /// The demonstrations, as `build_demonstrations` writes them.
     #[arg(long)]
     demonstrations: Option<PathBuf>,
     /// Passes over the demonstrations, where --max-steps is not given. [default: 20 for a new
     /// decoder, 3 for a model; at least 20 and at most 3000 steps]
     #[arg(long, conflicts_with = "max_steps")]
     num_train_epochs: Option<f64>,
-    /// Learn the distribution over what a constrained list lets be written. Demonstrations of fewer
-    /// than N items are left out.
+    /// Learn the distribution of the policy under the constraint. Demonstrations of fewer than N
+    /// items are left out.
     #[arg(long, conflicts_with = "unconstrained")]
     constrained: bool,
     #[command(flatten)]

@@ -22,7 +22,7 @@ use convrec_cli::{Outcome, Paused, exit, say};
 /// Watches a training run, or looks back on runs.
 #[derive(Parser)]
 struct Options {
-    /// The runs' folders, or their logs; one where it is watched live.
+    /// The folders of runs, or their logs. A run is watched live where there is only one.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
     /// Write a page about the runs to this file, and its curves into `plots/` beside it.

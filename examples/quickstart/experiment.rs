@@ -14,7 +14,7 @@ use convrec_world::World;
 use quickstart::{Ground, N, cloning, list_level, rank_grpo, reinforce, sft, supervise};
 use rank_grpo::LossConfig;
 
-/// How long to train on how much, and how often.
+/// The sizes of a run: seeds, data and steps.
 pub struct Plan {
     /// One run each.
     pub seeds: Vec<u64>,
@@ -29,7 +29,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Some minutes.
+    /// A plan of some minutes.
     pub fn short(seed: u64) -> Self {
         Self {
             seeds: vec![seed],
@@ -40,7 +40,7 @@ impl Plan {
         }
     }
 
-    /// Some tens of minutes.
+    /// A plan of some tens of minutes.
     pub fn full(seed: u64) -> Self {
         Self {
             seeds: (seed..seed + 3).collect(),
@@ -80,7 +80,7 @@ impl Plan {
     }
 }
 
-/// What one seed found.
+/// The results of one seed.
 pub struct Run {
     /// A conversation to show: the first that is tested on.
     pub example: Example,
@@ -90,17 +90,18 @@ pub struct Run {
     pub sft: Vec<Record>,
     /// The policies, from zero-shot on.
     pub variants: Vec<Variant>,
-    /// The lists of one who knows each user's taste: no list can be expected to do better.
+    /// The best lists by each user's known taste. No list can be expected to do better.
     pub best: Vec<JudgedList>,
 }
 
-/// A policy and how it came to be.
+/// A policy and its training.
 pub struct Variant {
     /// Its name.
     pub name: &'static str,
-    /// How good its lists are where only lists of N different unseen catalog items can be written.
+    /// The evaluation of its constrained lists: only N different unseen catalog items can be
+    /// written.
     pub constrained: Evaluation,
-    /// How good they are where it may write anything.
+    /// The evaluation of its unconstrained lists.
     pub unconstrained: Evaluation,
     /// The log of its reinforcement learning, if any.
     pub log: Vec<Record>,
@@ -182,8 +183,8 @@ pub fn run(
     })
 }
 
-/// Three members of the loss family with the same rollouts, updates (two a batch, so that their ratios
-/// matter) and KL penalty.
+/// Three members of the loss family with the same rollouts, updates (two a batch, so that their
+/// ratios matter) and KL penalty.
 fn algorithms(plan: &Plan, seed: u64) -> Vec<(&'static str, RlConfig)> {
     let base = rank_grpo(plan.rl_steps, seed);
     let [grpo, gspo] = [LossConfig::grpo(), LossConfig::gspo()].map(|loss| list_level(&base, loss));

@@ -10,13 +10,13 @@ use quickstart::{HEAD, N};
 
 use crate::experiment::{Run, Variant};
 
-/// What the columns of [`results`] mean.
+/// The meaning of the columns of [`results`].
 pub const LEGEND: &str = "Greedy lists for conversations not trained on. constrained: only different unseen catalog items can be \
     written, as in\nreinforcement learning; unconstrained: anything can, and seen, repeated and off-catalog items are removed before \
     judging.\nR: Recall, N: NDCG; hits: share of lists with a hit at a rank, mean over the ranks. `best possible` knows \
     each user's taste.";
 
-/// How lists are written.
+/// The kind of lists.
 #[derive(Clone, Copy)]
 pub enum Lists {
     /// Only lists of N different unseen catalog items can be written, in training and here.
@@ -26,7 +26,7 @@ pub enum Lists {
 }
 
 impl Lists {
-    /// What was found of them.
+    /// The evaluation of these lists.
     pub fn of(self, variant: &Variant) -> &Evaluation {
         match self {
             Lists::Constrained => &variant.constrained,
@@ -121,8 +121,8 @@ pub fn results(runs: &[Run], lists: Lists) -> Table {
     table
 }
 
-/// What reinforcement learning changed, on the same conversations, with intervals; behind them each
-/// seed.
+/// The gains of reinforcement learning on the same conversations, with intervals and the figures of
+/// each seed.
 ///
 /// # Errors
 /// With fewer than two test conversations.
@@ -162,7 +162,8 @@ pub fn differences(runs: &[Run]) -> Result<Table, Box<dyn Error>> {
     Ok(table)
 }
 
-/// The mean difference between two policies with its interval, and with several seeds that of each.
+/// The mean difference between two policies with its interval. With several seeds the difference of
+/// each follows.
 fn difference(
     runs: &[Run],
     [first, second]: [usize; 2],
@@ -197,7 +198,7 @@ fn difference(
     Ok(format!("{interval:.3}{seeds}"))
 }
 
-/// What the intervals of [`differences`] mean.
+/// The meaning of the intervals of [`differences`].
 pub fn differences_legend(runs: &[Run]) -> String {
     let luck = if runs.len() == 1 {
         "one seed; --full trains three."

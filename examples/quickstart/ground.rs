@@ -1,5 +1,5 @@
-//! What experiments on the embedded world share: the data of a seed, demonstrations, and the
-//! training of a small policy.
+//! The common parts of experiments on the embedded world: the data of a seed, demonstrations, and
+//! the training of a small policy.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -27,16 +27,16 @@ use convrec_train::evaluate::judge_example;
 
 /// N, items in a list.
 pub const N: usize = 10;
-/// Cuts unconstrained lists that do not end.
+/// The number of tokens after which an unconstrained list is cut.
 pub const MAX_NEW_TOKENS: usize = 96;
 /// Ranks above which a list's tail begins.
 pub const HEAD: usize = 3;
 /// Lists side by side.
 const ROWS: usize = 128;
 
-/// The conversations of a seed, and how they are put to a policy.
+/// The conversations of a seed, and their prompts for a policy.
 pub struct Ground {
-    /// Of everything random.
+    /// The seed of all random numbers.
     pub seed: u64,
     /// The conversations.
     pub split: Split,
@@ -44,14 +44,14 @@ pub struct Ground {
     pub unconstrained: Task,
     /// The task in which only lists of N different unseen catalog items can be.
     pub constrained: Task,
-    /// What is trained on.
+    /// The training samples.
     pub train: Vec<Sample>,
-    /// What is tested on.
+    /// The test samples.
     pub test: Vec<Sample>,
 }
 
 impl Ground {
-    /// So many conversations, and a tokenizer trained on them and the catalog.
+    /// Makes this many conversations, and a tokenizer trained on them and the catalog.
     ///
     /// # Errors
     /// When a conversation does not fit the catalog.
@@ -87,7 +87,7 @@ impl Ground {
         })
     }
 
-    /// What the scripted teacher's answers become.
+    /// Makes demonstrations of the scripted teacher's answers.
     ///
     /// # Errors
     /// When a setting makes no sense, or Adjust cannot be fitted.
@@ -139,7 +139,7 @@ impl Ground {
         Ok(Policy::new(&shape, self.seed, &device()?.autodiff())?)
     }
 
-    /// Writes what the other programs take into a folder: the model, the catalog, and the
+    /// Writes the inputs of the other programs into a folder: the model, the catalog, and the
     /// conversations for training and for testing.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ impl Ground {
             .map(|task| evaluate(&policy.valid(), task, &self.test, &decoding))
     }
 
-    /// The lists of one who knows each user's taste: no list can be expected to do better.
+    /// The best lists by each user's known taste. No list can be expected to do better.
     pub fn best(&self, world: &World) -> Vec<JudgedList> {
         let best = |example: &Example| {
             let ranking = world.oracle_ranking(&self.split.tastes[&example.id], &example.seen, N);
@@ -331,7 +331,7 @@ pub fn reinforce(
     Ok((policy, log))
 }
 
-/// No evaluation while training.
+/// A validation without samples, so that nothing is evaluated while training.
 fn unwatched(task: &Task) -> Validation<'_> {
     Validation {
         task,

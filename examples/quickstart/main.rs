@@ -1,10 +1,12 @@
-//! The whole of ConvRec-R1 in a few minutes, on an embedded world of real films and generated
-//! conversations whose best possible score is known: a teacher that errs, Remap-Reflect-Adjust,
-//! supervised fine-tuning (SFT) of a small decoder from scratch, then Rank-GRPO, GRPO and GSPO from
-//! the same checkpoint with the same number of rollouts and updates.
+//! Runs the whole of ConvRec-R1 in a few minutes, on an embedded world of real films and generated
+//! conversations. The best possible score of this world is known. The steps are a teacher that
+//! makes mistakes, Remap-Reflect-Adjust, and supervised fine-tuning (SFT) of a small decoder from
+//! scratch. Rank-GRPO, GRPO and GSPO follow from the same checkpoint, with the same number of
+//! rollouts and updates.
 //!
-//! `cargo run --release -p quickstart` prints tables, writes an HTML report, and leaves a model. `--full`
-//! takes longer: three seeds, more steps of reinforcement learning, more conversations to test on.
+//! `cargo run --release -p quickstart` prints tables, writes an HTML report, and leaves a model.
+//! `--full` takes longer: three seeds, more steps of reinforcement learning, more conversations to
+//! test on.
 
 mod experiment;
 mod figures;
@@ -23,10 +25,10 @@ use figures::Lists;
 /// Trains and compares policies on an embedded world of films.
 #[derive(Parser)]
 struct Options {
-    /// Three seeds, more steps of reinforcement learning, more conversations to test on.
+    /// Run three seeds, more steps of reinforcement learning, and more test conversations.
     #[arg(long)]
     full: bool,
-    /// Of everything random; with --full the first of three.
+    /// The seed of all random numbers; with --full the first of three.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Training conversations.
@@ -38,7 +40,7 @@ struct Options {
     /// Batches of rollouts of each reinforcement learning run.
     #[arg(long)]
     rl_steps: Option<usize>,
-    /// The folder for the report, the model and the data. What an earlier run left is replaced.
+    /// The folder for the report, the model and the data. The files of an earlier run are replaced.
     #[arg(long, default_value = "runs/quickstart")]
     out: PathBuf,
 }
@@ -98,7 +100,7 @@ fn run(options: &Options) -> Outcome {
     Ok(())
 }
 
-/// What can be done with what the run leaves.
+/// The next commands for the files of the run.
 fn next_commands(folder: &str) -> String {
     let example = "cargo run --release --example";
     let catalog = format!("--catalog {folder}/catalog.jsonl");

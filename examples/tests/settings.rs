@@ -53,7 +53,7 @@ fn the_documented_file_is_read_as_a_whole() {
         factor: 0.1,
     };
     assert_eq!(training.optimizer.lr_scheduler_type, schedule);
-    // What the file does not say is the model's, or the default.
+    // Fields that the file leaves out are the model's, or the default.
     assert_eq!(training.max_completion_length, 77);
     assert_eq!(
         (settings.run.checkpoint_every, settings.run.keep_checkpoints),
