@@ -28,7 +28,7 @@ struct Options {
     /// Conversations with ground truth.
     #[arg(long)]
     conversations: PathBuf,
-    /// Training conversations for scripted services. The default are the measured ones, each
+    /// Training conversations for scripted services. By default these are the measured ones, each
     /// without its own dialog.
     #[arg(long)]
     train: Option<PathBuf>,
