@@ -13,6 +13,7 @@ pub const YEAR_TOLERANCE: u32 = 2;
 
 /// Why there is no catalog.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CatalogError {
     /// The file cannot be read, or a line of it is bad.
     #[error(transparent)]

@@ -69,6 +69,7 @@ impl fmt::Display for Interval {
 
 /// Why there is no interval or test.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Two inputs are not of one length.
     #[error(

@@ -40,6 +40,7 @@ pub struct Manifest {
 
 /// A checkpoint cannot be written or used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// A file could not be read or written.
     #[error(transparent)]

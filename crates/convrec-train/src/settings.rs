@@ -81,6 +81,7 @@ impl Files {
 /// The type of the numbers of saved weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Dtype {
     /// 32 bits.
     F32,
@@ -149,6 +150,7 @@ pub struct SftSetup {
 
 /// The member of the family that a run starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Rewards, advantages and ratios per rank.
     #[default]
@@ -330,7 +332,7 @@ impl RlSettings {
             &files,
             &[("demonstrations", &files.demonstrations)],
         )?;
-        let decided = ["reward", "loss.ratio", "loss.aggregation"];
+        let decided = ["reward", "loss.importance_sampling_level", "loss.aggregation"];
         let decided = decided.into_iter().find(|field| layers.has(field));
         if let (Some(algorithm), Some(field)) = (algorithm, decided) {
             let expected =

@@ -77,6 +77,7 @@ pub struct Answer {
 
 /// An example does not fit the catalog, or its prompt cannot be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TaskError {
     /// An item that no list from the catalog can hold.
     #[error(

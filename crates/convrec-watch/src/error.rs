@@ -4,6 +4,7 @@ use convrec_core::{append, files};
 
 /// What a run left behind cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The system refused.
     #[error(transparent)]

@@ -19,6 +19,7 @@ pub use table::Table;
 
 /// A report cannot be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// A file cannot be written.
     #[error(transparent)]

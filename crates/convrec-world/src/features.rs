@@ -8,6 +8,7 @@ use self::Kind::{Era, Genre, Theme};
 
 /// What a feature is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kind {
     /// A genre, as in `CatalogItem::genres`.
     Genre,

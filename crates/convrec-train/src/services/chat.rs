@@ -32,6 +32,7 @@ pub struct PolicyChat {
 
 /// A chat model's folder could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChatLoadError {
     /// The weights, their config or `generation_config.json`.
     #[error(transparent)]

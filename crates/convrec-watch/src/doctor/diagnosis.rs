@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 /// What a [`Doctor`](super::Doctor) looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Check {
     /// A KL is measured and stays nothing, or the gradient is exactly 0, while there is a learning
     /// rate.
