@@ -332,7 +332,11 @@ impl RlSettings {
             &files,
             &[("demonstrations", &files.demonstrations)],
         )?;
-        let decided = ["reward", "loss.importance_sampling_level", "loss.aggregation"];
+        let decided = [
+            "reward",
+            "loss.importance_sampling_level",
+            "loss.aggregation",
+        ];
         let decided = decided.into_iter().find(|field| layers.has(field));
         if let (Some(algorithm), Some(field)) = (algorithm, decided) {
             let expected =

@@ -26,9 +26,9 @@ mod open;
 mod server;
 mod settings;
 
-pub use open::{HandedIn, OpenError, OpenServices};
 #[cfg(feature = "llm")]
 pub use convrec_llm::Usage;
+pub use open::{HandedIn, OpenError, OpenServices};
 #[cfg(feature = "llm")]
 pub use server::{Finished, OpenServer};
 #[cfg(feature = "llm")]
