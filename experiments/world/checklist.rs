@@ -250,8 +250,8 @@ mod tests {
     use crate::outcome::{Done, Hits, Judged, Outcome};
     use crate::variants::{algorithms as algorithm_variants, demonstration_steps};
 
-    /// An variant whose lists for 40 dialogs of three seeds hit at so many ranks from the first on, and
-    /// whose rollouts get better.
+    /// An variant whose lists for 40 dialogs of three seeds hit at so many ranks from the first on,
+    /// and whose rollouts get better.
     fn variant(name: &str, hits: usize) -> Runs {
         let health = json!({ "valid_lines": 1.0, "in_catalog": 1.0, "duplicates": 0.0, "seen": 0.0, "length": 10.0,
             "ended": 1.0 });

@@ -1,5 +1,5 @@
-//! Trains and evaluates variants, each in a folder of its own that is named by all that it depends on:
-//! what is there already is not done again, whichever experiment it was done for.
+//! Trains and evaluates variants, each in a folder of its own that is named by all that it depends
+//! on: what is there already is not done again, whichever experiment it was done for.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;

@@ -4,8 +4,8 @@
 //!
 //! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
-//! and `report.html`. Each variant has a folder of its own below `--out`, with settings, log, policy
-//! and evaluation: a run that is cut goes on where it was, and experiments share variants.
+//! and `report.html`. Each variant has a folder of its own below `--out`, with settings, log,
+//! policy and evaluation: a run that is cut goes on where it was, and experiments share variants.
 
 mod checklist;
 mod evidence;

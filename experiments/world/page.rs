@@ -100,8 +100,8 @@ pub fn page(
     Ok(report)
 }
 
-/// Lines of a chart: there are no more colours. Also the variants of an algorithm with the same number of
-/// updates.
+/// Lines of a chart: there are no more colours. Also the variants of an algorithm with the same
+/// number of updates.
 const LINES: usize = 8;
 
 fn has_rollouts(variant: &Runs) -> bool {

@@ -123,7 +123,8 @@ pub struct Paired {
 
 impl Summary {
     /// # Errors
-    /// When there are fewer than two test conversations, or the variant to test against was not run.
+    /// When there are fewer than two test conversations, or the variant to test against was not
+    /// run.
     pub fn new(
         settings: Settings,
         results: &Results,

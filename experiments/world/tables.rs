@@ -247,7 +247,8 @@ pub fn legend() -> String {
          in training. p: permutation test over dialogs,\ncorrected for the number of variants. a>b: means over the first and the \
          last 5 batches of rollouts; relevance: share of lists that hit at a rank;\nKL and entropy: nats a token. \
          diverged: stopped, or lost half of the DCG it began with. A claim is reproduced where both intervals are\n\
-         above 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and else unclear."
+         above 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and \
+                        else unclear."
     )
 }
 

@@ -138,7 +138,8 @@ fn lookup(c: &mut Criterion) {
         );
         let each = |bytes: usize| bytes as f64 / n as f64;
         println!(
-            "{n} items, bytes an item: {:.0} the items, {:.1} the exact index, {:.0} the fuzzy index",
+            "{n} items, bytes an item: {:.0} the items, {:.1} the exact index, {:.0} the fuzzy \
+             index",
             each(of_items),
             each(of_index),
             each(of_fuzzy)

@@ -9,7 +9,8 @@ const B: f32 = 0.75;
 
 /// English function words and the small talk of conversations, for [`Bm25::new`].
 ///
-/// Without them a conversation finds the plots that are told in its filler words: "have you seen any good ones".
+/// Without them a conversation finds the plots that are told in its filler words: "have you seen
+/// any good ones".
 #[rustfmt::skip]
 pub const ENGLISH_STOP_WORDS: &[&str] = &[
     "a", "about", "an", "and", "any", "are", "as", "at", "be", "but", "by", "can", "could", "did", "do", "does", "don't",

@@ -37,7 +37,8 @@ pub enum CatalogError {
     },
     /// Two items with the same title and year.
     #[error(
-        "items {first} and {second} of the catalog are both `{item}`; remove one, or tell them apart by year or title"
+        "items {first} and {second} of the catalog are both `{item}`; remove one, or tell them \
+         apart by year or title"
     )]
     Duplicate {
         /// The place of the earlier item, from 1; its line, where the file has no blank lines.

@@ -36,7 +36,8 @@ pub enum EmbeddingsError {
     },
     /// A row that is not of unit length.
     #[error(
-        "row {row} (from 0) of the embeddings has length {length}; expected 1: divide each row by its length"
+        "row {row} (from 0) of the embeddings has length {length}; expected 1: divide each row by \
+         its length"
     )]
     NotUnit {
         /// The row, from 0: the [`ItemId`].

@@ -12,8 +12,8 @@ pub struct ExampleIds {
     /// The items that were seen ([`Catalog::seen`]), each once. Seen items outside the catalog need
     /// no id, as they cannot be recommended.
     pub seen: Vec<ItemId>,
-    /// The relevant items ([`Catalog::meant`]), each once, without those that were seen: no list can
-    /// be right about these.
+    /// The relevant items ([`Catalog::meant`]), each once, without those that were seen: no list
+    /// can be right about these.
     pub ground_truth: Vec<ItemId>,
 }
 
@@ -132,7 +132,8 @@ mod tests {
         assert_eq!(
             truth("Dune", None).unwrap_err().to_string(),
             "sample `d-1`, field `ground_truth`: \"Dune\" means several items of the catalog: name \
-             one of \"Dune (1984)\", \"Dune (2021)\"; add it to the catalog, or remove it from the sample"
+             one of \"Dune (1984)\", \"Dune (2021)\"; add it to the catalog, or remove it from \
+                      the sample"
         );
         let far = truth("Cocoo", Some(2017)).unwrap_err().to_string();
         assert!(

@@ -2,8 +2,8 @@ use convrec_core::{Item, ItemId};
 
 use crate::Catalog;
 
-/// Which ranks of a list are relevant: 1 at rank k where the item is in the ground truth and in the catalog, not
-/// seen, and not already credited at an earlier rank; the paper's rel_k.
+/// Which ranks of a list are relevant: 1 at rank k where the item is in the ground truth and in the
+/// catalog, not seen, and not already credited at an earlier rank; the paper's rel_k.
 ///
 /// `list` is the list in order, `None` where a rank names no catalog item; each relevant item is
 /// credited once, at its first rank. What is in `ground_truth` or `seen` twice counts once; what is

@@ -30,13 +30,15 @@ pub struct Mention {
 /// punctuation and accents do. A name stands between characters that are no letters and digits. Of
 /// names inside one another the longest counts.
 ///
-/// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every text.
+/// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every
+///   text.
 /// - A title that another year follows names the item where that is within [`YEAR_TOLERANCE`].
 /// - A title without a year names the item in [what a user says](Self::in_what_a_user_says), where
 ///   it is the title of one item alone, has two letters or more, and
-///   - it has three words or more, or a word of it is no common English word: `heat`, `the matrix`; or
-///   - it is made of common words, is written with just the catalog's capitals, and neither begins a
-///     sentence nor is a number: `I loved Up`.
+///   - it has three words or more, or a word of it is no common English word: `heat`, `the matrix`;
+///     or
+///   - it is made of common words, is written with just the catalog's capitals, and neither begins
+///     a sentence nor is a number: `I loved Up`.
 ///
 /// ```
 /// use convrec_catalog::{Catalog, Mentions};
@@ -245,8 +247,8 @@ fn is_distinctive(title: &str) -> bool {
     telling || n_words >= LONG_TITLE
 }
 
-/// Whether a name ends where words end: no letter or digit goes on before or behind it, nor behind an
-/// apostrophe, as in `I'm` and `haven't`. A possessive `'s` may follow.
+/// Whether a name ends where words end: no letter or digit goes on before or behind it, nor behind
+/// an apostrophe, as in `I'm` and `haven't`. A possessive `'s` may follow.
 fn stands_alone(text: &str, span: Range<usize>) -> bool {
     let is_apostrophe = |c: &char| matches!(c, '\'' | '’');
     let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
@@ -262,8 +264,8 @@ fn stands_alone(text: &str, span: Range<usize>) -> bool {
     begins && ends
 }
 
-/// Whether a title that `rest` goes on from is that of an item of this year: no year follows, or one
-/// that is near enough.
+/// Whether a title that `rest` goes on from is that of an item of this year: no year follows, or
+/// one that is near enough.
 fn has_year(rest: &str, year: Option<i32>) -> bool {
     let named = rest
         .strip_prefix(" (")

@@ -75,7 +75,8 @@ proptest! {
                 for (rank, (id, cosine)) in list.iter().enumerate() {
                     let of_id = exact.iter().find(|(place, _)| *place == id.index()).unwrap().1;
                     prop_assert!((f64::from(*cosine) - of_id).abs() < 1e-5);
-                    prop_assert!((exact[rank].1 - of_id).abs() < 1e-5, "rank {} is not {}", rank, id.index());
+                    prop_assert!((exact[rank].1 - of_id).abs() < 1e-5, "rank {} is not \
+                        {}", rank, id.index());
                 }
             }
         }

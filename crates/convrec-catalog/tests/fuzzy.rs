@@ -18,13 +18,16 @@ use proptest::prelude::*;
 const TITLES: &[(&str, Option<i32>)] = &[
     ("The Godfather", Some(1972)), ("Alien", Some(1979)), ("Gladiator", Some(2000)), ("Amélie", Some(2001)),
     ("Fast & Furious", Some(2009)), ("Star Wars: Episode IV - A New Hope", Some(1977)),
-    ("Star Wars: Episode V - The Empire Strikes Back", Some(1980)), ("Kill Bill: Vol. 2", Some(2004)),
-    ("Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb", Some(1964)), ("Carrie", Some(1976)),
+    ("Star Wars: Episode V - The Empire Strikes Back", Some(1980)), ("Kill Bill: Vol. \
+        2", Some(2004)),
+    ("Dr. Strangelove or: How I Learned to Stop Worrying and Love the \
+      Bomb", Some(1964)), ("Carrie", Some(1976)),
     ("Halloween", Some(1978)), ("Halloween", Some(2007)), ("The Wedding Singer", Some(1998)),
     ("Moby-Dick; or, The Whale", None), ("Harry Potter and the Goblet of Fire", Some(2000)),
     ("Harry Potter and the Chamber of Secrets", Some(1998)), ("Seven Samurai", Some(1954)), ("Ocean's Eleven", Some(2001)),
     ("Crouching Tiger, Hidden Dragon", Some(2000)), ("WALL·E", Some(2008)), ("Das Boot", Some(1981)),
-    ("Tucker & Dale vs. Evil", Some(2010)), ("Men in Black 3", Some(2012)), ("Monty Python's Life of Brian", Some(1979)),
+    ("Tucker & Dale vs. Evil", Some(2010)), ("Men in Black \
+        3", Some(2012)), ("Monty Python's Life of Brian", Some(1979)),
 ];
 
 fn catalog(titles: &[(&str, Option<i32>)]) -> Catalog {

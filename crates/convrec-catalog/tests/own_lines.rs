@@ -176,12 +176,17 @@ fn twins_are_found_and_named() {
     assert_eq!(
         groups,
         [
-            "items 1 and 2 (`Am\u{e9}lie (2001)` and `Ame\u{301}lie (2001)`): they differ only in Unicode form",
+            "items 1 and 2 (`Am\u{e9}lie (2001)` and `Ame\u{301}lie (2001)`): they differ only in \
+             Unicode form",
             "items 4 and 3 (`The Godfather (1972)` and `The Godfather`): one has no year",
-            "items 5 and 6 (`Matrix, The (1999)` and `the matrix (1999)`): they differ only in spelling",
-            "items 7 and 8 (`Heat (1995)` and `HEAT (1995)`): they differ only in case, white space or the place of the year",
-            "items 9 and 10 (`Fast & Furious (2009)` and `Fast and Furious (2009)`): they differ only in spelling",
-            "items 11 and 12 (`Rocky II (1979)` and `Rocky 2 (1979)`): they differ only in spelling",
+            "items 5 and 6 (`Matrix, The (1999)` and `the matrix (1999)`): they differ only in \
+             spelling",
+            "items 7 and 8 (`Heat (1995)` and `HEAT (1995)`): they differ only in case, white \
+             space or the place of the year",
+            "items 9 and 10 (`Fast & Furious (2009)` and `Fast and Furious (2009)`): they differ \
+             only in spelling",
+            "items 11 and 12 (`Rocky II (1979)` and `Rocky 2 (1979)`): they differ only in \
+             spelling",
         ]
     );
     let doubtful: Vec<Vec<u32>> = found

@@ -380,7 +380,8 @@ mod tests {
         text += "{\"title\":\"Alien\",\"year\":1979,\"genres\":[\"Horror\",3]}\n";
         assert_eq!(
             error::<CatalogItem>(text.as_bytes()),
-            "f.jsonl, line 1000, field `genres[1]`: invalid type: integer `3`, expected a string; mend the line or remove it"
+            "f.jsonl, line 1000, field `genres[1]`: invalid type: integer `3`, expected a string; \
+             mend the line or remove it"
         );
     }
 

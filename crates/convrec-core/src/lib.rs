@@ -13,8 +13,8 @@
 //! | [`Demonstration`] | an example with the ranked list that the policy shall imitate |
 //! | [`BadRowPolicy`], [`BadRows`] | what happens to rows that cannot be used, and which they are |
 //!
-//! Files are JSON lines. [`files`] reads regular files of a stated size alone and replaces files as a
-//! whole; [`append`] lets them grow. A bad line is an error that names the file, the line and the
+//! Files are JSON lines. [`files`] reads regular files of a stated size alone and replaces files as
+//! a whole; [`append`] lets them grow. A bad line is an error that names the file, the line and the
 //! field:
 //!
 //! ```

@@ -29,7 +29,8 @@ pub enum CacheError {
     File(#[from] append::Error),
     /// The rows are those of another model.
     #[error(
-        "{path} holds embeddings of `{found}`; expected `{expected}`: name another file for this model"
+        "{path} holds embeddings of `{found}`; expected `{expected}`: name another file for this \
+         model"
     )]
     OtherModel {
         /// The file.

@@ -165,10 +165,14 @@ mod tests {
     #[test]
     fn names_with_slips_land_on_their_item() {
         let texts: Vec<String> = [
-            "The Shawshank Redemption (1994), drama, Directed by Frank Darabont; Plot: two imprisoned men bond",
-            "The Godfather (1972), crime, Directed by Francis Ford Coppola; Plot: an aging patriarch transfers control",
-            "Red Rock West (1993), crime, Directed by John Dahl; Plot: two men and a killer for hire",
-            "Amélie, comedy, Directed by Jean-Pierre Jeunet; Plot: a girl in Paris helps those around her",
+            "The Shawshank Redemption (1994), drama, Directed by Frank Darabont; Plot: two \
+             imprisoned men bond",
+            "The Godfather (1972), crime, Directed by Francis Ford Coppola; Plot: an aging \
+             patriarch transfers control",
+            "Red Rock West (1993), crime, Directed by John Dahl; Plot: two men and a killer for \
+             hire",
+            "Amélie, comedy, Directed by Jean-Pierre Jeunet; Plot: a girl in Paris helps those \
+             around her",
         ]
         .map(String::from)
         .into();

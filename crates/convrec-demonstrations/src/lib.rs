@@ -13,8 +13,8 @@
 //!
 //! Each step is a function by itself. [`Pipeline`] runs them over many conversations, and any step
 //! can be switched off. Four traits stand between the pipeline and its services, so that a model on
-//! a server, recorded answers and a script are the same to it: [`Teacher`], [`Judge`], [`Embedder`],
-//! [`Describer`]. The module [`services`] makes all four from one settings file.
+//! a server, recorded answers and a script are the same to it: [`Teacher`], [`Judge`],
+//! [`Embedder`], [`Describer`]. The module [`services`] makes all four from one settings file.
 //!
 //! ```
 //! use convrec_catalog::Catalog;
@@ -45,17 +45,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A model on a server, or one of your own, is a [`ChatModel`]. The module [`chat`] makes a teacher,
-//! a judge and a describer of it. [`CachedEmbedder`] keeps embeddings in a file. A pipeline can also
-//! go step by step: [`Pipeline::score`] asks and remaps, [`Pipeline::fit`] learns Adjust, and
-//! [`Pipeline::finish`] makes the lists of these conversations or of others. Scored conversations
-//! can be written as a part of a run ([`Scored::write`], [`Shard`]) and put together elsewhere
-//! ([`Scored::merge`]). A conversation without an answer is left out and named
+//! A model on a server, or one of your own, is a [`ChatModel`]. The module [`chat`] makes a
+//! teacher, a judge and a describer of it. [`CachedEmbedder`] keeps embeddings in a file. A
+//! pipeline can also go step by step: [`Pipeline::score`] asks and remaps, [`Pipeline::fit`] learns
+//! Adjust, and [`Pipeline::finish`] makes the lists of these conversations or of others. Scored
+//! conversations can be written as a part of a run ([`Scored::write`], [`Shard`]) and put together
+//! elsewhere ([`Scored::merge`]). A conversation without an answer is left out and named
 //! ([`PipelineOutput::failures`]).
 //!
 //! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or
-//! popularity and then make mistakes as a language model does. The result is deterministic, whatever
-//! the number of threads. Scores are f32, and Adjust is fitted in f64.
+//! popularity and then make mistakes as a language model does. The result is deterministic,
+//! whatever the number of threads. Scores are f32, and Adjust is fitted in f64.
 //!
 //! # Features
 //!

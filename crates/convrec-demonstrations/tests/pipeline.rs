@@ -105,7 +105,8 @@ impl Teacher for ForgetfulTeacher<'_> {
         let other = any((topic + 1) % TOPICS.len(), rng.random_range(0..PER_TOPIC));
         let subject = TOPICS[topic];
         Ok(format!(
-            "Sure!\n1. Their {subject} (1999)\n2. {other}\n3. {known}\n4. Our {subject} (2003)\nEnjoy!"
+            "Sure!\n1. Their {subject} (1999)\n2. {other}\n3. {known}\n4. Our {subject} \
+             (2003)\nEnjoy!"
         ))
     }
 }

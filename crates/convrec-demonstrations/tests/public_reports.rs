@@ -135,7 +135,8 @@ fn a_teacher_is_read_whatever_the_shape_of_its_answers() {
     for (name, _, expected) in shapes() {
         let toml = format!(
             "ledger = '{}'\n[server]\nbase_url = \"http://{address}/{name}/v1\"\nmax_retries = 1\n\
-             first_delay = 0.01\nshow_replies = true\n[chat]\nmodel = \"m\"\n[judge]\nkind = \"scripted\"",
+             first_delay = 0.01\nshow_replies = true\n[chat]\nmodel = \"m\"\n[judge]\nkind = \
+                 \"scripted\"",
             folder.path().join(name).display()
         );
         let file = Layer::parse(&toml, "services.toml".as_ref()).unwrap();

@@ -90,10 +90,12 @@ proptest! {
         let x: Vec<f64> = (0..2 * items).map(|_| rng.random_range(-1.0..2.0)).collect();
         let expected = slow(&dense, &world.ground_truth, 0.01, &x);
         let value = Objective::new(&dense, &world.ground_truth, 0.01, Reduction::Mean).value_and_gradient(&x).0;
-        prop_assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "dense {value}, expected {expected}");
+        prop_assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "dense {value}, \
+            expected {expected}");
         let factored = world.factored();
         let value = Objective::new(&factored, &world.ground_truth, 0.01, Reduction::Mean).value_and_gradient(&x).0;
-        prop_assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "factored {value}, expected {expected}");
+        prop_assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "factored \
+            {value}, expected {expected}");
     }
 
     #[test]

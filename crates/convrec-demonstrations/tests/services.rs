@@ -66,7 +66,8 @@ fn a_wrong_setting_is_named_with_its_file() {
         ),
         (
             "[describer]\ntexts = \"t.jsonl\"",
-            "services.toml, field `describer.server`: expected true, as `describer.texts` are given",
+            "services.toml, field `describer.server`: expected true, as `describer.texts` are \
+             given",
         ),
         (
             "[embedder]\nkind = \"encoder\"",

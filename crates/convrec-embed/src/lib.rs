@@ -53,8 +53,8 @@
 //! ([`convrec_kernels::Packing`]); on a CPU nothing is padded. A text's row does not depend on its
 //! company, but for the rounding of sums (1e-6).
 //!
-//! Devlin et al., "BERT", [arXiv 1810.04805](https://arxiv.org/abs/1810.04805); Reimers and Gurevych, "Sentence-BERT",
-//! [arXiv 1908.10084](https://arxiv.org/abs/1908.10084).
+//! Devlin et al., "BERT", [arXiv 1810.04805](https://arxiv.org/abs/1810.04805); Reimers and
+//! Gurevych, "Sentence-BERT", [arXiv 1908.10084](https://arxiv.org/abs/1908.10084).
 
 mod bert;
 mod config;

@@ -161,7 +161,8 @@ fn read_pooling(path: &Path) -> Result<Pooling, EmbedError> {
     match POOLINGS.iter().find(|(_, flag, _)| set == [*flag]) {
         Some((.., pooling)) => Ok(*pooling),
         None => {
-            let expected = "expected true for one alone of mean_tokens, mean_sqrt_len_tokens, cls_token, max_tokens";
+            let expected = "expected true for one alone of mean_tokens, mean_sqrt_len_tokens, \
+                            cls_token, max_tokens";
             bad("pooling_mode_*", format!("true for {set:?}; {expected}"))
         }
     }

@@ -64,7 +64,8 @@ impl Tokens {
             .map_or(0, |id| id as usize + 1);
         if size > known {
             let problem = format!(
-                "{size} tokens, the weights {known}; expected at most as many: it is another model's"
+                "{size} tokens, the weights {known}; expected at most as many: it is another \
+                 model's"
             );
             return Err(EmbedError::format(&path, problem));
         }

@@ -82,7 +82,8 @@ fn fields() {
             "\"intermediate_size\": 40",
             "\"intermediate_size\": 41",
             &[
-                "model.safetensors: tensor `bert.encoder.layer.0.intermediate.dense.weight`: shape [40, 24], expected [41, 24]",
+                "model.safetensors: tensor `bert.encoder.layer.0.intermediate.dense.weight`: \
+                 shape [40, 24], expected [41, 24]",
             ],
         ),
     ] {
@@ -156,7 +157,8 @@ fn fields() {
     assert_refused(
         folder.path(),
         &[
-            "config_sentence_transformers.json, field `default_prompt_name`: no prompt has the name \"query\"",
+            "config_sentence_transformers.json, field `default_prompt_name`: no prompt has the \
+             name \"query\"",
         ],
     );
 }
@@ -226,7 +228,8 @@ fn damaged_weights() {
     assert_refused(
         folder.path(),
         &[
-            "model.safetensors: tensor `bert.encoder.layer.1.output.LayerNorm.bias`: missing; expected shape [24]",
+            "model.safetensors: tensor `bert.encoder.layer.1.output.LayerNorm.bias`: missing; \
+             expected shape [24]",
         ],
     );
     rewrite(&|name, dtype, _| {

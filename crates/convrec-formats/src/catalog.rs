@@ -215,7 +215,8 @@ mod tests {
                 "",
             ),
             (
-                json!({"name": "Up", "year": 2009, "genre": "(no genres listed)", "plot": ["a", "b"]}),
+                json!({"name": "Up", "year": 2009, "genre": "(no genres \
+                    listed)", "plot": ["a", "b"]}),
                 &[],
                 "a, b",
             ),

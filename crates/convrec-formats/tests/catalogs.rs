@@ -266,7 +266,8 @@ proptest! {
 #[test]
 fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
     let json = "\n{\"title\":\"Heat\",\"year\":\"1995\"}\n{\"title\":\" \"}\n{\"title\":\"Up\",\"year\":\"soon\"}\n\
-                {\"title\":\"Heat\",\"year\":1995}\n{\"title\":\"Heat\"}\n{\"title\":\"The Wall\",\"year\":201}\n";
+                {\"title\":\"Heat\",\"year\":1995}\n{\"title\":\"Heat\"}\n{\"title\":\"The \
+                   Wall\",\"year\":201}\n";
     let csv = "title,year\nHeat,1995\n\"\",\nUp,soon\nHeat,1995.0\nHeat,\nThe Wall,201\n";
     for (name, text) in [("c.jsonl", json), ("c.csv", csv)] {
         let (_folder, path) = file(name, text);
@@ -296,7 +297,8 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
             (
                 2,
                 format!(
-                    "{name}, line 4, field `year`: `soon` is no year; expected an integer, or nothing"
+                    "{name}, line 4, field `year`: `soon` is no year; expected an integer, or \
+                     nothing"
                 ),
             ),
             (
@@ -364,7 +366,8 @@ fn tables_of_other_programs_are_read() {
     );
     let films = read(
         "movielens.csv",
-        "movieId,title,genres\n1,Toy Story (1995),Adventure|Animation\n2,Nothing,(no genres listed)\n",
+        "movieId,title,genres\n1,Toy Story (1995),Adventure|Animation\n2,Nothing,(no genres \
+         listed)\n",
     );
     assert_eq!(films.rows[0].genres, ["Adventure", "Animation"]);
     assert!(films.rows[1].genres.is_empty());
@@ -376,7 +379,8 @@ fn json_of_other_programs_is_read() {
     for text in [
         "[\n {\"title\":\"Up\",\"year\":2009},\n {\"title\":\"Heat\",\"year\":1995}\n]",
         "{\"title\":\"Up\",\"year\":2009}{\"title\":\"Heat\",\"year\":1995}\n",
-        "{\"title\":\"Up\",\"year\":2009,\"score\":NaN}\r\n{'title': 'Heat', 'year': 1995, 'seen': None}\r\n",
+        "{\"title\":\"Up\",\"year\":2009,\"score\":NaN}\r\n{'title': 'Heat', 'year': 1995, \
+         'seen': None}\r\n",
         "[[\"Up\", 2009], [\"Heat\", \"1995\"]]",
         "{\"Title\":\"Up\",\"YEAR\":2009.0}\n{\"name\":\"Heat\",\"release_year\":1995}",
     ] {
@@ -648,13 +652,15 @@ fn pickle(bytes: &[u8]) -> Result<Vec<CatalogItem>, Error> {
 #[test]
 fn pickles_that_are_programs_are_refused() {
     let cases: &[(&[u8], &str, usize)] = &[
-        // What `pickle.dumps` writes of an object whose `__reduce__` returns `(os.system, ("true",))`.
+        // What `pickle.dumps` writes of an object whose `__reduce__` returns
+        // `(os.system, ("true",))`.
         (
             b"\x80\x04\x95\x1d\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x04true\x94\x85\x94R\x94.",
             "the pickle names `posix.system`, which is not read",
             28,
         ),
-        (b"\x80\x02cposix\nsystem\nq\0X\x04\0\0\0trueq\x01\x85q\x02Rq\x03.", "the pickle names `posix.system`", 2),
+        (b"\x80\x02cposix\nsystem\nq\0X\x04\0\0\0trueq\x01\x85q\x02Rq\x03.", "the pickle names \
+            `posix.system`", 2),
         (b"cos\nsystem\n(S'true'\ntR.", "the pickle names `os.system`", 0),
         (b"cpandas.core.frame\nDataFrame\n.", "is executed; save `df.to_parquet(path)`", 0),
         (b"cnumpy.core.multiarray\n_reconstruct\n.", "save `array.tolist()`", 0),

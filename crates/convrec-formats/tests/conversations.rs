@@ -260,7 +260,8 @@ fn rows_of_other_schemas_mean_the_same() {
             "list": [["Heat", 1995], ["Ronin", 1998]]}),
         json!({"id": "d-1", "conversations": share, "seen": ["Up (2009)"], "groundtruth": ["Heat (1995)", "Alien"]}),
         json!({"id": "d-1", "messages": share, "prompt": "hi", "seen": "Up (2009)", "groundtruth": [{"title": "Heat", "year": 1995}, {"title": "Alien"}]}),
-        json!({"id": "d-1", "prompt": turns, "completion": "Heat (1995)\nRonin (1998)", "seen_titles": [["Up", "2009"]],
+        json!({"id": "d-1", "prompt": turns, "completion": "Heat (1995)\nRonin \
+            (1998)", "seen_titles": [["Up", "2009"]],
             "groundtruth_with_release_year": [["Heat", "1995"], ["Alien", ""]]}),
     ] {
         assert_eq!(read("a.jsonl", &format!("{row}\n")), expected, "{row}");
@@ -272,7 +273,8 @@ fn rows_of_other_schemas_mean_the_same() {
         expected
     );
     let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'yo'}, \
-        {'role': 'user', 'content': 'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', nan]]\",Heat (1995)|Ronin (1998)\n";
+        {'role': 'user', 'content': 'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', \
+            nan]]\",Heat (1995)|Ronin (1998)\n";
     assert_eq!(read("a.csv", pandas), expected);
     let by_turn = "Id;Role;Content;Seen;Ground_Truth\nd-1;user;hi;Up (2009);Heat (1995)|Alien\nd-1;assistant;yo;;\nd-1;user;so?;;\n\
         d-1;assistant;\"Heat (1995)\nRonin (1998)\";;\n";

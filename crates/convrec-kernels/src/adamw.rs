@@ -34,8 +34,8 @@ impl AdamW {
     /// w = (1 - lr wd) w - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
     /// ```
     ///
-    /// It happens in place on the CPU, where the tensors are held by nobody else. None of them is tracked by
-    /// autodiff.
+    /// It happens in place on the CPU, where the tensors are held by nobody else. None of them is
+    /// tracked by autodiff.
     ///
     /// # Panics
     /// When the shapes differ.

@@ -66,8 +66,9 @@ pub use packing::{Packing, SegmentId};
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
 
-/// Says once, by the `log` crate, that operations on this device run on the composed bodies although
-/// there are fused ones for the CPU: several times as slow, with the same results to rounding.
+/// Says once, by the `log` crate, that operations on this device run on the composed bodies
+/// although there are fused ones for the CPU: several times as slow, with the same results to
+/// rounding.
 pub fn warn_if_composed(device: &Device) {
     static SAID: std::sync::Once = std::sync::Once::new();
     // The backends that this crate does not name have no other mark.

@@ -68,7 +68,8 @@ proptest! {
         assert_agree("linear", &fused::linear(m, n, k).outcome(), &composed::linear(m, n, k).outcome(), TOLERANCE);
         assert_agree("rms_norm", &fused::rms_norm(m, k + 3).outcome(), &composed::rms_norm(m, k + 3).outcome(), TOLERANCE);
         assert_agree("swiglu", &fused::swiglu(m * n).outcome(), &composed::swiglu(m * n).outcome(), TOLERANCE);
-        // From two tokens on: with one, the queries' gradient is exactly 0 and rounding has nothing to be relative to.
+        // From two tokens on: with one, the queries' gradient is exactly 0 and rounding has nothing
+        // to be relative to.
         let trees: &[(usize, &[usize])] = &[(n + 1, &[m, k, n % 7]), (k + 1, &[]), (m, &[n % 5, 64])];
         let (h, hk, d) = (2 * (1 + m % 2), 1 + m % 2, 2 * (1 + k % 20));
         let name = format!("attention {trees:?} {h} {hk} {d}");
@@ -83,7 +84,8 @@ proptest! {
         assert_agree(&name, &got, &expected, TOLERANCE);
         let lengths = &[n + 1, k, m % 9 + 2];
         let (got, expected) = (fused::attention_both_ways(lengths, h, d).outcome(), composed::attention_both_ways(lengths, h, d).outcome());
-        assert_agree(&format!("attention both ways {lengths:?} {h} {d}"), &got, &expected, TOLERANCE);
+        assert_agree(&format!("attention both ways {lengths:?} {h} \
+                               {d}"), &got, &expected, TOLERANCE);
         assert_agree("bias_gelu", &fused::bias_gelu(m, n), &composed::bias_gelu(m, n), 1e-6);
         assert_agree("rotate", &fused::rotate(m, h, d).outcome(), &composed::rotate(m, h, d).outcome(), TOLERANCE);
         let within = (fused::token_log_probs_constrained(m, n * 3, k).outcome(), composed::token_log_probs_constrained(m, n * 3, k).outcome());

@@ -32,7 +32,8 @@ fn logits_of_a_large_vocabulary() {
         run(convrec_kernels::composed::token_log_probs),
     );
     println!(
-        "logits {logits:.0} MB, weights {weights:.0} MB; peak: fused {fused:.0} MB, composed {composed:.0} MB"
+        "logits {logits:.0} MB, weights {weights:.0} MB; peak: fused {fused:.0} MB, composed \
+         {composed:.0} MB"
     );
     assert!(
         composed > 2.0 * logits,

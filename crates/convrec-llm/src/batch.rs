@@ -56,7 +56,8 @@ pub enum BatchError {
     },
     /// A request is not what its id says.
     #[error(
-        "{file}: the request `{id}` was changed after it was written; expected its id to be the hash of its body"
+        "{file}: the request `{id}` was changed after it was written; expected its id to be the \
+         hash of its body"
     )]
     Changed {
         /// The file.

@@ -121,7 +121,8 @@ fn said(text: &str) -> bool {
 fn empty(finish: Option<&str>, reasoned: bool) -> Unusable {
     let problem = match (End::of(finish), reasoned) {
         (Some(End::Cut), true) => {
-            "an empty message: the tokens were used up by reasoning (`finish_reason` says that it was cut)"
+            "an empty message: the tokens were used up by reasoning (`finish_reason` says that it \
+             was cut)"
         }
         (Some(End::Cut), false) => {
             "an empty message that was cut at the limit of tokens (`finish_reason`)"

@@ -98,7 +98,8 @@ impl Asked<'_> {
         };
         if prompt_token_ids.is_some_and(|prompt| prompt != self.prompt) {
             return Err(lasting(
-                "field `prompt_token_ids`: other tokens than were sent; expected a server that changes no prompt",
+                "field `prompt_token_ids`: other tokens than were sent; expected a server that \
+                 changes no prompt",
             ));
         }
         let LogProbs {
@@ -120,21 +121,27 @@ impl Asked<'_> {
                  `return_tokens_as_token_ids`, as vLLM and SGLang in recent versions",
             )
         })?;
-        let log_probs =
-            token_logprobs.and_then(|log_probs| log_probs.into_iter().collect::<Option<Vec<f32>>>()).ok_or_else(
-                || lasting("field `logprobs.token_logprobs`: missing or null; expected a number for each token"),
-            )?;
+        let log_probs = token_logprobs
+            .and_then(|log_probs| log_probs.into_iter().collect::<Option<Vec<f32>>>())
+            .ok_or_else(|| {
+                lasting(
+                    "field `logprobs.token_logprobs`: missing or null; expected a number \
+                            for each token",
+                )
+            })?;
         let (n, found) = (tokens.len(), log_probs.len());
         if n == 0 || n != found {
             let problem = format!(
-                "field `choices[{place}].logprobs.token_logprobs`: {found} numbers for {n} tokens; expected one each"
+                "field `choices[{place}].logprobs.token_logprobs`: {found} numbers for {n} \
+                 tokens; expected one each"
             );
             return Err(problem.into());
         }
         let ended = tokens.last() == Some(&self.end_token);
         if !ended && stop_reason.and_then(|reason| reason.as_u64()) == Some(self.end_token.into()) {
             return Err(lasting(
-                "field `token_ids`: without the end token that ended it; expected a server that keeps it",
+                "field `token_ids`: without the end token that ended it; expected a server that \
+                 keeps it",
             ));
         }
         Ok(SampledCompletion {

@@ -55,8 +55,9 @@ const LARGEST_LINE: u64 = 64 << 20;
 ///
 /// One line of JSON for each answer: `sum` (a checksum of the rest of the line), `key`
 /// ([`RequestKey`]), `time`, `model`, `input_tokens`, `output_tokens`, `finish`, `text`. Requests
-/// themselves are not in it. A line has at most 64 MiB; the file may have any size. While it is open, no other process can open it. Memory holds where
-/// each answer lies, about 100 bytes for each, not the answers.
+/// themselves are not in it. A line has at most 64 MiB; the file may have any size. While it is
+/// open, no other process can open it. Memory holds where each answer lies, about 100 bytes for
+/// each, not the answers.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,

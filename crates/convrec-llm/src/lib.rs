@@ -55,10 +55,10 @@
 //!
 //! # Promises
 //!
-//! - **A kept answer is not paid again.** A request whose answer is in the ledger is not sent, by any
-//!   run. An answer that is under way when the process is killed or the connection breaks may have
-//!   been billed, and is asked for again. At a kill these are at most as many as requests may be
-//!   under way (`concurrency`).
+//! - **A kept answer is not paid again.** A request whose answer is in the ledger is not sent, by
+//!   any run. An answer that is under way when the process is killed or the connection breaks may
+//!   have been billed, and is asked for again. At a kill these are at most as many as requests may
+//!   be under way (`concurrency`).
 //! - **One failure is one failure.** A request to a chat model fails by itself and says why; the
 //!   others are answered. Where an answer cannot be kept, as on a full disk, nothing more is asked,
 //!   and no half-written line stays. A damaged ledger is not opened. A record that is damaged later
@@ -67,13 +67,13 @@
 //! - **The budget holds.** What a request may come to is set aside before it is sent ([`Budget`]).
 //! - **The key stays secret.** It is in no debug output, error or ledger, even where a server
 //!   repeats it: whole, in part (from 8 characters on), reversed, in capitals, in base64 or as
-//!   hexadecimal digits. Where a key was sent, errors show what a server said of a failure only with
-//!   [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the key out of its log
-//!   messages up to the level `debug`. At `trace` it dumps all that it sends, so a program that
+//!   hexadecimal digits. Where a key was sent, errors show what a server said of a failure only
+//!   with [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the key out of its
+//!   log messages up to the level `debug`. At `trace` it dumps all that it sends, so a program that
 //!   installs a logger keeps `ureq_proto` below that.
-//! - **What is not whole is counted.** [`Usage::cut`] and [`Usage::filtered`] count the answers that
-//!   were cut at the limit of tokens or stopped by a content filter. Reasoning in a field of its own
-//!   (`reasoning_content`) is no part of an answer.
+//! - **What is not whole is counted.** [`Usage::cut`] and [`Usage::filtered`] count the answers
+//!   that were cut at the limit of tokens or stopped by a content filter. Reasoning in a field of
+//!   its own (`reasoning_content`) is no part of an answer.
 //!
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
 //!

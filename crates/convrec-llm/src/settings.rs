@@ -1,7 +1,8 @@
 use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// An error about a field. `problem` says what was found, and behind "; expected " what is expected.
+/// An error about a field. `problem` says what was found, and behind "; expected " what is
+/// expected.
 pub(crate) fn wrong(field: impl Into<String>, problem: impl Into<String>) -> ConfigError {
     let problem = problem.into();
     let (found, expected) = problem
@@ -198,7 +199,11 @@ fn check_address(address: &str) -> Result<(), String> {
         .is_some_and(|host| host.contains('@'))
         || rest.contains(['?', '#'])
     {
-        return Err("a user, a query or a fragment in an address; expected none: keys come from the environment".into());
+        return Err(
+            "a user, a query or a fragment in an address; expected none: keys come from \
+                    the environment"
+                .into(),
+        );
     }
     if rest.contains(|c: char| !c.is_ascii_graphic()) {
         return Err(format!(

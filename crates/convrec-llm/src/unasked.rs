@@ -30,7 +30,8 @@ impl Unasked {
         };
         let tokens = tokens.total();
         format!(
-            "{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} requests that are left"
+            "{halt}; a further run needs at most {tokens} tokens{cost} for the {requests} \
+             requests that are left"
         )
     }
 }

@@ -82,7 +82,8 @@ proptest! {
                 let kept = ledger.get(&RequestKey::of(&index.to_string().into())).unwrap().unwrap();
                 prop_assert_eq!(&kept.text, text);
             }
-            // And it goes on as if nothing had been; waiting for the disk takes long, so not every time.
+            // And it goes on as if nothing had been; waiting for the disk takes long, so not every
+            // time.
             if len % 16 == 0 {
                 ledger.keep([record("new", "text")]).unwrap();
                 drop(ledger);
@@ -196,7 +197,8 @@ proptest! {
     ) {
         let text = |fields: Vec<(&String, &Option<i64>)>| {
             let fields: Vec<String> =
-                fields.into_iter().map(|(k, v)| format!("\"{k}\": {}", serde_json::json!(v))).collect();
+                fields.into_iter().map(|(k, v)| format!("\"{k}\": \
+                    {}", serde_json::json!(v))).collect();
             serde_json::from_str::<serde_json::Value>(&format!("{{{}}}", fields.join(","))).unwrap()
         };
         let one: HashMap<_, _> = fields.clone();

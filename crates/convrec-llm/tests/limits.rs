@@ -499,7 +499,8 @@ fn settings_are_checked_by_field() {
         ("api_key_env = \"sk-0123\"", "field `server.api_key_env`"),
         (
             "max_answer_bytes = 33554433",
-            "field `server.max_answer_bytes`: found 33554433, expected at least 1, at most 33554432",
+            "field `server.max_answer_bytes`: found 33554433, expected at least 1, at most \
+             33554432",
         ),
         (
             "budget = { max_requests = 0 }",

@@ -73,7 +73,8 @@ impl fmt::Display for Interval {
 pub enum Error {
     /// Two inputs are not of one length.
     #[error(
-        "found {left} {left_name} and {right} {right_name}; expected one of each for every sample, in the same order"
+        "found {left} {left_name} and {right} {right_name}; expected one of each for every \
+         sample, in the same order"
     )]
     Lengths {
         /// The first length.

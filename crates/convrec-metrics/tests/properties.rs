@@ -202,7 +202,8 @@ proptest! {
     ) {
         let mut run = Run::new("tag").unwrap();
         for (query, documents) in &lists {
-            // A list may be refused for a name that has white space in it, which Unicode has in many kinds.
+            // A list may be refused for a name that has white space in it, which Unicode has in
+            // many kinds.
             prop_assume!(run.add(query, documents.iter().map(String::as_str)).is_ok());
         }
         let mut file = Vec::new();

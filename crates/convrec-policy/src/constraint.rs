@@ -4,7 +4,8 @@
 ///
 /// A constrained policy draws from `softmax(logits / temperature)` renormalised over the allowed
 /// tokens; a trainer must do the same
-/// ([`Policy::log_probs_constrained`](crate::Policy::log_probs_constrained)), or its ratios are biased.
+/// ([`Policy::log_probs_constrained`](crate::Policy::log_probs_constrained)), or its ratios are
+/// biased.
 pub trait Constraint: Send {
     /// The tokens that may come next: ascending, each once. One where there is no choice, none
     /// after the end.

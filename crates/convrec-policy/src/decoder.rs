@@ -220,7 +220,8 @@ impl Policy {
         let v = self.config.vocab_size;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= v) {
             panic!(
-                "token {token} is not in the policy's vocabulary of {v}: the tokenizer is of another model"
+                "token {token} is not in the policy's vocabulary of {v}: the tokenizer is of \
+                 another model"
             );
         }
     }

@@ -48,7 +48,8 @@ pub enum WeightsError {
         problem: String,
     },
     /// The files lack tensors that the policy has.
-    #[error("{}: {} missing: {}; the weights are of another model, or the config is", path.display(), names.len(), first(names))]
+    #[error("{}: {} missing: {}; the weights are of another model, or the config \
+             is", path.display(), names.len(), first(names))]
     Missing {
         /// The file of weights, or the index of many.
         path: PathBuf,
@@ -56,7 +57,8 @@ pub enum WeightsError {
         names: Vec<String>,
     },
     /// The files have tensors that the policy lacks.
-    #[error("{}: {} unknown: {}; the weights are of another model, or the config is", path.display(), names.len(), first(names))]
+    #[error("{}: {} unknown: {}; the weights are of another model, or the config \
+             is", path.display(), names.len(), first(names))]
     Unknown {
         /// The file of weights, or the index of many.
         path: PathBuf,

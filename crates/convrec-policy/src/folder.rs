@@ -184,7 +184,8 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
     let path = folder.join(INDEX);
     if !path.exists() {
         let problem = format!(
-            "neither {SINGLE} nor {INDEX} is there; expected a model's folder with safetensors files"
+            "neither {SINGLE} nor {INDEX} is there; expected a model's folder with safetensors \
+             files"
         );
         return Err(WeightsError::format(folder, problem));
     }

@@ -28,7 +28,8 @@ pub struct Completion {
     /// The tokens, with the end token where the completion ended.
     pub tokens: Vec<u32>,
     /// The log-probability of each token in nats, under `softmax(logits / temperature)` before any
-    /// filter; under `softmax(logits)` when greedy. They are the numbers that [`Policy::log_probs`](crate::Policy::log_probs) computes, to rounding.
+    /// filter; under `softmax(logits)` when greedy. They are the numbers that
+    /// [`Policy::log_probs`](crate::Policy::log_probs) computes, to rounding.
     pub log_probs: Vec<f32>,
     /// The entropy of that distribution at each token, in nats.
     pub entropies: Vec<f32>,

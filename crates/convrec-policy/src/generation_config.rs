@@ -39,8 +39,8 @@ impl GenerationDefaults {
     /// none.
     ///
     /// # Errors
-    /// [`ConfigError`] when the text is no JSON object, or a field has a wrong type or makes no sense: the error
-    /// names it.
+    /// [`ConfigError`] when the text is no JSON object, or a field has a wrong type or makes no
+    /// sense: the error names it.
     pub fn from_hugging_face(text: &str) -> Result<Self, ConfigError> {
         let map = read_object(text)?;
         let fields = Fields::of_file(&map);

@@ -15,7 +15,8 @@ use crate::error::WeightsError;
 pub enum HubError {
     /// The hub cannot be reached, or has no such model or file.
     #[error(
-        "{model}: {source}; check the name, the network, and HF_TOKEN where the model asks for consent"
+        "{model}: {source}; check the name, the network, and HF_TOKEN where the model asks for \
+         consent"
     )]
     Fetch {
         /// `owner/name`.

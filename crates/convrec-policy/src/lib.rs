@@ -117,8 +117,8 @@
 //! # Constraints
 //!
 //! Under a [`Constraint`] only what it allows is written: [`Policy::generate_constrained`] samples,
-//! [`Policy::log_probs_constrained`] recomputes the same renormalised numbers, [`Policy::beam_search`]
-//! finds the most likely completions.
+//! [`Policy::log_probs_constrained`] recomputes the same renormalised numbers,
+//! [`Policy::beam_search`] finds the most likely completions.
 //!
 //! # How sampling is made fast, and kept equal
 //!

@@ -45,9 +45,9 @@ impl Policy {
         self.at(sequences, &all, None, temperature)
     }
 
-    /// The same under `softmax(logits / temperature)` renormalised over the tokens that were allowed:
-    /// the distribution that [`Policy::generate_constrained`] draws from. `allowed` has an entry
-    /// for each sequence. Where only one token is allowed the log-probability and the entropy
+    /// The same under `softmax(logits / temperature)` renormalised over the tokens that were
+    /// allowed: the distribution that [`Policy::generate_constrained`] draws from. `allowed` has an
+    /// entry for each sequence. Where only one token is allowed the log-probability and the entropy
     /// are 0, and nothing is computed.
     ///
     /// Only the rows of the output matrix that some place allows are read.

@@ -103,8 +103,8 @@ impl Policy {
         first.map(|(_, projection, _)| projection).collect()
     }
 
-    /// Puts an adapter on every place that `size` gives one for; the policy has none yet. A is drawn
-    /// where there is a seed, and is to be read from a file where there is none. B is 0.
+    /// Puts an adapter on every place that `size` gives one for; the policy has none yet. A is
+    /// drawn where there is a seed, and is to be read from a file where there is none. B is 0.
     pub(crate) fn attach(
         mut self,
         config: &LoraConfig,

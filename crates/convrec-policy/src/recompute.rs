@@ -149,7 +149,8 @@ impl Tape {
             return GradientsParams::from_grads(gradients, policy);
         };
         // The tape of the loss ends at the head's outputs. Their gradients go through the head and
-        // the blocks on tapes of their own: a term `values * gradient` has the gradient as its slope.
+        // the blocks on tapes of their own: a term `values * gradient` has the gradient as its
+        // slope.
         let of_head = [log_probs.grad(&gradients), entropies.grad(&gradients)];
         let mut sum = GradientsAccumulator::new();
         let last = match &body {

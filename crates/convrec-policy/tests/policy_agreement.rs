@@ -519,8 +519,10 @@ proptest! {
         for (row, (log_probs, entropies)) in rows.iter().zip(&together) {
             let alone = recompute(&policy, &[*row], temperature);
             for (x, y) in alone[0].0.iter().zip(log_probs).chain(alone[0].1.iter().zip(entropies)) {
-                // f32 has 1e-7 of the number itself to give, and tokens at random are as rare as e^-20.
-                prop_assert!((x - y).abs() <= TOLERANCE * x.abs().max(1.0), "{} alone, {} in the batch", x, y);
+                // f32 has 1e-7 of the number itself to give, and tokens at random are as rare as
+                // e^-20.
+                prop_assert!((x - y).abs() <= TOLERANCE * x.abs().max(1.0), "{} alone, {} in the \
+                    batch", x, y);
             }
         }
     }

@@ -22,7 +22,8 @@ const TEMPLATES: [(&str, &str, u32); 12] = [
     ("04", ASKED, 2),
     (
         "05",
-        "<|im_start|>user\nHi (1995)<|im_end|>\n{\"a\": 1, \"b\": \"é<\"}{\n  \"a\": 1\n}x<|im_start|>assistant\n",
+        "<|im_start|>user\nHi (1995)<|im_end|>\n{\"a\": 1, \"b\": \"é<\"}{\n  \"a\": \
+         1\n}x<|im_start|>assistant\n",
         2,
     ),
     ("07", ASKED, 2),

@@ -85,7 +85,8 @@ fn errors_say_what_is_wrong() {
             .unwrap_err()
             .to_string()
     };
-    let none = "no chat_template.jinja, no `chat_template` in chat_template.json and tokenizer_config.json";
+    let none = "no chat_template.jinja, no `chat_template` in chat_template.json and \
+                tokenizer_config.json";
     assert!(load(&[]).contains(none), "{}", load(&[]));
     assert!(load(&[("tokenizer_config.json", "{}")]).contains(none));
     for (text, problem) in [
@@ -140,7 +141,8 @@ fn the_date_is_fixed() {
 
 #[test]
 fn parts_are_given_to_templates_that_want_them() {
-    let parts = "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endfor %}";
+    let parts = "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{% if p.type == \
+                 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endfor %}";
     assert_eq!(hello(ChatTemplate::new(parts)), "<user>hello");
     let first = "{{ messages[0]['content'][0]['text'] }}";
     assert_eq!(hello(ChatTemplate::new(first)), "hello");
@@ -148,7 +150,8 @@ fn parts_are_given_to_templates_that_want_them() {
     let both =
         "{% if messages[0].content is string %}s {{ messages[0].content }}{% else %}p{% endif %}";
     assert_eq!(hello(ChatTemplate::new(both)), "s hello");
-    let mixed = "{% for m in messages %}{% if m.role == 'system' %}{{ m.content | upper if m.content is not string else m.content }}|{% else %}{{ m.content[0].text }}{% endif %}{% endfor %}";
+    let mixed = "{% for m in messages %}{% if m.role == 'system' %}{{ m.content | upper if \
+                 m.content is not string else m.content }}|{% else %}{{ m.content[0].text }}{% endif %}{% endfor %}";
     let turns = [system("be brief"), Turn::user("hello")];
     let text = ChatTemplate::new(mixed).unwrap().render(&turns, true);
     assert_eq!(text.unwrap(), "be brief|hello");
@@ -183,7 +186,8 @@ fn a_prompt_that_lacks_the_conversation_is_refused() {
 
 #[test]
 fn a_refused_system_message_says_what_helps() {
-    let source = "{% if messages[0].role == 'system' %}{{ raise_exception('No system here') }}{% endif %}{{ messages[0].content }}";
+    let source = "{% if messages[0].role == 'system' %}{{ raise_exception('No system here') }}{% \
+                  endif %}{{ messages[0].content }}";
     let template = ChatTemplate::new(source).unwrap();
     let error = template.render(&[system("x")], true).unwrap_err();
     assert!(matches!(error, ChatError::Refused { .. }));
@@ -201,8 +205,10 @@ fn hostile_templates_end_soon() {
     let say = "{{ messages[0].content }}";
     for source in [
         "{% for i in range(10**12) %}x{% endfor %}",
-        "{% for i in range(100000) %}{% for j in range(100000) %}{% for k in range(100000) %}{% endfor %}{% endfor %}{% endfor %}",
-        "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% for k in range(100000) %}{% \
+         endfor %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(x='a') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% \
+         endfor %}{{ ns.x }}",
         "{{ 'a' * 1000000000000 }}",
         "{{ ([1] * 100000000) | tojson }}",
         "{% for i in range(100000) %}{% set x = (['a' * 100] * 9000) | tojson %}{% endfor %}",
@@ -224,7 +230,8 @@ fn hostile_templates_end_soon() {
         "{{ lipsum(1000000) }}",
         "{{ 'a' * 10**7 * 10**7 }}",
         "{{ ('a' * 50000).replace('a', 'a' * 50000) }}",
-        "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = {'a': ns.x} %}{% endfor %}{{ ns.x | tojson }}",
+        "{% set ns = namespace(x={}) %}{% for i in range(100000) %}{% set ns.x = {'a': ns.x} %}{% \
+         endfor %}{{ ns.x | tojson }}",
     ] {
         let start = std::time::Instant::now();
         let template = ChatTemplate::new(format!("{source}{say}")).unwrap();

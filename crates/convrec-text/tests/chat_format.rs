@@ -210,7 +210,8 @@ fn template_variables_and_the_date_are_settings() {
     let again = serde_json::to_string(&format).unwrap();
     assert_eq!(serde_json::from_str::<ChatFormat>(&again).unwrap(), format);
     let source = TEMPLATE.to_string()
-        + "{% if enable_thinking is false %}off {{ level + 1 }} {{ name }}{% endif %} {{ strftime_now('%Y/%m/%d') }}";
+        + "{% if enable_thinking is false %}off {{ level + 1 }} {{ name }}{% endif %} {{ \
+           strftime_now('%Y/%m/%d') }}";
     let template = ChatTemplate::new(source).unwrap();
     let prompter = format.prompter(&tokenizer(), &template, 20).unwrap();
     let prompt = prompter.prompt(&[Turn::user("hi")], &[]).unwrap();

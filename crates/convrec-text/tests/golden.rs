@@ -299,7 +299,8 @@ fn chat() {
     assert!(done > 0);
     if !skipped.is_empty() {
         eprintln!(
-            "SKIPPED chat templates {skipped:?}: set CONVREC_TEMPLATES to the `trl/chat_templates` folder of TRL"
+            "SKIPPED chat templates {skipped:?}: set CONVREC_TEMPLATES to the \
+             `trl/chat_templates` folder of TRL"
         );
     }
 }

@@ -387,7 +387,8 @@ fn a_known_items_own_line_is_that_item() {
             assert_eq!(items, catalog, "{format:?}");
         }
     }
-    let text = "Sure:\n1. **Toy Story (1995)** - for all ages\n2) \"Matrix, The (1999)\"\n3. Up (2009)\nBabylon 5\n";
+    let text = "Sure:\n1. **Toy Story (1995)** - for all ages\n2) \"Matrix, The (1999)\"\n3. Up \
+                (2009)\nBabylon 5\n";
     let list = ListFormat::default().parse_known(text, |item| catalog.contains(item));
     let items: Vec<&Item> = list.items().collect();
     let up = Item::new("Up", 2009);

@@ -207,7 +207,8 @@ fn pieces() -> impl Strategy<Value = Vec<Piece>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
-    /// The ranks of tokens against the lines as they were written, found without the parse: by the place of bytes.
+    /// The ranks of tokens against the lines as they were written, found without the parse: by the
+    /// place of bytes.
     #[test]
     fn a_reward_meets_only_the_tokens_of_its_item(pieces in pieces(), style in 0..3usize, ended in any::<bool>()) {
         let (mut text, mut rank_of_byte, mut items) = (String::new(), Vec::new(), Vec::new());

@@ -245,7 +245,8 @@ fn prompts_keep_the_end_of_the_dialog_and_the_latest_seen_items() {
                 .unwrap(),
         )
     };
-    let whole = "<bos><user>I loved Heat (1995)<assistant>Alien (1979)<user>what else?<seen>Heat (1995)\nAlien (1979)\n<rec>";
+    let whole = "<bos><user>I loved Heat (1995)<assistant>Alien (1979)<user>what else?<seen>Heat \
+                 (1995)\nAlien (1979)\n<rec>";
     assert_eq!(text(1000, 2), whole);
     assert_eq!(
         text(1000, 1),
@@ -313,7 +314,8 @@ proptest! {
 
     /// So that an item is the same tokens wherever it stands.
     #[test]
-    fn lists_are_encoded_line_by_line(titles in prop::collection::vec("[A-Za-z(é][A-Za-z0-9 '.)-]{0,12}", 1..6)) {
+    fn lists_are_encoded_line_by_line(titles in prop::collection::vec("[A-Za-z(é][A-Za-z0-9 \
+        '.)-]{0,12}", 1..6)) {
         let lines: Vec<String> = titles.iter().map(|title| format!("{title} (1995)\n")).collect();
         let ids: Vec<u32> = lines.iter().flat_map(|line| TOKENIZER.encode(line).unwrap()).collect();
         prop_assert_eq!(TOKENIZER.encode(&lines.concat()).unwrap(), ids);
@@ -352,7 +354,8 @@ fn settings_that_change_tokens_are_switched_off_by_name() {
     let notes = tokenizer.notes().join("; ");
     assert_eq!(
         notes,
-        "padding is switched off; truncation is switched off; the dropout of BPE merges (0.5) is switched off"
+        "padding is switched off; truncation is switched off; the dropout of BPE merges (0.5) is \
+         switched off"
     );
     let text = "I loved Heat (1995), what else?";
     for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! Templates and tokenizers against the Python libraries `transformers` and `tokenizers`. The script
-//! `transformers/make.py` wrote what those give.
+//! Templates and tokenizers against the Python libraries `transformers` and `tokenizers`. The
+//! script `transformers/make.py` wrote what those give.
 
 use std::collections::BTreeMap;
 

@@ -57,7 +57,8 @@ pub enum CheckpointError {
     },
     /// The checkpoint is of another run.
     #[error(
-        "{path}: the checkpoint is of another run: {difference}; start anew, or resume with what it was started with"
+        "{path}: the checkpoint is of another run: {difference}; start anew, or resume with what \
+         it was started with"
     )]
     OtherRun {
         /// The checkpoint.
@@ -67,7 +68,8 @@ pub enum CheckpointError {
     },
     /// The manifest's `state` is of another version.
     #[error(
-        "the checkpoint's manifest, field `state`: {0}; use the version that wrote it, or start anew"
+        "the checkpoint's manifest, field `state`: {0}; use the version that wrote it, or start \
+         anew"
     )]
     State(String),
     /// The model's files do not fit, or cannot be written.

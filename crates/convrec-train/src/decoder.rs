@@ -124,8 +124,8 @@ impl Decoder {
     /// are drawn by `seed`.
     ///
     /// # Errors
-    /// [`ModelError::Tokenizer`] when the tokenizer is another one, [`ModelError::Weights`] when the
-    /// shape is impossible.
+    /// [`ModelError::Tokenizer`] when the tokenizer is another one, [`ModelError::Weights`] when
+    /// the shape is impossible.
     pub fn policy(
         &self,
         task: &Task,

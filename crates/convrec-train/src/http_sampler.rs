@@ -85,7 +85,8 @@ impl HttpSampler {
             let expected = match settings.constrained {
                 true => "false with --unconstrained, as the lists of the trainer are unconstrained",
                 false => {
-                    "true, which `serve` can keep, or --unconstrained, as the lists of the trainer are constrained"
+                    "true, which `serve` can keep, or --unconstrained, as the lists of the \
+                     trainer are constrained"
                 }
             };
             return Err(ConfigError::new("constrained", settings.constrained, expected).into());

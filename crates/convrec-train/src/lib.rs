@@ -8,10 +8,10 @@
 //!
 //! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length
 //! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`RankGrpoTrainer`] samples
-//! G completions of each prompt and reads each **once** (unconstrained lists by [`Task::read`], constrained
-//! ones by walking the catalog's trie again) for both its items, which earn a reward per rank, and
-//! the rank of every token, which is held to account for that reward; then it takes mu updates with
-//! a loss of [`rank_grpo`].
+//! G completions of each prompt and reads each **once** (unconstrained lists by [`Task::read`],
+//! constrained ones by walking the catalog's trie again) for both its items, which earn a reward
+//! per rank, and the rank of every token, which is held to account for that reward; then it takes
+//! mu updates with a loss of [`rank_grpo`].
 //!
 //! A policy can also stand at the beginning, where demonstrations are made: [`PolicyTeacher`] and
 //! [`PolicyJudge`] are services of Remap-Reflect-Adjust ([`convrec_services`]) from a policy with a

@@ -77,9 +77,9 @@ impl Model {
         Ok(Self { policy, language })
     }
 
-    /// Writes a model folder. A policy with an adapter is written merged, and the adapter alone into
-    /// the folder `adapter` in it. The numbers have the type that they were read in, f32 where the
-    /// policy is new.
+    /// Writes a model folder. A policy with an adapter is written merged, and the adapter alone
+    /// into the folder `adapter` in it. The numbers have the type that they were read in, f32 where
+    /// the policy is new.
     ///
     /// # Errors
     /// [`ModelError`] when a file cannot be written.

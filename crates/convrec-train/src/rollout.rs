@@ -124,8 +124,8 @@ impl Row<'_> {
             .is_some_and(|allowed| allowed.is_forced(t))
     }
 
-    /// The rank of each token, -1 where it has none. The end token shares the ratio of the last item
-    /// (quirk S3); length shaping gives it its advantage.
+    /// The rank of each token, -1 where it has none. The end token shares the ratio of the last
+    /// item (quirk S3); length shaping gives it its advantage.
     fn rank_ids(&self) -> impl Iterator<Item = i64> {
         let last = self.answer.segments.items as i64 - 1;
         self.answer.segments.ranks.iter().map(move |&rank| {

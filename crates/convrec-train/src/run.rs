@@ -110,7 +110,8 @@ pub enum TrainError {
     },
     /// Two steps in a row had gradients that are not finite.
     #[error(
-        "step {step}: the gradient norm is {norm} for the second step in a row; lower `optimizer.learning_rate`"
+        "step {step}: the gradient norm is {norm} for the second step in a row; lower \
+         `optimizer.learning_rate`"
     )]
     Diverged {
         /// The step.
@@ -139,7 +140,8 @@ pub enum TrainError {
     },
     /// No completions could be had.
     #[error(
-        "step {step}: no completions: {source}; the run can be resumed from its newest checkpoint, if it has one"
+        "step {step}: no completions: {source}; the run can be resumed from its newest \
+         checkpoint, if it has one"
     )]
     Sampler {
         /// The step.

@@ -1,4 +1,5 @@
-//! Unconstrained lists are read by one parse, or with the public code's pairing of rewards and tokens.
+//! Unconstrained lists are read by one parse, or with the public code's pairing of rewards and
+//! tokens.
 
 mod common;
 

@@ -77,8 +77,8 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends a line, which is on the disk when this returns. Where somebody removed or replaced the
-    /// file, a warning says so, and the line goes into the file that has its name now.
+    /// Appends a line, which is on the disk when this returns. Where somebody removed or replaced
+    /// the file, a warning says so, and the line goes into the file that has its name now.
     ///
     /// # Errors
     /// [`Error::NoStep`] when the record has no step, [`Error::Append`] when the system refuses.
@@ -103,7 +103,8 @@ impl Log {
         }
         let (first, path) = (*first, file.path().to_path_buf());
         ::log::warn!(
-            "{}: somebody removed or changed this log while the run wrote it; the run goes on, and the log lacks what is gone",
+            "{}: somebody removed or changed this log while the run wrote it; the run goes on, \
+             and the log lacks what is gone",
             path.display()
         );
         self.file = None;

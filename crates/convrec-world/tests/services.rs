@@ -60,7 +60,8 @@ fn the_teacher_errs_as_real_ones_do() {
         raw.recall()
     );
     eprintln!(
-        "lines in the catalog {inside:.3}, films elsewhere {elsewhere:.3}, not to be read {broken:.3}"
+        "lines in the catalog {inside:.3}, films elsewhere {elsewhere:.3}, not to be read \
+         {broken:.3}"
     );
     eprintln!("mean fame of what it names {named:.2}, of what users like {liked:.2}");
     assert!((0.16..0.24).contains(&raw.ndcg()));

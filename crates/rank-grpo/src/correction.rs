@@ -6,7 +6,8 @@ use crate::check::{ConfigError, require};
 use crate::{MAX_LOG_RATIO, RatioLevel};
 
 /// A constant weight on each token's policy loss: how much more likely the trainer's policy was to
-/// write it than the sampler that did ([`sampler_log_probs`](crate::LossInputs::sampler_log_probs)).
+/// write it than the sampler that did
+/// ([`sampler_log_probs`](crate::LossInputs::sampler_log_probs)).
 ///
 /// An engine with other kernels, another precision or weights of an earlier step samples from
 /// another policy than it is said to. The weight makes up for that (Yao et al. 2025), within the
@@ -28,7 +29,8 @@ pub struct Correction {
 
 /// The treatment of weights that are out of proportion.
 ///
-/// The bounds are TRL's `vllm_importance_sampling_clip_max` and `vllm_importance_sampling_clip_min`.
+/// The bounds are TRL's `vllm_importance_sampling_clip_max` and
+/// `vllm_importance_sampling_clip_min`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum CorrectionMode {

@@ -115,8 +115,8 @@
 //!
 //! The default feature `burn` adds `Loss::forward`, which takes the policy's tensors and returns a
 //! tensor to call `backward` on. It reads the log-probabilities to the host once, computes there in
-//! f64, and returns a tensor with exactly that value and that gradient. The result has the same bits
-//! on every device. `examples/tabular_ranking.rs` trains a policy this way in a second or two.
+//! f64, and returns a tensor with exactly that value and that gradient. The result has the same
+//! bits on every device. `examples/tabular_ranking.rs` trains a policy this way in a second or two.
 //!
 #![cfg_attr(
     feature = "burn",
@@ -128,11 +128,13 @@
     doc = "let mask = vec![true, true, true, false];",
     doc = "let inputs = LossInputs::new([1, 4], mask, segments, vec![1.0, -1.0, -1.0, 0.0]);",
     doc = "let device = Device::flex().autodiff();",
-    doc = "let log_probs = Tensor::<2>::from_floats([[-1.2, -0.3, -0.8, 0.0]], &device).require_grad();",
+    doc = "let log_probs = Tensor::<2>::from_floats([[-1.2, -0.3, -0.8, 0.0]], \
+           &device).require_grad();",
     doc = "",
     doc = "let loss = LossConfig { kl: None, ..LossConfig::paper() }.check()?;",
     doc = "let output = loss.forward(log_probs.clone(), &inputs)?;",
-    doc = "let gradient = log_probs.grad(&output.loss.backward()).expect(\"log_probs is on the tape\");",
+    doc = "let gradient = log_probs.grad(&output.loss.backward()).expect(\"log_probs is on the \
+           tape\");",
     doc = "assert!(gradient.into_data().try_into_vec::<f32>()?[0] < 0.0);",
     doc = "# Ok::<(), Box<dyn std::error::Error>>(())",
     doc = "```"
@@ -155,33 +157,35 @@
 //! # Common mistakes
 //!
 //! - *Nothing is learned.* Look at [`frac_reward_zero_std`](GroupAdvantages::frac_reward_zero_std):
-//!   a group whose rewards are all equal teaches nothing. Per-rank rewards are sparse, so take larger
-//!   groups, or sample prompts anew that gave no signal.
-//! - *All ratios are 1.* They are, at `num_iterations` 1 with one update a batch. The clip then does
-//!   nothing, which is as it should be.
+//!   a group whose rewards are all equal teaches nothing. Per-rank rewards are sparse, so take
+//!   larger groups, or sample prompts anew that gave no signal.
+//! - *All ratios are 1.* They are, at `num_iterations` 1 with one update a batch. The clip then
+//!   does nothing, which is as it should be.
 //! - *Most tokens are clipped.* See [`Metrics::clip_ratio_region`]. Above some percent, widen the
 //!   clip or take smaller steps.
 //! - *The gradient depends on the micro-batch.* Give [`LossInputs::whole_batch`].
-//! - *Long titles dominate.* A mean over tokens weighs them more; [`Aggregation::RankMean`] does not.
-//! - *Forced tokens are in the mask.* What a constraint leaves no choice about has log-probability 0
-//!   and dilutes every mean. Mask it out.
+//! - *Long titles dominate.* A mean over tokens weighs them more; [`Aggregation::RankMean`] does
+//!   not.
+//! - *Forced tokens are in the mask.* What a constraint leaves no choice about has log-probability
+//!   0 and dilutes every mean. Mask it out.
 //! - *Tokens vanish.* [`Metrics::dropped`] counts those with NaN or infinite numbers, often from
 //!   `log(0)`.
-//! - *The sampler is another program.* Its log-probabilities differ from the trainer's even with equal
-//!   weights. Compute `old_log_probs` with the trainer, and give the sampler's to a [`Correction`].
+//! - *The sampler is another program.* Its log-probabilities differ from the trainer's even with
+//!   equal weights. Compute `old_log_probs` with the trainer, and give the sampler's to a
+//!   [`Correction`].
 //!
 //! # Never a NaN update
 //!
 //! A token with a number that is NaN, infinite or beyond 1e6 is left out, as if masked, and
 //! [`Metrics::dropped`] counts it. Rows, ranks and batches without tokens add 0. A log ratio above
-//! [`MAX_LOG_RATIO`] counts as that and has no gradient. Groups of one, and groups whose rewards are
-//! all equal, have advantage exactly 0; only the KL acts on them.
+//! [`MAX_LOG_RATIO`] counts as that and has no gradient. Groups of one, and groups whose rewards
+//! are all equal, have advantage exactly 0; only the KL acts on them.
 //!
 //! # The authors' quirks
 //!
 //! The authors' public code departs in places from the paper or from sense. The text here then says
-//! "quirk" and a number: A1-A4 (advantages), L1-L9 (loss), S3-S7 (lengths). The default is the right
-//! thing; module [`mod@reference`] and [`LossConfig::authors`] do as that code does. Not kept
+//! "quirk" and a number: A1-A4 (advantages), L1-L9 (loss), S3-S7 (lengths). The default is the
+//! right thing; module [`mod@reference`] and [`LossConfig::authors`] do as that code does. Not kept
 //! anywhere: clip shares over rows at sequence level, a mask forgotten where T = 1 (L6), and a path
 //! without rank ratios (L9).
 //!
@@ -202,8 +206,8 @@
 //! - Two-sided clipping: *INTELLECT-2*, arXiv 2505.07291.
 //! - Off-policy sequence masking: *DeepSeek-V3.2*.
 //! - The correction for a sampler: Yao et al., *Your Efficient RL Framework Secretly Brings You
-//!   Off-Policy RL Training*, fengyao.notion.site/off-policy-rl, 2025. Its levels and modes are those
-//!   of TRL's `vllm_importance_sampling_mode`, huggingface.co/docs/trl/grpo_trainer.
+//!   Off-Policy RL Training*, fengyao.notion.site/off-policy-rl, 2025. Its levels and modes are
+//!   those of TRL's `vllm_importance_sampling_mode`, huggingface.co/docs/trl/grpo_trainer.
 //! - GDPO: Liu et al., *GDPO: Group reward-Decoupled Normalization Policy Optimization*, arXiv
 //!   2601.05242.
 //! - GOPO: Choi et al., *GOPO: Policy Optimization using Ranked Rewards*, arXiv 2602.03876.

@@ -217,7 +217,8 @@ mod tests {
                     prop_assert!((found.values[row][rank] - sum / whole).abs() < 1e-9);
                 }
             }
-            // Multiplying one reward by a number changes next to nothing: it is compared with itself only.
+            // Multiplying one reward by a number changes next to nothing: it is compared with
+            // itself only.
             let louder = [(weights.0, tables[0].1.iter().map(|row| row.iter().map(|x| x * 1000.0).collect()).collect()), tables[1].clone()];
             for (row, other) in normalize_then_sum(&louder, group).unwrap().values.iter().zip(&found.values) {
                 prop_assert!(row.iter().zip(other).all(|(a, b)| (a - b).abs() < 2e-3));

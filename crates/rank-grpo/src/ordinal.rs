@@ -6,9 +6,10 @@ use crate::{AdvantageError, GroupAdvantages};
 /// Advantages from the order of the rewards of a group (GOPO: Choi et al., *GOPO: Policy
 /// Optimization using Ranked Rewards*, arXiv 2602.03876).
 ///
-/// `A[i][k] = 2 - 4 (rho - 1) / (G - 1)`, where rho is the place of completion i in its group by its
-/// reward at rank k, and 1 is the best. The best completion gets 2, the worst -2, whatever the
-/// rewards are. Take it where rewards are scores of a judge, whose order means more than their size.
+/// `A[i][k] = 2 - 4 (rho - 1) / (G - 1)`, where rho is the place of completion i in its group by
+/// its reward at rank k, and 1 is the best. The best completion gets 2, the worst -2, whatever the
+/// rewards are. Take it where rewards are scores of a judge, whose order means more than their
+/// size.
 ///
 /// The paper has no ties. Here equal rewards share the mean of their places, so a group of equal
 /// rewards gets exactly 0; so does a group of one. `rewards` is `[B][N]`; the `group_size` samples

@@ -19,8 +19,8 @@ impl LossConfig {
 
     /// Rank-GRPO as the authors' public code runs it.
     ///
-    /// It is [`paper`](Self::paper) with a mean over *tokens*, so that a long title weighs more than
-    /// a short one (quirk L1). TRL's default `loss_type` of that time, `bnpo`, does the same.
+    /// It is [`paper`](Self::paper) with a mean over *tokens*, so that a long title weighs more
+    /// than a short one (quirk L1). TRL's default `loss_type` of that time, `bnpo`, does the same.
     #[must_use]
     pub fn authors() -> Self {
         LossConfig {
@@ -47,7 +47,8 @@ impl LossConfig {
         member(RatioLevel::Token, ppo(0.2, 0.2), Aggregation::TokenMean)
     }
 
-    /// GSPO (arXiv 2507.18071, section 5.1): one ratio per completion, epsilon 3e-4 and 4e-4, no KL.
+    /// GSPO (arXiv 2507.18071, section 5.1): one ratio per completion, epsilon 3e-4 and 4e-4, no
+    /// KL.
     #[must_use]
     pub fn gspo() -> Self {
         member(RatioLevel::Sequence, ppo(3e-4, 4e-4), Aggregation::RowMean)
@@ -108,8 +109,8 @@ impl LossConfig {
         member(RatioLevel::Token, clip, Aggregation::RowMean)
     }
 
-    /// VESPO (arXiv 2602.10693): a smooth weight on the product of a completion's ratios, a mean over
-    /// the tokens of the whole batch, no KL.
+    /// VESPO (arXiv 2602.10693): a smooth weight on the product of a completion's ratios, a mean
+    /// over the tokens of the whole batch, no KL.
     ///
     /// The numbers are the defaults of TRL 1.16.0: k 2 and 3, lambda 3 and 2.
     #[must_use]
@@ -137,7 +138,8 @@ impl LossConfig {
         member(RatioLevel::Token, clip, Aggregation::RowMean)
     }
 
-    /// The loss of Sibling-GRPO on the tokens that chose between siblings (V-STAR, arXiv 2602.10699).
+    /// The loss of Sibling-GRPO on the tokens that chose between siblings (V-STAR, arXiv
+    /// 2602.10699).
     ///
     /// It takes token ratios without a clip, a mean over those tokens, and a KL of beta 1e-3, as
     /// the authors' code has it. [`sibling_advantages`](crate::sibling_advantages) makes the

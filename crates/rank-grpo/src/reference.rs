@@ -37,9 +37,9 @@ pub fn group_advantages(
 
 /// The length of each list, counted as the largest segment plus 1.
 ///
-/// An end token after a trailing newline is thus an item (quirk S4), and so is one alone (quirk S5).
-/// `segments` are by line, with overflow. `end_tokens`, `[B]`, holds the column of each row's end
-/// token.
+/// An end token after a trailing newline is thus an item (quirk S4), and so is one alone (quirk
+/// S5). `segments` are by line, with overflow. `end_tokens`, `[B]`, holds the column of each row's
+/// end token.
 ///
 /// # Errors
 /// [`AdvantageError::Count`] if the rows do not divide the segments.

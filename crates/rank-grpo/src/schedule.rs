@@ -8,8 +8,9 @@ use crate::check::{ConfigError, not_negative, positive, require};
 /// 1.16.0).
 ///
 /// After each step, the coefficient grows by `entropy_coef_delta` where the entropy was at or below
-/// `entropy_target`, and shrinks by it elsewhere, within its bounds. It is applied only after a step
-/// whose entropy was at or below the target. Keep the struct in the checkpoint: it holds its state.
+/// `entropy_target`, and shrinks by it elsewhere, within its bounds. It is applied only after a
+/// step whose entropy was at or below the target. Keep the struct in the checkpoint: it holds its
+/// state.
 ///
 /// ```
 /// use rank_grpo::{AdaptiveEntropy, LossConfig};

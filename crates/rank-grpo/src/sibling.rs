@@ -10,18 +10,18 @@ use crate::advantage::{STD_EPSILON, check_groups, mean};
 ///
 /// A completion is a path through a trie: its ids at depth 0, 1, and so on. For a node h and its
 /// children v in the paths of one group, `R(h, v)` is the mean reward of the paths through v. Then
-/// `A(h, v) = (R(h, v) - mean_v R) / (std_v R + eps)` over the children of h. The standard deviation
-/// has n in the denominator, as in the authors' code. A node with a single child in the group gives
-/// advantage 0: there was nothing to choose, as far as this group tells.
+/// `A(h, v) = (R(h, v) - mean_v R) / (std_v R + eps)` over the children of h. The standard
+/// deviation has n in the denominator, as in the authors' code. A node with a single child in the
+/// group gives advantage 0: there was nothing to choose, as far as this group tells.
 ///
-/// `paths` is `[B][depths]`, of any lengths, and `rewards` is `[B]`. The `group_size` samples of one
-/// prompt are adjacent. The result has the shape of `paths`. Such advantages tell apart what paths
-/// of one prefix do, where the advantage of whole completions tells little.
+/// `paths` is `[B][depths]`, of any lengths, and `rewards` is `[B]`. The `group_size` samples of
+/// one prompt are adjacent. The result has the shape of `paths`. Such advantages tell apart what
+/// paths of one prefix do, where the advantage of whole completions tells little.
 /// [`LossConfig::sibling_grpo`](crate::LossConfig::sibling_grpo) is the loss that goes with them.
 ///
 /// # Errors
-/// [`AdvantageError::Count`] if there is not one reward per path, [`AdvantageError::Groups`] if they
-/// do not divide into groups, [`AdvantageError::NotFinite`] if a reward is not finite.
+/// [`AdvantageError::Count`] if there is not one reward per path, [`AdvantageError::Groups`] if
+/// they do not divide into groups, [`AdvantageError::NotFinite`] if a reward is not finite.
 ///
 /// ```
 /// use rank_grpo::sibling_advantages;

@@ -120,8 +120,8 @@ impl Clip {
         }
     }
 
-    /// The side on which a ratio was clipped. It judges the ratio after `delta`, as the authors' code
-    /// does (quirk L4).
+    /// The side on which a ratio was clipped. It judges the ratio after `delta`, as the authors'
+    /// code does (quirk L4).
     #[inline(always)]
     pub(crate) fn clipped(&self, ratio: f64, advantage: f64) -> Clipped {
         let (lowest, highest, ratio) = match *self {

@@ -216,7 +216,8 @@ proptest! {
         same(&evaluate(&case), &oracle::gradient(&case), 1e-12);
     }
 
-    /// A loss of a batch does not depend on how its rows are laid out: order, padding on either side.
+    /// A loss of a batch does not depend on how its rows are laid out: order, padding on either
+    /// side.
     #[test]
     fn padding_changes_nothing(case in cases(), left in 0usize..3, right in 0usize..3) {
         let (loss, gradient) = evaluate(&case);

@@ -568,7 +568,8 @@ fn a_config_reads_from_toml_and_refuses_unknown_fields() {
         LossConfig::paper()
     );
     let corrected: LossConfig = toml::from_str(&format!(
-        "{text}\ncorrection = {{ level = \"sequence\", mode = {{ mask = {{ clip_max = 3.0, clip_min = 0.5 }} }} }}"
+        "{text}\ncorrection = {{ level = \"sequence\", mode = {{ mask = {{ clip_max = 3.0, \
+         clip_min = 0.5 }} }} }}"
     ))
     .unwrap();
     let mode = CorrectionMode::Mask {

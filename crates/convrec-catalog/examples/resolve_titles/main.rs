@@ -49,7 +49,8 @@ fn tables(judged: &[Judged<'_>]) {
         .collect();
     println!("confidence of {CONFIDENT} or more, test half\n");
     println!(
-        "| names | n | correct item | precision | abstained | false accepts |\n|---|---|---|---|---|---|"
+        "| names | n | correct item | precision | abstained | false accepts \
+         |\n|---|---|---|---|---|---|"
     );
     let mut groups: BTreeMap<(bool, &str), Vec<&Judged>> = BTreeMap::new();
     for &judged in &test {
@@ -89,7 +90,8 @@ fn tables(judged: &[Judged<'_>]) {
         println!("| {mean:.3} | {} | {correct:.3} |", inside.len());
     }
     println!(
-        "\n| threshold | training: correct decisions | test | recall | precision | false accepts |\n|---|---|---|---|---|---|"
+        "\n| threshold | training: correct decisions | test | recall | precision | false accepts \
+         |\n|---|---|---|---|---|---|"
     );
     for threshold in [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] {
         let of = |training| {

@@ -41,7 +41,8 @@ pub(super) const UNKNOWN: &str = "UNKNOWN";
 impl Default for Prompts {
     fn default() -> Self {
         let dialog = "<conversation>\n{{ dialog }}\n</conversation>\n\n";
-        let form = "Answer in one line: the people behind it, then five to ten keywords, then its subject in one sentence.";
+        let form = "Answer in one line: the people behind it, then five to ten keywords, then its \
+                    subject in one sentence.";
         Self {
             kind: "items".into(),
             system:
@@ -58,7 +59,8 @@ impl Default for Prompts {
                 Rate every one of them: 2 fits very well, 1 fits, 0 neither, -1 fits badly, -2 does not fit at all. Write a \
                 line for each, its number, a colon and the rating, as in `7: -1`, and nothing else.",
             describe: format!(
-                "What do you know about {{{{ name }}}}? {form} If you do not know it, answer {{{{ unknown }}}}."
+                "What do you know about {{{{ name }}}}? {form} If you do not know it, answer {{{{ \
+                 unknown }}}}."
             ),
             describe_outside: format!(
                 "What is {{{{ name }}}} about? {form} If you do not know it, say what {{{{ kind }}}} of that name would most \

@@ -200,16 +200,23 @@ mod tests {
         for answer in [
             "1: 2\n2: -1\n3: 0\n4: 1\n5: -2",
             "1. 2\n2. -1\n3. 0\n4. +1\n5. -2",
-            "Here you go:\n\n1) Heat (1995): 2\n2) 2001: A Space Odyssey (1968): −1\n3) Up (2009): 0\n4) Spider-Man - Home (2017): 1\n5) 300 (2006): -2\n\nEnjoy!",
+            "Here you go:\n\n1) Heat (1995): 2\n2) 2001: A Space Odyssey (1968): −1\n3) Up \
+             (2009): 0\n4) Spider-Man - Home (2017): 1\n5) 300 (2006): -2\n\nEnjoy!",
             "- **1**: 2\n- **2**: -1\n- **3**: 0\n- **4**: 1\n- **5**: -2",
             "| 1 | 2 |\n| 2 | -1 |\n| 3 | 0 |\n| 4 | 1 |\n| 5 | -2 |",
-            "Heat (1995): 2\n2001: A Space Odyssey (1968): -1\nUP (2009) - 0\nSpider-Man - Home (2017): 1\n300 (2006): -2",
+            "Heat (1995): 2\n2001: A Space Odyssey (1968): -1\nUP (2009) - 0\nSpider-Man - Home \
+             (2017): 1\n300 (2006): -2",
             "1: 2 (a perfect fit)\n2: -1.\n3: 0, as it is for children\n4: 1\n5: -2 - too violent",
-            "1: 2, as part 1 was\n2: -1, part 2 is better\n3: 0 (of 2)\n4: **1** (plot: 2)\n5: plot: 1, overall = -2, not 2",
-            "1 | 2 | 1\n2 = -1 out of 2\n3. Up (2009): 0, unlike 2\n4: 1/2\n| 5 | 300 (2006) | -2 | at most 1 |",
+            "1: 2, as part 1 was\n2: -1, part 2 is better\n3: 0 (of 2)\n4: **1** (plot: 2)\n5: \
+             plot: 1, overall = -2, not 2",
+            "1 | 2 | 1\n2 = -1 out of 2\n3. Up (2009): 0, unlike 2\n4: 1/2\n| 5 | 300 (2006) | -2 \
+             | at most 1 |",
             "[2, -1, 0, 1, -2]",
-            "[{\"id\": 1, \"rating\": 2}, {\"id\": 2, \"rating\": -1}, {\"id\": 3, \"rating\": 0}, {\"id\": 4, \"rating\": 1}, {\"id\": 5, \"rating\": -2}]",
-            "{\"ratings\": [{\"number\": \"5\", \"score\": -2}, {\"number\": 4, \"score\": 1}, {\"number\": 3, \"score\": 0}, {\"number\": 2, \"score\": -1}, {\"number\": 1, \"score\": 2}]}",
+            "[{\"id\": 1, \"rating\": 2}, {\"id\": 2, \"rating\": -1}, {\"id\": 3, \"rating\": \
+             0}, {\"id\": 4, \"rating\": 1}, {\"id\": 5, \"rating\": -2}]",
+            "{\"ratings\": [{\"number\": \"5\", \"score\": -2}, {\"number\": 4, \"score\": 1}, \
+             {\"number\": 3, \"score\": 0}, {\"number\": 2, \"score\": -1}, {\"number\": 1, \
+                \"score\": 2}]}",
             "{\"1\": 2, \"2\": -1, \"3\": 0, \"4\": 1, \"5\": -2}",
         ] {
             assert_eq!(read(answer), all, "{answer}");
@@ -253,7 +260,8 @@ mod tests {
 
         #[test]
         fn what_is_written_is_read_back(ratings in prop::collection::vec(prop::option::of(-2_i8..=2), 1..40), named in any::<bool>()) {
-            let names: Vec<String> = (0..ratings.len()).map(|i| format!("Film {i} ({})", 1950 + i)).collect();
+            let names: Vec<String> = (0..ratings.len()).map(|i| format!("Film {i} \
+                ({})", 1950 + i)).collect();
             let line = |(i, rating): (usize, &Option<i8>)| {
                 let name = if named { format!(" {}", names[i]) } else { String::new() };
                 rating.map(|rating| format!("{}.{name}: {rating}\n", i + 1))

@@ -45,8 +45,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The first n items of an answer, in order; reasoning before it is none of it. A line that names no year is an item where the
-    /// catalog knows its title or `years` are optional; other lines are talk.
+    /// The first n items of an answer, in order; reasoning before it is none of it. A line that
+    /// names no year is an item where the catalog knows its title or `years` are optional; other
+    /// lines are talk.
     pub(super) fn read(&self, text: &str) -> Vec<TeacherItem> {
         let list = ListFormat {
             style: Style::Numbered,
@@ -164,7 +165,8 @@ mod tests {
         assert_eq!(read("<think>\n1. Death\n2. Stand by Me"), []);
         assert_eq!(
             read(
-                "1. Death by Chocolate (2001)\n2. Emma by Jane Smith (1815)\n3. Emma by Jane Austen (1999)"
+                "1. Death by Chocolate (2001)\n2. Emma by Jane Smith (1815)\n3. Emma by Jane \
+                 Austen (1999)"
             ),
             [None; 3]
         );

@@ -65,7 +65,10 @@ impl Pipeline<'_> {
         let queries = if views.is_empty() {
             Array2::zeros((0, self.width()))
         } else {
-            concatenate(Axis(0), &views).expect("all queries have the width of the embeddings") // [rows, D]
+            concatenate(Axis(0), &views).expect(
+                "all queries have the width of the \
+                embeddings",
+            ) // [rows, D]
         };
         Ok(Scored {
             examples: Cow::Borrowed(examples),

@@ -3,9 +3,10 @@
 //!
 //! A [`Scorer`] scores the whole catalog for a conversation: [`PopularityScorer`],
 //! [`CooccurrenceScorer`], [`WordScorer`], [`SimilarityScorer`], [`Bm25Scorer`], or a
-//! [`MixedScorer`] of several. It is a baseline for evaluations by itself. [`ScriptedTeacher`] makes
-//! a teacher of it that makes mistakes as a chat model does ([`Mistakes`]), and [`ScriptedJudge`]
-//! makes a judge of it. [`Scorers`] holds those of the noisy and the heuristic teacher.
+//! [`MixedScorer`] of several. It is a baseline for evaluations by itself. [`ScriptedTeacher`]
+//! makes a teacher of it that makes mistakes as a chat model does ([`Mistakes`]), and
+//! [`ScriptedJudge`] makes a judge of it. [`Scorers`] holds those of the noisy and the heuristic
+//! teacher.
 
 mod cooccurrence;
 mod judge;

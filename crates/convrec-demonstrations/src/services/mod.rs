@@ -1,8 +1,9 @@
 //! The services of a pipeline from one settings file.
 //!
-//! A program resolves [`ServiceSettings`] from a TOML file and its flags, and [`OpenServices`] makes
-//! a teacher, a judge, an embedder and a describer of them. Servers need the feature `llm`, sentence
-//! encoders the feature `embed`. A policy is [handed in](HandedIn), as this crate knows none.
+//! A program resolves [`ServiceSettings`] from a TOML file and its flags, and [`OpenServices`]
+//! makes a teacher, a judge, an embedder and a describer of them. Servers need the feature `llm`,
+//! sentence encoders the feature `embed`. A policy is [handed in](HandedIn), as this crate knows
+//! none.
 //!
 //! ```
 //! use convrec_catalog::Catalog;

@@ -32,8 +32,9 @@ pub(crate) struct Gradients {
     pub(crate) v: Vec<f32>,
 }
 
-/// Some adjacent queries of a segment and the keys that some of them see: the trunk's, and their own
-/// segment's, all or up to the last query. Those before the window of the first query are left out.
+/// Some adjacent queries of a segment and the keys that some of them see: the trunk's, and their
+/// own segment's, all or up to the last query. Those before the window of the first query are left
+/// out.
 struct Block {
     queries: Range<usize>,
     trunk: Range<usize>,

@@ -92,7 +92,8 @@ fn lane_of<S: pulp::Simd>(vector: &S::f32s, lane: usize) -> f32 {
 }
 
 simd_fn! {
-    /// `scores = factor * e^(scale * scores - shift)` in `[n, width]`, with a shift and a factor [`per_column`].
+    /// `scores = factor * e^(scale * scores - shift)` in `[n, width]`, with a shift and a factor
+    /// [`per_column`].
     pub(crate) fn exponentials(simd: S, scores: &mut [f32], width: usize, scale: f32, shift: &[f32], factor: &[f32]) {
         let scale = simd.splat_f32s(scale);
         let ((scores, _), (shift, _), (factor, _)) =
@@ -107,7 +108,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// Turns scores `[n, width]` into `softmax(scale * scores)` and writes the log-sum-exp of every used column.
+    /// Turns scores `[n, width]` into `softmax(scale * scores)` and writes the log-sum-exp of every
+    /// used column.
     pub(crate) fn softmax(simd: S, scores: &mut [f32], width: usize, scale: f32, log_sum_exps: &mut [f32]) {
         let factor = simd.splat_f32s(scale);
         let (scores, _) = S::as_mut_simd_f32s(scores);
@@ -134,8 +136,8 @@ simd_fn! {
 }
 
 simd_fn! {
-    /// The gradients of scores from those of `p = softmax(scale * scores)`, both `[n, width]`, in place:
-    /// `scale p (gradient - delta)` with `delta = sum(p gradient)`, [`per_column`].
+    /// The gradients of scores from those of `p = softmax(scale * scores)`, both `[n, width]`, in
+    /// place: `scale p (gradient - delta)` with `delta = sum(p gradient)`, [`per_column`].
     pub(crate) fn softmax_backward(simd: S, p: &[f32], gradient: &mut [f32], width: usize, scale: f32, deltas: &[f32]) {
         let scale = simd.splat_f32s(scale);
         let width = width / S::F32_LANES;

@@ -32,7 +32,8 @@ pub enum Error {
     },
     /// A line has too many or too few fields.
     #[error(
-        "{file}, line {line}: found {found} fields, expected `{expected}`; mend the line or remove it"
+        "{file}, line {line}: found {found} fields, expected `{expected}`; mend the line or \
+         remove it"
     )]
     Fields {
         /// The file.
@@ -46,7 +47,8 @@ pub enum Error {
     },
     /// A field holds what it should not.
     #[error(
-        "{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the line or remove it"
+        "{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the \
+         line or remove it"
     )]
     Field {
         /// The file.
@@ -62,7 +64,8 @@ pub enum Error {
     },
     /// One query names a document twice.
     #[error(
-        "{file}, line {line}, field `document`: query `{query}` has `{document}` before; remove one of the lines"
+        "{file}, line {line}, field `document`: query `{query}` has `{document}` before; remove \
+         one of the lines"
     )]
     RepeatedLine {
         /// The file.
@@ -80,7 +83,8 @@ pub enum Error {
     AddedTwice(String),
     /// A name cannot stand in a file whose fields are separated by white space.
     #[error(
-        "`{0}` cannot be written to a run; expected a name without white space, and not an empty one"
+        "`{0}` cannot be written to a run; expected a name without white space, and not an empty \
+         one"
     )]
     Name(String),
     /// The names of a run have more bytes than can be counted.

@@ -19,8 +19,8 @@ impl Qrels {
     /// Adds the relevant documents of one query. There may be none.
     ///
     /// # Errors
-    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when the
-    /// query comes twice. A document that comes twice counts once.
+    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when
+    /// the query comes twice. A document that comes twice counts once.
     pub fn add<'a>(
         &mut self,
         query: &str,
@@ -39,8 +39,8 @@ impl Qrels {
         Ok(())
     }
 
-    /// Writes the judgements, queries and documents sorted, with relevance 1 or 0. The format cannot
-    /// hold a query without a judged document, so such queries are left out.
+    /// Writes the judgements, queries and documents sorted, with relevance 1 or 0. The format
+    /// cannot hold a query without a judged document, so such queries are left out.
     ///
     /// # Errors
     /// When `out` does not take them.
@@ -130,7 +130,8 @@ mod tests {
     fn bad_lines_are_named() {
         assert_eq!(
             error("q 0 a 1\n\nq 0 b\n"),
-            "q.txt, line 3: found 3 fields, expected `query iteration document relevance`; mend the line or remove it"
+            "q.txt, line 3: found 3 fields, expected `query iteration document relevance`; mend \
+             the line or remove it"
         );
         assert!(
             error("q 0 a 0.5\n")

@@ -93,9 +93,9 @@ impl Run {
     /// that no reader meets a tie.
     ///
     /// # Errors
-    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when the
-    /// query, or a document of it, comes twice; [`Error::TooLarge`] when the names of the run have
-    /// more than 4 GiB. The run is then as before.
+    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when
+    /// the query, or a document of it, comes twice; [`Error::TooLarge`] when the names of the run
+    /// have more than 4 GiB. The run is then as before.
     pub fn add<'a>(
         &mut self,
         query: &str,
@@ -145,8 +145,8 @@ impl Run {
     /// # Errors
     /// [`Error::Read`] when the text cannot be read or is not UTF-8; [`Error::Fields`],
     /// [`Error::Field`] and [`Error::RepeatedLine`] at the first line that is not
-    /// `query Q0 document rank score tag` with a score that is a number, or that names a document of
-    /// its query a second time; [`Error::Empty`] when there is no line.
+    /// `query Q0 document rank score tag` with a score that is a number, or that names a document
+    /// of its query a second time; [`Error::Empty`] when there is no line.
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self, Error> {
         let text = text(reader, name)?;
         let mut tag = "";

@@ -76,8 +76,8 @@ impl Recommender {
     /// model named.
     ///
     /// # Errors
-    /// [`RecommendError::Length`] when `n` is 0 or above N, [`RecommendError::Task`] when the prompt
-    /// cannot be written or too few items are unseen.
+    /// [`RecommendError::Length`] when `n` is 0 or above N, [`RecommendError::Task`] when the
+    /// prompt cannot be written or too few items are unseen.
     pub fn recommend(
         &self,
         conversation: &[Turn],

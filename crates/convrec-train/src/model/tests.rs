@@ -38,7 +38,8 @@ fn published(folder: &Path) {
         .unwrap();
     let shape = ModelConfig::small(300, 8, 1, 1);
     write(folder, "config.json", &shape.to_hugging_face());
-    let template = "{% for m in messages %}<|s|>{{ m.role }}: {{ m.content }}<|e|>{% endfor %}<|s|>assistant: ";
+    let template = "{% for m in messages %}<|s|>{{ m.role }}: {{ m.content }}<|e|>{% endfor \
+                    %}<|s|>assistant: ";
     let config = serde_json::json!({"chat_template": template, "eos_token": "<|e|>", "more": 1});
     write(folder, "tokenizer_config.json", &config.to_string());
     write(folder, "generation_config.json", "{}");

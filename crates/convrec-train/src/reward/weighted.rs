@@ -31,7 +31,8 @@ pub enum RewardError {
     },
     /// It gave a number that cannot be added up.
     #[error(
-        "reward `{function}` of sample `{sample}`: {value} at rank {rank}; expected a finite number of at most 1e9 in size"
+        "reward `{function}` of sample `{sample}`: {value} at rank {rank}; expected a finite \
+         number of at most 1e9 in size"
     )]
     Value {
         /// The function's name.

@@ -152,9 +152,10 @@ impl<'a> RankGrpoTrainer<'a> {
     /// - [`TrainError::Config`] when a setting makes no sense or does not fit task and samples.
     /// - [`TrainError::Exists`], [`TrainError::Checkpoint`], [`TrainError::File`] and
     ///   [`TrainError::Optimizer`] when the run cannot be written or resumed.
-    /// - [`TrainError::Reward`], [`TrainError::Sampler`] and [`TrainError::Loss`] when a step fails.
-    /// - [`TrainError::Diverged`], [`TrainError::Disagree`] and [`TrainError::Unhealthy`] when training
-    ///   goes wrong.
+    /// - [`TrainError::Reward`], [`TrainError::Sampler`] and [`TrainError::Loss`] when a step
+    ///   fails.
+    /// - [`TrainError::Diverged`], [`TrainError::Disagree`] and [`TrainError::Unhealthy`] when
+    ///   training goes wrong.
     /// - [`TrainError::Stopped`] when it was asked to stop.
     pub fn train(self) -> Result<Policy, TrainError> {
         let (config, task, samples) = (&self.config, self.task, self.samples);

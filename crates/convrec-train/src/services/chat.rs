@@ -45,7 +45,8 @@ pub enum ChatLoadError {
     Chat(#[from] ChatError),
     /// The tokenizer and the weights do not belong together.
     #[error(
-        "{folder}: tokenizer.json has {tokens} tokens, the weights {known}; expected at most as many: the tokenizer is of another model"
+        "{folder}: tokenizer.json has {tokens} tokens, the weights {known}; expected at most as \
+         many: the tokenizer is of another model"
     )]
     Vocabulary {
         /// The folder.

@@ -66,7 +66,8 @@ impl Check {
                  rate is too high, or the KL penalty too weak"
             }
             Self::EntropyLow => {
-                "the policy writes one and the same list: the groups have no differences left to learn from"
+                "the policy writes one and the same list: the groups have no differences left to \
+                 learn from"
             }
             Self::EntropyHigh => {
                 "the policy is becoming noise; the learning rate is too high, or what is bad is unlikely \
@@ -79,13 +80,16 @@ impl Check {
                 "the policy finds it pays to say more; the reward does not mind what is too much"
             }
             Self::MissingEos => {
-                "the policy no longer writes its end token: cut completions are rewarded, or their end is never learned"
+                "the policy no longer writes its end token: cut completions are rewarded, or \
+                 their end is never learned"
             }
             Self::OffCatalog => {
-                "the policy invents items or misspells their names: it forgets what behaviour cloning taught it"
+                "the policy invents items or misspells their names: it forgets what behaviour \
+                 cloning taught it"
             }
             Self::PopularityDrift => {
-                "the policy answers with what many like, not with what was asked for (or the reverse)"
+                "the policy answers with what many like, not with what was asked for (or the \
+                 reverse)"
             }
             Self::SamplerMismatch => {
                 "ratios compare two different models: sampler and trainer differ in weights, temperature, prompt, mask or \
@@ -95,10 +99,12 @@ impl Check {
                 "an overflow, or a division by nothing; weights that were updated with it are lost"
             }
             Self::GradientSpike => {
-                "the updates are about to destroy the policy: too high a learning rate, or a bad batch"
+                "the updates are about to destroy the policy: too high a learning rate, or a bad \
+                 batch"
             }
             Self::RewardHacked => {
-                "the policy learns what the reward pays for, not what is wanted; or it learns its training samples by heart"
+                "the policy learns what the reward pays for, not what is wanted; or it learns its \
+                 training samples by heart"
             }
         }
     }
@@ -121,7 +127,8 @@ impl Check {
                 "go back to an earlier checkpoint; lower the learning rate, or add a KL penalty"
             }
             Self::LengthLow | Self::LengthHigh => {
-                "look at the completions; reward the exact length (`shaping`), or constrain the lists"
+                "look at the completions; reward the exact length (`shaping`), or constrain the \
+                 lists"
             }
             Self::MissingEos => {
                 "look at the completions; raise `max_new_tokens` if they are cut too early, else leave cut ones out \
@@ -131,7 +138,8 @@ impl Check {
                 "constrain the lists, lower the learning rate, or clone longer first"
             }
             Self::PopularityDrift => {
-                "compare the lists of different prompts; add a KL penalty, or a reward that popular items do not win"
+                "compare the lists of different prompts; add a KL penalty, or a reward that \
+                 popular items do not win"
             }
             Self::SamplerMismatch => {
                 "compare both sides' settings; sample with the trainer's own weights, in the same precision and on the same \
@@ -141,10 +149,12 @@ impl Check {
                 "go back to the last checkpoint before; lower the learning rate, try without bf16"
             }
             Self::GradientSpike => {
-                "go back to an earlier checkpoint; lower `optimizer.max_grad_norm` or the learning rate, or warm up longer"
+                "go back to an earlier checkpoint; lower `optimizer.max_grad_norm` or the \
+                 learning rate, or warm up longer"
             }
             Self::RewardHacked => {
-                "go back to the checkpoint of the best evaluation; read the completions, and mend the reward or stop there"
+                "go back to the checkpoint of the best evaluation; read the completions, and mend \
+                 the reward or stop there"
             }
         }
     }

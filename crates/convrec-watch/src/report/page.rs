@@ -92,7 +92,8 @@ pub fn page(
     }
     report.section(
         "Training",
-        "Means over each batch, smoothed. Values that never change are in the table of last values alone.",
+        "Means over each batch, smoothed. Values that never change are in the table of last \
+         values alone.",
     );
     for field in trained.iter().copied().filter(|field| changes(runs, field)) {
         let title = KNOWN
@@ -105,7 +106,8 @@ pub fn page(
     report.section("Last values", "");
     report.table(&last_values(runs, &evaluated, &trained));
     report.note(&format!(
-        "Values are means over the last {LAST} records; those of evaluations (eval_) are the last one."
+        "Values are means over the last {LAST} records; those of evaluations (eval_) are the last \
+         one."
     ));
     settings(&mut report, runs);
     runs.iter()
