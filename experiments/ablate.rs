@@ -168,7 +168,7 @@ fn run(options: &Options) -> Outcome {
     println!(
         "{}",
         figures
-            .differences("less as configured", differences)
+            .differences("delta to as configured", differences)
             .print()
     );
     Ok(())

@@ -115,7 +115,7 @@ pub fn algorithms(results: &Results) -> Result<Vec<Claim>, Error> {
             "DCG@10 of the last rollouts",
             &|record| number(record, "dcg"),
         ));
-        let what = "relevance of the last rollouts, ranks 4-10 less ranks 1-3";
+        let what = "relevance of the last rollouts, ranks 4-10 minus ranks 1-3";
         claims.push(sampled(results, grows, variants, what, &tail_less_head));
         claims.push(worst(results, &named("R1-zero", mu), mu)?);
     }

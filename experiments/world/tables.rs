@@ -165,7 +165,7 @@ pub fn demonstrations(summary: &Summary) -> Table {
 
 /// Every variant against a named one; none where that was not run.
 pub fn paired(summary: &Summary) -> Option<Table> {
-    let first = format!("NDCG@10 less {}", summary.settings.against);
+    let first = format!("NDCG@10, delta to {}", summary.settings.against);
     let mut table = Table::new([
         first.as_str(),
         "constrained",
@@ -241,14 +241,16 @@ pub fn checklist(claims: &[Claim]) -> Option<Table> {
 /// What the tables mean.
 pub fn legend() -> String {
     format!(
-        "Greedy lists for conversations not trained on. constrained: only lists of {N} different unseen catalog items can be \
-         written;\nfree: anything can, and seen, repeated and off-catalog items are removed before judging. In brackets: 95%, \
-         by resampling the dialogs\nof all seeds; over seeds: 95% of the mean over seeds, by Student's t, which knows of luck \
-         in training. p: permutation test over dialogs,\ncorrected for the number of variants. a>b: means over the first and the \
-         last 5 batches of rollouts; relevance: share of lists that hit at a rank;\nKL and entropy: nats a token. \
-         diverged: stopped, or lost half of the DCG it began with. A claim is reproduced where both intervals are\n\
-         above 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and \
-                        else unclear."
+        "Greedy lists for conversations not trained on. constrained: only lists of {N} different \
+         unseen catalog items can be written;\nunconstrained: anything can, and seen, repeated and \
+         off-catalog items are removed before judging. In brackets: 95%, by resampling the dialogs\n\
+         of all seeds; over seeds: 95% of the mean over seeds, by Student's t, which includes the \
+         luck of training. p: permutation test over dialogs,\ncorrected for the number of \
+         variants. a>b: means over the first and the last 5 batches of rollouts; relevance: share \
+         of lists that hit at a rank;\nKL and entropy: nats a token. diverged: stopped, or lost \
+         half of the DCG it began with. A claim is reproduced where both intervals are\nabove 0 \
+         (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and else \
+         unclear."
     )
 }
 
