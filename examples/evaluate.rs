@@ -8,8 +8,8 @@ use burn::module::Module;
 use clap::Parser;
 use convrec::device;
 use convrec_catalog::{Catalog, top_k};
-use convrec_cli::data::{read_catalog, read_conversations, read_examples, samples};
-use convrec_cli::{Outcome, Table, at_least_one, check_output, exit};
+use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file, of_file, say_report};
+use convrec_cli::{Outcome, Table, at_least_one, check_output, exit, say};
 use convrec_core::{Example, ItemId, files};
 use convrec_demonstrations::scripted::{PopularityScorer, Scorer, Scorers};
 use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
@@ -17,8 +17,9 @@ use convrec_metrics::trec::{Qrels, Run};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
 use convrec_train::Model;
+use convrec_train::data;
 use convrec_train::evaluate::judge_example;
-use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
+use convrec_train::evaluate::{Decoding, Evaluated, ListHealth, evaluate};
 
 /// Evaluates a policy on conversations.
 #[derive(Parser)]
@@ -37,9 +38,8 @@ struct Options {
     /// Conversations with ground truth, JSON lines.
     #[arg(long, required_unless_present = "score_run")]
     conversations: Option<PathBuf>,
-    /// Treat items of the catalog that are most likely one as one. Published protocols do not.
-    #[arg(long)]
-    merge_twins: bool,
+    #[command(flatten)]
+    data: DataOptions,
     /// Score this TREC run by the judgements of `--qrels`, and do nothing else. No catalog and no
     /// model are needed.
     #[arg(long, requires = "qrels", conflicts_with_all = ["model", "train", "run", "write_qrels"])]
@@ -83,21 +83,22 @@ fn run(options: &Options) -> Outcome {
     let (Some(catalog), Some(conversations)) = (&options.catalog, &options.conversations) else {
         return Err("--catalog and --conversations are needed".into());
     };
-    let catalog = read_catalog(catalog)?;
-    let catalog = if options.merge_twins {
-        catalog.merge_twins()
-    } else {
-        catalog
-    };
-    let examples = read_examples(&catalog, conversations)?;
+    let read = options.data;
+    let (catalog_file, catalog) = (catalog, read.catalog(catalog, TwinRule::Keep)?);
+    let examples = read.examples(&catalog, conversations)?;
+    let (examples, report) = data::with_ground_truth(&catalog, examples);
+    say_report("conversations", &report);
+    if examples.is_empty() {
+        return Err(format!("{}: nothing can be judged: {report}", conversations.display()).into());
+    }
     if let Some(path) = &options.write_qrels {
         write_qrels(path, &catalog, &examples)?;
     }
-    let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
-    let mut systems: Vec<(String, Vec<JudgedList>)> = Vec::new();
+    let mut systems: Vec<(String, Vec<Option<JudgedList>>)> = Vec::new();
     let mut n_ranks = 20;
     for folder in &options.model {
-        let (found, n) = policy(options, folder, &catalog, (conversations, &examples))?;
+        let files = (catalog_file.as_path(), conversations.as_path());
+        let (found, n) = policy(options, folder, &catalog, files, &examples)?;
         if systems.is_empty() {
             n_ranks = n;
             options
@@ -111,15 +112,12 @@ fn run(options: &Options) -> Outcome {
             )
             .into());
         }
-        let judged = found
-            .samples
-            .into_iter()
-            .map(|sample| sample.judged)
-            .collect();
+        let judged = found.into_iter().map(|sample| Some(sample?.judged));
+        let judged = judged.collect();
         systems.push((folder.display().to_string(), judged));
     }
     if let Some(train) = &options.train {
-        let train = read_conversations(train)?;
+        let train = read.conversations(train)?;
         let popularity = PopularityScorer::new(&catalog, &train);
         let scorers = Scorers::new(&catalog, &train);
         let baselines: [(&str, &dyn Scorer); 4] = [
@@ -131,7 +129,7 @@ fn run(options: &Options) -> Outcome {
         for (name, scorer) in baselines {
             let judged = examples
                 .iter()
-                .map(|example| baseline(&catalog, scorer, example, n_ranks))
+                .map(|example| Some(baseline(&catalog, scorer, example, n_ranks)))
                 .collect();
             systems.push((name.to_string(), judged));
         }
@@ -139,6 +137,17 @@ fn run(options: &Options) -> Outcome {
     if systems.is_empty() && options.write_qrels.is_some() {
         return Ok(());
     }
+    // Systems are compared on the same conversations: those that all of them could be asked.
+    let all_have = |place: &usize| systems.iter().all(|(_, judged)| judged[*place].is_some());
+    let kept: Vec<usize> = (0..examples.len()).filter(all_have).collect();
+    let dialogs: Vec<&str> = kept.iter().map(|n| examples[*n].dialog_id()).collect();
+    let systems: Vec<(String, Vec<JudgedList>)> = systems
+        .into_iter()
+        .map(|(name, judged)| {
+            let judged = kept.iter().filter_map(|n| judged[*n].clone());
+            (name, judged.collect())
+        })
+        .collect();
     let Some((first, others)) = systems.split_first() else {
         return Err("nothing to evaluate: give --model, --train or both".into());
     };
@@ -150,12 +159,12 @@ fn run(options: &Options) -> Outcome {
     systems.iter().for_each(|(name, judged)| {
         table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs)))
     });
-    println!("{}", table.print());
-    println!(
+    say(format_args!("{}", table.print()));
+    say(format_args!(
         "{} samples of {} dialogs; 95% intervals by resampling dialogs\n",
-        examples.len(),
+        kept.len(),
         distinct(&dialogs)
-    );
+    ));
     if !options.model.is_empty() && !others.is_empty() {
         let mut table = Table::new(heading("delta to first model"));
         others.iter().for_each(|(name, judged)| {
@@ -166,24 +175,35 @@ fn run(options: &Options) -> Outcome {
                     .map(|m| difference(*m, &first.1, judged, &dialogs)),
             );
         });
-        println!("{}", table.print());
-        println!(
+        say(format_args!("{}", table.print()));
+        say(format_args!(
             "p: paired permutation test over dialogs, not corrected for the number of comparisons"
-        );
+        ));
     }
     Ok(())
 }
 
-/// A policy's lists, and N.
+/// A policy's lists, one for each conversation that it can be asked, and N.
 fn policy(
     options: &Options,
     folder: &Path,
     catalog: &Catalog,
-    (conversations, examples): (&Path, &[Example]),
-) -> Result<(Evaluation, usize), Box<dyn Error>> {
+    (catalog_file, conversations): (&Path, &Path),
+    examples: &[Example],
+) -> Result<(Vec<Option<Evaluated>>, usize), Box<dyn Error>> {
     let Model { policy, language } = Model::load(folder, &device()?)?;
-    let task = language.task_for(catalog.clone(), options.unconstrained)?;
-    let samples = samples(&task, examples, conversations)?;
+    let task = language.task_for(catalog.clone(), options.unconstrained);
+    let task = in_catalog_file(catalog_file, task)?;
+    let samples = data::samples_in_order(&task, examples);
+    let (samples, report) = of_file(conversations, samples)?;
+    if !report.is_clean() {
+        say_report(&folder.display().to_string(), &report);
+    }
+    let asked: Vec<bool> = samples.iter().map(Option::is_some).collect();
+    let samples: Vec<_> = samples.into_iter().flatten().collect();
+    if samples.is_empty() {
+        return Err(format!("{}: no conversation can be asked: {report}", folder.display()).into());
+    }
     let sampling = Sampling {
         temperature: options.temperature,
         ..Sampling::default()
@@ -206,12 +226,14 @@ fn policy(
         length,
         ended,
     } = found.health;
-    println!(
+    say(format_args!(
         "{}: valid lines {valid_lines:.4}, in catalog {in_catalog:.4}, duplicates {duplicates:.4}, seen {seen:.4}, \
          items a list {length:.2}, ended {ended:.4}",
         folder.display()
-    );
-    Ok((found, language.format.n_ranks))
+    ));
+    let mut found = found.samples.into_iter();
+    let found = asked.iter().map(|asked| asked.then(|| found.next()).flatten());
+    Ok((found.collect(), language.format.n_ranks))
 }
 
 fn baseline(
@@ -297,15 +319,15 @@ fn score_run(run: &Path, qrels: &Path) -> Outcome {
         .collect();
     let ranked = [Measure::Mrr(20), Measure::Map(20), Measure::HitRate(20)];
     for measure in measures(20).into_iter().chain(ranked) {
-        println!("{measure:<10} {}", cell(measure, &judged, &dialogs));
+        say(format_args!("{measure:<10} {}", cell(measure, &judged, &dialogs)));
     }
-    println!(
+    say(format_args!(
         "{}: {} queries judged, {} in the run; 95% intervals by resampling {} dialogs",
         run.tag(),
         judged.len(),
         run.queries().len(),
         distinct(&dialogs)
-    );
+    ));
     Ok(())
 }
 
@@ -317,18 +339,19 @@ fn write_qrels(path: &Path, catalog: &Catalog, examples: &[Example]) -> Outcome 
         let documents: Vec<String> = ids.iter().map(|id| format!("r{}", id.0)).collect();
         qrels.add(&example.id, documents.iter().map(String::as_str))?;
     }
-    println!("{}: the ground truth as TREC qrels", path.display());
+    say(format_args!("{}: the ground truth as TREC qrels", path.display()));
     Ok(files::write_atomic(path, |out| qrels.write(out))?)
 }
 
-fn write_run(path: &Path, examples: &[Example], found: &Evaluation) -> Outcome {
+fn write_run(path: &Path, examples: &[Example], found: &[Option<Evaluated>]) -> Outcome {
     let mut run = Run::new("convrec")?;
-    for (example, sample) in examples.iter().zip(&found.samples) {
+    for (example, sample) in examples.iter().zip(found) {
+        let Some(sample) = sample else { continue };
         let documents: Vec<String> = sample.list.iter().map(|id| format!("r{}", id.0)).collect();
         run.add(&example.id, documents.iter().map(String::as_str))?;
     }
     let mut text = Vec::new();
     run.write(&mut text)?;
-    println!("{}: the lists as a TREC run", path.display());
+    say(format_args!("{}: the lists as a TREC run", path.display()));
     Ok(files::write_atomic(path, |out| out.write_all(&text))?)
 }

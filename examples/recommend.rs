@@ -7,10 +7,10 @@ use burn::module::Module;
 use clap::Parser;
 use convrec::device;
 use convrec_catalog::Mentions;
-use convrec_cli::data::read_catalog;
-use convrec_cli::{Outcome, exit};
+use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file, say_report};
+use convrec_cli::{Outcome, exit, say};
 use convrec_core::{Example, Item, Turn, files};
-use convrec_train::Model;
+use convrec_train::{Model, data};
 use convrec_train::evaluate::evaluate;
 
 /// Answers one conversation with a ranked list.
@@ -34,9 +34,8 @@ struct Options {
     /// names are found anyway. A title without a year means all items of that title.
     #[arg(long)]
     seen: Vec<String>,
-    /// Treat items of the catalog that are most likely one as different items.
-    #[arg(long)]
-    keep_twins: bool,
+    #[command(flatten)]
+    data: DataOptions,
     /// The turns, the user's first, then by turns.
     turns: Vec<String>,
 }
@@ -48,12 +47,7 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let turns = turns(options)?;
     let Model { policy, language } = Model::load(&options.model, &device()?)?;
-    let catalog = read_catalog(&options.catalog)?;
-    let catalog = if options.keep_twins {
-        catalog
-    } else {
-        catalog.merge_twins()
-    };
+    let catalog = options.data.catalog(&options.catalog, TwinRule::Merge)?;
     let mentioned = Mentions::new(&catalog).in_turns(&turns);
     let mut seen: Vec<Item> = mentioned.into_iter().map(|id| catalog[id].item()).collect();
     for name in &options.seen {
@@ -70,8 +64,12 @@ fn run(options: &Options) -> Outcome {
         seen,
         ground_truth: vec![],
     };
-    let task = language.task_for(catalog, options.unconstrained)?;
-    let sample = task.sample(&example)?;
+    let task = language.task_for(catalog, options.unconstrained);
+    let task = in_catalog_file(&options.catalog, task)?;
+    let (sample, report) = data::conversation(&task, &example)?;
+    if !report.is_clean() {
+        say_report("conversation", &report);
+    }
     let found = evaluate(&policy.valid(), &task, &[sample], &language.format.greedy());
     let names = example
         .seen
@@ -80,7 +78,7 @@ fn run(options: &Options) -> Outcome {
         .collect::<Vec<_>>()
         .join("; ");
     if !names.is_empty() {
-        println!("seen: {names}\n");
+        say(format_args!("seen: {names}\n"));
     }
     let answer = &found.samples[0];
     if answer.list.is_empty() {
@@ -91,7 +89,7 @@ fn run(options: &Options) -> Outcome {
         .into());
     }
     for (rank, id) in answer.list.iter().enumerate() {
-        println!("{:>2}. {}", rank + 1, task.catalog()[*id].item());
+        say(format_args!("{:>2}. {}", rank + 1, task.catalog()[*id].item()));
     }
     Ok(())
 }

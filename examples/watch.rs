@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use convrec_cli::{say, warn};
 use convrec_watch::report::{TrainingRun, page};
 use convrec_watch::tui::{Board, follow};
 use convrec_watch::{Doctor, DoctorConfig, Events, completions, step};
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {error}");
+            warn(&format_args!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -63,12 +64,12 @@ fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         let report = page("Training runs", &runs, &config)?;
         report.write(out)?;
         let plots = out.with_file_name("plots");
-        println!(
+        say(format_args!(
             "{} and {} curves in {}",
             out.display(),
             report.write_plots(&plots)?,
             plots.display()
-        );
+        ));
     }
     if let Some(folder) = &options.tensorboard {
         for (run, path) in runs.iter().zip(&options.runs) {
@@ -107,12 +108,12 @@ fn check(runs: &[TrainingRun], config: &DoctorConfig) -> Result<ExitCode, Box<dy
         let found = Doctor::examine(config.clone(), &run.records)?;
         is_unhealthy |= !found.is_empty();
         match (run.records.len(), found.len()) {
-            (0, _) => println!("{}: no records yet, so nothing to judge", run.name),
-            (records, 0) => println!("{}: nothing wrong in {records} records", run.name),
+            (0, _) => say(format_args!("{}: no records yet, so nothing to judge", run.name)),
+            (records, 0) => say(format_args!("{}: nothing wrong in {records} records", run.name)),
             _ => {}
         }
         found.iter().for_each(|diagnosis| {
-            println!("{}: {}: {diagnosis}", run.name, diagnosis.check.name())
+            say(format_args!("{}: {}: {diagnosis}", run.name, diagnosis.check.name()))
         });
     }
     Ok(if is_unhealthy {
@@ -132,6 +133,6 @@ fn tensorboard(run: &TrainingRun, path: &Path, folder: &Path) -> Result<(), Box<
     for (step, file) in completions::kept(path)? {
         events.completions(step, &completions::read(file)?)?;
     }
-    println!("{last} steps of {} in {}", run.name, folder.display());
+    say(format_args!("{last} steps of {} in {}", run.name, folder.display()));
     Ok(())
 }

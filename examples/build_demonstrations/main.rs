@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use convrec_cli::data::{read_catalog, read_conversations};
+use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
-use convrec_cli::{Outcome, check_apart, check_folder, check_output, exit, progress};
+use convrec_cli::{Outcome, check_apart, check_folder, check_output, exit, progress, say, warn};
 use convrec_core::{Example, printable};
 use convrec_demonstrations::scripted::Scorers;
 use convrec_demonstrations::services::{OpenServer, OpenServices};
@@ -66,6 +66,8 @@ struct Options {
     #[arg(long, num_args = 1.., conflicts_with = "shard")]
     merge: Vec<PathBuf>,
     #[command(flatten)]
+    data: DataOptions,
+    #[command(flatten)]
     services: ServiceOptions,
 }
 
@@ -98,27 +100,31 @@ fn run(options: &Options) -> Outcome {
 
     let server = open_server(&settings)?;
     let server = server.as_ref();
-    let catalog = read_catalog(&options.catalog)?;
+    let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
     // Parts take the catalog as it is: else each machine would pay for the same descriptions.
     let whole = options.shard.is_none() && options.merge.is_empty();
     if settings.describer.server && !whole {
-        eprintln!(
+        warn(&format_args!(
             "the catalog is taken as it is: its own items are described by a run without --shard and --merge"
-        );
+        ));
     }
     let catalog = if whole {
         described(&settings, server, catalog)?
     } else {
         catalog
     };
-    let mut examples = read_conversations(&options.conversations)?;
+    let mut examples = options.data.conversations(&options.conversations)?;
+    say(format_args!(
+        "conversations: {}",
+        convrec_train::data::survey(&catalog, &examples)
+    ));
     let scorers = Scorers::new(&catalog, &examples);
     let handed_in = handed_in(&settings, server, &catalog, &convrec::device()?)?;
     let chosen = OpenServices::open(&settings, &catalog, &scorers, handed_in)?;
     let all = examples.len();
     chosen.keep_answered(&mut examples)?;
     if examples.len() < all {
-        println!("{} of {all} conversations have an answer", examples.len());
+        say(format_args!("{} of {all} conversations have an answer", examples.len()));
     }
     let mut more = items::item_conversations(&examples, options.item_conversations, settings.seed);
     more.extend(
@@ -140,7 +146,7 @@ fn run(options: &Options) -> Outcome {
     chosen
         .names()
         .iter()
-        .for_each(|(role, name)| println!("{role}: {}", printable(name)));
+        .for_each(|(role, name)| say(format_args!("{role}: {}", printable(name))));
     let known = |example: &Example| {
         example
             .ground_truth
@@ -169,12 +175,12 @@ fn run(options: &Options) -> Outcome {
     let usage = server.map(OpenServer::usage);
     if let Some(shard) = options.shard {
         scored.write(&options.out, shard, &origin)?;
-        usage.iter().for_each(|usage| println!("{usage}"));
-        println!(
+        usage.iter().for_each(|usage| say(format_args!("{usage}")));
+        say(format_args!(
             "part {shard}, {} conversations, in {}",
             scored.examples().len(),
             options.out.display()
-        );
+        ));
         return output::complete(scored.failures(), "the same command asks for these again");
     }
     let bar = progress::spinner("adjust");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use convrec_catalog::Catalog;
 use convrec_cli::steps::{Figures, Step, steps};
-use convrec_cli::{Outcome, Paused, Table};
+use convrec_cli::{Outcome, Paused, Table, say, warn};
 use convrec_core::files::write_atomic;
 use convrec_core::hash::sha256;
 use convrec_core::{Example, Item, jsonl, printable};
@@ -147,10 +147,10 @@ impl Output<'_> {
         let steps = steps(self.output, self.catalog, examples, n);
         let table = figures.table(&steps);
         self.report(&table, &steps)?;
-        println!("{}", table.print());
-        println!(
+        say(format_args!("{}", table.print()));
+        say(format_args!(
             "measured on the conversations that the steps learned from; 95% intervals by resampling dialogs"
-        );
+        ));
         let Counts {
             conversations,
             empty,
@@ -161,32 +161,32 @@ impl Output<'_> {
             demonstrations,
             ..
         } = counts;
-        println!(
+        say(format_args!(
             "{named} items named, {named_in_catalog} in the catalog, {} more by a likely guess; {empty} answers without \
              any; {unrated} of {candidates} candidates unrated",
             counts.guessed
-        );
+        ));
         if let Some(usage) = &self.usage {
-            println!("{usage}");
+            say(format_args!("{usage}"));
         }
-        println!(
+        say(format_args!(
             "{demonstrations} demonstrations of {conversations} conversations in {}",
             out.display()
-        );
+        ));
         let again = match self.options.merge.is_empty() {
             true => "the same command asks for these again",
             false => "score their parts again, and merge",
         };
         let without = conversations - counts.failed - demonstrations;
         if without > 0 {
-            eprintln!(
+            warn(&format_args!(
                 "{without} conversations have no list, as everything that might be listed was seen"
-            );
+            ));
         }
         if 2 * empty > conversations - counts.failed {
-            eprintln!(
+            warn(&format_args!(
                 "most answers name no item that could be read; look at the report, and at `years` in the settings"
-            );
+            ));
         }
         complete(&self.output.failures, again)
     }
