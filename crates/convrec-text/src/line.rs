@@ -91,7 +91,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The title before the first `(year)` of four digits, else of fewer, and that year.
+    /// The title before the first `(year)` of four digits, else of fewer, and that year. Where there
+    /// is none, it is the first year of `(1994–2004)`, `(2008–)` or `(2024, more)`.
     pub(crate) fn title_and_year(&self) -> Option<(&'a str, i32)> {
         let mut short = None;
         for (at, _) in self.body.match_indices(['(', '（']) {
@@ -106,7 +107,17 @@ impl<'a> Line<'a> {
             }
             short = short.or(Some((at, year)));
         }
-        short.map(|(at, year)| (self.undress(&self.body[..at], year.rest), year.value))
+        let found = short.or_else(|| self.year_with_more());
+        found.map(|(at, year)| (self.undress(&self.body[..at], year.rest), year.value))
+    }
+
+    /// Where the first bracket stands that begins with a year of four digits and says more.
+    fn year_with_more(&self) -> Option<(usize, Year<'a>)> {
+        let mut brackets = self.body.match_indices(['(', '（']);
+        brackets.find_map(|(at, _)| {
+            let year = Year::read_with_more(&self.body[at..])?;
+            (!trim(&self.body[..at]).is_empty()).then_some((at, year))
+        })
     }
 
     /// Whether the line holds a title and a year of four digits behind it, so that nothing which
@@ -253,6 +264,22 @@ struct Year<'a> {
 }
 
 impl<'a> Year<'a> {
+    /// `(1994–2004)`, `(2008–)`, `(2024, more)`: a year of four digits, and more in its brackets.
+    fn read_with_more(text: &'a str) -> Option<Self> {
+        let inner = text.strip_prefix(['(', '（'])?;
+        let end = inner.char_indices().nth(4)?.0;
+        let mut digits = inner[..end].chars().map(digit);
+        let value = digits.try_fold(0, |value, digit| Some(value * 10 + digit? as i32))?;
+        let more = inner[end..].trim_start_matches(is_white);
+        let close = more.find([')', '）'])?;
+        let says_more = more.starts_with(['-', '–', '—', '−', ',', '、', ';', '/']);
+        says_more.then(|| Self {
+            value,
+            digits: 4,
+            rest: more[close..].trim_start_matches([')', '）']),
+        })
+    }
+
     fn read(text: &'a str) -> Option<Self> {
         let inner = text.strip_prefix(['(', '（'])?;
         let (inner, sign) = inner

@@ -51,7 +51,8 @@ use crate::whitespace::trim;
 ///   plain list. White space after the number's mark is not needed, except after dashes and colons.
 /// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes
 ///   go in pairs.
-/// - The brackets of the year may be full-width ones: `千と千尋（2001）`.
+/// - The brackets of the year may be full-width ones: `千と千尋（2001）`. Where a line has no such
+///   year, `(1994–2004)`, `(2008–)` and `(2024, dir. X)` name their first one.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
 /// - What a model [reasons](crate::Reasoning) aloud is no part of its list.
 ///
