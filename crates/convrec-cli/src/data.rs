@@ -257,3 +257,72 @@ pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box
     }
     Ok(examples)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        data: DataOptions,
+    }
+
+    fn options(flags: &[&str]) -> DataOptions {
+        Alone::parse_from([&["program"], flags].concat()).data
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn bad_rows_are_refused_with_their_number_or_skipped() {
+        let catalog = file(
+            "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"\"}\n{\"year\": 3}\n\
+             {\"title\": \"Up\", \"year\": \"x\"}\n{\"title\": \"Up\", \"year\": 2009}\n",
+        );
+        let read = |flags: &[&str]| options(flags).catalog(catalog.path(), TwinRule::Keep);
+        let error = read(&[]).unwrap_err().to_string();
+        assert!(error.contains("3 of 5 rows are bad") && error.contains("--skip-bad"), "{error}");
+        let films = read(&["--skip-bad"]).unwrap();
+        assert_eq!(films.len(), 2);
+
+        let row = |id: &str, title: &str| {
+            format!(
+                "{{\"id\": \"{id}\", \"dialog\": [{{\"role\": \"user\", \"content\": \"x\"}}], \
+                 \"ground_truth\": [[\"{title}\", null]]}}\n"
+            )
+        };
+        let text = row("a", "Heat") + "{}\n" + &row("b", "Nowhere") + &row("c", "Up");
+        let conversations = file(&text);
+        let read = |flags: &[&str]| options(flags).examples(&films, conversations.path());
+        let error = read(&[]).unwrap_err().to_string();
+        assert!(error.contains("1 of 4 rows is bad"), "{error}");
+        let ids = |examples: Vec<Example>| -> Vec<String> {
+            examples.into_iter().map(|example| example.id).collect()
+        };
+        assert_eq!(ids(read(&["--skip-bad"]).unwrap()), ["a", "c"]);
+        // Those that no catalog is needed to read.
+        let all = options(&["--skip-bad"]).conversations(conversations.path());
+        assert_eq!(ids(all.unwrap()), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_flag_decides_about_twins_and_else_the_program() {
+        let catalog = file("{\"title\": \"Heat\"}\n{\"title\": \"Heat\", \"year\": 1995}\n");
+        let aliases = |flags: &[&str], rule| {
+            let read = options(flags).catalog(catalog.path(), rule);
+            read.unwrap().aliases().len()
+        };
+        assert_eq!(aliases(&[], TwinRule::Keep), 0);
+        assert_eq!(aliases(&[], TwinRule::Merge), 1);
+        assert_eq!(aliases(&["--merge-twins"], TwinRule::Keep), 1);
+        assert_eq!(aliases(&["--keep-twins"], TwinRule::Merge), 0);
+        assert!(Alone::try_parse_from(["program", "--merge-twins", "--keep-twins"]).is_err());
+    }
+}
