@@ -67,8 +67,8 @@ impl YearDistance {
 }
 
 impl Catalog {
-    /// Which item a name means. Titles are compared [normalised](crate::normalise()); among the
-    /// items of that title, the first of these rules that holds for any of them decides:
+    /// Which item a name means. Titles are compared as by
+    /// [`find_normalised`](Self::find_normalised); among the items of that title, the first of these rules that holds for any of them decides:
     ///
     /// 1. title and year exactly as written;
     /// 2. the nearest year, at most `year_tolerance` away, tried in the order same, +1, -1, +2, -2,

@@ -16,6 +16,7 @@ use convrec_demonstrations::services::{
 };
 use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 
+use crate::output::{say, warn};
 use crate::{Outcome, Paused, progress};
 
 /// Who answers, rates, compares and describes. Flags win over the file.
@@ -146,18 +147,22 @@ pub fn open_server(settings: &ServiceSettings) -> Result<Option<OpenServer>, Box
     };
     if let Some(ledger) = server.ledger().filter(|ledger| ledger.torn() > 0) {
         let path = ledger.path().display();
-        eprintln!("{path}: an answer that was cut off is gone and will be asked for again");
+        warn(&format_args!(
+            "{path}: an answer that was cut off is gone and will be asked for again"
+        ));
     }
     server
         .results()
         .iter()
-        .for_each(|report| println!("{report}"));
+        .for_each(|report| say(format_args!("{report}")));
     ctrlc::set_handler(move || {
         // The second time there is no waiting for what is under way.
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("stopping: what is under way is waited for and kept; once more to leave at once");
+        warn(&format_args!(
+            "stopping: what is under way is waited for and kept; once more to leave at once"
+        ));
     })?;
     Ok(Some(server))
 }

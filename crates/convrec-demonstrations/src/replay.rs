@@ -3,9 +3,13 @@ use std::path::Path;
 
 use convrec_core::Example;
 use convrec_core::jsonl::{self, Check};
+use convrec_text::whole_lines;
 use serde::{Deserialize, Serialize};
 
 use crate::{ServiceError, Teacher};
+
+/// What providers call the end at a limit of tokens.
+const CUT: [&str; 4] = ["length", "max_tokens", "model_length", "MAX_TOKENS"];
 
 /// A recorded answer, as one line of a teacher file. Further fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,21 @@ impl Check for Answer {
         } else {
             Ok(())
         }
+    }
+}
+
+/// A line of a teacher file, with what the provider said of its end.
+#[derive(Deserialize)]
+struct Recorded {
+    #[serde(flatten)]
+    answer: Answer,
+    #[serde(default)]
+    finish_reason: Option<String>,
+}
+
+impl Check for Recorded {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        self.answer.check()
     }
 }
 
@@ -80,14 +99,27 @@ impl ReplayTeacher {
         })
     }
 
-    /// Reads a file of JSON lines, an [`Answer`] each.
+    /// Reads a file of JSON lines, an [`Answer`] each. Where a line says besides that the answer was
+    /// cut (`"finish_reason": "length"`), a last line of it that is not whole is left out
+    /// ([`whole_lines`]).
     ///
     /// # Errors
     /// [`ReplayError::Read`] when the file cannot be read or a line is bad, [`ReplayError::Twice`]
     /// when two lines answer the same sample.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReplayError> {
         let name = path.as_ref().display().to_string();
-        Self::new(name, jsonl::read_file(path)?)
+        let recorded: Vec<Recorded> = jsonl::read_file(path)?;
+        let whole = |recorded: Recorded| {
+            let Recorded {
+                mut answer,
+                finish_reason,
+            } = recorded;
+            if finish_reason.is_some_and(|reason| CUT.contains(&reason.as_str())) {
+                answer.raw.truncate(whole_lines(&answer.raw).len());
+            }
+            answer
+        };
+        Self::new(name, recorded.into_iter().map(whole).collect())
     }
 
     /// How many answers there are.

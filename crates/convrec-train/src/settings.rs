@@ -46,6 +46,10 @@ pub struct Files {
     pub sampler: Option<PathBuf>,
     /// Whether lists are whatever the policy writes.
     pub unconstrained: bool,
+    /// Whether rows that cannot be used are skipped, counted and listed. Else they are refused.
+    pub skip_bad: bool,
+    /// Whether items of the catalog that are most likely one count as one.
+    pub merge_twins: bool,
     /// The type of the numbers in the model that is written; by default that of the model read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<Dtype>,
@@ -63,6 +67,8 @@ impl Default for Files {
             blocklist: None,
             sampler: None,
             unconstrained: false,
+            skip_bad: false,
+            merge_twins: false,
             dtype: None,
         }
     }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::log::{Line, files, lines};
+use crate::log::{Line, files_of, lines};
 use crate::record::Record;
 
 /// Yields the records of a run's folder as they are written, across its files.
@@ -54,7 +54,7 @@ impl Follow {
     pub fn poll(&mut self) -> Result<News, Error> {
         let mut news = News::default();
         // Listed first: all files but the last of the list are complete.
-        let files = files(&self.folder)?;
+        let files = files_of(&self.folder)?;
         let is_there = |current: &usize| files.iter().any(|(first, _)| first == current);
         if self
             .current

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use convrec_core::{Turn, files, files::write_atomic};
+use convrec_core::{Turn, files, files::write_atomic, printable};
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
@@ -177,7 +177,8 @@ impl Report {
             .push(piece);
     }
 
-    /// Writes the report, replacing the file whole.
+    /// Writes the report, replacing the file whole. Control characters in what it holds become
+    /// U+FFFD ([`printable`]).
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -188,6 +189,8 @@ impl Report {
             template,
             context! { report => Value::from(Serde(self)) },
         )?;
+        // What models and people wrote stands in it.
+        let page = printable(&page);
         Ok(write_atomic(path, |out| out.write_all(page.as_bytes()))?)
     }
 
@@ -215,6 +218,7 @@ impl Report {
                 .expect("numbers do not end");
             // A picture has no page around it that could give it colours.
             let svg = chart.svg.replacen('>', &format!(">{STYLE}"), 1);
+            let svg = printable(&svg);
             write_atomic(folder.join(name + ".svg"), |out| {
                 out.write_all(svg.as_bytes())
             })?;

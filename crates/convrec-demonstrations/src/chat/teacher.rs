@@ -1,15 +1,19 @@
 use convrec_core::{Example, Item};
+use convrec_text::whole_lines;
 use minijinja::Value;
 
 use super::prompts::{Template, dialog, names};
 use super::{PromptError, Prompts};
-use crate::{ChatModel, ChatRequest, Done, ServiceError, Teacher};
+use crate::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher};
 
 /// Tokens an item of an answer may take, at most, and some for talk around the list.
 const TOKENS_PER_ITEM: usize = 40;
 const TOKENS_OF_TALK: usize = 200;
 
 /// A chat model that is asked for a list.
+///
+/// The last line of an answer that was cut at the limit of tokens counts where it is whole
+/// ([`whole_lines`]). How many answers were cut is logged as a warning.
 ///
 /// ```
 /// use convrec_demonstrations::chat::{ChatTeacher, Prompts};
@@ -95,7 +99,27 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
         let requests = examples
             .iter()
             .map(|example| self.request(example, n).map_err(ServiceError::from));
-        ask(&self.model, requests, done)
+        let answers = ask_or_cut(&self.model, requests, done);
+        let mut cut = Vec::new();
+        let whole = |(example, answer): (&&Example, Result<ChatAnswer, ServiceError>)| {
+            let ChatAnswer { text, is_cut } = answer?;
+            if !is_cut {
+                return Ok(text);
+            }
+            cut.push(example.id.clone());
+            Ok(whole_lines(&text).to_string())
+        };
+        let texts = examples.iter().zip(answers).map(whole).collect();
+        if let Some(first) = cut.first() {
+            log::warn!(
+                "{}: {} of {} answers were cut at the limit of tokens, the first to `{first}`; a last \
+                 line that is not whole names no item",
+                self.model.name(),
+                cut.len(),
+                examples.len()
+            );
+        }
+        texts
     }
 }
 
@@ -105,6 +129,16 @@ pub(super) fn ask(
     requests: impl Iterator<Item = Result<ChatRequest, ServiceError>>,
     done: Done<'_>,
 ) -> Vec<Result<String, ServiceError>> {
+    let answers = ask_or_cut(model, requests, done).into_iter();
+    answers.map(|answer| Ok(answer?.text)).collect()
+}
+
+/// As [`ask`], with whether each answer was cut.
+fn ask_or_cut(
+    model: &impl ChatModel,
+    requests: impl Iterator<Item = Result<ChatRequest, ServiceError>>,
+    done: Done<'_>,
+) -> Vec<Result<ChatAnswer, ServiceError>> {
     let mut errors = Vec::new();
     let mut written = Vec::new();
     for request in requests {
@@ -117,7 +151,7 @@ pub(super) fn ask(
         }
     }
     done(errors.len() - written.len());
-    let mut answers = model.answer(&written, done).into_iter();
+    let mut answers = model.answer_or_cut(&written, done).into_iter();
     let mut next = || {
         answers
             .next()

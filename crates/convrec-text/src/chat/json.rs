@@ -5,6 +5,8 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
+use super::methods::BYTES_A_STEP;
+
 /// Values nest no deeper.
 const MAX_DEPTH: usize = 100;
 /// One piece of JSON has no more bytes.
@@ -36,7 +38,7 @@ pub(super) fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<St
     options.assert_all_used()?;
     writer.value(value, 0)?;
     // Work in proportion to what is written, which the engine cannot see.
-    state.consume_fuel(writer.out.len() as u64)?;
+    state.consume_fuel(writer.out.len() as u64 / BYTES_A_STEP + 1)?;
     Ok(writer.out)
 }
 
