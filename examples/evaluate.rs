@@ -89,7 +89,11 @@ fn run(options: &Options) -> Outcome {
     let (examples, report) = data::with_ground_truth(&catalog, examples);
     say_report("conversations", &report);
     if examples.is_empty() {
-        return Err(format!("{}: nothing can be judged: {report}", conversations.display()).into());
+        return Err(format!(
+            "{}: nothing can be judged: {report}",
+            conversations.display()
+        )
+        .into());
     }
     if let Some(path) = &options.write_qrels {
         write_qrels(path, &catalog, &examples)?;
@@ -202,7 +206,11 @@ fn policy(
     let asked: Vec<bool> = samples.iter().map(Option::is_some).collect();
     let samples: Vec<_> = samples.into_iter().flatten().collect();
     if samples.is_empty() {
-        return Err(format!("{}: no conversation can be asked: {report}", folder.display()).into());
+        return Err(format!(
+            "{}: no conversation can be asked: {report}",
+            folder.display()
+        )
+        .into());
     }
     let sampling = Sampling {
         temperature: options.temperature,
@@ -232,7 +240,9 @@ fn policy(
         folder.display()
     ));
     let mut found = found.samples.into_iter();
-    let found = asked.iter().map(|asked| asked.then(|| found.next()).flatten());
+    let found = asked
+        .iter()
+        .map(|asked| asked.then(|| found.next()).flatten());
     Ok((found.collect(), language.format.n_ranks))
 }
 
@@ -319,7 +329,10 @@ fn score_run(run: &Path, qrels: &Path) -> Outcome {
         .collect();
     let ranked = [Measure::Mrr(20), Measure::Map(20), Measure::HitRate(20)];
     for measure in measures(20).into_iter().chain(ranked) {
-        say(format_args!("{measure:<10} {}", cell(measure, &judged, &dialogs)));
+        say(format_args!(
+            "{measure:<10} {}",
+            cell(measure, &judged, &dialogs)
+        ));
     }
     say(format_args!(
         "{}: {} queries judged, {} in the run; 95% intervals by resampling {} dialogs",
@@ -339,7 +352,10 @@ fn write_qrels(path: &Path, catalog: &Catalog, examples: &[Example]) -> Outcome 
         let documents: Vec<String> = ids.iter().map(|id| format!("r{}", id.0)).collect();
         qrels.add(&example.id, documents.iter().map(String::as_str))?;
     }
-    say(format_args!("{}: the ground truth as TREC qrels", path.display()));
+    say(format_args!(
+        "{}: the ground truth as TREC qrels",
+        path.display()
+    ));
     Ok(files::write_atomic(path, |out| qrels.write(out))?)
 }
 

@@ -10,8 +10,8 @@ use convrec_catalog::Mentions;
 use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file, say_report};
 use convrec_cli::{Outcome, exit, say};
 use convrec_core::{Example, Item, Turn, files};
-use convrec_train::{Model, data};
 use convrec_train::evaluate::evaluate;
+use convrec_train::{Model, data};
 
 /// Answers one conversation with a ranked list.
 #[derive(Parser)]
@@ -89,7 +89,11 @@ fn run(options: &Options) -> Outcome {
         .into());
     }
     for (rank, id) in answer.list.iter().enumerate() {
-        say(format_args!("{:>2}. {}", rank + 1, task.catalog()[*id].item()));
+        say(format_args!(
+            "{:>2}. {}",
+            rank + 1,
+            task.catalog()[*id].item()
+        ));
     }
     Ok(())
 }

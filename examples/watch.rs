@@ -108,12 +108,22 @@ fn check(runs: &[TrainingRun], config: &DoctorConfig) -> Result<ExitCode, Box<dy
         let found = Doctor::examine(config.clone(), &run.records)?;
         is_unhealthy |= !found.is_empty();
         match (run.records.len(), found.len()) {
-            (0, _) => say(format_args!("{}: no records yet, so nothing to judge", run.name)),
-            (records, 0) => say(format_args!("{}: nothing wrong in {records} records", run.name)),
+            (0, _) => say(format_args!(
+                "{}: no records yet, so nothing to judge",
+                run.name
+            )),
+            (records, 0) => say(format_args!(
+                "{}: nothing wrong in {records} records",
+                run.name
+            )),
             _ => {}
         }
         found.iter().for_each(|diagnosis| {
-            say(format_args!("{}: {}: {diagnosis}", run.name, diagnosis.check.name()))
+            say(format_args!(
+                "{}: {}: {diagnosis}",
+                run.name,
+                diagnosis.check.name()
+            ))
         });
     }
     Ok(if is_unhealthy {
@@ -133,6 +143,10 @@ fn tensorboard(run: &TrainingRun, path: &Path, folder: &Path) -> Result<(), Box<
     for (step, file) in completions::kept(path)? {
         events.completions(step, &completions::read(file)?)?;
     }
-    say(format_args!("{last} steps of {} in {}", run.name, folder.display()));
+    say(format_args!(
+        "{last} steps of {} in {}",
+        run.name,
+        folder.display()
+    ));
     Ok(())
 }

@@ -124,7 +124,10 @@ fn run(options: &Options) -> Outcome {
     let all = examples.len();
     chosen.keep_answered(&mut examples)?;
     if examples.len() < all {
-        say(format_args!("{} of {all} conversations have an answer", examples.len()));
+        say(format_args!(
+            "{} of {all} conversations have an answer",
+            examples.len()
+        ));
     }
     let mut more = items::item_conversations(&examples, options.item_conversations, settings.seed);
     more.extend(

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use convrec_catalog::Catalog;
 use convrec_core::{Example, Item, Turn, jsonl};
-use convrec_demonstrations::{
-    LexicalEmbedder, Pipeline, PipelineConfig, ReplayTeacher, Services,
-};
+use convrec_demonstrations::{LexicalEmbedder, Pipeline, PipelineConfig, ReplayTeacher, Services};
 use convrec_testdata::case_path;
 use convrec_text::{ListFormat, ParsedList};
 use convrec_watch::{Doctor, DoctorConfig, log};
@@ -94,7 +92,10 @@ fn is_input(path: &str) -> bool {
     let (row, name) = path.split_once('/').unwrap_or((path, ""));
     let written = name.ends_with(".html") || name.ends_with(".svg");
     // The many row groups of one table, and a pointer that another input of the row is made of.
-    !written && name != "TITLE" && !["64/rg.parquet", "34/lfs_", "89/TITLE"].contains(&path) && row.len() == 2
+    !written
+        && name != "TITLE"
+        && !["64/rg.parquet", "34/lfs_", "89/TITLE"].contains(&path)
+        && row.len() == 2
 }
 
 fn files(folder: &Path, below: &Path, found: &mut Vec<String>) {
@@ -153,7 +154,10 @@ fn every_file_has_its_outcome_in_a_test() {
             unshown.push(input.as_str());
         }
     }
-    assert!(unshown.is_empty(), "no test shows the outcome of {unshown:?}");
+    assert!(
+        unshown.is_empty(),
+        "no test shows the outcome of {unshown:?}"
+    );
     let found: BTreeSet<&str> = inputs.iter().map(|input| &input[..2]).collect();
     let gone: Vec<_> = rows.keys().filter(|row| !found.contains(*row)).collect();
     assert!(gone.is_empty(), "rows without inputs: {gone:?}");
@@ -218,7 +222,13 @@ fn row_91_lines_of_lists() {
         ]
     );
     let lines = read("l2.txt");
-    for whole in ["Movie (1995)", "Wide (2000)", "Wide (2001)", "Quote (2003)", "Star (2004)"] {
+    for whole in [
+        "Movie (1995)",
+        "Wide (2000)",
+        "Wide (2001)",
+        "Quote (2003)",
+        "Star (2004)",
+    ] {
         assert!(lines.iter().any(|line| line == whole), "{whole}: {lines:?}");
     }
     // An item's own line is that item, however its brackets and spaces are written.
@@ -228,7 +238,10 @@ fn row_91_lines_of_lists() {
         ("千と千尋の神隠し（2001）", "千と千尋の神隠し"),
         ("Ｕｐ　（２００９）", "Up"),
         ("It’s a Wonderful Life\u{a0}(1946)", "It's a Wonderful Life"),
-        ("Spider\u{2010}Man: No Way Home (2021)", "Spider-Man: No Way Home"),
+        (
+            "Spider\u{2010}Man: No Way Home (2021)",
+            "Spider-Man: No Way Home",
+        ),
     ] {
         let ids = catalog.named(line).unwrap();
         assert_eq!(ids.len(), 1, "{line}");
@@ -300,7 +313,9 @@ fn rows_95_and_96_logs_of_trl() {
         let records = log::read(folder.join(name)).unwrap();
         assert!(!records.is_empty(), "{name}");
         let found = Doctor::examine(DoctorConfig::default(), &records).unwrap();
-        let not_finite = found.iter().any(|found| found.check.name() == "loss_not_a_number");
+        let not_finite = found
+            .iter()
+            .any(|found| found.check.name() == "loss_not_a_number");
         assert_eq!(!not_finite, is_healthy, "{name}: {found:?}");
     }
     // No steps yet: nothing to judge.
@@ -315,9 +330,10 @@ fn row_a4_demonstrations() {
     };
     let names = ["Heat", "Alien", "Up", "Ronin", "Jaws", "Coco"];
     let years = [1995, 1979, 2009, 1998, 1975, 2017];
-    let items = names.iter().zip(years).map(|(title, year)| {
-        format!("{{\"title\": \"{title}\", \"year\": {year}}}\n")
-    });
+    let items = names
+        .iter()
+        .zip(years)
+        .map(|(title, year)| format!("{{\"title\": \"{title}\", \"year\": {year}}}\n"));
     let text: String = items.collect();
     let catalog = Catalog::new(jsonl::read(text.as_bytes(), "c").unwrap()).unwrap();
     for (name, problem) in [

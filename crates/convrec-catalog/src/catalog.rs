@@ -4,10 +4,10 @@ use std::path::Path;
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{CatalogItem, Item, ItemId};
 
-use crate::reading::reading;
-use crate::title_index::TitleIndex;
 use crate::Twins;
 use crate::normalise::fold;
+use crate::reading::reading;
+use crate::title_index::TitleIndex;
 
 /// How far a named year may lie from the catalog's: two years, as in the paper's evaluation.
 pub const YEAR_TOLERANCE: u32 = 2;

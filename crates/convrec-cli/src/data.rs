@@ -113,11 +113,7 @@ impl DataOptions {
     /// # Errors
     /// As [`conversations`](Self::conversations). A conversation whose ground truth is not in the
     /// catalog is a bad row.
-    pub fn examples(
-        &self,
-        catalog: &Catalog,
-        path: &Path,
-    ) -> Result<Vec<Example>, Box<dyn Error>> {
+    pub fn examples(&self, catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
         self.in_catalog(catalog, self.conversations(path)?, path)
     }
 
@@ -141,7 +137,8 @@ impl DataOptions {
     pub fn demonstrations(&self, path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
         let read = convrec_formats::read_demonstrations(path, &self.reading())?;
         say_left_out(path, &read.skipped);
-        list("lines that name no item", &read.unparsed_lines);
+        let lines = &read.unparsed_lines;
+        list(path, &format!("{} lines of lists name no item", lines.count), lines);
         Ok(read.rows)
     }
 
@@ -204,19 +201,17 @@ pub fn say_report(what: &str, report: &DataReport) {
 }
 
 fn say_left_out(path: &Path, left_out: &BadRows) {
-    if !left_out.is_empty() {
-        let what = format!("{}: rows of {}", path.display(), left_out.rows_read);
-        list(&what, left_out);
-    }
+    let (count, all) = (left_out.count, left_out.rows_read);
+    list(path, &format!("{count} of {all} rows cannot be used"), left_out);
 }
 
-/// The number of the rows, and the first of them.
-fn list(what: &str, rows: &BadRows) {
+/// What is left out of a file, and the first of it.
+fn list(path: &Path, what: &str, rows: &BadRows) {
     const SHOWN: usize = 10;
     if rows.is_empty() {
         return;
     }
-    warn(&format_args!("left out: {} {what}", rows.count));
+    warn(&format_args!("{}: {what} and are left out", path.display()));
     for row in rows.listed.iter().take(SHOWN) {
         warn(&format_args!("left out: {row}"));
     }
@@ -248,10 +243,8 @@ pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
 /// # Errors
 /// As [`DataOptions::examples`].
 pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
-    let (examples, report) = data::with_ground_truth(
-        catalog,
-        DataOptions::default().examples(catalog, path)?,
-    );
+    let (examples, report) =
+        data::with_ground_truth(catalog, DataOptions::default().examples(catalog, path)?);
     if !report.is_clean() {
         say_report(&path.display().to_string(), &report);
     }
@@ -275,7 +268,10 @@ mod tests {
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
+        let file = tempfile::Builder::new()
+            .suffix(".jsonl")
+            .tempfile()
+            .unwrap();
         std::fs::write(file.path(), text).unwrap();
         file
     }
@@ -288,7 +284,10 @@ mod tests {
         );
         let read = |flags: &[&str]| options(flags).catalog(catalog.path(), TwinRule::Keep);
         let error = read(&[]).unwrap_err().to_string();
-        assert!(error.contains("3 of 5 rows are bad") && error.contains("--skip-bad"), "{error}");
+        assert!(
+            error.contains("3 of 5 rows are bad") && error.contains("--skip-bad"),
+            "{error}"
+        );
         let films = read(&["--skip-bad"]).unwrap();
         assert_eq!(films.len(), 2);
 

@@ -147,7 +147,9 @@ pub fn open_server(settings: &ServiceSettings) -> Result<Option<OpenServer>, Box
     };
     if let Some(ledger) = server.ledger().filter(|ledger| ledger.torn() > 0) {
         let path = ledger.path().display();
-        warn(&format_args!("{path}: an answer that was cut off is gone and will be asked for again"));
+        warn(&format_args!(
+            "{path}: an answer that was cut off is gone and will be asked for again"
+        ));
     }
     server
         .results()
@@ -158,7 +160,9 @@ pub fn open_server(settings: &ServiceSettings) -> Result<Option<OpenServer>, Box
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        warn(&format_args!("stopping: what is under way is waited for and kept; once more to leave at once"));
+        warn(&format_args!(
+            "stopping: what is under way is waited for and kept; once more to leave at once"
+        ));
     })?;
     Ok(Some(server))
 }

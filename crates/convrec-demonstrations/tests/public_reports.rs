@@ -7,12 +7,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use common::{catalog, example};
-use convrec_config::{Layer, Layers};
-use convrec_demonstrations::scripted::Scorers;
-use convrec_demonstrations::services::{HandedIn, OpenServer, OpenServices, ServiceSettings};
 use convrec_catalog::Catalog;
+use convrec_config::{Layer, Layers};
 use convrec_core::CatalogItem;
 use convrec_demonstrations::chat::{ChatTeacher, Prompts};
+use convrec_demonstrations::scripted::Scorers;
+use convrec_demonstrations::services::{HandedIn, OpenServer, OpenServices, ServiceSettings};
 use convrec_demonstrations::{
     ChatAnswer, ChatModel, ChatRequest, Done, LexicalEmbedder, Pipeline, PipelineConfig,
     ReplayTeacher, ServiceError, Services,

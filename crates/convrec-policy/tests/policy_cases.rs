@@ -97,7 +97,10 @@ fn header(text: &str) -> Vec<u8> {
 }
 
 /// The file with a header that `change` makes of its own.
-fn with_header(file: File, change: impl Fn(&mut serde_json::Map<String, serde_json::Value>)) -> Vec<u8> {
+fn with_header(
+    file: File,
+    change: impl Fn(&mut serde_json::Map<String, serde_json::Value>),
+) -> Vec<u8> {
     let bytes = file.bytes();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut fields = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
@@ -117,7 +120,9 @@ fn big_header(file: File) -> Vec<u8> {
 fn overlapping(file: File) -> Vec<u8> {
     with_header(file, |fields| {
         for tensor in fields.values_mut().filter(|value| value.is_object()) {
-            let Some(offsets) = tensor.get_mut("data_offsets") else { continue };
+            let Some(offsets) = tensor.get_mut("data_offsets") else {
+                continue;
+            };
             let [start, end] = [0, 1].map(|at| offsets[at].as_u64().unwrap());
             *offsets = serde_json::json!([0, end - start]);
         }
@@ -128,7 +133,9 @@ fn overlapping(file: File) -> Vec<u8> {
 fn twice(file: File) -> Vec<u8> {
     let bytes = file.bytes();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    let text = std::str::from_utf8(&bytes[8..8 + length]).unwrap().trim_end();
+    let text = std::str::from_utf8(&bytes[8..8 + length])
+        .unwrap()
+        .trim_end();
     let again = r#","model.norm.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let text = format!("{}{again}", text.strip_suffix('}').unwrap());
     [header(&text), bytes[8 + length..].to_vec()].concat()
@@ -136,7 +143,9 @@ fn twice(file: File) -> Vec<u8> {
 
 /// A type that no version of the format has.
 fn unknown_type(file: File) -> Vec<u8> {
-    with_header(file, |fields| fields["model.norm.weight"]["dtype"] = "F99".into())
+    with_header(file, |fields| {
+        fields["model.norm.weight"]["dtype"] = "F99".into()
+    })
 }
 
 /// Metadata that is no text.
@@ -230,7 +239,11 @@ const CASES: &[(&str, Weights, Outcome)] = &[
     ("34/biglen", big_header, Refused(&["model.safetensors"])),
     ("34/overlap", overlapping, Refused(&["model.safetensors"])),
     ("34/dupkey", twice, Refused(&["model.norm.weight"])),
-    ("34/f99", unknown_type, Refused(&["model.safetensors", "F99"])),
+    (
+        "34/f99",
+        unknown_type,
+        Refused(&["model.safetensors", "F99"]),
+    ),
     (
         "34/meta_int",
         number_as_metadata,

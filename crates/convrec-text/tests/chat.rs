@@ -200,12 +200,27 @@ fn a_refused_system_message_says_what_helps() {
 fn texts_are_formatted_and_titled_as_in_python() {
     for (source, expected) in [
         ("{{ '%s-%d' % ('a', 3) }}", "a-3"),
-        ("{{ '%5.2f|%-4s|%04d|%x' % (3.14159, 'ab', 7, 255) }}", " 3.14|ab  |0007|ff"),
-        ("{{ 'a %s' % 'b' }}{{ '%s' % 7 }}{{ '100%%' % () }}", "a b7100%"),
+        (
+            "{{ '%5.2f|%-4s|%04d|%x' % (3.14159, 'ab', 7, 255) }}",
+            " 3.14|ab  |0007|ff",
+        ),
+        (
+            "{{ 'a %s' % 'b' }}{{ '%s' % 7 }}{{ '100%%' % () }}",
+            "a b7100%",
+        ),
         ("{{ '%(x)s and %(y)d' % {'x': 'a', 'y': 2} }}", "a and 2"),
-        ("{{ 7 % 3 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 7.5 % 2 }} {{ true % 2 }}", "1 2 -2 1.5 1"),
-        ("{{ 1 + 2 }}{{ 'a' + 'b' }}{{ ([1] + [2] + [3]) | join(',') }}", "3ab1,2,3"),
-        ("{% if loop is defined and 3 % 2 == 1 %}x{% endif %}{{ 4 % 3 + 1 }}", "2"),
+        (
+            "{{ 7 % 3 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 7.5 % 2 }} {{ true % 2 }}",
+            "1 2 -2 1.5 1",
+        ),
+        (
+            "{{ 1 + 2 }}{{ 'a' + 'b' }}{{ ([1] + [2] + [3]) | join(',') }}",
+            "3ab1,2,3",
+        ),
+        (
+            "{% if loop is defined and 3 % 2 == 1 %}x{% endif %}{{ 4 % 3 + 1 }}",
+            "2",
+        ),
         ("{{ \"they're bill's 1st\".title() }}", "They'Re Bill'S 1St"),
         ("{{ 'ÉCOLE été x-ray'.title() }}", "École Été X-Ray"),
         ("{{ \"they're\" | title }}", "They're"),
@@ -215,9 +230,17 @@ fn texts_are_formatted_and_titled_as_in_python() {
         let text = template.render(&[Turn::user("!")], true).unwrap();
         assert_eq!(text, format!("{expected}!"), "{source}");
     }
-    for refused in ["{{ '%d' % 'a' }}", "{{ '%s %s' % 'a' }}", "{{ 1 % 0 }}", "{{ [1] % 2 }}"] {
+    for refused in [
+        "{{ '%d' % 'a' }}",
+        "{{ '%s %s' % 'a' }}",
+        "{{ 1 % 0 }}",
+        "{{ [1] % 2 }}",
+    ] {
         let template = ChatTemplate::new(refused).unwrap();
-        assert!(template.render(&[Turn::user("!")], true).is_err(), "{refused}");
+        assert!(
+            template.render(&[Turn::user("!")], true).is_err(),
+            "{refused}"
+        );
     }
 }
 

@@ -96,9 +96,15 @@ fn rows_outside_of_the_catalog_are_counted() {
     let read = |policy| data::in_catalog(catalog, rows.clone(), "c.jsonl", policy);
     let bad = read(BadRowPolicy::Refuse).unwrap_err();
     assert_eq!((bad.count, bad.rows_read), (20, 24));
-    assert!(bad.to_string().contains("c.jsonl: sample `d-1`, field `ground_truth`: \"Nowhere (2000)\""));
+    assert!(
+        bad.to_string()
+            .contains("c.jsonl: sample `d-1`, field `ground_truth`: \"Nowhere (2000)\"")
+    );
     let (kept, skipped) = read(BadRowPolicy::Skip).unwrap();
-    assert_eq!((kept.len(), skipped.count, skipped.listed.len()), (4, 20, 20));
+    assert_eq!(
+        (kept.len(), skipped.count, skipped.listed.len()),
+        (4, 20, 20)
+    );
     assert_eq!(skipped.listed[0].row, 3);
 
     let demonstrations = [&names[0], &nowhere].map(|item| Demonstration {
@@ -127,7 +133,14 @@ fn samples_stay_in_the_order_of_the_examples() {
     let (samples, report) = data::samples_in_order(&task, &all).unwrap();
     let used: Vec<bool> = samples.iter().map(Option::is_some).collect();
     assert_eq!(used, [false, true, false, true]);
-    assert_eq!((report.used, report.without_ground_truth, report.seen_ground_truth), (2, 2, 2));
+    assert_eq!(
+        (
+            report.used,
+            report.without_ground_truth,
+            report.seen_ground_truth
+        ),
+        (2, 2, 2)
+    );
     let (kept, same) = data::with_ground_truth(task.catalog(), all.clone());
     assert_eq!((kept.len(), same), (2, report));
     let survey = data::survey(task.catalog(), &all);

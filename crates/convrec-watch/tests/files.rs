@@ -351,11 +351,21 @@ fn a_run_is_resumed_whatever_was_damaged_in_its_log() {
         vec![0; 40].into_iter().chain(*b"\n").collect(),
         b"\xff\xfe{\n".to_vec(),
         [line(2).trim_end().as_bytes(), line(3).as_bytes()].concat(),
-        line(2).as_bytes()[..9].iter().copied().chain(*b"\n").collect(),
+        line(2).as_bytes()[..9]
+            .iter()
+            .copied()
+            .chain(*b"\n")
+            .collect(),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.jsonl");
-        let bytes = [line(1).as_bytes(), &damage, line(4).as_bytes(), line(5).as_bytes()].concat();
+        let bytes = [
+            line(1).as_bytes(),
+            &damage,
+            line(4).as_bytes(),
+            line(5).as_bytes(),
+        ]
+        .concat();
         fs::write(&path, &bytes).unwrap();
         let config = WatchConfig::default();
         let mut journal = Journal::open(Some(folder.path().into()), 4, config).unwrap();
@@ -368,7 +378,10 @@ fn a_run_is_resumed_whatever_was_damaged_in_its_log() {
         journal.step(&view).unwrap();
         drop(journal);
         assert_eq!(steps(&log::read(folder.path()).unwrap()), [1, 4, 5]);
-        assert_eq!(fs::read(folder.path().join("log-damaged.txt")).unwrap(), damage);
+        assert_eq!(
+            fs::read(folder.path().join("log-damaged.txt")).unwrap(),
+            damage
+        );
     }
 }
 

@@ -88,7 +88,9 @@ impl Found<'_> {
             Expr::Slice(node) => {
                 self.expression(&node.expr);
                 let ends = [&node.start, &node.stop, &node.step];
-                ends.into_iter().flatten().for_each(|end| self.expression(end));
+                ends.into_iter()
+                    .flatten()
+                    .for_each(|end| self.expression(end));
             }
             Expr::UnaryOp(node) => self.expression(&node.expr),
             Expr::BinOp(node) => {
@@ -110,7 +112,9 @@ impl Found<'_> {
             Expr::IfExpr(node) => {
                 self.expression(&node.true_expr);
                 self.expression(&node.test_expr);
-                node.false_expr.iter().for_each(|expr| self.expression(expr));
+                node.false_expr
+                    .iter()
+                    .for_each(|expr| self.expression(expr));
             }
             Expr::Filter(node) => {
                 node.expr.iter().for_each(|expr| self.expression(expr));
@@ -161,7 +165,9 @@ impl Found<'_> {
             Stmt::EmitExpr(node) => self.expression(&node.expr),
             Stmt::ForLoop(node) => {
                 self.expression(&node.iter);
-                node.filter_expr.iter().for_each(|expr| self.expression(expr));
+                node.filter_expr
+                    .iter()
+                    .for_each(|expr| self.expression(expr));
                 self.statements(&node.body);
                 self.statements(&node.else_body);
             }
@@ -233,14 +239,22 @@ pub(super) fn remainder(state: &mut State, left: Value, right: Value) -> Result<
         let (a, b) = (integer(&left)?, integer(&right)?);
         let rest = a.checked_rem(b).ok_or_else(|| failed("division by zero"))?;
         // Python's remainder has the sign of the divisor.
-        let rest = if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest };
+        let rest = if rest != 0 && (rest < 0) != (b < 0) {
+            rest + b
+        } else {
+            rest
+        };
         return Ok(i64::try_from(rest).map_or_else(|_| Value::from(rest), Value::from));
     }
     match (f64::try_from(left.clone()), f64::try_from(right.clone())) {
         (Ok(_), Ok(0.0)) => Err(failed("division by zero")),
         (Ok(a), Ok(b)) => {
             let rest = a % b;
-            Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }))
+            Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+                rest + b
+            } else {
+                rest
+            }))
         }
         _ => Err(failed(&format!(
             "expected a text to format or two numbers, found {} and {}",
@@ -287,9 +301,18 @@ mod tests {
         for (source, calls) in [
             ("{{ a + b }}", "{{ __bounded(a + b) }}"),
             ("{{ a + b + c }}", "{{ __bounded(__bounded(a + b) + c) }}"),
-            ("{{ (a) + (b + c) }}", "{{ __bounded((a) + (__bounded(b + c))) }}"),
-            ("{{ 'é' % (a, 'x%y') }}", "{{ __percent('é' , (a, 'x%y')) }}"),
-            ("{{ (a % b) % c }}", "{{ __percent((__percent(a , b)) , c) }}"),
+            (
+                "{{ (a) + (b + c) }}",
+                "{{ __bounded((a) + (__bounded(b + c))) }}",
+            ),
+            (
+                "{{ 'é' % (a, 'x%y') }}",
+                "{{ __percent('é' , (a, 'x%y')) }}",
+            ),
+            (
+                "{{ (a % b) % c }}",
+                "{{ __percent((__percent(a , b)) , c) }}",
+            ),
             (
                 "{% set ns.x = ns.x + x[1 + 2:]|f(3 + 4) %}",
                 "{% set ns.x = __bounded(ns.x + x[__bounded(1 + 2):]|f(__bounded(3 + 4))) %}",

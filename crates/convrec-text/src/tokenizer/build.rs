@@ -29,10 +29,7 @@ impl TextTokenizer {
         let alphabet = Alphabet::of(&parts::to_value(tokenizer.get_decoder())?)?;
         let normalizer = parts::to_value(tokenizer.get_normalizer())?;
         parts::check_growth(&normalizer)?;
-        let watch = Watch::of(&[
-            normalizer,
-            parts::to_value(tokenizer.get_pre_tokenizer())?,
-        ])?;
+        let watch = Watch::of(&[normalizer, parts::to_value(tokenizer.get_pre_tokenizer())?])?;
         tokenizer.set_encode_special_tokens(false);
         let inner = without_prefix(&tokenizer)?;
         if inner.is_some() {

@@ -157,7 +157,9 @@ impl PolicyChat {
         let answer = |tokens: &[u32]| {
             let end = tokens.iter().position(|token| self.ends.contains(token));
             ChatAnswer {
-                text: self.tokenizer.decode(&tokens[..end.unwrap_or(tokens.len())]),
+                text: self
+                    .tokenizer
+                    .decode(&tokens[..end.unwrap_or(tokens.len())]),
                 is_cut: end.is_none(),
             }
         };

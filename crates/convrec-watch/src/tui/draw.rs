@@ -1,11 +1,11 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use convrec_core::printable;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::symbols::Marker;
-use convrec_core::printable;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{
     Axis, Bar, BarChart, BarGroup, Block, Chart, Dataset, Gauge, GraphType, List, ListItem,
