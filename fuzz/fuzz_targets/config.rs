@@ -5,15 +5,18 @@
 #![no_main]
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../../crates/convrec-policy/src/config.rs"]
-mod config;
-#[path = "../../crates/convrec-policy/src/fields.rs"]
-mod fields;
-#[path = "../../crates/convrec-policy/src/hugging_face.rs"]
-mod hugging_face;
+#[path = "../../crates/convrec-policy/src"]
+mod policy {
+    pub mod config;
+    pub mod fields;
+    pub mod hugging_face;
+}
 
-use config::ModelConfig;
 use libfuzzer_sys::fuzz_target;
+use policy::config::ModelConfig;
+// The sources name these from the root of their crate.
+#[allow(unused_imports)]
+use policy::{config, fields, hugging_face};
 
 fuzz_target!(|text: &str| {
     match ModelConfig::from_hugging_face(text) {

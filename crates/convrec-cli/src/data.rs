@@ -155,7 +155,12 @@ impl DataOptions {
     pub fn demonstrations(&self, path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
         let read = convrec_formats::read_demonstrations(path, &self.reading())?;
         say_left_out(path, &read.skipped);
-        list("lines that name no item", &read.unparsed_lines);
+        let lines = &read.unparsed_lines;
+        list(
+            path,
+            &format!("{} lines of lists name no item", lines.count),
+            lines,
+        );
         Ok(read.rows)
     }
 
@@ -244,19 +249,21 @@ pub fn say_report(what: &str, report: &DataReport) {
 }
 
 fn say_left_out(path: &Path, left_out: &BadRows) {
-    if !left_out.is_empty() {
-        let what = format!("{}: rows of {}", path.display(), left_out.rows_read);
-        list(&what, left_out);
-    }
+    let (count, all) = (left_out.count, left_out.rows_read);
+    list(
+        path,
+        &format!("{count} of {all} rows cannot be used"),
+        left_out,
+    );
 }
 
-/// The number of the rows, and the first of them.
-fn list(what: &str, rows: &BadRows) {
+/// What is left out of a file, and the first of it.
+fn list(path: &Path, what: &str, rows: &BadRows) {
     const SHOWN: usize = 10;
     if rows.is_empty() {
         return;
     }
-    warn(&format_args!("left out: {} {what}", rows.count));
+    warn(&format_args!("{}: {what} and are left out", path.display()));
     for row in rows.listed.iter().take(SHOWN) {
         warn(&format_args!("left out: {row}"));
     }

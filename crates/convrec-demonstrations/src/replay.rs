@@ -22,26 +22,46 @@ pub struct Answer {
 
 impl Check for Answer {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.id.is_empty() {
-            Err(("id", "empty; expected the id of a sample".into()))
-        } else {
-            Ok(())
-        }
+        check_id(&self.id)
     }
 }
 
 /// A line of a teacher file, with what the provider said of its end.
 #[derive(Deserialize)]
 struct Recorded {
-    #[serde(flatten)]
-    answer: Answer,
+    id: String,
+    raw: String,
     #[serde(default)]
-    finish_reason: Option<String>,
+    finish_reason: serde_json::Value,
+}
+
+impl Recorded {
+    /// The answer without a last line that was cut.
+    fn whole(mut self) -> Answer {
+        if self
+            .finish_reason
+            .as_str()
+            .is_some_and(|end| CUT.contains(&end))
+        {
+            self.raw.truncate(whole_lines(&self.raw).len());
+        }
+        Answer {
+            id: self.id,
+            raw: self.raw,
+        }
+    }
 }
 
 impl Check for Recorded {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        self.answer.check()
+        check_id(&self.id)
+    }
+}
+
+fn check_id(id: &str) -> Result<(), (&'static str, String)> {
+    match id.is_empty() {
+        true => Err(("id", "empty; expected the id of a sample".into())),
+        false => Ok(()),
     }
 }
 
@@ -109,17 +129,7 @@ impl ReplayTeacher {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReplayError> {
         let name = path.as_ref().display().to_string();
         let recorded: Vec<Recorded> = jsonl::read_file(path)?;
-        let whole = |recorded: Recorded| {
-            let Recorded {
-                mut answer,
-                finish_reason,
-            } = recorded;
-            if finish_reason.is_some_and(|reason| CUT.contains(&reason.as_str())) {
-                answer.raw.truncate(whole_lines(&answer.raw).len());
-            }
-            answer
-        };
-        Self::new(name, recorded.into_iter().map(whole).collect())
+        Self::new(name, recorded.into_iter().map(Recorded::whole).collect())
     }
 
     /// How many answers there are.

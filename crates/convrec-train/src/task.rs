@@ -447,7 +447,10 @@ impl Task {
         let text = tokenizer.decode(&tokens[..tokens.len() - usize::from(ended)]);
         let in_catalog = |item: &Item| self.catalog.find(item).is_some();
         // A half line names nothing, whatever it reads as.
-        let whole = if ended { &text } else { whole_lines(&text) };
+        let whole = match ended {
+            true => text.as_str(),
+            false => whole_lines(&text),
+        };
         let half_lines = usize::from(whole.len() < text.len());
         let parsed = self.prompter.list().parse_known(whole, in_catalog);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));

@@ -1,7 +1,7 @@
 //! Reading a log that grows.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
@@ -150,6 +150,10 @@ impl Tail {
     fn bytes(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut bytes = Vec::new();
         let mut read = || {
+            // Opening a pipe would wait for its other end.
+            if !self.path.metadata()?.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(self.read - self.last.len() as u64))?;
             file.read_to_end(&mut bytes)

@@ -127,17 +127,17 @@ impl Log {
 
     /// Whether a line that is not the last one is no record.
     fn has_damage(&self, path: &Path) -> Result<bool, Error> {
-        let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+        let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
         Ok(damaged(&bytes).next().is_some())
     }
 
     /// Moves damaged lines into a file beside the log.
     fn set_aside(&self, path: &Path) -> Result<(), Error> {
-        let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+        let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
         let bad: Vec<Line<'_>> = damaged(&bytes).collect();
         let numbers: Vec<usize> = bad.iter().map(|line| line.number).collect();
         let aside = self.folder.join(DAMAGED);
-        let mut kept = fs::read(&aside).unwrap_or_default();
+        let mut kept = files::read_bytes(&aside, files::LARGEST_TEXT).unwrap_or_default();
         bad.iter()
             .for_each(|line| kept.extend_from_slice(line.bytes));
         files::write_atomic(&aside, |out| out.write_all(&kept))?;
@@ -176,7 +176,7 @@ impl Log {
 
     /// The bytes of a file that hold steps up to `last`.
     fn kept(&self, first: usize, path: &Path, last: usize) -> Result<u64, Error> {
-        let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+        let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
         let mut kept = 0;
         for line in lines(&bytes) {
             let end = kept + line.bytes.len();
@@ -238,7 +238,7 @@ pub fn exists(folder: impl AsRef<Path>) -> Result<bool, Error> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Record>, Error> {
-    let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+    let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
     let mut records = Vec::new();
     for line in lines(&bytes) {
         match line.record() {

@@ -25,7 +25,7 @@ WORDS = ["<pad>", "<eos>", "list", "\n", "a", "b"]
         ("reward_weights", [2.0]),
         ("multi_objective_aggregation", "normalize_then_sum"),
         ("off_policy_mask_threshold", 0.5),
-        ("use_bias_correction_kl", True),
+        ("use_bias_correction_kl", False),
         ("sapo_temperature_pos", 1.5),
         ("vespo_k_neg", 1.0),
     ],
