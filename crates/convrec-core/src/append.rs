@@ -1,9 +1,8 @@
 //! Files that only grow: one writer, records on the disk before they are used, a torn end cut off.
 //!
-//! [`AppendFile`] knows nothing of records but that they are appended whole. Who opens one reads it
-//! through, decides where the last whole record ends, and [cuts](AppendFile::cut) what is behind
-//! it: the beginning of a record whose writer was killed. [`checksum`] tells a record from a
-//! damaged one.
+//! [`AppendFile`] only knows that records are appended whole. Whoever opens a file reads it through
+//! and decides where the last whole record ends. The rest is the beginning of a record whose writer
+//! was killed, and is [cut](AppendFile::cut). [`checksum`] tells a record from a damaged one.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take, Write};
@@ -31,7 +30,8 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// Not what was written; and not at the end, where a killed writer leaves half a record.
+    /// The file holds other bytes than were written, and not at its end, where a killed writer
+    /// leaves half a record.
     #[error("{path}, {place}: {problem}; mend or remove it there, or put back a copy of the file")]
     Damaged {
         /// The file.
@@ -70,7 +70,8 @@ impl AppendFile {
     /// the process ends.
     ///
     /// # Errors
-    /// When it is in use, is no regular file, or the system refuses.
+    /// [`Error::InUse`] when another writer has it open, [`Error::File`] when it is no regular file
+    /// or cannot be opened.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref().to_path_buf();
         let refused = |e: io::Error| Error::File {
@@ -78,7 +79,7 @@ impl AppendFile {
             path: path.clone(),
             problem: e.to_string(),
         };
-        // Asked before it is opened: opening a pipe waits for its other end.
+        // This is asked before the file is opened, as opening a pipe waits for its other end.
         if path.metadata().is_ok_and(|data| !data.is_file()) {
             return Err(refused(io::Error::other("not a regular file")));
         }
@@ -114,7 +115,7 @@ impl AppendFile {
         })
     }
 
-    /// Where it lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -124,7 +125,7 @@ impl AppendFile {
         self.len
     }
 
-    /// Whether nothing is in it.
+    /// Whether the file is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -132,7 +133,7 @@ impl AppendFile {
     /// Reads it from its beginning.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the system refuses.
     pub fn reader(&self) -> Result<BufReader<Take<&File>>, Error> {
         let mut file = &self.file;
         file.seek(SeekFrom::Start(0))
@@ -140,10 +141,10 @@ impl AppendFile {
         Ok(BufReader::with_capacity(1 << 20, file.take(self.len)))
     }
 
-    /// Shortens it to `len` bytes: a torn end goes.
+    /// Shortens it to `len` bytes, which removes a torn end.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the system refuses.
     pub fn cut(&mut self, len: u64) -> Result<(), Error> {
         if len < self.len {
             let cut = self.file.set_len(len).and_then(|()| self.file.sync_data());
@@ -156,8 +157,8 @@ impl AppendFile {
     /// Appends `records` and waits until they are on the disk. Returns where they begin.
     ///
     /// # Errors
-    /// When they could not be written, as on a full disk: the file is then as before, and every
-    /// later call fails alike.
+    /// [`Error::File`] when they could not be written, as on a full disk. The file is then as
+    /// before, and every later call fails alike.
     pub fn append(&mut self, records: &[u8]) -> Result<u64, Error> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
@@ -167,7 +168,8 @@ impl AppendFile {
             .write_all(records)
             .and_then(|()| self.file.sync_data())
         {
-            // Half a record goes; where even that fails, who opens the file next cuts it off.
+            // Half a record is removed. Where even that fails, the next writer who opens the file
+            // cuts it off.
             let _ = self.file.set_len(self.len);
             let failed = self.refused("write", &e);
             self.failed = Some(failed.clone());
@@ -178,10 +180,10 @@ impl AppendFile {
         Ok(start)
     }
 
-    /// The `len` bytes from `start` on.
+    /// Reads the `len` bytes from `start` on.
     ///
     /// # Errors
-    /// When they are not there or the system refuses.
+    /// [`Error::File`] when they are not there or the system refuses.
     pub fn read_at(&mut self, start: u64, len: usize) -> Result<Vec<u8>, Error> {
         let mut bytes = vec![0; len];
         let read = self
@@ -192,7 +194,7 @@ impl AppendFile {
         Ok(bytes)
     }
 
-    /// An error that says that the file is damaged at `place`.
+    /// An [`Error::Damaged`] at `place` of the file.
     pub fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
         Error::Damaged {
             path: self.path.clone(),
@@ -201,7 +203,7 @@ impl AppendFile {
         }
     }
 
-    /// An error that says that the system refused to `action` the file.
+    /// An [`Error::File`]: the system refused to `action` the file.
     pub fn refused(&self, action: &'static str, error: &io::Error) -> Error {
         Error::File {
             action,

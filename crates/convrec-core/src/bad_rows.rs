@@ -29,7 +29,7 @@ impl fmt::Display for BadRow {
     }
 }
 
-/// The rows that could not be used: how many there are, and a list of the first ones.
+/// The rows that could not be used: their number, and a list of the first ones.
 ///
 /// `Display` writes one line with the numbers and one line for each of the first
 /// [`BadRows::SHOWN`] rows.

@@ -63,7 +63,7 @@ pub fn open_regular(path: impl AsRef<Path>, largest: u64) -> Result<Take<File>, 
     let open = || {
         check_regular(&path.metadata()?, largest)?;
         let file = File::open(path)?;
-        // What was opened may be another file than the one that was looked at.
+        // The opened file may be another one than the file that was looked at.
         check_regular(&file.metadata()?, largest)?;
         Ok(file.take(largest))
     };
@@ -127,7 +127,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, Error> {
     })
 }
 
-/// Says what bytes are that are not UTF-8; `valid` is the number of good bytes before the bad one.
+/// Describes bytes that are not UTF-8. `valid` is the number of good bytes before the bad one.
 pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> String {
     if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
         return "found UTF-16 text; expected UTF-8: convert the file, as by \
@@ -208,7 +208,7 @@ mod tests {
             let pipe = folder.path().join("pipe");
             let made = std::process::Command::new("mkfifo").arg(&pipe).status();
             assert!(made.unwrap().success());
-            // Nobody writes into it: opening it would wait for ever.
+            // Nobody writes into the pipe, so opening it would wait for ever.
             assert!(problem(&pipe, 4).contains("pipe or a device"));
             let link = folder.path().join("link");
             std::os::unix::fs::symlink(&path, &link).unwrap();

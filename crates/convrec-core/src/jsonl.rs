@@ -12,7 +12,7 @@ use crate::{BadRow, BadRowPolicy, BadRows};
 /// The largest line, in bytes, that is read: 64 MiB.
 pub const LARGEST_LINE: u64 = 64 << 20;
 
-/// What a line must satisfy beyond its types.
+/// The conditions of a line beyond its types.
 pub trait Check {
     /// # Errors
     /// The field that is wrong, and what was found and expected.
@@ -107,9 +107,9 @@ pub fn read_file_rows<T: DeserializeOwned + Check>(
 /// mark are skipped.
 ///
 /// # Errors
-/// [`Error::Line`] when one line is not UTF-8, not JSON, not a `T`, or fails its [`Check`];
-/// [`Error::Lines`] when several are; [`Error::Format`] when there is no line, or the file is no
-/// JSON lines at all.
+/// - [`Error::Line`] when one line is not UTF-8, not JSON, not a `T`, or fails its [`Check`]
+/// - [`Error::Lines`] when several lines are bad
+/// - [`Error::Format`] when there is no line, or the file is no JSON lines at all
 pub fn read<T: DeserializeOwned + Check>(
     reader: impl BufRead,
     name: &str,
@@ -236,7 +236,7 @@ pub fn rows<T: DeserializeOwned + Check, R: BufRead>(
     })
 }
 
-/// What is wrong with a line, or with the file.
+/// A problem of a line, or of the file.
 enum Problem {
     Row { field: String, problem: String },
     Format(String),
@@ -290,7 +290,7 @@ fn read_line<T: DeserializeOwned + Check>(
     Ok(Some(row))
 }
 
-/// What a file is whose first line begins so, where it is another layout of JSON than lines.
+/// Names the JSON layout of a file whose first line begins so, where it is not JSON lines.
 fn other_layout(line: &str) -> Option<String> {
     let line = line.trim();
     if line.starts_with('[') {
@@ -307,7 +307,7 @@ fn other_layout(line: &str) -> Option<String> {
     })
 }
 
-/// serde_json's message in words that say what to do, with the column. The line is ours to name.
+/// serde_json's message with the column and with what to do. The caller names the line.
 fn explain(text: &str, error: &serde_json::Error) -> String {
     let message = error.to_string();
     let message = message
@@ -489,7 +489,7 @@ mod tests {
         let (items, bad) = skip(text).unwrap();
         assert_eq!((items.len(), bad.count, bad.rows_read), (2, 2, 4));
         assert_eq!(bad.listed[1].row, 3);
-        // Nothing is left: that is no reading.
+        // No row is left, so the reading fails.
         assert!(
             skip(b"{}\n{}\n")
                 .unwrap_err()

@@ -1,7 +1,7 @@
 //! The vocabulary of conversational recommendation, and its files.
 //!
 //! A *conversation* ends with a user's turn; an answer is a *ranked list* of catalog *items*. Every
-//! other crate of the workspace speaks in the types of this one.
+//! other crate of the workspace uses the types of this one.
 //!
 //! | type | what it is |
 //! |---|---|

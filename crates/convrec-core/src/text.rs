@@ -7,7 +7,7 @@ const SHOWN: usize = 60;
 
 /// The beginning of `text` on one line, without control characters. A cut text ends in `...`.
 ///
-/// Messages show foreign text so: escape sequences in it never reach a terminal.
+/// Messages show foreign text this way, so its escape sequences never reach a terminal.
 ///
 /// ```
 /// use convrec_core::shown;
@@ -28,10 +28,11 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// The text as it may be shown in a terminal or on a page: control characters, escape sequences
-/// among them, and marks that turn the direction of a line become U+FFFD.
+/// The text with unsafe characters replaced, to show in a terminal or on a page. Control
+/// characters, escape sequences among them, and marks that turn the direction of a line become
+/// U+FFFD.
 ///
-/// Line feeds and tabs stay. What models, servers and files say is shown by it.
+/// Line feeds and tabs stay. Programs show the text of models, servers and files this way.
 ///
 /// ```
 /// use convrec_core::printable;

@@ -174,7 +174,7 @@ pub struct Demonstration {
     pub list: Vec<Item>,
 }
 
-/// One flat line; `#[serde(flatten)]` would lose the field's name in errors.
+/// A demonstration as one flat line. `#[serde(flatten)]` would lose the field's name in errors.
 #[derive(Serialize, Deserialize)]
 struct DemonstrationLine {
     #[serde(deserialize_with = "id")]

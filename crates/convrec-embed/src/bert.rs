@@ -13,7 +13,7 @@ pub(crate) struct Bert {
     config: Config,
     /// `[V, D]`
     words: Tensor<2>,
-    /// `[P, D]`, with the embedding of the only token type added: a text stands alone.
+    /// `[P, D]`, with the embedding of token type 0 added, as a text stands alone.
     positions: Tensor<2>,
     norm: Norm,
     layers: Vec<Layer>,
@@ -101,8 +101,8 @@ impl Bert {
         &self.config
     }
 
-    /// The last hidden states of all tokens of some texts, one text after the other: `[M, D]`. A
-    /// text sees itself alone.
+    /// The last hidden states `[M, D]` of all tokens of some texts, one text after the other. A
+    /// text attends to itself alone.
     pub(crate) fn hidden(&self, texts: &[&[u32]]) -> Tensor<2> {
         let device = self.words.device();
         let mut packing = Packing::both_ways();

@@ -1,4 +1,4 @@
-//! What an encoder computes: the part of `config.json` that matters.
+//! The part of `config.json` that decides what an encoder computes.
 
 use std::path::Path;
 
@@ -121,7 +121,7 @@ impl Config {
         }
     }
 
-    /// The tokens of the longest text that there are positions for.
+    /// The number of tokens of the longest text, by its positions.
     pub(crate) fn longest(&self) -> usize {
         self.max_position_embeddings - self.first_position()
     }
@@ -132,7 +132,7 @@ impl Config {
         if first == 0 {
             return (0..tokens.len()).collect();
         }
-        // A padding token that is spelled in the text stands where padding does, and is not
+        // A padding token that is spelled in the text has the position of padding, and is not
         // counted.
         let mut next = first;
         let mut position = |token: &u32| {
@@ -150,7 +150,7 @@ enum Family {
     Roberta,
 }
 
-/// By `model_type`.
+/// The families by their `model_type`.
 const FAMILIES: [(&str, Family); 3] = [
     ("bert", Family::Bert),
     ("roberta", Family::Roberta),

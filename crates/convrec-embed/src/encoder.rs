@@ -1,4 +1,4 @@
-//! Texts to rows of unit length.
+//! Turns texts into rows of unit length.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +17,8 @@ use crate::settings::{Pooling, Settings};
 use crate::tokens::Tokens;
 use crate::weights::{self, Weights};
 
-/// Tokens in one forward pass, but one text at least. More make no difference on a CPU: it is busy,
-/// and what a layer makes of these fits its cache.
+/// The most tokens of a forward pass, which has one text at least. More tokens make a CPU no
+/// faster: all its cores are busy, and the activations of these tokens fit its cache.
 const BATCH_TOKENS: usize = 2048;
 
 /// A model that turns texts into vectors. See the [crate's page](crate).
@@ -30,9 +30,9 @@ pub struct SentenceEncoder {
     pooling: Pooling,
     lower_case: bool,
     prompts: BTreeMap<String, String>,
-    /// Put before each text.
+    /// The text that is put before each text.
     prompt: String,
-    /// Of all that was read, but for the prompts.
+    /// The hash of all files that were read, without the prompts.
     hash: Sha256,
 }
 
@@ -64,7 +64,7 @@ impl SentenceEncoder {
         let (path, bytes) = weights::map(&settings.folder)?;
         let bert = Bert::new(config, &Weights::open(&path, &bytes, device)?)?;
         hash.update(&bytes);
-        // `.` has no name, what it stands for has.
+        // `.` has no name, but its canonical path has.
         let whole = folder
             .canonicalize()
             .map_err(|e| files::Error::new("read", folder, e))?;
@@ -131,15 +131,14 @@ impl SentenceEncoder {
         self.bert.config().hidden_size
     }
 
-    /// A row of unit length for each text, as sentence-transformers makes it. An empty text has
-    /// one, too, of the special tokens alone.
+    /// A row of unit length for each text, as sentence-transformers makes it. An empty text has the
+    /// row of the special tokens alone.
     ///
     /// # Shapes
     /// `[texts, D]`.
     ///
     /// # Errors
-    /// [`EmbedError`] when the tokenizer fails on a text, or the weights make a number of it that
-    /// is not finite.
+    /// [`EmbedError::Text`] when the tokenizer fails on a text, or its row is not finite.
     pub fn encode(&self, texts: &[String]) -> Result<Array2<f32>, EmbedError> {
         let failed = |n: usize| move |problem| EmbedError::text(n, &texts[n], problem);
         let tokens = texts
@@ -147,7 +146,7 @@ impl SentenceEncoder {
             .enumerate()
             .map(|(n, text)| self.tokenize(text).map_err(failed(n)));
         let tokens: Vec<Vec<u32>> = tokens.collect::<Result<_, _>>()?;
-        // By length: on devices that pad, there is little to pad.
+        // Texts are sorted by length, so that devices that pad have little to pad.
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.sort_by_key(|n| tokens[*n].len());
         let mut rows = Array2::zeros((texts.len(), self.width()));
@@ -225,8 +224,8 @@ impl Embedder for SentenceEncoder {
         format!("{}-{hash}", self.name)
     }
 
-    /// As [`encode`](SentenceEncoder::encode), but of zeros for a text of nothing but white space
-    /// and control characters.
+    /// As [`encode`](SentenceEncoder::encode), but a text of nothing but white space and control
+    /// characters is a row of zeros.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let mut rows = self
             .encode(texts)

@@ -12,7 +12,7 @@ pub enum EmbedError {
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// A file is not what its name says, or a file is missing.
+    /// A file is missing, or its content is not of the expected kind.
     #[error("{file}: {problem}")]
     Format {
         /// The file or folder.

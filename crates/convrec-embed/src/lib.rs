@@ -1,10 +1,10 @@
-//! Sentence embeddings by BERT and its kin on burn, from Hugging Face folders.
+//! Sentence embeddings by encoders of the BERT family on burn, from Hugging Face folders.
 //!
-//! An encoder reads a text whole: each token sees all others, forth and back, and ends as a vector
-//! that knows its context. Pooled into one vector of unit length, texts that mean the same lie
-//! close to each other, whatever their words; the dot product of two is the cosine of their angle.
-//! Here this compares conversations with items, and items that a teacher named with those of a
-//! catalog.
+//! An encoder reads a text as a whole: each token attends to all others and ends as a vector that
+//! knows its context. These vectors are pooled into one vector of unit length. Texts of one meaning
+//! lie close to each other, whatever their words. The dot product of two is the cosine of their
+//! angle. The pipeline compares conversations with items this way, and items that a teacher named
+//! with those of a catalog.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -25,7 +25,7 @@
 //!
 //! # What is read
 //!
-//! | file | what of it |
+//! | file | what is read |
 //! |---|---|
 //! | `config.json` | BERT (MiniLM, BGE, GTE, E5 are of this `model_type`), RoBERTa and XLM-RoBERTa (multilingual E5) |
 //! | `model.safetensors` | f32, f16 or bf16, held as f32; names with or without `bert.` or `roberta.` before them. A pooler and heads are passed over |
@@ -37,21 +37,21 @@
 //! # Where this departs from sentence-transformers
 //!
 //! - Every row has unit length, whether the model has a `2_Normalize` or not.
-//! - As an [`Embedder`](convrec_services::Embedder), a text of white space alone is a row of zeros:
-//!   like nothing. There (and from [`SentenceEncoder::encode`]) it is the vector of a text without
-//!   words, which is as close to others as any.
+//! - As an [`Embedder`](convrec_services::Embedder), a text of white space alone is a row of zeros,
+//!   which is similar to nothing. In sentence-transformers, and from [`SentenceEncoder::encode`],
+//!   it is the vector of a text without words, which is as close to others as any.
 //! - `max_seq_length` beyond the model's positions is cut to these instead of failing at the first
 //!   long text.
 //!
-//! As there, a text that is too long loses its end: the first tokens are kept, up to
-//! [`max_tokens`](SentenceEncoder::max_tokens) with the special ones. And as there, a special token
-//! that is spelled in a text (`[SEP]`) is one.
+//! As in sentence-transformers, a text that is too long loses its end: the first tokens are kept,
+//! up to [`max_tokens`](SentenceEncoder::max_tokens) with the special ones. A special token that is
+//! spelled in a text (`[SEP]`) is a special token, as there.
 //!
 //! # Batches
 //!
 //! Texts are sorted by length and lie end to end in batches of some 2,000 tokens
-//! ([`convrec_kernels::Packing`]); on a CPU nothing is padded. A text's row does not depend on its
-//! company, but for the rounding of sums (1e-6).
+//! ([`convrec_kernels::Packing`]); on a CPU nothing is padded. A text's row does not depend on the
+//! other texts, except for the rounding of sums (1e-6).
 //!
 //! Devlin et al., "BERT", [arXiv 1810.04805](https://arxiv.org/abs/1810.04805); Reimers and
 //! Gurevych, "Sentence-BERT", [arXiv 1908.10084](https://arxiv.org/abs/1908.10084).

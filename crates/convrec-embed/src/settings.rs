@@ -1,5 +1,5 @@
-//! What the files of the sentence-transformers library say about a model: how its tokens become one
-//! vector, how long texts may be, and what is put before them.
+//! The settings in the files of the sentence-transformers library: the pooling of tokens, the
+//! longest text, and the prompts.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -21,7 +21,7 @@ pub enum Pooling {
     Max,
 }
 
-/// All that these files say.
+/// All settings of these files.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// Where config, tokenizer and weights are.
@@ -57,8 +57,8 @@ struct SentenceTransformers {
 }
 
 impl Settings {
-    /// Reads `modules.json` and what it names. As that library has it, a folder without one is a
-    /// bare encoder, of which the mean is taken.
+    /// Reads `modules.json` and the files that it names. As in that library, a folder without one
+    /// is a bare encoder with mean pooling.
     pub(crate) fn read(folder: &Path) -> Result<Self, EmbedError> {
         let mut encoder = folder.to_path_buf();
         let mut pooling = Pooling::Mean;
@@ -85,7 +85,7 @@ impl Settings {
                 (1, "Pooling") => {
                     pooling = read_pooling(&folder.join(&module.path).join("config.json"))?
                 }
-                // Rows are made of unit length in any case.
+                // Nothing to do: rows get unit length in any case.
                 (2, "Normalize") => {}
                 _ => {
                     let expected =
@@ -122,7 +122,8 @@ impl Settings {
     }
 }
 
-/// The names of the ways of pooling: in files of version 5 and later, and as flags in those before.
+/// The names of the poolings, as values in files of version 5 and later, and as flags in older
+/// files.
 const POOLINGS: [(&str, &str, Pooling); 4] = [
     ("mean", "pooling_mode_mean_tokens", Pooling::Mean),
     // A multiple of the mean, and so the same at unit length.

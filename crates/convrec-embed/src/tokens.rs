@@ -17,7 +17,7 @@ const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
 const CONFIG: &str = "tokenizer_config.json";
 
-/// A tokenizer that adds the model's special tokens and cuts what is too long.
+/// A tokenizer that adds the model's special tokens and cuts texts that are too long.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     tokenizer: Tokenizer,
@@ -26,11 +26,11 @@ pub(crate) struct Tokens {
 
 #[derive(Deserialize, Default)]
 struct Limit {
-    /// Absurdly large where there is none.
+    /// The longest text in tokens; an absurdly large number where there is no limit.
     model_max_length: Option<f64>,
 }
 
-/// How [`VOCABULARY`] is to be used.
+/// The settings of a tokenizer that is made from [`VOCABULARY`].
 #[derive(Deserialize)]
 struct WordPieceConfig {
     do_lower_case: bool,
@@ -45,10 +45,11 @@ fn yes() -> bool {
 
 impl Tokens {
     /// Reads `tokenizer.json`, or else makes the tokenizer of `vocab.txt`, and feeds `hash` with
-    /// what was read.
+    /// the files.
     ///
-    /// Texts are cut at `wanted` tokens, or at the tokenizer's own limit; in either case where the
-    /// encoder's positions end, `longest`. Its vocabulary may have at most `known` tokens.
+    /// Texts are cut at `wanted` tokens, or at the tokenizer's own limit, and in either case at
+    /// `longest`, where the encoder's positions end. Its vocabulary may have at most `known`
+    /// tokens.
     pub(crate) fn read(
         folder: &Path,
         wanted: Option<usize>,

@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::error::EmbedError;
 
 const FILE: &str = "model.safetensors";
-/// What stands before all names where the encoder was saved as a part of something larger.
+/// The prefixes of all names where the encoder was saved as a part of a larger model.
 const PREFIXES: [&str; 3] = ["", "bert.", "roberta."];
 const WORDS: &str = "embeddings.word_embeddings.weight";
 
@@ -29,8 +29,8 @@ pub(crate) fn map(folder: &Path) -> Result<(PathBuf, Mmap), EmbedError> {
     }
     let failed = |e| files::Error::new("read", &path, e);
     let file = File::open(&path).map_err(failed)?;
-    // SAFETY: what is mapped must not change. It is read once, while the model is loaded, and
-    // within its bounds whatever it holds.
+    // SAFETY: the mapped file must not change. It is read once, while the model is loaded, and
+    // never outside its bounds, whatever it holds.
     let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;
     Ok((path, bytes))
 }
@@ -139,7 +139,7 @@ impl<'a> Weights<'a> {
     }
 
     fn view(&self, name: &str) -> Option<TensorView<'_>> {
-        // As the first BERT checkpoints call them.
+        // These are the names in the first BERT checkpoints.
         let old = name
             .replace("LayerNorm.weight", "LayerNorm.gamma")
             .replace("LayerNorm.bias", "LayerNorm.beta");

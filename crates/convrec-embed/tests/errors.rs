@@ -1,4 +1,4 @@
-//! What is wrong with a folder is named: file, field, tensor.
+//! Errors about a folder name the file, the field or the tensor.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn assert_refused(folder: &Path, parts: &[&str]) {
     );
 }
 
-/// Loading after one edit of one file.
+/// The error of loading a model after one edit of one file.
 #[track_caller]
 fn assert_edit_refused(file: &str, from: &str, to: &str, parts: &[&str]) {
     let folder = copy("tiny-bert");

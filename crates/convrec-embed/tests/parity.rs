@@ -1,4 +1,5 @@
-//! What transformers computes with the same weights: of tiny random models, and of a published one.
+//! Rows agree with those of transformers for the same weights: tiny random models and a published
+//! one.
 
 mod common;
 
@@ -8,7 +9,7 @@ use common::{assert_close, assert_rows, copy, edit, json, load, texts, tiny};
 use convrec_embed::Pooling;
 use convrec_testdata::{golden, model_path};
 
-/// Of unit rows; both are f32 in the end.
+/// The tolerance for unit rows; both sides are f32 in the end.
 const TOLERANCE: f64 = 2e-6;
 
 #[test]
@@ -48,7 +49,7 @@ fn bert() {
         let rows = load(folder.path()).unwrap().encode(&texts).unwrap();
         assert_rows(&rows, &expected[pooling], TOLERANCE);
     }
-    // A bare encoder: the mean is taken.
+    // A bare encoder has mean pooling.
     let folder = copy("tiny-bert");
     fs::remove_file(folder.path().join("modules.json")).unwrap();
     assert_rows(
@@ -119,12 +120,13 @@ fn all_minilm_l6_v2() {
         (Pooling::Mean, 256, 384)
     );
     let rows = encoder.encode(&sentences).unwrap();
-    // "1e-4 absolute", as the golden file says.
+    // The golden file states "1e-4 absolute".
     assert_rows(&rows, &golden["embeddings"], 1e-4);
     let cosines = rows.dot(&rows.t());
     assert_rows(&cosines, &golden["cosine"], 1e-4);
 
-    // Its vocabulary without its tokenizer.json, on texts of all kinds.
+    // The model is loaded from its vocabulary without tokenizer.json, and encodes texts of all
+    // kinds.
     let other = tempfile::tempdir().unwrap();
     for file in [
         "config.json",

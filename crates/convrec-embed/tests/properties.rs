@@ -1,4 +1,4 @@
-//! What holds for every model: rows by themselves, cut and blank texts, what tells models apart.
+//! Properties of every model: rows in batches and alone, cut and blank texts, ids.
 
 mod common;
 
@@ -13,13 +13,13 @@ static BERT: LazyLock<SentenceEncoder> = LazyLock::new(|| load(&tiny("tiny-bert"
 static ROBERTA: LazyLock<SentenceEncoder> =
     LazyLock::new(|| load(&tiny("tiny-xlm-roberta")).unwrap());
 
-/// Sums are rounded in another order, by the rows of a product.
+/// The tolerance for sums in another order, as the rows of a product have them.
 const ROUNDING: f32 = 2e-6;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A text's row does not depend on its company, nor on its place.
+    /// A text's row does not depend on the other texts or on its place.
     #[test]
     fn company_changes_nothing(
         texts in prop::collection::vec(prop_oneof!["[a-z ]{0,60}", "\\PC{0,30}", Just(" \n".to_string())], 1..40),
@@ -42,7 +42,7 @@ proptest! {
     }
 }
 
-/// More tokens than go into one batch, of all lengths.
+/// The texts have all lengths and more tokens than one batch.
 #[test]
 fn many_batches() {
     let texts: Vec<String> = (0..700)

@@ -1,10 +1,10 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// A ranked list after judgement: which ranks hit, and how many items were relevant in all.
+/// A ranked list after judgement: the ranks that hit, and the number of relevant items.
 ///
-/// Every [`Measure`](crate::Measure) is a function of this and a cut-off; who decides what a hit is
-/// (ids, titles with a year, a file of judgements) does not matter to it.
+/// Every [`Measure`](crate::Measure) is a function of this and a cut-off. It does not depend on how
+/// hits were decided (ids, titles with a year, a file of judgements).
 ///
 /// ```
 /// use std::collections::HashSet;
@@ -22,8 +22,8 @@ pub struct JudgedList {
 }
 
 impl JudgedList {
-    /// A list judged elsewhere: `hits[k]` says whether index `k` (rank `k + 1`) is credited,
-    /// `relevant` how many items could have been.
+    /// A list judged elsewhere. `hits[k]` says whether index `k` (rank `k + 1`) is credited;
+    /// `relevant` is the number of relevant items.
     ///
     /// # Panics
     /// When there are more hits than relevant items: some item was then credited twice.

@@ -2,12 +2,12 @@
 //!
 //! An evaluation answers three questions, and this crate keeps them apart:
 //!
-//! 1. **What counts?** Judging a list gives a [`JudgedList`]: which ranks hit, and how many items
-//!    were relevant. Lists of ids are judged by [`JudgedList::from_ids`], lists of titles and years
-//!    by a [`protocol`], the files of the TREC community by [`trec::Qrels::judge`].
+//! 1. **What counts?** Judging a list gives a [`JudgedList`]: the ranks that hit, and the number of
+//!    relevant items. Lists of ids are judged by [`JudgedList::from_ids`], lists of titles and
+//!    years by a [`protocol`], the files of the TREC community by [`trec::Qrels::judge`].
 //! 2. **How good is it?** A [`Measure`] turns a judged list into one number: `NDCG@10`,
-//!    `Recall@20`. What needs no judgement (share of the list in the catalog, duplicates,
-//!    diversity, coverage, popularity) is in [`lists`].
+//!    `Recall@20`. Figures that need no judgement (share of the list in the catalog, duplicates,
+//!    diversity, coverage, popularity) are in [`lists`].
 //! 3. **How sure are we?** [`stats::cluster_bootstrap`] gives the mean with its 95% interval,
 //!    [`stats::paired_test`] compares two systems on the same samples.
 //!
@@ -37,17 +37,17 @@
 //!
 //! # Why clusters
 //!
-//! Samples of one dialog share its words, its taste and often its ground truth: 10,972 test samples
-//! of Reddit-v2 come from 2,050 contexts. An interval that takes them for independent is far too
-//! narrow, and every comparison looks significant. All statistics here therefore resample whole
-//! *clusters* (dialogs, contexts).
+//! Samples of one dialog share its words, its taste and often its ground truth. The 10,972 test
+//! samples of Reddit-v2 come from 2,050 contexts. An interval that takes samples for independent is
+//! far too narrow, and every comparison looks significant. All statistics here therefore resample
+//! whole *clusters* (dialogs, contexts).
 //!
 //! # The numbers of the paper
 //!
 //! The published figures of "Rank-GRPO: Training LLM-based Conversational Recommender Systems with
-//! Reinforcement Learning" (Zhu et al., arXiv 2510.20150) rest on the authors' evaluation code,
-//! which differs from the textbook in ways that move the result. [`protocol`] has both, by name,
-//! with the differences listed.
+//! Reinforcement Learning" (Zhu et al., arXiv 2510.20150) rest on the authors' evaluation code.
+//! That code differs from the textbook in ways that move the result. [`protocol`] has both, by
+//! name, with the differences listed.
 
 pub mod lists;
 pub mod measure;

@@ -1,7 +1,7 @@
-//! What can be said of ranked lists beyond accuracy, each in its own file with its source.
+//! Measures of ranked lists beyond accuracy, each in its own file with its source.
 //!
-//! A collection of lists is anything like `&[Vec<T>]`; items are whatever is `Eq + Hash`. Where a
-//! figure has no meaning (the mean of nothing), the answer is `None`.
+//! A collection of lists is anything like `&[Vec<T>]`; items are `Eq + Hash`. A figure without a
+//! meaning (the mean of nothing) is `None`.
 
 mod catalog_share;
 mod coverage;

@@ -1,7 +1,7 @@
 //! Measures of a judged list at a cut-off, each in its own file with its source.
 //!
-//! All lie in [0, 1], are 0 for an empty list, for a sample without relevant items and at a cut-off
-//! of 0, and average over samples (the mean of AP@k is MAP@k, that of RR@k is MRR@k).
+//! All lie in [0, 1]. They are 0 for an empty list, for a sample without relevant items, and at a
+//! cut-off of 0. They average over samples: the mean of AP@k is MAP@k, that of RR@k is MRR@k.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,8 @@ pub use ndcg::ndcg;
 pub use precision::precision;
 pub use recall::recall;
 
-/// A measure with its cut-off. Prints, parses and serialises as the field writes it.
+/// A measure with its cut-off. It prints, parses and serialises under its usual name, as in
+/// `NDCG@10`.
 ///
 /// ```
 /// use convrec_metrics::{JudgedList, Measure};
@@ -59,7 +60,7 @@ impl Measure {
     /// The mean over lists; NaN for none.
     #[must_use]
     pub fn mean<'a>(&self, judged: impl IntoIterator<Item = &'a JudgedList>) -> f64 {
-        // From 0.0 on, as the empty sum of floats is -0.0.
+        // The sum begins at 0.0, as the empty sum of floats is -0.0.
         let add = |(sum, n): (f64, usize), list| (sum + self.of(list), n + 1);
         let (sum, n) = judged.into_iter().fold((0.0, 0), add);
         sum / n as f64

@@ -1,9 +1,8 @@
-//! Judging lists of titles and years, as the paper's own evaluation does it and as the textbook
-//! does.
+//! Judges lists of titles and years, as the paper's own evaluation does and as the textbook does.
 //!
 //! The figures published with Rank-GRPO (Zhu et al., arXiv 2510.20150) come from a function of the
 //! authors' code, `evaluate_direct_match`. It differs from the textbook in ways that change the
-//! numbers, so a figure is worth little without the name of its protocol. These do:
+//! numbers, so a figure is worth little without the name of its protocol. The differences are:
 //!
 //! | quirk | [`Protocol::Reference`] | [`Protocol::Textbook`] |
 //! |---|---|---|
@@ -15,8 +14,8 @@
 //! | M6 | the first entry enters DCG even at a cut-off of 0 | it does not |
 //!
 //! [`Protocol::ReferenceTruncatedFirst`] cuts the list to `k` entries *before* filtering. The
-//! authors' scripts name such a function, which their repository lacks; this is the reading of its
-//! name, and which of the two made the published figures is not known.
+//! authors' scripts name such a function, which their repository lacks. This one follows its name.
+//! It is not known which of the two made the published figures.
 //!
 //! Both sides need a year. Items without one, or known by an id, are judged by
 //! [`JudgedList::from_ids`](crate::JudgedList::from_ids).
@@ -59,7 +58,7 @@ impl<'a> TitleYear<'a> {
     }
 }
 
-/// What one list is judged by.
+/// A list with all that it is judged by.
 #[derive(Debug, Clone, Copy)]
 pub struct NamedList<'a> {
     /// The list, best first.
@@ -77,7 +76,7 @@ impl NamedList<'_> {
     }
 }
 
-/// The scores of one list at one cut-off. NaN, where a protocol has it, is `null` in JSON.
+/// The scores of one list at one cut-off. Where a protocol gives NaN, JSON has `null`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Scores {
     /// Recall@k.
@@ -86,7 +85,7 @@ pub struct Scores {
     pub ndcg: f64,
 }
 
-/// How a list of titles and years is scored. See the [module](self) for what sets them apart.
+/// A way to score a list of titles and years. The [module](self) lists their differences.
 ///
 /// ```
 /// use std::collections::HashSet;

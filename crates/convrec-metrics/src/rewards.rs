@@ -1,4 +1,5 @@
-//! From relevance to rewards: one number per rank for Rank-GRPO, one per list for GRPO and its kin.
+//! Turns relevance into rewards: one number per rank for Rank-GRPO, one per list for GRPO and
+//! others.
 //!
 //! All rewards per rank are *causal*: rank k is credited only for what it can still influence,
 //! itself and the ranks after it (paper, section "Reward shaping"). Ranks are indexed from 0 here,
@@ -6,14 +7,14 @@
 
 use serde::{Deserialize, Serialize};
 
-/// r_k = rel_k: each rank is credited for itself alone; the limit of [`exp_gamma`] for Γ → ∞.
+/// r_k = rel_k: each rank is credited for itself alone. It is the limit of [`exp_gamma`] for Γ → ∞.
 ///
-/// The paper's best and simplest.
+/// It is the paper's best and simplest reward.
 pub fn exp_inf(relevant: &[bool]) -> Vec<f64> {
     gains(relevant)
 }
 
-/// r_k = Σ_{j ≥ k} rel_j / log2(j + 2): the DCG still to be had from rank k on.
+/// r_k = Σ_{j ≥ k} rel_j / log2(j + 2): the part of the DCG that the ranks from k on earn.
 ///
 /// The first reward is the [`dcg`] of the list. The sum is not rescaled by the discount of rank k.
 pub fn log_decay(relevant: &[bool]) -> Vec<f64> {
@@ -32,7 +33,7 @@ pub fn dcg(relevant: &[bool], n: usize) -> f64 {
     discounted(gains(&relevant[..n.min(relevant.len())]).as_slice())
 }
 
-/// Σ_j g_j / log2(j + 2): as [`dcg`], of any gains by rank.
+/// Σ_j g_j / log2(j + 2): [`dcg`] for any gains by rank.
 pub fn discounted(gains: &[f64]) -> f64 {
     gains
         .iter()
@@ -76,12 +77,12 @@ pub enum RankReward {
     LogDecay,
     /// [`exp_gamma`].
     ExpGamma {
-        /// Γ, above 1: by how much a hit counts less one rank earlier.
+        /// Γ, above 1: the factor by which a hit counts less at the rank before it.
         gamma: f64,
     },
 }
 
-/// A reward's setting makes no sense.
+/// A reward's setting is wrong.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error(
     "exp_gamma: gamma = {gamma}; expected a number above 1 (the paper's best is its limit, exp_inf)"
@@ -91,11 +92,11 @@ pub struct RewardError {
 }
 
 impl RankReward {
-    /// Whether the setting makes sense.
+    /// Checks the setting.
     ///
     /// # Errors
-    /// When Γ is not above 1: a hit would then count as much as ever, or more, at the ranks before
-    /// it.
+    /// [`RewardError`] when Γ is not above 1. A hit would then count as much, or more, at the ranks
+    /// before it.
     pub fn check(self) -> Result<(), RewardError> {
         match self {
             // NaN is not above 1 either.
@@ -111,8 +112,8 @@ impl RankReward {
         self.credit(&gains(relevant))
     }
 
-    /// As [`rewards`](Self::rewards), of any gains by rank in place of relevance: novelty, say, or
-    /// a penalty.
+    /// As [`rewards`](Self::rewards), for any gains by rank in place of relevance, such as novelty
+    /// or a penalty.
     pub fn credit(self, gains: &[f64]) -> Vec<f64> {
         match self {
             Self::ExpInf => gains.to_vec(),

@@ -1,9 +1,8 @@
-//! How sure a figure is: intervals of means, and tests between two systems, by resampling whole
-//! clusters.
+//! Intervals of means and tests between two systems, by resampling whole clusters.
 //!
-//! A *cluster* is what is independent of the rest: the dialog, or the context that several samples
-//! share. Give every sample its cluster's id (anything `Eq + Hash`); with an id of its own for each
-//! sample the statistics are the ordinary ones. The mean is always that over samples.
+//! A *cluster* is a unit that is independent of the others: a dialog, or a context that several
+//! samples share. Give every sample its cluster's id (anything `Eq + Hash`). With an id of its own
+//! for each sample the statistics are the ordinary ones. The mean is always that over samples.
 //!
 //! ```
 //! use convrec_metrics::stats;
@@ -22,10 +21,10 @@
 //!
 //! # Many comparisons
 //!
-//! One true null hypothesis in twenty has p < 0.05. Whoever compares one system with five others by
-//! four measures makes twenty tests, and should expect one to "succeed" by luck. Fix the one
-//! comparison and the one measure that matter before looking, or correct the p-values of all that
-//! were made: [`holm`]. The intervals are not corrected.
+//! One true null hypothesis in twenty has p < 0.05. A comparison of one system with five others by
+//! four measures makes twenty tests, and one should "succeed" by luck. Choose the one comparison
+//! and the one measure that matter before looking, or correct the p-values of all tests: [`holm`].
+//! The intervals are not corrected.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -67,7 +66,7 @@ impl fmt::Display for Interval {
     }
 }
 
-/// Why there is no interval or test.
+/// The reason why there is no interval or test.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -97,7 +96,7 @@ pub enum Error {
         /// The value.
         value: f64,
     },
-    /// One cluster, or none, says nothing about the spread.
+    /// There is one cluster or none, which says nothing about the spread.
     #[error("found {0} clusters; an interval needs samples from at least 2 dialogs or contexts")]
     TooFewClusters(usize),
     /// The ends of the interval would be undefined.
@@ -112,7 +111,8 @@ struct Cluster {
     size: f64,
 }
 
-/// The clusters in the order of their first sample, so that a seed means the same everywhere.
+/// The clusters in the order of their first sample, so that a seed gives the same result
+/// everywhere.
 fn by_cluster<C: Eq + Hash>(
     values: &[f64],
     clusters: &[C],

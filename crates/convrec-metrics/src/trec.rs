@@ -1,6 +1,7 @@
-//! The files of the TREC community, by which other tools score our lists and we theirs.
+//! The files of the TREC community. Other tools can score our lists with them, and we can score
+//! theirs.
 //!
-//! A *qrels* file holds judgements, a *run* file one system's ranked lists; one line each:
+//! A *qrels* file holds judgements, a *run* file one system's ranked lists. A line looks like this:
 //!
 //! ```text
 //! query  0   document  relevance                  redial-test-1-4 0  r680 1
@@ -8,11 +9,11 @@
 //! ```
 //!
 //! Conventions are those of `trec_eval`:
-//! - documents are ranked by falling score, and among equal scores by falling name; scores are
-//!   32-bit floats, `-inf` is one of them, and the rank column is not read;
-//! - **every** query of the qrels counts: one without a line in the run scores 0; a query that has
-//!   only lines in the run does not count;
-//! - a relevance above 0 is relevant. Gains are binary here, so NDCG is that of `trec_eval` only
+//! - Documents are ranked by falling score, and among equal scores by falling name. Scores are
+//!   32-bit floats, `-inf` included, and the rank column is not read.
+//! - **Every** query of the qrels counts: one without a line in the run scores 0. A query that has
+//!   only lines in the run does not count.
+//! - A relevance above 0 is relevant. Gains are binary here, so NDCG is that of `trec_eval` only
 //!   where no relevance is above 1.
 //!
 //! ```

@@ -1,10 +1,10 @@
-//! TREC files from public reports, and what `trec_eval` makes of them.
+//! TREC files from public reports, with the scores of `trec_eval`.
 
 use convrec_metrics::Measure;
 use convrec_metrics::trec::{Qrels, Run};
 use convrec_testdata::case_path;
 
-/// RR and NDCG of each query of a case; or why the run or the judgements are refused.
+/// RR and NDCG of each query of a case, or the error about the run or the judgements.
 fn scores(case: &str) -> Option<Result<Vec<[f64; 2]>, String>> {
     let folder = case_path(&format!("public_reports/{case}"))?;
     let read = || -> Result<_, convrec_metrics::trec::Error> {

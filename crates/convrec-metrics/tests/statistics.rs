@@ -43,7 +43,7 @@ fn an_interval_covers_the_truth_19_times_in_20() {
         (0.93..0.97).contains(&by_dialog),
         "covered {by_dialog} of the times"
     );
-    // The same samples taken for independent: the error that clusters are for.
+    // The same samples taken for independent show the error that clusters avoid.
     let by_sample = coverage(|dialogs| (0..dialogs.len()).collect());
     assert!(by_sample < 0.88, "covered {by_sample} of the times");
 }
@@ -79,8 +79,8 @@ fn p_values_are_uniform_when_the_systems_are_alike() {
     let mut p_values: Vec<f64> = (0..SIMULATIONS as u64)
         .map(|seed| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            // Alike: each dialog treats both systems in the same random way; its samples agree with
-            // each other.
+            // The systems are equal: each dialog treats both in the same random way, and its
+            // samples agree with each other.
             let (mut first, mut second, mut ids) = (Vec::new(), Vec::new(), Vec::new());
             for dialog in 0..40 {
                 let (a, b) = (rng.random::<f64>(), rng.random::<f64>());

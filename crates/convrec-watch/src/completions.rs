@@ -1,4 +1,4 @@
-//! What the policy wrote, and what it earned: a file of completions every so many steps.
+//! The completions of a run with their rewards: a file every so many steps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,14 @@ use crate::log::{lines, numbered};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CompletionRecord {
-    /// The step that it was sampled in, from 1.
+    /// The step in which it was sampled, from 1.
     pub step: usize,
     /// The sample that it answers.
     pub id: String,
-    /// What the policy was asked, where it is told.
+    /// The prompt as text, where the run keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// What the policy wrote.
+    /// The text of the completion.
     pub text: String,
     /// The items read from it, best first.
     pub items: Vec<ListedItem>,
@@ -28,7 +28,7 @@ pub struct CompletionRecord {
     pub rewards: Vec<f64>,
     /// The advantage of each rank, or one for the whole list.
     pub advantages: Vec<f64>,
-    /// Whether it ended by itself; else it was cut.
+    /// Whether it ended by itself. A completion that did not was cut.
     pub ended: bool,
 }
 
@@ -54,12 +54,12 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Those of a run's folder that stands after `step` steps, of which this is the only writer:
-    /// files of later steps go, and what a killed process left half written. Besides the first,
-    /// `keep` files are kept.
+    /// Opens the completions of a run that stands after `step` steps. There may be no other writer.
+    /// Files of later steps are removed, and so are half-written files of a killed process. The
+    /// first file is kept, and the newest `keep` files.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the folder cannot be read or a file cannot be removed.
     pub fn open(run: impl AsRef<Path>, step: usize, keep: usize) -> Result<Self, Error> {
         let folder = run.as_ref().join("completions");
         let later = files_in(&folder)?
@@ -75,10 +75,10 @@ impl Completions {
         })
     }
 
-    /// Writes the completions of a step, and removes what is no longer kept.
+    /// Writes the completions of a step, and removes files that are no longer kept.
     ///
     /// # Errors
-    /// When the system refuses; what was there before is still there.
+    /// [`Error::File`] when a file cannot be written or removed. Earlier files are then unchanged.
     pub fn write(&self, step: usize, completions: &[CompletionRecord]) -> Result<(), Error> {
         files::write_atomic(self.folder.join(format!("step-{step:06}.jsonl")), |out| {
             completions.iter().try_for_each(|completion| {
@@ -101,7 +101,7 @@ impl Completions {
 /// The steps whose completions a run's folder holds, in order, with their files.
 ///
 /// # Errors
-/// When the system refuses.
+/// [`Error::File`] when the folder cannot be read.
 pub fn kept(run: impl AsRef<Path>) -> Result<Vec<(usize, PathBuf)>, Error> {
     files_in(&run.as_ref().join("completions"))
 }
@@ -109,7 +109,7 @@ pub fn kept(run: impl AsRef<Path>) -> Result<Vec<(usize, PathBuf)>, Error> {
 /// Reads a file of completions.
 ///
 /// # Errors
-/// When it cannot be read, and at the first bad line: file and line are named.
+/// [`Error::File`] when it cannot be read, [`Error::Line`] at the first bad line.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<CompletionRecord>, Error> {
     let path = path.as_ref();
     let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
@@ -123,7 +123,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<CompletionRecord>, Error> {
         .collect()
 }
 
-/// What a process that was killed while it wrote left beside the files.
+/// The files that a killed process left half written.
 fn left_aside(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let found = numbered(folder, &|name| name.starts_with(files::ASIDE).then_some(0))?;
     Ok(found.into_iter().map(|(_, path)| path).collect())

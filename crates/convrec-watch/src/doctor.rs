@@ -1,4 +1,4 @@
-//! Looks at a run's records as they come, and stops what has gone wrong.
+//! Reads a run's records as they come, and stops a run that has gone wrong.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ use crate::record::{Record, number, step};
 
 /// Reads a run's records and says when the run is unhealthy.
 ///
-/// It compares medians of windows, not steps, and keeps no more than it needs for them. Its state
-/// is a function of the records: a run that is resumed shows it the log first. All names are TRL's,
-/// so its logs can be looked at too; a check whose field is missing is silent.
+/// It compares medians of windows, not steps, and keeps only the values of these windows. Its state
+/// is a function of the records: a resumed run shows it the log first. All names are TRL's, so it
+/// reads TRL's logs too. A check whose field is missing is silent.
 ///
 /// ```
 /// use convrec_watch::{Check, Doctor, DoctorConfig, Record};
@@ -39,14 +39,14 @@ pub struct Doctor {
     config: DoctorConfig,
     records: usize,
     series: BTreeMap<&'static str, Series>,
-    /// Of the measures of evaluations.
+    /// The values of each measure of the evaluations.
     evaluations: BTreeMap<String, Series>,
     without_kl: Streak,
     without_gradient: Streak,
     without_loss: Streak,
 }
 
-/// What drifts: a check, its field, and whether what it was at first and what it is now make it
+/// A check of drift: its name, its field, and whether the first and the present median are
 /// unhealthy.
 type Drift = (Check, &'static str, fn(&DoctorConfig, f64, f64) -> bool);
 
@@ -86,7 +86,7 @@ const DRIFTS: [Drift; 9] = [
     }),
 ];
 
-/// All whose first and latest values are compared or limited.
+/// The fields whose first and latest values are compared or limited.
 const FIELDS: [&str; 9] = [
     "entropy",
     "items",
@@ -101,12 +101,14 @@ const FIELDS: [&str; 9] = [
 
 const SAMPLER: &str = "sampling/sampling_logp_difference/mean";
 
-/// Of which the gradient's present norm is the median.
+/// The number of records whose median is the gradient's present norm.
 const GRADIENTS: usize = 5;
 
 impl Doctor {
+    /// A doctor that has seen no record yet.
+    ///
     /// # Errors
-    /// At the first setting that makes no sense.
+    /// [`ConfigError`] for the first setting that is wrong.
     pub fn new(config: DoctorConfig) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
@@ -120,10 +122,10 @@ impl Doctor {
         })
     }
 
-    /// All that is wrong with a run, each thing once, as it is first seen.
+    /// All findings about a run, each check once, as it is first seen.
     ///
     /// # Errors
-    /// At the first setting that makes no sense.
+    /// [`ConfigError`] for the first setting that is wrong.
     pub fn examine(
         config: DoctorConfig,
         records: &[Record],
@@ -143,7 +145,7 @@ impl Doctor {
     /// Takes in the next record.
     ///
     /// # Errors
-    /// With the first thing that is wrong. What was wrong once is said again while it lasts.
+    /// [`Diagnosis`] of the first check that fails. It is repeated at each record while it lasts.
     pub fn check(&mut self, record: &Record) -> Result<(), Diagnosis> {
         self.take(record);
         self.find().map_or(Ok(()), Err)
@@ -256,7 +258,7 @@ impl Doctor {
         let limits = [
             (Check::KlHigh, "kl", self.config.kl_high, window),
             (Check::SamplerMismatch, SAMPLER, apart, window),
-            // A server that came back with old weights spoils a single step, and that is one too
+            // A server that came back with old weights spoils a single step. One such step is too
             // many.
             (Check::SamplerMismatch, SAMPLER, 5.0 * apart, 1),
         ];
@@ -306,7 +308,8 @@ impl Doctor {
             })
     }
 
-    /// Rises are seen against the spread of the first rewards: rewards may have any sign and size.
+    /// A rise is measured by the spread of the first rewards, as rewards may have any sign and
+    /// size.
     fn hacked(&self) -> Option<Diagnosis> {
         let rewards = self
             .series
@@ -321,7 +324,7 @@ impl Doctor {
         let measures: Vec<(&String, (Median, Median))> =
             self.evaluations.iter().filter_map(ends).collect();
         let kept = 1.0 - self.config.evaluation_fall;
-        // One of many measures falls easily.
+        // A single one of many measures falls easily, so all must fall.
         if measures
             .iter()
             .any(|(_, (first, last))| last.value >= kept * first.value)
@@ -356,7 +359,7 @@ fn compared(check: Check, field: &str, before: Median, now: Median) -> Diagnosis
     }
 }
 
-/// A number as people read it: four digits.
+/// A number with four digits, for people to read.
 pub(crate) fn short(value: f64) -> String {
     if value == 0.0 {
         return "0".into();

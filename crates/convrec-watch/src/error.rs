@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use convrec_core::{append, files};
 
-/// What a run left behind cannot be written or read.
+/// A file of a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,7 +12,7 @@ pub enum Error {
     /// A growing file cannot be used.
     #[error(transparent)]
     Append(#[from] append::Error),
-    /// A line of a file is not what belongs there.
+    /// A line of a file is wrong.
     #[error("{file}, line {line}: {problem}")]
     Line {
         /// The file.

@@ -35,11 +35,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// A new file in `folder`, for a run that stands after `step` steps. Where earlier files are
-    /// there, TensorBoard is told to forget what they say of later steps.
+    /// Creates a file in `folder` for a run that stands after `step` steps. Where there are earlier
+    /// files, TensorBoard is told to forget their later steps.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the folder or the file cannot be written.
     pub fn open(folder: impl AsRef<Path>, step: usize) -> Result<Self, Error> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(Error::refused("write", folder))?;
@@ -66,11 +66,12 @@ impl Events {
         Ok(events)
     }
 
-    /// Writes the event files of a run: its records, and the completions that are kept. Event files
-    /// of an earlier conversion are forgotten by TensorBoard. Returns the last step.
+    /// Writes the event files of a run: its records, and the completions that are kept. TensorBoard
+    /// forgets the event files of an earlier conversion. Returns the last step.
     ///
     /// # Errors
-    /// When the run has no log, a file of it cannot be read, or the system refuses.
+    /// [`Error::NoLog`] when the run has no log, [`Error::Line`] at a bad line, [`Error::File`]
+    /// when a file cannot be read or written.
     pub fn convert(run: impl AsRef<Path>, folder: impl AsRef<Path>) -> Result<usize, Error> {
         let records = log::read(run.as_ref())?;
         let mut events = Self::open(folder, 0)?;
@@ -86,7 +87,7 @@ impl Events {
     /// Writes the numbers of a record: those in lists as `name/0`, `name/1`, ...; `null` is NaN.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the file cannot be written.
     pub fn record(&mut self, record: &Record) -> Result<(), Error> {
         let step = step(record).unwrap_or_default();
         let scalars: Vec<(String, f64)> = record
@@ -107,10 +108,10 @@ impl Events {
         }))
     }
 
-    /// Writes completions, as a text in Markdown.
+    /// Writes completions as a text in Markdown.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the file cannot be written.
     pub fn completions(
         &mut self,
         step: usize,
@@ -140,7 +141,7 @@ impl Events {
     fn write(&mut self, event: &[u8]) -> Result<(), Error> {
         let length = (event.len() as u64).to_le_bytes();
         let record = [&length, &masked_crc(&length)[..], event, &masked_crc(event)].concat();
-        // At once, so that no reader sees half of it for long.
+        // One write, so that no reader sees half of it for long.
         self.file
             .write_all(&record)
             .map_err(Error::refused("write", &self.path))
@@ -180,7 +181,7 @@ fn now() -> f64 {
         .map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// CRC-32C, rotated and shifted as TFRecords have it.
+/// The CRC-32C of `data`, rotated and shifted as in TFRecords.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data)
         .rotate_right(15)

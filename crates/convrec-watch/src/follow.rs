@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::log::{Line, files_of, lines};
 use crate::record::Record;
 
-/// Yields the records of a run's folder as they are written, across its files.
+/// Follows the log of a run's folder, across its files, as it is written.
 ///
 /// ```
 /// use convrec_watch::{Follow, Log, Record};
@@ -28,11 +28,11 @@ pub struct Follow {
     current: Option<(usize, Tail)>,
 }
 
-/// What is new in a log.
+/// The new records of a log.
 #[derive(Debug, Default)]
 pub struct News {
-    /// The run was resumed from an earlier step than was read: all that was read before is void,
-    /// and comes anew.
+    /// Whether the run was resumed from an earlier step than was read. All earlier records are then
+    /// void and come again.
     pub restarted: bool,
     /// Records that were not there before.
     pub records: Vec<Record>,
@@ -47,10 +47,10 @@ impl Follow {
         }
     }
 
-    /// What has been written since the last call; does not wait.
+    /// Returns the records that were written since the last call. It does not wait.
     ///
     /// # Errors
-    /// When a file cannot be read, and at a bad line: file and line are named.
+    /// [`Error::File`] when a file cannot be read, [`Error::Line`] at a bad line.
     pub fn poll(&mut self) -> Result<News, Error> {
         let mut news = News::default();
         // Listed first: all files but the last of the list are complete.
@@ -100,7 +100,7 @@ pub(crate) struct Tail {
     /// Bytes and lines that were read.
     read: u64,
     lines: usize,
-    /// The last line that was read: where it is another now, the file was cut and written anew.
+    /// The last line that was read. Where it differs now, the file was cut and written anew.
     last: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! What the training loop calls.
+//! The journal that the training loop calls after each step.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -17,19 +17,20 @@ use crate::timing::{TimedStep, Timing};
 /// A finished step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepView<'a> {
-    /// What is logged of it, with `step`, its number from 1.
+    /// The record for the log, with `step`, its number from 1.
     pub record: &'a Record,
-    /// Completions of it, for people to read; may be none.
+    /// Completions of it, for people to read. There may be none.
     pub completions: &'a [CompletionRecord],
-    /// What it cost.
+    /// The time and tokens that it took.
     pub timing: Timing,
     /// The steps of the whole run.
     pub total_steps: usize,
 }
 
-/// Is shown every step: a progress bar, a view. Closures are observers, and `()` looks away.
+/// An observer of every step, such as a progress bar or a view. Closures are observers, and `()`
+/// ignores all steps.
 pub trait Observer {
-    /// A step is done.
+    /// Called after each step.
     fn observe(&mut self, view: &StepView<'_>);
 }
 
@@ -43,7 +44,7 @@ impl<F: FnMut(&StepView<'_>)> Observer for F {
     }
 }
 
-/// What a run leaves behind, and when it is stopped.
+/// Settings of the files that a run writes, and of the doctor that stops it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchConfig {
@@ -51,9 +52,9 @@ pub struct WatchConfig {
     pub completions_every: usize,
     /// Files of completions that are kept besides the first.
     pub keep_completions: usize,
-    /// Write event files for TensorBoard, into `tensorboard/`.
+    /// Whether event files for TensorBoard are written into `tensorboard/`.
     pub tensorboard: bool,
-    /// When a run is unhealthy.
+    /// The thresholds of an unhealthy run.
     pub doctor: DoctorConfig,
 }
 
@@ -96,7 +97,7 @@ fn missing(folder: &std::path::Path, last: usize) -> Result<Vec<usize>, Error> {
     Ok((1..=last).filter(|step| !found.contains(step)).collect())
 }
 
-/// A line of the log may be gone, but the checkpoint has all that a run needs to go on.
+/// Warns of missing lines instead of failing: the checkpoint has all that a run needs to go on.
 fn warn_of_missing(folder: &std::path::Path, missing: &[usize], last: usize) {
     let (Some(first), Some(newest)) = (missing.first(), missing.last()) else {
         return;
@@ -109,9 +110,9 @@ fn warn_of_missing(folder: &std::path::Path, missing: &[usize], last: usize) {
     );
 }
 
-/// Writes all that a run leaves in its folder but checkpoints, and lets the doctor look at it.
+/// Writes all files of a run's folder but checkpoints, and shows each record to the doctor.
 ///
-/// Call [`step`](Self::step) before the checkpoint of the step is written: a resumed run then finds
+/// Call [`step`](Self::step) before the checkpoint of the step is written. A resumed run then finds
 /// all its steps.
 #[derive(Debug)]
 pub struct Journal {
@@ -129,9 +130,9 @@ struct Files {
 }
 
 impl Journal {
-    /// Opens the journal of a run that stands after `step` steps (0 at its start). What its folder
-    /// holds of later steps is removed, and the doctor is shown the log. Lines that the log lacks
-    /// are warned of. Without a folder nothing is written.
+    /// Opens the journal of a run that stands after `step` steps (0 at its start). Records and
+    /// files of later steps are removed, and the doctor is shown the log. A warning names lines
+    /// that the log lacks. Without a folder nothing is written.
     ///
     /// # Errors
     /// [`Trouble::Config`] when a setting is wrong, [`Trouble::File`] when a file cannot be used,
@@ -172,8 +173,8 @@ impl Journal {
         })
     }
 
-    /// Whether completions of this step, from 1, are kept: others need not be made for
-    /// [`step`](Self::step).
+    /// Whether completions of this step, from 1, are kept. For other steps [`step`](Self::step)
+    /// needs none.
     pub fn wants_completions(&self, step: usize) -> bool {
         let every = self.config.completions_every;
         self.files.is_some() && every > 0 && (step == 1 || step.is_multiple_of(every))
@@ -182,7 +183,8 @@ impl Journal {
     /// Records a finished step.
     ///
     /// # Errors
-    /// When something cannot be written, and when the run is unhealthy.
+    /// [`Trouble::File`] when a file cannot be written, [`Trouble::Unhealthy`] when the doctor
+    /// stops the run.
     pub fn step(&mut self, view: &StepView<'_>) -> Result<(), Trouble> {
         let step = step(view.record).unwrap_or_default();
         let wanted = self.wants_completions(step);

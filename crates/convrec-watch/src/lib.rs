@@ -1,7 +1,7 @@
-//! What a training run leaves behind, and how it is watched.
+//! The files of a training run, and their readers.
 //!
-//! A run tells of itself in [records](Record): for each step the names and numbers of what was
-//! measured, in TRL's names where TRL has one. Everything here is made of them:
+//! A run writes a [record](Record) for each step: names and numbers, with TRL's names where TRL has
+//! one. Everything here is made of records:
 //!
 //! | what | where it goes | for whom |
 //! |---|---|---|
@@ -13,7 +13,7 @@
 //! | `report` | a page about runs side by side, and SVG plots (feature `report`) | who compares |
 //! | `tui` | a full-screen view in a terminal (feature `tui`) | who waits |
 //!
-//! The training loop makes a [`Journal`] and hands it each finished step; the journal does the
+//! The training loop makes a [`Journal`] and hands it each finished step. The journal does the
 //! rest. Files are a function of the steps, so a run that is resumed from a checkpoint leaves the
 //! same ones: lines of later steps are dropped and written again.
 //!
@@ -48,7 +48,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The example program `watch` of the repository is all of this as a program.
+//! The example program `watch` of the repository offers all of this on the command line.
 
 pub mod completions;
 mod doctor;

@@ -20,7 +20,7 @@ const DAMAGED: &str = "log-damaged.txt";
 /// Steps whose records are in one file.
 pub const STEPS_PER_FILE: usize = 10_000;
 
-/// A log that is written. One at a time: its file is locked.
+/// A log that is being written. Its file is locked, so there is one writer at a time.
 ///
 /// ```
 /// use convrec_watch::{Log, Record, log};
@@ -46,14 +46,14 @@ pub struct Log {
 
 impl Log {
     /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later
-    /// steps go, and a last line that was cut.
+    /// steps are removed, and so is a last line that was cut.
     ///
     /// Where a checkpoint is gone on from (`step` above 0), damaged lines before the end are no
     /// reason to stop: they are moved into `log-damaged.txt`, and a warning names them.
     ///
     /// # Errors
-    /// When the log is in use, the system refuses, or, for a new run, the log is damaged before its
-    /// end.
+    /// [`Error::Append`] when the log is in use or cannot be opened, [`Error::Line`] when the log of
+    /// a new run is damaged before its end, [`Error::File`] when a file cannot be read or removed.
     pub fn open(folder: impl Into<PathBuf>, step: usize) -> Result<Self, Error> {
         Self::rotating(folder, step, STEPS_PER_FILE)
     }
@@ -61,7 +61,7 @@ impl Log {
     /// The same with another number of steps for a file, which must be that of the run's start.
     ///
     /// # Errors
-    /// As [`open`](Self::open), and when a line stands in another file than it should.
+    /// As [`open`](Self::open), and [`Error::Line`] when a step stands in the wrong file.
     pub fn rotating(
         folder: impl Into<PathBuf>,
         step: usize,
@@ -84,8 +84,8 @@ impl Log {
                 fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
             }
         }
-        // Before the first step, so that a folder shows that a run began in it, and that nobody
-        // else writes there.
+        // The file exists before the first step. A folder so shows that a run began in it, and
+        // nobody else writes there.
         log.file_of(step)?;
         Ok(log)
     }
@@ -105,7 +105,8 @@ impl Log {
         Ok(())
     }
 
-    /// A file that was removed can still be written, but nobody would ever read it.
+    /// Opens the file again where somebody removed it. Writing to a removed file succeeds, but
+    /// nobody would ever read it.
     fn reopen_if_gone(&mut self) -> Result<(), Error> {
         let Some((first, file)) = &self.file else {
             return Ok(());
@@ -190,7 +191,7 @@ impl Log {
                     );
                     return Err(Error::line(path, line.number, problem));
                 }
-                // Also a line without its end: what is appended next would stand on it.
+                // A last line without its line feed goes too: the next record would stand on it.
                 Ok(_) if !line.is_whole() => break,
                 Err(_) if end == bytes.len() => break,
                 Err(problem) => return Err(Error::line(path, line.number, problem)),
@@ -206,7 +207,8 @@ impl Log {
 /// left out.
 ///
 /// # Errors
-/// When there is no log, and at the first bad line: file and line are named.
+/// [`Error::NoLog`] when a folder holds no log, [`Error::Line`] at the first bad line,
+/// [`Error::File`] when a file cannot be read.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
     let path = path.as_ref();
     if !path.is_dir() {
@@ -229,10 +231,10 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
     }
 }
 
-/// Whether a folder holds a log, be it an empty one: [`Log::open`] at step 0 would take it away.
+/// Whether a folder holds a log, even an empty one. [`Log::open`] at step 0 would remove its lines.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// [`Error::File`] when the folder cannot be read.
 pub fn exists(folder: impl AsRef<Path>) -> Result<bool, Error> {
     Ok(!files_of(folder.as_ref())?.is_empty())
 }
@@ -283,8 +285,8 @@ pub(crate) fn files_of(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
     })
 }
 
-/// The files of a folder whose names have a number, in its order. What is not there, or no folder,
-/// has none.
+/// The files of a folder whose names have a number, in its order. A path that is no folder has
+/// none.
 pub(crate) fn numbered(
     folder: &Path,
     number: &dyn Fn(&str) -> Option<usize>,

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 /// Nothing in it depends on the time or the machine, so that the logs of equal runs are equal.
 pub type Record = Map<String, Value>;
 
-/// The number of that name, where there is one and it is finite (JSON has no others: they are
-/// `null`).
+/// The number of that name, where there is one and it is finite. JSON has no other numbers; they
+/// are `null` in a record.
 pub fn number(record: &Record, name: &str) -> Option<f64> {
     record.get(name)?.as_f64()
 }

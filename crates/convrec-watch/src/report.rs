@@ -32,7 +32,7 @@ pub enum ReportError {
     Chart {
         /// The chart.
         title: String,
-        /// What the library for charts said.
+        /// The message of the library for charts.
         problem: String,
     },
     /// The page cannot be made of its template.
@@ -71,7 +71,7 @@ struct Chart {
     svg: String,
 }
 
-/// A line of a list, and what is to be said of it.
+/// A line of a list with its marks.
 #[derive(Debug, Clone, Serialize)]
 pub struct Marked {
     /// The line.
@@ -92,7 +92,7 @@ impl Report {
         }
     }
 
-    /// Begins a section, which all that follows belongs to.
+    /// Begins a section. All that is added later belongs to it.
     pub fn section(&mut self, heading: &str, text: &str) {
         self.sections.push(Section {
             heading: heading.into(),
@@ -134,10 +134,10 @@ impl Report {
         });
     }
 
-    /// Adds a chart beside the one before it; without any point it is left out.
+    /// Adds a chart beside the one before it. A chart without any point is left out.
     ///
     /// # Errors
-    /// When the chart cannot be drawn.
+    /// [`ReportError::Chart`] when the chart cannot be drawn.
     pub fn chart(&mut self, title: &str, x: &str, lines: &[Line]) -> Result<(), ReportError> {
         let problem = |problem: String| ReportError::Chart {
             title: title.into(),
@@ -177,11 +177,12 @@ impl Report {
             .push(piece);
     }
 
-    /// Writes the report, replacing the file whole. Control characters in what it holds become
-    /// U+FFFD ([`printable`]).
+    /// Writes the report and replaces the file as a whole. Control characters in what it holds
+    /// become U+FFFD ([`printable`]).
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// [`ReportError::Page`] when the page cannot be made, [`ReportError::File`] when the file
+    /// cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), ReportError> {
         let template = include_str!("report/report.html");
         let page = Environment::new().render_named_str(
@@ -194,11 +195,10 @@ impl Report {
         Ok(write_atomic(path, |out| out.write_all(page.as_bytes()))?)
     }
 
-    /// Writes each chart as an SVG file into `folder`, named by its title, and says how many there
-    /// are.
+    /// Writes each chart as an SVG file into `folder`, named by its title. Returns their number.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// [`ReportError::File`] when a file cannot be written.
     pub fn write_plots(&self, folder: &Path) -> Result<usize, ReportError> {
         let charts = self
             .sections
@@ -211,12 +211,12 @@ impl Report {
         let mut names = std::collections::HashSet::new();
         for chart in charts {
             let name = file_name(&chart.title);
-            // Of charts with one title each has its file.
+            // Charts with one title still have a file each.
             let mut all = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}-{n}")));
             let name = all
                 .find(|name| names.insert(name.clone()))
                 .expect("numbers do not end");
-            // A picture has no page around it that could give it colours.
+            // An SVG file has no page around it that sets its colours.
             let svg = chart.svg.replacen('>', &format!(">{STYLE}"), 1);
             let svg = printable(&svg);
             write_atomic(folder.join(name + ".svg"), |out| {

@@ -12,7 +12,7 @@ pub(crate) fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
     let room = if low == 0.0 { 1.0 } else { low.abs() / 2.0 };
     match () {
         () if low > high => 0.0..1.0,
-        // Less is lost in the rounding of the chart's coordinates.
+        // A smaller range is lost in the rounding of the chart's coordinates.
         () if high - low > 1e-9 * low.abs().max(high.abs()) => low..high,
         () if low >= 0.0 => (low - room).max(0.0)..high + room,
         () => low - room..high + room,

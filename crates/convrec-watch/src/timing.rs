@@ -1,4 +1,4 @@
-//! How long steps took; kept apart from the log, which is equal in equal runs.
+//! The times of steps. They are kept apart from the log, which is equal in equal runs.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -11,12 +11,12 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::log;
 
-/// What a step cost.
+/// The time and tokens of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Timing {
-    /// Seconds of the whole step, evaluation and checkpoint aside.
+    /// Seconds of the whole step, without evaluation and checkpoint.
     pub seconds: f64,
-    /// Seconds of it that went into sampling; 0 where nothing is sampled.
+    /// Seconds of it that sampling took; 0 where nothing is sampled.
     pub rollout_seconds: f64,
     /// Completion tokens that were sampled, or learned from where nothing is sampled.
     pub tokens: usize,
@@ -29,7 +29,7 @@ pub struct TimedStep {
     pub step: usize,
     /// The steps of the whole run.
     pub total_steps: usize,
-    /// What it cost.
+    /// Its time and tokens.
     #[serde(flatten)]
     pub timing: Timing,
 }
@@ -38,10 +38,10 @@ impl TimedStep {
     /// The file's name in a run's folder.
     pub const FILE: &str = "timing.jsonl";
 
-    /// Appends the line. A resumed run repeats steps there: the time was spent twice.
+    /// Appends the line. A resumed run repeats steps in the file, as the time was spent twice.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// [`Error::File`] when the file cannot be written.
     pub fn append(&self, folder: &Path) -> Result<(), Error> {
         let path = folder.join(Self::FILE);
         let mut line = serde_json::to_vec(self).expect("numbers");
@@ -56,10 +56,11 @@ impl TimedStep {
         write(&path).map_err(Error::refused("write", path))
     }
 
-    /// Reads a run's `timing.jsonl`; a run need not have one. A last line that is cut is left out.
+    /// Reads a run's `timing.jsonl`. A run without that file has no times. A last line that is cut
+    /// is left out.
     ///
     /// # Errors
-    /// When it cannot be read, and at the first bad line: file and line are named.
+    /// [`Error::File`] when it cannot be read, [`Error::Line`] at the first bad line.
     pub fn read(run: &Path) -> Result<Vec<Self>, Error> {
         let path = run.join(Self::FILE);
         if !path.exists() {
@@ -79,7 +80,7 @@ impl TimedStep {
     }
 }
 
-/// How fast a run is, by its latest steps.
+/// The speed of a run, by its latest steps.
 ///
 /// ```
 /// use convrec_watch::{Pace, Timing};
@@ -118,7 +119,7 @@ impl Pace {
         Some(tokens as f64 / (self.seconds()? * self.latest.len() as f64))
     }
 
-    /// The share of the time that goes into sampling.
+    /// The share of the time that sampling takes.
     pub fn rollout_share(&self) -> Option<f64> {
         let rollout: f64 = self
             .latest

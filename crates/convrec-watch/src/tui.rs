@@ -1,7 +1,7 @@
 //! The full-screen view of a run in a terminal.
 //!
 //! [`follow`] watches a run's folder from another terminal; a [`Screen`] is an [`Observer`] inside
-//! the training process. Both put what they hear of onto a [`Board`], and [`draw`] draws it.
+//! the training process. Both put the news onto a [`Board`], and [`draw`] draws it.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -28,18 +28,18 @@ use crate::timing::TimedStep;
 /// Gives the terminal back, with the last figures in it.
 fn leave(board: &Board) {
     ratatui::restore();
-    // Where nobody reads any more, nothing is lost.
+    // An error is ignored: nothing is lost where nobody reads any more.
     let _ = io::stdout().write_all(board.summary().as_bytes());
 }
 
-/// Between two looks at the keyboard and at what is new.
+/// The time between two looks at the keyboard and at the news.
 const PAUSE: Duration = Duration::from_millis(200);
 
 fn has_terminal() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal()
 }
 
-/// Shows the run in `folder` until a key ends it; the run need not have begun.
+/// Shows the run in `folder` until a key ends the view. The run need not have begun.
 ///
 /// # Errors
 /// When `folder` is a file, there is no terminal, or the terminal fails.
@@ -68,10 +68,10 @@ pub fn follow(folder: &Path, mut board: Board) -> io::Result<()> {
     shown.map(drop)
 }
 
-/// The view inside the training process. It is drawn by a thread of its own, and the terminal is as
-/// before when it is dropped.
+/// The view inside the training process. A thread of its own draws it. Dropping it restores the
+/// terminal.
 ///
-/// Whoever quits it lets the training go on; Ctrl-C ends the process.
+/// Quitting the view lets the training go on; Ctrl-C ends the process.
 #[derive(Debug)]
 pub struct Screen {
     steps: Option<Sender<Step>>,
@@ -82,7 +82,7 @@ pub struct Screen {
 type Step = (Record, Vec<CompletionRecord>, TimedStep);
 
 impl Screen {
-    /// Takes over the terminal; nothing else should be printed then. `None` where there is none.
+    /// Takes over the terminal; nothing else should print then. `None` where there is no terminal.
     ///
     /// # Errors
     /// When the terminal fails.
@@ -96,7 +96,7 @@ impl Screen {
             let shown = show(&mut terminal, &mut board, &mut |board| hear(&heard, board));
             leave(&board);
             if matches!(shown, Ok(Wish::Interrupt)) {
-                // What Ctrl-C does to a process that does not listen; a run resumes from any
+                // This is what Ctrl-C does to a process without a handler. A run resumes from any
                 // moment.
                 std::process::exit(130);
             }
@@ -108,7 +108,7 @@ impl Screen {
         }))
     }
 
-    /// Whether it is still there: a key may have ended it.
+    /// Whether the view is still open. A key may have ended it.
     pub fn is_open(&self) -> bool {
         self.thread
             .as_ref()
@@ -125,7 +125,7 @@ impl Observer for Screen {
             timing: view.timing,
         };
         if let Some(steps) = &self.steps {
-            // Nobody listens any more where the view was quit.
+            // The error is ignored: nobody receives any more where the view was quit.
             let _ = steps.send((view.record.clone(), view.completions.to_vec(), timed));
         }
     }
@@ -140,7 +140,7 @@ impl Drop for Screen {
     }
 }
 
-/// Brings what was sent onto the board; false when no more will come.
+/// Puts the steps that were sent onto the board. Returns false when no more will come.
 fn hear(heard: &Receiver<Step>, board: &mut Board) -> bool {
     loop {
         match heard.try_recv() {

@@ -1,4 +1,4 @@
-//! What a run leaves in its folder: written, cut off, resumed, read and followed.
+//! The files of a run's folder are written, cut off, resumed, read and followed.
 
 use std::fs;
 use std::io::Write;
@@ -19,7 +19,7 @@ fn steps(records: &[Record]) -> Vec<usize> {
     records.iter().map(|record| step(record).unwrap()).collect()
 }
 
-/// All files of a folder with what they hold.
+/// All files of a folder with their contents.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(folder)
         .unwrap()
@@ -299,7 +299,7 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
     );
     drop(journal);
     let before = log::read(folder.path()).unwrap();
-    // Resumed from step 10, it comes to the same end, as the doctor was shown the log.
+    // A run that is resumed from step 10 comes to the same end, as the doctor was shown the log.
     let mut journal = Journal::open(run(), 10, config.clone()).unwrap();
     assert!(
         matches!(go(&mut journal, 11..=20).unwrap_err(), Trouble::Unhealthy(diagnosis) if diagnosis.last == 13)
@@ -325,11 +325,11 @@ fn a_journal_records_a_run_and_stops_an_ill_one() {
         2,
         "one for each start"
     );
-    // Without a folder nothing is written, and the doctor looks all the same.
+    // Without a folder nothing is written, and the doctor still checks every record.
     assert!(go(&mut Journal::open(None, 0, config).unwrap(), 1..=20).is_err());
 }
 
-/// Whoever removes the log of a run does not stop it, and later steps are not lost with it.
+/// Removing the log of a run does not stop it, and later steps are not lost with it.
 #[test]
 fn a_log_that_was_removed_goes_on_in_a_new_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -38,7 +38,7 @@ fn write(folder: &Path) {
     events.record(&record(300, Value::Null)).unwrap();
 }
 
-/// Bit by bit, for the writer uses a table or an instruction of the processor.
+/// It goes bit by bit, as the writer uses a table or an instruction of the processor.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0, |crc: u32, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -167,7 +167,8 @@ fn a_decoder_of_its_own_reads_what_was_written() {
     assert_eq!(integer(&fields(&second[3])[&2][0]), 300);
 }
 
-/// Skipped, and says so, where there is no Python with TensorBoard: `CONVREC_PYTHON` names one.
+/// The test prints that it is skipped where there is no Python with TensorBoard; `CONVREC_PYTHON`
+/// names one.
 #[test]
 fn tensorboard_reads_what_was_written() {
     let python = std::env::var("CONVREC_PYTHON").unwrap_or_else(|_| "python3".into());

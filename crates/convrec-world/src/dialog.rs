@@ -1,4 +1,4 @@
-//! How a taste is put into words.
+//! Puts a taste into words.
 
 use convrec_core::{Item, Turn};
 use rand::seq::IndexedRandom;
@@ -7,10 +7,10 @@ use rand::{Rng, RngExt};
 use crate::features::{Feature, Kind};
 use crate::taste::Taste;
 
-/// No conversation has more words.
+/// The largest number of words of a conversation.
 pub(crate) const MOST_WORDS: usize = 45;
 
-/// What a user says of a taste: some of its features, and films that he liked.
+/// The part of a taste that a user says: some of its features, and liked films.
 pub(crate) struct Said {
     features: Vec<Feature>,
     disliked: Option<Feature>,
@@ -18,7 +18,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// Each feature is said by a chance of its kind, and at least one liked feature is.
+    /// Each feature is said with the chance of its kind. At least one liked feature is said.
     pub(crate) fn draw(taste: &Taste, liked: Vec<Item>, rng: &mut impl Rng) -> Said {
         let wanted: Vec<Feature> = taste
             .weights
@@ -46,7 +46,7 @@ impl Said {
         }
     }
 
-    /// One turn, or three with the recommender's in the middle.
+    /// The turns of the conversation: one, or three with the recommender's in the middle.
     pub(crate) fn into_turns(self, rng: &mut impl Rng) -> Vec<Turn> {
         let (liked, wish, dislike) = (self.liked_films(rng), self.wish(rng), self.dislike(rng));
         let texts = match rng.random_range(0..5) {
@@ -160,7 +160,7 @@ const ASK_LIKED: [&str; 3] = [
     "Tell me what you loved.",
 ];
 
-/// How often a feature of the taste is said.
+/// The chance that a feature of this kind is said.
 fn chance(kind: Kind) -> f64 {
     match kind {
         Kind::Genre => 0.7,

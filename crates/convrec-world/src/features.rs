@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use self::Kind::{Era, Genre, Theme};
 
-/// What a feature is about.
+/// The kind of a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Kind {
@@ -18,7 +18,7 @@ pub enum Kind {
     Era,
 }
 
-/// A genre, a theme or an era: 14, 68 and 6 of them.
+/// A genre, a theme or an era. There are 14, 68 and 6 of them.
 ///
 /// A film has up to three genres, one to five themes and one era; a [`Taste`](crate::Taste) gives
 /// some features a weight.
@@ -46,7 +46,7 @@ impl Feature {
         Feature((FIRST_ERA + era) as u8)
     }
 
-    /// What it is about.
+    /// Its kind.
     pub fn kind(self) -> Kind {
         WORDS[self.index()].0
     }
@@ -56,8 +56,8 @@ impl Feature {
         WORDS[self.index()].1
     }
 
-    /// What people say for it, as in `sci-fi`, `a heist`, `from the 80s`; no phrase belongs to two
-    /// features.
+    /// The phrases that people say for it, as in `sci-fi`, `a heist`, `from the 80s`. No phrase
+    /// belongs to two features.
     pub fn phrases(self) -> &'static [&'static str] {
         WORDS[self.index()].2
     }
@@ -92,7 +92,7 @@ impl TryFrom<String> for Feature {
     }
 }
 
-/// What it is about, its name, and what people say for it.
+/// A kind, a name, and the phrases that people say for it.
 type Word = (Kind, &'static str, &'static [&'static str]);
 
 /// The first year of every era but the first.
@@ -101,7 +101,7 @@ const FIRST_ERA: usize = WORDS.len() - ERA_STARTS.len() - 1;
 
 #[rustfmt::skip]
 static WORDS: [Word; 88] = [
-    // Fit "a good ... movie".
+    // These fit "a good ... movie".
     (Genre, "Action", &["action"]),
     (Genre, "Adventure", &["adventure"]),
     (Genre, "Animation", &["animated", "cartoon"]),
@@ -116,7 +116,7 @@ static WORDS: [Word; 88] = [
     (Genre, "Thriller", &["thriller", "suspense"]),
     (Genre, "War", &["war"]),
     (Genre, "Western", &["western"]),
-    // Fit "with ..." and "about ...".
+    // These fit "with ..." and "about ...".
     (Theme, "aliens", &["aliens"]),
     (Theme, "animals", &["animals"]),
     (Theme, "apocalypse", &["the apocalypse", "the end of the world"]),
@@ -185,7 +185,7 @@ static WORDS: [Word; 88] = [
     (Theme, "wilderness", &["the wilderness"]),
     (Theme, "world war two", &["world war two"]),
     (Theme, "zombies", &["zombies"]),
-    // Fit "a good movie ...".
+    // These fit "a good movie ...".
     (Era, "the golden age", &["from the golden age", "from before 1960"]),
     (Era, "the sixties and seventies", &["from the 60s or 70s"]),
     (Era, "the eighties", &["from the 80s", "from the eighties"]),

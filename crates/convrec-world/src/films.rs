@@ -12,12 +12,11 @@ const ELSEWHERE: &str = include_str!("../data/elsewhere.jsonl");
 /// A film with the features that tastes are about.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Film {
-    /// Title, year, genres; the metadata is the director and the themes, separated by commas.
+    /// Title, year and genres. The metadata is the director and the themes, separated by commas.
     pub item: CatalogItem,
     /// Genres, themes and the era.
     pub features: Vec<Feature>,
-    /// How well-known it is in the world at large, from 0 to 1: what a teacher takes for
-    /// popularity.
+    /// Its fame in the world at large, from 0 to 1. A teacher takes it for popularity.
     pub fame: f64,
 }
 

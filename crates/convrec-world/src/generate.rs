@@ -11,11 +11,11 @@ use crate::seeded;
 use crate::taste::Taste;
 use crate::world::World;
 
-/// How many conversations to generate.
+/// The number of conversations to generate, and their seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
-    /// Another seed, other users and conversations; the films stay.
+    /// The seed of users and conversations. The films are the same for all seeds.
     pub seed: u64,
     /// Number of examples to train on.
     pub n_train: usize,
@@ -52,11 +52,12 @@ pub struct Split {
 impl World {
     /// Conversations in which users with a known taste say some of it.
     ///
-    /// Each user has a taste that some film meets, names 1 to 3 films chosen by it (`seen`) and
-    /// says some of its features; 3 to 6 further films chosen by it are the ground truth. A
-    /// conversation has one turn or three and at most 45 words. No two are the same. The same
-    /// config gives the same split, and a larger number of training examples leaves the other
-    /// parts, and the training examples before, as they are.
+    /// Each user has a taste that some film meets. The user names 1 to 3 films chosen by it
+    /// (`seen`) and says some of its features. The ground truth is 3 to 6 further films chosen by
+    /// it. A conversation has one turn or three and at most 45 words. No two are the same.
+    ///
+    /// The same config gives the same split. A larger number of training examples changes neither
+    /// the other parts nor the earlier training examples.
     pub fn generate(&self, config: &WorldConfig) -> Split {
         let (mut tastes, mut told) = (HashMap::new(), HashSet::new());
         let mut part = |name: &str, count: usize| -> Vec<Example> {
@@ -69,7 +70,7 @@ impl World {
                 })
                 .collect()
         };
-        // The training part comes last, so that its size does not change what the others may hold.
+        // The training part comes last, so that its size does not change the others.
         let (test, validation) = (
             part("test", config.n_test),
             part("validation", config.n_validation),

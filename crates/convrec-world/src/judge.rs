@@ -18,9 +18,9 @@ const UNRATED: f64 = 0.05;
 
 /// Rates films for conversations of the world from a noisy view of the true taste.
 ///
-/// A film gets 2 when its affinity, seen through noise, is among the best 3% of the catalog, 1
-/// within 10%, 0 within 35%, -1 within 65%, else -2. One in twenty is left unrated, and so are
-/// films outside the catalog. The same seed, example and film give the same rating.
+/// A film gets 2 when its affinity, with noise added, is among the best 3% of the catalog. It gets
+/// 1 within 10%, 0 within 35%, -1 within 65%, else -2. One film in twenty is left unrated, and so
+/// are films outside the catalog. The same seed, example and film give the same rating.
 #[derive(Debug, Clone)]
 pub struct WorldJudge {
     tastes: HashMap<String, Taste>,
@@ -28,7 +28,7 @@ pub struct WorldJudge {
 }
 
 impl WorldJudge {
-    /// A judge of the conversations behind which `tastes` are, by the examples' ids.
+    /// A judge of conversations; `tastes` has the taste behind each, by the example's id.
     pub fn new(tastes: HashMap<String, Taste>, seed: u64) -> Self {
         Self { tastes, seed }
     }

@@ -1,10 +1,10 @@
 //! A small embedded world: films, users who talk about them, and a known best possible score.
 //!
-//! Real conversations never tell how good a recommender could have been. Here every user has a
-//! [`Taste`] that is known, and chooses films by a law that is written down ([`World`]). So a
-//! learned policy can be held against the best list that there is, and against the best one can do
-//! with the words of the conversation. All of it is bundled (424 real films) and seeded, for
-//! examples, tests and experiments without downloads.
+//! Real conversations do not tell how good a recommender could have been. Here every user has a
+//! [`Taste`] that is known, and chooses films by a known law ([`World`]). A learned policy can be
+//! compared with the best possible list, and with the best list that the words of the conversation
+//! allow. All of it is bundled (424 real films) and seeded, for examples, tests and experiments
+//! without downloads.
 //!
 //! ```
 //! use convrec_world::{World, WorldConfig};

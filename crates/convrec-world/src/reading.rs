@@ -1,4 +1,4 @@
-//! What a conversation shows of the taste behind it.
+//! Estimates the taste behind a conversation.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -40,7 +40,7 @@ impl World {
     }
 }
 
-/// What a feature that all liked films have is worth, as a part of what it is worth when said.
+/// The weight of a feature that all liked films have, as a share of its weight when said.
 const UNSAID: f64 = 0.4;
 
 fn weight(feature: Feature, wanted: bool) -> f64 {
@@ -54,8 +54,8 @@ fn weight(feature: Feature, wanted: bool) -> f64 {
 
 /// The features that the user's turns name, and whether they are wanted.
 pub(crate) fn said(example: &Example) -> Vec<(Feature, bool)> {
-    /// Longest first, so that "the cold war" is found before "war"; with spaces around, so that
-    /// only whole words are.
+    /// The longest phrases come first, so that "the cold war" is found before "war". Spaces around
+    /// a phrase make sure that only whole words are found.
     static PHRASES: LazyLock<Vec<(String, Feature)>> = LazyLock::new(|| {
         let all = Feature::all().flat_map(|f| {
             f.phrases()

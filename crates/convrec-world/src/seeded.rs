@@ -2,8 +2,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// The generator for `purpose` and `id` under `seed`: every conversation has its own, so that one
-/// never depends on how many others were drawn before it.
+/// The generator for `purpose` and `id` under `seed`. Every conversation has its own, so it does
+/// not depend on the number of conversations before it.
 pub(crate) fn rng(seed: u64, purpose: &str, id: &str) -> ChaCha8Rng {
     let digest = Sha256::new()
         .chain_update(seed.to_le_bytes())

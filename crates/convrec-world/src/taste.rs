@@ -1,4 +1,4 @@
-//! What a user likes, and how strongly.
+//! The likes of a user, with weights.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub(crate) const DISLIKED: f64 = -2.0;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Taste {
-    /// The weights; features that are not in it weigh 0.
+    /// The weights. Features that are not in it weigh 0.
     pub weights: BTreeMap<Feature, f64>,
 }
 

@@ -12,32 +12,32 @@ use crate::seeded;
 use crate::taste::Taste;
 use crate::world::{World, best, gumbel};
 
-/// How much more the most famous film is worth to the teacher than the least famous one.
+/// The teacher's bonus for the most famous film over the least famous one, in units of affinity.
 const FAME: f64 = 5.0;
-/// How often the teacher takes in a feature.
+/// The chance that the teacher takes in a feature.
 const TAKEN_IN: f64 = 0.9;
 /// Scale of the noise at rank 1, and what each rank adds.
 const NOISE: f64 = 0.5;
 const NOISE_PER_RANK: f64 = 0.05;
 
-/// Answers conversations of the world as a large language model does: with knowledge of films, but
-/// not of the catalog.
+/// Answers conversations of the world as a large language model does: it knows films, but not the
+/// catalog.
 ///
 /// It reads the taste from the conversation ([`World::shown_taste`]), forgets some of it and
-/// misjudges the rest, takes [`Film::fame`] for popularity and thinks too much of it, names films
-/// that exist but are not in the catalog, chooses more loosely the further down the list, and
-/// writes as [`Mistakes`] has it. The same seed and example give the same answer.
+/// misjudges the rest. It takes [`Film::fame`] for popularity and overrates it. It names films that
+/// exist but are not in the catalog, and its choices get noisier down the list. It writes with
+/// [`Mistakes`]. The same seed and example give the same answer.
 #[derive(Debug, Clone)]
 pub struct WorldTeacher {
-    /// Another seed, other errors.
+    /// The seed of its errors.
     pub seed: u64,
     /// Errors of writing: invented titles, wrong years, duplicates, broken lines.
     pub mistakes: Mistakes,
 }
 
 impl WorldTeacher {
-    /// A teacher of whose lines about 70% name a film of the catalog, 17% one that is not in it,
-    /// and the rest none at all.
+    /// A teacher with default mistakes. About 70% of its lines name a film of the catalog, 17% name
+    /// one that is not in it, and the rest name none at all.
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
@@ -75,9 +75,9 @@ impl Teacher for WorldTeacher {
     }
 }
 
-/// What the teacher tells of a title is what it knows of the film whose title has the rarest words
-/// in common with it: of that very film where it exists, of one of those it was made up from where
-/// it was invented.
+/// The teacher describes a title by the film whose title shares the rarest words with it. An
+/// existing film is described by itself. An invented title is described by one of those that it was
+/// made from.
 impl Describer for WorldTeacher {
     fn describe(&self, item: &Item) -> Result<Option<String>, ServiceError> {
         let known: Vec<(Vec<String>, &Film)> = known(World::embedded())

@@ -1,4 +1,4 @@
-//! The films, and which of them a taste chooses.
+//! The films, and the law by which a taste chooses among them.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -11,11 +11,11 @@ use crate::films::{self, Film};
 use crate::seeded;
 use crate::taste::Taste;
 
-/// How much the most popular film is worth more than the least popular one.
+/// The bonus of the most popular film over the least popular one, in units of affinity.
 const POPULARITY: f64 = 2.5;
-/// How far the popularity among users is from fame.
+/// The scale of the noise between popularity among users and fame.
 const FAVOURITES: f64 = 0.4;
-/// The smaller, the surer a user takes what fits best.
+/// The temperature of a choice. The lower it is, the more likely a user takes the best film.
 const TEMPERATURE: f64 = 0.6;
 
 /// Films and the law by which users choose among them.
@@ -27,9 +27,9 @@ const TEMPERATURE: f64 = 0.6;
 /// - choice: `p_i = exp(a_i / 0.6) / sum of exp(a_j / 0.6) over the films j that were not seen`
 ///
 /// A user's ground truth is m films drawn one after the other by p, without replacement (the
-/// Plackett-Luce model). A film of higher affinity is in it at least as likely, whatever m is. So
-/// no list can be expected to score higher in Recall or NDCG than [`World::oracle_ranking`], which
-/// sorts by affinity: its mean score is the best possible one.
+/// Plackett-Luce model). A film of higher affinity is at least as likely to be in it, whatever m
+/// is. [`World::oracle_ranking`] sorts by affinity, so no list has a higher expected Recall or
+/// NDCG. Its mean score is the best possible one.
 #[derive(Debug)]
 pub struct World {
     films: Vec<Film>,
@@ -80,9 +80,9 @@ impl World {
         self.ids.get(item).copied()
     }
 
-    /// How popular each film of the catalog is with users, the same for every seed: `1 - ln(rank) /
-    /// ln(number of films)`, Zipf's law in logarithms. Users have their own favourites: the
-    /// ranks are those of fame with much noise.
+    /// The popularity of each film of the catalog among users, the same for every seed. It is
+    /// `1 - ln(rank) / ln(number of films)`, Zipf's law in logarithms. Users have their own
+    /// favourites: the ranks are those of fame with much noise.
     pub fn popularity(&self) -> &[f64] {
         &self.popularity
     }
@@ -90,7 +90,7 @@ impl World {
     /// The title and year of a film.
     ///
     /// # Panics
-    /// Where the catalog has no such place.
+    /// When the catalog has no such place.
     pub fn name(&self, id: ItemId) -> Item {
         self.films[id.index()].name()
     }
@@ -129,11 +129,11 @@ impl World {
         best(keys, m)
     }
 
-    /// For each film how often it is among `m` films that [`World::choose`] chooses, over `draws`
-    /// draws.
+    /// For each film the share of `draws` draws in which it is among the `m` films that
+    /// [`World::choose`] chooses.
     ///
     /// With c this share, the expected Recall@k of any list is the sum of c over its first k films,
-    /// divided by m, and its expected DCG@k the sum of c / log2(rank + 1).
+    /// divided by m. Its expected DCG@k is the sum of c / log2(rank + 1).
     pub fn inclusion(
         &self,
         taste: &Taste,
@@ -151,10 +151,10 @@ impl World {
         shares
     }
 
-    /// The best list of `n` films for one who knows the taste; `seen` is left out.
+    /// The best list of `n` films for a known taste; `seen` is left out.
     ///
-    /// With the taste that [`World::shown_taste`] reads from a conversation: what can be known from
-    /// its text alone.
+    /// With the taste of [`World::shown_taste`] it is the best list that the text of a conversation
+    /// allows.
     pub fn oracle_ranking(&self, taste: &Taste, seen: &[Item], n: usize) -> Vec<ItemId> {
         best(self.logits(taste, seen).into_iter(), n)
     }
@@ -164,7 +164,7 @@ impl World {
         self.oracle_ranking(&Taste::default(), seen, n)
     }
 
-    /// Affinities over the temperature; minus infinity for those in `seen`.
+    /// Affinities divided by the temperature; minus infinity for films in `seen`.
     fn logits(&self, taste: &Taste, seen: &[Item]) -> Vec<f64> {
         let mut logits: Vec<f64> = self
             .affinities(taste)
@@ -198,7 +198,7 @@ pub(crate) fn gumbel(rng: &mut impl Rng) -> f64 {
     -(-rng.random_range(f64::MIN_POSITIVE..1.0).ln()).ln()
 }
 
-/// The places of the `n` largest keys, largest first, equal ones in their order; those of minus
+/// The places of the `n` largest keys, largest first, equal ones in their order. Keys of minus
 /// infinity are left out.
 pub(crate) fn best(keys: impl Iterator<Item = f64>, n: usize) -> Vec<ItemId> {
     let mut keyed: Vec<(f64, u32)> = keys

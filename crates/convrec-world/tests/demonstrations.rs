@@ -1,4 +1,4 @@
-//! Every step from the teacher's answer to a demonstration has something to do here.
+//! Every step from the teacher's answer to a demonstration improves the lists of this world.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! The scores that the front page states: what is possible, what can be known, what comes for free.
+//! The scores that the front page states: of the best list, of the conversation's text, of
+//! popularity.
 
 mod common;
 
@@ -85,7 +86,7 @@ fn conversations_are_short_and_plain() {
     let words = || turns().flat_map(|turn| turn.content.split_whitespace());
     let mean = words().count() as f64 / split.train.len() as f64;
     let all: HashSet<&str> = words().collect();
-    // Without the titles.
+    // The films are given without their titles.
     let frames: HashSet<String> = (split.train.iter())
         .flat_map(|example| {
             let text = example

@@ -1,4 +1,4 @@
-//! The scripted teacher and judge err as they should, and always in the same way.
+//! The scripted teacher and judge make the intended mistakes, always the same ones.
 
 mod common;
 

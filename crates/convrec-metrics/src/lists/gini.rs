@@ -1,7 +1,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-/// The Gini coefficient of how often each catalog item is recommended: 0 when all equally often, `1
+/// The Gini coefficient of how often each catalog item is recommended: 0 when all are recommended
+/// equally often, `1
 /// - 1/C` when one item of `C` gets everything. Items never recommended count as 0, items outside
 /// the catalog are left out. `None` when no catalog item is recommended.
 ///

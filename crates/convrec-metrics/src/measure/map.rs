@@ -1,8 +1,8 @@
 use crate::JudgedList;
 
-/// AP@k, whose mean is MAP@k: the precisions at the hits within the first `k` ranks, summed, over
-/// the number of *all* relevant items (as `trec_eval` has it; some recommender papers divide by
-/// `min(k, relevant)`).
+/// AP@k, whose mean is MAP@k: the sum of the precisions at the hits within the first `k` ranks,
+/// divided by the number of *all* relevant items. `trec_eval` does the same; some recommender
+/// papers divide by `min(k, relevant)`.
 ///
 /// Buckley and Voorhees, "Evaluating evaluation measure stability", SIGIR 2000.
 pub fn average_precision(list: &JudgedList, k: usize) -> f64 {

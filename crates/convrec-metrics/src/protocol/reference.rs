@@ -7,7 +7,7 @@ use crate::rewards::discount;
 
 /// The list without seen and off-catalog items (M1), and the ground truths' marks on it.
 pub(super) struct Filtered {
-    /// Where in the emitted list each remaining entry stood.
+    /// The place of each remaining entry in the emitted list.
     positions: Vec<usize>,
     hits: Vec<bool>,
     n_ground_truth: usize,
@@ -32,7 +32,7 @@ pub(super) fn filter(sample: &NamedList, catalog: &HashSet<TitleYear>) -> Filter
 }
 
 impl Filtered {
-    /// The same of the first `k` entries as emitted. What is marked first in the whole list is
+    /// The same for the first `k` entries as emitted. The first mark of the whole list is also the
     /// first in any beginning of it that holds the mark, so the marks need no second search.
     pub(super) fn truncated(&self, k: usize) -> Filtered {
         let kept = self.positions.partition_point(|&position| position < k);

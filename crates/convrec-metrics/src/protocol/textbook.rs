@@ -6,10 +6,10 @@ use crate::JudgedList;
 /// Judges a list by titles and years in the textbook way: every entry keeps its rank, and entries
 /// and ground truths are paired one to one.
 ///
-/// From the top, an entry that is in the catalog and not seen takes the ground truth of the same
-/// title and the nearest year (within [`YEAR_TOLERANCE`](super::YEAR_TOLERANCE)) that no earlier
-/// entry took; among equally near ones, the first. Any [`Measure`](crate::Measure) can be had of
-/// the result.
+/// Entries are taken from the top. An entry that is in the catalog and not seen takes the ground
+/// truth of the same title and the nearest year that no earlier entry took. The year is within
+/// [`YEAR_TOLERANCE`](super::YEAR_TOLERANCE); among equally near ones the first is taken. Any
+/// [`Measure`](crate::Measure) can be computed from the result.
 pub fn judge(sample: &NamedList, catalog: &HashSet<TitleYear>) -> JudgedList {
     let mut remaining = sample.ground_truth.to_vec();
     let hits = sample.recommended.iter().map(|entry| {

@@ -8,7 +8,7 @@ use super::{Cluster, Error, Interval, by_cluster};
 /// The mean of `values` with its 95% interval, by the percentile bootstrap over clusters.
 ///
 /// Each of the `resamples` draws as many clusters as there are, with replacement, each with all its
-/// samples, and takes the mean over the samples drawn; the interval leaves 2.5% of these means out
+/// samples. It takes the mean over the drawn samples. The interval leaves 2.5% of these means out
 /// at either end. With fewer than some 30 clusters it is too narrow, as bootstrap intervals are.
 ///
 /// The same seed gives the same interval, bit for bit.

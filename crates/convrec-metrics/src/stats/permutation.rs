@@ -9,9 +9,9 @@ use super::{Cluster, Error, Interval, by_cluster, cluster_bootstrap, same_length
 /// Two systems compared on the same samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PairedTest {
-    /// The first system's mean less the second's.
+    /// The first system's mean minus the second's.
     pub difference: Interval,
-    /// How often chance alone makes a difference this large in either direction; see
+    /// The probability of a difference this large in either direction by chance alone; see
     /// [`paired_test`].
     pub p_value: f64,
 }
@@ -19,11 +19,11 @@ pub struct PairedTest {
 /// Compares two systems on the same samples: the difference of means with its 95% interval
 /// ([`cluster_bootstrap`] of the differences), and the p-value of a permutation test.
 ///
-/// Were the systems alike, then which of them is called the first would not matter, dialog by
-/// dialog. The test swaps the two in a random half of the clusters, again and again, and counts how
-/// often the difference is at least as large, in size, as the one observed: `p = (1 + count) / (1 +
-/// resamples)`, which is valid for any number of resamples, and never 0. With `n` clusters that
-/// differ, p cannot get below about `2^(1-n)`.
+/// If the systems were equal, their order would not matter, dialog by dialog. The test swaps the
+/// two in a random half of the clusters, again and again. It counts the swaps whose difference is
+/// at least as large, in size, as the observed one: `p = (1 + count) / (1 + resamples)`. This p is
+/// valid for any number of resamples, and never 0. With `n` clusters that differ, p cannot get
+/// below about `2^(1-n)`.
 ///
 /// Fisher, *The Design of Experiments* (1935); Smucker, Allan, Carterette, "A comparison of
 /// statistical significance tests for information retrieval evaluation", CIKM 2007; Phipson and
@@ -46,7 +46,8 @@ pub fn paired_test<C: Eq + Hash>(
     let difference = cluster_bootstrap(&differences, clusters, seed, resamples)?;
     let clusters = by_cluster(&differences, clusters, resamples)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // A stream of its own: the swaps shall not depend on what the bootstrap drew.
+    // The swaps have a stream of their own, so that they do not depend on the draws of the
+    // bootstrap.
     rng.set_stream(1);
     Ok(PairedTest {
         difference,

@@ -1,6 +1,6 @@
 use std::io;
 
-/// Why a file of judgements or of ranked lists cannot be had.
+/// A file of judgements or of ranked lists cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -40,12 +40,12 @@ pub enum Error {
         file: String,
         /// The line, from 1.
         line: usize,
-        /// How many fields there are.
+        /// The number of its fields.
         found: usize,
-        /// Which there should be.
+        /// The fields that it should have.
         expected: &'static str,
     },
-    /// A field holds what it should not.
+    /// A field has a wrong value.
     #[error(
         "{file}, line {line}, field `{field}`: found `{found}`, expected {expected}; mend the \
          line or remove it"

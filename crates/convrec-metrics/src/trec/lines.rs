@@ -1,4 +1,5 @@
-//! What the two formats share: a whole file in memory, and lines of fields between white space.
+//! The common parts of the two formats: a whole file in memory, and lines of fields between white
+//! space.
 
 use std::fs::File;
 use std::io::{self, BufRead, Read};
@@ -54,7 +55,7 @@ pub(super) fn text(reader: impl BufRead, file: &str) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Where a line stands, for errors about it.
+/// The place of a line, for errors about it.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     file: &'a str,

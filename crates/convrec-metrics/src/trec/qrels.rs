@@ -43,7 +43,7 @@ impl Qrels {
     /// cannot hold a query without a judged document, so such queries are left out.
     ///
     /// # Errors
-    /// When `out` does not take them.
+    /// The error of `out`.
     pub fn write(&self, mut out: impl Write) -> io::Result<()> {
         for (query, documents) in &self.judgements {
             let documents: BTreeMap<&String, &bool> = documents.iter().collect();
@@ -57,10 +57,11 @@ impl Qrels {
     /// Reads judgements; `name` names the file in errors.
     ///
     /// # Errors
-    /// [`Error::Read`] when the text cannot be read or is not UTF-8; [`Error::Fields`],
-    /// [`Error::Field`] and [`Error::RepeatedLine`] at the first line that is not
-    /// `query iteration document relevance` with an integer relevance, or that judges a document a
-    /// second time; [`Error::Empty`] when there is no line.
+    /// - [`Error::Read`] when the text cannot be read or is not UTF-8
+    /// - [`Error::Fields`] and [`Error::Field`] at the first line that is not
+    ///   `query iteration document relevance` with an integer relevance
+    /// - [`Error::RepeatedLine`] at the first line that judges a document a second time
+    /// - [`Error::Empty`] when there is no line
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self, Error> {
         let text = text(reader, name)?;
         let mut qrels = Self::default();

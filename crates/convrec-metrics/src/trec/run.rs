@@ -13,7 +13,7 @@ use super::lines::{LARGEST, Place, each_line, read_file, text};
 #[derive(Debug, Clone)]
 pub struct Run {
     tag: String,
-    /// The names of queries and documents lie here. Of a run that was read it is the whole file.
+    /// The names of queries and documents. For a run that was read it is the whole file.
     text: String,
     /// Sorted by name.
     lists: Vec<List>,
@@ -27,14 +27,14 @@ struct Name {
     len: u32,
 }
 
-/// One query and where its entries lie.
+/// A query and the range of its entries.
 #[derive(Debug, Clone)]
 struct List {
     query: Name,
     entries: Range<usize>,
 }
 
-/// A document with its score; the entries of a list lie side by side, best first.
+/// A document with its score. The entries of a list lie side by side, best first.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     document: Name,
@@ -42,7 +42,7 @@ struct Entry {
 }
 
 impl Name {
-    /// Where `part` lies in `text`.
+    /// The place of `part` in `text`.
     fn of(part: &str, text: &str) -> Self {
         Self {
             start: (part.as_ptr() as usize - text.as_ptr() as usize) as u32,
@@ -143,14 +143,15 @@ impl Run {
     /// (see the [module](super)). The tag of the last line is the run's.
     ///
     /// # Errors
-    /// [`Error::Read`] when the text cannot be read or is not UTF-8; [`Error::Fields`],
-    /// [`Error::Field`] and [`Error::RepeatedLine`] at the first line that is not
-    /// `query Q0 document rank score tag` with a score that is a number, or that names a document
-    /// of its query a second time; [`Error::Empty`] when there is no line.
+    /// - [`Error::Read`] when the text cannot be read or is not UTF-8
+    /// - [`Error::Fields`] and [`Error::Field`] at the first line that is not
+    ///   `query Q0 document rank score tag` with a score that is a number
+    /// - [`Error::RepeatedLine`] at the first line that names a document of its query a second time
+    /// - [`Error::Empty`] when there is no line
     pub fn read(reader: impl BufRead, name: &str) -> Result<Self, Error> {
         let text = text(reader, name)?;
         let mut tag = "";
-        // Lines of one query mostly lie side by side: such stretches become lists at once.
+        // Lines of one query mostly lie side by side, so each stretch becomes a list at once.
         let mut stretches: Vec<List> = Vec::new();
         let mut entries: Vec<Entry> = Vec::with_capacity(text.len() / 32);
         let mut last = "";
@@ -168,7 +169,7 @@ impl Run {
                     let entries = entries.len()..entries.len();
                     stretches.push(List { query, entries });
                 }
-                // As in C, where a double becomes a float.
+                // The score is rounded as in C, where a double becomes a float.
                 let score = number as f32;
                 let document = Name::of(document, &text);
                 entries.push(Entry { document, score });
@@ -193,7 +194,7 @@ impl Run {
                 }
             }
             of_query.sort_unstable_by(|a, b| {
-                // Not `total_cmp`, to which -0 lies below 0. No score is NaN.
+                // `total_cmp` would put -0 below 0. No score is NaN.
                 let by_score = b.score.partial_cmp(&a.score);
                 let by_name = || b.document.get(&text).cmp(a.document.get(&text));
                 by_score
@@ -219,10 +220,10 @@ impl Run {
     }
 
     /// Writes the run with sorted queries and ranks from 1. To replace a file as a whole, write to
-    /// one aside and rename it.
+    /// another one and rename it.
     ///
     /// # Errors
-    /// When `out` does not take it.
+    /// The error of `out`.
     pub fn write(&self, mut out: impl Write) -> io::Result<()> {
         for list in &self.lists {
             let query = list.query.get(&self.text);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Check;
 
-/// When a run is unhealthy.
+/// The thresholds of an unhealthy run.
 ///
 /// "At first" is the median of the first `window` records that have the value, "now" that of the
 /// latest `window`. Records are steps where each step is logged, as here.
@@ -25,37 +25,42 @@ pub struct DoctorConfig {
     pub kl_high: f64,
     /// Entropy now, as a share of that at first, below which it has collapsed.
     pub entropy_low: f64,
-    /// Entropy now, as a multiple of that at first, above which it runs away ...
+    /// Entropy now, as a multiple of that at first, above which it runs away. It must also have
+    /// risen by `entropy_rise`.
     pub entropy_high: f64,
-    /// ... if it has also risen by as many nats a token: small entropies double easily.
+    /// Rise of the entropy, in nats a token, below which it does not run away: small entropies
+    /// double easily.
     pub entropy_rise: f64,
     /// Length now (in tokens or items), as a share of that at first, below which lists have become
     /// too short.
     pub length_low: f64,
     /// Length now, as a multiple of that at first, above which lists have become too long.
     pub length_high: f64,
-    /// Rise of the share of completions that were cut, from which on the end token is lost.
+    /// Rise of the share of completions that were cut, from which on the end token counts as
+    /// missing.
     pub cut_rise: f64,
-    /// Fall of the share of named items that are in the catalog, from which on lists leave it.
+    /// Fall of the share of named items that are in the catalog, from which on lists count as
+    /// leaving it.
     pub catalog_fall: f64,
-    /// Popularity of what is recommended, now as a multiple of that at first or the reverse, above
+    /// Popularity of the listed items now, as a multiple of that at first or the reverse, above
     /// which it drifts.
     pub popularity_drift: f64,
-    /// Mean difference between the log-probabilities of sampler and trainer, in nats a token,
-    /// above which they are two policies; five times as much in a single record. The training
-    /// loop has a limit of its own, for single steps, where it samples itself.
+    /// Mean difference between the log-probabilities of sampler and trainer, in nats a token, above
+    /// which they are two policies. In a single record the limit is five times as much. The
+    /// training loop has a limit of its own for single steps where it samples itself.
     pub sampler_difference: f64,
     /// Records in a row whose loss is not a number.
     pub nan_records: usize,
     /// Norm of the gradient (the median of the last five records), as a multiple of its median
     /// over the three windows before, above which it explodes.
     pub gradient_spike: f64,
-    /// Evaluations (three at least) of which the first and the last are compared by their medians.
+    /// Evaluations in each of the two groups, the first and the last, whose medians are compared;
+    /// three at least.
     pub evaluations: usize,
-    /// Fall of all measures of the evaluations, as a share of what each was, from which on a
-    /// rising reward is not to be trusted.
+    /// Fall of all measures of the evaluations, as a share of each measure's first value, from
+    /// which on a rising reward counts as hacked.
     pub evaluation_fall: f64,
-    /// How the names of measures begin of which more is better.
+    /// The beginnings of the names of measures for which more is better.
     pub measures: Vec<String>,
 }
 

@@ -1,12 +1,11 @@
 use serde::{Deserialize, Serialize};
 
-/// What a [`Doctor`](super::Doctor) looks for.
+/// A check of a [`Doctor`](super::Doctor).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Check {
-    /// A KL is measured and stays nothing, or the gradient is exactly 0, while there is a learning
-    /// rate.
+    /// The KL stays near 0, or the gradient is exactly 0, although the learning rate is not.
     StalledWeights,
     /// The KL runs away.
     KlHigh,
@@ -22,7 +21,7 @@ pub enum Check {
     MissingEos,
     /// Lists leave the catalog.
     OffCatalog,
-    /// What is recommended becomes much more, or much less, popular.
+    /// The listed items become much more, or much less, popular.
     PopularityDrift,
     /// The sampler is not the policy that is trained.
     SamplerMismatch,
@@ -30,7 +29,7 @@ pub enum Check {
     LossNotANumber,
     /// The gradient explodes.
     GradientSpike,
-    /// The reward rises while what is evaluated falls.
+    /// The reward rises while the measures of the evaluations fall.
     RewardHacked,
 }
 
@@ -54,7 +53,7 @@ impl Check {
         }
     }
 
-    /// What it usually means.
+    /// The usual meaning of the finding, as a phrase.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::StalledWeights => {
@@ -109,7 +108,7 @@ impl Check {
         }
     }
 
-    /// What to do.
+    /// The advice, as a phrase.
     pub fn advice(self) -> &'static str {
         match self {
             Self::StalledWeights => {
@@ -160,19 +159,19 @@ impl Check {
     }
 }
 
-/// What is wrong with a run.
+/// A finding about a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "steps {first} to {last}: {seen}. What it usually means: {}. What to do: {}. To go on all the same, leave the check out: \
      `off = [\"{}\"]`", check.meaning(), check.advice(), check.name()
 )]
 pub struct Diagnosis {
-    /// What was found.
+    /// The check that failed.
     pub check: Check,
     /// The first step over which it was seen.
     pub first: usize,
     /// The last one.
     pub last: usize,
-    /// What was seen.
+    /// The figures that were seen, as a phrase.
     pub seen: String,
 }

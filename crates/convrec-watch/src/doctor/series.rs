@@ -59,7 +59,7 @@ impl Series {
         ))
     }
 
-    /// What three quarters of the first values do not exceed.
+    /// The upper quartile of the first values.
     pub(super) fn upper_quartile_of_first(&self) -> Option<f64> {
         let mut values: Vec<f64> = self.first.iter().map(|(_, value)| *value).collect();
         values.sort_by(f64::total_cmp);
@@ -81,7 +81,7 @@ impl Median {
     }
 }
 
-/// Records in a row of which something holds.
+/// The number of records in a row for which a condition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Streak {
     pub(super) from: usize,

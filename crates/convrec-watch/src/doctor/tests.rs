@@ -43,7 +43,7 @@ fn healthy(step: usize) -> Record {
     record
 }
 
-/// What is found in 300 steps that are `changed` from a healthy run's.
+/// The findings in 300 steps that are `changed` from a healthy run's.
 fn found(changed: impl Fn(usize, &mut Record)) -> Vec<Diagnosis> {
     let records: Vec<Record> = (1..=300)
         .map(|step| {
@@ -55,7 +55,7 @@ fn found(changed: impl Fn(usize, &mut Record)) -> Vec<Diagnosis> {
     Doctor::examine(DoctorConfig::default(), &records).unwrap()
 }
 
-/// The only finding, of a field that from step 150 on goes from what it is to `last` at step 300.
+/// The only finding where a field moves from step 150 on and reaches `last` at step 300.
 fn drifting(field: &str, last: f64) -> Diagnosis {
     let mut found = found(|step, record| {
         if step > 150 {

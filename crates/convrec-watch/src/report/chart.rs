@@ -29,7 +29,7 @@ impl Line {
         }
     }
 
-    /// Values at places, in the order of the places.
+    /// Values at places on the x axis, in the order of the places.
     pub fn of_points(name: &str, points: Vec<(f64, f64)>) -> Self {
         Self {
             name: name.into(),
@@ -37,8 +37,8 @@ impl Line {
         }
     }
 
-    /// At most `most` points, each the mean of those that stood side by side: a page need not hold
-    /// a million.
+    /// The curve with at most `most` points, each the mean of adjacent ones. A page need not hold a
+    /// million points.
     pub fn thinned(mut self, most: usize) -> Self {
         let side_by_side = self.points.len().div_ceil(most.max(1)).max(1);
         let mean = |points: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
@@ -52,7 +52,8 @@ impl Line {
         self
     }
 
-    /// Each point the mean of itself and those around it, `window` in all (fewer at the ends).
+    /// The curve with each point replaced by the mean of `window` points around it, fewer at the
+    /// ends.
     pub fn smoothed(mut self, window: usize) -> Self {
         let values: Vec<f64> = self.points.iter().map(|point| point.1).collect();
         for (n, point) in self.points.iter_mut().enumerate() {
@@ -72,7 +73,7 @@ const SIZE: (u32, u32) = (470, 310);
 const TOP: u32 = 48;
 /// The height of each further row.
 const ROW: i32 = 15;
-/// Colours that are seen on a white and on a dark page.
+/// Colours that can be seen on a white and on a dark page.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(55, 115, 200),
     RGBColor(222, 100, 40),
@@ -93,7 +94,7 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
     let across = scale::range(points().map(|point| point.0));
     let y = scale::range(points().map(|point| point.1));
     let room = (y.end - y.start) * 0.05;
-    // What cannot be negative gets no room below 0.
+    // Values that are never negative get no room below 0.
     let lowest = if y.start >= 0.0 {
         0.0
     } else {
@@ -191,7 +192,7 @@ fn legend(
 }
 
 fn coloured(lines: &[Line]) -> impl Iterator<Item = (&Line, &RGBColor)> {
-    // A line without points takes a colour all the same: a run has one colour in all charts.
+    // A line without points takes a colour too, so that a run has one colour in all charts.
     lines
         .iter()
         .zip(COLOURS.iter().cycle())

@@ -10,12 +10,12 @@ use crate::timing::Timing;
 
 /// Points of a curve: the width of a chart has no room for more.
 const POINTS: usize = 300;
-/// Records of which the last values are means.
+/// Records whose mean is a last value.
 const LAST: usize = 20;
 /// Conversations that are shown.
 const SHOWN: usize = 5;
 
-/// The fields that come first, and what they are called; others follow under their names.
+/// The fields that come first, with their headings. Others follow under their own names.
 const KNOWN: [(&str, &str); 17] = [
     ("reward", "reward: mean of the sums over a list"),
     ("dcg", "DCG of the rollouts"),
@@ -42,11 +42,11 @@ const KNOWN: [(&str, &str); 17] = [
     ),
 ];
 
-/// A report on runs, side by side where there are several: what the doctor finds with `config`,
-/// curves, relevance per rank, last values, settings, and lists before and after.
+/// A report on runs, side by side where there are several. It has the doctor's findings with
+/// `config`, curves, relevance per rank, last values, settings, and lists before and after.
 ///
 /// # Errors
-/// When a chart cannot be drawn.
+/// [`ReportError::Chart`] when a chart cannot be drawn.
 pub fn page(
     title: &str,
     runs: &[TrainingRun],
@@ -167,7 +167,7 @@ fn shown(value: Option<f64>) -> String {
     value.map_or_else(|| "-".into(), short)
 }
 
-/// All settings of a single run; of several only where they differ.
+/// All settings of a single run. Of several runs, the settings that differ.
 fn settings(report: &mut Report, runs: &[TrainingRun]) {
     let names: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
     let differ = |name: &&String| {
@@ -290,7 +290,7 @@ fn ranks(report: &mut Report, runs: &[TrainingRun]) -> Result<(), ReportError> {
     Ok(())
 }
 
-/// Lists for the same conversations where both ends of the run have some, else for any.
+/// Lists for the conversations that both ends of the run have, else for any.
 fn before_and_after(report: &mut Report, run: &TrainingRun) {
     let [first, last] = run.completions.each_ref().map(|all| by_id(all));
     if first.is_empty() {

@@ -9,19 +9,19 @@ use crate::log;
 use crate::record::{Record, number, step};
 use crate::timing::TimedStep;
 
-/// A run as it lies in its folder.
+/// A run, read from its folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainingRun {
-    /// What it is called: the folder's name.
+    /// The name of its folder.
     pub name: String,
     /// The log.
     pub records: Vec<Record>,
     /// Its settings by their paths, as `optimizer.learning_rate`: those of the newest checkpoint's
     /// manifest and of `config.toml`, where they are there.
     pub settings: BTreeMap<String, String>,
-    /// How long steps took; may be none.
+    /// The times of its steps. There may be none.
     pub timing: Vec<TimedStep>,
-    /// The first completions that are kept, and the latest; may be none.
+    /// The first completions that are kept, and the latest. There may be none.
     pub completions: [Vec<CompletionRecord>; 2],
 }
 
@@ -29,12 +29,13 @@ impl TrainingRun {
     /// Reads the run in a folder, or a log alone.
     ///
     /// # Errors
-    /// When there is no log, or a file of the run cannot be read.
+    /// [`Error::NoLog`] when there is no log, [`Error::Line`] at a bad line, [`Error::File`] when a
+    /// file cannot be read.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let mut records = log::read(path)?;
         let settings = settings(path)?;
-        // Such runs measure no KL; some logs say that it is 0.
+        // Such runs measure no KL, although some logs say that it is 0.
         if settings.get("loss.kl").is_some_and(|kl| kl == "null") {
             records
                 .iter_mut()
@@ -65,7 +66,7 @@ impl TrainingRun {
         })
     }
 
-    /// Reads several runs, of which no two are called alike.
+    /// Reads several runs, and gives no two of them the same name.
     ///
     /// # Errors
     /// As [`read`](Self::read).

@@ -1,7 +1,7 @@
 use comfy_table::{CellAlignment, presets};
 use serde::Serialize;
 
-/// A table: a name and numbers in each row.
+/// A table with a name and numbers in each row.
 #[derive(Debug, Clone, Serialize)]
 pub struct Table {
     heading: Vec<String>,

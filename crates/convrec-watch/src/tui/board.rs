@@ -9,7 +9,7 @@ use crate::doctor::{Diagnosis, Doctor, DoctorConfig, short};
 use crate::record::{Record, step};
 use crate::timing::{Pace, TimedStep};
 
-/// Points that a curve keeps; of longer ones every other goes.
+/// The most points that a curve keeps. A longer curve loses every other point.
 const POINTS: usize = 20_000;
 /// Records whose relevance per rank is averaged.
 const RECORDS: usize = 20;
@@ -25,7 +25,7 @@ const FIRST: [&str; 8] = [
     "in_catalog",
 ];
 
-/// All that the view shows; [`draw`](super::draw) draws it.
+/// The state of the view. [`draw`](super::draw) draws it.
 #[derive(Debug, Clone)]
 pub struct Board {
     pub(super) title: String,
@@ -36,7 +36,7 @@ pub struct Board {
     pub(super) total: usize,
     pub(super) pace: Pace,
     pub(super) diagnosis: Option<Diagnosis>,
-    /// What could not be read.
+    /// The file that could not be read, and why.
     pub(super) problem: Option<String>,
     /// The curve that is shown.
     pub(super) curve: String,
@@ -46,7 +46,7 @@ pub struct Board {
     config: DoctorConfig,
 }
 
-/// What a key asks for.
+/// The effect of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
     /// To go on.
@@ -61,7 +61,7 @@ impl Board {
     /// An empty board.
     ///
     /// # Errors
-    /// When a setting of the doctor makes no sense.
+    /// [`ConfigError`] when a setting of the doctor is wrong.
     pub fn new(title: &str, config: DoctorConfig) -> Result<Self, ConfigError> {
         let doctor = Doctor::new(config.clone())?;
         Ok(Self {
@@ -115,7 +115,7 @@ impl Board {
         }
     }
 
-    /// Takes in how long a step took, and how many steps there will be.
+    /// Takes in the time of a step and the number of steps of the run.
     pub fn timed(&mut self, timed: &TimedStep) {
         self.total = timed.total_steps;
         self.pace.add(timed.timing);
@@ -129,13 +129,13 @@ impl Board {
         }
     }
 
-    /// Says that something could not be read; `None` that it could.
+    /// Shows that something could not be read; `None` clears the message.
     pub fn problem(&mut self, problem: Option<String>) {
         self.problem = problem;
     }
 
-    /// Forgets everything about the run: it was resumed from an earlier step, began anew, or is
-    /// gone. The curve that is shown stays the same.
+    /// Forgets everything about the run, as it was resumed from an earlier step, began anew, or is
+    /// gone. The shown curve stays the same.
     pub fn restart(&mut self) {
         let anew = Self::new(&self.title, self.config.clone()).expect("checked before");
         let former = std::mem::replace(self, anew);
@@ -172,7 +172,7 @@ impl Board {
         text
     }
 
-    /// Heeds a key: arrows and tab change the curve, space the completion, q quits.
+    /// Acts on a key: arrows and tab change the curve, space changes the completion, q quits.
     pub fn key(&mut self, key: KeyEvent) -> Wish {
         match key.code {
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => {
@@ -189,7 +189,7 @@ impl Board {
         Wish::Stay
     }
 
-    /// The curves in their order: the telling ones first.
+    /// The names of the curves in their order, the most useful first.
     pub(super) fn names(&self) -> Vec<&str> {
         let first = FIRST
             .into_iter()

@@ -80,7 +80,7 @@ fn progress(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     );
 }
 
-/// `1:02:03`.
+/// A duration as A duration as A duration as `1:02:03`.
 fn clock(time: Duration) -> String {
     let seconds = time.as_secs();
     format!(
@@ -154,7 +154,7 @@ fn curve(frame: &mut Frame<'_>, area: Rect, board: &Board) {
     frame.render_widget(chart, area);
 }
 
-/// Each point the mean of itself and the `window` before it.
+/// The curve with each point replaced by the mean of itself and the `window` before it.
 fn smoothed(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
     let mut sum = 0.0;
     let mean = |(n, &(x, y)): (usize, &(f64, f64))| {

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::follow::{Follow, Tail};
 use crate::timing::TimedStep;
 
-/// Brings what a run writes into its folder onto a board.
+/// Puts the records and completions of a run's folder onto a board.
 #[derive(Debug)]
 pub(super) struct Feed {
     folder: PathBuf,
@@ -30,7 +30,7 @@ impl Feed {
         }
     }
 
-    /// What is new since the last call.
+    /// Puts the news since the last call onto the board.
     pub(super) fn pass_on(&mut self, board: &mut Board) -> Result<(), Error> {
         let news = self.log.poll()?;
         if news.restarted {
@@ -41,7 +41,7 @@ impl Feed {
         news.records.iter().for_each(|record| board.record(record));
         let timed = match self.timing.poll()? {
             Some(timed) => timed,
-            // A run need not have the file. Where it had one, that was written anew.
+            // A run need not have the file. Where it had one, the file was written anew.
             None => {
                 self.timing = Tail::new(&self.folder.join(TimedStep::FILE));
                 board.restart_pace();

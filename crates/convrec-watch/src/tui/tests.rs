@@ -109,7 +109,7 @@ fn a_run_is_on_the_screen() {
         .find(|cell| cell.symbol() == "H")
         .unwrap();
     assert_eq!(hit.fg, Color::Green);
-    // Nothing new, nothing twice.
+    // A second call brings nothing new and nothing twice.
     feed.pass_on(&mut board).unwrap();
     assert_eq!(board.curves["reward"].len(), 60);
 }
