@@ -138,7 +138,11 @@ impl DataOptions {
         let read = convrec_formats::read_demonstrations(path, &self.reading())?;
         say_left_out(path, &read.skipped);
         let lines = &read.unparsed_lines;
-        list(path, &format!("{} lines of lists name no item", lines.count), lines);
+        list(
+            path,
+            &format!("{} lines of lists name no item", lines.count),
+            lines,
+        );
         Ok(read.rows)
     }
 
@@ -202,7 +206,11 @@ pub fn say_report(what: &str, report: &DataReport) {
 
 fn say_left_out(path: &Path, left_out: &BadRows) {
     let (count, all) = (left_out.count, left_out.rows_read);
-    list(path, &format!("{count} of {all} rows cannot be used"), left_out);
+    list(
+        path,
+        &format!("{count} of {all} rows cannot be used"),
+        left_out,
+    );
 }
 
 /// What is left out of a file, and the first of it.

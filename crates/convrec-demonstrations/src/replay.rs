@@ -38,7 +38,11 @@ struct Recorded {
 impl Recorded {
     /// The answer without a last line that was cut.
     fn whole(mut self) -> Answer {
-        if self.finish_reason.as_str().is_some_and(|end| CUT.contains(&end)) {
+        if self
+            .finish_reason
+            .as_str()
+            .is_some_and(|end| CUT.contains(&end))
+        {
             self.raw.truncate(whole_lines(&self.raw).len());
         }
         Answer {

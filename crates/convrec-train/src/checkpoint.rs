@@ -161,8 +161,8 @@ pub fn load(
         path: path.clone(),
         problem,
     };
-    let bytes =
-        files::read_bytes(&path, files::LARGEST_TEXT).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
+    let bytes = files::read_bytes(&path, files::LARGEST_TEXT)
+        .map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
     let seal = files::read_text(checkpoint.join(SEAL)).map_err(|e| {
         damaged(format!(
             "{SEAL} beside it is missing or cannot be read ({e})"
