@@ -85,16 +85,7 @@ fn run(options: &Options) -> Outcome {
     };
     let read = options.data;
     let (catalog_file, catalog) = (catalog, read.catalog(catalog, TwinRule::Keep)?);
-    let examples = read.examples(&catalog, conversations)?;
-    let (examples, report) = data::with_ground_truth(&catalog, examples);
-    say_report("conversations", &report);
-    if examples.is_empty() {
-        return Err(format!(
-            "{}: nothing can be judged: {report}",
-            conversations.display()
-        )
-        .into());
-    }
+    let examples = read.judged(&catalog, conversations)?;
     if let Some(path) = &options.write_qrels {
         write_qrels(path, &catalog, &examples)?;
     }

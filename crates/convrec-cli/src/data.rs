@@ -117,6 +117,20 @@ impl DataOptions {
         self.in_catalog(catalog, self.conversations(path)?, path)
     }
 
+    /// [`examples`](Self::examples) on which a list can be right. How many are is said on stderr.
+    ///
+    /// # Errors
+    /// As [`examples`](Self::examples), and when none is.
+    pub fn judged(&self, catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
+        let examples = self.examples(catalog, path)?;
+        let (examples, report) = data::with_ground_truth(catalog, examples);
+        say_report(&path.display().to_string(), &report);
+        match examples.is_empty() {
+            true => Err(format!("{}: nothing can be judged: {report}", path.display()).into()),
+            false => Ok(examples),
+        }
+    }
+
     /// The conversations to validate on, where a file is named.
     ///
     /// # Errors
@@ -234,29 +248,6 @@ fn list(path: &Path, what: &str, rows: &BadRows) {
 /// As [`DataOptions::catalog`].
 pub fn read_catalog(path: &Path) -> Result<Catalog, Box<dyn Error>> {
     DataOptions::default().catalog(path, TwinRule::Keep)
-}
-
-/// The conversations of a file or folder, as [`DataOptions::conversations`] reads them where no flag
-/// is given.
-///
-/// # Errors
-/// As [`DataOptions::conversations`].
-pub fn read_conversations(path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
-    DataOptions::default().conversations(path)
-}
-
-/// The conversations of a file or folder whose ground truth is in the catalog, as
-/// [`DataOptions::examples`] reads them where no flag is given.
-///
-/// # Errors
-/// As [`DataOptions::examples`].
-pub fn read_examples(catalog: &Catalog, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
-    let (examples, report) =
-        data::with_ground_truth(catalog, DataOptions::default().examples(catalog, path)?);
-    if !report.is_clean() {
-        say_report(&path.display().to_string(), &report);
-    }
-    Ok(examples)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub struct TrainingOptions {
     /// catalog items can be written.
     #[arg(long)]
     pub unconstrained: bool,
+    /// Rows that cannot be used, and items that are most likely one.
     #[command(flatten)]
     pub data: DataOptions,
     /// A TOML file with settings, as --print-config writes it. It may leave settings out, and flags
