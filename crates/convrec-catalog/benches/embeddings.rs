@@ -39,7 +39,8 @@ fn resident() -> String {
 fn search(c: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("embeddings.safetensors");
-    // One block again and again: drawing 10^6 rows would take longer than writing them.
+    // One block is written again and again, as drawing 10^6 rows would take longer than writing
+    // them.
     let block = unit_rows(BLOCK, 1);
     let start = Instant::now();
     Embeddings::write(

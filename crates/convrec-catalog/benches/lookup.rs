@@ -1,8 +1,8 @@
-//! What lookup costs at the size of Reddit-v2's catalog and at 10^6 items: exact, normalised and
-//! fuzzy, and the memory of the indexes.
+//! Times of exact, normalised and fuzzy lookup at the size of Reddit-v2's catalog and at 10^6
+//! items, and the memory of the indexes.
 //!
-//! The titles are real ones where the data folder is there, else made up; those of the large
-//! catalog are put together of their words.
+//! The titles are real ones where the data folder is there, else made up. Those of the large
+//! catalog are made of their words.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -74,7 +74,7 @@ fn put_together(words: &[String], n: usize, rng: &mut ChaCha8Rng) -> Vec<Catalog
     items
 }
 
-/// Names as the exact rules find them, without their case, and with a typo.
+/// Names that the exact rules find, the same in another case, and with a typo.
 fn names(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> [Vec<Item>; 3] {
     let exact: Vec<Item> = (0..LOOKUPS)
         .map(|_| items.choose(rng).unwrap().item())
@@ -93,8 +93,8 @@ fn names(items: &[CatalogItem], rng: &mut ChaCha8Rng) -> [Vec<Item>; 3] {
     [exact, upper, typos]
 }
 
-/// Seconds that this thread had a processor, which other work on the machine does not lengthen as
-/// it does the clock's (Linux).
+/// Seconds of processor time of this thread, which other work on the machine does not lengthen
+/// (Linux).
 fn on_processor() -> f64 {
     let schedule = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     schedule

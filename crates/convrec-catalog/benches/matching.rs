@@ -1,4 +1,4 @@
-//! What rewards cost in training: 2,000 completions of 20 items against a catalog of the size of
+//! The time of rewards in training: 2,000 completions of 20 items against a catalog of the size of
 //! Reddit-v2's.
 //!
 //! The catalog is Reddit-v2's where the data folder is there, else one of its size with made-up

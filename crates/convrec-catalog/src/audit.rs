@@ -10,7 +10,7 @@ use crate::fuzzy::plain_letters;
 use crate::reading::reading;
 use crate::{Catalog, Twins, normalise};
 
-/// How the names of twins differ. Of several differences the gravest is named.
+/// The difference between the names of twins. The largest of several differences counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Difference {
@@ -73,7 +73,7 @@ impl TwinGroup {
     }
 }
 
-/// What [`audit`] found.
+/// The findings of [`audit`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Audit {
     /// Items that are most likely one.
@@ -96,7 +96,7 @@ impl Audit {
         Twins::new(self.n_items, self.certain.iter().map(|group| &group.items))
     }
 
-    /// What was found in one sentence; `None` where nothing was.
+    /// The findings in one sentence; `None` where there are none.
     ///
     /// ```
     /// use convrec_catalog::{Catalog, audit};
@@ -150,8 +150,8 @@ impl Audit {
 ///
 /// Of the items of one such title
 ///
-/// - those of the same year are one; where more than case and white space differ, what is known
-///   about them (`metadata`) must be equal or missing;
+/// - those of the same year are one; where more than case and white space differ, their `metadata`
+///   must be equal or missing;
 /// - one without a year is the only one with a year, or the only one with the same metadata, where
 ///   the metadata are equal or missing.
 ///
@@ -245,13 +245,13 @@ fn reading_of(catalog: &Catalog, id: ItemId) -> (&str, Option<i32>) {
     reading(&item.title, item.year)
 }
 
-/// Whether what is known about two items is the same, as far as anything is.
+/// Whether the metadata of two items are equal or missing.
 fn may_be_one(catalog: &Catalog, a: ItemId, b: ItemId) -> bool {
     let [a, b] = [a, b].map(|id| catalog[id].metadata.trim());
     a.is_empty() || b.is_empty() || a == b
 }
 
-/// Whether the same is known about two items, and something is.
+/// Whether two items have equal metadata, and have some.
 fn is_known_as(catalog: &Catalog, a: ItemId, b: ItemId) -> bool {
     let [a, b] = [a, b].map(|id| catalog[id].metadata.trim());
     !a.is_empty() && a == b

@@ -2,9 +2,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::normalise;
 
-/// How soon repeating a word stops adding to the score; the usual choice.
+/// The saturation of repeated words; the usual choice.
 const K1: f32 = 1.2;
-/// How far long texts are marked down; the usual choice.
+/// The length normalisation; the usual choice.
 const B: f32 = 0.75;
 
 /// English function words and the small talk of conversations, for [`Bm25::new`].
@@ -33,9 +33,9 @@ pub const ENGLISH_STOP_WORDS: &[&str] = &[
 /// words in d, k1 = 1.2 and b = 0.75. A word counts as often as the query holds it. The idf is
 /// Lucene's, which is never negative.
 ///
-/// **Words** are runs of letters, digits and apostrophes (Unicode's letters and digits; `'` and `’`
-/// are one; none at the ends of a word) of the [normalised](crate::normalise()) text, stop words
-/// left out. No stemming.
+/// **Words** are runs of letters, digits and apostrophes of the [normalised](crate::normalise())
+/// text, without stop words. Letters and digits are Unicode's. `'` and `’` are one, and none is at
+/// the end of a word. There is no stemming.
 ///
 /// ```
 /// use convrec_catalog::{Bm25, ENGLISH_STOP_WORDS, top_k};
@@ -52,7 +52,7 @@ pub const ENGLISH_STOP_WORDS: &[&str] = &[
 #[derive(Debug, Clone)]
 pub struct Bm25 {
     n_texts: usize,
-    /// By word: the texts that hold it, in order, and what it adds to their scores.
+    /// For each word the texts that hold it, in order, and its part of their scores.
     postings: HashMap<String, Vec<(u32, f32)>>,
 }
 
@@ -93,7 +93,7 @@ impl Bm25 {
 
     /// The score of every text for `query`, by id; 0 for texts that share no word with it.
     ///
-    /// The best ones: [`top_k`](crate::top_k).
+    /// [`top_k`](crate::top_k) gives the best ones.
     pub fn scores(&self, query: &str) -> Vec<f32> {
         let mut scores = vec![0.0; self.n_texts];
         for word in words(&normalise(query)) {

@@ -9,10 +9,11 @@ use crate::normalise::fold;
 use crate::reading::reading;
 use crate::title_index::TitleIndex;
 
-/// How far a named year may lie from the catalog's: two years, as in the paper's evaluation.
+/// The largest distance between a named year and the catalog's: two years, as in the paper's
+/// evaluation.
 pub const YEAR_TOLERANCE: u32 = 2;
 
-/// Why there is no catalog.
+/// The items make no catalog.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CatalogError {
@@ -46,7 +47,7 @@ pub enum CatalogError {
         first: usize,
         /// The place of the later one.
         second: usize,
-        /// What both are called.
+        /// Their common name.
         item: Item,
     },
 }
@@ -57,8 +58,8 @@ pub enum CatalogError {
 /// 0.
 ///
 /// No two items share title *and* year. Titles alone may be shared (remakes), years may be unknown,
-/// and titles may differ in case only; what a name with such a title means is decided by
-/// [`Catalog::resolve`].
+/// and titles may differ in case only. [`Catalog::resolve`] decides what a name with such a title
+/// means.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     items: Vec<CatalogItem>,
@@ -70,7 +71,8 @@ impl Catalog {
     /// Indexes `items`.
     ///
     /// # Errors
-    /// When there is no item, a title is blank, or two items have the same title and year.
+    /// [`CatalogError`] when there is no item, a title is blank, or two items have the same title
+    /// and year.
     pub fn new(items: Vec<CatalogItem>) -> Result<Self, CatalogError> {
         if items.is_empty() {
             return Err(CatalogError::Empty);
@@ -96,8 +98,8 @@ impl Catalog {
     /// Reads a catalog file: one [`CatalogItem`] a line.
     ///
     /// # Errors
-    /// When the file cannot be read, at its first bad line, and as in [`Catalog::new`]; the error
-    /// names the file.
+    /// [`CatalogError`] when the file cannot be read, at its first bad line, and as in
+    /// [`Catalog::new`]. The error names the file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, CatalogError> {
         let file = path.as_ref().display().to_string();
         Self::new(jsonl::read_file(path)?).map_err(|problem| CatalogError::File {
@@ -130,8 +132,8 @@ impl Catalog {
     ///
     /// A title that ends in its year counts as title and year, on both sides: an item's own line is
     /// that item, whether the catalog writes it `("Heat", 1995)` or `("Heat (1995)", none)`. Of
-    /// several such items the one that is written just so goes first. A name of a merged twin means
-    /// its [representative](Self::representative).
+    /// several such items the one with exactly this title and year goes first. A name of a merged
+    /// twin means its [representative](Self::representative).
     #[must_use]
     pub fn find(&self, item: &Item) -> Option<ItemId> {
         let (title, year) = reading(&item.title, item.year);

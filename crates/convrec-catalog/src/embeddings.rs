@@ -16,11 +16,11 @@ const QUERIES: usize = 64;
 /// thread, whatever the catalog.
 const ITEMS: usize = 8192;
 
-/// How far the length of a row may be from 1: rounding in f32 is far below, an unnormalised row far
-/// above.
+/// The largest distance of a row's length from 1. Rounding in f32 is far below it, and an
+/// unnormalised row far above.
 const UNIT_TOLERANCE: f32 = 1e-3;
 
-/// Why rows are no embeddings.
+/// The reason why rows are no embeddings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddingsError {
@@ -45,25 +45,25 @@ pub enum EmbeddingsError {
         /// Its Euclidean length; NaN where it holds a NaN.
         length: f32,
     },
-    /// Rows to be written are others than was said.
+    /// The rows to be written do not have the stated shape.
     #[error("{problem}; expected embeddings of shape [{rows}, {width}] as was said")]
     Shape {
-        /// The number of rows that was said.
+        /// The stated number of rows.
         rows: usize,
         /// The length of each.
         width: usize,
-        /// What came.
+        /// The rows that came.
         problem: String,
     },
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// The file is there, but holds no embeddings.
+    /// The file exists, but holds no embeddings.
     #[error("{file}: {problem}; expected a file of `Embeddings::write`")]
     Damaged {
         /// The file.
         file: String,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
 }

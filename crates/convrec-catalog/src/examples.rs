@@ -12,12 +12,12 @@ pub struct ExampleIds {
     /// The items that were seen ([`Catalog::seen`]), each once. Seen items outside the catalog need
     /// no id, as they cannot be recommended.
     pub seen: Vec<ItemId>,
-    /// The relevant items ([`Catalog::meant`]), each once, without those that were seen: no list
-    /// can be right about these.
+    /// The relevant items ([`Catalog::meant`]), each once. Seen items are left out, as no list may
+    /// have them.
     pub ground_truth: Vec<ItemId>,
 }
 
-/// Why an example cannot be trained or measured on.
+/// An example cannot be used for training or evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("sample `{id}`, field `{field}`: {problem}")]
 #[non_exhaustive]
@@ -36,8 +36,8 @@ impl Catalog {
     /// Names of merged twins become their representatives, so twins are seen and judged together.
     ///
     /// # Errors
-    /// When a relevant item is not in the catalog, or means several items. The error names the
-    /// sample and the nearest items.
+    /// [`ExampleError`] when a relevant item is not in the catalog, or means several items. The
+    /// error names the sample and the nearest items.
     pub fn example_ids(&self, example: &Example) -> Result<ExampleIds, ExampleError> {
         let seen = self.seen_ids(&example.seen);
         let mut ground_truth = Vec::new();
@@ -52,7 +52,7 @@ impl Catalog {
         Ok(ExampleIds { seen, ground_truth })
     }
 
-    /// The items that are seen by one who has seen `items` ([`seen`](Self::seen)), each once.
+    /// The items that count as seen when `items` were seen ([`seen`](Self::seen)), each once.
     #[must_use]
     pub fn seen_ids(&self, items: &[Item]) -> Vec<ItemId> {
         self.representatives(items.iter().flat_map(|item| self.seen(item)))
@@ -62,7 +62,7 @@ impl Catalog {
     /// truth, and the ground truth is in the catalog.
     ///
     /// # Errors
-    /// At the first example that cannot.
+    /// [`ExampleError`] for the first example that cannot be used.
     pub fn check_examples(&self, examples: &[Example]) -> Result<(), ExampleError> {
         let mut ids = HashSet::new();
         for example in examples {
@@ -123,7 +123,7 @@ mod tests {
                 .example_ids(&example(&[], &[Item::new(title, year)]))
                 .map(|ids| ids.ground_truth)
         };
-        // Other case, no year, a year nearby, a title that holds its year.
+        // The names have another case, no year, a year nearby, or a title that holds its year.
         for (title, year) in [("coco", Some(2017)), ("Coco", None), ("Coco", Some(2018))] {
             assert_eq!(truth(title, year).unwrap(), [ItemId(0)]);
         }
@@ -149,7 +149,7 @@ mod tests {
             (ids.seen, ids.ground_truth),
             (vec![ItemId(1), ItemId(2)], vec![ItemId(0)])
         );
-        // What was seen is no ground truth.
+        // A seen item is no ground truth.
         let ids = films
             .example_ids(&example(
                 std::slice::from_ref(&coco),

@@ -1,7 +1,7 @@
-//! The catalog: which items exist, what a name means, and which ranks of a list are relevant.
+//! The catalog of items, the meaning of names, and the relevance of the ranks of a list.
 //!
-//! A model names items as text, `Heat (1995)`; a catalog holds items with ids. This crate is the
-//! bridge, in two steps:
+//! A model names items as text, `Heat (1995)`; a catalog holds items with ids. This crate connects
+//! them in two steps:
 //!
 //! 1. **Lookup.** [`Catalog::resolve`] says which item a name means: exactly, after
 //!    [normalisation](normalise()) of the title, within some years, or not at all.
@@ -42,10 +42,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **Messy names.** Models and people write titles otherwise than a catalog does.
-//! [`FuzzyIndex::resolve`] takes what the exact rules find, and else the item most alike, with a
-//! confidence; where nothing is alike enough, or two items are, the confidence is low, and asking
-//! for [`CONFIDENT`] gives none:
+//! **Inexact names.** Models and people do not write titles as a catalog does.
+//! [`FuzzyIndex::resolve`] gives the item that the exact rules find, else the most similar item,
+//! with a confidence. The confidence is low where nothing is similar enough, or where two items
+//! are. Asking for [`CONFIDENT`] then gives none:
 //!
 //! ```
 //! use convrec_catalog::{CONFIDENT, Catalog, FuzzyIndex, YEAR_TOLERANCE};
@@ -70,9 +70,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers. To
-//! *find* items rather than to recognise them, there are [`Bm25`] (by words) and [`Embeddings`] (by
-//! meaning, in memory or mapped from a file), with one [`top_k`].
+//! [`mod@reference`] holds the matching rule of the paper's public code, for comparable numbers.
+//! [`Bm25`] searches items by words, and [`Embeddings`] by meaning, in memory or mapped from a
+//! file. Both use one [`top_k`].
 //!
 //! Everything here is deterministic. The crate knows nothing of prompts, tokens or models.
 

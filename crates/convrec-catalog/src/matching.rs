@@ -5,16 +5,16 @@ use crate::Catalog;
 /// Which ranks of a list are relevant: 1 at rank k where the item is in the ground truth and in the
 /// catalog, not seen, and not already credited at an earlier rank; the paper's rel_k.
 ///
-/// `list` is the list in order, `None` where a rank names no catalog item; each relevant item is
-/// credited once, at its first rank. What is in `ground_truth` or `seen` twice counts once; what is
-/// in both is seen.
+/// `list` is the list in order, `None` where a rank names no catalog item. Each relevant item is
+/// credited once, at its first rank. An item that is in `ground_truth` or `seen` twice counts once;
+/// an item in both counts as seen.
 ///
 /// Names become ids by [`Catalog::find_within`] (the list, the ground truth) and
 /// [`Catalog::may_mean`] (what was seen); [`relevance_of_names`] does both. In training the ids of
 /// an example are looked up once for all its completions.
 ///
 /// # Shapes
-/// One value for each rank of `list`; to have N, cut the list to N or fill it up with `None`.
+/// One value for each rank of `list`. For N values, cut the list to N or fill it up with `None`.
 pub fn relevance(list: &[Option<ItemId>], ground_truth: &[ItemId], seen: &[ItemId]) -> Vec<bool> {
     let mut wanted: Vec<ItemId> = ground_truth
         .iter()
@@ -33,11 +33,11 @@ pub fn relevance(list: &[Option<ItemId>], ground_truth: &[ItemId], seen: &[ItemI
 /// [`relevance`] of names: each side is resolved to catalog items, then items are compared with
 /// items.
 ///
-/// So a title's case and spacing do not matter, a year may be off by `year_tolerance` where the
-/// catalog has no nearer one ([`Catalog::resolve`]), a remake of a seen film may be relevant, and
-/// the match is one to one. Names that mean no item of the catalog, or several, are never relevant.
-/// [`reference::hits`](crate::reference::hits) is the rule of the paper's public code, which
-/// differs.
+/// A title's case and spacing therefore do not matter. A year may be off by `year_tolerance` where
+/// the catalog has no nearer one ([`Catalog::resolve`]). A remake of a seen film may be relevant,
+/// and the match is one to one. Names that mean no item of the catalog, or several, are never
+/// relevant. [`reference::hits`](crate::reference::hits) is the rule of the paper's public code,
+/// which differs.
 ///
 /// ```
 /// use convrec_catalog::{Catalog, YEAR_TOLERANCE, relevance_of_names};

@@ -11,7 +11,7 @@ use crate::normalise::{collapse_spaces, fold, is_space, unify};
 use crate::{Catalog, YEAR_TOLERANCE};
 use common::is_common;
 
-/// Words from which on a title counts as distinctive.
+/// The number of words from which on a title counts as distinctive.
 const LONG_TITLE: usize = 3;
 
 /// An item that a text names.
@@ -63,7 +63,7 @@ pub struct Mention {
 pub struct Mentions {
     /// Lines and distinctive titles, normalised.
     names: AhoCorasick,
-    /// What each pattern of `names` is.
+    /// The name of each pattern of `names`.
     named: Vec<Name>,
     /// Titles of common words, as the catalog writes them.
     titles: AhoCorasick,
@@ -144,7 +144,7 @@ impl Mentions {
         });
         let titles = longest(titles.collect());
         let apart = titles.into_iter().filter(|title| {
-            // Folded text may have other lengths; where it has, only the item is compared.
+            // Folded text may have another length. Only the item is compared then.
             let overlaps = |other: &Mention| {
                 other.span.start < title.span.end && title.span.start < other.span.end
             };
@@ -188,7 +188,7 @@ impl Mentions {
                 kind.push(Mention { id, span });
             }
         }
-        // A line says more than a title that reaches into it.
+        // A line is preferred to a title that overlaps it.
         let lines = longest(lines);
         let mut found = lines.clone();
         let mut line = lines.iter().peekable();
@@ -231,7 +231,7 @@ fn longest(mut mentions: Vec<Mention>) -> Vec<Mention> {
     mentions
 }
 
-/// Whether a title can be told from other words: it has two letters or more.
+/// Whether a title has two letters or more, so that it can be told from other words.
 fn has_letters(text: &str) -> bool {
     text.chars().filter(|c| c.is_alphabetic()).nth(1).is_some()
 }
@@ -264,8 +264,8 @@ fn stands_alone(text: &str, span: Range<usize>) -> bool {
     begins && ends
 }
 
-/// Whether a title that `rest` goes on from is that of an item of this year: no year follows, or
-/// one that is near enough.
+/// Whether a title before `rest` may be that of an item of this year: no year follows, or one that
+/// is near enough.
 fn has_year(rest: &str, year: Option<i32>) -> bool {
     let named = rest
         .strip_prefix(" (")

@@ -1,4 +1,4 @@
-//! What people name: items that were seen, and names that mean no item.
+//! Names that people give: items that were seen, and names that mean no item.
 
 use convrec_core::{Item, ItemId, shown};
 use rapidfuzz::distance::osa;
@@ -53,7 +53,7 @@ impl Catalog {
         self.find(&Item::from_line(line))
     }
 
-    /// The items that are seen by one who has seen `item`.
+    /// The items that count as seen when `item` was seen.
     ///
     /// A name with a year that is exactly an item's means that item. Other names with a year mean
     /// each item that they [may mean](Self::may_mean) within [`YEAR_TOLERANCE`]. A name without a
@@ -86,7 +86,7 @@ impl Catalog {
     /// ```
     ///
     /// # Errors
-    /// When the line means no item. The error names the nearest ones.
+    /// [`UnknownName`] when the line means no item. The error names the nearest ones.
     pub fn named(&self, line: &str) -> Result<Vec<ItemId>, UnknownName> {
         let item = Item::from_line(line.trim());
         match self.seen(&item) {
@@ -98,13 +98,14 @@ impl Catalog {
     /// The one item that a name means within [`YEAR_TOLERANCE`]: the rule for ground truth.
     ///
     /// # Errors
-    /// When the name means no item, or several. The error names them, or the nearest ones.
+    /// [`UnknownName`] when the name means no item, or several. The error names them, or the
+    /// nearest ones.
     pub fn meant(&self, item: &Item) -> Result<ItemId, UnknownName> {
         self.find_within(item, YEAR_TOLERANCE)
             .ok_or_else(|| self.unknown(item))
     }
 
-    /// Why a name does not mean one item. This searches the whole catalog.
+    /// The error about a name that does not mean one item. This searches the whole catalog.
     #[must_use]
     pub fn unknown(&self, item: &Item) -> UnknownName {
         const NEAREST: usize = 3;

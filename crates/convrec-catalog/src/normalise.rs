@@ -6,10 +6,10 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 /// The one normalisation of titles: two titles name the same work when their normalised texts are
 /// equal.
 ///
-/// White space is stripped at both ends, each run of it becomes one space, and case is folded by
-/// Unicode's *full* case folding (ß = ss, ﬁ = fi, ς = σ, İ = i + U+0307; no Turkic option, which is
-/// more than lower-casing). White space is Python's: Unicode's and U+001C..U+001F. Nothing else
-/// changes: no accents removed, no NFC, no punctuation dropped.
+/// White space is stripped at both ends, and each run of it becomes one space. Case is folded by
+/// Unicode's *full* case folding, which does more than lower-casing: ß = ss, ﬁ = fi, ς = σ, İ = i +
+/// U+0307, without the Turkic option. White space is Python's: Unicode's and U+001C..U+001F.
+/// Nothing else changes: accents and punctuation stay, and there is no NFC.
 ///
 /// ```
 /// use convrec_catalog::normalise;
@@ -19,8 +19,8 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 /// ```
 #[must_use]
 pub fn normalise(title: &str) -> String {
-    // Nearly all titles take this way, which is several times faster: folding ASCII is lower-casing
-    // it.
+    // Nearly all titles take this way, which is several times faster: for ASCII, folding is
+    // lower-casing.
     if is_tidy_ascii(title) {
         return title.to_ascii_lowercase();
     }

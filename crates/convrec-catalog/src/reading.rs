@@ -2,7 +2,7 @@
 
 use convrec_core::Item;
 
-/// Title and year as a name means them: `Heat (1995)` without a year is `Heat` of 1995, and so is
+/// The title and year that a name means. `Heat (1995)` without a year is `Heat` of 1995, and so is
 /// `Heat (1995)` of 1995.
 ///
 /// Names that are written as the same line have the same reading.
@@ -11,7 +11,7 @@ pub(crate) fn reading(title: &str, year: Option<i32>) -> (&str, Option<i32>) {
         None => Item::split_line(title),
         Some(_) => (title, year),
     };
-    // Few titles end in their year; none of them often.
+    // Few titles end in their year, and few of these repeat it.
     while let (shorter, Some(own)) = Item::split_line(title) {
         if Some(own) != year {
             break;

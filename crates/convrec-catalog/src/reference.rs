@@ -1,7 +1,7 @@
 //! Matching as the paper's public Python code does it, quirks included.
 //!
-//! For runs that shall be comparable with that code; [`crate::relevance`] is the rule to train by
-//! otherwise. What differs here:
+//! It is for runs that shall be comparable with that code. Other runs train by
+//! [`crate::relevance`]. The differences are:
 //!
 //! | quirk | |
 //! |---|---|
@@ -21,9 +21,9 @@ use crate::normalise::is_space;
 
 /// Which of the ranks 0..`n_ranks` hit, by the rule of the public code.
 ///
-/// `recommended` holds the parsed entries of an answer in order; `in_catalog` tells whether the
+/// `recommended` holds the parsed entries of an answer in order. `in_catalog` tells whether the
 /// catalog has exactly this title and year ([`Catalog::find`](crate::Catalog::find)). Ground-truth
-/// years come from files as text: [`read_year`] reads them, and ground truth without a year is
+/// years come from files as text. [`read_year`] reads them, and ground truth without a year is
 /// dropped (H5).
 ///
 /// ```
@@ -68,8 +68,8 @@ pub fn hits(
     hits
 }
 
-/// A year written as text, as Python's `int()` reads it: white space around it, a sign, single
-/// underscores between digits and any Unicode decimal digits are accepted; `1999.0` and the empty
+/// Reads a year from text as Python's `int()` does. White space around it, a sign, single
+/// underscores between digits and any Unicode decimal digits are accepted. `1999.0` and the empty
 /// text are not.
 ///
 /// A number that is no `i32` is `None` too: no list can name such a year.
@@ -106,7 +106,7 @@ pub fn read_year(text: &str) -> Option<i32> {
 fn decimal_digit(c: char) -> Option<u32> {
     let categories = CodePointMapData::<GeneralCategory>::new();
     let is_digit = |code: u32| categories.get32(code) == GeneralCategory::DecimalNumber;
-    // Unicode encodes the digits of a script as ten code points in a row, 0 to 9; blocks of ten may
+    // Unicode encodes the digits of a script as ten code points in a row, 0 to 9. Blocks of ten may
     // adjoin.
     let code = u32::from(c);
     is_digit(code).then(|| (1..=code).take_while(|back| is_digit(code - back)).count() as u32 % 10)

@@ -3,7 +3,7 @@ use convrec_core::{Item, ItemId};
 use crate::Catalog;
 use crate::reading::reading;
 
-/// Which catalog item a name means, and how surely.
+/// The catalog item that a name means, and the rule that found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
     /// Title and year as the catalog writes them.
@@ -34,7 +34,7 @@ impl Resolution {
     }
 }
 
-/// How far a catalog item's year is from a named one; the least is the best.
+/// The distance between a catalog item's year and a named one. The least is the best.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum YearDistance {
     /// Both years are known, or both are not. Of two equally far, the later year is the nearer one.
@@ -67,8 +67,8 @@ impl YearDistance {
 }
 
 impl Catalog {
-    /// Which item a name means. Titles are compared as by
-    /// [`find_normalised`](Self::find_normalised); among the items of that title, the first of these rules that holds for any of them decides:
+    /// The item that a name means. Titles are compared [normalised](crate::normalise()). Among the
+    /// items of that title, the first of these rules that holds for any of them decides:
     ///
     /// 1. title and year exactly as written;
     /// 2. the nearest year, at most `year_tolerance` away, tried in the order same, +1, -1, +2, -2,
@@ -131,11 +131,12 @@ impl Catalog {
         self.resolve(item, year_tolerance).id()
     }
 
-    /// Every item that a name *may* mean, in catalog order: what it resolves to (all of them, where
-    /// it is ambiguous), and each item of the title where the name or the item gives no year.
+    /// Every item that a name *may* mean, in catalog order. These are the items that it resolves to
+    /// (all of them, where it is ambiguous), and each item of the title where the name or the item
+    /// gives no year.
     ///
-    /// This is the careful reading for items to leave out: whoever says "I know Jumanji" may know
-    /// either of two films, while "Jumanji (1995)" leaves the film of 2017 to be recommended.
+    /// This is the careful reading for items to leave out. A user who says "I know Jumanji" may
+    /// know either of two films, while "Jumanji (1995)" leaves the film of 2017 to be recommended.
     pub fn may_mean(&self, item: &Item, year_tolerance: u32) -> Vec<ItemId> {
         let meant = match self.resolve(item, year_tolerance) {
             Resolution::Ambiguous(ids) => ids,

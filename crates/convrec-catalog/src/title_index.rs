@@ -1,4 +1,5 @@
-//! Which items share a folded title, in 8 bytes an item. Titles are not kept a second time.
+//! Finds the items that share a folded title, with 8 bytes an item. Titles are not kept a
+//! second time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -34,7 +35,7 @@ impl TitleIndex {
             ends[bucket] += 1;
         }
         for bucket in 0..items.len() {
-            // Stable, so that the ids of a title stay in order.
+            // The sort is stable, so that the ids of a title stay in order.
             let ids = index.starts[bucket] as usize..index.starts[bucket + 1] as usize;
             if ids.len() > 1 {
                 index.ids[ids].sort_by_cached_key(|id| key(&items[id.index()]));
@@ -46,7 +47,7 @@ impl TitleIndex {
     fn bucket(&self, folded: &str) -> usize {
         let mut hasher = DefaultHasher::new();
         folded.hash(&mut hasher);
-        // The hash as a share of all hashes, in buckets.
+        // The hash is taken as a share of all hashes, in units of buckets.
         ((u128::from(hasher.finish()) * (self.starts.len() as u128 - 1)) >> 64) as usize
     }
 

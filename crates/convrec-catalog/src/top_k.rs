@@ -3,8 +3,8 @@ use convrec_core::ItemId;
 /// The `k` best-scored places of `scores` with their scores, best first; all of them, where there
 /// are fewer.
 ///
-/// Exact and deterministic: of equal scores the lower id is better, -0 equals 0, and NaN is below
-/// all numbers.
+/// The result is exact and deterministic: of equal scores the lower id is better, -0 equals 0, and
+/// NaN is below all numbers.
 ///
 /// ```
 /// use convrec_catalog::top_k;

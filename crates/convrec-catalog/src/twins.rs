@@ -6,10 +6,10 @@ use convrec_core::ItemId;
 
 use crate::Catalog;
 
-/// Which items of a catalog count as one: a representative and its aliases.
+/// The items of a catalog that count as one: a representative and its aliases.
 ///
 /// A catalog that holds twins ([`Catalog::with_twins`]) answers with the representative whenever a
-/// name means one of them. So twins are seen together, recommended once and judged together.
+/// name means one of them. Twins are therefore seen together, recommended once and judged together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Twins {
     /// For each item the one that stands for it.

@@ -118,8 +118,8 @@ proptest! {
     }
 }
 
-/// Blocks of items are searched apart: across their borders nothing is lost, and ties go to the
-/// lower id.
+/// Blocks of items are searched one by one. Nothing is lost across their borders, and ties go to
+/// the lower id.
 #[test]
 fn blocks_of_items_are_merged() {
     const COUNT: usize = 20_000;

@@ -1,5 +1,4 @@
-//! Names that are not exact: a small set by hand, and the labelled names of the real catalogs with
-//! floors.
+//! Inexact names: a small set by hand, and the labelled names of the real catalogs with floors.
 
 #[allow(dead_code, reason = "the example uses all of it")]
 #[path = "../examples/resolve_titles/judge.rs"]
@@ -87,7 +86,7 @@ fn messy_names_are_resolved_or_not_at_all() {
             Some("Tucker & Dale vs. Evil"),
         ),
         ("Men in Black III", None, Some("Men in Black 3")),
-        // Sequels, remakes, others of a series, and what is not there.
+        // The names are sequels, remakes, others of a series, and items that are not there.
         ("Gladiator II", Some(2024), None),
         ("Gladiator 2", None, None),
         ("Alien 3", Some(1992), None),
@@ -152,7 +151,7 @@ fn real_names_reach_the_floors() {
             "{category}: {counts:?}"
         );
     }
-    // Of 100 guesses with a confidence of 0.9 and more, 97 and more are correct.
+    // At least 97 of 100 guesses with a confidence of 0.9 and more are correct.
     let sure = Counts::of(judged.iter().filter(|j| !j.query.training), 0.9);
     assert!(sure.precision() > 0.97 && sure.accepted > 2000, "{sure:?}");
 }
@@ -167,7 +166,7 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&guess.confidence));
         prop_assert!(guess.best.is_none_or(|id| catalog.get(id).is_some()));
         for (id, item) in catalog.iter() {
-            // What the exact rules find stays.
+            // An item that the exact rules find stays.
             prop_assert_eq!(index.resolve(&item.item(), YEAR_TOLERANCE).best, Some(id));
         }
     }

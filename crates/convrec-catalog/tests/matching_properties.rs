@@ -6,7 +6,7 @@ use convrec_catalog::{Catalog, reference, relevance_of_names};
 use convrec_core::{CatalogItem, Item};
 use proptest::prelude::*;
 
-/// Few titles and years, so that names collide in every way.
+/// Names with few titles and years, so that they collide in every way.
 fn name() -> impl Strategy<Value = Item> {
     let title = prop::sample::select(vec![
         "Heat",

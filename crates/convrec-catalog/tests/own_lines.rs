@@ -39,7 +39,7 @@ proptest! {
             let line = name.to_string();
             prop_assert_eq!(catalog.find(&name), Some(id));
             prop_assert_eq!(catalog.find_line(&line), Some(id), "{}", line);
-            // As a list's parse reads it, and as a whole title without a year.
+            // The line is taken as a list's parse reads it, and as a whole title without a year.
             prop_assert_eq!(catalog.find(&Item::from_line(&line)), Some(id));
             prop_assert_eq!(catalog.find(&Item::new(line.as_str(), None)), Some(id));
             let meant = catalog.resolve(&Item::from_line(&line), YEAR_TOLERANCE);

@@ -1,4 +1,4 @@
-//! Real catalogs and dialogs; needs the data folder.
+//! Tests on real catalogs and dialogs. They need the data folder.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use convrec_core::{Example, ItemId, jsonl};
 use convrec_metrics::rewards;
 use convrec_testdata::data_path;
 
-/// What the data's own description gives for BM25 on the public part of a test split.
+/// The figures of the data's own description for BM25 on the public part of a test split.
 struct Baseline {
     data: &'static str,
     recall: [f64; 4], // @1, @5, @10, @20
@@ -20,8 +20,8 @@ struct Baseline {
 const RECALL_AT: [usize; 4] = [1, 5, 10, 20];
 const NDCG_AT: [usize; 3] = [5, 10, 20];
 
-/// Which words the baseline took is not said; the tolerances are five samples of ReDial, one or two
-/// of the others.
+/// The description does not say which words the baseline took. The tolerances are five samples of
+/// ReDial, and one or two of the others.
 const BASELINES: [Baseline; 3] = [
     Baseline {
         data: "redial",

@@ -1,6 +1,5 @@
 //! Every operation, fused against composed, forward and backward, at the shapes of two small
-//! decoders. What matters is the ratio within a pair: both run one after the other on the same
-//! machine.
+//! decoders. The ratio within a pair matters: both run one after the other on the same machine.
 
 use std::hint::black_box;
 
@@ -8,7 +7,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor};
 use convrec_kernels::{DecodeCache, DecodeRow, Packing, composed};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 
-/// As in the programs that train: with glibc's allocator, page faults of large buffers hide the
+/// The allocator of the programs that train. With glibc's, page faults of large buffers hide the
 /// kernels.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -75,7 +74,7 @@ fn pair<T>(
     group.finish();
 }
 
-/// With its backward pass, from a gradient of the output that is a full tensor.
+/// Times an operation with its backward pass, from a gradient of the output that is a full tensor.
 fn train<const N: usize>(
     c: &mut Criterion,
     name: &str,
@@ -193,9 +192,9 @@ fn decoding(c: &mut Criterion) {
     }
 }
 
-/// The output layer under the trie of a large catalog, as in a step of 64 lists: rows that begin an
-/// item choose among 1,108 tokens of a vocabulary, others among a few. All logits against those of
-/// the allowed tokens.
+/// The output layer under the trie of a large catalog, as in a step of 64 lists. Rows that begin an
+/// item choose among 1,108 tokens of a vocabulary, others among a few. It compares all logits with
+/// those of the allowed tokens.
 fn sparse_head(c: &mut Criterion) {
     for (name, v, d) in [
         ("V 49,152, D 576", 49_152, 576),

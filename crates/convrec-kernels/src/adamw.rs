@@ -20,7 +20,7 @@ pub struct AdamW {
     pub beta_2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
-    /// Decoupled: the weight shrinks by this times the learning rate.
+    /// The decoupled decay: the weight shrinks by this times the learning rate.
     pub weight_decay: f32,
     /// Updates of this weight so far, this one included: from 1 on.
     pub time: usize,
@@ -76,7 +76,7 @@ impl AdamW {
     }
 }
 
-/// The sum of the squares of all elements, in f64 on the CPU.
+/// The sum of the squares of all elements, added up in f64 on the CPU.
 pub fn sum_of_squares<const N: usize>(x: Tensor<N>) -> f64 {
     #[cfg(feature = "flex")]
     if flex::takes(&x) {

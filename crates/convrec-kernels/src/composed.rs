@@ -1,5 +1,5 @@
-//! The operations in ordinary burn operations: they run on every device, with burn's own gradients,
-//! and say what the fused kernels must compute.
+//! The operations, composed of ordinary burn operations. They run on every device, with burn's own
+//! gradients, and define what the fused kernels must compute.
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
@@ -53,8 +53,8 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
         .iter()
         .filter(|s| !s.tokens.is_empty())
         .partition(|segment| segment.after.is_none());
-    // Trunks and branches apart: branches have two sets of keys, and padding both kinds to one
-    // rectangle would compute a trunk's worth of nothing for every branch.
+    // Trunks and branches are computed apart. Branches have two sets of keys, and padding both
+    // kinds to one rectangle would waste a trunk's worth of work on every branch.
     let mut parts = vec![];
     let mut order: Vec<usize> = vec![];
     for segments in [trunks, branches]
@@ -64,7 +64,7 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
         order.extend(segments.iter().flat_map(|segment| segment.tokens.clone()));
         parts.push(attention_of(&segments, packing, [&q, &k, &v]));
     }
-    // Back from "trunks, then branches" to the order of the tokens.
+    // The rows go back from "trunks, then branches" to the order of the tokens.
     let mut places = vec![0; order.len()];
     order
         .into_iter()
@@ -84,7 +84,8 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
         .unzip();
     let rows = |x: &Tensor<3>, of: &[std::ops::Range<usize>]| {
         let (length, heads) = (longest(of), x.dims()[1]);
-        // Padding repeats the first token of the batch: any number does, as no score of it counts.
+        // Padding repeats the first token of the batch. Any token would do, as no score of it
+        // counts.
         let padded = of.iter().flat_map(|tokens| {
             (0..length).map(|t| {
                 if t < tokens.len() {
@@ -104,7 +105,7 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
     let q = rows(q, &own)
         .mul_scalar(1.0 / (d as f64).sqrt())
         .reshape([n, hk, group * t, d]);
-    // What comes later, or, both ways, the padding alone.
+    // A causal mask hides later keys; both ways only the padding is hidden.
     let unseen = if packing.is_both_ways() {
         let padding = own
             .iter()
@@ -125,14 +126,15 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
         .clone()
         .matmul(rows(k, &own).swap_dims(2, 3))
         .reshape([n, h, t, t]);
-    // A finite score, not minus infinity: where everything is hidden, as for padding, softmax would
-    // give NaN, which gradients carry on.
+    // The score is finite, not minus infinity. Where everything is hidden, as for padding, softmax
+    // would give NaN, which gradients carry on.
     let scores = scores.mask_fill(unseen.expand([n, h, t, t]), HIDDEN);
     let out = if tp == 0 {
         let weights = activation::softmax(scores, 3).reshape([n, hk, group * t, t]);
         weights.matmul(rows(v, &own))
     } else {
-        // Beyond the end of the trunk, or before the window of the query at position `first + i`.
+        // A key is hidden beyond the end of the trunk, or before the window of the query at
+        // position `first + i`.
         let beyond = |first: usize, queries: usize| {
             let window = packing.window().unwrap_or(usize::MAX);
             (0..queries).flat_map(move |i| {
@@ -151,7 +153,8 @@ fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>
             .matmul(rows(k, &trunks).swap_dims(2, 3))
             .reshape([n, h, t, tp]);
         let of_trunk = of_trunk.mask_fill(beyond.expand([n, h, t, tp]), HIDDEN);
-        // One softmax over both sets of keys; the products with their values are apart again.
+        // One softmax goes over both sets of keys, as a query must weigh them together. The
+        // products with their values are apart again.
         let weights = activation::softmax(Tensor::cat(vec![of_trunk, scores], 3), 3);
         let part = |first, length| {
             weights
@@ -184,7 +187,8 @@ fn indices(values: Vec<usize>, device: &Device) -> Tensor<1, Int> {
 /// See [`crate::decode_attention`].
 pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
     let ([_, h, d], hk, device) = (q.dims(), cache.own_k.dims()[2], q.device());
-    // A rectangle of prompts by their rows by new tokens, padded with copies of the first.
+    // Queries are a rectangle of prompts by their rows by new tokens, padded with copies of the
+    // first.
     let groups: Vec<&[DecodeRow]> = rows.chunk_by(|a, b| a.prompt == b.prompt).collect();
     let most = |of: fn(&DecodeRow) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (p, r) = (
@@ -220,8 +224,8 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
     );
     let of_prompt = |x: &Tensor<4>| heads(x.clone().select(0, prompts.clone()), tp);
     let of_row = |x: &Tensor<4>| heads(x.clone().select(0, indices(own.clone(), &device)), filled);
-    // From [P R, Hk, g new, x] to [P, Hk, R g new, x], and back: all queries of a prompt meet its
-    // keys in one product.
+    // From [P R, Hk, g new, x] to [P, Hk, R g new, x], and back, so that all queries of a prompt
+    // meet its keys in one product.
     let by_prompt = |x: Tensor<4>, last| {
         x.reshape([p, r, hk, group * new * last])
             .swap_dims(1, 2)
@@ -239,8 +243,8 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         .reshape([p * r, new, h, d])
         .swap_dims(1, 2)
         .reshape([p * r, hk, group * new, d]);
-    // Of each prompt and, where there is a window, each query: what lies beyond the prompt's end or
-    // before the window. Padding sees what it likes.
+    // A key is hidden beyond the prompt's end and, where there is a window, before the window of
+    // the query. The output of padding is dropped, so it may see any key.
     let queries = cache.window.map_or(1, |_| r * group * new);
     let beyond = groups.iter().flat_map(|rows| {
         (0..queries).flat_map(move |query| {
@@ -276,7 +280,7 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
     mixed.select(0, indices(real, &device))
 }
 
-/// The first position that a token sees which would see `seen` positions without a window.
+/// The first position that a token sees. Without a window it would see `seen` positions.
 fn first_seen(window: Option<usize>, seen: usize) -> usize {
     window.map_or(0, |window| seen.saturating_sub(window))
 }
@@ -326,6 +330,8 @@ pub fn token_log_probs(
 
 /// See [`crate::logits_constrained`].
 pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32]]) -> Tensor<1> {
+    // One product serves all rows. It computes logits that a row does not ask for, but rows under
+    // one trie mostly ask for the same tokens.
     let (m, device, union) = (allowed.len(), hidden.device(), union(allowed));
     let logits = linear(hidden, rows_of(weight, &union)); // [M, U]
     let wanted = allowed
@@ -349,6 +355,8 @@ pub fn token_log_probs_constrained(
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (m, device, union) = (allowed.len(), hidden.device(), union(allowed));
+    // Not minus infinity: the entropy multiplies the probability 0 of a hidden token with its
+    // log-probability, which would then be NaN.
     let mut scores = vec![HIDDEN; m * union.len()];
     for (row, tokens) in allowed.iter().enumerate() {
         tokens

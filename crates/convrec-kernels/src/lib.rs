@@ -1,12 +1,12 @@
 //! The hot operations of a decoder-only language model and of a BERT encoder, on [burn] tensors.
 //!
-//! Composed from burn's own operations, these parts of a small model are slow on a CPU: each
-//! elementary step walks over memory again, `exp` is scalar, and the logits of a training batch
-//! (tokens times vocabulary) fill memory only to be reduced to one number a token. So every
-//! operation here has two bodies:
+//! Composed from burn's own operations, these parts of a small model are slow on a CPU. Each
+//! elementary step walks over memory again, and `exp` is scalar. The logits of a training batch
+//! (tokens times vocabulary) fill memory only to be reduced to one number a token. Every operation
+//! here therefore has two bodies:
 //!
 //! - a **composed** one, in module [`composed`]: a few lines of burn, for every device, with burn's
-//!   own gradients. It says what the operation computes.
+//!   own gradients. It defines the operation.
 //! - a **fused** one, for f32 tensors on burn's `flex` device (feature `flex`), with or without
 //!   autodiff: vector code with hand-written gradients, spread over rayon's threads.
 //!
@@ -45,9 +45,9 @@
 //! # Numbers
 //!
 //! The fused bodies agree with the composed ones to the rounding of f32. They give the same bits
-//! for the same input on the same machine with the same number of threads; other machines may have
+//! for the same input on the same machine with the same number of threads. Other machines may have
 //! other vector widths, which add in another order. AVX-512 and AVX2 are used where the machine has
-//! them, found out at run time.
+//! them, which is checked at run time.
 
 mod adamw;
 pub mod composed;
@@ -71,7 +71,7 @@ pub use cpu::{Vectors, limit_vectors};
 /// rounding.
 pub fn warn_if_composed(device: &Device) {
     static SAID: std::sync::Once = std::sync::Once::new();
-    // The backends that this crate does not name have no other mark.
+    // A device of a backend that this crate does not depend on is only known by its name.
     let name = format!("{device:?}");
     let advice = match () {
         () if name.contains("Flex") && !cfg!(feature = "flex") => {
@@ -244,8 +244,7 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
     composed::attention(q, k, v, packing)
 }
 
-/// Keys and values of what was decoded so far: those of P prompts, which rows share, and those of R
-/// rows.
+/// The keys and values so far: those of P prompts, which rows share, and those of R rows.
 #[derive(Debug, Clone)]
 pub struct DecodeCache {
     /// Keys of the prompts, `[P, Tp, Hk, d]`, padded on the right.
@@ -256,11 +255,11 @@ pub struct DecodeCache {
     pub own_k: Tensor<4>,
     /// Values of the rows' own tokens, `[R, capacity, Hk, d]`.
     pub own_v: Tensor<4>,
-    /// How many tokens a token sees, itself included, where it is not all; at least 1.
+    /// The number of tokens that a token sees, itself included, at least 1; none where it sees all.
     pub window: Option<usize>,
 }
 
-/// What the new tokens of one row attend to, in a [`DecodeCache`].
+/// The part of a [`DecodeCache`] that the new tokens of one row attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeRow {
     /// The row, below R.
@@ -271,8 +270,8 @@ pub struct DecodeRow {
     pub prompt_length: usize,
     /// Own tokens in the cache, the new ones included; at most the capacity.
     pub filled: usize,
-    /// How many of them are new, at least one. They see the prompt and all own tokens up to
-    /// themselves, or of these what lies in the window.
+    /// The number of new ones, at least one. They see the prompt and all own tokens up to
+    /// themselves, as far as the window reaches.
     pub new: usize,
 }
 
@@ -469,7 +468,7 @@ pub(crate) fn with_rows<const N: usize>(
     let mut shape = x.shape();
     let inner = shape[N - 1];
     if shape.num_elements() == 0 {
-        // burn takes a 0 in a reshape for "as it was".
+        // burn takes a 0 in a reshape to mean the old size.
         shape[N - 1] = width;
         return Tensor::zeros(shape, &x.device());
     }

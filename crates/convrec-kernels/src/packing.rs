@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-/// Which tokens of a packed batch see which: a flat batch of M tokens is cut into segments of
-/// adjacent tokens.
+/// A packed batch: M tokens in segments of adjacent tokens, and the rule which tokens see which.
 ///
 /// A token sees itself, what comes before it in its own segment, and, where its segment *branches*
 /// from another one, all of that one; in a packing [both ways](Self::both_ways), all of its own
@@ -25,7 +24,7 @@ pub struct Packing {
     segments: Vec<Segment>,
     /// Whether tokens see what comes after them.
     both_ways: bool,
-    /// How many tokens a token sees, itself included, where it is not all.
+    /// The number of tokens that a token sees, itself included; none where it sees all.
     window: Option<usize>,
 }
 
@@ -112,7 +111,7 @@ impl Packing {
         self.segments[segment.0].tokens.clone()
     }
 
-    /// How many tokens come before each token in its sequence: `[M]`.
+    /// The number of tokens before each token in its sequence, `[M]`.
     pub fn positions(&self) -> Vec<usize> {
         let of = |segment: &Segment| {
             let first = self.before(segment).len();

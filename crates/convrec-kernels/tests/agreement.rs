@@ -10,7 +10,7 @@ use proptest::prelude::*;
 cases!(fused, convrec_kernels);
 cases!(composed, convrec_kernels::composed);
 
-/// Both run in f32 and sum in different orders.
+/// The tolerance: both run in f32 and sum in different orders.
 const TOLERANCE: f32 = 2e-5;
 
 /// One test: the named operation agrees with its composed body at these shapes.
@@ -291,7 +291,7 @@ fn decode_attention() {
     }
 }
 
-/// As a sum over all pairs of a segment, and its ends.
+/// The reference is a sum over all pairs of a segment; its ends are checked too.
 #[test]
 fn both_ways_is_every_pair() {
     let (lengths, d) = ([3, 70], 4);
@@ -333,7 +333,7 @@ fn both_ways_is_every_pair() {
     }
 }
 
-/// Where it is steep, flat, and out of range.
+/// The function is checked where it is steep, flat, and out of range.
 #[test]
 fn bias_gelu_of_extremes() {
     let device = burn::tensor::Device::flex();

@@ -9,7 +9,7 @@ use convrec_testdata::memory::{Counting, peak};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Qwen's vocabulary, forward and backward.
+/// The memory with Qwen's vocabulary, forward and backward.
 #[test]
 fn logits_of_a_large_vocabulary() {
     type Head = fn(Tensor<2>, Tensor<2>, Tensor<1, Int>, f32) -> (Tensor<1>, Tensor<1>);
@@ -39,6 +39,6 @@ fn logits_of_a_large_vocabulary() {
         composed > 2.0 * logits,
         "composed makes logits and their gradients"
     );
-    // The gradient of the weights, and a few blocks and sums.
+    // The limit covers the gradient of the weights, and a few blocks and sums.
     assert!(fused < 3.0 * weights + 0.1 * logits, "{fused} MB");
 }

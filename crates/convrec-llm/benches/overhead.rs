@@ -1,5 +1,4 @@
-//! What asking costs beside the server's time: requests a second against a server that answers at
-//! once, and the ledger.
+//! The client's own time: requests a second against a server that answers at once, and the ledger.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

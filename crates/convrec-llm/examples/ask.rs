@@ -4,8 +4,8 @@
 //! cargo run --release -p convrec-llm --example ask -- settings.toml prompts.txt ledger.jsonl answers.jsonl
 //! ```
 //!
-//! `settings.toml` has the tables `[server]` and `[chat]`. Killed, out of budget or out of disk,
-//! the same command goes on.
+//! `settings.toml` has the tables `[server]` and `[chat]`. The same command goes on after a kill,
+//! with a new budget, or with more room on the disk.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -83,7 +83,8 @@ pub fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A line every second: how many are done, how fast, what it took, and what is left.
+/// Answers the requests and prints a line every second: the answers so far, the rate, the usage,
+/// and the rest.
 fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, ServiceError>> {
     let (done, start) = (AtomicUsize::new(0), Instant::now());
     let report = || {

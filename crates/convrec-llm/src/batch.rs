@@ -34,7 +34,7 @@ impl Default for BatchLimits {
     }
 }
 
-/// Why batch files could not be written or read.
+/// Batch files could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
@@ -55,7 +55,7 @@ pub enum BatchError {
         /// The bytes that are allowed.
         limit: usize,
     },
-    /// A request is not what its id says.
+    /// A request is another one than its id says.
     #[error(
         "{file}: the request `{id}` was changed after it was written; expected its id to be the \
          hash of its body"
@@ -73,8 +73,8 @@ pub enum BatchError {
 ///
 /// Use it in place of an [`HttpChat`](crate::HttpChat) of the same settings. The run fails for want
 /// of answers. Then [`write`](Self::write) writes the files to send, and
-/// [`read_results`](crate::read_results) takes what comes back. The same run, with either of the
-/// two, finds its answers in the ledger.
+/// [`read_results`](crate::read_results) reads the results. The same run, with either of the two,
+/// finds its answers in the ledger.
 ///
 /// Answers may lead to further requests, as a teacher's lead to a judge's. Then there are several
 /// such rounds, and one folder holds the files of all.

@@ -174,7 +174,7 @@ pub fn read_results(
             ledger.keep(records.by_ref().take(KEPT_TOGETHER))?;
         }
     }
-    // Who failed in one file and was answered in another is answered.
+    // A request that failed in one file and was answered in another is answered.
     let open = |key: &RequestKey| !ledger.contains(key);
     report.failed = failed.into_iter().filter(|(key, _)| open(key)).collect();
     let has_failed: BTreeSet<_> = report.failed.iter().map(|(key, _)| *key).collect();

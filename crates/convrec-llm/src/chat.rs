@@ -89,8 +89,8 @@ impl HttpChat {
         let record = self.record(key, completion);
         let answer = answer_of(record.clone());
         self.count_end(&record);
-        // What cannot be kept is not used: the next run would pay for it again and might get
-        // another answer.
+        // An answer that cannot be kept is not used. The next run would pay for it again and might
+        // get another answer.
         self.ledger
             .keep([record])
             .map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
@@ -135,7 +135,7 @@ pub(crate) fn answer_of(record: Record) -> ChatAnswer {
     }
 }
 
-/// What a request may come to: one token for each three bytes of its body, and an answer of full
+/// The most tokens of a request: one for each three bytes of its body, and an answer of full
 /// length.
 fn most(body: &[u8], request: &ChatRequest) -> Tokens {
     Tokens {

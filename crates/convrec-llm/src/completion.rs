@@ -26,7 +26,7 @@ pub(crate) fn body(settings: &ChatSettings, request: &ChatRequest) -> Value {
     body
 }
 
-/// What a chat model answered.
+/// The answer of a chat model.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Completion {
     pub text: String,
@@ -51,10 +51,10 @@ struct Choice {
 #[derive(Deserialize)]
 struct Message {
     content: Option<Content>,
-    /// Where OpenAI puts the text of a model that would rather not.
+    /// The field where OpenAI puts the text of a refusal.
     refusal: Option<String>,
-    /// What the model thought on the way, which is no part of its answer. vLLM and OpenRouter call
-    /// it `reasoning`, too.
+    /// The reasoning of the model, which is no part of its answer. vLLM and OpenRouter call the
+    /// field `reasoning`, too.
     #[serde(default, alias = "reasoning")]
     reasoning_content: Value,
 }
@@ -117,7 +117,7 @@ fn said(text: &str) -> bool {
     !text.trim().is_empty()
 }
 
-/// Why a message without a text is none, and whether asking again may help.
+/// The error about a message without a text, and whether asking again may help.
 fn empty(finish: Option<&str>, reasoned: bool) -> Unusable {
     let problem = match (End::of(finish), reasoned) {
         (Some(End::Cut), true) => {
@@ -143,12 +143,12 @@ fn empty(finish: Option<&str>, reasoned: bool) -> Unusable {
     }
 }
 
-/// How an answer ended that is not whole.
+/// The end of an answer that is not whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// At the limit of tokens.
+    /// It was cut at the limit of tokens.
     Cut,
-    /// By a content filter.
+    /// A content filter stopped it.
     Filtered,
 }
 
@@ -217,7 +217,7 @@ mod tests {
             Completion::read(&serde_json::to_vec(&json).unwrap(), 30).map_err(|e| e.problem)
         };
         let message = |message: Value| read(json!({ "choices": [{ "message": message }] }));
-        // Three bytes are a token where nobody counts.
+        // Three bytes count as a token where the server does not count.
         let tokens = Tokens {
             input: 10,
             output: 2,

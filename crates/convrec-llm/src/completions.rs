@@ -146,7 +146,7 @@ impl HttpCompletions {
 
     /// Tells every server to load the weights in `folder`, and waits until all have.
     ///
-    /// A server that does not load them is asked nothing more, as it would go on sampling from old
+    /// A server that does not load them gets no more requests, as it would go on sampling from old
     /// weights. The result holds the reason of each such server. The step fills the place `{step}`
     /// of [`WeightUpdate::Calls`](crate::WeightUpdate::Calls).
     ///
@@ -184,7 +184,8 @@ impl HttpCompletions {
         self.without_stale(failures.collect())
     }
 
-    /// Takes the servers out that were not told, and says which; an error where none is left.
+    /// Takes out the servers that did not load the weights, and names them. It is an error when
+    /// none is left.
     fn without_stale(
         &self,
         failures: Vec<(usize, Failure)>,
@@ -239,7 +240,7 @@ impl HttpCompletions {
             "seed": seed,
             "logprobs": 1,
             "stop_token_ids": [sampled.end_token],
-            // Whichever of the two the server knows.
+            // The server reads the one of the two fields that it knows.
             "return_token_ids": true,
             "return_tokens_as_token_ids": true,
         });
@@ -278,7 +279,8 @@ impl HttpCompletions {
     }
 }
 
-/// Tells a server one thing. A success may say in its JSON that it is none, as SGLang's does.
+/// Posts one call to a server. A reply with status 200 may still report a failure in its JSON, as
+/// SGLang's does.
 fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
     let question = Question {
         endpoint: path,
@@ -295,8 +297,8 @@ fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Far apart for all prompts, as vLLM gives completion i of a request the seed plus i; and a number
-/// that JSON keeps exact.
+/// The seed of the prompt at `place`. Seeds of prompts are far apart, as vLLM gives completion i of
+/// a request the seed plus i. The number is small enough for JSON to keep it exact.
 fn seed(seed: u64, place: usize) -> u64 {
     // The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
     let mut x = seed.wrapping_add((place as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));

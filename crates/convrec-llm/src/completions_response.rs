@@ -31,7 +31,7 @@ struct Choice {
     token_ids: Option<Vec<u32>>,
     prompt_token_ids: Option<Vec<u32>>,
     logprobs: Option<LogProbs>,
-    /// What ended it: a token or a text, vLLM's name and SGLang's.
+    /// The token or text that ended it, under vLLM's name or SGLang's.
     #[serde(alias = "matched_stop")]
     stop_reason: Option<Value>,
 }
@@ -42,7 +42,7 @@ struct LogProbs {
     tokens: Option<Vec<String>>,
 }
 
-/// What was asked, as far as the answer must fit it.
+/// The part of the request that the answer must fit.
 pub(crate) struct Asked<'a> {
     pub prompt: &'a [u32],
     pub n: usize,
@@ -50,7 +50,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Reads the n completions, in the order of their `index`, and what they took.
+    /// Reads the n completions, in the order of their `index`, and their tokens.
     pub fn read(&self, bytes: &[u8]) -> Result<(Vec<SampledCompletion>, Tokens), Unusable> {
         let Response { choices, usage } = response::parse(bytes)?;
         if choices.len() != self.n {
@@ -91,7 +91,7 @@ impl Asked<'_> {
             stop_reason,
             ..
         } = choice;
-        // No place in it: equal faults have equal texts.
+        // The text has no place in it, so that equal faults have equal texts.
         let lasting = |problem: &str| Unusable {
             problem: problem.into(),
             chance: Chance::Never,
@@ -268,7 +268,7 @@ mod tests {
             let (problem, found) = read(choices).unwrap_err();
             assert!(problem.contains(part) && found == lasting, "{problem}");
         }
-        // Another token that ends texts is no end of ours; a text is none either.
+        // Another stop token does not end a list of ours, and neither does a stop text.
         let (found, _) = read(choice(json!({ "stop_reason": "\n" }))).unwrap();
         assert!(!found[0].ended);
     }

@@ -3,17 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-/// A piece of work, and where it failed so far and why.
+/// A piece of work, with the places where it failed so far and the reasons.
 struct Job<E> {
     index: usize,
     failures: Vec<(usize, E)>,
 }
 
-/// Does `n` pieces of work with so many workers at each place: the results in the order of the
-/// pieces, whoever did them.
+/// Does `n` pieces of work with the given number of workers at each place. The results are in the
+/// order of the pieces.
 ///
-/// A piece that fails at one place is tried at the others; one that failed at all of them says why
-/// for each, in the order of the tries.
+/// A piece that fails at one place is tried at the others. A piece that failed at all of them has
+/// the error of each, in the order of the tries.
 pub(crate) fn dispatch<T: Send, E: Send>(
     workers: &[usize],
     n: usize,
@@ -52,7 +52,7 @@ pub(crate) fn dispatch<T: Send, E: Send>(
         done
     };
     let (worker, mut results) = (&worker, Vec::with_capacity(n));
-    // What comes back when those who might take it have gone home waits for the next round.
+    // A piece that comes back after its possible workers have ended waits for the next round.
     while results.len() < n {
         results.extend(std::thread::scope(|scope| {
             let places = workers
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn every_piece_is_done_once_where_it_can_be() {
         let done = AtomicUsize::new(0);
-        // Place 0 can do nothing, place 1 the even ones, place 2 what is no multiple of 3.
+        // Place 0 can do nothing, place 1 the even pieces, place 2 those that are no multiple of 3.
         let work = |place: usize, index: usize| match place {
             1 if index.is_multiple_of(2) => Ok(done.fetch_add(1, Ordering::Relaxed)),
             2 if !index.is_multiple_of(3) => Ok(done.fetch_add(1, Ordering::Relaxed)),

@@ -139,7 +139,7 @@ fn rows(data: Vec<Row>, n: usize, width: usize) -> Result<Array2<f32>, String> {
         if index >= n || std::mem::replace(&mut filled[index], true) {
             return Err(format!("index {index} twice or beyond the {n} texts"));
         }
-        // In f64: the squares of large f32 are no f32.
+        // The sum is in f64, as the squares of large f32 are no f32.
         let length = numbers
             .iter()
             .map(|&x| f64::from(x).powi(2))

@@ -1,16 +1,16 @@
 use std::fmt;
 
-/// Why nothing more is asked.
+/// The reason why nothing more is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Halt {
     Stopped,
     /// The limit that the next request might go beyond.
     Budget(String),
-    /// So many requests failed alike.
+    /// This many requests failed alike.
     Repeated(usize, String),
     /// An answer could not be kept.
     Unkept(String),
-    /// It did not take new weights.
+    /// The server did not load new weights.
     Stale(String),
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Halt {
     }
 }
 
-/// Why a request has no answer.
+/// The reason why a request has no answer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Failure {
     /// It was not asked, or not again.

@@ -27,7 +27,7 @@ pub struct Record {
     pub text: String,
 }
 
-/// A record's JSON, but for the checksum before it.
+/// A record's JSON without the checksum before it.
 #[derive(Serialize, Deserialize)]
 struct Line {
     key: String,
@@ -39,12 +39,12 @@ struct Line {
     text: String,
 }
 
-/// What stands before the checksum, between it and the key, and after the key.
+/// The bytes before the checksum, between it and the key, and after the key.
 const SUM: &[u8] = b"{\"sum\":\"";
 const KEY: &[u8] = b"\",\"key\":\"";
-/// Where the part begins that the checksum is of: at the comma after it.
+/// The beginning of the part that the checksum is of: the comma after it.
 const SUMMED: usize = SUM.len() + 16 + 1;
-/// Where the key's digits begin.
+/// The beginning of the key's digits.
 const DIGITS: usize = SUM.len() + 16 + KEY.len();
 
 /// The largest line of a ledger, in bytes: 64 MiB. No answer that a server is allowed to give makes
@@ -56,7 +56,7 @@ const LARGEST_LINE: u64 = 64 << 20;
 /// One line of JSON for each answer: `sum` (a checksum of the rest of the line), `key`
 /// ([`RequestKey`]), `time`, `model`, `input_tokens`, `output_tokens`, `finish`, `text`. Requests
 /// themselves are not in it. A line has at most 64 MiB; the file may have any size. While it is
-/// open, no other process can open it. Memory holds where each answer lies, about 100 bytes for
+/// open, no other process can open it. Memory holds the place of each answer, about 100 bytes for
 /// each, not the answers.
 #[derive(Debug)]
 pub struct Ledger {
@@ -70,7 +70,7 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: Vec<u8>,
-    /// Keys with where their lines begin and end in `lines`.
+    /// Keys with the beginnings and ends of their lines in `lines`.
     places: Vec<(RequestKey, usize, usize)>,
     /// Lines ever put here.
     count: u64,
@@ -80,7 +80,7 @@ struct Waiting {
 struct Kept {
     file: AppendFile,
     places: HashMap<RequestKey, (u64, usize)>,
-    /// Of the lines ever put into `waiting`, how many are on the disk.
+    /// The number of lines ever put into `waiting` that are on the disk.
     count: u64,
 }
 
@@ -110,7 +110,7 @@ impl Ledger {
                 ));
             }
             if line.last() != Some(&b'\n') {
-                // Some other file that was named by mistake keeps its last line.
+                // Another file that was named by mistake keeps its last line.
                 if !line
                     .iter()
                     .zip(SUM)
@@ -225,7 +225,7 @@ impl Ledger {
             }
             waiting.count
         };
-        // Whoever comes first writes the lines of all who wait meanwhile.
+        // The first thread writes the lines of all threads that wait meanwhile.
         let mut kept = self.kept();
         if kept.count < mine {
             let Waiting {
@@ -289,7 +289,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Everything that waits; the count goes on.
+    /// Takes everything that waits. The count goes on.
     fn take(&mut self) -> Self {
         let empty = Self {
             count: self.count,

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-/// Makes JSON of what servers take for it. A byte order mark goes. `NaN` and `Infinity`, which
+/// Makes strict JSON of a server's text. A byte order mark is removed. `NaN` and `Infinity`, which
 /// Python writes, become `null`. Halves of surrogate pairs, of which no text can be made, become
 /// U+FFFD. Everything else stays as it is.
 pub(crate) fn strict(bytes: &[u8]) -> Cow<'_, [u8]> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut out = Vec::new();
-    // What stands before this place is in `out`.
+    // The bytes before this place are in `out`.
     let mut copied = 0;
     let mut at = 0;
     let mut in_string = false;
@@ -57,12 +57,12 @@ pub(crate) fn strict(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 enum Part {
     End,
-    /// So many bytes that may stay.
+    /// A number of bytes that may stay.
     Fine(usize),
     HalfSurrogate,
 }
 
-/// What a string goes on with.
+/// The next part of a string.
 fn string_part(rest: &[u8]) -> Part {
     match rest {
         [b'"', ..] => Part::End,

@@ -1,9 +1,10 @@
 //! Chat models, embeddings and completions behind an OpenAI-compatible HTTP interface.
 //!
-//! Any server that speaks the protocol will do: OpenAI's, vLLM, Ollama, llama.cpp. A [`Server`] is
-//! asked no faster, no longer and no dearer than its [settings](ServerSettings) say; [`HttpChat`]
-//! and [`HttpEmbedder`] are models on it. What a chat model answers is written to a [`Ledger`]
-//! before it is used, so a run that was stopped, killed or out of money goes on where it was:
+//! Any server that speaks the protocol will do: OpenAI's, vLLM, Ollama, llama.cpp. The
+//! [settings](ServerSettings) of a [`Server`] limit its requests in rate, time and cost.
+//! [`HttpChat`] and [`HttpEmbedder`] are models on it. The answers of a chat model are written to a
+//! [`Ledger`] before they are used. A run that was stopped, killed or out of budget therefore goes
+//! on where it was:
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -59,21 +60,22 @@
 //!   any run. An answer that is under way when the process is killed or the connection breaks may
 //!   have been billed, and is asked for again. At a kill these are at most as many as requests may
 //!   be under way (`concurrency`).
-//! - **One failure is one failure.** A request to a chat model fails by itself and says why; the
-//!   others are answered. Where an answer cannot be kept, as on a full disk, nothing more is asked,
-//!   and no half-written line stays. A damaged ledger is not opened. A record that is damaged later
-//!   fails its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails; the
+//! - **A failure stays alone.** A request to a chat model fails by itself and says why; the others
+//!   are answered. Where an answer cannot be kept, as on a full disk, nothing more is asked, and no
+//!   half-written line stays. A damaged ledger is not opened. A record that is damaged later fails
+//!   its request alone. [`HttpEmbedder`] fails as a whole where one of its batches fails; the
 //!   `CachedEmbedder` of `convrec-demonstrations` keeps the others.
-//! - **The budget holds.** What a request may come to is set aside before it is sent ([`Budget`]).
+//! - **The budget holds.** The most that a request may cost is set aside before it is sent
+//!   ([`Budget`]).
 //! - **The key stays secret.** It is in no debug output, error or ledger, even where a server
 //!   repeats it: whole, in part (from 8 characters on), reversed, in capitals, in base64 or as
-//!   hexadecimal digits. Where a key was sent, errors show what a server said of a failure only
-//!   with [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the key out of its
-//!   log messages up to the level `debug`. At `trace` it dumps all that it sends, so a program that
-//!   installs a logger keeps `ureq_proto` below that.
-//! - **What is not whole is counted.** [`Usage::cut`] and [`Usage::filtered`] count the answers
-//!   that were cut at the limit of tokens or stopped by a content filter. Reasoning in a field of
-//!   its own (`reasoning_content`) is no part of an answer.
+//!   hexadecimal digits. Where a key was sent, errors show a server's own words about a failure
+//!   only with [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the key out
+//!   of its log messages up to the level `debug`. At `trace` it dumps all that it sends, so a
+//!   program that installs a logger keeps `ureq_proto` below that.
+//! - **Partial answers are counted.** [`Usage::cut`] and [`Usage::filtered`] count the answers that
+//!   were cut at the limit of tokens or stopped by a content filter. Reasoning in a field of its
+//!   own (`reasoning_content`) is no part of an answer.
 //!
 //! [`BatchWriter`] and [`read_results`] do the same through a provider's batch files.
 //!

@@ -1,4 +1,4 @@
-//! Counts what is spent, and keeps to the budget.
+//! Counts the spending, and keeps to the budget.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use crate::halt::Halt;
 use crate::settings::Budget;
 use crate::usage::{Spend, Tokens, Usage};
 
-/// Counts what is spent, and lets nothing be sent that might go beyond the budget.
+/// Counts the spending, and holds back requests that might go beyond the budget.
 #[derive(Debug)]
 pub(crate) struct Meter {
     budget: Budget,
@@ -17,7 +17,7 @@ pub(crate) struct Meter {
 #[derive(Debug, Default)]
 struct State {
     usage: Usage,
-    /// What requests under way may come to.
+    /// The most that the requests under way may cost.
     reserved: Spend,
     under_way: usize,
 }
@@ -35,8 +35,8 @@ impl Meter {
         self.state().usage
     }
 
-    /// Sets aside what a request may come to at most. Where that is too much while others are under
-    /// way, waits for these: they mostly come to less than was set aside.
+    /// Sets aside the most that a request may cost. Where that is too much while others are under
+    /// way, it waits for these, as they mostly cost less than was set aside.
     pub fn reserve(
         &self,
         most: Spend,
@@ -71,7 +71,7 @@ impl Meter {
         Ok(())
     }
 
-    /// A request that had set `most` aside came to `actual`.
+    /// Counts a request that had set `most` aside and cost `actual`.
     pub fn settle(&self, most: Spend, actual: Spend, answered: bool) {
         let mut state = self.state();
         state.usage.answered += u64::from(answered);
@@ -79,7 +79,8 @@ impl Meter {
         state.usage.cost += actual.cost;
         state.under_way -= 1;
         let reserved = state.reserved;
-        // Sums of costs that come and go gather rounding; nothing under way is exactly nothing.
+        // Sums of costs that come and go gather rounding. With nothing under way the sum is set to
+        // exactly 0.
         state.reserved = if state.under_way == 0 {
             Spend::default()
         } else {

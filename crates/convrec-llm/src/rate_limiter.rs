@@ -7,7 +7,7 @@ use governor::{DefaultDirectRateLimiter, Quota};
 use crate::halt::Halt;
 use crate::settings::ServerSettings;
 
-/// Keeps to so many requests and tokens in a minute.
+/// Limits requests and tokens a minute.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     requests: Option<Limit>,
@@ -29,7 +29,7 @@ impl RateLimiter {
         }
     }
 
-    /// Waits until one more request of so many tokens may go out.
+    /// Waits until one more request of this many tokens may go out.
     pub fn wait(
         &self,
         tokens: u64,
@@ -45,8 +45,8 @@ impl RateLimiter {
 }
 
 impl Limit {
-    /// At most a tenth of a minute's worth at once, so that the first minute is hardly fuller than
-    /// the others.
+    /// A limiter that lets at most a tenth of a minute's worth go out at once. The first minute is
+    /// then hardly fuller than the others.
     fn new(per_minute: u32) -> Option<Self> {
         let burst = NonZeroU32::new(per_minute.div_ceil(10))?;
         let limiter = governor::RateLimiter::direct(

@@ -25,19 +25,19 @@ const KNOWN_CODES: [&str; 11] = [
     "unsupported_value",
 ];
 
-/// Why one try brought no answer.
+/// The failure of one try.
 #[derive(Debug)]
 pub(crate) struct Problem {
-    /// What happened, without a word of the server's.
+    /// The failure in our words, without a word of the server's.
     pub text: String,
-    /// What the server said; empty where it said nothing.
+    /// The server's message; empty where there is none.
     pub reply: String,
-    /// What keeps the server from answering anybody, in words that are the same for each request;
+    /// The reason why the server answers nobody, in words that are the same for each request.
     /// `None` where another request may well be answered.
     pub kind: Option<String>,
     /// Whether another try may do better.
     pub passing: bool,
-    /// How long the server wants to be left alone.
+    /// The time for which the server asks to be left alone.
     pub after: Duration,
     /// Whether the answer may have been billed: it was on its way.
     pub billed: bool,
@@ -79,14 +79,14 @@ impl Problem {
     pub fn status(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let body = Body::read(body);
         let passing = (matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error())
-            // This will not pass within a run.
+            // This failure does not pass within a run.
             && body.code.as_deref() != Some("insufficient_quota");
         let location = headers
             .get(header::LOCATION)
             .and_then(|to| to.to_str().ok())
             .filter(|_| status.is_redirection());
         let (text, reply) = match location {
-            // Followed, it might carry the key to someone else.
+            // A redirect that is followed might carry the key to someone else.
             Some(to) => (
                 format!("status {status}: moved; set `base_url` to where the server is"),
                 format!("moved to {to}"),
@@ -125,25 +125,25 @@ impl Problem {
     }
 }
 
-/// Why an answer cannot be used.
+/// An answer that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unusable {
     pub problem: String,
     pub chance: Chance,
 }
 
-/// Who may get a better answer.
+/// The request that may get a better answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chance {
     /// The same request, sent again.
     AtOnce,
     /// Another request.
     Elsewhere,
-    /// Nobody: the server answers everybody so.
+    /// None: the server answers every request like this.
     Never,
 }
 
-/// One that another try may do better than.
+/// A fault that another try may not have.
 impl From<String> for Unusable {
     fn from(problem: String) -> Self {
         Self {
@@ -153,7 +153,7 @@ impl From<String> for Unusable {
     }
 }
 
-/// What a server says of a failure: its message, or the beginning of whatever it sent.
+/// A server's words about a failure: its message, or the beginning of its body.
 struct Body {
     message: String,
     code: Option<String>,
@@ -171,8 +171,8 @@ impl Body {
         };
         let message =
             field("message").or_else(|| error.and_then(Value::as_str).map(str::to_string));
-        // Far more than is shown, as white space goes and a key at the edge must be whole to be
-        // found.
+        // This is far more than is shown, as white space is removed and a key at the edge must be
+        // whole to be found.
         let start = || String::from_utf8_lossy(&bytes[..bytes.len().min(16 << 10)]).into_owned();
         Self {
             message: message.unwrap_or_else(start),
@@ -203,7 +203,8 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// Seconds, or a date; nothing where it is neither or has passed.
+/// The time of the header `Retry-After`: seconds or a date. It is 0 where it is neither or has
+/// passed.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Duration {
     let Some(text) = headers
         .get(header::RETRY_AFTER)

@@ -9,11 +9,11 @@ use convrec_config::ConfigError;
 
 use crate::settings::wrong;
 
-/// Keys shorter than this are placeholders for servers that ask for none, and words that stand in
-/// honest texts. A part of a key is hidden from this length on.
+/// The length from which on a key, or a part of it, is hidden. Shorter keys are placeholders for
+/// servers that ask for none, and may be ordinary words.
 const SECRET_FROM: usize = 8;
 
-/// What stands in the place of a key.
+/// The text in place of a key.
 const HIDDEN: &str = "[key]";
 
 /// The key of an account. It is written nowhere but into the header of a request.
@@ -93,7 +93,7 @@ impl ApiKey {
         if !hidden.contains(&true) {
             return text;
         }
-        // Keys are ASCII, so what is hidden begins and ends at characters.
+        // Keys are ASCII, so a hidden part begins and ends at characters.
         let mut shown = String::with_capacity(text.len());
         for (place, character) in text.char_indices() {
             match hidden[place] {

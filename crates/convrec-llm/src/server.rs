@@ -22,8 +22,7 @@ const QUIET: Duration = Duration::from_secs(10);
 /// The longest time for which a stop may go unnoticed by a thread that waits.
 const NAP: Duration = Duration::from_millis(20);
 
-/// A server that speaks the OpenAI protocol. It is asked no faster, no longer and for no more money
-/// than its settings say.
+/// A server that speaks the OpenAI protocol. Its settings limit requests in rate, time and cost.
 ///
 /// The models on one server share its connections, its rate limit and its budget. A reason to ask
 /// nothing more (the budget, a stop, a server that answers nobody, a full disk) holds for all of
@@ -42,7 +41,7 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct Course {
     halt: Option<Halt>,
-    /// What kept the server from answering the last time, and how often in a row.
+    /// The last reason why the server did not answer, and the number of times in a row.
     repeated: (Option<String>, usize),
     warned: Option<Instant>,
 }
@@ -50,10 +49,10 @@ struct Course {
 /// One request to an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
-    /// Below the server's address, or, where it begins with a slash, below its host.
+    /// The path below the server's address or, where it begins with a slash, below its host.
     pub endpoint: &'a str,
     pub body: &'a [u8],
-    /// What it may come to.
+    /// The most tokens that it may take.
     pub most: Tokens,
     pub price: &'a Price,
 }
@@ -73,7 +72,7 @@ impl Server {
         settings.check_key(key.is_some())?;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            // Followed, they might carry the key to someone else; they are reported instead.
+            // Redirects are reported and not followed, as they might carry the key to someone else.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs_f64(settings.connect_timeout)))
@@ -147,7 +146,7 @@ impl Server {
         self.course().halt.get_or_insert(halt).clone()
     }
 
-    /// Asks until there is an answer that `read` makes something of, or it is no use.
+    /// Asks until `read` accepts an answer, or until another try has no chance.
     pub(crate) fn ask<T>(
         &self,
         question: Question<'_>,
@@ -255,7 +254,7 @@ impl Server {
         }
     }
 
-    /// What happened, and what the server said where that may be shown.
+    /// The failure, with the server's message where that may be shown.
     fn explained(&self, Problem { text, reply, .. }: &Problem) -> String {
         let shown = self.settings.show_replies || self.key.is_none();
         let text = match (reply.is_empty(), shown) {
@@ -317,7 +316,7 @@ impl Server {
         self.settings.concurrency
     }
 
-    /// Does `n` pieces of work, as many at a time as requests may be under way; the results in
+    /// Does `n` pieces of work, as many at a time as requests may be under way. The results are in
     /// their order.
     pub(crate) fn side_by_side<T: Send>(
         &self,

@@ -1,8 +1,8 @@
 use convrec_config::ConfigError;
 use serde::{Deserialize, Serialize};
 
-/// An error about a field. `problem` says what was found, and behind "; expected " what is
-/// expected.
+/// An error about a field. `problem` names the found value and, behind "; expected ", the expected
+/// one.
 pub(crate) fn wrong(field: impl Into<String>, problem: impl Into<String>) -> ConfigError {
     let problem = problem.into();
     let (found, expected) = problem
@@ -103,7 +103,7 @@ impl Default for ServerSettings {
 const LARGEST_ANSWER: u64 = 32 << 20;
 
 impl ServerSettings {
-    /// Whether a key is there where one is needed.
+    /// Checks that there is a key where one is needed.
     pub(crate) fn check_key(&self, set: bool) -> Result<(), ConfigError> {
         let name = &self.api_key_env;
         if set || name.is_empty() || !self.base_url.starts_with("https://") {
@@ -140,13 +140,13 @@ impl ServerSettings {
             |name, value: Option<u32>| number(name, value != Some(0), &value.unwrap_or_default());
         let expected =
             "the name of an environment variable (capital letters, digits and `_`), or nothing";
-        // Keys have small letters or dashes: so a key that was put here is told from a name.
+        // Keys have small letters or dashes, so a key that was put here differs from a name.
         let in_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         let name = self.api_key_env.bytes().all(in_name);
         first(
             "server",
             &[
-                // Not shown, for it may be a key.
+                // The value is not shown, for it may be a key.
                 ("api_key_env", name, "no such name".into(), expected),
                 number("concurrency", self.concurrency > 0, &self.concurrency),
                 limit("requests_per_minute", self.requests_per_minute),
@@ -192,7 +192,7 @@ fn check_address(address: &str) -> Result<(), String> {
             "`{address}`; expected an address such as https://api.openai.com/v1"
         ));
     };
-    // The address stands in errors, so it is not shown where it may hold a secret.
+    // Errors name the address, so it is hidden where it may hold a secret.
     if rest
         .split('/')
         .next()

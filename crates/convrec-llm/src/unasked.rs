@@ -1,4 +1,4 @@
-//! What a stop leaves unasked, and what asking it would need.
+//! The requests that a stop leaves unasked, and their estimated tokens.
 
 use crate::halt::Halt;
 use crate::usage::Spend;
@@ -17,7 +17,7 @@ impl Unasked {
         self.most.cost += most.cost;
     }
 
-    /// Why nothing was asked, and what asking would need.
+    /// The reason why nothing was asked, and an estimate of the rest.
     pub fn explain(&self, halt: &Halt) -> String {
         let Self {
             requests,

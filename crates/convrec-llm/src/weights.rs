@@ -4,7 +4,7 @@ use convrec_core::files;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// How servers are told to load new weights: a kind of server, or its calls one by one.
+/// The way to tell servers to load new weights: a kind of server, or its calls one by one.
 ///
 /// ```
 /// use convrec_llm::CompletionsSettings;
@@ -22,7 +22,7 @@ pub enum WeightUpdate {
     #[default]
     Reload,
     /// vLLM with whole models. `/collective_rpc` calls `reload_weights` of its workers, and
-    /// `/reset_prefix_cache` forgets what the old weights made of prompts. vLLM must run with
+    /// `/reset_prefix_cache` empties the cache of prompts under the old weights. vLLM must run with
     /// `VLLM_SERVER_DEV_MODE=1` and be recent enough to take the folder as an argument.
     Vllm,
     /// vLLM with adapters. `/v1/load_lora_adapter` replaces the adapter of the same name. vLLM must

@@ -1,4 +1,4 @@
-//! Batch files: what is missing goes out, what comes back is checked.
+//! Batch files: missing requests go out, and results are checked.
 
 mod common;
 
@@ -44,7 +44,7 @@ fn what_is_missing_goes_out_and_comes_back() {
     let (folder, ledger) = new_ledger();
     let writer = BatchWriter::new(chat_settings(), ledger.clone()).unwrap();
     let asked = requests(10);
-    // Asked twice, as a teacher and a judge may ask; written once.
+    // The request is asked twice, as a teacher and a judge may ask, and written once.
     for _ in 0..2 {
         let answers = writer.answer(&asked, &|_| ());
         assert!(answers.iter().all(|answer| {
@@ -82,7 +82,7 @@ fn what_is_missing_goes_out_and_comes_back() {
             .all(|line| line["body"]["max_tokens"] == 64 && line["body"]["model"] == "test-model")
     );
 
-    // The first fails at first, the second is forgotten, the third comes twice; and there is one
+    // The first fails at first, the second is forgotten, the third comes twice, and there is one
     // that nobody asked for.
     let failure = json!({ "status_code": 400, "body": { "error": { "message": "too long" } } });
     let failure = json!({ "custom_id": sent[0]["custom_id"], "response": failure, "error": null });
@@ -124,7 +124,7 @@ fn what_is_missing_goes_out_and_comes_back() {
         ("test-model", 7, 5)
     );
 
-    // The rest comes later; what came before is not taken twice.
+    // The rest comes later. Earlier results are not taken twice.
     let rest = write(
         folder.path().join("rest.jsonl"),
         &sent[..4].iter().map(result).collect::<Vec<_>>(),
@@ -150,11 +150,11 @@ fn what_is_missing_goes_out_and_comes_back() {
 fn several_rounds_go_through_one_folder() {
     let (folder, ledger) = new_ledger();
     let out = folder.path().join("batch");
-    // Each round asks what the one before asked, and more; the last asks nothing new.
+    // Each round asks the requests of the round before, and more. The last asks nothing new.
     let mut all = Vec::new();
     for (round, (asked, new, skipped)) in [(4, 4, 0), (6, 2, 2), (6, 0, 4)].into_iter().enumerate()
     {
-        // As another run does it.
+        // The same happens in another run.
         let writer = BatchWriter::new(chat_settings(), ledger.clone()).unwrap();
         writer.answer(&requests(asked), &|_| ());
         let files = writer
@@ -201,7 +201,7 @@ fn several_rounds_go_through_one_folder() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 6);
-    // Another folder asks again for what has no answer.
+    // Another folder asks again for requests without an answer.
     let writer = BatchWriter::new(chat_settings(), ledger.clone()).unwrap();
     writer.answer(&requests(6), &|_| ());
     let other = writer
@@ -248,7 +248,7 @@ fn wrong_files_are_named() {
             .to_string()
             .contains("expected at most 100")
     );
-    // About 200 bytes each: two fit.
+    // A request has about 200 bytes, so two fit.
     let sized = BatchLimits {
         bytes: 500,
         ..BatchLimits::default()

@@ -22,7 +22,7 @@ const SAMPLED: Sampled = Sampled {
     seed: 7,
 };
 
-/// What completion g of a request must be: its prompt's first token, its seed and its place; the
+/// The expected completion g of a request: its prompt's first token, its seed and its place. The
 /// last one is cut.
 fn expected(prompt: u64, seed: u64, g: u64) -> SampledCompletion {
     let ended = g < 2;
@@ -166,7 +166,7 @@ fn every_prompt_is_completed_once_in_order_though_one_request_in_five_goes_wrong
     );
     assert!(usage.retries > 300 && servers.iter().all(|server| server.requests() > 300));
 
-    // Alone and in no hurry a server gives the same.
+    // A single server gives the same.
     let alone = TestServer::start(completed);
     let alone = self::sampler(
         settings(),
@@ -199,7 +199,7 @@ fn the_work_of_a_server_that_is_down_goes_to_the_others() {
     let sampler = sampler(settings(), [down.clone(), up]);
     assert!(complete(&sampler, &prompts(500)).iter().all(Result::is_ok));
     assert_eq!(server.requests(), 500);
-    // All of them down: the error says why for each.
+    // With all of them down, the error names the reason for each.
     let other = ServerSettings {
         base_url: format!("http://{nobody}/other"),
         ..down.clone()
@@ -308,7 +308,7 @@ fn calls(update: WeightUpdate, weights_at_servers: Option<&str>) -> Vec<(String,
     let server = TestServer::start(move |request| {
         let path = request.head.split(' ').nth(1).unwrap().to_string();
         log.lock().unwrap().push((path, request.body.clone()));
-        // Once not at all, and then without a body, as vLLM does.
+        // The first call fails, and the second answers without a body, as vLLM does.
         if request.before == 0 {
             Reply::status(503)
         } else {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const WIDTH: usize = 3;
 
-/// What the server makes of a text: its length, its first byte, and 1.
+/// The server's numbers for a text: its length, its first byte, and 1.
 fn numbers(text: &str) -> [f32; WIDTH] {
     [text.len() as f32, f32::from(text.as_bytes()[0]), 1.0]
 }

@@ -18,8 +18,7 @@ const REFUSAL: &str = "I would rather not.";
 fn unreliable(seen: &Seen) -> Reply {
     let text = prompt(&seen.body);
     if text.ends_with("77") && text.len() == "prompt 9977".len() {
-        // Ninety requests that are beyond help: half of them are found fault with, half are never
-        // answered.
+        // Ninety requests never succeed: half of them are refused, and half are never answered.
         let even = text.as_bytes()[text.len() - 3].is_multiple_of(2);
         return if even {
             Reply::status(400)
@@ -89,8 +88,8 @@ fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
         }
     }
     println!("{refusals} refusals; without an answer: {problems:#?}");
-    // The run says what it could not get, and why: of each hundred from 1,000 on, the one that ends
-    // in 77.
+    // The run names the requests without an answer, and the reasons: of each hundred from 1,000 on,
+    // the one that ends in 77.
     assert_eq!(problems.len(), 2);
     let count = |part: &str| {
         problems
@@ -110,7 +109,7 @@ fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
     assert!(refusals > 50);
     assert!(took < Duration::from_secs(60), "{took:?}");
 
-    // Nothing was answered (and so paid) twice; whatever was answered is in the ledger once.
+    // No request was answered (and so paid) twice, and each answer is in the ledger once.
     let paid = server.answered();
     assert!(
         paid.iter()
@@ -123,7 +122,7 @@ fn ten_thousand_requests_of_which_one_in_five_goes_wrong() {
     assert_eq!(usage.sent as usize, server.requests());
     assert_eq!(usage.sent - usage.retries, N as u64);
 
-    // Another run asks only for what is missing.
+    // Another run asks only the missing requests.
     drop((model, ledger));
     let ledger = std::sync::Arc::new(Ledger::open(folder.path().join("ledger.jsonl")).unwrap());
     assert_eq!((ledger.len(), ledger.torn()), (answered, 0));

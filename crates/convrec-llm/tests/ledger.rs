@@ -82,8 +82,8 @@ proptest! {
                 let kept = ledger.get(&RequestKey::of(&index.to_string().into())).unwrap().unwrap();
                 prop_assert_eq!(&kept.text, text);
             }
-            // And it goes on as if nothing had been; waiting for the disk takes long, so not every
-            // time.
+            // It then goes on as usual. Waiting for the disk takes long, so this is not tested
+            // every time.
             if len % 16 == 0 {
                 ledger.keep([record("new", "text")]).unwrap();
                 drop(ledger);

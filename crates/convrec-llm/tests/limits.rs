@@ -13,7 +13,7 @@ use common::{
 };
 use convrec_llm::{Budget, ChatSettings, HttpChat, Price, Server, ServerSettings};
 
-/// Asks 50 prompts within a budget: how many were answered, what the others' error says, and the
+/// Asks 50 prompts within a budget. Returns the number of answers, the error of the others, and the
 /// model.
 fn within(budget: Budget, price: Price, server: &TestServer) -> (usize, String, HttpChat) {
     let (_folder, ledger) = new_ledger();
@@ -38,7 +38,7 @@ fn within(budget: Budget, price: Price, server: &TestServer) -> (usize, String, 
         .find_map(Result::err)
         .unwrap()
         .to_string();
-    // What was answered comes again, for nothing.
+    // The answered requests are answered again, at no cost.
     let sent = server.requests();
     let again = ask(&model, &requests(50))
         .iter()
@@ -66,8 +66,8 @@ fn no_budget_is_exceeded() {
     );
     assert!(error.contains("ledger.jsonl cost nothing"), "{error}");
 
-    // Each takes 15 tokens and might have taken over 100: in the end, what is left is too little to
-    // be sure of.
+    // Each takes 15 tokens and might have taken over 100. In the end the rest of the budget might
+    // be too small.
     let server = TestServer::start(echoed);
     let (answered, error, model) = within(
         Budget {
@@ -211,7 +211,7 @@ fn failures_that_do_not_pass_end_the_run_early() {
             && server.requests() == before,
         "{error}"
     );
-    // Nobody there: every request is tried three times, and five of them are enough.
+    // Nobody listens: every request is tried three times, and five of them are enough.
     let (_folder, ledger) = new_ledger();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -239,7 +239,7 @@ fn failures_that_do_not_pass_end_the_run_early() {
 
 #[test]
 fn requests_without_hope_do_not_end_the_run() {
-    // What a run leaves to the next one: all fail alike, and the one behind them is new.
+    // The run leaves some requests to the next one: all fail alike, and the one behind them is new.
     type Script = fn() -> Reply;
     let hopeless: [(Script, &str); 5] = [
         (
@@ -575,7 +575,7 @@ fn settings_are_checked_by_field() {
     }
 }
 
-/// The largest thing that a request's words change is its key in the ledger.
+/// Settings that are part of a request change its key in the ledger.
 #[test]
 fn other_settings_are_other_requests() {
     let server = TestServer::start(echoed);

@@ -1,4 +1,4 @@
-//! What a large ledger holds in memory.
+//! The memory of a large ledger.
 
 mod common;
 

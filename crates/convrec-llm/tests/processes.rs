@@ -20,10 +20,10 @@ use rand::{RngExt, SeedableRng};
 const KEY: &str = "sk-proj-0123456789abcdef-secret";
 const CONCURRENCY: usize = 8;
 
-/// What the example gets in a process of its own, one argument a line.
+/// The variable with the arguments of the example in a process of its own, one a line.
 const ARGUMENTS: &str = "CONVREC_TEST_ASK";
 
-/// No test: the processes that the others start.
+/// This is no test of its own, but the process that the other tests start.
 #[test]
 fn child() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else {
@@ -138,7 +138,7 @@ fn killed_again_and_again_it_goes_on() {
             kills += 1;
         }
         let output = child.wait_with_output().unwrap();
-        // What was in the ledger before this process has not been asked again.
+        // Answers that were in the ledger before this process were not asked again.
         let now = server.asked();
         assert!(kept.iter().all(|key| now[key] == asked[key]));
         let keys = run.keys();
@@ -161,7 +161,7 @@ fn killed_again_and_again_it_goes_on() {
     println!("{kills} kills: {paid} answers paid for {PROMPTS} prompts");
     assert!(kills >= 5, "only {kills} kills came in time");
     assert_eq!(kept.len(), PROMPTS);
-    // What was under way at a kill is all that may be paid again.
+    // Only requests under way at a kill may be paid again.
     assert!(paid - PROMPTS <= kills * CONCURRENCY, "{paid}");
 }
 
@@ -182,7 +182,7 @@ fn on_a_full_disk_nothing_more_is_asked() {
     );
     let kept = run.keys();
     assert!((10..100).contains(&kept.len()), "{} answers", kept.len());
-    // No half line stays, and only what was under way was paid without being kept.
+    // No half line stays, and only answers under way were paid without being kept.
     assert!(
         std::fs::read(run.file("ledger.jsonl"))
             .unwrap()
@@ -240,7 +240,8 @@ fn the_key_goes_to_the_server_and_nowhere_else() {
         };
         let base64 = |text: &str| base64::prelude::BASE64_STANDARD.encode(text);
         match common::prompt(&seen.body) {
-            // At the edge of what is shown, so that shortening alone would leave a part.
+            // The key stands at the edge of the shown text, so that shortening alone would leave a
+            // part.
             "prompt 0" => failed(format!("{}{header}", ".".repeat(220))),
             "prompt 1" => Reply::Text(401, String::new(), header),
             "prompt 2" => Reply::Text(200, String::new(), format!("<html>{header}</html>")),
@@ -281,7 +282,7 @@ fn the_key_goes_to_the_server_and_nowhere_else() {
             ledger.contains("Bearer [key]"),
             "the answer is missing: {ledger}"
         );
-        // What servers said is there only where it was asked for.
+        // The words of servers are shown only where the setting asks for them.
         let shown = out
             .lines()
             .filter(|line| line.contains("the server said: "))

@@ -1,4 +1,5 @@
-//! Somebody who waits for a server is told so. By itself, as there is one logger in a process.
+//! A warning says that the client waits for a server. The test has a binary of its own, as a
+//! process has one logger.
 
 mod common;
 

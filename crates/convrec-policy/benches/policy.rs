@@ -1,5 +1,5 @@
 //! The quickstart's policy (D 128, 2 layers, 4 heads) at the sizes of its run: 16 prompts of about
-//! 44 tokens, completions of 44; its tokenizer has about 2,000 tokens.
+//! 44 tokens, and completions of 44. Its tokenizer has about 2,000 tokens.
 //!
 //! Criterion's "elements" are tokens: new ones when decoding, all of prompt and completion when
 //! training.
@@ -28,7 +28,7 @@ fn bench(criterion: &mut Criterion) {
             .map(|_| rng.random_range(0..2048))
             .collect::<Vec<u32>>()
     };
-    // Ragged, as conversations are.
+    // Prompts have different lengths, as conversations have.
     let prompts: Vec<Vec<u32>> = (0..PROMPTS).map(|n| ids(PROMPT_LENGTH - 8 + n)).collect();
     let completions: Vec<Vec<u32>> = (0..PROMPTS).map(|_| ids(NEW_TOKENS)).collect();
     decode(criterion, &policy.valid(), &prompts);

@@ -1,5 +1,5 @@
-//! Files that are replaced whole: written aside, synced, renamed. A save of many files writes all
-//! of them aside before it renames the first.
+//! Files that are replaced as a whole: written aside, synced, renamed. A save of many files writes
+//! all of them aside before it renames the first.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use tempfile::NamedTempFile;
 
 use crate::error::WeightsError;
 
-/// A file that is written and not yet in its place; dropped, it leaves nothing.
+/// A file that is written and not yet in its place. Dropping it removes it.
 pub(crate) struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
 }
 
 impl AtomicFile {
-    /// Writes what is to become the file `name` in `folder`, which must be there.
+    /// Writes the future content of the file `name` in `folder`, which must exist.
     pub(crate) fn write(
         folder: &Path,
         name: &str,
@@ -56,7 +56,7 @@ pub(crate) fn sync(folder: &Path) -> Result<(), WeightsError> {
 fn builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".part-");
-    // Temporary files are private by default; a model is as readable as any other new file.
+    // Temporary files are private by default. A model gets the permissions of any other new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder

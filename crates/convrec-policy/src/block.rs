@@ -10,8 +10,8 @@ use crate::layers::{Linear, RmsNorm};
 use crate::lora_config::Projection;
 use crate::rope::{Positions, Rotation};
 
-/// Which norms a block has says where they act: Llama has the first two and they act before
-/// attention and MLP; OLMo-2 has the second and the last, which act after them; Gemma 3 has all.
+/// The norms that a block has decide where they act. Llama has the first two, which act before
+/// attention and MLP. OLMo-2 has the second and the last, which act after them. Gemma 3 has all.
 #[derive(Module, Debug)]
 pub(crate) struct Block {
     pub(crate) input_layernorm: Option<RmsNorm>,
@@ -37,18 +37,18 @@ pub(crate) struct Attention {
     pub(crate) shape: AttentionShape,
 }
 
-/// What the attention of a block is like.
+/// The settings of the attention of a block.
 #[derive(Debug, Clone)]
 pub(crate) struct AttentionShape {
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
     pub(crate) head_dim: usize,
     pub(crate) positions: Positions,
-    /// How many tokens a token sees, itself included; all where there is none.
+    /// The number of tokens that a token sees, itself included; none where it sees all.
     pub(crate) window: Option<usize>,
     /// The norms of q and k act on all heads as one, not on each.
     pub(crate) norms_whole: bool,
-    /// What the queries are multiplied by beside `1 / sqrt(head_dim)`; usually nothing.
+    /// A factor of the queries beside `1 / sqrt(head_dim)`; usually none.
     pub(crate) query_scale: Option<f64>,
 }
 
@@ -64,13 +64,13 @@ pub(crate) struct Mlp {
     pub(crate) gelu: bool,
 }
 
-/// What all blocks of one forward pass over M tokens share.
+/// The common inputs of all blocks in one forward pass over M tokens.
 pub(crate) struct Pass<'a> {
     pub(crate) rotation: Rotation,
     pub(crate) sight: Sight<'a>,
 }
 
-/// Which tokens a token sees.
+/// The tokens that a token sees.
 pub(crate) enum Sight<'a> {
     /// Those of its sequence.
     Packed(&'a Packing),

@@ -1,7 +1,7 @@
 /// The shape of a decoder, in the field names of Hugging Face's `config.json`.
 ///
-/// There is one architecture, "Llama and its kin": blocks of rotary grouped-query attention and a
-/// gated MLP. [`Family`] says what the families differ in. Read a config with
+/// There is one Llama-style architecture: blocks of rotary grouped-query attention and a gated MLP.
+/// [`Family`] lists the differences between the families. Read a config with
 /// [`ModelConfig::from_hugging_face`], or make one to train from scratch with
 /// [`ModelConfig::small`]:
 ///
@@ -37,9 +37,9 @@ pub struct ModelConfig {
     pub rope_theta: f64,
     /// Rotary scaling of Llama 3, where there is one.
     pub rope_scaling: Option<Llama3Scaling>,
-    /// The part of each head that rotary positions turn, in (0, 1]; 1 everywhere but in Phi-3.
+    /// The part of each head that rotary positions turn, in (0, 1]; 1 in all families but Phi-3.
     pub partial_rotary_factor: f64,
-    /// The blocks without rotary positions, ascending from 0; none everywhere but in SmolLM3.
+    /// The blocks without rotary positions, ascending from 0; none in all families but SmolLM3.
     pub no_rope_layers: Vec<usize>,
     /// Blocks that see a part of the text only, where there are any.
     pub sliding_window: Option<SlidingWindow>,
@@ -65,7 +65,7 @@ pub struct ModelConfig {
 /// Blocks in which a token sees itself and the `tokens - 1` tokens before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SlidingWindow {
-    /// How many tokens are seen; at least 1.
+    /// The number of tokens that are seen; at least 1.
     pub tokens: usize,
     /// The blocks with this window, ascending from 0; at least one.
     pub layers: Vec<usize>,
@@ -74,7 +74,7 @@ pub struct SlidingWindow {
     pub rope_theta: Option<f64>,
 }
 
-/// The supported families of models, and what they differ in.
+/// The supported families of models, with their differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Family {
@@ -102,7 +102,7 @@ pub enum Family {
 /// Llama 3's stretching of low rotary frequencies (Llama 3 herd, arXiv 2407.21783).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Llama3Scaling {
-    /// How far low frequencies are stretched; at least 1.
+    /// The factor by which low frequencies are stretched; at least 1.
     pub factor: f64,
     /// Wavelengths above `original / low_freq_factor` are stretched fully.
     pub low_freq_factor: f64,
@@ -171,10 +171,10 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the fields are in range and fit each other.
+    /// Checks that the fields are in range and fit each other.
     ///
     /// # Errors
-    /// [`ConfigError`] at the first field that makes no sense.
+    /// [`ConfigError`] for the first field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         for (field, value) in [
@@ -193,7 +193,7 @@ impl ModelConfig {
         }
         check_depth(self.num_hidden_layers)?;
         let (heads, kv_heads) = (self.num_attention_heads, self.num_key_value_heads);
-        // transformers refuses such a Llama, so nobody else could read it.
+        // transformers refuses such a Llama, so no other program could read it.
         if self.family == Family::Llama && !self.hidden_size.is_multiple_of(heads) {
             return bad(
                 "num_attention_heads",
@@ -268,7 +268,7 @@ impl ModelConfig {
             .map_or(Ok(()), Llama3Scaling::check)
     }
 
-    /// What a family's files cannot say.
+    /// Checks the settings that a family's files cannot express.
     fn check_family(&self) -> Result<(), ConfigError> {
         let family = self.family;
         let only = |field: &str, used: bool, of: &[Family]| {
@@ -309,8 +309,8 @@ impl ModelConfig {
         (self.head_dim as f64 * self.partial_rotary_factor) as usize
     }
 
-    /// About how many numbers the weights hold: norms and biases are left out. `None` where that
-    /// is more than a u64 holds.
+    /// The approximate number of parameters, without norms and biases. `None` where it does not fit
+    /// into a u64.
     pub(crate) fn parameters(&self) -> Option<u64> {
         let product = |a: usize, b: usize| (a as u64).checked_mul(b as u64);
         let heads = self
@@ -331,7 +331,8 @@ impl ModelConfig {
 /// A policy of more parameters fits into no memory: the config is damaged.
 const MAX_PARAMETERS: u64 = 1 << 40;
 
-/// Far beyond any model; a list of more blocks is not worth its memory.
+/// The largest number of blocks, far beyond any model. A list of more blocks would only waste
+/// memory.
 const MAX_LAYERS: usize = 10_000;
 
 pub(crate) fn check_depth(layers: usize) -> Result<(), ConfigError> {
@@ -342,7 +343,7 @@ pub(crate) fn check_depth(layers: usize) -> Result<(), ConfigError> {
     Err(ConfigError::new("num_hidden_layers", problem))
 }
 
-/// Whether these are blocks of a policy, ascending.
+/// Checks that these are blocks of the policy, ascending.
 fn check_layers(field: &str, found: &[usize], layers: usize) -> Result<(), ConfigError> {
     let ascending = found.windows(2).all(|pair| pair[0] < pair[1]);
     if ascending && found.last().is_none_or(|last| *last < layers) {
@@ -354,7 +355,7 @@ fn check_layers(field: &str, found: &[usize], layers: usize) -> Result<(), Confi
 }
 
 impl SlidingWindow {
-    /// How many tokens a token of this block sees, where it is not all.
+    /// The number of tokens that a token of this block sees; none where it sees all.
     pub(crate) fn of(&self, layer: usize) -> Option<usize> {
         self.layers.contains(&layer).then_some(self.tokens)
     }

@@ -1,14 +1,14 @@
 //! Sampling and training on part of the vocabulary.
 
-/// What may be written next in one completion.
+/// The tokens that may come next in one completion.
 ///
 /// A constrained policy draws from `softmax(logits / temperature)` renormalised over the allowed
-/// tokens; a trainer must do the same
+/// tokens. A trainer must do the same
 /// ([`Policy::log_probs_constrained`](crate::Policy::log_probs_constrained)), or its ratios are
 /// biased.
 pub trait Constraint: Send {
-    /// The tokens that may come next: ascending, each once. One where there is no choice, none
-    /// after the end.
+    /// The tokens that may come next: ascending, each once. There is one where there is no choice,
+    /// and none after the end.
     fn allowed(&self) -> &[u32];
 
     /// Goes on with a token, one of the allowed ones.
@@ -56,7 +56,7 @@ pub trait Constraint: Send {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    /// Where each place's tokens begin; one more for the end.
+    /// The beginning of each place's tokens, and one more entry for the end.
     first: Vec<usize>,
     tokens: Vec<u32>,
 }
@@ -92,8 +92,7 @@ impl Allowed {
         &self.tokens[self.first[t]..self.first[t + 1]]
     }
 
-    /// Whether only one token is allowed at place t: its log-probability is 0 whatever the weights
-    /// are.
+    /// Whether only one token is allowed at place t. Its log-probability is then 0 for all weights.
     ///
     /// # Panics
     /// When t is not below [`len`](Self::len).

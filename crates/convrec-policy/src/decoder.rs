@@ -15,9 +15,9 @@ use crate::saved_modules::SavedModules;
 
 /// A decoder-only language model: the weights, their shape, and where they are.
 ///
-/// A burn [`Module`]: optimisers step it, `policy.valid()` is the same policy without autodiff.
-/// Parameters are numbered in the order of the file, so the same shape always has the same
-/// parameter ids.
+/// It is a burn [`Module`]: optimisers step it, and `policy.valid()` is the same policy without
+/// autodiff. Parameters are numbered in the order of the file, so the same shape always has the
+/// same parameter ids.
 #[derive(Module, Debug)]
 pub struct Policy {
     pub(crate) model: Decoder,
@@ -49,13 +49,13 @@ pub(crate) struct Decoder {
 }
 
 impl Policy {
-    /// A policy with random weights: normal of deviation `1/sqrt(in)` (the embedding too, so that
-    /// the first logits have deviation 1), the two matrices that write to the residual stream
-    /// scaled down by `sqrt(2 layers)` (GPT-2's rule). The same seed gives the same weights on
-    /// every device.
+    /// A policy with random weights. They are normal with deviation `1/sqrt(in)`, the embedding
+    /// too, so that the first logits have deviation 1. The two matrices that write to the residual
+    /// stream are scaled down by `sqrt(2 layers)` (GPT-2's rule). The same seed gives the same
+    /// weights on every device.
     ///
     /// # Errors
-    /// [`ConfigError`] when `config` makes no sense.
+    /// [`ConfigError`] when a field of `config` is wrong.
     pub fn new(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ConfigError> {
         Self::build(config, Init::random(seed, device))
     }
@@ -94,9 +94,10 @@ impl Policy {
         })
     }
 
-    /// Whether training keeps only the inputs of the blocks and computes the rest once more on the
-    /// way back ([`Tape::backward`](crate::Tape::backward)): about a third more time for a
-    /// fraction of the memory. Changes results by rounding at most.
+    /// Turns gradient checkpointing on or off. With it, training keeps only the inputs of the
+    /// blocks and computes the rest once more in the backward pass
+    /// ([`Tape::backward`](crate::Tape::backward)). It takes about a third more time and a fraction
+    /// of the memory, and changes results by rounding at most.
     pub fn with_gradient_checkpointing(self, on: bool) -> Self {
         Self {
             checkpoints: on,
@@ -144,7 +145,7 @@ impl Policy {
 
     /// Hidden states of whole sequences under causal attention: ids `[B, T]` to `[B, T, D]`.
     ///
-    /// Rows that are shorter than T are padded on the right with any known id: no real position
+    /// Rows that are shorter than T are padded on the right with any known id. No real position
     /// sees the padding. The final norm is applied; [`Policy::logits`] goes on from here.
     pub fn hidden(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [b, t] = ids.dims();
@@ -171,9 +172,9 @@ impl Policy {
         )
     }
 
-    /// Hidden states of sequences that are padded anywhere: `present` `[B][T]` says which
-    /// positions are real; padding is seen by nobody and positions are counted over real tokens
-    /// only. The result is 0 at padding.
+    /// Hidden states of sequences that are padded anywhere. `present` `[B][T]` says which positions
+    /// are real. No token sees padding, and positions are counted over real tokens only. The result
+    /// is 0 at padding.
     ///
     /// # Panics
     /// When `present` has another shape than `ids`.
@@ -215,7 +216,8 @@ impl Policy {
         )
     }
 
-    /// Devices differ in what they do with an id beyond the embedding; none says what is wrong.
+    /// Checks ids on the host. Devices treat an id beyond the embedding in different ways, and none
+    /// reports it.
     pub(crate) fn assert_known(&self, tokens: &[u32]) {
         let v = self.config.vocab_size;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= v) {

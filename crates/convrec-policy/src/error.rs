@@ -1,4 +1,4 @@
-//! Why a model's files cannot be read or written.
+//! Errors about a model's files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub enum WeightsError {
         /// Why.
         source: io::Error,
     },
-    /// A field of a JSON file makes no sense, or the policy cannot do what it asks for.
+    /// A field of a JSON file is wrong, or asks for something that the policy cannot do.
     #[error("{}: {source}", path.display())]
     Config {
         /// The file.
@@ -28,7 +28,7 @@ pub enum WeightsError {
         /// Which field, and why.
         source: ConfigError,
     },
-    /// A file is not what its name says, or a file that should be there is not.
+    /// A file is missing, or its content is not of the expected kind.
     #[error("{}: {problem}", path.display())]
     Format {
         /// The file or folder.
@@ -98,7 +98,7 @@ impl WeightsError {
     }
 }
 
-/// The first few names: all of them can be hundreds.
+/// The first few names, as there can be hundreds.
 fn first(names: &[String]) -> String {
     let more = if names.len() > 5 { ", ..." } else { "" };
     names[..names.len().min(5)].join(", ") + more

@@ -1,4 +1,4 @@
-//! A policy from and to a model folder as Hugging Face's hub and transformers have it.
+//! Reads and writes a policy as a model folder of Hugging Face's hub and transformers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -23,19 +23,20 @@ const CONFIG: &str = "config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// How [`Policy::save_folder`] writes weights.
+/// The way in which [`Policy::save_folder`] writes weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SaveOptions {
     /// The type of the numbers. Only f32 keeps what the policy holds.
     pub dtype: WeightType,
-    /// Weights beyond this many bytes are split into files of at most so many; a larger tensor has
-    /// a file of its own.
+    /// Weights beyond this many bytes are split into files of at most this size. A larger tensor
+    /// has a file of its own.
     pub max_shard_bytes: u64,
 }
 
 impl SaveOptions {
-    /// The weights in the type that they were read in: a model of bf16 stays as small as it was.
-    /// A checkpoint to train on from wants the default instead, which rounds nothing.
+    /// Saves the weights in the type that they were read in, so that a model of bf16 stays as small
+    /// as it was. A checkpoint for further training needs the default instead, which rounds
+    /// nothing.
     #[must_use]
     pub fn as_loaded(policy: &Policy) -> Self {
         Self {
@@ -87,18 +88,18 @@ impl Policy {
     /// Reads a model folder: `config.json`, and the weights in `model.safetensors` or in the files
     /// that `model.safetensors.index.json` names. f64, f32, f16 and bf16 are read, and held as f32.
     ///
-    /// Weights are read tensor by tensor: memory holds the model and one tensor more. Before
-    /// anything is allocated, the sizes in the config are held against those of the files.
+    /// Weights are read tensor by tensor: memory holds the model and one tensor more. The sizes in
+    /// the config are compared with those of the files before anything is allocated.
     ///
     /// Names may have the prefixes that wrappers write (`_orig_mod.`, `module.`), and may lack
     /// `model.`. `rotary_emb.inv_freq` and the value head of a critic (`v_head.`) are passed over.
-    /// Where the config ties the head to the embeddings and the files hold another head, the
-    /// policy has that head, as in transformers.
+    /// A config may tie the head to the embeddings while the files hold another head. The policy
+    /// then has that head, as in transformers.
     ///
     /// # Errors
     /// - [`WeightsError::File`] when a file is missing or is no regular file.
-    /// - [`WeightsError::Config`] when the config asks for what is not computed here, or for more
-    ///   than the weights hold.
+    /// - [`WeightsError::Config`] when the config asks for something that is not computed here, or
+    ///   for more than the weights hold.
     /// - [`WeightsError::Format`] when a file of weights is damaged.
     /// - [`WeightsError::Missing`], [`WeightsError::Unknown`] and [`WeightsError::Tensor`] when a
     ///   tensor is missing, unknown, quantised, of another shape, or holds NaN or infinite numbers.
@@ -121,12 +122,12 @@ impl Policy {
     }
 
     /// Writes a model folder that transformers and [`Policy::load_folder`] read: `config.json` and
-    /// the weights, of which files of an earlier save are removed. Other files, as a
+    /// the weights. Files of weights of an earlier save are removed. Other files, such as a
     /// tokenizer's, are left alone.
     ///
     /// Each file is written aside and renamed. A save that is cut leaves the old weights, the new
-    /// ones, or an error at the next load that says what is missing; never a mixture of the
-    /// two.
+    /// ones, or an error at the next load that names the missing files. It never leaves a mixture
+    /// of the two.
     ///
     /// # Errors
     /// [`WeightsError::File`] when a file cannot be written or a number does not fit `dtype`,
@@ -199,7 +200,7 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
         .into_iter()
         .collect();
     let files = names.iter().map(|name| {
-        // An index is read as data: it may not lead out of its folder.
+        // An index is untrusted data: it may not lead out of its folder.
         if Path::new(name).file_name() != Some(name.as_ref()) {
             return Err(WeightsError::format(
                 &path,
@@ -242,7 +243,7 @@ fn source(folder: &Path) -> Result<Source<File>, WeightsError> {
     Source::new(path, files)
 }
 
-/// How a config says that the weights are quantised, if it does: `gptq`.
+/// The method by which the weights are quantised, as in `gptq`, where the config names one.
 fn quantisation(config: &str) -> Result<Option<String>, ConfigError> {
     let map = read_object(config)?;
     let settings = Fields::of_file(&map).object("quantization_config")?;
@@ -251,8 +252,8 @@ fn quantisation(config: &str) -> Result<Option<String>, ConfigError> {
     })
 }
 
-/// Whether the sizes can be those of these weights, so that a damaged config allocates nothing.
-/// That they are is seen tensor by tensor.
+/// Checks that the sizes can be those of these weights, so that a damaged config allocates nothing.
+/// Each tensor is checked later.
 fn check_sizes<R: Read + Seek>(
     config: &ModelConfig,
     source: &Source<R>,
@@ -286,7 +287,7 @@ fn open(path: &Path) -> Result<SafetensorsFile<File>, WeightsError> {
     )
 }
 
-/// In order, as many to a file as fit.
+/// Splits the tensors in order, with as many in a file as fit.
 fn split(
     weights: Vec<Named<Tensor<1>>>,
     kind: WeightType,
@@ -319,8 +320,8 @@ fn index(names: &[String], shards: &[Vec<Named<Tensor<1>>>], kind: WeightType) -
     format!("{file:#}\n")
 }
 
-/// Removes the weights of an earlier save. The single file goes before the index: with it the other
-/// set takes over.
+/// Removes the weights of an earlier save. The single file is removed before the index, as the
+/// other set takes over then.
 fn remove_others(folder: &Path, names: &[String]) -> Result<(), WeightsError> {
     let known = |name: &str| names.iter().any(|kept| kept == name);
     if !known(SINGLE) {

@@ -1,28 +1,28 @@
-//! What is sampled, and what comes of it.
+//! The settings of sampling, and its results.
 
 use crate::sampling::Sampling;
 
-/// How completions are sampled: how many, how long, from which distribution.
+/// The settings of sampling: number, length and distribution of completions.
 #[derive(Debug, Clone)]
 pub struct Generation {
-    /// How each token is drawn.
+    /// The distribution of each token.
     pub sampling: Sampling,
     /// G, the number of completions of each prompt.
     pub group_size: usize,
-    /// A completion that has not ended after so many tokens is cut, a constrained one too.
+    /// The number of tokens after which a completion is cut, a constrained one too.
     pub max_new_tokens: usize,
     /// The token that ends a completion and is part of it. A constraint that ends by itself needs
     /// none: a token that it never allows, such as `u32::MAX`, will do.
     pub end_token: u32,
-    /// At most so many completions are sampled side by side, and at least those of one prompt. It
-    /// bounds memory and changes no result. There is room for as many prompts as fit, each as long
-    /// as the longest one.
+    /// The most completions that are sampled side by side, at least those of one prompt. It bounds
+    /// memory and changes no result. There is room for as many prompts as fit, each as long as the
+    /// longest one.
     pub max_rows: usize,
-    /// The same seed gives the same completions, however prompts are batched.
+    /// The seed. The same seed gives the same completions, however prompts are batched.
     pub seed: u64,
 }
 
-/// One sampled completion of T tokens; all three lists are of length T, at least 1.
+/// One sampled completion of T tokens, T at least 1. All three lists have length T.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// The tokens, with the end token where the completion ended.

@@ -1,4 +1,4 @@
-//! How a model's makers want it to be sampled: `generation_config.json`.
+//! The sampling defaults of a model's makers: `generation_config.json`.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::fields::{COUNT, Fields, read_object};
 use crate::regular_file;
 use crate::sampling::Sampling;
 
-/// What `generation_config.json` of a Hugging Face model folder says, with the defaults of
+/// The content of `generation_config.json` of a Hugging Face model folder, with the defaults of
 /// transformers 5.
 ///
 /// ```
@@ -23,11 +23,11 @@ use crate::sampling::Sampling;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationDefaults {
-    /// How tokens are drawn; greedy unless the file says `do_sample`.
+    /// The distribution of tokens; greedy unless the file says `do_sample`.
     pub sampling: Sampling,
     /// The tokens that end an answer, `eos_token_id` in the file.
     pub end_tokens: Vec<u32>,
-    /// Cuts answers that do not end.
+    /// The number of tokens after which an answer is cut.
     pub max_new_tokens: Option<usize>,
 }
 
@@ -35,12 +35,11 @@ impl GenerationDefaults {
     /// Reads the text of a `generation_config.json`. Fields that are not known here are passed
     /// over.
     ///
-    /// As in transformers, a file that samples and says nothing of `top_k` has 50 there, and 0 is
-    /// none.
+    /// As in transformers, `top_k` is 50 where a file samples and does not name it; 0 is none.
     ///
     /// # Errors
-    /// [`ConfigError`] when the text is no JSON object, or a field has a wrong type or makes no
-    /// sense: the error names it.
+    /// [`ConfigError`] when the text is no JSON object, or a field has a wrong type or value. The
+    /// error names it.
     pub fn from_hugging_face(text: &str) -> Result<Self, ConfigError> {
         let map = read_object(text)?;
         let fields = Fields::of_file(&map);
@@ -77,8 +76,8 @@ impl GenerationDefaults {
         })
     }
 
-    /// Reads a model folder's `generation_config.json`. Where there is none, answers are greedy;
-    /// where it names no end token, those of `config.json` count.
+    /// Reads a model folder's `generation_config.json`. Where there is none, answers are greedy.
+    /// Where it names no end token, those of `config.json` count.
     ///
     /// # Errors
     /// [`WeightsError::File`] when a file cannot be read, [`WeightsError::Config`] when a field is

@@ -29,7 +29,7 @@ pub enum HubError {
     Absent {
         /// `owner/name`.
         model: String,
-        /// What was looked for.
+        /// The file that was looked for.
         file: &'static str,
     },
     /// The model was fetched, and cannot be read.
@@ -52,14 +52,14 @@ impl Policy {
         device: &Device,
     ) -> Result<Self, HubError> {
         let policy = Self::load_folder(fetch_model(model, revision)?, device)?;
-        // The name, not the folder of the cache: others find the model by it.
+        // The name is kept, not the folder of the cache, as other programs find the model by it.
         Ok(policy.with_base_name(model))
     }
 }
 
-/// Fetches what [`Policy::load_folder`],
+/// Fetches the files that [`Policy::load_folder`],
 /// [`GenerationDefaults::load_folder`](crate::GenerationDefaults::load_folder), a tokenizer and a
-/// chat template need, and gives the folder in the cache.
+/// chat template need. Returns the folder in the cache.
 ///
 /// # Errors
 /// [`HubError::Fetch`] when the hub cannot be reached, [`HubError::Absent`] when the model has no
@@ -104,7 +104,8 @@ pub fn fetch_model(model: &str, revision: Option<&str>) -> Result<PathBuf, HubEr
     Ok(config.parent().unwrap_or(Path::new(".")).to_path_buf())
 }
 
-/// Files of the top folder: weights and what describes them; not the same weights in other formats.
+/// Whether a file is needed: weights of the top folder and their descriptions, but not the same
+/// weights in other formats.
 fn is_needed(file: &str) -> bool {
     let weights = file.starts_with("model")
         && (file.ends_with(".safetensors") || file == "model.safetensors.index.json");

@@ -44,7 +44,7 @@ impl Family {
         }
     }
 
-    /// What transformers takes where the file says nothing.
+    /// The defaults of transformers for absent fields.
     fn defaults(self) -> Defaults {
         let llama = Defaults {
             head_dim: None,
@@ -169,7 +169,7 @@ impl ModelConfig {
                 Family::Gemma3 => Some(fields.number("query_pre_attn_scalar")?.unwrap_or(256.0)),
                 _ => None,
             },
-            // The others' code does not know the field.
+            // The code of the other families does not know the field.
             attention_bias: has_biases(family) && flag("attention_bias")?,
             mlp_bias: matches!(family, Family::Llama | Family::SmolLm3) && flag("mlp_bias")?,
             tie_word_embeddings: fields

@@ -10,10 +10,10 @@ use crate::config::{Family, ModelConfig};
 use crate::layers::{Linear, RmsNorm};
 use crate::rope::Positions;
 
-/// Draws the weights; numbers the parameters in order, so that optimiser state finds its parameter
-/// after a restart.
+/// Draws the weights and numbers the parameters in order, so that optimiser state finds its
+/// parameter after a restart.
 pub(crate) struct Init<'a> {
-    /// `None` draws nothing: the weights will be read from a file.
+    /// `None` draws nothing, as the weights will be read from a file.
     rng: Option<ChaCha8Rng>,
     next_id: u64,
     device: &'a Device,
@@ -28,7 +28,7 @@ impl<'a> Init<'a> {
         }
     }
 
-    /// Parameters take no memory until they are set, or read as their start.
+    /// Makes parameters that take no memory until they are set or read as zeros.
     pub(crate) fn blank(device: &'a Device) -> Self {
         Self {
             rng: None,
@@ -169,7 +169,7 @@ impl<'a> Init<'a> {
     }
 }
 
-/// Box and Muller's transform.
+/// A normal number, by Box and Muller's transform.
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()

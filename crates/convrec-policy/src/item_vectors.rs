@@ -6,26 +6,25 @@ use burn::tensor::{Tensor, TensorData};
 use crate::config::{ConfigError, Family};
 use crate::decoder::Policy;
 
-/// The gain of the path from the items of a prompt to the output; beside it the random rest of the
-/// policy is small.
+/// The gain of the path from the items of a prompt to the output. The random rest of the policy is
+/// small beside it.
 const GAIN: f32 = 1.2;
 /// The mark of an item, by the length of its vector, and the mark of other tokens, negative.
 const MARK: f32 = 0.5;
 /// The mark of the token that asks for items.
 const ASKS: f32 = 0.3;
-/// What is left of the first block's random queries and keys.
+/// The factor of the first block's random queries and keys.
 const REST: f32 = 0.1;
 
 impl Policy {
-    /// This policy, and in it a recommender by vectors of items: where the token `asks` stands, the
+    /// Turns this policy into a recommender by vectors of items. Behind the token `asks`, the
     /// likeliest items are those whose vectors have high products with the vectors of the items
-    /// before it. Training goes on from there, instead of learning thousands of vectors one
-    /// gradient at a time.
+    /// before it. Training then does not have to learn thousands of vectors one gradient at a time.
     ///
-    /// `vectors` are the tokens that are items, and their vectors, two numbers shorter than the
-    /// policy is wide: these become their embeddings. The other two mark items and `asks`, so
-    /// that the first block's heads, which copy what they look at, look at items alone. All
-    /// else stays as it is.
+    /// `vectors` has the tokens that are items with their vectors, two numbers shorter than the
+    /// policy is wide. These become their embeddings. The other two numbers mark items and `asks`.
+    /// The first block's heads copy the tokens that they attend to, and the marks make them attend
+    /// to items alone. All else stays as it is.
     ///
     /// # Errors
     /// [`ConfigError`] when the shape of the policy or of a vector does not allow it.
@@ -81,7 +80,7 @@ impl Policy {
             row[width - 2] = ASKS;
         });
         let attention = &mut self.model.layers[0].self_attn;
-        // Of each head the place that position turns least.
+        // Each head uses the dimension that positions turn least.
         let still = |n: usize| n * head + head / 2 - 1;
         let similarity = MARK / (1.0 + MARK * MARK).sqrt();
         let (q, k, v) = (

@@ -9,7 +9,7 @@ pub(crate) struct Linear {
     pub(crate) weight: Param<Tensor<2>>,
     pub(crate) bias: Option<Param<Tensor<1>>>,
     pub(crate) lora: Option<Lora>,
-    /// Whether the product is computed in bf16, whatever the weight is held in.
+    /// Whether the product is computed in bf16. The weight may be held in another type.
     pub(crate) bf16: bool,
 }
 
@@ -36,18 +36,18 @@ pub(crate) struct Lora {
     /// B, `[out, r]`
     pub(crate) b: Param<Tensor<2>>,
     pub(crate) scale: f64,
-    /// What the scale was made of, for files.
+    /// The alpha of the scale, for files.
     pub(crate) alpha: f64,
 }
 
 impl Lora {
-    /// What is added to the projection of x: `[.., in]` to `[.., out]`.
+    /// The term that is added to the projection of x: `[.., in]` to `[.., out]`.
     pub(crate) fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let inner = convrec_kernels::linear(x, self.a.val());
         convrec_kernels::linear(inner, self.b.val()).mul_scalar(self.scale)
     }
 
-    /// What is added to the weight, `[out, in]`.
+    /// The term that is added to the weight, `[out, in]`.
     pub(crate) fn product(&self) -> Tensor<2> {
         self.b.val().matmul(self.a.val()).mul_scalar(self.scale)
     }

@@ -1,10 +1,9 @@
 //! A decoder-only language model on burn: weights in and out, KV cache, sampling, exact log-probs.
 //!
-//! # What a policy is here
+//! # The policy
 //!
 //! A [`Policy`] is a function from the tokens so far to a distribution over the next one.
-//! Reinforcement learning asks it for two things, and the whole crate is about these two giving the
-//! same numbers:
+//! Reinforcement learning asks it for two things, which give the same numbers here:
 //!
 //! - [`Policy::generate`] *samples*: G completions of each prompt, token by token, with the
 //!   log-probability of each token that was drawn;
@@ -12,8 +11,8 @@
 //!   every completion token, in one forward pass, with gradients.
 //!
 //! For the same weights both agree to rounding (1e-5 nats; with [`Policy::with_bf16_products`]
-//! about 0.01). A trainer may therefore take the sampler's numbers for the denominator of its
-//! importance ratios, and may stop when the two drift apart.
+//! about 0.01). A trainer may therefore use the sampler's numbers as the denominator of its
+//! importance ratios. It may stop when the two drift apart.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -58,13 +57,13 @@
 //! width. A group's rows are adjacent. Token ids are `u32` on the host, log-probabilities and
 //! entropies are in nats.
 //!
-//! # Which models
+//! # Supported models
 //!
-//! Llama and its kin ([`Family`]): Llama 1 to 3, TinyLlama, SmolLM2, SmolLM3, Mistral, Qwen2,
-//! Qwen2.5, Qwen3, OLMo-2, Gemma 1, the text models of Gemma 3, and Phi-3. Sliding windows, biases,
-//! blocks without rotary positions and matrices that hold several projections are computed as
-//! transformers computes them; the tests hold its numbers for each family. A config that asks for
-//! something else is refused by the name of its field.
+//! These families ([`Family`]) are supported: Llama 1 to 3, TinyLlama, SmolLM2, SmolLM3, Mistral,
+//! Qwen2, Qwen2.5, Qwen3, OLMo-2, Gemma 1, the text models of Gemma 3, and Phi-3. Sliding windows,
+//! biases, blocks without rotary positions and matrices that hold several projections are computed
+//! as in transformers. The tests compare each family with its numbers. A config that asks for
+//! something else is refused, and the error names its field.
 //!
 //! A policy is read from a Hugging Face model folder, and written to one, without renaming or
 //! transposing anything:
@@ -84,9 +83,9 @@
 //! Matrices are `[out, in]`. `model.embed_tokens.weight` is `[V, D]` and, in tied models, also the
 //! output matrix. Rotary positions turn dimension i together with i + head_dim / 2. Files hold f64,
 //! f32, f16 or bf16, and are written in one of the last three ([`WeightType`]):
-//! [`SaveOptions::as_loaded`] takes the type that the model came in. Weights are held in f32
-//! whatever the file has: at the learning rates of reinforcement learning a bf16 weight does not
-//! move. Weights that are NaN or infinite are refused by the name of their tensor.
+//! [`SaveOptions::as_loaded`] takes the type that the model came in. Weights are held in f32 for
+//! all types of files, as a bf16 weight does not move at the learning rates of reinforcement
+//! learning. Weights that are NaN or infinite are refused, and the error names their tensor.
 //!
 //! ```
 //! # use burn::tensor::Device;
@@ -109,29 +108,28 @@
 //! the policy before, sharing its weights: the reference of a KL penalty costs no memory (with
 //! products in bf16, that of their copies). [`Policy::merged`] is a plain policy to be saved as a
 //! model. [`Policy::save_lora`] and [`Policy::load_lora`] write and read the adapter alone, in the
-//! layout of the PEFT library. Regular expressions and names as targets, patterns of ranks and
-//! alphas, single blocks, and embeddings and heads that come along (`modules_to_save`) are read as
-//! PEFT reads them. An adapter whose initialisation changed the base model (PiSSA, OLoRA, LoftQ,
-//! CorDA) is refused unless it has been converted.
+//! layout of the PEFT library. These are read as PEFT reads them: regular expressions and names as
+//! targets, patterns of ranks and alphas, single blocks, and saved embeddings and heads
+//! (`modules_to_save`). An adapter whose initialisation changed the base model (PiSSA, OLoRA,
+//! LoftQ, CorDA) is refused unless it has been converted.
 //!
 //! # Constraints
 //!
-//! Under a [`Constraint`] only what it allows is written: [`Policy::generate_constrained`] samples,
-//! [`Policy::log_probs_constrained`] recomputes the same renormalised numbers,
-//! [`Policy::beam_search`] finds the most likely completions.
+//! Under a [`Constraint`] only the tokens that it allows are written.
+//! [`Policy::generate_constrained`] samples, [`Policy::log_probs_constrained`] recomputes the same
+//! renormalised numbers, [`Policy::beam_search`] finds the most likely completions.
 //!
-//! # How sampling is made fast, and kept equal
+//! # Fast sampling with the same numbers
 //!
-//! - A prompt is run once for all of its completions, in sampling and in training; their queries
+//! - A prompt is run once for all of its completions, in sampling and in training. Their queries
 //!   meet its keys in one product. Sequences lie end to end ([`convrec_kernels::Packing`]): nothing
 //!   is computed for padding.
 //! - Keys and values of the completions lie in a buffer that seldom grows.
-//! - Completions that have ended leave the batch, and further prompts take the place of those that
-//!   are done.
+//! - Completions that have ended leave the batch, and further prompts take their place.
 //! - Under a [`Constraint`] only choices cost a forward pass: tokens without a choice are decoded
 //!   together with the next one, and logits are made of the allowed tokens only.
 //! - Each completion has its own stream of random numbers, named by seed, prompt and place in the
-//!   group. How prompts are batched changes no completion (save where two tokens tie to rounding).
+//!   group. The batching of prompts changes no completion, unless two tokens tie to rounding.
 //!
 //! # Limits
 //!

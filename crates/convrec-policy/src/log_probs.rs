@@ -1,4 +1,4 @@
-//! What a trainer needs of a policy: the log-probability of every completion token, with gradients.
+//! The log-probability of every completion token, with gradients, for a trainer.
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use convrec_kernels::Packing;
@@ -7,7 +7,7 @@ use crate::constraint::Allowed;
 use crate::decoder::{Policy, indices};
 use crate::recompute::{Head, Tape};
 
-/// A prompt and what was written after it, as token ids.
+/// A prompt and its completion as token ids.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
     /// The prompt, at least one token.
@@ -24,7 +24,7 @@ pub struct TokenLogProbs {
     /// The entropies of the distributions that the tokens were drawn from, in nats, with gradients
     /// likewise. A loss may add them as a bonus.
     pub entropies: Tensor<2>,
-    /// The way from a loss back to the weights.
+    /// The backward pass from a loss to the weights.
     pub tape: Tape,
 }
 
@@ -32,9 +32,9 @@ impl Policy {
     /// Log-probabilities of the completion tokens under `softmax(logits / temperature)`, each given
     /// all before it.
     ///
-    /// One forward pass over all tokens, without padding. Adjacent sequences with the same prompt
-    /// share it: it is computed once, and the completions branch from it. Logits are made of
-    /// the M completion places only, a part of them at a time where they are many: `[M, V]`
+    /// There is one forward pass over all tokens, without padding. Adjacent sequences with the same
+    /// prompt share it: it is computed once, and the completions branch from it. Logits are
+    /// computed for the M completion tokens only, in parts where there are many, so that `[M, V]`
     /// never exists at once.
     ///
     /// # Panics
@@ -50,7 +50,7 @@ impl Policy {
     /// entry for each sequence. Where only one token is allowed the log-probability and the entropy
     /// are 0, and nothing is computed.
     ///
-    /// Only the rows of the output matrix that some place allows are read.
+    /// Only the rows of the output matrix that are allowed somewhere are read.
     ///
     /// # Panics
     /// When [`Policy::log_probs`] panics, and when `allowed` does not fit the sequences.
@@ -126,6 +126,7 @@ impl Policy {
         };
         let write = indices(places.iter().map(|&(row, t)| row * width + t), &device);
         let (log_probs, entropies, tape) = self.compute(ids, packed.packing, head);
+        // Numbers are added to zeros, so that gradients reach the M places and nothing else.
         let spread = |values: Tensor<1>| {
             let zeros = Tensor::<1>::zeros([b * width], &values.device());
             zeros
@@ -148,12 +149,12 @@ fn places(sequences: &[Sequence<'_>]) -> impl Iterator<Item = (usize, usize)> {
     sequences.iter().enumerate().flat_map(of_row)
 }
 
-/// Sequences end to end, a prompt once for all that follow each other with it. The last token of a
-/// completion is left out: it is only ever a target.
+/// Sequences end to end. Adjacent sequences with one prompt have it once. The last token of a
+/// completion is left out, as it is only ever a target.
 struct Packed {
     packing: Packing,
     tokens: Vec<u32>,
-    /// For each row, where the last token of its prompt is, and where its completion begins.
+    /// For each row the place of the last token of its prompt, and the beginning of its completion.
     rows: Vec<(usize, usize)>,
 }
 
@@ -169,6 +170,7 @@ impl Packed {
             let inner = |sequence: &Sequence<'_>| sequence.completion.len().saturating_sub(1);
             let last = packed.tokens.len() + prompt.len() - 1;
             packed.tokens.extend(prompt);
+            // A branch attends to two sets of keys. A prompt with one completion needs none.
             if let [only] = group {
                 packed.packing.add(prompt.len() + inner(only));
                 packed.push(last, &only.completion[..inner(only)]);
@@ -188,7 +190,7 @@ impl Packed {
         self.tokens.extend(completion);
     }
 
-    /// A token is predicted where the one before it stands.
+    /// The place whose hidden state predicts token t: that of the token before it.
     fn before(&self, row: usize, t: usize) -> usize {
         let (last_of_prompt, completion) = self.rows[row];
         if t == 0 {

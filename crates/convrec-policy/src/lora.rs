@@ -1,6 +1,6 @@
 //! Low-rank adapters (LoRA, Hu et al., [arXiv 2106.09685]): the weights stay as they are, and small
-//! matrices beside them learn. burn has such adapters too (`Module::apply_lora`); they make the
-//! adapted weight `[out, in]` at every pass, and its gradient, which costs as much as training the
+//! matrices beside them learn. burn has such adapters too (`Module::apply_lora`). They compute the
+//! adapted weight `[out, in]` and its gradient at every pass, which costs as much as training the
 //! weight. Here a projection computes `x W' + s (x A') B'`.
 //!
 //! [arXiv 2106.09685]: https://arxiv.org/abs/2106.09685
@@ -23,10 +23,10 @@ pub(crate) struct Size {
 }
 
 impl Policy {
-    /// This policy with a fresh adapter: it computes what it did (B is 0), and from now on only the
-    /// adapter learns.
+    /// This policy with a fresh adapter. It computes the same as before (B is 0), and from now on
+    /// only the adapter learns.
     ///
-    /// A is uniform in `+-1/sqrt(in)`, as in PEFT; the same seed gives the same numbers on every
+    /// A is uniform in `+-1/sqrt(in)`, as in PEFT. The same seed gives the same numbers on every
     /// device. The weights are shared with this policy's clones, not copied. Where a block has q, k
     /// and v in one matrix (Phi-3), these three as targets mean that matrix.
     ///
@@ -48,8 +48,8 @@ impl Policy {
     /// ```
     ///
     /// # Errors
-    /// [`ConfigError`] when `config` makes no sense or names a projection that the policy does not
-    /// have, or the policy has an adapter already.
+    /// [`ConfigError`] when `config` is wrong or names a projection that the policy does not have,
+    /// or the policy has an adapter already.
     pub fn with_lora(mut self, config: &LoraConfig, seed: u64) -> Result<Self, ConfigError> {
         if self.lora.is_some() {
             let problem = "the policy has an adapter already; merge it first, or leave it off";
@@ -103,8 +103,8 @@ impl Policy {
         first.map(|(_, projection, _)| projection).collect()
     }
 
-    /// Puts an adapter on every place that `size` gives one for; the policy has none yet. A is
-    /// drawn where there is a seed, and is to be read from a file where there is none. B is 0.
+    /// Puts an adapter on every place that `size` gives one for. The policy has none yet. A is
+    /// drawn where there is a seed; else it will be read from a file. B is 0.
     pub(crate) fn attach(
         mut self,
         config: &LoraConfig,
@@ -118,8 +118,8 @@ impl Policy {
                 continue;
             };
             let [out, inner] = linear.weight.lazy_shape().dims();
-            // Far above the numbers of the weights, and named by the place: a resumed run finds its
-            // optimiser's state.
+            // The id is far above those of the weights and depends on the place, so that a resumed
+            // run finds its optimiser's state.
             let id = |matrix: u64| ParamId::from((1 << 32) + 2 * place as u64 + matrix);
             let zeros = |shape: [usize; 2], matrix| {
                 let zeros = move |device: &Device, grad| {
@@ -163,8 +163,8 @@ impl Policy {
         policy
     }
 
-    /// A plain policy that computes what this one does, to rounding: each adapter is added to its
-    /// weight. This policy is as before.
+    /// A plain policy that computes the same as this one, to rounding: each adapter is added to its
+    /// weight. This policy stays as it is.
     pub fn merged(&self) -> Self {
         let mut policy = self.plain(|lora, weight| weight + lora.product());
         policy.saved_modules = None;
@@ -191,7 +191,8 @@ impl Policy {
     }
 }
 
-/// A stream for each place: what one projection draws does not depend on which others are adapted.
+/// Draws from a stream of the place, so that a projection's numbers do not depend on the other
+/// adapted ones.
 fn draw(seed: u64, place: u64, shape: [usize; 2], device: &Device) -> Tensor<2> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(place);

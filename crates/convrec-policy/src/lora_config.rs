@@ -1,4 +1,4 @@
-//! Which projections an adapter sits on, and how large it is.
+//! The projections that have an adapter, and its size.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,17 +15,17 @@ pub enum Projection {
     KProj,
     /// Values.
     VProj,
-    /// Out of the attention.
+    /// The output of the attention.
     OProj,
     /// The gate of the MLP.
     GateProj,
-    /// What the gate acts on.
+    /// The projection that the gate acts on.
     UpProj,
-    /// Out of the MLP.
+    /// The output of the MLP.
     DownProj,
     /// Queries, keys and values in one matrix, as Phi-3 has them.
     QkvProj,
-    /// The gate of the MLP and what it acts on in one matrix, as Phi-3 has them.
+    /// The gate of the MLP and the projection that it acts on in one matrix, as Phi-3 has them.
     GateUpProj,
 }
 
@@ -82,12 +82,12 @@ impl std::str::FromStr for Projection {
 pub struct LoraConfig {
     /// r, the inner width of the two matrices.
     pub rank: usize,
-    /// What they add is scaled by `alpha / rank`.
+    /// The scale of the adapter is `alpha / rank`.
     pub alpha: f64,
     /// The projections that have an adapter.
     pub targets: Vec<Projection>,
-    /// Scale by `alpha / sqrt(rank)` instead, so that large ranks learn as fast (rsLoRA, [arXiv
-    /// 2312.03732]).
+    /// Whether the scale is `alpha / sqrt(rank)` instead, so that large ranks learn as fast
+    /// (rsLoRA, [arXiv 2312.03732]).
     ///
     /// [arXiv 2312.03732]: https://arxiv.org/abs/2312.03732
     pub rank_stabilized: bool,
@@ -106,10 +106,10 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    /// Whether the fields are in range.
+    /// Checks that the fields are in range.
     ///
     /// # Errors
-    /// [`ConfigError`] at the first field that makes no sense.
+    /// [`ConfigError`] for the first field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         if self.rank == 0 {

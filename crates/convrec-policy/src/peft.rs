@@ -1,5 +1,5 @@
-//! Adapters from and to folders in the layout of the PEFT library: `adapter_config.json` and
-//! `adapter_model.safetensors`.
+//! Reads and writes adapters as folders in the layout of the PEFT library: `adapter_config.json`
+//! and `adapter_model.safetensors`.
 
 mod config;
 mod places;
@@ -26,7 +26,7 @@ use places::module;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 
-/// The name in PEFT's file of the parameter at a path in the policy: `None` for what is no part of
+/// The name in PEFT's file of the parameter at a path in the policy; `None` where it is no part of
 /// the adapter.
 fn peft_name(path: &str, saved: &[&str]) -> Option<String> {
     let is_saved = |name| saved.contains(&name);
@@ -70,18 +70,20 @@ impl Policy {
         atomic_file::sync(folder)
     }
 
-    /// This policy with the adapter of a folder, in place of one that it has. f64, f32, f16 and
-    /// bf16 are read and held as f32; training it on goes on from there. Dropout is passed over:
+    /// This policy with the adapter of a folder, in place of an adapter that it has. f64, f32, f16
+    /// and bf16 are read and held as f32. Training can go on from there. Dropout is ignored, as
     /// adapters are trained without it here.
     ///
-    /// Embeddings and heads that the adapter brings along (`modules_to_save`) take the place of
-    /// the policy's own until [`Policy::without_lora`]. They are kept, not trained on.
+    /// Saved embeddings and heads of the adapter (`modules_to_save`) replace the policy's own until
+    /// [`Policy::without_lora`]. They are kept and not trained.
     ///
     /// # Errors
-    /// [`WeightsError::File`] when a file is missing, [`WeightsError::Config`] when the config asks
-    /// for what is not computed here, [`WeightsError::Missing`], [`WeightsError::Unknown`] or
-    /// [`WeightsError::Tensor`] when a matrix is missing, unknown or of another shape. The error
-    /// names file, field and tensor.
+    /// - [`WeightsError::File`] when a file is missing
+    /// - [`WeightsError::Config`] when the config asks for something that is not computed here
+    /// - [`WeightsError::Missing`], [`WeightsError::Unknown`] or [`WeightsError::Tensor`] when a
+    ///   matrix is missing, unknown or of another shape
+    ///
+    /// The error names file, field and tensor.
     pub fn load_lora(self, folder: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let folder = folder.as_ref();
         let path = folder.join(CONFIG);
@@ -120,7 +122,7 @@ impl Policy {
     }
 
     /// The text of an `adapter_config.json`. Blocks that are left out and sizes that differ are
-    /// written down by the full names of the modules.
+    /// written under the full names of the modules.
     fn peft_config(&self, lora: &LoraConfig) -> String {
         let mut copy = self.clone();
         let places = copy

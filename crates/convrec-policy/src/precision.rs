@@ -5,10 +5,10 @@ use burn::tensor::DType;
 use crate::decoder::Policy;
 
 impl Policy {
-    /// Whether the products of the blocks' projections are computed in bf16: twice to eight times
-    /// as fast on GPUs with units for it, slower on CPUs. The weights stay in f32 and get
-    /// gradients in f32, as do norms, attention, adapters and the head: at the learning rates
-    /// of reinforcement learning a bf16 weight does not move.
+    /// Turns on bf16 for the products of the blocks' projections. It is twice to eight times as
+    /// fast on GPUs with units for it, and slower on CPUs. The weights stay in f32 and get
+    /// gradients in f32, as a bf16 weight does not move at the learning rates of reinforcement
+    /// learning. Norms, attention, adapters and the head stay in f32 too.
     ///
     /// bf16 has 8 bits of precision. Log-probabilities then agree between sampling and training to
     /// about 0.01 nats rather than 1e-5.
@@ -19,9 +19,9 @@ impl Policy {
         self
     }
 
-    /// A copy to sample from, whose projections are held in bf16: it computes what
-    /// [`with_bf16_products`](Self::with_bf16_products) does, and reads half as much memory for it.
-    /// Not for training, and not for saving.
+    /// A copy to sample from, whose projections are held in bf16. It computes the same as
+    /// [`with_bf16_products`](Self::with_bf16_products) and reads half as much memory. It is not
+    /// for training or saving.
     pub fn bf16_copy(&self) -> Self {
         let mut copy = self.clone().with_bf16_products(true);
         for (_, _, linear) in copy.model.projections_mut() {

@@ -1,7 +1,7 @@
-//! What is kept for the backward pass. The logits of a large batch never are: they are made for a
-//! part of the places at a time, and once more on the way back. With gradient checkpointing nothing
-//! is kept of the blocks but their inputs (Chen et al., "Training deep nets with sublinear memory
-//! cost", arXiv 1604.06174).
+//! The tensors that are kept for the backward pass. The logits of a large batch are not kept: they
+//! are computed for some places at a time, and again in the backward pass. With gradient
+//! checkpointing only the inputs of the blocks are kept (Chen et al., "Training deep nets with
+//! sublinear memory cost", arXiv 1604.06174).
 
 use std::ops::Range;
 
@@ -13,19 +13,19 @@ use convrec_kernels::Packing;
 use crate::block::{Pass, Sight};
 use crate::decoder::{Policy, indices};
 
-/// The way back from log-probabilities to the weights.
+/// The backward pass from log-probabilities to the weights.
 ///
 /// A policy with gradient checkpointing ([`Policy::with_gradient_checkpointing`]) computes each
-/// block once more on the way, and any policy its logits where there are many; else this is
-/// `loss.backward()`.
+/// block once more in it. Any policy computes its logits once more where there are many. Otherwise
+/// this is `loss.backward()`.
 #[derive(Debug)]
 pub struct Tape(Option<Kept>);
 
-/// What the head computes: log-probabilities and entropies of `targets` `[M]`, each read from one
+/// The work of the head: log-probabilities and entropies of `targets` `[M]`, each read from one
 /// hidden state.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// Which hidden states, `[M]`.
+    /// The places of the hidden states, `[M]`.
     pub(crate) read: Vec<usize>,
     pub(crate) targets: Vec<usize>,
     /// Under a constraint, the tokens that were allowed at each place.
@@ -37,17 +37,17 @@ pub(crate) struct Head {
 struct Kept {
     body: Body,
     head: Head,
-    /// What the head gave, `[M]` each: where the tape of the loss begins.
+    /// The outputs of the head, `[M]` each. The tape of the loss begins at them.
     log_probs: Tensor<1>,
     entropies: Tensor<1>,
 }
 
-/// Where the head's hidden states, before the final norm, came from.
+/// The origin of the head's hidden states, before the final norm.
 #[derive(Debug)]
 enum Body {
     /// The blocks' own tape: `[tokens, D]`.
     Taped(Tensor<2>),
-    /// The inputs of the blocks, and what the last one gave: `[tokens, D]`, without autodiff.
+    /// The inputs of the blocks and the output of the last one, `[tokens, D]`, without autodiff.
     Inputs {
         ids: Tensor<1, Int>,
         packing: Packing,
@@ -99,8 +99,8 @@ impl Head {
         hidden.select(0, indices(self.read[places].iter().copied(), &device))
     }
 
-    /// Places at a time, so that no more than 2^26 logits exist at once; all of them where the
-    /// kernels make no logits.
+    /// Ranges of places, so that no more than 2^26 logits exist at once. There is one range where
+    /// the kernels make no logits.
     fn parts(&self, policy: &Policy) -> Vec<Range<usize>> {
         let all = self.targets.len();
         let size = if convrec_kernels::is_fused(&policy.output_matrix()) {
@@ -114,7 +114,7 @@ impl Head {
             .collect()
     }
 
-    /// Logits of a place.
+    /// The number of logits of a place.
     fn columns(&self, policy: &Policy) -> usize {
         let Some(allowed) = &self.allowed else {
             return policy.config().vocab_size;
@@ -157,7 +157,8 @@ impl Tape {
             Body::Taped(last) => last.clone().inner(),
             Body::Inputs { inputs, .. } => inputs[inputs.len() - 1].clone(),
         };
-        // The gradient of the loss by what the last block gave, summed over the parts of the head.
+        // The gradient of the loss by the output of the last block, summed over the parts of the
+        // head.
         let mut slope = last.zeros_like(); // [tokens, D]
         for places in head.parts(policy) {
             let input = last.clone().autodiff().require_grad();
@@ -181,7 +182,7 @@ impl Tape {
             sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
         }
         let (ids, packing, mut inputs) = match body {
-            // The blocks have their tape still: one backward pass ends it.
+            // The blocks still have their tape, so one backward pass finishes.
             Body::Taped(last) => {
                 let gradients = (last * slope.autodiff()).sum().backward();
                 sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
@@ -193,7 +194,7 @@ impl Tape {
                 inputs,
             } => (ids, packing, inputs),
         };
-        // Block by block from the last: each runs once more on a tape that is dropped before the
+        // The blocks run once more, from the last to the first. Each tape is dropped before the
         // next one begins, so that only one block's activations live at a time.
         inputs.pop(); // what the last block gave
         let rotation = policy
@@ -223,8 +224,8 @@ impl Tape {
 }
 
 impl Policy {
-    /// Log-probabilities and entropies `[M]` of what `head` asks of a packed batch, and the way
-    /// back.
+    /// Log-probabilities and entropies `[M]` of a packed batch as `head` asks for them, and their
+    /// tape.
     pub(crate) fn compute(
         &self,
         ids: Tensor<1, Int>,
@@ -237,15 +238,16 @@ impl Policy {
             let (log_probs, entropies) = head.all(self, &hidden, parts);
             return (log_probs, entropies, Tape(None));
         }
-        // Everything fits: burn's own tape does all of it.
+        // Everything fits, so burn's own tape does all of it.
         if !self.checkpoints() && parts.len() == 1 {
             let all = 0..head.targets.len();
             let hidden = head.read(self.hidden_packed(ids, &packing), all.clone());
             let (log_probs, entropies) = head.part(self, hidden, all);
             return (log_probs, entropies, Tape(None));
         }
-        // The forward pass without a tape; with checkpoints the inputs of the blocks are kept.
-        let frozen = self.valid();
+        // The head runs without a tape, as its logits must not be kept. With checkpointing the
+        // blocks do too, and only their inputs are kept.
+        let frozen = self.valid(); // shares the weights
         let (body, last) = if self.checkpoints() {
             let plain = ids.clone().inner();
             let rotation = frozen

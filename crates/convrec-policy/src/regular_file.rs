@@ -1,5 +1,5 @@
-//! Reading files that others made: only regular ones, and texts up to a stated size. A pipe would
-//! hang, a device would never end.
+//! Reads files of other programs: only regular ones, and texts up to a stated size. A pipe would
+//! hang, and a device would never end.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -9,7 +9,7 @@ use std::path::Path;
 const MAX_TEXT: u64 = 64 << 20;
 
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Before it is opened: opening a pipe waits for a writer.
+    // This is checked before the file is opened, as opening a pipe waits for a writer.
     if !fs::metadata(path)?.is_file() {
         let problem = "not a regular file; expected a file on disk";
         return Err(io::Error::new(ErrorKind::InvalidInput, problem));

@@ -11,7 +11,7 @@ use crate::config::{Llama3Scaling, ModelConfig};
 pub(crate) struct RotaryFrequencies {
     /// `[d / 2]`
     full: Vec<f32>,
-    /// Of the blocks with a sliding window, where they have their own.
+    /// The angles of the blocks with a sliding window, where they have their own.
     sliding: Option<Vec<f32>>,
 }
 
@@ -29,7 +29,7 @@ struct Angles {
     sin: Tensor<2>,
 }
 
-/// Which positions a block has.
+/// The kind of positions of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Positions {
     Full,
@@ -57,7 +57,7 @@ impl RotaryFrequencies {
         }
     }
 
-    /// For M tokens at these positions.
+    /// The rotation of M tokens at these positions.
     pub(crate) fn rotation(&self, positions: &[usize], device: &Device) -> Rotation {
         let angles = |frequencies: &Vec<f32>| {
             let of = |p: &usize| {

@@ -1,4 +1,4 @@
-//! One safetensors file, read and written tensor by tensor: memory holds one tensor beside the
+//! One safetensors file, read and written tensor by tensor. Memory holds one tensor beside the
 //! model, never the file.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use crate::error::WeightsError;
 
 /// Bytes read or converted at once; a multiple of every width.
 const CHUNK: usize = 1 << 20;
-/// Before the header: its length.
+/// The bytes before the header, which hold its length.
 const LENGTH: u64 = 8;
 /// The longest header that is read, as in the reference implementation.
 const MAX_HEADER: u64 = 100_000_000;
@@ -134,7 +134,7 @@ impl<T> Named<T> {
 pub(crate) struct SafetensorsFile<R> {
     pub(crate) path: PathBuf,
     reader: R,
-    /// Where the header ends.
+    /// The end of the header.
     start: u64,
     tensors: HashMap<String, TensorInfo>,
 }
@@ -202,7 +202,8 @@ impl<R: Read + Seek> SafetensorsFile<R> {
         &self.tensors[name].shape
     }
 
-    /// How many numbers a tensor holds, which must be there, and the type to write them in again.
+    /// The number of elements of a tensor, which must be there, and the type to write them in
+    /// again.
     pub(crate) fn kind(&self, name: &str) -> (usize, Option<WeightType>) {
         let info = &self.tensors[name];
         (info.shape.iter().product(), WeightType::of(info.dtype))
@@ -233,7 +234,8 @@ impl<R: Read + Seek> SafetensorsFile<R> {
     /// The numbers of a tensor that [`Self::check`] found in order.
     ///
     /// # Errors
-    /// Also when one of them is NaN or infinite, in f32 or already in the file.
+    /// [`WeightsError::Tensor`] also when one of them is NaN or infinite, in f32 or already in the
+    /// file.
     pub(crate) fn read(&mut self, name: &str) -> Result<Vec<f32>, WeightsError> {
         let (dtype, (from, to)) = (self.tensors[name].dtype, self.tensors[name].data_offsets);
         let mut numbers = Vec::with_capacity(self.tensors[name].shape.iter().product());
@@ -306,7 +308,7 @@ pub(crate) fn write(
     let format = HashMap::from([("format".to_string(), "pt".to_string())]);
     let metadata = Metadata::new(Some(format), infos.collect()).map_err(io::Error::other)?;
     let mut header = serde_json::to_vec(&metadata)?;
-    // So that the numbers are aligned for programs that map the file.
+    // The padding aligns the numbers for programs that map the file.
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;

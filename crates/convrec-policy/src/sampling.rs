@@ -1,11 +1,11 @@
-//! From one row of logits to one token, on the host.
+//! Draws one token from one row of logits, on the host.
 
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 
 use crate::config::ConfigError;
 
-/// How a token is drawn from logits. The filters act in the order of the fields, as in
+/// The way in which a token is drawn from logits. The filters act in the order of the fields, as in
 /// transformers.
 ///
 /// The default filters nothing: tokens are drawn from `softmax(logits)`, the distribution a trainer
@@ -36,7 +36,7 @@ pub struct Sampling {
     pub min_p: Option<f32>,
 }
 
-/// Logits that are divided by less may be too large for f32.
+/// The smallest temperature above 0. Logits that are divided by less may be too large for f32.
 const MIN_TEMPERATURE: f32 = 1e-20;
 
 impl Default for Sampling {
@@ -69,10 +69,10 @@ impl Sampling {
         }
     }
 
-    /// Whether every field is in its range.
+    /// Checks that every field is in its range.
     ///
     /// # Errors
-    /// [`ConfigError`] at the first field that makes no sense.
+    /// [`ConfigError`] for the first field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bad = |field: &str, problem: String| Err(ConfigError::new(field, problem));
         if !(self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0) {

@@ -11,10 +11,11 @@ pub(crate) const EMBEDDINGS: &str = "embed_tokens";
 /// The output matrix of a policy under PEFT's name.
 pub(crate) const HEAD: &str = "lm_head";
 
-/// The weights of the model that an adapter replaces, to be put back when it is left off.
+/// The weights of the model that an adapter replaces. They are put back when the adapter is left
+/// off.
 #[derive(Debug, Clone)]
 pub(crate) struct SavedModules {
-    /// What is replaced: [`EMBEDDINGS`], [`HEAD`] or both.
+    /// The replaced modules: [`EMBEDDINGS`], [`HEAD`] or both.
     pub(crate) names: Vec<&'static str>,
     /// The embeddings of the model, without autodiff.
     embeddings: Tensor<2>,
@@ -23,8 +24,8 @@ pub(crate) struct SavedModules {
 }
 
 impl Policy {
-    /// Makes these weights replaceable without changing what the policy computes: a head that was
-    /// the embeddings becomes a copy of them.
+    /// Makes these weights replaceable without changing the policy's numbers. A head that was the
+    /// embeddings becomes a copy of them.
     pub(crate) fn replaceable(mut self, names: Vec<&'static str>) -> Self {
         if names.is_empty() {
             return self;

@@ -1,5 +1,5 @@
-//! The files that weights come from, and which tensor is in which, under the names that this crate
-//! knows them by.
+//! The files of the weights, with the file of each tensor under the name that this crate knows it
+//! by.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -14,7 +14,7 @@ pub(crate) struct Source<R> {
     files: Vec<SafetensorsFile<R>>,
     /// Tensors by the policy's names.
     pub(crate) places: BTreeMap<String, Place>,
-    /// How the config says that the weights are quantised, if it does.
+    /// The method by which the weights are quantised, where the config names one.
     pub(crate) quantisation: Option<String>,
 }
 
@@ -24,7 +24,8 @@ pub(crate) struct Place {
     name: String,
 }
 
-/// What wrappers of a model put into the names of its tensors: torch.compile, FSDP and others.
+/// Prefixes that wrappers of a model put into the names of its tensors: torch.compile, FSDP and
+/// others.
 const WRAPPERS: [&str; 3] = [
     "_orig_mod.",
     "_fsdp_wrapped_module.",
@@ -43,17 +44,18 @@ const PACKED: [&str; 8] = [
     ".weight.absmax",
 ];
 
-/// The policy's name of a tensor; `None` for those that follow from the rest or are of no use here.
+/// The policy's name of a tensor; `None` for tensors that follow from the rest or are not used
+/// here.
 fn known_name(name: &str) -> Option<String> {
     let mut known = name.strip_prefix("module.").unwrap_or(name).to_string();
     for wrapper in WRAPPERS {
         known = known.replace(wrapper, "");
     }
-    // TRL's value head: what a critic says, not what the policy does.
+    // TRL's value head belongs to a critic, not to the policy.
     if known.ends_with("rotary_emb.inv_freq") || known.starts_with("v_head.") {
         return None;
     }
-    // Saved from the base model, without its head.
+    // The names of a base model that was saved without its head.
     let is_base = ["embed_tokens.", "layers.", "norm."];
     if is_base.iter().any(|part| known.starts_with(part)) {
         known = format!("model.{known}");
@@ -92,7 +94,7 @@ impl<R: Read + Seek> Source<R> {
         })
     }
 
-    /// How many numbers there are in all.
+    /// The number of all elements.
     pub(crate) fn numbers(&self) -> usize {
         let numbers = |place: &Place| self.files[place.file].kind(&place.name).0;
         self.places
@@ -137,7 +139,7 @@ impl<R: Read + Seek> Source<R> {
         Ok(digests[0] == digests[1])
     }
 
-    /// Whether `expected` and what is there are the same, in name, shape and type.
+    /// Checks that the files hold `expected`, in name, shape and type.
     pub(crate) fn check(&self, expected: &[Named<()>]) -> Result<(), WeightsError> {
         self.refuse_quantised()?;
         let missing = expected
@@ -170,7 +172,8 @@ impl<R: Read + Seek> Source<R> {
         })
     }
 
-    /// Packed numbers would only be seen as tensors that are missing or of another shape.
+    /// Refuses quantised weights. Without this check the error would be about missing tensors or
+    /// other shapes.
     pub(crate) fn refuse_quantised(&self) -> Result<(), WeightsError> {
         let is_packed = |place: &&Place| {
             let kind = self.files[place.file].kind(&place.name).1;

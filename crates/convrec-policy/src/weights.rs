@@ -1,5 +1,5 @@
-//! The weights of a policy by their names in Hugging Face checkpoints: which there are, taking them
-//! out, putting them in.
+//! The weights of a policy by their names in Hugging Face checkpoints: listing, reading and
+//! replacing them.
 
 use std::io::{Cursor, Read, Seek};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::safetensors_file::{Named, SafetensorsFile, WeightType, write};
 use crate::source::Source;
 
 impl Policy {
-    /// All weights as the bytes of a `model.safetensors` file, in f32: the same weights give the
+    /// All weights as the bytes of a `model.safetensors` file, in f32. The same weights give the
     /// same bytes.
     ///
     /// [`Policy::save_folder`] writes weights into a folder. Tied embeddings are written once.
@@ -41,7 +41,7 @@ impl Policy {
     }
 }
 
-/// Where the weights come from, when they are in no file.
+/// The name of weights that are in no file.
 const BYTES: &str = "(bytes)";
 
 /// The name in a file of the parameter at a path in the policy; `None` for those that the file has
@@ -53,7 +53,8 @@ pub(crate) fn model_name(path: &str) -> Option<String> {
     (!path.contains(".lora.")).then(|| path.to_string())
 }
 
-/// A model's files hold no adapter, and nobody should lose one without a word.
+/// Refuses to save a policy with an adapter as a model. The files hold no adapter, and it must not
+/// be lost silently.
 pub(crate) fn refuse_adapter(policy: &Policy, path: &Path) -> Result<(), WeightsError> {
     match policy.lora() {
         Some(_) => Err(WeightsError::format(
@@ -66,8 +67,8 @@ pub(crate) fn refuse_adapter(policy: &Policy, path: &Path) -> Result<(), Weights
 
 /// Replaces the weights of a model, all of them.
 ///
-/// Tied embeddings with a head beside them that differs make a policy whose head is its own: the
-/// file holds what was trained.
+/// Where tied embeddings have a different head beside them, the policy gets that head: the file
+/// holds the trained weights.
 pub(crate) fn load_model<R: Read + Seek>(
     mut policy: Policy,
     mut source: Source<R>,

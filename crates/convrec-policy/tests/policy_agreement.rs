@@ -122,7 +122,7 @@ fn sampling_and_training_give_the_same_numbers() {
     );
 }
 
-/// Whatever filters do to the draw, the numbers are those of the unfiltered distribution.
+/// With any filters of the draw, the numbers are those of the unfiltered distribution.
 #[test]
 fn filters_do_not_change_the_log_probs() {
     let policy = &policies()[0];
@@ -185,8 +185,8 @@ fn batching_changes_no_token() {
     }
 }
 
-/// A policy made without autodiff can be trained all the same, and numbering survives: an optimiser
-/// finds its state.
+/// A policy made without autodiff can be trained too. Its numbering stays, so an optimiser finds
+/// its state.
 #[test]
 fn parameters_are_numbered_and_trainable() {
     for config in configs() {
@@ -216,7 +216,7 @@ fn parameters_are_numbered_and_trainable() {
     }
 }
 
-/// Autodiff adds gradients, not numbers; and sampling from such a policy works.
+/// Autodiff changes no numbers, and sampling from such a policy works.
 #[test]
 fn autodiff_changes_nothing() {
     for config in configs() {
@@ -454,7 +454,7 @@ fn bf16_products_agree_between_sampling_and_training() {
     }
 }
 
-/// In the order of the module, of those that have one.
+/// The gradients in the order of the module, of the parameters that have one.
 fn of_params(policy: &Policy, gradients: &GradientsParams) -> Vec<Vec<f32>> {
     struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
     impl ModuleVisitor for Collect<'_> {
@@ -528,7 +528,7 @@ proptest! {
     }
 }
 
-/// Longer than the first capacity of the caches.
+/// Completions are longer than the first capacity of the caches.
 #[test]
 fn growing_caches_change_no_number() {
     let shape = &configs()[1];

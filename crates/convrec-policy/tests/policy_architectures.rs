@@ -155,7 +155,7 @@ fn folders_are_saved_as_they_came() {
         );
         assert_eq!((config.bos_token, config.pad_token), (Some(1), Some(0)));
         assert_eq!(config.end_tokens, [2]);
-        // As it would be read by others.
+        // The file is read as other programs read it.
         let read = |folder: &Path| -> serde_json::Value {
             let text = fs::read_to_string(folder.join("config.json")).unwrap();
             serde_json::from_str(&text).unwrap()

@@ -1,5 +1,5 @@
 //! Model folders as public reports have them (`public_reports/21` to `34`, `49` to `51`). Most come
-//! without weights, which are too large to keep: they are made here to fit the config.
+//! without weights, which are too large to keep. The tests make weights that fit the config.
 
 mod common;
 #[path = "common/file.rs"]
@@ -14,9 +14,9 @@ use convrec_testdata::case_path;
 use file::File;
 use safetensors::Dtype;
 
-/// What becomes of a folder.
+/// The outcome of reading a folder.
 enum Outcome {
-    /// It is read, and computes.
+    /// It is read, and the policy computes.
     Read,
     /// The error has all of these parts.
     Refused(&'static [&'static str]),
@@ -24,7 +24,7 @@ enum Outcome {
 
 use Outcome::{Read, Refused};
 
-/// What the weights of a folder are made of.
+/// A function that makes the weights of a folder.
 type Weights = fn(File) -> Vec<u8>;
 
 fn plain(file: File) -> Vec<u8> {
@@ -314,7 +314,7 @@ fn folder(case: &Path, weights: Weights) -> tempfile::TempDir {
     if own.exists() {
         fs::copy(own, made).unwrap();
     } else {
-        // Of a config that cannot be read any model will do.
+        // Any model will do for a config that cannot be read.
         let config =
             ModelConfig::load_folder(case).unwrap_or_else(|_| ModelConfig::small(400, 32, 2, 4));
         let policy = Policy::new(&config, 1, &device()).unwrap();
@@ -342,7 +342,7 @@ fn every_case_has_its_outcome() {
                     log_probs.iter().all(|x| x.is_finite() && *x < 0.0),
                     "{name}"
                 );
-                // What is saved is read again.
+                // A saved folder is read again.
                 let copy = tempfile::tempdir().unwrap();
                 policy
                     .save_folder(copy.path(), &SaveOptions::as_loaded(&policy))

@@ -61,7 +61,7 @@ fn written_and_read_back() {
                 config,
                 "{text}"
             );
-            // As older programs read it.
+            // The field is read as older programs read it.
             let mut old: Value = serde_json::from_str(&text).unwrap();
             old.as_object_mut()
                 .unwrap()

@@ -1,4 +1,4 @@
-//! Constrained sampling keeps to what is allowed, and the trainer computes its numbers.
+//! Constrained sampling only draws allowed tokens, and the trainer computes its numbers.
 
 mod common;
 
@@ -7,7 +7,7 @@ use common::{configs, generation, sharp, tokens};
 use convrec_policy::{Allowed, Completion, Constraint, Generation, Policy, Sampling, Sequence};
 use proptest::prelude::*;
 
-/// Allows a set of tokens that depends on all tokens before; now and then only one. Ends after
+/// Allows a set of tokens that depends on all tokens before, now and then only one. It ends after
 /// `left` more tokens.
 #[derive(Clone)]
 struct Hashed {
@@ -62,7 +62,7 @@ impl Constraint for Hashed {
     }
 }
 
-/// Of prompt p.
+/// The constraint of prompt p.
 fn constraint(policy: &Policy, p: usize) -> Hashed {
     Hashed::new(policy.config().vocab_size, 77 + p as u64, 5 + 4 * p)
 }
@@ -154,7 +154,7 @@ fn sampling_and_training_give_the_same_numbers_under_a_constraint() {
     }
 }
 
-/// Against the definition, from all log-probabilities.
+/// The numbers are compared with the definition, from all log-probabilities.
 #[test]
 fn log_probs_are_those_of_the_renormalised_softmax() {
     for (n, shape) in configs().iter().enumerate() {
@@ -227,7 +227,7 @@ fn log_probs_are_those_of_the_renormalised_softmax() {
     }
 }
 
-/// Given sets, whatever is written.
+/// A constraint with given sets, which do not depend on the tokens.
 struct Given(Vec<Vec<u32>>);
 
 impl Constraint for Given {
@@ -284,7 +284,7 @@ fn beam_search_finds_the_most_likely() {
             if all.len() > 2000 {
                 continue;
             }
-            // Wide enough to hold everything, it is exact.
+            // A beam that is wide enough to hold everything is exact.
             let found = policy.beam_search(&prompt, begin.clone(), all.len());
             assert_eq!(found.len(), all.len());
             for (beam, (_, log_prob)) in found.iter().zip(&all) {
@@ -295,7 +295,7 @@ fn beam_search_finds_the_most_likely() {
                 );
             }
             assert_eq!(found[0].tokens, all[0].0);
-            // With a width of 1 it is greedy decoding.
+            // With a width of 1 the search is greedy decoding.
             let greedy = Generation {
                 sampling: Sampling::greedy(),
                 ..config(1, 1.0)
@@ -304,7 +304,8 @@ fn beam_search_finds_the_most_likely() {
                 policy.generate_constrained(&[&prompt], &greedy, &|_| Box::new(begin.clone()));
             let one = policy.beam_search(&prompt, begin.clone(), 1);
             assert_eq!(one[0].tokens, greedy[0][0].tokens);
-            // In between, what is found is a completion with its probability, best first.
+            // With widths in between, the search finds completions with their probabilities, best
+            // first.
             let some = policy.beam_search(&prompt, begin, 3);
             assert!(
                 some.len() <= 3

@@ -1,5 +1,5 @@
-//! Folders that are damaged, hostile, or written by other tools: read right or refused by name, and
-//! nothing allocated for them.
+//! Folders that are damaged, hostile, or written by other tools are read right or refused by name,
+//! and allocate nothing.
 
 mod common;
 #[path = "common/file.rs"]
@@ -95,7 +95,7 @@ fn a_head_that_differs_from_tied_embeddings_is_used() {
     assert!(!loaded.config().tie_word_embeddings);
     let mut written = File::of(&loaded);
     assert_eq!(written.get("lm_head.weight").data, head(9));
-    // It counts, and a saved folder says so.
+    // The other head counts, and a saved folder says so.
     let copy = tempfile::tempdir().unwrap();
     loaded
         .save_folder(copy.path(), &SaveOptions::default())
@@ -110,7 +110,7 @@ fn a_head_that_differs_from_tied_embeddings_is_used() {
     assert_eq!(log_probs(&again), log_probs(&loaded));
     assert_ne!(log_probs(&policy()), log_probs(&loaded));
 
-    // The same numbers are nothing new, and another shape is refused.
+    // A head with the same numbers changes nothing, and one with another shape is refused.
     let folder = with(|file| {
         let data = file.get("model.embed_tokens.weight").data.clone();
         file.add("lm_head.weight", Dtype::F32, &shape, data);
@@ -190,7 +190,7 @@ fn only_regular_files_are_read() {
         let path = whole.path().join(name);
         let kept = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        // Reading it to its end would never end.
+        // Reading a device to its end would never end.
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
         let found = error(whole.path());
         assert!(

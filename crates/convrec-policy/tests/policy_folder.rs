@@ -1,5 +1,5 @@
-//! Model folders, read and written: one file or many, three types of numbers, and what is said
-//! about damaged ones.
+//! Model folders are read and written: one file or many, three types of numbers, and errors about
+//! damaged ones.
 
 mod common;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const INDEX: &str = "model.safetensors.index.json";
-/// Of the smallest configs' tensors, one to three to a file.
+/// Options that put one to three tensors of the smallest configs into a file.
 const TINY: SaveOptions = SaveOptions {
     dtype: WeightType::F32,
     max_shard_bytes: 8_000,

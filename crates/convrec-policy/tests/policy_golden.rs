@@ -13,7 +13,7 @@ use convrec_policy::{Completion, Generation, Policy, Sampling, Sequence};
 use convrec_testdata::{golden, golden_as, golden_path};
 use serde::Deserialize;
 
-/// Both of logits and of log-probabilities; the largest logit is about 17.
+/// The tolerance of logits and log-probabilities; the largest logit is about 17.
 const TOLERANCE: f64 = 2e-4;
 
 #[derive(Deserialize)]
@@ -271,7 +271,8 @@ fn gradients_of_a_training_step() {
             expected.name
         );
         for (name, wanted) in wanted {
-            // Relative to the tensor: gradients of different parameters differ in size by orders.
+            // The tolerance is relative to the tensor, as gradients of different parameters differ
+            // in size by orders.
             let largest = wanted.iter().fold(0.0, |max: f64, x| max.max(x.abs()));
             let what = format!("{}: {name}", expected.name);
             assert_close(&named.found[name], wanted, 1e-4 * largest + 1e-6, &what);

@@ -1,4 +1,4 @@
-//! Low-rank adapters: what they compute, what they learn, and their files.
+//! Low-rank adapters: their numbers, their training, and their files.
 
 mod common;
 
@@ -130,7 +130,7 @@ fn a_fresh_adapter_changes_nothing() {
         let policy = base.clone().with_lora(&lora(), 7).unwrap();
         assert_eq!(log_probs(&policy), log_probs(&base));
         assert_eq!(policy.lora(), Some(&lora()));
-        // The same seed, the same numbers; and a projection's do not depend on the others.
+        // The same seed gives the same numbers, and a projection's do not depend on the others.
         let all = Parts::adapter(&policy);
         assert_eq!(all.len(), 14 * config.num_hidden_layers);
         assert_eq!(
@@ -165,7 +165,7 @@ fn only_the_adapter_learns() {
         assert_eq!(gradient.is_some(), name.contains(".lora."), "{name}");
     }
     assert!(difference(&log_probs(&policy), &log_probs(&base)) > 0.1);
-    // Off, it is the base bit for bit; and again after it was on.
+    // Without the adapter the policy is the base bit for bit, and again after the adapter was on.
     let off = policy.without_lora();
     assert_eq!(
         (bytes(&off), log_probs(&off)),
@@ -291,7 +291,7 @@ fn written_and_read_back() {
             assert_eq!(read.lora(), Some(&lora));
             assert_eq!(Parts::adapter(&read), Parts::adapter(&policy));
             assert_eq!(log_probs(&read), log_probs(&policy));
-            // In place of another.
+            // The adapter takes the place of another one.
             let other = base(&config).with_lora(&LoraConfig::default(), 9).unwrap();
             assert_eq!(
                 log_probs(&other.load_lora(folder.path()).unwrap()),
@@ -388,7 +388,7 @@ fn what_does_not_fit_is_refused_by_name() {
             "{error}"
         );
     }
-    // As PEFT writes it at times.
+    // PEFT writes this at times.
     let mut file = whole.clone();
     let paths = |name: &Value| {
         let name = name.as_str().unwrap().to_string();
@@ -407,7 +407,7 @@ fn what_does_not_fit_is_refused_by_name() {
         Some(&lora())
     );
     fs::write(&path, whole.to_string()).unwrap();
-    // Of another model, another rank, or other projections.
+    // The adapter is of another model, another rank, or other projections.
     let error = |config: &ModelConfig| {
         base(config)
             .load_lora(folder.path())

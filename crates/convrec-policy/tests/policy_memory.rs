@@ -1,5 +1,5 @@
-//! What gradient checkpointing saves. A test binary of its own, as it counts what the whole process
-//! allocates.
+//! The memory that gradient checkpointing saves. The test has a binary of its own, as it counts the
+//! allocations of the whole process.
 
 mod common;
 

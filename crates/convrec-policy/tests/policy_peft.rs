@@ -69,7 +69,7 @@ fn log_probs_are_those_of_peft() {
         let policy = plain.clone().load_lora(folder(name)).unwrap();
         assert_close(&log_probs(&policy, &ids), &wanted, 1e-4, name);
         assert_close(&log_probs(&policy.merged(), &ids), &wanted, 1e-4, name);
-        // Left off, it leaves nothing.
+        // Nothing of the adapter stays when it is left off.
         let without = policy.without_lora();
         assert_eq!(without.config(), plain.config(), "{name}");
         assert_eq!(
@@ -78,7 +78,7 @@ fn log_probs_are_those_of_peft() {
             "{name}"
         );
 
-        // Written and read once more, on its own base or in place of another adapter.
+        // It is written and read once more, on its own base or in place of another adapter.
         let copy = tempfile::tempdir().unwrap();
         policy.save_lora(copy.path()).unwrap();
         let other = base(&of).load_lora(folder("plain")).unwrap();

@@ -6,7 +6,7 @@ use common::{assert_close, device, generation, recompute};
 use convrec_policy::{Generation, Policy, Sampling, Sequence};
 use convrec_testdata::{golden, model_path};
 
-/// "logits 2e-3, token logps 1e-3 absolute", as the golden file says.
+/// The golden file states "logits 2e-3, token logps 1e-3 absolute".
 const TOLERANCE: f64 = 1e-3;
 
 #[test]

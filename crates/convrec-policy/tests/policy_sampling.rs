@@ -52,7 +52,7 @@ fn filters_as_in_transformers() {
     }
 }
 
-/// Many completions of one token, counted, against the probabilities that the logits give.
+/// Counts of many completions of one token are compared with the probabilities of the logits.
 #[test]
 fn draws_follow_the_probabilities() {
     const DRAWS: usize = 20_000;
@@ -136,7 +136,7 @@ fn chi_square(counts: &[u32], p: &[f64], draws: usize) -> (f64, f64) {
     (statistic, f64::from(bins) - 1.0)
 }
 
-/// Cold, and never too cold for numbers: it draws what greedy decoding takes.
+/// At the lowest temperatures sampling draws the tokens of greedy decoding.
 #[test]
 fn the_smallest_temperature_is_greedy() {
     let cold = Sampling {

@@ -1,5 +1,5 @@
-//! Sizes in a hostile `config.json`. A test binary of its own, as it counts what the whole process
-//! allocates.
+//! Sizes in a hostile `config.json`. The test has a binary of its own, as it counts the allocations
+//! of the whole process.
 
 mod common;
 

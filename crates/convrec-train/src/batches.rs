@@ -1,12 +1,12 @@
-//! The order in which data is visited: a function of the seed and the epoch, so that a resumed run
-//! needs no state.
+//! The order of the data. It is a function of the seed and the epoch, so that a resumed run needs
+//! no state.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// The `count` places that step `step` (from 0) visits, of `n`: shuffled anew each epoch, every
-/// place once an epoch.
+/// The `count` of `n` places that step `step` (from 0) visits. They are shuffled anew each epoch,
+/// and every place comes once an epoch.
 pub(crate) fn places(n: usize, count: usize, step: usize, seed: u64) -> Vec<usize> {
     let mut places = Vec::with_capacity(count);
     let mut epoch = usize::MAX;

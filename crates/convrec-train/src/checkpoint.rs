@@ -1,5 +1,5 @@
-//! Checkpoints: a folder with everything a run needs to go on, and a manifest that says what it is
-//! and proves it whole.
+//! Checkpoints: folders with everything a run needs to go on. A manifest describes each and has its
+//! checksums.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,11 +15,11 @@ use serde_json::Value;
 use crate::inputs::in_words;
 
 const MANIFEST: &str = "manifest.json";
-/// The SHA-256 of the manifest, which cannot hold its own.
+/// The file with the SHA-256 of the manifest, which cannot hold its own.
 const SEAL: &str = "manifest.sha256";
 const OPTIMIZER: &str = "optimizer.bpk";
 
-/// What a checkpoint is of.
+/// The description of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// `sft` or `rank_grpo`.
@@ -28,10 +28,9 @@ pub struct Manifest {
     pub step: usize,
     /// The run's whole configuration, seed included.
     pub run: Value,
-    /// SHA-256 of what the run was started from: the catalog, the tokenizer, the data, the first
-    /// weights.
+    /// SHA-256 of the inputs of the run: the catalog, the tokenizer, the data, the first weights.
     pub inputs: BTreeMap<String, String>,
-    /// What else the loop keeps: where it stands in the data, coefficients that adapt.
+    /// Further state of the loop: its place in the data, coefficients that adapt.
     #[serde(default)]
     pub state: Value,
     /// SHA-256 of the checkpoint's own files.
@@ -45,7 +44,7 @@ pub enum CheckpointError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// A file is not what the manifest says.
+    /// A file differs from the manifest.
     #[error(
         "{path}: {problem}; remove its folder, and the run resumes from the checkpoint before it"
     )]
@@ -80,7 +79,7 @@ pub enum CheckpointError {
 /// The checkpoint folders of a run, oldest first, with their steps.
 ///
 /// # Errors
-/// When the folder cannot be read.
+/// [`CheckpointError::File`] when the folder cannot be read.
 pub fn list(run: &Path) -> Result<Vec<(usize, PathBuf)>, CheckpointError> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(run) {
@@ -98,11 +97,12 @@ pub fn list(run: &Path) -> Result<Vec<(usize, PathBuf)>, CheckpointError> {
     Ok(found)
 }
 
-/// Writes a checkpoint into `run/checkpoint-<step>`: aside first, renamed when whole; then removes
-/// all but the newest `keep`. `manifest.files` is filled in.
+/// Writes a checkpoint into `run/checkpoint-<step>`. It is written aside and renamed when whole.
+/// Then all but the newest `keep` are removed. `manifest.files` is filled in.
 ///
 /// # Errors
-/// When a file cannot be written; earlier checkpoints are then still there.
+/// [`CheckpointError::File`] or [`CheckpointError::Model`] when a file cannot be written. Earlier
+/// checkpoints are then still there.
 pub fn save(
     run: &Path,
     policy: &Policy,
@@ -120,7 +120,7 @@ pub fn save(
         fs::remove_dir_all(&aside).map_err(io(&aside, "remove"))?;
     }
     match policy.lora() {
-        // The rest of the policy does not change, and is what the run was started with.
+        // The rest of the policy does not change and comes from the first policy.
         Some(_) => policy.save_lora(&aside)?,
         None => policy.save_folder(&aside, &SaveOptions::default())?,
     }
@@ -133,8 +133,8 @@ pub fn save(
         fs::remove_dir_all(&target).map_err(io(&target, "remove"))?;
     }
     fs::rename(&aside, &target).map_err(io(&target, "write"))?;
-    // Without it a power cut could bring the state before back, though the log is ahead already:
-    // still right, but late.
+    // Without this a power cut could bring the former state back, although the log is ahead
+    // already. That is correct, but repeats steps.
     fs::File::open(run)
         .and_then(|folder| folder.sync_all())
         .map_err(io(run, "write"))?;
@@ -145,15 +145,16 @@ pub fn save(
     Ok(target)
 }
 
-/// Reads a checkpoint of the run that `expected` describes (`step`, `state` and `files` aside): its
-/// manifest, policy and optimiser.
+/// Reads the manifest, policy and optimiser of a checkpoint. It must be of the run that `expected`
+/// describes, apart from `step`, `state` and `files`.
 ///
 /// `first` is the policy that the run was started with. If that has an adapter, the checkpoint
 /// holds the adapter alone.
 ///
 /// # Errors
-/// When a file is missing or damaged, or the checkpoint is of another run; the error names the
-/// first difference.
+/// [`CheckpointError::File`] and [`CheckpointError::Damaged`] when a file is missing or damaged,
+/// [`CheckpointError::OtherRun`] when the checkpoint is of another run. The error names the first
+/// difference.
 pub fn load(
     checkpoint: &Path,
     expected: &Manifest,

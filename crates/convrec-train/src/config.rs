@@ -2,7 +2,7 @@ use burn::module::Module;
 use convrec_config::ConfigError;
 use convrec_policy::{LoraConfig, Policy};
 
-/// Whether the shape of an adapter makes sense.
+/// Checks the shape of an adapter.
 pub(crate) fn check_lora(lora: Option<&LoraConfig>) -> Result<(), ConfigError> {
     lora.map_or(Ok(()), LoraConfig::check).map_err(in_lora)
 }
@@ -36,7 +36,7 @@ fn in_lora(error: convrec_policy::ConfigError) -> ConfigError {
     of_problem(field, &error.problem)
 }
 
-/// An error of a crate that says what was found and expected in one phrase.
+/// The error of a crate whose message has the found and the expected value in one phrase.
 fn of_problem(field: String, problem: &str) -> ConfigError {
     let (found, expected) = problem.split_once("expected ").unwrap_or(("", problem));
     let found = found.trim_end_matches([' ', ',', ';', ':']);

@@ -1,4 +1,4 @@
-//! A small decoder from nothing: its shape, its tokenizer, and what its items begin as.
+//! A small decoder from nothing: its shape, its tokenizer, and the first vectors of its items.
 
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
@@ -20,8 +20,8 @@ pub struct Decoder {
     pub vocabulary: usize,
     /// Whether each line of the catalog is a token of its own.
     pub title_tokens: bool,
-    /// Whether the embeddings of the titles begin as vectors that say which items are listed where
-    /// which were seen. It needs `title_tokens`.
+    /// Whether the embeddings of the titles begin as vectors of items that are listed together
+    /// ([`item_factors`]). It needs `title_tokens`.
     pub item_vectors: bool,
     /// The most tokens of the dialog that a prompt holds; the last ones are kept.
     pub dialog_tokens: usize,
@@ -53,8 +53,8 @@ impl Decoder {
     /// Checks the shape.
     ///
     /// # Errors
-    /// [`ConfigError`] when the shape is impossible, or there are to be vectors for items that have
-    /// no token.
+    /// [`ConfigError`] when the shape is impossible, or when `item_vectors` is set without
+    /// `title_tokens`.
     pub fn check(&self) -> Result<(), ConfigError> {
         let heads = self.heads.max(1);
         let width = format!("a multiple of {}, twice the heads", 2 * heads);
@@ -76,8 +76,8 @@ impl Decoder {
         check(self, &rules).map_err(|e| e.within("decoder"))
     }
 
-    /// A tokenizer trained on catalog lines, on items as conversations name them, and on what
-    /// people wrote.
+    /// A tokenizer trained on catalog lines, on items as conversations name them, and on the turns
+    /// of users.
     ///
     /// # Errors
     /// [`TokenizerError`] when the vocabulary is too small.

@@ -1,4 +1,4 @@
-//! How good a policy's lists are.
+//! Evaluates a policy's lists.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::task::{Answer, Sample, Task};
 /// One evaluated sample.
 #[derive(Debug, Clone)]
 pub struct Evaluated {
-    /// What the policy wrote.
+    /// The answer of the policy.
     pub answer: Answer,
     /// The list that is judged: catalog items only, without seen and repeated ones, at most N.
     pub list: Vec<ItemId>,
@@ -57,12 +57,12 @@ impl fmt::Display for ListHealth {
     }
 }
 
-/// What an evaluation found.
+/// The result of an evaluation.
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     /// One entry a sample, in the order of the samples.
     pub samples: Vec<Evaluated>,
-    /// How well-formed the lists are.
+    /// The form of the lists.
     pub health: ListHealth,
     /// For each rank the share of samples whose judged list hits there.
     pub hits_per_rank: Vec<f64>,
@@ -71,7 +71,7 @@ pub struct Evaluation {
 impl Evaluation {
     /// The mean of a measure over all samples.
     pub fn mean(&self, measure: Measure) -> f64 {
-        // From 0.0 on: the empty sum of floats is -0.0, and so are sums of it.
+        // The sum begins at 0.0, as the empty sum of floats is -0.0.
         self.values(measure)
             .iter()
             .fold(0.0, |sum, value| sum + value)
@@ -99,22 +99,22 @@ impl Evaluation {
     }
 }
 
-/// How lists are drawn that are evaluated.
+/// The decoding of the lists of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decoding {
     /// Greedy decoding is the paper's protocol; temperature 1 shows the distribution that
     /// reinforcement learning trains.
     pub sampling: Sampling,
-    /// Cuts lists that do not end; constrained lists all end.
+    /// The number of tokens after which a list is cut. Constrained lists all end.
     pub max_new_tokens: usize,
-    /// Lists side by side; bounds memory, changes no result.
+    /// The number of lists side by side. It bounds memory and changes no result.
     pub max_rows: usize,
-    /// Of sampling.
+    /// The seed of sampling.
     pub seed: u64,
 }
 
 impl Decoding {
-    /// The most likely token, always.
+    /// Greedy decoding, which always takes the most likely token.
     pub fn greedy(max_new_tokens: usize, max_rows: usize) -> Self {
         Self {
             sampling: Sampling::greedy(),
@@ -125,8 +125,8 @@ impl Decoding {
     }
 }
 
-/// Lets the policy answer every sample with one list, and judges the lists as the paper does: seen
-/// and off-catalog items leave the list first, and each ground-truth item counts once.
+/// Lets the policy answer every sample with one list, and judges the lists as the paper does. Seen
+/// and off-catalog items are removed first, and each ground-truth item counts once.
 ///
 /// # Panics
 /// When there are no samples, [`Sampling::check`] fails, or a constrained task did not make the
@@ -169,7 +169,7 @@ pub fn evaluate(
     }
 }
 
-/// Completions under the task's constraint, where it has one: those are never cut. The prompts are
+/// Completions, under the task's constraint where it has one; those are never cut. The prompts are
 /// those of a longer list from place `first` on.
 pub(crate) fn generate<'a>(
     policy: &Policy,
@@ -216,8 +216,8 @@ pub fn judge_ranking(
     (list, judged)
 }
 
-/// Judges a ranking of catalog items for an example, by the same rules. Relevant items that are not
-/// in the catalog are passed over, and twins count as one.
+/// Judges a ranking of catalog items for an example, by the same rules. Relevant items outside of
+/// the catalog are ignored, and twins count as one.
 #[must_use]
 pub fn judge_example(
     catalog: &Catalog,

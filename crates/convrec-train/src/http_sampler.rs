@@ -18,7 +18,7 @@ use serde_json::{Map, json};
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
 
-/// Which servers sample, and how they get new weights.
+/// The servers that sample, and the way in which they get new weights.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplerSettings {
@@ -52,7 +52,7 @@ impl SamplerSettings {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HttpSamplerError {
-    /// Trainer and servers do not write the same lists.
+    /// The lists of trainer and servers differ: constrained and unconstrained.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A setting of a server is wrong.

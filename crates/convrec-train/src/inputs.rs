@@ -1,4 +1,4 @@
-//! What a run depends on, by the SHA-256 of files and folders.
+//! The inputs of a run, as the SHA-256 of files and folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use convrec_core::files;
 use convrec_core::hash::{sha256, sha256_file};
 
-/// Folders in folders that are looked into.
+/// The depth to which folders in folders are read.
 const DEPTH: usize = 8;
 
 /// The SHA-256 of a data set: of a file's content, or of the names and contents of all files in a
-/// folder. Where nothing is at `path`, the files beside it count whose names begin with its name,
-/// as `train.parquet` for `train`.
+/// folder. Where there is nothing at `path`, the files beside it count whose names begin with its
+/// name, as `train.parquet` for `train`.
 ///
 /// # Errors
 /// [`files::Error`] when nothing is there or a file cannot be read.
@@ -74,7 +74,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, files::Error> {
         .collect()
 }
 
-/// What a key of the inputs stands for, for people.
+/// A key of the inputs in words.
 pub(crate) fn in_words(key: &str) -> &str {
     match key {
         "catalog_sha256" => "the catalog",

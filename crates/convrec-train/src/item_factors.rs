@@ -1,4 +1,4 @@
-//! What demonstrations say about which items belong together, as a vector for each item.
+//! A vector for each item, from the items that demonstrations list together.
 
 use std::collections::HashMap;
 
@@ -8,18 +8,18 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-/// Steps of subspace iteration; the lists are the same from 4 on.
+/// Steps of subspace iteration. The lists are the same from 4 steps on.
 const ITERATIONS: usize = 6;
-/// How much an item that is listed often counts less.
+/// The exponent by which an item that is listed often counts less.
 const DISCOUNT: f64 = -0.25;
 
-/// A vector of `width` numbers for each item, such that the products of an item's vector with the
-/// others are high for those that are listed after it was seen (or it after them): the best such
-/// vectors in least squares, up to a rotation.
+/// A vector of `width` numbers for each item. The product of two vectors is high where one item is
+/// listed after the other was seen. They are the best such vectors in least squares, up to a
+/// rotation.
 ///
-/// An item at rank k of a list counts 1/sqrt(k), shared by the seen items; what is counted of two
-/// items is divided by the fourth root of all that is counted of either. The same demonstrations
-/// give the same vectors.
+/// An item at rank k of a list counts 1/sqrt(k), shared by the seen items. The count of a pair of
+/// items is divided by the fourth root of the total of each. The same demonstrations give the same
+/// vectors.
 pub fn item_factors(
     catalog: &Catalog,
     demonstrations: &[Demonstration],
@@ -30,8 +30,8 @@ pub fn item_factors(
     let mut basis: Vec<Vec<f64>> = (0..width.min(rows.len()))
         .map(|_| rows.iter().map(|_| rng.random::<f64>() - 0.5).collect())
         .collect();
-    // S has negative eigenvalues as large as some positive ones, which no product of a vector with
-    // itself can give: added to all, this puts the positive ones first.
+    // S has negative eigenvalues as large as some positive ones, but the product of a vector with
+    // itself is never negative. A shift of all eigenvalues puts the positive ones first.
     let shift = rows
         .iter()
         .flatten()
@@ -49,7 +49,7 @@ pub fn item_factors(
         basis = basis.par_iter().map(step).collect();
     }
     orthonormalise(&mut basis);
-    // S is about Q T Q^T with T = Q^T S Q = L L^T; so the vectors are the rows of Q L.
+    // S is about Q T Q^T with T = Q^T S Q = L L^T, so the vectors are the rows of Q L.
     let images: Vec<Vec<f64>> = basis
         .par_iter()
         .map(|column| times(&rows, column))
@@ -73,7 +73,7 @@ pub fn item_factors(
 }
 
 /// The symmetric matrix S, by row: the other items and their weights. Its diagonal is each row's
-/// highest weight, so that an item is like itself.
+/// highest weight, so that an item is similar to itself.
 fn together(catalog: &Catalog, demonstrations: &[Demonstration]) -> Vec<Vec<(usize, f64)>> {
     let mut counts: Vec<HashMap<usize, f64>> = vec![HashMap::new(); catalog.len()];
     for demonstration in demonstrations {
@@ -100,7 +100,7 @@ fn together(catalog: &Catalog, demonstrations: &[Demonstration]) -> Vec<Vec<(usi
         .collect();
     let row = |(item, counts): (usize, HashMap<usize, f64>)| {
         let mut row: Vec<(usize, f64)> = counts.into_iter().collect();
-        // Sums of floats depend on their order.
+        // Sums of floats depend on their order, so the order is fixed.
         row.sort_unstable_by_key(|(other, _)| *other);
         row.iter_mut()
             .for_each(|(other, weight)| *weight *= discount[item] * discount[*other]);
@@ -125,7 +125,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Gram and Schmidt's, modified.
+/// Makes columns orthonormal by the modified method of Gram and Schmidt.
 fn orthonormalise(columns: &mut [Vec<f64>]) {
     for at in 0..columns.len() {
         let (done, rest) = columns.split_at_mut(at + 1);
@@ -143,13 +143,13 @@ fn orthonormalise(columns: &mut [Vec<f64>]) {
     }
 }
 
-/// The lower triangular root of a symmetric matrix; what is not positive in it is left out.
+/// The lower triangular root of a symmetric matrix. Parts that are not positive are left out.
 fn cholesky(matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
     let n = matrix.len();
     let mut root = vec![vec![0.0; n]; n];
     for j in 0..n {
         let pivot = matrix[j][j] - dot(&root[j][..j], &root[j][..j]);
-        // A tiny one would be rounding, and make others large.
+        // A tiny pivot is only rounding, and would make other entries large.
         if pivot <= 1e-6 * matrix[j][j] {
             continue;
         }

@@ -7,21 +7,21 @@
 //! ```
 //!
 //! A [`Task`] stands between text and numbers: a catalog, a way to write prompts, and N, the length
-//! of the lists that are wanted. [`train_sft`] imitates demonstrations. [`RankGrpoTrainer`] samples
-//! G completions of each prompt and reads each **once** (unconstrained lists by [`Task::read`],
-//! constrained ones by walking the catalog's trie again) for both its items, which earn a reward
-//! per rank, and the rank of every token, which is held to account for that reward; then it takes
-//! mu updates with a loss of [`rank_grpo`].
+//! of lists. [`train_sft`] imitates demonstrations. [`RankGrpoTrainer`] samples G completions of
+//! each prompt and reads each **once**: unconstrained lists by [`Task::read`], constrained ones by
+//! walking the catalog's trie again. One reading gives the items, which earn a reward per rank, and
+//! the rank of every token, which is credited with that reward. The trainer then takes mu updates
+//! with a loss of [`rank_grpo`].
 //!
-//! A policy can also stand at the beginning, where demonstrations are made: [`PolicyTeacher`] and
-//! [`PolicyJudge`] are services of Remap-Reflect-Adjust ([`convrec_services`]) from a policy with a
-//! [`Task`], [`PolicyChat`] is a chat model that is asked in words.
+//! Policies can also help to make demonstrations. [`PolicyTeacher`] and [`PolicyJudge`] make
+//! services of Remap-Reflect-Adjust ([`convrec_services`]) from a policy with a [`Task`].
+//! [`PolicyChat`] is a chat model that is asked in words.
 //!
-//! A run with a folder ([`RunOptions`]) writes `log.jsonl` (a line a step, in TRL's names where TRL
-//! has one) and checkpoints, and can be resumed: data order, sampling and schedules are functions
-//! of the seed and the step, so the resumed run is the uninterrupted one bit for bit on the same
-//! machine. A checkpoint of another catalog, data set or config is refused with the first
-//! difference named.
+//! A run with a folder ([`RunOptions`]) writes `log.jsonl` and checkpoints, and can be resumed. The
+//! log has a line a step, with TRL's names where TRL has one. Data order, sampling and schedules
+//! are functions of the seed and the step. The resumed run is therefore the uninterrupted one, bit
+//! for bit on the same machine. A checkpoint of another catalog, data set or config is refused, and
+//! the error names the first difference.
 //!
 //! ```
 //! use convrec_train::{RlConfig, Schedule};

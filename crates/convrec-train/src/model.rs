@@ -1,7 +1,7 @@
-//! A model as a folder: the policy, its tokenizer, and how prompts and lists are written.
+//! A model as a folder: the policy, its tokenizer, and the form of prompts and lists.
 //!
-//! The folder is what supervised fine-tuning leaves, what reinforcement learning takes and leaves,
-//! and what is evaluated and served. A chat model's folder as it is published will do as well.
+//! Supervised fine-tuning writes such a folder, and reinforcement learning reads and writes one.
+//! Evaluation and serving read it. The folder of a published chat model will do as well.
 
 mod error;
 mod format;
@@ -45,7 +45,7 @@ use crate::task::Task;
 pub struct Model {
     /// The weights.
     pub policy: Policy,
-    /// The tokenizer, and how prompts and lists are written.
+    /// The tokenizer, and the form of prompts and lists.
     pub language: Language,
 }
 
@@ -58,7 +58,7 @@ impl Model {
     /// [`ModelError`] when a file is missing or does not fit the others; it names the file.
     pub fn load(name: impl AsRef<Path>, device: &Device) -> Result<Self, ModelError> {
         let source = ModelSource::find(name.as_ref())?;
-        // What is read in no time comes first.
+        // Small files are read first, so that errors about them come early.
         let language = Language::of_source(&source)?;
         let policy = Policy::load_folder(&source.weights, device)?;
         let policy = policy.with_base_name(&source.base_name);
@@ -78,8 +78,8 @@ impl Model {
     }
 
     /// Writes a model folder. A policy with an adapter is written merged, and the adapter alone
-    /// into the folder `adapter` in it. The numbers have the type that they were read in, f32 where
-    /// the policy is new.
+    /// into the folder `adapter` in it. Weights have the type that they were read in, f32 where the
+    /// policy is new.
     ///
     /// # Errors
     /// [`ModelError`] when a file cannot be written.
@@ -104,7 +104,7 @@ impl Model {
         Ok(self.policy.merged().save_folder(folder, options)?)
     }
 
-    /// What is asked of the model over a catalog: lists of N different, unseen items of it.
+    /// The task of the model over a catalog: lists of N different, unseen items of it.
     ///
     /// # Errors
     /// As [`Language::task`].

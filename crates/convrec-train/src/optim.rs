@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::schedule::Schedule;
 
-/// The optimiser's settings; defaults as published for Rank-GRPO, but for the learning rate, which
-/// suits a small policy.
+/// The optimiser's settings. The defaults are those published for Rank-GRPO, except for the
+/// learning rate, which suits a small policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
@@ -25,11 +25,11 @@ pub struct OptimizerConfig {
     pub adam_beta2: f32,
     /// Added to the root of the second moment. burn's default is 1e-5; this is PyTorch's.
     pub adam_epsilon: f32,
-    /// Decoupled decay of matrices; norms and biases are left alone.
+    /// The decoupled decay of matrices. Norms and biases do not decay.
     pub weight_decay: f32,
     /// Gradients are scaled down to this global norm; 0 never clips.
     pub max_grad_norm: f64,
-    /// How the learning rate changes.
+    /// The schedule of the learning rate.
     pub lr_scheduler_type: Schedule,
     /// Updates over which it first rises from 0.
     pub warmup_steps: usize,
@@ -51,8 +51,10 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// Checks every field.
+    ///
     /// # Errors
-    /// At the first field that makes no sense.
+    /// [`ConfigError`] for the first field that is wrong.
     pub fn check(&self) -> Result<(), ConfigError> {
         let unit = |x: f32| (0.0..1.0).contains(&x);
         let rules = [
@@ -88,7 +90,7 @@ impl OptimizerConfig {
     }
 }
 
-/// burn's AdamW with its state, computed by one walk over memory ([`convrec_kernels::AdamW`]).
+/// burn's AdamW with its state, computed in one pass over memory ([`convrec_kernels::AdamW`]).
 #[derive(Clone)]
 struct FusedAdamW {
     config: OptimizerConfig,
@@ -148,7 +150,7 @@ pub struct Updates {
     total_steps: usize,
 }
 
-/// What an update did.
+/// The figures of an update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Update {
     /// The learning rate of this step.
@@ -404,7 +406,7 @@ mod tests {
                 let mut grads = GradientsParams::new();
                 grads.register(two.matrix.id, matrix(&step.grads.0, &device));
                 grads.register(two.vector.id, vector(&step.grads.1, &device));
-                // Half-way the optimiser is stored and read back: nothing may change.
+                // The optimiser is stored and read back half-way, which must change nothing.
                 if n == case.steps.len() / 2 {
                     let bytes = updates.to_bytes().unwrap();
                     updates = Updates::new(&config, case.steps.len())

@@ -1,15 +1,15 @@
-//! What a run would take, from three steps of it.
+//! Estimates the cost of a run from three of its steps.
 
 use convrec_watch::{Observer, StepView, Timing};
 
 use crate::run::{RunOptions, TrainError};
 use crate::runner::RunError;
 
-/// Steps that are taken. The first one warms up.
+/// The number of steps that are taken. The first one warms up.
 const STEPS: usize = 3;
 
-/// What a run would take, as it was measured on a few of its steps. Evaluations and checkpoints
-/// come on top of the time.
+/// The estimated cost of a run, measured on a few of its steps. The time has no evaluations and
+/// checkpoints.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {
@@ -25,7 +25,7 @@ pub struct Plan {
     pub seconds: f64,
     /// Seconds of a step that go into sampling.
     pub rollout_seconds: f64,
-    /// The most memory that this process held, in bytes, where the system tells.
+    /// The peak memory of this process in bytes, where the system reports it.
     pub peak_memory: Option<f64>,
 }
 
@@ -104,7 +104,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// What this process has held at most, in bytes. Linux tells it.
+/// The peak memory of this process in bytes. Linux reports it.
 fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -1,5 +1,5 @@
-//! Data parallelism over the devices of one host: each holds a replica of the policy and does a
-//! share of the work; gradients are added up on the policy's own device, which takes the step.
+//! Data parallelism over the devices of one host. Each holds a replica of the policy and does a
+//! share of the work. Gradients are added up on the policy's own device, which takes the step.
 //!
 //! This is what burn-train calls `MultiDevice` with the optimiser on the main device. burn's
 //! collective operations (`DistributedContext`, `all_reduce`) need NCCL, and are not implemented
@@ -14,14 +14,14 @@ use convrec_policy::Policy;
 
 use crate::optim::Accumulator;
 
-/// The gradients of a part of a batch, and what else comes of it.
+/// A function that computes the gradients of a part of a batch, and further results.
 type Compute<'a, T, E> = dyn Fn(&Policy, usize) -> Result<(GradientsParams, T), E> + Sync + 'a;
 
-/// Gradients of some parts of a batch, whose losses are normalised by the whole batch, and what
-/// else comes of each part, in order. `further` devices take their share; without any, this thread
-/// does it all.
+/// The gradients of the parts of a batch, whose losses are normalised by the whole batch, and the
+/// further results of each part, in order. `further` devices take their share; without any, this
+/// thread does all the work.
 ///
-/// The same devices give the same bits, and others the same but for rounding: sums are in another
+/// The same devices give the same bits. Other devices differ by rounding, as sums are in another
 /// order.
 pub(crate) fn gradients<T: Send, E: Send>(
     policy: &Policy,
@@ -59,8 +59,8 @@ pub(crate) fn gradients<T: Send, E: Send>(
     Ok((sum.take(), in_order.collect()))
 }
 
-/// What `work` gives on each device, from a replica of the policy and the number of the device: 0
-/// is the policy's own.
+/// The results of `work` on each device, from a replica of the policy and the number of the device.
+/// Number 0 is the policy's own device.
 pub(crate) fn on_each<T: Send>(
     policy: &Policy,
     further: &[Device],

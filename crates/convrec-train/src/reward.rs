@@ -1,4 +1,4 @@
-//! What lists earn: reward functions give a number to each rank, [`Reward`] credits ranks with
+//! The rewards of lists. Reward functions give a number to each rank, [`Reward`] credits ranks with
 //! them, and weights add them up.
 
 mod built_in;
@@ -20,7 +20,7 @@ pub use weighted::{MultiObjectiveAggregation, RewardError};
 /// A list that is to be rewarded.
 #[derive(Debug, Clone, Copy)]
 pub struct Listed<'a> {
-    /// What was asked.
+    /// The sample that it answers.
     pub sample: &'a Sample,
     /// The N items by rank. A rank is `None` where the list has ended or names no catalog item.
     pub items: &'a [Option<ItemId>],
@@ -28,8 +28,8 @@ pub struct Listed<'a> {
     pub relevant: &'a [bool],
 }
 
-/// A reward function: it gives a number to each rank of a list. Implement it to reward what
-/// matters to you.
+/// A reward function, which gives a number to each rank of a list. Implement it for a reward of
+/// your own.
 ///
 /// ```
 /// use convrec_train::{Listed, RewardFunction};
@@ -57,15 +57,15 @@ pub trait RewardFunction: Send {
     fn rewards(&self, list: &Listed<'_>) -> Vec<f64>;
 }
 
-/// How ranks are credited for what the reward functions give them. It also decides whether
-/// advantages are per rank or per list.
+/// The rule by which the numbers of the reward functions become rewards of ranks or lists. It also
+/// decides whether advantages are per rank or per list.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Reward {
     /// Each rank has a reward: Rank-GRPO.
     Rank(RankReward),
-    /// The list has one reward, its DCG@N, which all of its tokens share: GRPO and its kin.
+    /// The list has one reward, its DCG@N, which all of its tokens share: GRPO and similar losses.
     Dcg,
     /// The list has one reward, its NDCG@N: the DCG divided by that of a list with all relevant
     /// items in front. It is 0 where no item is relevant.

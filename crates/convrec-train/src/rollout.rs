@@ -1,4 +1,4 @@
-//! Rollouts: what the policy wrote, what it earned, and the tables that the loss reads.
+//! Rollouts: completions, their rewards, and the tables that the loss reads.
 
 use convrec_catalog::relevance;
 use convrec_policy::{Allowed, Completion, Policy, Sequence, TokenLogProbs};
@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::reward::{Listed, Reward, RewardError, RowRewards, WeightedRewards};
 use crate::task::{Answer, Sample, Task};
 
-/// How the loss treats forced tokens: those that a constraint left no choice about.
+/// The treatment of forced tokens in the loss. A token is forced where a constraint allows no
+/// other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ForcedTokens {
@@ -53,7 +54,7 @@ pub(crate) fn read_rows<'a>(
 ) -> Result<Vec<Row<'a>>, RewardError> {
     let read = |sample: &'a Sample, completion: Completion| {
         let answer = task.answer(sample, &completion.tokens);
-        // Every table of the step is N wide, whatever the length of the list.
+        // Every table of the step is N wide, for lists of any length.
         let items = task.by_rank(&answer);
         let relevant = relevance(&items, &sample.ground_truth, &sample.seen);
         let rewards = rewards.of(&Listed {
@@ -138,7 +139,7 @@ impl Row<'_> {
     }
 }
 
-/// How rows become tables.
+/// The rules by which rows become tables.
 pub(crate) struct Collation {
     pub(crate) n_ranks: usize,
     pub(crate) reward: Reward,
@@ -147,7 +148,7 @@ pub(crate) struct Collation {
     pub(crate) forced: ForcedTokens,
 }
 
-/// What the loss reads about the tokens of one row, `[T]` each.
+/// The loss's inputs about the tokens of one row, `[T]` each.
 pub(crate) struct TokenTargets {
     /// The tokens that count.
     mask: Vec<bool>,
@@ -183,8 +184,8 @@ impl Collation {
                 .apply(&mut token_advantages, &segments, &[end])?;
         }
         let row_counts = row.completion.ended || !self.mask_truncated_completions;
-        // Where ranks are rewarded, a remark between items takes no part, not even in the number
-        // of tokens that the loss is divided by.
+        // Where ranks are rewarded, a remark between items takes no part, not even in the number of
+        // tokens that the loss is divided by.
         let has_rank =
             |t: usize| !self.reward.is_ranked() || row.answer.segments.ranks[t] != NO_RANK;
         let counts = |t: usize| self.forced == ForcedTokens::Count || !row.is_forced(t);
@@ -356,7 +357,7 @@ mod tests {
         assert_eq!(inputs.mask, [false, true, true, true, true, true]);
     }
 
-    /// Token 7 and another one, then only token 7.
+    /// Allows token 7 and another one, then only token 7.
     struct OneChoice(Vec<u32>);
 
     impl Constraint for OneChoice {

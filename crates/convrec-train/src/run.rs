@@ -1,4 +1,4 @@
-//! What both loops share: where a run is kept, how it is resumed, and its log.
+//! The common parts of both loops: the folder of a run, resuming, and the log.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,28 +22,28 @@ use crate::evaluate::{Decoding, Evaluated, Evaluation, evaluate};
 use crate::optim::Updates;
 use crate::task::{Answer, Sample, Task};
 
-/// Where and how often a run writes.
+/// The folder of a run, and how often it writes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunOptions {
     /// The run's folder: log, completions and checkpoints. Without one nothing is written.
     pub folder: Option<PathBuf>,
-    /// Go on from the newest checkpoint in the folder. Without it, a folder that holds a run is
-    /// refused.
+    /// Whether the run goes on from the newest checkpoint in the folder. Otherwise a folder that
+    /// holds a run is refused.
     pub resume: bool,
     /// Steps between checkpoints; 0 writes only the last.
     pub checkpoint_every: usize,
     /// Checkpoints kept, at least 1.
     pub keep_checkpoints: usize,
-    /// Steps between evaluations on the validation samples, the last step always among them; 0
-    /// never evaluates.
+    /// Steps between evaluations on the validation samples. The last step always has one. 0 never
+    /// evaluates.
     pub evaluate_every: usize,
-    /// What the run leaves behind beside checkpoints, and when the doctor stops it.
+    /// The files of the run beside checkpoints, and the settings of the doctor.
     pub watch: WatchConfig,
-    /// Steps after which this process stops, with a checkpoint, for the next one to go on: for
-    /// machines that are lent by the hour.
+    /// Steps after which this process stops with a checkpoint, so that another process can go on.
+    /// It is for machines that are lent by the hour.
     pub stop_after: Option<usize>,
-    /// Stops the run after the step it is at, likewise.
+    /// Stops the run after the current step with a checkpoint.
     #[serde(skip)]
     pub stop: Stop,
     /// The text that is kept in the folder as `config.toml`.
@@ -51,18 +51,18 @@ pub struct RunOptions {
     pub settings: Option<String>,
 }
 
-/// Asks a run to stop after the step it is at, as at Ctrl-C. Clones ask the same run.
+/// Asks a run to stop after the current step, as at Ctrl-C. Clones ask the same run.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks; the training function then returns [`TrainError::Stopped`]. Whether it was asked
-    /// before.
+    /// Asks the run to stop. The training function then returns [`TrainError::Stopped`]. Returns
+    /// whether it was asked before.
     pub fn ask(&self) -> bool {
         self.0.swap(true, Ordering::Relaxed)
     }
 
-    /// For others who should stop as well.
+    /// The flag, for other parts of the program that should stop as well.
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.0.clone()
     }
@@ -82,7 +82,7 @@ impl PartialEq for Stop {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A setting makes no sense.
+    /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A checkpoint cannot be written or used.
@@ -138,7 +138,7 @@ pub enum TrainError {
         /// Why.
         source: crate::reward::RewardError,
     },
-    /// No completions could be had.
+    /// The sampler gave no completions.
     #[error(
         "step {step}: no completions: {source}; the run can be resumed from its newest \
          checkpoint, if it has one"
@@ -179,12 +179,12 @@ pub(crate) struct Run<'a> {
     first: usize,
 }
 
-/// Where a run stands when it starts: at step 0 or at a checkpoint.
+/// The state of a run when it starts: at step 0 or at a checkpoint.
 pub(crate) struct Start {
     pub(crate) step: usize,
     pub(crate) policy: Policy,
     pub(crate) updates: Updates,
-    /// What else the loop had kept; none at step 0.
+    /// Further state of the loop; none at step 0.
     pub(crate) state: Option<Value>,
 }
 
@@ -196,7 +196,7 @@ impl<'a> Run<'a> {
         mut inputs: BTreeMap<String, String>,
         mut start: Start,
     ) -> Result<(Self, Start), TrainError> {
-        // With another, the log is another.
+        // Another interval would give another log.
         inputs.insert("evaluate_every".into(), options.evaluate_every.to_string());
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
         let manifest = Manifest {
@@ -258,13 +258,13 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether somebody asked it to stop.
+    /// Whether the run was asked to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.options.stop.is_asked()
     }
 
-    /// Writes a checkpoint after `done` of `total` steps, when one is due, and stops where that is
-    /// asked.
+    /// Writes a checkpoint after `done` of `total` steps when one is due, and stops where a stop
+    /// was asked for.
     pub(crate) fn checkpoint(
         &self,
         done: usize,
@@ -305,8 +305,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Lists for the first validation samples, where completions of this step are kept: to compare
-    /// over a run.
+    /// Lists for the first validation samples where completions of this step are kept, to compare
+    /// them over a run.
     pub(crate) fn lists(
         &self,
         step: usize,
@@ -327,8 +327,8 @@ impl<'a> Run<'a> {
         evaluated.into_iter().zip(samples).map(shown).collect()
     }
 
-    /// Evaluates after `done` of `total` steps, when it is due, and after the last.
-    /// `policy` gives the one to evaluate, where an evaluation is due.
+    /// Evaluates after `done` of `total` steps when an evaluation is due, and after the last step.
+    /// `policy` makes the policy to evaluate.
     pub(crate) fn evaluate(
         &self,
         done: usize,
@@ -388,14 +388,14 @@ pub(crate) fn listed(answer: &Answer, relevant: &[bool]) -> Vec<ListedItem> {
         .collect()
 }
 
-/// What a run is evaluated on while it trains.
+/// The validation of a run while it trains.
 #[derive(Debug, Clone, Copy)]
 pub struct Validation<'a> {
     /// The task.
     pub task: &'a Task,
-    /// The samples; may be none.
+    /// The samples. There may be none.
     pub samples: &'a [Sample],
-    /// How.
+    /// The decoding of the lists.
     pub decoding: Decoding,
 }
 
@@ -426,8 +426,8 @@ fn due(done: usize, every: usize) -> bool {
     every > 0 && done.is_multiple_of(every)
 }
 
-/// Keeps the settings in the folder. A file that is there stays, be it of the run's beginning; one
-/// that should be there and is not was removed.
+/// Keeps the settings in the folder. An existing file stays. Where the file of a run that has begun
+/// is missing, it was removed and is written again.
 fn keep_settings(folder: &Path, text: &str, has_begun: bool) -> Result<(), CheckpointError> {
     let path = folder.join("config.toml");
     if has_begun && path.exists() {

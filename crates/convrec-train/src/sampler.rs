@@ -1,4 +1,4 @@
-//! Where completions come from.
+//! The source of completions.
 
 use std::error::Error;
 
@@ -9,14 +9,17 @@ use crate::evaluate::generate;
 use crate::replicas::on_each;
 use crate::task::{Sample, Task};
 
-/// Writes completions. [`Local`] is the policy itself; an engine on other machines may do it as
-/// well.
+/// A source of completions. [`Local`] is the policy itself; inference servers on other machines can
+/// do it as well.
 pub trait Sampler: Send {
-    /// The policy has moved: what is sampled from here on, for the step of this number (from 1), is
+    /// Hands over new weights. Completions from here on, for the step of this number (from 1), are
     /// under these weights.
     ///
     /// # Errors
-    /// When they cannot be handed on.
+    /// Any error of the sampler when the weights cannot be handed on. The run stops with
+    /// [`TrainError::Sampler`].
+    ///
+    /// [`TrainError::Sampler`]: crate::TrainError::Sampler
     fn begin_step(
         &mut self,
         _policy: &Policy,
@@ -29,7 +32,8 @@ pub trait Sampler: Send {
     /// autodiff). Where the task is constrained, they must be within [`Task::constraint`].
     ///
     /// # Errors
-    /// When completions cannot be had; the run stops, and can be resumed.
+    /// Any error of the sampler when it gives no completions. The run stops with
+    /// [`TrainError::Sampler`](crate::TrainError::Sampler), and can be resumed.
     fn sample(
         &mut self,
         policy: &Policy,
@@ -47,8 +51,8 @@ pub trait Sampler: Send {
 /// The policy samples by itself, with the trainer's kernels.
 #[derive(Debug, Clone, Default)]
 pub struct Local {
-    /// Further devices of this host that take a share of the prompts. What is drawn does not
-    /// depend on them.
+    /// Further devices of this host that take a share of the prompts. Completions do not depend on
+    /// them.
     pub devices: Vec<Device>,
 }
 

@@ -1,12 +1,12 @@
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate changes over a run: a factor for every step, so that a resumed run needs
-/// no state.
+/// The schedule of the learning rate: a factor for every step, so that a resumed run needs no
+/// state.
 ///
 /// The factors are those of transformers' schedules. burn's linear and cosine schedulers give the
-/// same ones without a warm-up; what burn 0.22 lacks is a warm-up that starts at 0 (its linear
-/// scheduler refuses to, its Noam scheduler starts at step 1), and its schedulers count their
-/// calls, which would be state to store.
+/// same ones without a warm-up. burn 0.22 lacks a warm-up that starts at 0: its linear scheduler
+/// refuses to, and its Noam scheduler starts at step 1. Its schedulers also count their calls,
+/// which would be state to store.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
@@ -17,13 +17,13 @@ pub enum Schedule {
     Linear,
     /// From 1 to 0 along half a cosine.
     Cosine,
-    /// 1, and from step `after` on `factor`: as the paper's 3B run goes from 1e-6 to 1e-7 after
-    /// 8,000 steps.
+    /// 1, and `factor` from step `after` on. The paper's 3B run goes from 1e-6 to 1e-7 after 8,000
+    /// steps.
     Step {
-        /// The first update at the second rate, the warm-up's included. (A step of reinforcement
-        /// learning may be several.)
+        /// The first update at the second rate, counting those of the warm-up. A step of
+        /// reinforcement learning may have several updates.
         after: usize,
-        /// What the rate is multiplied by.
+        /// The factor of the rate.
         factor: f64,
     },
 }

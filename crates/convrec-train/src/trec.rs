@@ -13,7 +13,8 @@ use crate::evaluate::Evaluation;
 /// Writes the ground truth of the examples, without seen items, as a TREC qrels file.
 ///
 /// # Errors
-/// When an example names unknown items or its id cannot be a query, or the file cannot be written.
+/// An error when an example names unknown items or its id cannot be a query, or the file cannot be
+/// written.
 pub fn write_qrels(
     path: &Path,
     catalog: &Catalog,
@@ -31,7 +32,7 @@ pub fn write_qrels(
 /// became samples, in the order of the samples.
 ///
 /// # Errors
-/// When an id cannot be a query, or the file cannot be written.
+/// An error when an id cannot be a query, or the file cannot be written.
 pub fn write_run<'a>(
     path: &Path,
     examples: impl Iterator<Item = (&'a Example, &'a bool)>,

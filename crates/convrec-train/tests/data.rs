@@ -1,4 +1,4 @@
-//! Training data that cannot be used is mended, left out or refused by one rule each, and counted.
+//! Each kind of unusable training data is repaired, left out or refused by one rule, and counted.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Work that is dealt out to several devices: here to several replicas on the CPU, each with a
-//! thread of its own. What collective operations between GPUs do is burn's, and is not tested here.
+//! Work is dealt out to several devices: here to several replicas on the CPU, each with a thread of
+//! its own. Collective operations between GPUs are burn's, and are not tested here.
 
 mod common;
 
@@ -15,7 +15,7 @@ use convrec_train::{
 };
 
 fn weights(policy: &Policy) -> Vec<f32> {
-    // Behind the header, whatever its length: all tensors are f32.
+    // The bytes behind the header; all tensors are f32.
     let bytes = bytes(policy);
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     bytes[8 + header..]
@@ -74,7 +74,7 @@ fn several_devices_do_the_work_of_one() {
         let (alone, log) = train(&world, kind, 0, 1);
         for further in [1, 2, 6] {
             let (together, log_together) = train(&world, kind, further, 1);
-            // The same lists are drawn, and so the same is rewarded.
+            // The same lists are drawn, so the rewards are the same.
             for field in [
                 "reward",
                 "rank_relevance",
@@ -96,7 +96,7 @@ fn several_devices_do_the_work_of_one() {
                 );
             }
             let pairs = weights(&alone).into_iter().zip(weights(&together));
-            // A step of Adam moves a weight by the learning rate, also where rounding decides the
+            // A step of Adam moves a weight by the learning rate, even where rounding decides the
             // gradient's sign.
             let apart = pairs.filter(|(a, b)| (a - b).abs() > 1e-5).count();
             assert!(

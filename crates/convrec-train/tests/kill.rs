@@ -1,5 +1,5 @@
-//! Runs in processes of their own, killed at random moments and resumed: what they leave is what an
-//! uninterrupted run leaves, byte for byte.
+//! Runs in processes of their own are killed at random moments and resumed. Their files equal those
+//! of an uninterrupted run, byte for byte.
 #![cfg(unix)]
 
 mod common;
@@ -27,7 +27,7 @@ fn start_or_go_on(kind: &str, folder: &Path) -> Result<(), TrainError> {
     run_with(&world(), kind, STEPS, &options).map(|_| ())
 }
 
-/// No test: the processes that the others start.
+/// This is no test of its own, but the process that the other tests start.
 #[test]
 fn child() {
     let Ok(run) = std::env::var(RUN) else { return };
@@ -53,9 +53,9 @@ fn process(program: &[&str], kind: &str, folder: &Path) -> Command {
     command
 }
 
-/// All files of a run, but for how long it took and the optimiser's: burn writes its moments in an
-/// order, and under ids, that are drawn anew in each process. (Moments that differ would show in
-/// the weights of later steps.)
+/// All files of a run without its times and the optimiser's file. burn writes the moments in an
+/// order, and under ids, that are drawn anew in each process. Moments that differ would show in the
+/// weights of later steps.
 fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -109,7 +109,7 @@ fn killed_thirty_times_a_run_ends_as_if_it_never_was() {
                 }
             }
             if child.try_wait().unwrap().is_some() {
-                // It was done before: from its beginning again.
+                // The run was done before the kill, so it starts from its beginning again.
                 std::fs::remove_dir_all(&killed).unwrap();
                 continue;
             }
@@ -163,7 +163,7 @@ fn on_a_full_disk_the_last_checkpoint_stays_good() {
         !output.status.success() && error.contains("error: cannot write"),
         "{error}"
     );
-    // With room again, it goes on to the same end.
+    // With room again, the run goes on to the same end.
     start_or_go_on("sft", &run).unwrap();
     let whole = folder.path().join("whole");
     start_or_go_on("sft", &whole).unwrap();
@@ -196,7 +196,7 @@ fn a_damaged_checkpoint_is_refused_and_the_one_before_is_good() {
         }),
         ("manifest.json", |bytes| bytes[..bytes.len() - 20].to_vec()),
         ("manifest.json", |_| vec![0xFF, 0xFE]),
-        // Still a manifest, of another step.
+        // The file is still a manifest, but of another step.
         ("manifest.json", |bytes| {
             String::from_utf8(bytes)
                 .unwrap()

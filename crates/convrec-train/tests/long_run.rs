@@ -1,6 +1,6 @@
-//! A run of 2,000 steps holds no more memory and no more files at its end than after its beginning,
-//! and leaves no more checkpoints and completions than it is told to. A test binary of its own, as
-//! it counts what the whole process allocates.
+//! A run of 2,000 steps holds no more memory and no more files at its end than after its beginning.
+//! It keeps no more checkpoints and completions than the settings say. The test has a binary of its
+//! own, as it counts the allocations of the whole process.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -27,7 +27,7 @@ fn memory_and_files_stay_as_they_are() {
     let mut observe =
         |_: &StepView<'_>| seen.push((now(), std::fs::read_dir("/proc/self/fd").unwrap().count()));
     run_observed(&world, "everything", STEPS, &options, &mut observe).unwrap();
-    // The most in a hundred steps: single ones hold more, as an evaluation is due.
+    // The largest figure in a hundred steps, as single steps hold more where an evaluation is due.
     let most = |steps: &[(usize, usize)]| {
         (
             steps.iter().map(|s| s.0).max().unwrap(),

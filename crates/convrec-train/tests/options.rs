@@ -1,4 +1,4 @@
-//! What single settings of reinforcement learning do to a step.
+//! The effects of single settings of reinforcement learning on a step.
 
 mod common;
 
@@ -41,7 +41,7 @@ fn log(
     Ok(log)
 }
 
-/// Samples for which no list is right: no completion has an advantage.
+/// Samples for which no list is relevant, so that no completion has an advantage.
 fn hopeless(world: &World) -> Vec<Sample> {
     world
         .samples
@@ -66,7 +66,7 @@ fn without_any_advantage_only_a_bonus_moves_the_policy() {
             (number(&record, "active_rows"), number(&record, "grad_norm")),
             (0.0, 0.0)
         );
-        // The schedule goes on: a doctor sees that a rate was there and nothing moved.
+        // The schedule goes on, so a doctor sees that there was a rate and nothing moved.
         assert!(number(&record, "learning_rate") > 0.0);
         assert!(!record.contains_key("kl"), "none is measured");
     }
@@ -111,7 +111,7 @@ fn dynamic_sampling_goes_on_until_its_batches_are_used_up() {
             ),
             (12.0, 1.0)
         );
-        // Of what was sampled, though nothing of it is trained on.
+        // The figures are of sampled completions, although none is trained on.
         assert_eq!(
             (
                 number(&record, "in_catalog"),
@@ -160,7 +160,7 @@ fn a_reward_that_is_no_number_is_named() {
     );
 }
 
-/// A server that hangs in the second batch, until somebody stops the run.
+/// A server that hangs in the second batch until the run is stopped.
 struct Hanging {
     batches: usize,
     stop: Stop,

@@ -1,4 +1,4 @@
-//! Policies as services: many answers are the single ones, and a judge's order is that of the
+//! Policies as services: answers together equal the single ones, and a judge's order is that of the
 //! policy's probabilities.
 
 use std::path::Path;
@@ -48,7 +48,7 @@ fn policy(task: &Task) -> Policy {
     Policy::new(&shape, 1, &Device::flex().autodiff()).unwrap()
 }
 
-/// Ground truth may be anything here: nobody asks for it.
+/// Ground truth may be anything here, as nothing reads it.
 fn examples() -> Vec<Example> {
     let catalog = catalog();
     let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
@@ -112,7 +112,7 @@ fn a_teacher_answers_many_as_it_answers_one() {
             );
         }
     }
-    // What `evaluate` lets it write.
+    // The lists that `evaluate` lets it write.
     let plain: Vec<Example> = examples
         .iter()
         .map(|x| Example {
@@ -151,7 +151,7 @@ fn a_teacher_refuses_what_it_cannot_do() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("2048 positions; shorten"), "{error}");
-    // One that cannot be answered does not spoil the others.
+    // A request that cannot be answered does not spoil the others.
     let constrained = PolicyTeacher::new(
         "tiny",
         &policy,
@@ -171,7 +171,8 @@ fn a_teacher_refuses_what_it_cannot_do() {
     assert_eq!(found[2], constrained.recommend(&examples[2], 3));
 }
 
-/// Of a text behind a prompt, token by token from the logits of the whole sequence.
+/// The log-probability of a text behind a prompt, token by token from the logits of the whole
+/// sequence.
 fn slow_log_prob(policy: &Policy, prompt: &[u32], text: &[u32]) -> f64 {
     use burn::module::Module;
     use burn::tensor::{Int, Tensor, TensorData};
@@ -435,7 +436,7 @@ fn answers_end_at_any_end_token() {
     assert!(error.contains("tokenizer_config.json"), "{error}");
 }
 
-/// A published chat model says something to the point.
+/// A published chat model gives a sensible answer.
 #[test]
 fn smollm2_answers() {
     let Some(folder) = model_path("smollm2-135m-instruct") else {

@@ -23,8 +23,8 @@ fn the_public_codes_pairing_changes_ranks_and_no_items() {
         (1, &theirs.names, &theirs.items)
     );
     let (ranks, by_lines) = (&ours.segments.ranks, &theirs.segments.ranks);
-    // The preamble has no rank here, and takes that of the first item there; the trailing line feed
-    // makes a line of its own.
+    // The preamble has no rank here, and takes that of the first item in the public code. The
+    // trailing line feed makes a line of its own there.
     assert_eq!((ranks[0], by_lines[0]), (NO_RANK, 0));
     assert_eq!((ranks.last(), by_lines.last()), (Some(&END), Some(&3)));
     assert!(ranks.contains(&0) && by_lines.contains(&2));

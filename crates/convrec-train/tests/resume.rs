@@ -31,7 +31,8 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
         assert_eq!(log.iter().filter(|byte| **byte == b'\n').count(), 5);
-        // Cut after step 2: what came later is gone, and the log's last line was being written.
+        // The run is cut after step 2: later files are gone, and the log's last line was being
+        // written.
         let cut = folder.path().join("cut");
         run(&world, kind, 5, &cut, false).unwrap();
         for step in 3..=5 {
@@ -62,8 +63,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
     }
 }
 
-/// What a run with an adapter leaves: the weights as they were, and an adapter that is not what it
-/// began as.
+/// A run with an adapter leaves the weights as they were, and a trained adapter.
 #[test]
 fn an_adapter_learns_beside_weights_that_stay() {
     let (world, folder) = (world(), tempfile::tempdir().unwrap());
@@ -176,7 +176,7 @@ fn the_constraint_comes_from_its_file_where_it_fits() {
     let first = changed();
     task.clone().constrained_by_file(&path).unwrap();
     assert_eq!(changed(), first);
-    // That of another task is replaced, and so is a damaged one.
+    // A trie of another task is replaced, and so is a damaged one.
     let other = Task::new(task.catalog().clone(), task.prompter().clone(), 3);
     other.constrained_by_file(&path).unwrap();
     assert_ne!(changed(), first);
@@ -186,8 +186,9 @@ fn the_constraint_comes_from_its_file_where_it_fits() {
     assert!(world().task.constrained_by_file(folder.path()).is_err());
 }
 
-/// -log pi under the constraint, over the tokens with a choice, as it is computed one token after
-/// the other; and what does not fit the constraint is refused before anything is trained.
+/// The loss is -log pi under the constraint, over the tokens with a choice, as a slow version
+/// computes it token by token. A sample that does not fit the constraint is refused before
+/// training.
 #[test]
 fn a_constrained_loss_is_that_of_the_constrained_policy() {
     let world = world();

@@ -5,8 +5,8 @@ use convrec_catalog::{Features, FuzzyIndex, N_FEATURES};
 
 use crate::queries::QuerySet;
 
-/// How strongly weights are drawn to 0, so that a feature that never misleads does not weigh
-/// infinitely.
+/// The strength of the penalty on weights, so that a feature that never misleads has a finite
+/// weight.
 const RIDGE: f64 = 1.0;
 const STEPS: usize = 30;
 

@@ -1,10 +1,10 @@
-//! How well names are resolved.
+//! Measures how well names are resolved.
 
 use convrec_catalog::{FuzzyIndex, Guess, YEAR_TOLERANCE};
 
 use crate::queries::{Query, QuerySet};
 
-/// A query with what the index makes of it.
+/// A query with the guess of the index.
 pub struct Judged<'q> {
     pub source: &'q str,
     pub query: &'q Query,
@@ -34,7 +34,7 @@ pub struct Counts {
     pub not_there: usize,
     pub correct: usize,
     pub accepted: usize,
-    /// Accepted, and none would have been correct.
+    /// Names that were accepted although no item would have been correct.
     pub false_accepts: usize,
 }
 

@@ -1,5 +1,5 @@
-//! How well names that are not exact are resolved: made from real catalogs by rule, and GPT-4's
-//! lines labelled by hand.
+//! Measures how well inexact names are resolved. They are made from real catalogs by rule, or are
+//! GPT-4's lines labelled by hand.
 //!
 //! ```sh
 //! cargo run --release -p convrec-catalog --example resolve_titles              # the tables of the test half

@@ -1,4 +1,4 @@
-//! Titles written otherwise, each in a way that people and models write them.
+//! Titles in other spellings, each as people and models write them.
 
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -31,7 +31,7 @@ const ACCENTS: [(&str, &str); 19] = [
     ("łŁ", "l"),
     ("ß", "ss"),
 ];
-/// What editions add to a title; the work stays the same.
+/// Words that editions add to a title; the work stays the same.
 const EDITIONS: [&str; 8] = [
     ": Director's Cut",
     ": A Novel",
@@ -59,7 +59,8 @@ pub fn starts_with_article(title: &str) -> Option<(&str, &str)> {
         .filter(|(first, _)| ["The", "A", "An"].contains(first))
 }
 
-/// The article behind a comma, left out, or one that the title does not have.
+/// The title with its article behind a comma, without its article, or with one that it does not
+/// have.
 pub fn article(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     Some(match starts_with_article(title) {
         Some((article, rest)) if rng.random_bool(0.6) => format!("{rest}, {article}"),
@@ -68,7 +69,7 @@ pub fn article(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     })
 }
 
-/// Without its punctuation, with spaces for it, or with other marks.
+/// The title without its punctuation, with spaces for it, or with other marks.
 pub fn punctuation(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     const MARKS: &[char] = &[
         '.', ',', ':', '!', '?', '\'', '’', '-', '–', '"', '/', ';', '·', '…',
@@ -102,7 +103,7 @@ pub fn and(title: &str, _: &mut ChaCha8Rng) -> Option<String> {
     )
 }
 
-/// A number behind the first word in digits, roman or spelled.
+/// The title with a number behind the first word in digits, roman numerals or words.
 pub fn numeral(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     let mut words: Vec<String> = title.split(' ').map(String::from).collect();
     let value = |word: &str| {
@@ -158,7 +159,7 @@ pub fn edition(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     Some(format!("{title}{}", EDITIONS.choose(rng)?))
 }
 
-/// One letter missing, doubled, replaced, or changed with the next.
+/// The title with one letter missing, doubled, replaced, or swapped with the next.
 pub fn typo(title: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     let mut letters: Vec<char> = title.chars().collect();
     let places: Vec<usize> = (1..letters.len())

@@ -1,5 +1,5 @@
-//! Names that are not exact, with what they mean: made from catalogs by rule, and real lines
-//! labelled by hand.
+//! Inexact names with the items that they mean. They are made from catalogs by rule, or are real
+//! lines labelled by hand.
 
 use std::collections::HashMap;
 
@@ -60,8 +60,8 @@ fn items(source: &str) -> Option<Vec<CatalogItem>> {
     Some(jsonl::read(lines.join("\n").as_bytes(), source).unwrap())
 }
 
-/// Letters and digits alone, without an article in front. Not the index's own reading, so that
-/// labels do not lean on it.
+/// The letters and digits of a title, without an article in front. It is not the index's own
+/// reading, so that labels do not depend on it.
 fn squashed(title: &str) -> String {
     let title = mutate::starts_with_article(title).map_or(title, |(_, rest)| rest);
     title
@@ -72,7 +72,8 @@ fn squashed(title: &str) -> String {
         .collect()
 }
 
-/// What the titles of a series begin with: all before a colon, a dash, a bracket or a number.
+/// The common beginning of the titles of a series: all before a colon, a dash, a bracket or a
+/// number.
 fn series(title: &str) -> String {
     let head = title
         .split([':', '(', ';'])
@@ -146,7 +147,7 @@ fn by_rule(source: &str) -> Option<QuerySet> {
             elsewhere(&catalog, items(other)?, &mut queries);
         }
     }
-    // What the exact rules decide is not asked of anything fuzzy.
+    // Names that the exact rules decide are no queries.
     queries.retain(|query| catalog.resolve(&query.name, YEAR_TOLERANCE) == Resolution::NotFound);
     let mut counts: HashMap<&str, usize> = HashMap::new();
     queries.retain(|query| {
@@ -167,7 +168,7 @@ fn by_rule(source: &str) -> Option<QuerySet> {
     })
 }
 
-/// Takes items out of a catalog that something near stays in for, and some others.
+/// Takes items out of a catalog: some that similar items stay in for, and some others.
 fn take_out(
     items: Vec<CatalogItem>,
     rng: &mut ChaCha8Rng,
@@ -232,7 +233,7 @@ fn take_out(
     (queries, kept)
 }
 
-/// Titles of the catalog written otherwise.
+/// Titles of the catalog in other spellings.
 fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) {
     type Rewrite = fn(&str, &mut ChaCha8Rng) -> Option<String>;
     const WAYS: [(&str, Rewrite); 8] = [
@@ -305,7 +306,7 @@ fn rewritten(catalog: &Catalog, queries: &mut Vec<Query>, rng: &mut ChaCha8Rng) 
             let of_another_year = |other: &ItemId| {
                 years_apart(year, catalog[*other].year).is_some_and(|years| years > 0)
             };
-            // "Smurfs" where there is "The Smurfs" too means that, whatever it was made from.
+            // "Smurfs" means "The Smurfs" where that exists, whatever it was made from.
             if !titled.contains_key(&key) {
                 add(
                     "subtitle dropped",
@@ -402,7 +403,7 @@ pub struct Label {
     pub id: String,
     /// The line of the answer, from 0.
     pub line: usize,
-    /// What it means; none where it is not in the catalog, or might be several.
+    /// The item that it means; none where it is not in the catalog, or might be several.
     pub item: Option<Item>,
 }
 

@@ -15,15 +15,15 @@ const NAME: &str = "embeddings";
 const NUMBER: usize = size_of::<f32>();
 
 impl Embeddings {
-    /// Writes rows to a file as they come, without holding them, and replaces the file whole: who
-    /// has the former one open still has it.
+    /// Writes rows to a file as they come, without holding them, and replaces the file as a whole.
+    /// A process that has the former file open keeps it.
     ///
     /// # Shapes
     /// - blocks: together `[C, D] = shape`, unit rows; each block some rows, one at least
     ///
     /// # Errors
-    /// When C or D is 0, a row is not of unit length, the blocks have another shape together, or
-    /// the file cannot be written; the former file is then still there.
+    /// [`EmbeddingsError`] when C or D is 0, a row is not of unit length, the blocks together have
+    /// another shape, or the file cannot be written. The former file is then still there.
     pub fn write(
         path: impl AsRef<Path>,
         shape: [usize; 2],
@@ -73,22 +73,23 @@ impl Embeddings {
         }
     }
 
-    /// The embeddings in a file of [`Embeddings::write`], or in any safetensors file with one f32
-    /// matrix `embeddings` of unit rows. The file is mapped into memory, shared by all
-    /// processes that have it open; every row is checked.
+    /// Opens a file of [`Embeddings::write`], or any safetensors file with one f32 matrix
+    /// `embeddings` of unit rows. The file is mapped into memory and shared by all processes that
+    /// have it open. Every row is checked.
     ///
     /// It must not be written to while it is open. [`Embeddings::write`] does not: it puts another
     /// file in its place.
     ///
     /// # Errors
-    /// When the file cannot be read, is damaged, or a row is not of unit length.
+    /// [`EmbeddingsError`] when the file cannot be read, is damaged, or a row is not of unit
+    /// length.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EmbeddingsError> {
         let path = path.as_ref();
         let failed = |e| files::Error::new("read", path, e);
         // Pipes and devices are refused before they are opened.
         let file = files::open_regular(path, u64::MAX)?.into_inner();
-        // SAFETY: what is mapped must not change. Files are replaced, not written to, by `write`,
-        // and the documentation asks the same of everyone else; any bytes are numbers.
+        // SAFETY: the mapped file must not change. `write` replaces files and does not write to
+        // them, and the documentation asks the same of everyone else. Any bytes are numbers.
         let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;
         let damaged = |problem| EmbeddingsError::Damaged {
             file: path.display().to_string(),

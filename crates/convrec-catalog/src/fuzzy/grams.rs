@@ -1,11 +1,11 @@
-//! Which titles share rare letters with a name: an inverted index of three letters in a row.
+//! Finds the titles that share rare letters with a name, by an inverted index of trigrams.
 
 /// a-z, 0-9 and the edge of a text.
 const ALPHABET: usize = 37;
 const EDGE: u8 = 36;
 
-/// Postings looked at for one name, rarest first. It bounds the time in large catalogs, where the
-/// common ones say little.
+/// The most postings that are read for one name, rarest first. It bounds the time in large
+/// catalogs, where common trigrams say little.
 const MOST_POSTINGS: usize = 20_000;
 
 /// Texts by their trigrams: flat lists, one for each trigram.
@@ -53,8 +53,9 @@ impl Grams {
         }
     }
 
-    /// The `n` texts that are most like `text`: by the weight of the trigrams in common, rare ones
-    /// weighing more, against the root of their number in the text. In no order.
+    /// The `n` texts that are most similar to `text`, in no order. Similarity is the weight of the
+    /// trigrams in common, divided by the root of their number in the text. Rare trigrams weigh
+    /// more.
     pub(super) fn nearest(&self, text: &str, n: usize) -> Vec<u32> {
         let mut grams = Vec::new();
         trigrams(text, &mut grams);

@@ -1,11 +1,12 @@
-//! Messy names: which item is meant, how surely, and when to say none.
+//! Finds the item that an inexact name means, with a confidence.
 //!
-//! A title is read as plain words ([`name`]): no accents, marks and articles, numbers as digits,
-//! and besides the whole its parts before and behind a colon and the like. An inverted index of
-//! trigrams ([`grams`]) finds the readings most like those of a name; each pair is described by a
-//! few numbers ([`similarity`]), and a conditional logit turns these into a confidence: with the
-//! score s of each candidate, exp(s) / (1 + sum of exp(s) over all candidates), where 1 stands for
-//! "none of them". So a close runner-up takes its share away, as does a name that is like nothing.
+//! A title is read as plain words ([`name`]): without accents, marks and articles, with numbers as
+//! digits. Its parts, as before and behind a colon, are further readings. An inverted index of
+//! trigrams ([`grams`]) finds the readings that are most similar to those of a name. Each pair is
+//! described by a few numbers ([`similarity`]), and a conditional logit turns these into a
+//! confidence. With the score s of each candidate it is exp(s) / (1 + sum of exp(s) over all
+//! candidates), where 1 stands for "none of them". A close runner-up lowers the confidence, and so
+//! does a name that is similar to nothing.
 
 mod grams;
 mod name;
@@ -27,8 +28,8 @@ use crate::{Catalog, Resolution};
 /// Readings of catalog titles that are compared in full, for each reading of a name.
 const N_CANDIDATES: usize = 16;
 
-/// What a part of a title or name must be nearer by, in its share of letters, to be preferred to
-/// the whole.
+/// The share of letters by which a part of a title or name must be nearer than the whole to be
+/// preferred.
 const PART_PENALTY: f64 = 0.15;
 
 /// The share of letters above which a title is not looked at further.
@@ -37,9 +38,9 @@ const MOST_DISTANT: f64 = 0.4;
 /// The item that a name most likely means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guess {
-    /// The likeliest item; none where nothing is alike, or where the exact rules find several.
+    /// The likeliest item; none where nothing is similar, or where the exact rules find several.
     pub best: Option<ItemId>,
-    /// How likely it is meant, from 0 to 1; 1 where the exact rules found it.
+    /// The probability that it is meant, from 0 to 1; 1 where the exact rules found it.
     pub confidence: f64,
 }
 
@@ -55,7 +56,7 @@ impl Guess {
     }
 }
 
-/// The confidence to ask of a [`Guess`] where nothing speaks for another.
+/// The confidence to ask of a [`Guess`] by default.
 pub const CONFIDENT: f64 = 0.6;
 
 /// An item that a name may mean, and why.
@@ -63,11 +64,11 @@ pub const CONFIDENT: f64 = 0.6;
 pub struct Candidate {
     /// The item.
     pub id: ItemId,
-    /// How the name and the item are alike; [`FEATURES`] names the numbers.
+    /// The similarity of the name and the item in numbers, which [`FEATURES`] names.
     pub features: Features,
 }
 
-/// A catalog, searchable by names that are written otherwise than its titles.
+/// An index of a catalog for names that are spelled differently from its titles.
 #[derive(Debug, Clone)]
 pub struct FuzzyIndex<'c> {
     catalog: &'c Catalog,
@@ -82,7 +83,7 @@ pub struct FuzzyIndex<'c> {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     item: ItemId,
-    /// Where its words end; they begin where those before end.
+    /// The end of its words. They begin where those of the reading before end.
     end: u32,
     kind: Kind,
 }
@@ -118,8 +119,8 @@ impl<'c> FuzzyIndex<'c> {
         }
     }
 
-    /// Which item a name means: by [`Catalog::resolve`] where that finds one, else the item most
-    /// alike.
+    /// The item that a name means: by [`Catalog::resolve`] where that finds one, else the most
+    /// similar item.
     ///
     /// Where the exact rules find several items, there is no guess. A title whose year is more than
     /// `year_tolerance` off is as often a remake as a mistake: its confidence is about a third.
@@ -195,8 +196,8 @@ impl<'c> FuzzyIndex<'c> {
         }
         pairs.sort_by(|a, b| a.id.cmp(&b.id).then(a.preference.total_cmp(&b.preference)));
         pairs.dedup_by_key(|pair| pair.id);
-        // Of items with one title, those with another year or none are no rivals of one with the
-        // named year.
+        // An item with the named year has no rivals among items of the same title with another year
+        // or none.
         let near: HashSet<&str> = pairs
             .iter()
             .filter(|pair| pair.year.near())
@@ -213,7 +214,7 @@ impl<'c> FuzzyIndex<'c> {
 /// A reading of a name beside a reading of a title.
 struct Pair<'a> {
     id: ItemId,
-    /// Of the readings of an item, the one with the least of this counts.
+    /// The reading of an item with the smallest preference counts.
     preference: f64,
     words: &'a str,
     year: Year,

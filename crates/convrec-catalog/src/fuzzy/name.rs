@@ -1,4 +1,4 @@
-//! A title as it is compared: plain words, and the parts that a name may leave out.
+//! Reads a title as plain words, with the parts that a name may leave out.
 
 /// English articles; in front of a title they come and go.
 const ARTICLES: [&str; 3] = ["the", "a", "an"];
@@ -60,7 +60,7 @@ pub(super) struct View {
     pub kind: Kind,
 }
 
-/// What a reading is of its name.
+/// The relation of a reading to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
     pub part: Part,
@@ -68,7 +68,7 @@ pub(super) struct Kind {
     pub article: bool,
     /// The letters that the part leaves out, in percent of all.
     pub left_out: u8,
-    /// Whether what stands behind the first part has a number, as sequels do.
+    /// Whether the text behind the first part has a number, as in sequels.
     pub number_behind: bool,
 }
 
@@ -145,7 +145,7 @@ struct Views {
 }
 
 impl Views {
-    /// Adds what the `pieces` say together, where that is something, and something new.
+    /// Adds the reading of the `pieces` together, where it is not empty and new.
     fn add(&mut self, part: Part, pieces: &[&Vec<String>], behind: &[Vec<String>]) {
         let mut words: Vec<&str> = pieces
             .iter()
@@ -188,7 +188,8 @@ impl Views {
     }
 }
 
-/// What stands behind "Monty Python's", where it is more than a word: "Life of Brian".
+/// The title behind an owner such as "Monty Python's", where it is more than a word: "Life of
+/// Brian".
 fn without_owner(title: &str) -> Option<&str> {
     let at = ["'s ", "’s ", "s' ", "s’ "]
         .iter()
@@ -288,8 +289,8 @@ fn ascii(text: &str) -> String {
     deunicode::deunicode_with_tofu(text, " ").to_ascii_lowercase()
 }
 
-/// The number that a word says: "two" everywhere, "II" behind other words, "I" and "one" behind
-/// "part" and its like.
+/// The number that a word means: "two" everywhere, "II" behind other words, "I" and "one" behind
+/// words such as "part".
 fn number(word: &str, behind: bool, after_counter: bool) -> Option<usize> {
     let spelled = || {
         NUMBERS

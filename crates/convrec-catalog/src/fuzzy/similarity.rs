@@ -1,16 +1,16 @@
-//! How much two names are alike: a few numbers, and the weights that make a confidence of them.
+//! The similarity of two names: a few numbers, and the weights that turn them into a confidence.
 
 use rapidfuzz::distance::osa;
 
 use super::name::{Kind, Part, View, is_number};
 
-/// How many numbers describe a pair of names.
+/// The number of features of a pair of names.
 pub const N_FEATURES: usize = 25;
 
-/// What the numbers of [`Features`] are, in order.
+/// The meanings of the numbers of [`Features`], in order.
 ///
-/// The *whole* of a name or title is compared with the whole of the other or with a part, its
-/// beginning before a colon say.
+/// The *whole* of a name or title is compared with the whole of the other or with a part, such as
+/// its beginning before a colon.
 pub const FEATURES: [&str; N_FEATURES] = [
     "constant",
     "edits / letters",
@@ -39,7 +39,7 @@ pub const FEATURES: [&str; N_FEATURES] = [
     "article in one only, year not near",
 ];
 
-/// Numbers that say how a name and a catalog item are alike.
+/// Numbers that describe the similarity of a name and a catalog item.
 pub type Features = [f64; N_FEATURES];
 
 /// The weight of each feature, in the order of [`FEATURES`].
@@ -52,14 +52,14 @@ pub(super) const WEIGHTS: Features = [
     -2.814, 0.512, -2.014, -2.838, -3.607, -0.237, 1.093, -0.990, -1.153, -2.901, -1.411, -0.999,
 ];
 
-/// A reading of a name or title: its words, and what they are of it.
+/// A reading of a name or title: its words, and their relation to it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading<'a> {
     pub words: &'a str,
     pub kind: Kind,
 }
 
-/// How the year of a name lies to that of an item.
+/// The relation between the year of a name and that of an item.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Year {
     Off(u32),
@@ -180,8 +180,8 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The letters of words that one of two names has alone, where a typo does not explain them: a typo
-/// makes a word that no title has, a word of other titles makes another title.
+/// The letters of words that only one of two names has, where a typo does not explain them. A typo
+/// makes a word that no title has; a word of other titles makes another title.
 fn known_letters(here: &[&str], there: &[&str], is_known: impl Fn(&str) -> bool) -> usize {
     let letters = |words: &[&str]| words.iter().map(|word| word.len()).sum::<usize>();
     let known: Vec<&str> = here.iter().copied().filter(|word| is_known(word)).collect();
@@ -192,7 +192,7 @@ fn known_letters(here: &[&str], there: &[&str], is_known: impl Fn(&str) -> bool)
     }
 }
 
-/// Takes the words that both have, each as often as both have it, out of both.
+/// Removes the words that both have from both, each as often as both have it.
 fn leave_out_shared(here: &mut Vec<&str>, there: &mut Vec<&str>) {
     here.retain(|word| match there.iter().position(|other| other == word) {
         Some(place) => {
@@ -203,7 +203,7 @@ fn leave_out_shared(here: &mut Vec<&str>, there: &mut Vec<&str>) {
     });
 }
 
-/// What the weights make of the features: the log-odds of "this item" against "none".
+/// The log-odds of "this item" against "none": the weighted sum of the features.
 pub(super) fn log_odds(features: &Features, weights: &Features) -> f64 {
     features
         .iter()

@@ -7,7 +7,7 @@ use super::CHUNK;
 use super::simd::simd_fn;
 use crate::AdamW;
 
-/// All of one length.
+/// Updates the weight and its moments in place. All slices have one length.
 pub(crate) fn adamw(
     weight: &mut [f32],
     gradient: &[f32],

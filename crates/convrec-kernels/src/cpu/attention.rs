@@ -12,8 +12,8 @@ use super::heads::{Heads, HeadsMut};
 use super::matrix::{Matrix, MatrixMut, Write, multiply};
 use crate::packing::{Packing, Segment};
 
-/// Queries side by side in a block; narrow, as half of the last keys of a block are hidden from its
-/// queries.
+/// Queries side by side in a block. The block is narrow, as half of its last keys are hidden from
+/// its queries.
 const COLUMNS: usize = 64;
 
 /// Queries `[M, H, d]`, keys and values `[M, Hk, d]` of a packed batch of M tokens.
@@ -25,7 +25,7 @@ pub(crate) struct Attention<'a> {
     pub(crate) packing: &'a Packing,
 }
 
-/// Gradients, in the shapes of what they are gradients of.
+/// The gradients of queries, keys and values, in their shapes.
 pub(crate) struct Gradients {
     pub(crate) q: Vec<f32>,
     pub(crate) k: Vec<f32>,
@@ -42,7 +42,7 @@ struct Block {
     both_ways: bool,
     /// The place of the first query in its segment.
     first: usize,
-    /// The first query that does not see the first key; the one after it does not see the second
+    /// The first query that does not see the first key. The query after it does not see the second
     /// key, and so on. None where there is no window.
     window_ends: Option<usize>,
 }
@@ -108,7 +108,7 @@ impl Attention<'_> {
         own.clone().step_by(COLUMNS).map(move |first| {
             let queries = first..(first + COLUMNS).min(own.end);
             let seen = if both_ways { own.end } else { queries.end };
-            // Positions in the sequence: of the first query, and of the first key that it sees.
+            // The positions in the sequence of the first query and of the first key that it sees.
             let position = trunk.len() + first - own.start;
             let from = window.map_or(0, |window| (position + 1).saturating_sub(window));
             let of_trunk = from.min(trunk.len());
@@ -180,7 +180,7 @@ impl Attention<'_> {
         (out, log_sum_exps)
     }
 
-    /// From the gradient of the output `dy`, the output `y` and the log-sum-exps.
+    /// The gradients from that of the output `dy`, the output `y` and the log-sum-exps.
     pub(crate) fn backward(
         &self,
         dy: Heads<'_>,
@@ -201,8 +201,8 @@ impl Attention<'_> {
             probabilities: self.scratch(),
             gradients: self.scratch(),
         };
-        // A task writes the key and value gradients of a whole tree: those of the trunk come from
-        // all branches.
+        // A task writes the key and value gradients of a whole tree, as those of the trunk come
+        // from all branches.
         let trees = self.trees();
         let tasks = (0..trees.len() * self.k.heads).into_par_iter();
         tasks.for_each_init(scratch, |scratch, n| {

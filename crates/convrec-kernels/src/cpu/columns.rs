@@ -5,8 +5,8 @@
 
 use super::simd::{exp, simd_fn};
 
-/// Of `z = scale * scores` in one column: the maximum m, and the sums of `e^(z - m)` and of `e^(z -
-/// m) (z - m)`.
+/// A summary of `z = scale * scores` in one column: the maximum m, and the sums of `e^(z - m)` and
+/// of `e^(z - m) (z - m)`.
 #[derive(Clone, Copy)]
 pub(crate) struct Summary {
     pub(crate) max: f32,
@@ -45,7 +45,7 @@ impl Summary {
         self.max + self.sum.ln()
     }
 
-    /// Of the distribution `softmax(z)`, in nats.
+    /// The entropy of the distribution `softmax(z)`, in nats.
     pub(crate) fn entropy(self) -> f32 {
         self.sum.ln() - self.weighted / self.sum
     }

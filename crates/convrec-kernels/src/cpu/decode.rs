@@ -10,7 +10,7 @@ use super::heads::Heads;
 use super::matrix::{Matrix, MatrixMut, PARALLEL_WORK, Write, multiply};
 use crate::DecodeRow;
 
-/// Queries of a task: as many as the widest vector holds, which meet the prompt's keys together.
+/// Queries of a task, as many as the widest vector holds. They meet the prompt's keys together.
 const QUERIES: usize = 16;
 
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(crate) struct Cached<'a> {
     pub(crate) own_v: Heads<'a>,
     pub(crate) own_capacity: usize,
     pub(crate) rows: &'a [DecodeRow],
-    /// How many tokens a token sees, where it is not all.
+    /// The number of tokens that a token sees; none where it sees all.
     pub(crate) window: Option<usize>,
 }
 
@@ -71,7 +71,7 @@ impl Cached<'_> {
         out
     }
 
-    /// `group`: query heads per key/value head.
+    /// The tasks of all rows; `group` is the number of query heads per key/value head.
     fn tasks(&self, group: usize) -> Vec<Task> {
         let mut tasks: Vec<Task> = vec![];
         let mut start = 0;
@@ -103,8 +103,8 @@ impl Cached<'_> {
         let view = Matrix::dense(queries, d);
         let prompt = first.prompt * self.prompt_capacity
             ..first.prompt * self.prompt_capacity + first.prompt_length;
-        // A row of scores for every key, a column for every query; a row's own keys begin behind
-        // the prompt's.
+        // There is a row of scores for every key and a column for every query. A row's own keys
+        // begin behind the prompt's.
         let filled = rows.iter().map(|row| row.filled).max().unwrap_or(0);
         let mut scores = vec![f32::NEG_INFINITY; (prompt.len() + filled) * width];
         let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
@@ -159,8 +159,8 @@ impl Cached<'_> {
         out
     }
 
-    /// Sets what lies before the window of a new token. A row of scores stands for the position of
-    /// its number, as all rows have the same prompt.
+    /// Sets the scores before the window of a new token. The number of a row of scores is its key's
+    /// position, as all rows have the same prompt.
     fn hide_early(
         &self,
         scores: &mut [f32],
@@ -197,7 +197,7 @@ fn columns_of(rows: &[DecodeRow], group: usize) -> impl Iterator<Item = Range<us
     })
 }
 
-/// Sets what a row's new tokens must not see: those of them that come later.
+/// Sets the scores that a row's new tokens must not see: those of later new tokens.
 fn hide(
     own: &mut [f32],
     row: &DecodeRow,

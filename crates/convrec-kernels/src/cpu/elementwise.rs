@@ -7,13 +7,13 @@ use super::CHUNK;
 use super::matrix::Write;
 use super::simd::dispatch;
 
-/// O numbers computed from I numbers, at every position of some slices alike.
+/// A kernel that computes O numbers from I numbers, at every position of some slices.
 pub(crate) trait Elementwise<const I: usize, const O: usize>: Copy + Sync {
     /// Implementations are `#[inline(always)]`.
     fn compute<S: Simd>(self, simd: S, inputs: [S::f32s; I]) -> [S::f32s; O];
 }
 
-/// Writes (or adds) what `kernel` makes of the inputs, all of one length.
+/// Writes (or adds) the outputs of `kernel` for the inputs, all of one length.
 pub(crate) fn apply<K: Elementwise<I, O>, const I: usize, const O: usize>(
     kernel: K,
     inputs: [&[f32]; I],
@@ -66,7 +66,8 @@ impl<K: Elementwise<I, O>, const I: usize, const O: usize> WithSimd for Apply<'_
     }
 }
 
-/// The sum of what `kernel`, which makes 0 of zeros, makes of the inputs, all of one length.
+/// The sum of the outputs of `kernel` for the inputs, all of one length. `kernel` must map zeros
+/// to 0.
 pub(crate) fn sum<K: Elementwise<I, 1>, const I: usize>(kernel: K, inputs: [&[f32]; I]) -> f32 {
     dispatch(Sum { kernel, inputs })
 }
@@ -104,7 +105,7 @@ fn vectors<S: Simd, const I: usize>(
     vectors
 }
 
-/// What is left of all inputs after their whole vectors, filled up with zeros.
+/// The rest of all inputs after their whole vectors, filled up with zeros.
 #[inline(always)]
 fn rests<S: Simd, const I: usize>(simd: S, inputs: &[(&[S::f32s], &[f32]); I]) -> [S::f32s; I] {
     let mut vectors = [simd.splat_f32s(0.0); I];
@@ -141,7 +142,7 @@ pub(crate) fn apply_in_parallel<K: Elementwise<I, O>, const I: usize, const O: u
     outputs
 }
 
-/// In f64 over chunks, whatever the number of threads.
+/// The sum of squares, in f64 over chunks that do not depend on the number of threads.
 pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
     let sums: Vec<f64> = values
         .par_chunks(CHUNK)

@@ -8,7 +8,7 @@ use super::matrix::Write;
 use super::rows_per_chunk;
 use super::simd::exp;
 
-/// For every row of x.
+/// `gelu(x + bias)` for every row of x.
 pub(crate) fn bias_gelu(x: &[f32], bias: &[f32]) -> Vec<f32> {
     let width = bias.len();
     let chunk = rows_per_chunk(width) * width;
@@ -34,7 +34,7 @@ impl Elementwise<2, 1> for BiasGelu {
     fn compute<S: Simd>(self, simd: S, [x, bias]: [S::f32s; 2]) -> [S::f32s; 1] {
         // Their p for erf, which takes z / sqrt(2).
         const P: f32 = 0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2;
-        // From a_5 down, halved.
+        // The coefficients from a_5 down, halved.
         const HALVES: [f32; 5] = [
             0.530_702_7,
             -0.726_576,

@@ -15,7 +15,7 @@ const ENTRIES: usize = 512;
 /// Rows of hidden states side by side in a block.
 const COLUMNS: usize = 128;
 
-/// What goes in: hidden `[M, D]`, weight `[V, D]`, targets `[M]` below V, a positive temperature.
+/// The inputs: hidden `[M, D]`, weight `[V, D]`, targets `[M]` below V, a positive temperature.
 #[derive(Clone, Copy)]
 pub(crate) struct Head<'a> {
     pub(crate) hidden: &'a [f32],
@@ -25,7 +25,7 @@ pub(crate) struct Head<'a> {
     pub(crate) temperature: f32,
 }
 
-/// All `[M]`.
+/// The outputs, `[M]` each.
 pub(crate) struct TokenLogProbs {
     pub(crate) log_probs: Vec<f32>,
     pub(crate) entropies: Vec<f32>,
@@ -35,13 +35,13 @@ pub(crate) struct TokenLogProbs {
 /// Gradients of the log-probabilities and entropies of M rows.
 pub(crate) struct Slopes<'a> {
     of_log_probs: &'a [f32],
-    /// None where they are all 0, as they are but for an entropy bonus.
+    /// None where they are all 0, as they are without an entropy bonus.
     of_entropies: Option<&'a [f32]>,
     entropies: &'a [f32],
 }
 
 impl<'a> Slopes<'a> {
-    /// Of `[2, M]`, log-probabilities and then entropies.
+    /// The slopes from `[2, M]`: log-probabilities and then entropies.
     pub(crate) fn new(both: &'a [f32], entropies: &'a [f32]) -> Self {
         let (of_log_probs, of_entropies) = both.split_at(entropies.len());
         let of_entropies = of_entropies
@@ -59,8 +59,8 @@ impl<'a> Slopes<'a> {
         self.of_log_probs[row]
     }
 
-    /// What a row's logit with this probability takes from the entropy's gradient: `dH/dz = -p (log
-    /// p + H)`.
+    /// The part of the entropy's gradient in a row's logit with this probability:
+    /// `dH/dz = -p (log p + H)`.
     pub(crate) fn through_entropy(&self, row: usize, probability: f32) -> f32 {
         match self.of_entropies {
             Some(slopes) if probability > 0.0 => {
@@ -102,7 +102,7 @@ impl Head<'_> {
         );
     }
 
-    /// Which (row, entry) in these ranges are targets, as (row - first row, entry - first entry).
+    /// The targets in these ranges, as (row - first row, entry - first entry).
     fn hits(
         &self,
         entries: Range<usize>,
@@ -207,7 +207,8 @@ impl Head<'_> {
         (d_hidden, d_weight)
     }
 
-    /// Of some entries: fills in `d_weight`, returns this share of the hidden gradient.
+    /// The backward pass of some entries: fills in `d_weight` and returns this share of the hidden
+    /// gradient.
     fn backward_share(
         &self,
         share: Range<usize>,

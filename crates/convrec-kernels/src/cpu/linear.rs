@@ -8,9 +8,9 @@ use super::simd::{simd_fn, widest_lanes};
 
 /// x `[M, inner]`, weight `[N, inner]` to `[M, N]`.
 ///
-/// Left to itself gemm packs the weights column by column, which is slow. Few rows are dot products
-/// instead; for more, the weights are transposed beforehand or the result afterwards, whichever is
-/// smaller.
+/// By itself gemm packs the weights column by column, which is slow. Few rows are dot products
+/// instead. For more rows, the weights are transposed beforehand or the result afterwards,
+/// whichever is smaller.
 pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
     let (x_view, weight_view) = (Matrix::dense(x, inner), Matrix::dense(weight, inner));
@@ -36,7 +36,8 @@ const OUTER: std::ops::RangeInclusive<usize> = 7..=48;
 /// Rows of `x` from which on packing the weights pays off.
 const SKINNY: usize = 48;
 
-/// Measured: a dot product ends in a sum across a vector, which only long rows make up for.
+/// Whether dot products are faster, by measurement. A dot product ends in a sum across a vector,
+/// which only long rows make up for.
 fn dots_are_faster(rows: usize, weights: usize, inner: usize) -> bool {
     match rows {
         1 => weights > PARALLEL_WORK,

@@ -166,7 +166,7 @@ impl<'a> Interleaved<'a> {
         columns: usize,
         stride: usize,
     ) -> MatrixMut<'a> {
-        // Checked: a sum that wraps around would pass for a small one.
+        // The sum is checked, as one that wraps around would pass for a small one.
         let end = (rows.checked_sub(1)).and_then(|rows| {
             rows.checked_mul(stride)?
                 .checked_add(start)?
@@ -304,7 +304,7 @@ mod tests {
         view.data[i * view.row_stride + j * view.column_stride]
     }
 
-    /// By the definition, in whole numbers that f32 holds exactly.
+    /// The product by the definition, in whole numbers that f32 holds exactly.
     fn slow(a: &Matrix<'_>, b: &Matrix<'_>) -> Vec<f32> {
         let element = |i, j| (0..a.columns).map(|k| at(a, i, k) * at(b, k, j)).sum();
         let row = |i| (0..b.columns).map(move |j| element(i, j));
@@ -314,7 +314,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Views with gaps, transposed or not; what lies between the rows of the output stays.
+        /// Views have gaps and may be transposed. The numbers between the rows of the output stay.
         #[test]
         fn products_are_sums_of_products(
             (m, k, n) in (0usize..40, 0usize..40, 1usize..40),
@@ -432,7 +432,7 @@ mod tests {
         assert_eq!((whole.rows, whole.columns), (2, 3));
     }
 
-    /// Every task its own columns of all rows.
+    /// Every task writes its own columns of all rows.
     #[test]
     fn parallel_tasks_write_interleaved_parts() {
         let (rows, tasks, width) = (33, 40, 3);

@@ -1,6 +1,6 @@
 //! The kernels themselves: slices in, slices out, nothing of burn. Work is cut into pieces whose
-//! sizes depend on the shapes and at most on the number of threads, and partial sums are added in a
-//! fixed order: the same input gives the same bits.
+//! sizes depend only on the shapes and on the number of threads. Partial sums are added in a fixed
+//! order, so the same input gives the same bits.
 
 mod adamw;
 mod attention;

@@ -8,7 +8,7 @@ use super::heads::Heads;
 use super::matrix::Write;
 use super::rows_per_chunk;
 
-/// Which way to turn; back is the gradient of forth.
+/// The direction of the turn; back is the gradient of forth.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Direction {
     Forth,

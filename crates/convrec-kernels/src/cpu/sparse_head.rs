@@ -1,5 +1,5 @@
-//! Logits of some tokens a row: only the rows of the output matrix that are asked for are read.
-//! Where rows ask for nearly the same tokens, these are one product of matrices.
+//! Logits of some tokens a row. Only the rows of the output matrix that are asked for are read.
+//! Where rows ask for nearly the same tokens, the logits are one product of matrices.
 
 use rayon::prelude::*;
 
@@ -11,7 +11,7 @@ use super::simd::simd_fn;
 /// Rows from which one product is worth its preparation.
 const SHARED_ROWS: usize = 8;
 
-/// What goes in: hidden `[M, D]`, weight `[V, D]`, the allowed tokens of each row, a positive
+/// The inputs: hidden `[M, D]`, weight `[V, D]`, the allowed tokens of each row, a positive
 /// temperature.
 #[derive(Clone, Copy)]
 pub(crate) struct SparseHead<'a> {
@@ -22,7 +22,7 @@ pub(crate) struct SparseHead<'a> {
     pub(crate) temperature: f32,
 }
 
-/// What the forward pass finds: `[M]` each, and the probabilities of the allowed tokens of each
+/// The results of the forward pass: `[M]` each, and the probabilities of the allowed tokens of each
 /// row.
 pub(crate) struct SparseLogProbs {
     pub(crate) log_probs: Vec<f32>,
@@ -152,7 +152,7 @@ impl SparseHead<'_> {
         if frozen {
             return (d_hidden, vec![]);
         }
-        // The other way round: the rows that allow each token.
+        // The inverse: the rows that allow each token.
         let mut uses: Vec<(u32, u32, u32)> =
             Vec::with_capacity(self.allowed.iter().map(Vec::len).sum());
         for (row, tokens) in self.allowed.iter().enumerate() {
@@ -220,7 +220,7 @@ impl SparseHead<'_> {
 /// The U tokens that some row allows, where most rows allow most of them.
 struct Shared {
     tokens: Vec<u32>,
-    /// By token; of others it means nothing. Shape `[V]`.
+    /// The place of each of these tokens; other entries have no meaning. Shape `[V]`.
     place: Vec<usize>,
     /// Their rows of the output matrix. Shape `[U, D]`.
     weight: Vec<f32>,

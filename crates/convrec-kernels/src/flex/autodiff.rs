@@ -112,7 +112,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         })
     }
 
-    /// Without gradients: encoders are not trained.
+    /// It has no gradients, as encoders are not trained.
     fn bias_gelu(x: FloatTensor<Self>, bias: FloatTensor<Self>) -> FloatTensor<Self> {
         Tracked::new(Flex::bias_gelu(
             x.primitive().clone(),
@@ -159,7 +159,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         })
     }
 
-    /// Without gradients: nothing is decoded while training.
+    /// It has no gradients, as nothing is decoded while training.
     fn decode_attention(
         q: FloatTensor<Self>,
         prompt_k: FloatTensor<Self>,
@@ -206,7 +206,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         })
     }
 
-    /// Without gradients: an optimiser's work.
+    /// It has no gradients, as it is the optimiser's work.
     fn adamw(
         weight: FloatTensor<Self>,
         gradient: FloatTensor<Self>,

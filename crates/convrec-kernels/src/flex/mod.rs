@@ -168,7 +168,7 @@ pub(crate) fn sum_of_squares<const N: usize>(x: Tensor<N>) -> f64 {
     Dispatch::sum_of_squares(x.into_dispatch())
 }
 
-/// What the crate's public functions do, on a backend's own tensors.
+/// The operations of the crate's public functions, on a backend's own tensors.
 #[backend_extension(Flex, Autodiff)]
 pub(crate) trait Kernels: Backend {
     fn linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -389,7 +389,7 @@ fn stacked(mut log_probs: Vec<f32>, entropies: &[f32]) -> FlexTensor {
     tensor(log_probs, [2, m])
 }
 
-/// Both dense.
+/// The arguments of the sparse head. Both tensors are dense.
 fn sparse_head<'a>(
     hidden: &'a FlexTensor,
     weight: &'a FlexTensor,

@@ -1,4 +1,4 @@
-//! Between flex tensors and slices.
+//! Converts between flex tensors and slices.
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Shape, TensorData};
@@ -15,7 +15,8 @@ pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("only dense f32 tensors get here")
 }
 
-/// The same, to be changed: in place where nobody else holds the tensor, else in a copy.
+/// The elements of a dense tensor to be changed, in place where nobody else holds the tensor, else
+/// in a copy.
 pub(super) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let (start, length) = (
         tensor.layout().start_offset(),

@@ -1,5 +1,4 @@
-//! What the tests of this crate share: operations as functions of flat tensors, their values and
-//! gradients.
+//! Helpers of the tests: operations as functions of flat tensors, their values and gradients.
 
 #![allow(
     dead_code,
@@ -306,7 +305,7 @@ macro_rules! cases {
                 }
             }
 
-            /// Values alone: it has no gradients.
+            /// Values alone, as the operation has no gradients.
             pub fn bias_gelu(m: usize, d: usize) -> Outcome {
                 let x = flat(random(m * d, 1), &device()).reshape([m, d]) * 3.0;
                 let y: Tensor<2> = kernels::bias_gelu(x, flat(random(d, 2), &device()));
@@ -354,7 +353,7 @@ macro_rules! cases {
                 }
             }
 
-            /// As most losses do: nothing depends on the entropies.
+            /// The case of most losses: nothing depends on the entropies.
             pub fn token_log_probs_alone(
                 m: usize,
                 v: usize,

@@ -21,13 +21,13 @@ pub struct Seen {
     pub body: Value,
     /// The SHA-256 of the body's bytes.
     pub hash: String,
-    /// How often this body came before.
+    /// The number of times that this body came before.
     pub before: usize,
 }
 
-/// What the server does about a request.
+/// The server's reply to a request.
 pub enum Reply {
-    /// An answer worth its money, which is counted.
+    /// A good answer, which is counted.
     Answer(String),
     /// A status with headers (lines that end in `\r\n`) and a body.
     Text(u16, String, String),
@@ -69,7 +69,7 @@ impl Reply {
     }
 }
 
-/// What a prompt is answered by a server that works.
+/// The answer of a working server to a prompt.
 pub fn echo(prompt: &str) -> String {
     format!("You said: {prompt}")
 }
@@ -86,10 +86,10 @@ pub fn echoed(seen: &Seen) -> Reply {
     Reply::completion(&echo(prompt(&seen.body)))
 }
 
-/// Every so many requests, one goes wrong.
+/// One of this many requests goes wrong.
 const ONE_IN: u64 = 5;
 
-/// What goes wrong with this try of this request, of 14 things, by chance but always alike.
+/// The fault of this try of this request, one of 14, by chance but always the same.
 pub fn fault(seen: &Seen) -> Option<u64> {
     let mut state = u64::from_str_radix(&seen.hash[..16], 16).unwrap()
         ^ (seen.before as u64).wrapping_mul(0x9e37_79b9);
@@ -192,7 +192,7 @@ fn serve(
         };
         let mut reply = script(&seen);
         if let Reply::Answer(body) = reply {
-            // Counted before it is sent: once it is, a test may ask what was counted.
+            // It is counted before it is sent, as a test may ask for the count right after.
             *log.lock().unwrap().answered.entry(hash).or_default() += 1;
             reply = Reply::Text(200, String::new(), body);
         }
@@ -205,7 +205,8 @@ fn serve(
                 );
                 out.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
             }
-            // Without a byte of an answer; and what the client sends after it meets a closed port.
+            // The connection ends without a byte of an answer. Later bytes of the client meet a
+            // closed port.
             Reply::Reset => return Ok(()),
             Reply::Drip => {
                 out.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")?;
@@ -274,7 +275,7 @@ pub fn ask(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, Ser
     model.answer(requests, &|_| ())
 }
 
-/// Asks one prompt that must fail; what the error says.
+/// Asks one prompt that must fail, and returns the error's text.
 pub fn fails(model: &HttpChat, text: &str) -> String {
     ask(model, &[request(text)])
         .remove(0)

@@ -1,4 +1,4 @@
-//! What differs from block to block: sliding windows and blocks without rotary positions.
+//! Differences between blocks: sliding windows and blocks without rotary positions.
 
 use crate::config::{ConfigError, Family, SlidingWindow};
 use crate::fields::{COUNT, Fields};
@@ -37,7 +37,7 @@ fn places<T>(values: &[T], wanted: impl Fn(&T) -> bool) -> Vec<usize> {
     wanted.map(|(place, _)| place).collect()
 }
 
-/// The blocks with a sliding window, and how long it is.
+/// The blocks with a sliding window, and its length.
 pub(super) fn read_window(
     fields: &Fields,
     family: Family,

@@ -1,4 +1,4 @@
-//! Rotary positions: their base, their scaling, and how much of a head they turn.
+//! Rotary positions: their base, their scaling, and the part of a head that they turn.
 
 use serde_json::Map;
 
@@ -111,7 +111,7 @@ fn read_scaling(rope: &Fields) -> Result<Option<Llama3Scaling>, ConfigError> {
         }),
         other => return rope.unsupported(name, format!("{other:?}"), "default or llama3"),
     };
-    // A setting of another kind of positions, as `mrope_section`, would be lost without a word.
+    // A setting of another kind of positions, such as `mrope_section`, must not be lost silently.
     let known = |field: &str| {
         let plain = ["rope_type", "type", "rope_theta", "partial_rotary_factor"];
         plain.contains(&field) || KINDS.contains(&field) || LLAMA3.contains(&field)

@@ -9,7 +9,7 @@ impl ModelConfig {
     /// [`ModelConfig::from_hugging_face`].
     ///
     /// Rotary parameters are written under their new and their old names. Ids of special tokens are
-    /// written as null where there is none: a missing one would be taken for that of Llama 2.
+    /// written as null where there is none. A missing field would mean that of Llama 2.
     #[must_use]
     pub fn to_hugging_face(&self) -> String {
         self.to_hugging_face_as("float32")
@@ -51,7 +51,7 @@ impl ModelConfig {
         format!("{file:#}\n")
     }
 
-    /// Under the new and under the old name.
+    /// The rotary settings under the new and under the old name.
     fn rope(&self) -> (Value, Value) {
         let mut rope = match &self.rope_scaling {
             None => json!({ "rope_type": "default" }),

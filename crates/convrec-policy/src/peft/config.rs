@@ -1,4 +1,4 @@
-//! What an `adapter_config.json` of the PEFT library says.
+//! The content of an `adapter_config.json` of the PEFT library.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) struct PeftConfig {
     pub(super) exclude: Option<Names>,
     /// The blocks that have an adapter; all where there are none.
     pub(super) layers: Option<Vec<usize>>,
-    /// What a block's number stands behind in a module's name, where the file says it.
+    /// The text before a block's number in a module's name, where the file gives it.
     pub(super) layer_patterns: Vec<Pattern>,
     pub(super) ranks: Vec<(Pattern, usize)>,
     pub(super) alphas: Vec<(Pattern, f64)>,
@@ -90,7 +90,7 @@ impl PeftConfig {
         Ok(())
     }
 
-    /// The shape that an adapter has where no pattern says otherwise.
+    /// The shape of an adapter that no pattern changes.
     pub(super) fn shape(&self) -> LoraConfig {
         LoraConfig {
             rank: self.rank,
@@ -102,7 +102,7 @@ impl PeftConfig {
 }
 
 fn refuse_unsupported(fields: &Fields) -> Result<(), ConfigError> {
-    // What each of these is when it changes nothing; absent and null are as good.
+    // These are the values that change nothing; absent and null mean the same.
     for (field, harmless) in [
         ("bias", json!("none")),
         ("use_dora", json!(false)),

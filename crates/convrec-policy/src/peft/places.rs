@@ -1,4 +1,4 @@
-//! Which modules of a policy an adapter sits on, by PEFT's rules for names.
+//! The modules of a policy that have an adapter, by PEFT's rules for names.
 
 use fancy_regex::Regex;
 use serde_json::Value;
@@ -49,9 +49,9 @@ impl Pattern {
 pub(super) enum Names {
     /// `all-linear`: all projections of all blocks.
     AllLinear,
-    /// Those whose whole name the expression matches.
+    /// The modules whose whole name the expression matches.
     Matching(Pattern),
-    /// Those of these names, or whose names end so.
+    /// The modules with these names, or whose names end in them.
     Listed(Vec<String>),
 }
 
@@ -145,7 +145,7 @@ impl PeftConfig {
         Ok(false)
     }
 
-    /// Modules beside the projections, and listed names that fit nothing at all.
+    /// Refuses modules other than projections, and listed names that fit no module.
     fn refuse_others(&self, projections: &[Projection]) -> Result<(), ConfigError> {
         let bad = |name: &str| {
             let known: Vec<&str> = projections.iter().map(|known| known.name()).collect();
@@ -178,7 +178,7 @@ impl PeftConfig {
     }
 }
 
-/// What the patterns say of a module, if anything.
+/// The value of the patterns for a module, if there is one.
 fn pick<T: Copy + PartialEq>(
     patterns: &[(Pattern, T)],
     name: &str,

@@ -1,4 +1,4 @@
-//! What the tests share: the device, small policies, golden tensors.
+//! Helpers of the tests: the device, small policies, golden tensors.
 
 #![allow(dead_code, reason = "each test uses a part")]
 

@@ -8,13 +8,13 @@ use convrec_text::{ChatError, TokenizerError, TrieError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// Nothing is at the place that was named.
+    /// There is no folder or model of this name.
     #[error("{name}: there is no such folder, expected a model's folder{}", hub_hint(.name))]
     NotFound {
-        /// What was named.
+        /// The name.
         name: String,
     },
-    /// The folder is none of a model.
+    /// The folder is no model's folder.
     #[error(
         "{path}: there is no tokenizer.json, expected a model's folder as `train_sft` leaves it or as a chat model is \
          published; a `checkpoint-...` folder of a run holds only what `--resume` needs"

@@ -1,4 +1,4 @@
-//! `task.json`: how prompts and lists of a model are written.
+//! `task.json`: the form of a model's prompts and lists.
 
 use convrec_text::{ChatFormat, ListFormat, PromptFormat};
 use serde::{Deserialize, Serialize};
@@ -12,15 +12,15 @@ const MOST_RANKS: usize = 1000;
 /// The largest number of tokens in any other field.
 const MOST_TOKENS: usize = 1 << 20;
 
-/// How prompts and lists are written: the content of `task.json`.
+/// The form of prompts and lists: the content of `task.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskFormat {
-    /// How the prompt and the list are written.
+    /// The form of the prompt and the list.
     #[serde(flatten)]
     pub prompts: Prompts,
     /// N, the number of items in a list; 1 to 1000.
     pub n_ranks: usize,
-    /// The number of tokens after which a list is cut that does not end; 1 to 2^20.
+    /// The number of tokens after which a list is cut; 1 to 2^20.
     pub max_new_tokens: usize,
 }
 
@@ -37,7 +37,7 @@ pub enum Prompts {
 }
 
 impl TaskFormat {
-    /// The format of a chat model whose folder says nothing: 20 items, at most 1024 tokens.
+    /// The format of a chat model without a `task.json`: 20 items, at most 1024 tokens.
     #[must_use]
     pub fn chat() -> Self {
         Self {
@@ -47,13 +47,13 @@ impl TaskFormat {
         }
     }
 
-    /// Greedy decoding of lists in this format, which is how a policy is evaluated.
+    /// Greedy decoding of lists in this format, as in the evaluation of a policy.
     #[must_use]
     pub fn greedy(&self) -> Decoding {
         Decoding::greedy(self.max_new_tokens, ROWS)
     }
 
-    /// How items are written.
+    /// The form of items.
     pub fn list(&mut self) -> &mut ListFormat {
         match &mut self.prompts {
             Prompts::Marked(format) => &mut format.list,
@@ -67,7 +67,7 @@ impl TaskFormat {
         matches!(self.prompts, Prompts::Chat(_))
     }
 
-    /// Reads the text of a `task.json`. The error says what is wrong.
+    /// Reads the text of a `task.json`. The error names the fault.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         const FIELDS: [&str; 4] = ["prompt", "chat", "n_ranks", "max_new_tokens"];
         let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
@@ -90,7 +90,7 @@ impl TaskFormat {
         Ok(format)
     }
 
-    /// Whether the sizes are sane: nothing may allocate without bound.
+    /// Checks the sizes, as nothing may allocate without bound.
     fn check(&self) -> Result<(), String> {
         let (dialog, seen) = match &self.prompts {
             Prompts::Marked(format) => (format.max_dialog_tokens, format.max_seen),

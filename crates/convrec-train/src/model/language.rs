@@ -1,4 +1,4 @@
-//! How a policy reads and writes: all of a model's folder but the weights.
+//! The language of a policy: all of a model's folder but the weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +27,7 @@ const CARRIED: [&str; 5] = [
     "generation_config.json",
 ];
 
-/// How a policy reads and writes: its tokenizer, its prompts and its lists.
+/// The language of a policy: its tokenizer, its prompts and its lists.
 #[derive(Debug, Clone)]
 pub struct Language {
     /// The tokenizer.
@@ -120,7 +120,7 @@ impl Language {
         self.fit(task.constrained()?)
     }
 
-    /// The task over a catalog, with lists that are whatever the policy writes.
+    /// The task over a catalog, with unconstrained lists.
     ///
     /// # Errors
     /// As [`task`](Self::task), but for [`ModelError::Trie`].
@@ -131,7 +131,7 @@ impl Language {
     /// [`unconstrained_task`](Self::unconstrained_task) or [`task`](Self::task), as a flag decides.
     ///
     /// # Errors
-    /// Theirs.
+    /// As that function.
     pub fn task_for(&self, catalog: Catalog, unconstrained: bool) -> Result<Task, ModelError> {
         match unconstrained {
             true => self.unconstrained_task(catalog),
@@ -151,7 +151,7 @@ impl Language {
         }
     }
 
-    /// Whether the model's folder says how prompts and lists are written, in its `task.json`.
+    /// Whether the model's folder has a `task.json`, with the form of prompts and lists.
     #[must_use]
     pub fn has_task(&self) -> bool {
         self.has_task
@@ -165,10 +165,10 @@ impl Language {
         Ok(self.prompter()?.end())
     }
 
-    /// How prompts and lists are written.
+    /// The prompter for the form of prompts and lists.
     ///
     /// # Errors
-    /// [`ModelError::Tokenizer`] or [`ModelError::Chat`] when they cannot be.
+    /// [`ModelError::Tokenizer`] or [`ModelError::Chat`] when prompts or lists cannot be written.
     pub fn prompter(&self) -> Result<Prompter, ModelError> {
         match (&self.format.prompts, &self.template) {
             (Prompts::Marked(format), _) => Ok(format.prompter(&self.tokenizer)?),
@@ -182,8 +182,8 @@ impl Language {
         }
     }
 
-    /// The SHA-256 of all that decides what prompts and lists are, by the keys that a checkpoint
-    /// knows them by.
+    /// The SHA-256 of everything that prompts and lists depend on, by the keys of a checkpoint's
+    /// inputs.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] when the tokenizer cannot be written down.

@@ -55,7 +55,7 @@ impl Model {
 }
 
 impl Recommender {
-    /// A recommender for a task of this model, be its lists constrained or not.
+    /// A recommender for a task of this model, with constrained or unconstrained lists.
     #[must_use]
     pub fn new(model: &Model, task: Task) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Recommender {
         }
     }
 
-    /// What is asked of the model.
+    /// The task of the model.
     #[must_use]
     pub fn task(&self) -> &Task {
         &self.task

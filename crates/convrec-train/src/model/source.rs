@@ -1,4 +1,4 @@
-//! Where a model is: a folder, a name on the hub, or an adapter with the name of its base.
+//! The place of a model: a folder, a name on the hub, or an adapter with the name of its base.
 
 use std::path::{Path, PathBuf};
 
@@ -68,8 +68,7 @@ impl ModelSource {
         adapter.unwrap_or(&self.weights)
     }
 
-    /// The SHA-256 of the config and the weights, in however many files they are, and of the
-    /// adapter's.
+    /// The SHA-256 of the config, of all files of weights, and of the adapter's files.
     ///
     /// # Errors
     /// [`files::Error`] when a file cannot be read.

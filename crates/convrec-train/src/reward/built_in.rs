@@ -23,7 +23,7 @@ impl RewardFunction for RelevanceReward {
     }
 }
 
-/// How often each catalog item is relevant in the training samples.
+/// The number of training samples in which each catalog item is relevant.
 #[derive(Debug, Clone)]
 pub struct Popularity {
     counts: Vec<usize>,
@@ -230,8 +230,7 @@ pub(super) mod tests {
         let novelty = rewards(&NoveltyReward(popularity), &list);
         assert_eq!([novelty[0], novelty[2], novelty[3]], [0.0, 0.0, 1.0]);
         assert!((novelty[1] - 0.5).abs() < 1e-12, "{novelty:?}"); // ln 2 / ln 4
-        // B shares one of two genres with A; the second B is no news at all; D has no genre to
-        // share.
+        // B shares one of two genres with A. The second B is a repetition. D has no genre to share.
         let diversity = DiversityReward::of(&catalog());
         assert_eq!(rewards(&diversity, &list), [1.0, 0.5, 0.0, 1.0, 0.0]);
         assert_eq!(rewards(&diversity, &[Some(3), Some(0)]), [1.0, 1.0]);

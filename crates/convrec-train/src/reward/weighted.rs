@@ -1,4 +1,4 @@
-//! Several reward functions as one: their weighted sum, and the advantages that come of them.
+//! Several reward functions as one: their weighted sum, and the advantages.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ pub enum RewardError {
 /// The largest reward and the largest weight, in size: no sum of their products overflows.
 pub(crate) const LARGEST_REWARD: f64 = 1e9;
 
-/// What one completion earned.
+/// The rewards of one completion.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RowRewards {
     /// `[functions][N]`, or `[functions][1]` where lists as a whole are rewarded.
@@ -71,7 +71,7 @@ impl<'a> WeightedRewards<'a> {
     /// Takes those of `functions` that have a weight.
     ///
     /// # Errors
-    /// When a weight names none of them.
+    /// [`ConfigError`] when a weight names none of them.
     pub(crate) fn new(
         functions: &'a [Box<dyn RewardFunction + 'a>],
         weights: &BTreeMap<String, f64>,
@@ -113,7 +113,7 @@ impl<'a> WeightedRewards<'a> {
     /// Rewards one list.
     ///
     /// # Errors
-    /// When a function does not give one usable number to each rank.
+    /// [`RewardError`] when a function does not give one usable number to each rank.
     pub(crate) fn of(&self, list: &Listed<'_>) -> Result<RowRewards, RewardError> {
         let n_relevant = list.sample.ground_truth.len();
         let mut rewards = RowRewards::default();
@@ -131,7 +131,7 @@ impl<'a> WeightedRewards<'a> {
     /// Returns the advantages `[B][N]` of `rows`; the completions of a prompt are adjacent.
     ///
     /// # Errors
-    /// When the rows do not divide into groups.
+    /// [`AdvantageError`] when the rows do not divide into groups.
     pub(crate) fn advantages<'r>(
         &self,
         rows: impl Iterator<Item = &'r RowRewards> + Clone,
@@ -156,7 +156,8 @@ impl<'a> WeightedRewards<'a> {
     }
 }
 
-/// What `function` gives to each rank. Functions come from outside, so nothing about it is certain.
+/// The numbers of `function`, checked. Functions may be a user's own, so the numbers cannot be
+/// trusted.
 fn checked(function: &dyn RewardFunction, list: &Listed<'_>) -> Result<Vec<f64>, RewardError> {
     let (ranks, expected) = (function.rewards(list), list.items.len());
     let named = || (function.name().to_owned(), list.sample.id.clone());

@@ -16,14 +16,14 @@ use crate::run::listed;
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
 
-/// Settings of dynamic sampling: prompts whose completions all earn the same are replaced by others
-/// (DAPO: Yu et al., arXiv 2503.14476, section 3.2). They teach nothing. Here the rule is applied
-/// to each rank.
+/// Settings of dynamic sampling. Prompts whose completions all earn the same teach nothing and are
+/// replaced by others (DAPO: Yu et al., arXiv 2503.14476, section 3.2). Here the rule is applied to
+/// each rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DynamicSampling {
     /// The largest number of batches that a step samples, each of `prompts_per_step` prompts. When
-    /// they are used up, the step trains on the prompts that it has kept, be they few or none.
+    /// they are used up, the step trains on the prompts that it has kept. There may be none.
     pub max_batches: usize,
     /// The number of ranks at which the completions of a prompt must differ in reward for the
     /// prompt to be kept.
@@ -140,8 +140,8 @@ pub(super) fn collect<'s>(
             break;
         }
     }
-    // Some advantages are divided by a spread over the whole batch. Where the rows to train on are
-    // not one batch, that spread is theirs.
+    // Some advantages are divided by a spread over the whole batch. Where the rows to train on come
+    // from several batches, the spread must be that of these rows.
     let depends_on_batch = config.scale_rewards == ScaleRewards::Batch
         || config.multi_objective_aggregation == MultiObjectiveAggregation::NormalizeThenSum;
     if depends_on_batch && !collected.left_out.is_empty() {
@@ -172,8 +172,8 @@ fn sample(
     Ok(completions)
 }
 
-/// The number of ranks at which the completions of a group differ in reward: exactly there some
-/// advantage is not 0.
+/// The number of ranks at which the completions of a group differ in reward. Advantages are 0 at
+/// all other ranks.
 fn informative_ranks(group: &[Vec<f64>]) -> usize {
     (0..group[0].len())
         .filter(|&rank| group.iter().any(|row| row[rank] != 0.0))

@@ -23,53 +23,54 @@ pub struct RlConfig {
     pub prompts_per_step: usize,
     /// G, completions of each.
     pub num_generations: usize,
-    /// mu, how often each batch of rollouts is gone through.
+    /// mu, the number of passes over each batch of rollouts.
     pub num_iterations: usize,
-    /// Updates each time: the batch's prompts are shuffled and dealt out, and each update is
+    /// The updates of each pass. The batch's prompts are shuffled and dealt out, and each update is
     /// normalised by its own share.
     pub mini_batches: usize,
-    /// Completions side by side in training; changes memory and speed, and results only by
-    /// rounding (but for `loss.top_entropy_quantile` below 1, whose threshold is each part's own).
+    /// Completions side by side in training. It changes memory and speed, and results only by
+    /// rounding. With `loss.top_entropy_quantile` below 1 it changes results, as the threshold is
+    /// each part's own.
     pub micro_batch: usize,
-    /// Keep only the inputs of the policy's blocks, and compute the rest once more for the
-    /// gradients: less memory, about a third more time.
+    /// Whether only the inputs of the policy's blocks are kept, and the rest computed once more for
+    /// the gradients. It takes less memory and about a third more time.
     pub gradient_checkpointing: bool,
-    /// Compute the products of the policy's blocks in bf16, for GPUs with units for it. The
-    /// weights stay in f32; sampler and reference hold copies of the projections in bf16.
+    /// Whether the products of the policy's blocks are computed in bf16, for GPUs with units for
+    /// it. The weights stay in f32. Sampler and reference hold copies of the projections in bf16.
     pub bf16: bool,
-    /// Completions side by side in sampling; likewise.
+    /// Completions side by side in sampling. It changes memory and speed.
     pub rollout_rows: usize,
-    /// Of sampling and training alike.
+    /// The temperature of sampling and training.
     pub temperature: f32,
-    /// Cuts completions that do not end; constrained ones all end.
+    /// The number of tokens after which a completion is cut. Constrained completions all end.
     pub max_completion_length: usize,
-    /// How a rank, or a list, is credited for what the reward functions give.
+    /// The rule by which a rank, or a list, is credited with the numbers of the reward functions.
     pub reward: Reward,
-    /// What items gain by, with weights: `relevance` (the paper's only one), `novelty`,
+    /// The reward functions with their weights: `relevance` (the paper's only one), `novelty`,
     /// `popularity`, `diversity`, and those that the program adds.
     pub reward_weights: BTreeMap<String, f64>,
     /// Whether the rewards are added up before or after they are compared within a group.
     pub multi_objective_aggregation: MultiObjectiveAggregation,
-    /// Sample further prompts in place of those whose completions are all worth the same.
+    /// Dynamic sampling: further prompts replace those whose completions all earn the same.
     pub dynamic_sampling: Option<DynamicSampling>,
-    /// Let the weight of the KL penalty follow the KL.
+    /// A controller that lets the weight of the KL penalty follow the KL.
     pub kl_control: Option<KlControl>,
-    /// What advantages are divided by.
+    /// The divisor of advantages.
     pub scale_rewards: ScaleRewards,
-    /// The loss: by default the paper's, with a wider clip.
+    /// The loss. The default is the paper's with a wider clip.
     pub loss: LossConfig,
-    /// Advantages that teach the list's length; only where ranks are rewarded and lists are not
-    /// constrained.
+    /// Advantages that teach the list's length. They only act where ranks are rewarded and lists
+    /// are unconstrained.
     pub shaping: LengthShaping,
-    /// Leave completions out that were cut.
+    /// Whether cut completions are left out.
     pub mask_truncated_completions: bool,
-    /// What becomes of tokens that the task's constraint left no choice about.
+    /// The treatment of tokens that the task's constraint forced.
     pub forced_tokens: ForcedTokens,
-    /// Of the order of the prompts and of sampling.
+    /// The seed of the order of prompts and of sampling.
     pub seed: u64,
     /// The optimiser.
     pub optimizer: OptimizerConfig,
-    /// Train a low-rank adapter and leave the weights as they are; drawn by `seed`.
+    /// A low-rank adapter to train in place of the weights. Its first weights are drawn by `seed`.
     pub lora: Option<LoraConfig>,
 }
 
@@ -94,9 +95,9 @@ impl Default for RlConfig {
             dynamic_sampling: None,
             kl_control: None,
             scale_rewards: ScaleRewards::Group,
-            // The paper's clip is for means over all tokens of a title, most of which a constraint
-            // forces and which then hardly move; those over decisions alone need the
-            // room (docs/results/world.md, "Ablations").
+            // The paper's clip is for means over all tokens of a title. A constraint forces most of
+            // them, so such means hardly move. Means over decisions alone need more room
+            // (docs/results/world.md, "Ablations").
             loss: LossConfig {
                 clip: Clip::Ppo {
                     epsilon: 0.2,
@@ -119,8 +120,10 @@ impl Default for RlConfig {
 }
 
 impl RlConfig {
+    /// Checks every field, and returns the loss.
+    ///
     /// # Errors
-    /// At the first field that makes no sense.
+    /// [`ConfigError`] for the first field that is wrong.
     pub fn check(&self) -> Result<Loss, ConfigError> {
         let shaped = self.shaping != LengthShaping::OFF;
         let reward = match self.reward {
@@ -243,12 +246,12 @@ impl RlConfig {
         self.max_steps * self.num_iterations * self.mini_batches
     }
 
-    /// The KL penalty; one with a weight of 0 is none, and needs no reference.
+    /// The KL penalty. A penalty with a weight of 0 is none, and needs no reference.
     pub(super) fn kl(&self) -> Option<Kl> {
         self.loss.kl.clone().filter(|kl| kl.beta != 0.0)
     }
 
-    /// Of the n-th batch of prompts that is sampled.
+    /// The sampling settings of the n-th batch of prompts.
     pub(super) fn generation(&self, task: &Task, n: usize) -> Generation {
         Generation {
             sampling: Sampling {
@@ -268,7 +271,7 @@ impl RlConfig {
     }
 }
 
-/// More of anything in a step is a slip.
+/// The largest count of anything in a step. A larger one is a typing error.
 const MOST: usize = 1_000_000;
 
 fn positive(x: f64) -> bool {

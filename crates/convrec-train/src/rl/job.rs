@@ -1,4 +1,4 @@
-//! What all parts of a step read, and how a step fails.
+//! The common inputs of all parts of a step, and the errors of a step.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use crate::rollout::Row;
 use crate::run::TrainError;
 use crate::task::Task;
 
-/// What does not change during a run.
+/// The constants of a run.
 pub(super) struct Job<'a> {
     pub(super) config: &'a RlConfig,
     pub(super) task: &'a Task,

@@ -1,25 +1,25 @@
 use serde::{Deserialize, Serialize};
 
-/// A weight of the KL penalty that follows the KL: it grows where the KL is above the target, and
-/// shrinks where it is below (Ziegler et al., *Fine-Tuning Language Models from Human Preferences*,
-/// arXiv 1909.08593, section 2.2). It starts at `loss.kl.beta`.
+/// A controller of the weight of the KL penalty. The weight grows where the KL is above the target,
+/// and shrinks where it is below. It starts at `loss.kl.beta`. The rule is that of Ziegler et al.,
+/// *Fine-Tuning Language Models from Human Preferences*, arXiv 1909.08593, section 2.2.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KlControl {
-    /// The KL that is wanted, in nats a token.
+    /// The target KL, in nats a token.
     pub target: f64,
     /// Completions over which the weight can change by a factor of about 1.2, at most.
     pub horizon: f64,
 }
 
 impl KlControl {
-    /// The weight after a step with this KL on so many completions.
+    /// The weight after a step with this KL on this many completions.
     pub(super) fn next(&self, beta: f64, kl: f64, completions: usize) -> f64 {
         if !kl.is_finite() {
             return beta;
         }
         let error = (kl / self.target - 1.0).clamp(-0.2, 0.2);
-        // Long steps may not turn the sign.
+        // A long step must not change the sign of the weight.
         beta * (1.0 + error * (completions as f64 / self.horizon).min(1.0))
     }
 }

@@ -19,7 +19,7 @@ use crate::replicas::gradients;
 use crate::sampler::Sampler;
 use crate::task::Sample;
 
-/// What a step needs of the steps before it, beside weights and moments.
+/// The state that a step needs from earlier steps, beside weights and moments.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     /// The number of batches of prompts that were sampled.
@@ -38,7 +38,7 @@ impl State {
     }
 }
 
-/// What a step did.
+/// The result of a step.
 pub(super) struct StepResult {
     /// The line of the log.
     pub(super) record: Record,
@@ -51,7 +51,7 @@ pub(super) struct StepResult {
     pub(super) logp_difference: f64,
 }
 
-/// The policy in training, and all that a step works with.
+/// The policy in training, with all that a step needs.
 pub(super) struct Learner<'a> {
     pub(super) job: Job<'a>,
     pub(super) sampler: &'a mut dyn Sampler,
@@ -91,6 +91,7 @@ impl Learner<'_> {
         self.learn(step, &collected, &mut log)?;
         log.beta(self.state.beta);
         let config = self.job.config;
+        // The log has the weight that this step used; the controller changes that of the next step.
         if let (Some(control), Some(kl)) = (config.kl_control, log.kl()) {
             self.state.beta = control.next(self.state.beta, kl, collected.rows.len());
         }
@@ -122,6 +123,8 @@ impl Learner<'_> {
         log: &mut StepLog,
     ) -> Result<(), StepError> {
         let config = self.job.config;
+        // Dealt once for all passes: the old and the reference log-probabilities stay those of the
+        // policy that sampled and of the reference.
         let loss = self.loss();
         let updates = deal(&self.job, collected, self.reference.as_ref(), step)?;
         log.active_rows(updates.iter().flatten().map(|part| part.rows.len()).sum());
@@ -159,6 +162,7 @@ impl Learner<'_> {
                 log.compare(&part.rows, &log_probs);
             }
         }
+        // Taken out, as a second handle to the weights would make the optimiser copy them.
         let policy = self.policy.take().expect(HELD);
         let (policy, done) = self.updates.step(place, policy, gradients);
         self.policy = Some(policy);

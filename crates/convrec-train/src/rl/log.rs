@@ -10,7 +10,7 @@ use super::collect::Collected;
 use super::job::Job;
 use crate::rollout::Row;
 
-/// Collects what a step says of itself.
+/// Collects the figures of a step.
 pub(super) struct StepLog {
     record: Record,
     /// The sum over the updates.
@@ -26,7 +26,7 @@ pub(super) struct StepLog {
 #[derive(Default)]
 struct TokenSums {
     tokens: f64,
-    /// `None` where no KL is measured: 0 would be a policy that has not moved.
+    /// `None` where no KL is measured, as 0 would mean a policy that has not moved.
     kl: Option<f64>,
     clip_ratio_low: f64,
     clip_ratio_high: f64,
@@ -165,7 +165,7 @@ impl StepLog {
         for (row, trainer) in rows.iter().zip(trainer.chunks(width.max(1))) {
             let tokens = row.completion.log_probs.iter().zip(trainer);
             for (t, (sampler, trainer)) in tokens.enumerate() {
-                // A forced token has 0 on both sides, whatever the weights.
+                // A forced token has 0 on both sides for all weights.
                 if !row.is_forced(t) {
                     self.difference.add((f64::from(*sampler) - trainer).abs());
                 }
@@ -186,7 +186,7 @@ impl StepLog {
             .insert("learning_rate".into(), json!(learning_rate));
     }
 
-    /// An update with nothing to learn from.
+    /// Counts an update without any row to learn from.
     pub(super) fn skipped_update(&mut self, learning_rate: f64) {
         self.updates += 1;
         self.record
@@ -210,8 +210,8 @@ impl StepLog {
     }
 }
 
-/// What the completions look like that were sampled, be they trained on or not: dynamic sampling
-/// chooses by reward, so those that it keeps are no fair sample.
+/// Figures of all sampled completions, including those that are not trained on. Dynamic sampling
+/// chooses by reward, so the completions that it keeps are no fair sample.
 fn of_rows(job: &Job<'_>, rows: &[&Row<'_>]) -> Record {
     let group_size = job.config.num_generations;
     let n_ranks = job.task.n_ranks();

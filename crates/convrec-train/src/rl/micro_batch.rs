@@ -1,4 +1,4 @@
-//! How a step's completions become the loss inputs of its updates.
+//! Turns a step's completions into the loss inputs of its updates.
 
 use burn::optim::GradientsParams;
 use convrec_policy::{Policy, TokenLogProbs};
@@ -18,7 +18,7 @@ pub(super) struct MicroBatch<'r> {
     inputs: LossInputs,
 }
 
-/// What a micro-batch's share of an update gives beside its gradients.
+/// The results of a micro-batch beside its gradients.
 pub(super) struct Computed {
     pub(super) metrics: Metrics,
     pub(super) loss: f64,
@@ -38,7 +38,7 @@ pub(super) fn deal<'r>(
     let collation = Collation {
         n_ranks: job.task.n_ranks(),
         reward: config.reward,
-        // Nothing about the length of a constrained list was the policy's choice.
+        // The policy does not choose the length of a constrained list.
         shaping: if job.task.is_constrained() {
             LengthShaping::OFF
         } else {
@@ -70,6 +70,7 @@ fn updates(config: &RlConfig, n_rows: usize, step: usize) -> Vec<Vec<usize>> {
         dealt[n % n_updates].push(group);
     }
     let rows = |mut groups: Vec<usize>| {
+        // In the order of the batch, so that rows of one prompt stay adjacent and share it.
         groups.sort_unstable();
         let rows = groups
             .into_iter()
@@ -92,7 +93,7 @@ fn micro_batches_of<'r>(
 ) -> Result<Vec<MicroBatch<'r>>, InputError> {
     let config = job.config;
     // The loss of a micro-batch is divided by the size of its whole update, so that gradients can
-    // be added up however the rows are split.
+    // be added up for any split of the rows.
     let whole = BatchTotals {
         rows: places.len(),
         tokens: places.iter().map(|&place| targets[place].counted()).sum(),
@@ -105,6 +106,8 @@ fn micro_batches_of<'r>(
         .copied()
         .filter(|&place| all_act || targets[place].has_advantage())
         .collect();
+    // Absent old log-probabilities are the current ones, which makes every ratio exactly 1. That
+    // holds for a single update; with several the policy has moved after the first.
     let several_updates = config.num_iterations * config.mini_batches > 1;
     let build = |places: Vec<usize>| {
         let rows: Vec<&Row<'_>> = places.iter().map(|&place| &collected.rows[place]).collect();
@@ -119,8 +122,6 @@ fn micro_batches_of<'r>(
         let mut inputs = TokenTargets::inputs(&targets, job.task.n_ranks());
         inputs.whole_batch = Some(whole);
         inputs.entropies = Some(table(Row::entropies));
-        // The first update of a batch is on-policy: there the loss takes the current
-        // log-probabilities as the old ones, which makes every ratio exactly 1.
         if several_updates {
             inputs.old_log_probs = Some(table(Row::log_probs));
         }

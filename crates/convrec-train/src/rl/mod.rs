@@ -2,7 +2,7 @@
 //! each of them once. It rewards ranks or lists, compares rewards within the group, and updates the
 //! policy.
 //!
-//! The way of a reward and of an advantage through a step:
+//! A reward and an advantage pass through these files in a step:
 //!
 //! | step | file |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | rewards become advantages within the group | `../reward/weighted.rs` |
 //! | advantages are spread over tokens, tokens padded to tables | `../rollout.rs` |
 //! | tables are dealt to updates and micro-batches | `micro_batch.rs` |
-//! | losses, gradients, updates | `learner.rs` |
+//! | losses, gradients and updates are computed | `learner.rs` |
 //! | the loop around steps | `trainer.rs` |
 //!
 //! Defaults differ from the authors' code where that code has quirks; each is a setting or a

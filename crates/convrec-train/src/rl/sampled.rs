@@ -1,4 +1,4 @@
-//! Completions of another sampler are checked before they are used.
+//! Checks the completions of another sampler before they are used.
 
 use convrec_policy::{Completion, Generation, Policy};
 
@@ -51,7 +51,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// What a completion has that it cannot have.
+/// The fault of a completion that cannot have been sampled.
 fn problem(
     task: &Task,
     policy: &Policy,

@@ -1,4 +1,4 @@
-//! The loop around steps: where a run starts, when it stops, and what it leaves behind.
+//! The loop around steps, with the start, the end and the files of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,8 @@ use crate::run::{Run, RunOptions, Start, TrainError, Validation};
 use crate::sampler::{Local, Sampler};
 use crate::task::{Sample, Task};
 
-/// Trains a policy by Rank-GRPO or one of its kin, from the ground truth of samples.
+/// Trains a policy by Rank-GRPO or another member of the loss family, from the ground truth of
+/// samples.
 ///
 /// Only the policy, the task and the samples are required. Everything else has a default: the
 /// settings of [`RlConfig::default`], the built-in reward functions, a policy that samples by
@@ -105,7 +106,7 @@ impl<'a> RankGrpoTrainer<'a> {
         self
     }
 
-    /// Sets where completions come from. Without it the policy samples by itself ([`Local`]) on its
+    /// Sets the sampler of completions. Without it the policy samples by itself ([`Local`]) on its
     /// own device and on those of [`devices`](Self::devices).
     pub fn sampler(self, sampler: &'a mut dyn Sampler) -> Self {
         Self {
@@ -119,7 +120,7 @@ impl<'a> RankGrpoTrainer<'a> {
         Self { devices, ..self }
     }
 
-    /// Sets what the policy is evaluated on while it trains.
+    /// Sets the validation samples on which the policy is evaluated while it trains.
     pub fn validation(self, validation: Validation<'a>) -> Self {
         Self {
             validation: Some(validation),
@@ -127,12 +128,12 @@ impl<'a> RankGrpoTrainer<'a> {
         }
     }
 
-    /// Sets where and how often the run writes, and whether it is resumed.
+    /// Sets the folder of the run, how often it writes, and whether it is resumed.
     pub fn run(self, options: RunOptions) -> Self {
         Self { options, ..self }
     }
 
-    /// Names what the run depends on by hash ([`sha256`](convrec_core::hash::sha256)), so that a
+    /// Sets the hashes of the run's inputs ([`sha256`](convrec_core::hash::sha256)), so that a
     /// checkpoint is not resumed with other data.
     pub fn inputs(self, inputs: BTreeMap<String, String>) -> Self {
         Self { inputs, ..self }
@@ -149,7 +150,7 @@ impl<'a> RankGrpoTrainer<'a> {
     /// Trains, and returns the policy on its autodiff device.
     ///
     /// # Errors
-    /// - [`TrainError::Config`] when a setting makes no sense or does not fit task and samples.
+    /// - [`TrainError::Config`] when a setting is wrong or does not fit task and samples.
     /// - [`TrainError::Exists`], [`TrainError::Checkpoint`], [`TrainError::File`] and
     ///   [`TrainError::Optimizer`] when the run cannot be written or resumed.
     /// - [`TrainError::Reward`], [`TrainError::Sampler`] and [`TrainError::Loss`] when a step
@@ -181,8 +182,8 @@ impl<'a> RankGrpoTrainer<'a> {
             )?,
             popularity: &popularity,
         };
-        // The reference is the policy without any adapter, bit for bit, whatever the adapter
-        // learns. The two share these weights (with bf16 but for the copy of the projections).
+        // The reference is the policy without any adapter, bit for bit, for the whole run. The two
+        // share these weights, except for the copy of the projections with bf16.
         let reference = config
             .kl()
             .map(|_| frozen(&self.policy.without_lora(), config.bf16));
@@ -194,6 +195,7 @@ impl<'a> RankGrpoTrainer<'a> {
         };
         let inputs = with_kinds(self.inputs, task, sampler);
         let (run, start) = Run::open(&self.options, "rank_grpo", config, inputs, start)?;
+        // Weights and moments are in `start`; the rest of a step's state is only these numbers.
         let state = match start.state {
             Some(state) => State::read(state)?,
             None => State {
@@ -201,7 +203,7 @@ impl<'a> RankGrpoTrainer<'a> {
                 beta: config.kl().map_or(0.0, |kl| kl.beta),
             },
         };
-        // A checkpoint knows nothing of these two, so they are set after it was read.
+        // A checkpoint does not record these two settings, so they are set after it was read.
         let policy = start
             .policy
             .with_gradient_checkpointing(config.gradient_checkpointing)
@@ -252,7 +254,7 @@ fn drive(
         let before = learner.state;
         let result = learner.step(step, samples);
         if matches!(result, Err(StepError::Sampler(_))) && run.is_stopping() {
-            // A stop was asked for while the sampler hung. Of this step nothing is kept, and the
+            // A stop was asked for while the sampler hung. Nothing of this step is kept, and the
             // resumed run begins it again.
             learner.state = before;
             save(&run, &learner, step)?;
@@ -284,6 +286,8 @@ fn drive(
             timing,
             total_steps: config.max_steps,
         };
+        // The log comes first: a resumed run drops the records behind its checkpoint, but cannot
+        // make up missing ones.
         run.record(&view, observer)?;
         save(&run, &learner, done)?;
     }
@@ -311,7 +315,7 @@ fn check_fit(config: &RlConfig, task: &Task, samples: &[Sample]) -> Result<(), T
     Ok(check(config, &rules)?)
 }
 
-/// Adds what the run depends on beside its files.
+/// Adds the inputs of the run that are no files.
 fn with_kinds(
     mut inputs: BTreeMap<String, String>,
     task: &Task,
@@ -327,13 +331,12 @@ fn with_kinds(
     inputs
 }
 
-/// Refuses to go on where the sampler's log-probabilities are not the trainer's: ratios would mean
-/// nothing.
+/// Stops where the sampler's log-probabilities are not the trainer's, as ratios would mean nothing.
 fn agree(step: usize, difference: f64, bf16: bool) -> Result<(), TrainError> {
-    // Nats a token, in the mean. Rounding makes about 1e-6 in f32 and up to 0.02 in bf16. Another
-    // prompt, mask or temperature makes tenths.
+    // The limit is in nats a token, in the mean. Rounding makes about 1e-6 in f32 and up to 0.02 in
+    // bf16. Another prompt, mask or temperature makes tenths.
     let largest = if bf16 { 0.05 } else { 0.01 };
-    // False for NaN.
+    // The comparison is false for NaN, which then stops the run too.
     if difference <= largest {
         Ok(())
     } else {

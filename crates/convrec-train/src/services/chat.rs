@@ -11,17 +11,17 @@ use super::{CHUNK, check_room, seeds};
 
 /// A chat model that runs here: its template, its tokenizer and its weights.
 ///
-/// What people write stays text: a special token that is spelled in a turn ends nothing. A
-/// conversation that does not fit the model's positions together with its answer is refused rather
-/// than shortened: what was asked should be what was meant. Sampled answers depend on the seed and
-/// the conversation alone, so that the same request has the same answer whatever else is asked.
+/// The text of turns stays text: a special token that is spelled in a turn ends nothing. A
+/// conversation that does not fit the model's positions together with its answer is refused. It is
+/// not shortened, as that would change the question. Sampled answers depend on the seed and the
+/// conversation alone, so that the same request always has the same answer.
 #[derive(Debug)]
 pub struct PolicyChat {
     name: String,
     policy: Policy,
     tokenizer: TextTokenizer,
     template: ChatTemplate,
-    /// Ends a turn by the template.
+    /// The token that ends a turn by the template.
     end: u32,
     /// All tokens that end an answer.
     ends: Vec<u32>,
@@ -59,16 +59,16 @@ pub enum ChatLoadError {
 }
 
 impl PolicyChat {
-    /// Answers side by side, unless [`with_rows`](Self::with_rows) says otherwise.
+    /// The default number of answers side by side; [`with_rows`](Self::with_rows) changes it.
     pub const DEFAULT_ROWS: usize = 16;
 
     /// Reads a chat model's folder as it is published. It answers greedily.
     ///
     /// # Errors
-    /// When a file is missing or wrong; the error names it.
+    /// [`ChatLoadError`] when a file is missing or wrong. The error names it.
     pub fn load(folder: impl AsRef<Path>, device: &Device) -> Result<Self, ChatLoadError> {
         let folder = folder.as_ref();
-        // First what is read in no time.
+        // Small files are read first, so that errors about them come early.
         let tokenizer = TextTokenizer::load(folder.join("tokenizer.json"))?;
         let template = ChatTemplate::load(folder)?;
         let end = template.end_of_turn(&tokenizer)?;
@@ -102,10 +102,10 @@ impl PolicyChat {
         })
     }
 
-    /// With answers that are drawn.
+    /// Sets the sampling of answers.
     ///
     /// # Errors
-    /// When `sampling` makes no sense; the error names the field.
+    /// [`ConfigError`](convrec_policy::ConfigError) when a field of `sampling` is wrong.
     pub fn with_sampling(
         self,
         sampling: Sampling,
@@ -119,7 +119,8 @@ impl PolicyChat {
         })
     }
 
-    /// With at most so many answers side by side, one at least: bounds memory, changes no answer.
+    /// Sets the largest number of answers side by side, at least one. It bounds memory and changes
+    /// no answer.
     pub fn with_rows(self, rows: usize) -> Self {
         Self {
             rows: rows.max(1),
@@ -205,7 +206,7 @@ impl PolicyChat {
 }
 
 impl ChatModel for PolicyChat {
-    /// The folder's name, and how answers are drawn.
+    /// The folder's name and the sampling of answers.
     fn name(&self) -> String {
         match self.sampling == Sampling::greedy() {
             true => format!("{} (local, greedy)", self.name),

@@ -6,16 +6,16 @@ use convrec_services::{Judge, Ratings, ServiceError, ratings_by_order};
 use super::{check_room, sample};
 use crate::task::{Sample, Task};
 
-/// A policy that writes lists as judge: the likelier it is to recommend an item first, the better
-/// the item is rated.
+/// A policy that writes lists as judge. The likelier it is to recommend an item first, the better
+/// is the item's rating.
 ///
 /// A candidate's score is the log-probability of its whole line behind the prompt, its line feed
-/// included: the probabilities of all items then add up to at most one, whatever the lengths of
-/// their titles. It is a sum over the line's tokens, not a mean, which would favour long titles,
-/// whose later tokens can be foreseen. Under a constraint it is the probability among catalog
-/// items. [`ratings_by_order`] makes ratings of the scores.
+/// included. The probabilities of all items then add up to at most one, for titles of any length.
+/// The score is a sum over the line's tokens. A mean would favour long titles, whose later tokens
+/// can be foreseen. Under a constraint it is the probability among catalog items.
+/// [`ratings_by_order`] makes ratings of the scores.
 ///
-/// Not rated are, under a constraint, candidates that are not in the catalog or were seen: the
+/// Under a constraint, candidates that are not in the catalog or were seen get no rating, as the
 /// policy cannot name them.
 #[derive(Debug)]
 pub struct PolicyJudge {
@@ -40,7 +40,8 @@ impl PolicyJudge {
     /// All candidates are computed in one forward pass that reads the prompt once.
     ///
     /// # Errors
-    /// When the prompt cannot be written or is too long, or the policy's numbers are not finite.
+    /// [`ServiceError`] when the prompt cannot be written or is too long, or the policy's numbers
+    /// are not finite.
     pub fn log_probs(
         &self,
         example: &Example,

@@ -17,8 +17,7 @@ use crate::task::{Sample, Task, TaskError};
 /// Requests that are answered together, after which they are reported as done.
 const CHUNK: usize = 256;
 
-/// The sample of a conversation that is asked about: what is right about it is not known, or does
-/// not matter.
+/// The sample of a conversation without ground truth, which is not known or does not matter.
 fn sample(task: &Task, example: &Example) -> Result<Sample, TaskError> {
     task.sample(&Example {
         ground_truth: vec![],
@@ -26,8 +25,7 @@ fn sample(task: &Task, example: &Example) -> Result<Sample, TaskError> {
     })
 }
 
-/// Whether a prompt and what is to follow it fit the model's positions. The error says what is
-/// wrong.
+/// Checks that a prompt and its answer fit the model's positions. The error names the fault.
 fn check_room(policy: &Policy, prompt: usize, new: usize) -> Result<(), String> {
     let positions = policy.config().max_position_embeddings;
     if prompt + new <= positions {
@@ -39,8 +37,8 @@ fn check_room(policy: &Policy, prompt: usize, new: usize) -> Result<(), String> 
     ))
 }
 
-/// A seed for each prompt that depends on nothing else, so that an answer does not depend on what
-/// else is asked.
+/// A seed for each prompt that depends on nothing else, so that an answer does not depend on other
+/// requests.
 fn seeds(prompts: &[&[u32]], seed: u64) -> Vec<u64> {
     let of_prompt = |prompt: &&[u32]| {
         let mut hash = Sha256::new_with_prefix(seed.to_le_bytes());

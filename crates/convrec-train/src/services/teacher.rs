@@ -8,12 +8,12 @@ use super::{CHUNK, check_room, sample, seeds};
 use crate::evaluate::Decoding;
 use crate::task::{Sample, Task};
 
-/// A policy as teacher: its answer is the list that it writes for its [`Task`], constrained to the
+/// A policy as teacher. Its answer is the list that it writes for its [`Task`], constrained to the
 /// catalog or unconstrained.
 ///
-/// It writes lists of the task's N items, as it was trained to; asked for fewer it writes the same
-/// list, of which the first ones count. Sampled lists depend on the seed and the prompt alone, not
-/// on what else is asked.
+/// It writes lists of the task's N items, as it was trained to. Asked for fewer items it writes the
+/// same list, and the first ones count. Sampled lists depend on the seed and the prompt alone, not
+/// on other requests.
 #[derive(Debug)]
 pub struct PolicyTeacher {
     name: String,

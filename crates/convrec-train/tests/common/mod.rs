@@ -118,7 +118,7 @@ pub fn run_with(
     run_observed(world, kind, steps, options, &mut ())
 }
 
-/// The same, watched.
+/// The same with an observer.
 pub fn run_observed(
     world: &World,
     kind: &str,
@@ -133,7 +133,7 @@ pub fn run_observed(
     };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
-    // What a checkpoint knows nothing of.
+    // These settings are not in a checkpoint.
     let (kind, bf16) = match kind.strip_suffix("+bf16") {
         Some(kind) => (kind, true),
         None => (kind, false),
@@ -193,7 +193,7 @@ pub fn run_observed(
         .train()
 }
 
-/// What a step takes from the steps before it: place in the data, weight of the KL.
+/// A config whose steps depend on earlier steps: by the place in the data and the weight of the KL.
 fn everything(config: RlConfig) -> RlConfig {
     RlConfig {
         mini_batches: 2,
@@ -213,7 +213,7 @@ fn everything(config: RlConfig) -> RlConfig {
     }
 }
 
-/// Of the weights, and of the adapter where there is one.
+/// The bytes of the weights, and of the adapter where there is one.
 pub fn bytes(policy: &Policy) -> Vec<u8> {
     let mut bytes = policy.without_lora().to_safetensors().unwrap();
     if policy.lora().is_some() {
