@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec::devices;
+use convrec::train::{Algorithm, Files, Language, RlData, RlSettings, Runner};
 use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::{Outcome, TrainingOptions, exit, say};
-use convrec_train::{Algorithm, Files, Language, RlData, RlSettings, Runner};
 
 /// Trains a policy by reinforcement learning.
 #[derive(Parser)]

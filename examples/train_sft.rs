@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec::devices;
+use convrec::train::{Files, Runner, SftData, SftSettings};
 use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::{DecoderOptions, Outcome, TrainingOptions, exit, say};
-use convrec_train::{Files, Runner, SftData, SftSettings};
 
 /// Trains a chat model, or a new small decoder, on demonstrations.
 #[derive(Parser)]
