@@ -7,7 +7,7 @@ use convrec_text::parse::parse_reference;
 use convrec_text::{ListFormat, Style, Years};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// One a line.
+/// Titles, one a line.
 const TITLES: &str = "Heat
 The Godfather: Part II
 2001: A Space Odyssey
@@ -21,8 +21,8 @@ What's Up, Doc?
 Spider-Man: No Way Home
 Se7en";
 
-/// A quarter each: plain, numbered, numbered and bold with blank lines, quoted bullets with
-/// remarks.
+/// Completions of four kinds: plain, numbered, numbered and bold with blank lines, quoted bullets
+/// with remarks.
 fn completions() -> Vec<String> {
     let titles: Vec<&str> = TITLES.lines().collect();
     let item = |n: usize| Item::new(titles[n * 7 % titles.len()], 1930 + (n * 31 % 95) as i32);

@@ -26,7 +26,7 @@ fn segment(c: &mut Criterion) {
             ListFormat::default().render(&(row * 20..row * 20 + 20).map(item).collect::<Vec<_>>())
         })
         .collect();
-    // A vocabulary so small that a line takes about 15 tokens, as with a general tokenizer.
+    // The vocabulary is so small that a line takes about 15 tokens, as with a general tokenizer.
     let config = TrainConfig {
         vocab_size: 270,
         ..Default::default()

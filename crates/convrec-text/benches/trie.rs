@@ -1,8 +1,8 @@
-//! The token trie of a catalog: making it, and walking it along lists of 20 items of which 10
-//! others were seen.
+//! The token trie of a catalog: building it, and walking it along lists of 20 items with 10 other
+//! items seen.
 //!
-//! On the Reddit-v2 catalog with SmolLM2's tokenizer where both are there, else on titles made up
-//! here.
+//! It is that of the Reddit-v2 catalog with SmolLM2's tokenizer where both are there, else of
+//! made-up titles.
 
 use std::hint::black_box;
 
@@ -47,7 +47,7 @@ fn trie(c: &mut Criterion) {
         || ListTrie::new(&tokenizer, format, 2, &items, N).expect("the lines can be told apart");
     let trie = build();
 
-    // Lists of items far apart, with the ten items before the first one seen.
+    // The items of a list are far apart, and the ten items before the first one are seen.
     let lists: Vec<(Vec<ItemId>, Vec<u32>)> = (0..64)
         .map(|list| {
             let place = |rank: usize| (list * 1009 + rank * 367 + 10) % items.len();

@@ -22,7 +22,7 @@ pub use self::error::ChatError;
 use crate::reasoning::strip_reasoning;
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// A rendered conversation has at most this many bytes.
+/// The largest size of a rendered conversation, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 /// Variables that rendering sets itself.
 pub(crate) const OWN_VARIABLES: [&str; 4] =
@@ -55,11 +55,11 @@ pub(crate) const OWN_VARIABLES: [&str; 4] =
 pub struct ChatTemplate {
     environment: Environment<'static>,
     variables: BTreeMap<String, serde_json::Value>,
-    /// How the template reads turns, found out when it is first needed.
+    /// The form of turns that the template reads, found out when it is first needed.
     content: OnceLock<Content>,
 }
 
-/// How the content of turns is given to a template.
+/// The form in which the content of turns is given to a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
     /// As strings.
@@ -83,7 +83,7 @@ impl ChatTemplate {
         })
     }
 
-    /// With a variable that the template reads, such as `bos_token` or `enable_thinking`.
+    /// Sets a variable that the template reads, such as `bos_token` or `enable_thinking`.
     #[must_use]
     pub fn with_variable(
         mut self,
@@ -95,7 +95,7 @@ impl ChatTemplate {
         self
     }
 
-    /// With the day that `strftime_now` formats, as `2026-11-30`.
+    /// Sets the day that `strftime_now` formats, as `2026-11-30`.
     ///
     /// # Errors
     /// [`ChatError::Setting`] when `date` is no such day.
@@ -113,8 +113,8 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`ChatError::Refused`] when the template refuses the conversation, as some do where the
-    /// roles do not alternate. [`ChatError::TurnMissing`] when the text lacks what a turn says.
-    /// [`ChatError::TooMuch`] when the template takes too long or writes too much, and
+    /// roles do not alternate. [`ChatError::TurnMissing`] when the text lacks the content of a
+    /// turn. [`ChatError::TooMuch`] when the template takes too long or writes too much, and
     /// [`ChatError::Template`] when it fails.
     pub fn render(&self, turns: &[Turn], add_generation_prompt: bool) -> Result<String, ChatError> {
         let content = *self.content.get_or_init(|| self.find_content());
@@ -155,7 +155,7 @@ impl ChatTemplate {
         Content::Parts
     }
 
-    /// What the template writes, whatever it is.
+    /// The output of the template, unchecked.
     fn fill(
         &self,
         turns: &[Turn],
@@ -252,7 +252,8 @@ impl ChatTemplate {
         if spelled.is_empty() {
             return Ok(tokenizer.encode_with_specials(&self.render(turns, add_generation_prompt)?)?);
         }
-        // What turns spell goes through the template under an alias, and is encoded on its own.
+        // Special tokens that turns spell go through the template under an alias, and are encoded
+        // on their own.
         let mut turns = turns.to_vec();
         for (index, special) in spelled.iter().enumerate() {
             turns
@@ -282,15 +283,15 @@ fn encode_next(
     }
 }
 
-/// Whether a text holds what a turn says. Templates may trim turns, and drop what an assistant
-/// reasoned.
+/// Whether a text holds the content of a turn. Templates may trim turns, and drop the assistant's
+/// reasoning.
 fn holds(text: &str, turn: &Turn) -> bool {
     text.contains(turn.content.trim())
         || (turn.role == Role::Assistant && text.contains(strip_reasoning(&turn.content).trim()))
 }
 
-/// A value may be nested as deeply as the fuel allows, and is written and dropped by recursion. The
-/// pages of the stack are only taken when they are used.
+/// Runs `work` on a large stack. A value may be nested as deeply as the fuel allows, and is written
+/// and dropped by recursion. The pages of the stack are only taken when they are used.
 fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     const STACK: usize = 1 << 30;
     std::thread::scope(|scope| {
@@ -322,8 +323,8 @@ fn failed(error: minijinja::Error, turns: &[Turn]) -> ChatError {
     ChatError::Template(error)
 }
 
-/// Noncharacters, which Unicode keeps out of text. Where they are in a text all the same, they read
-/// as special tokens spelled out: no harm done.
+/// An alias of noncharacters, which Unicode keeps out of text. A text that has them anyway reads as
+/// if it spelled special tokens, which does no harm.
 fn alias(index: usize) -> String {
     format!("\u{fdd0}{index}\u{fdd1}")
 }

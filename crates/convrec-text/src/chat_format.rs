@@ -1,4 +1,4 @@
-//! Prompts of pretrained chat models: what they are asked.
+//! The instructions in prompts of pretrained chat models.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::list::ListFormat;
 use crate::prompter::{Prompter, WritePrompt};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// The settings by which a conversation becomes the prompt of a chat model: one message with the
-/// conversation and what is wanted, written by the model's own template. The completion is item
-/// lines, then the token by which the template ends a turn.
+/// The settings by which a conversation becomes the prompt of a chat model. The prompt is one
+/// message with the conversation and the instruction, written by the model's own template. The
+/// completion is item lines, then the token by which the template ends a turn.
 ///
 /// ```
 /// use convrec_core::{Item, Turn};
@@ -48,9 +48,9 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 /// # Ok::<(), convrec_text::ChatError>(())
 /// ```
 ///
-/// What people write stays text: a special token that is spelled in a turn or a title is not one.
+/// The text of turns stays text: a special token that is spelled in a turn or a title is not one.
 ///
-/// Data of others may hold whole prompts, as the paper's own data sets do. [`ChatFormat::verbatim`]
+/// A data set may hold whole prompts, as the paper's own data sets do. [`ChatFormat::verbatim`]
 /// gives their turns to the template as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,7 +71,7 @@ pub struct ChatFormat {
     pub max_dialog_tokens: usize,
     /// The prompt names at most this many seen items. Those mentioned first are left out.
     pub max_seen: usize,
-    /// How items are written. The instruction should ask for this.
+    /// The form of items. The instruction should ask for it.
     pub list: ListFormat,
     /// More variables of the template, such as `enable_thinking = false` (Qwen3).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -103,7 +103,7 @@ impl Default for ChatFormat {
 }
 
 impl ChatFormat {
-    /// The format of data whose conversations are whole prompts: the turns are the messages, and
+    /// The format of data whose conversations are whole prompts. The turns are the messages, and
     /// nothing is added. A prompt holds at most 2,048 tokens of them, as in the paper.
     ///
     /// With this, the authors' data gives the authors' prompts:
@@ -136,11 +136,11 @@ impl ChatFormat {
     /// This format with a model's tokenizer and template, asking for `n` items.
     ///
     /// # Errors
-    /// [`ChatError::Instruction`] when the instruction is not Jinja or reads what there is not,
-    /// [`ChatError::NoDialog`] when it leaves the dialog out, [`ChatError::Setting`] when another
-    /// field is wrong, [`ChatError::NoEndOfTurn`] when the template ends a turn with no token of
-    /// the tokenizer, and the errors of [`Prompter::prompt`] when the template does not write such
-    /// messages.
+    /// - [`ChatError::Instruction`] when the instruction is not Jinja or reads an unknown variable
+    /// - [`ChatError::NoDialog`] when it leaves the dialog out
+    /// - [`ChatError::Setting`] when another field is wrong
+    /// - [`ChatError::NoEndOfTurn`] when the template ends a turn with no token of the tokenizer
+    /// - the errors of [`Prompter::prompt`] when the template does not write such messages
     pub fn prompter(
         &self,
         tokenizer: &TextTokenizer,
@@ -202,7 +202,7 @@ impl ChatFormat {
 }
 
 const INSTRUCTION: &str = "instruction";
-/// Steps that writing an instruction may take; long strings take a step for each byte.
+/// The largest number of steps of writing an instruction. Long strings take a step for each byte.
 const INSTRUCTION_FUEL: u64 = 20_000_000;
 
 /// Writes the prompts of a [`ChatFormat`].

@@ -1,8 +1,9 @@
 //! Everything between strings and token ids.
 //!
 //! A policy answers a conversation with a text, one item a line. Two things are read from that
-//! text: the items, which earn rewards, and the rank of each token, which receives them. Here both
-//! come from **one parse**, so the reward at rank k can only meet the tokens of the item at rank k:
+//! text: the items, which earn rewards, and the rank of each token, which receives them. Both come
+//! from **one parse** here. The reward at rank k can therefore only meet the tokens of the item at
+//! rank k:
 //!
 //! ```
 //! use convrec_text::segments::{Ending, Segmentation, until_end};
@@ -31,7 +32,7 @@
 //! # Ok::<(), convrec_text::TokenizerError>(())
 //! ```
 //!
-//! | module or type | what it does |
+//! | module or type | purpose |
 //! |---|---|
 //! | [`ListFormat`], [`ParsedList`] | lists as text, written and read with their lines |
 //! | [`strip_reasoning`] | the answer in a text in which a model also reasons |
@@ -46,7 +47,7 @@
 //! The trie needs no tokenizer and no tensors of this workspace: see
 //! [`ListTrie::from_token_ids`] and [`ListCursor::mask`].
 //!
-//! Nothing here fails on what a model wrote. Rewards, weights and tensors are not known here.
+//! Nothing here fails on a model's output. The crate does not know rewards, weights and tensors.
 
 mod chat;
 mod chat_format;

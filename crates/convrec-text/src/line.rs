@@ -2,13 +2,13 @@
 
 use crate::whitespace::{digit, is_digit, is_white, trim};
 
-/// Marks that make a bullet or a heading only with white space behind them.
+/// Marks that are a bullet or a heading only with white space behind them.
 const BULLETS: [char; 7] = ['-', '*', '+', '–', '—', '#', '>'];
 /// Marks that are nothing but bullets.
 const DOTS: [char; 9] = ['•', '‣', '▪', '◦', '●', '○', '■', '►', '➤'];
-/// What may trail a title, set off by white space: `Heat - (1995)`, `Heat **(1995)**`.
+/// Marks that may trail a title, set off by white space: `Heat - (1995)`, `Heat **(1995)**`.
 const TRAILING: [char; 6] = ['-', '*', '_', '–', '—', '#'];
-/// Quotes: what opens and what closes.
+/// Opening quotes with their closing quotes.
 const QUOTES: [(char, &str); 9] = [
     ('"', "\""),
     ('\'', "'"),
@@ -21,10 +21,10 @@ const QUOTES: [(char, &str); 9] = [
     ('《', "》"),
 ];
 
-/// Which numbers in front of the lines of a text are list numbers.
+/// The rule by which numbers in front of the lines of a text are list numbers.
 pub(crate) struct Numbering<'a> {
     text: &'a str,
-    /// Found out when it is first asked for: most lists just count.
+    /// It is found out when it is first asked for, as most lists just count.
     most_lines_have_one: Option<bool>,
     last: u32,
 }
@@ -62,9 +62,9 @@ fn most_lines_have_a_number(text: &str) -> bool {
     numbers >= 2 && 2 * numbers >= lines
 }
 
-/// A line freed of bullets and list number.
+/// A line without bullets and list number.
 pub(crate) struct Line<'a> {
-    /// What is left.
+    /// The rest of the line.
     pub(crate) body: &'a str,
     /// Whether there was a bullet or a number.
     pub(crate) has_list_mark: bool,
@@ -134,7 +134,7 @@ impl<'a> Line<'a> {
         self.undress(self.body, "")
     }
 
-    /// `title` without emphasis, quotes and trailing marks; `rest` is what stands behind the year.
+    /// `title` without emphasis, quotes and trailing marks; `rest` is the text behind the year.
     fn undress(&self, title: &'a str, mut rest: &str) -> &'a str {
         let mut title = trim(title);
         if !self.open_until.is_empty() {
@@ -151,7 +151,7 @@ impl<'a> Line<'a> {
                 (None, Some(left)) => (inner, left),
                 (None, None) => return title,
             };
-            // An apostrophe is no quote; two quoted pieces are no quoted piece.
+            // An apostrophe is no quote, and two quoted pieces are no quoted piece.
             let is_pair = matches!(close, "'" | "’") || !inner.contains(close);
             if !is_pair || trim(inner).is_empty() {
                 return title;
@@ -161,7 +161,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What stands behind the emphasis or the quote that `text` begins with, and what closes it.
+/// The text behind the emphasis or the quote that `text` begins with, and the mark that closes it.
 fn after_opening(text: &str) -> Option<(&str, &str)> {
     let first = text
         .chars()
@@ -241,7 +241,7 @@ impl<'a> ListNumber<'a> {
     }
 }
 
-/// What follows the mark behind a list number.
+/// The text behind the mark of a list number.
 fn after_mark(text: &str, hash: bool) -> Option<&str> {
     let marked = text.trim_start_matches(is_white);
     if let Some(rest) = marked.strip_prefix(['.', ')', '、']) {

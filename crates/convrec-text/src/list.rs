@@ -1,4 +1,4 @@
-//! Lists of items as text: how they are written, and the one parse that reads them.
+//! Lists of items as text: their form, and the one parse that reads them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,7 +12,7 @@ use crate::whitespace::trim;
 
 /// The form of a ranked list: one item a line, best first, each line ended by a line feed.
 ///
-/// The default is what the paper's models write, and what chat models are asked for:
+/// The default is the form of the paper's models, and the form that chat models are asked for:
 ///
 /// ```
 /// use convrec_core::Item;
@@ -44,20 +44,21 @@ use crate::whitespace::trim;
 /// assert_eq!(list.unparsed[1].reason, Reason::NoYear);
 /// ```
 ///
-/// - The year is the first `(year)` of four digits behind a title, else the first of fewer digits;
-///   what follows is a remark. Years may be negative (`The Odyssey (-720)`).
+/// - The year is the first `(year)` of four digits behind a title, else the first of fewer digits.
+///   The text behind it is a remark. Years may be negative (`The Odyssey (-720)`).
 /// - A number in front is a list number when it continues the count (from 1), or when two or more
-///   lines, at least half of them, begin with one. So `12 - Angry Men (1957)` stays whole in a
-///   plain list. White space after the number's mark is not needed, except after dashes and colons.
-/// - Bullets go when white space follows them (`-30-` and `#Alive` are titles); emphasis and quotes
-///   go in pairs.
+///   lines, at least half of them, begin with one. `12 - Angry Men (1957)` therefore stays whole in
+///   a plain list. White space after the number's mark is not needed, except after dashes and
+///   colons.
+/// - Bullets are removed when white space follows them (`-30-` and `#Alive` are titles). Emphasis
+///   and quotes are removed in pairs.
 /// - The brackets of the year may be full-width ones: `千と千尋（2001）`. Where a line has no such
 ///   year, `(1994–2004)`, `(2008–)` and `(2024, dir. X)` name their first one.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
-/// - What a model [reasons](crate::Reasoning) aloud is no part of its list.
+/// - A model's [reasoning](crate::Reasoning) is no part of its list.
 ///
-/// Some titles read otherwise: they hold a year, or have none. [`parse_known`](Self::parse_known)
-/// finds those that a catalog knows.
+/// Some titles are not read back this way: they hold a year, or have none.
+/// [`parse_known`](Self::parse_known) finds those that a catalog knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ListFormat {
@@ -130,9 +131,9 @@ pub struct UnparsedLine {
 pub enum Reason {
     /// The line names no year, and the format requires one.
     NoYear,
-    /// The line holds no title, but only marks, a list number or a year.
+    /// The line holds no title, only marks, a list number or a year.
     NoTitle,
-    /// The line announces what follows: it ends in a colon and bears no list mark.
+    /// The line announces the list: it ends in a colon and bears no list mark.
     Preamble,
 }
 
@@ -164,16 +165,18 @@ impl ListFormat {
 
     /// The items of a text, with the lines they stand on. This never fails: model output is data.
     ///
-    /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles. Items
-    /// come back as rendered if the year has at most four digits and the title does not begin
-    /// or end in white space, bear marks as above, hold `(` one to four digits `)` behind other
-    /// text, or (without a year) end in a colon or hold no letter or digit.
+    /// [What parsing accepts](ListFormat#what-parsing-accepts) is the same for both styles.
+    /// Rendered items are read back if the year has at most four digits and the title
+    ///
+    /// - does not begin or end in white space, and bears no marks as above
+    /// - does not hold `(` one to four digits `)` behind other text
+    /// - does not, without a year, end in a colon or lack letters and digits
     pub fn parse(&self, text: &str) -> ParsedList {
         self.read(text, None)
     }
 
-    /// As [`parse`](Self::parse), where an item that `known` accepts is found on its own line
-    /// whatever its title is.
+    /// As [`parse`](Self::parse), but an item that `known` accepts is found on its own line, with
+    /// any title.
     ///
     /// Each line is read in turn as it stands, without list marks, without emphasis and quotes, and
     /// as `parse` reads it. Each reading is tried with its last `(year)` as the year, then whole as
@@ -278,7 +281,7 @@ impl ListFormat {
             (None, Years::Required) => return Err(Reason::NoYear),
             (None, Years::Optional) => (line.title(), None),
         };
-        // Without a year to vouch for it, a title of marks alone is a ruler.
+        // Without a year, a title of marks alone is a ruler.
         let is_title =
             !title.is_empty() && (year.is_some() || title.contains(char::is_alphanumeric));
         if is_title {

@@ -1,4 +1,4 @@
-//! The reference's reading of a list, quirks and all. It is for parity alone; everything else uses
+//! The reference's reading of a list, quirks included. It is for parity alone. Everything else uses
 //! [`ListFormat`](crate::ListFormat).
 
 use std::borrow::Cow;
@@ -10,17 +10,18 @@ use crate::whitespace::{digit, is_digit, is_white, trim};
 const MARKS: [char; 4] = ['*', '_', '-', '#'];
 const NUMBER_MARKS: [char; 6] = ['.', ')', '、', '-', '—', '–'];
 
-/// Stands for a whole pair of parentheses with all inside; a line holds no line feed of its own.
+/// The character in place of a whole pair of parentheses with all inside. A line holds no line feed
+/// of its own.
 const HIDDEN: char = '\n';
 
 /// The items that the public Python code of the paper finds in `text`: at most one a line, each
 /// with a year.
 ///
-/// Each line is freed of list marks, emphasis and one pair of ASCII quotes; its first ` (YYYY)` is
-/// the year and what stands before it the title, which then loses every parenthesised piece. Known
-/// quirks, kept:
+/// List marks, emphasis and one pair of ASCII quotes are removed from each line. Its first
+/// ` (YYYY)` is the year, and the text before it is the title, which then loses every parenthesised
+/// piece. Known quirks are kept:
 ///
-/// | quirk | text | what is read |
+/// | quirk | text | is read as |
 /// |---|---|---|
 /// | P1: a list number needs white space after it | `1.Heat (1995)` | title `1.Heat` |
 /// | P2: pieces in parentheses go | `(500) Days of Summer (2009)` | title `Days of Summer` |
@@ -72,7 +73,7 @@ fn collapse(line: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether each run of white space is one space. Never wrongly true; said without looking at
+/// Whether each run of white space is one space. It is never wrongly true, and looks at bytes, not
 /// characters.
 fn is_collapsed(line: &str) -> bool {
     let bytes = line.as_bytes();
@@ -97,9 +98,9 @@ fn split_year(line: &str) -> Option<(&str, i32)> {
     })
 }
 
-/// Without marks at the ends and list marks in front, to rest.
+/// The line without marks at the ends and list marks in front, repeated until nothing changes.
 fn unformat(mut line: &str) -> &str {
-    // Most lines, and nearly all titles.
+    // Most lines, and nearly all titles, end here.
     if line.starts_with(char::is_alphabetic)
         && line.ends_with(|c: char| c.is_alphanumeric() || c == ')')
     {
@@ -111,9 +112,9 @@ fn unformat(mut line: &str) -> &str {
         line = line.trim_end_matches(MARKS).trim_matches(' ');
         line = match after_list_mark(line) {
             Some(rest) => rest.trim_matches(' '),
-            // A number that is no list mark now never will be, so that only the end can still
-            // change. Without this, a long number before many marks would be read again
-            // for each of them.
+            // A number that is no list mark now never becomes one, so only the end can still
+            // change. Without this rule a long number before many marks would be read again for
+            // each of them.
             None if line.starts_with(is_digit) => {
                 return line.trim_end_matches(|c| c == ' ' || MARKS.contains(&c));
             }
@@ -154,9 +155,9 @@ fn unquote(line: &str) -> &str {
 /// The reference's passes over a title: each deletes the innermost parentheses, then frees the
 /// ends.
 ///
-/// Done literally that is quadratic in the nesting depth. But until a pair goes, nothing inside it
-/// can be seen from the ends; so outermost pairs are hidden behind one character, and pass `d`
-/// removes those of depth `d`.
+/// Done literally that is quadratic in the nesting depth. But nothing inside a pair can be seen
+/// from the ends until the pair is deleted. Outermost pairs are therefore hidden behind one
+/// character, and pass `d` removes those of depth `d`.
 fn clean_title(title: &str) -> String {
     let (mut text, mut depths) = hide_parentheses(title);
     let mut passes_done = 0;
@@ -173,8 +174,8 @@ fn clean_title(title: &str) -> String {
     }
 }
 
-/// The ends freed in up to `passes` passes, each of which takes off one pair of quotes; fewer where
-/// nothing changes.
+/// The text with its ends freed in up to `passes` passes, fewer where nothing changes. Each takes
+/// off one pair of quotes.
 fn free_ends(text: &str, passes: usize) -> &str {
     let mut kept = text;
     for _ in 0..passes {
@@ -254,7 +255,7 @@ mod tests {
 
     use super::*;
 
-    /// One literal pass after the other.
+    /// The reference's passes, done literally.
     fn clean_title_slowly(title: &str) -> String {
         let mut text = title.to_string();
         loop {

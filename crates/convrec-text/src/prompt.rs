@@ -8,7 +8,8 @@ use crate::list::ListFormat;
 use crate::prompter::{Prompter, WritePrompt, encode_lines};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// The settings by which a conversation becomes the prompt of a policy without a chat template:
+/// The settings by which a conversation becomes the prompt of a policy without a chat template. It
+/// is:
 ///
 /// ```text
 /// <bos><user>I loved Heat (1995)<assistant>Try Ronin!<user>Something newer?<seen>Heat (1995)
@@ -39,17 +40,17 @@ use crate::tokenizer::{TextTokenizer, TokenizerError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptFormat {
-    /// The prompt holds at most this many tokens of dialog, role tokens included. What is older is
+    /// The prompt holds at most this many tokens of dialog, role tokens included. Older tokens are
     /// cut off.
     pub max_dialog_tokens: usize,
     /// The prompt names at most this many seen items. Those mentioned first are left out.
     pub max_seen: usize,
-    /// How items are written.
+    /// The form of items.
     pub list: ListFormat,
 }
 
 impl Default for PromptFormat {
-    /// 64 tokens of dialog and 16 seen items, written plainly.
+    /// 64 tokens of dialog and 16 seen items, in the plain form.
     fn default() -> Self {
         Self {
             max_dialog_tokens: 64,

@@ -1,4 +1,4 @@
-//! Prompts and completions as token ids, however prompts are written.
+//! Prompts and completions as token ids, for all forms of prompts.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Prompter {
         self.end
     }
 
-    /// How items are written.
+    /// The form of items.
     pub fn list(&self) -> ListFormat {
         self.list
     }
@@ -85,7 +85,7 @@ impl Prompter {
     }
 }
 
-/// The tokens of a list, line by line, so that an item is the same tokens wherever it stands.
+/// The tokens of a list, line by line, so that an item has the same tokens at every rank.
 pub(crate) fn encode_lines(
     tokenizer: &TextTokenizer,
     format: ListFormat,

@@ -27,7 +27,7 @@ const CHANNEL: &str = "<|channel|>";
 const MESSAGE: &str = "<|message|>";
 const HARMONY_ENDS: [&str; 2] = ["<|return|>", "<|end|>"];
 
-/// The answer in a model's text: what stands outside of its reasoning.
+/// The answer in a model's text: the text outside of its reasoning.
 ///
 /// ```
 /// use convrec_text::strip_reasoning;
@@ -40,19 +40,23 @@ const HARMONY_ENDS: [&str; 2] = ["<|return|>", "<|end|>"];
 /// assert_eq!(strip_reasoning("Ronin (1998)\n"), "Ronin (1998)\n");
 /// ```
 ///
-/// White space in front of the answer goes with the reasoning. Text without reasoning is returned
-/// as it is. [`Reasoning`] says which marks are known, and whether a block was left open.
+/// White space in front of the answer is removed with the reasoning. Text without reasoning is
+/// returned as it is. [`Reasoning`] says which marks are known, and whether a block was left open.
 pub fn strip_reasoning(text: &str) -> Cow<'_, str> {
     Reasoning::find(text).strip(text)
 }
 
-/// Where a model reasons in a text.
+/// The places of reasoning in a text.
 ///
-/// Known are the tags `<think>`, `<thinking>`, `<thought>`, `<thoughts>`, `<reasoning>`,
-/// `<reflection>`, `<scratchpad>` and `<seed:think>`, in any case; the marks `[THINK]`,
-/// `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>` and `<|thinking|>`; and the channels of
-/// the Harmony format, of which only `final` is an answer. A block that is never closed reaches to
-/// the end of the text. A block that is closed but never opened begins with the text.
+/// These marks are known:
+///
+/// - the tags `<think>`, `<thinking>`, `<thought>`, `<thoughts>`, `<reasoning>`, `<reflection>`,
+///   `<scratchpad>` and `<seed:think>`, in any case
+/// - the marks `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>` and
+///   `<|thinking|>`
+/// - the channels of the Harmony format, of which only `final` is an answer A block that is never
+///   closed reaches to the end of the text. A block that is closed but never opened begins with the
+///   text.
 ///
 /// ```
 /// use convrec_text::Reasoning;
@@ -66,12 +70,12 @@ pub fn strip_reasoning(text: &str) -> Cow<'_, str> {
 pub struct Reasoning {
     /// The bytes of each block with its tags, in order.
     pub spans: Vec<Range<usize>>,
-    /// Whether the last block is never closed: the text was cut before its answer.
+    /// Whether the last block is never closed, as in a text that was cut before its answer.
     pub is_unclosed: bool,
 }
 
 impl Reasoning {
-    /// Finds the reasoning in a text. Takes time linear in the text.
+    /// Finds the reasoning in a text, in time linear in the text.
     #[must_use]
     pub fn find(text: &str) -> Self {
         Self::find_in_bytes(text.as_bytes())
@@ -124,7 +128,7 @@ impl Reasoning {
         }
     }
 
-    /// Overwrites the reasoning with spaces. Line feeds stay: bytes and lines are where they were.
+    /// Overwrites the reasoning with spaces. Line feeds stay, so bytes and lines keep their places.
     pub(crate) fn blank(&self, text: &mut [u8]) {
         for span in &self.spans {
             text[span.clone()]

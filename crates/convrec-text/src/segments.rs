@@ -38,19 +38,19 @@ pub const END: i32 = -2;
 pub enum Segmentation {
     /// A token belongs to the item on whose line it stands, by the parse that gave the items.
     ///
-    /// A token of several lines stands where its first byte that is not white space is, or else
-    /// where its first byte is. So the line feed that ends an item's line belongs to the item.
-    /// Tokens of no item and of [reasoning](crate::Reasoning) get [`NO_RANK`], the end token gets
-    /// [`END`], and items past the N-th get ranks from N on.
+    /// A token of several lines belongs to the line of its first byte that is not white space, else
+    /// to that of its first byte. The line feed that ends an item's line therefore belongs to the
+    /// item. Tokens of no item and of [reasoning](crate::Reasoning) get [`NO_RANK`], the end token
+    /// gets [`END`], and items past the N-th get ranks from N on.
     #[default]
     OneParse,
     /// The rank of a token is the number of line feeds before it, whatever the lines hold. This is
     /// what the public Python code does, kept for parity.
     ///
     /// Blank lines, preambles and remarks take ranks of their own, which pairs the rewards with the
-    /// tokens of other items (quirk S2). The end token belongs to the last line (S3), which after a
-    /// trailing line feed is one too many: a complete list counts as too long, and one that is an
-    /// item short as complete (S4).
+    /// tokens of other items (quirk S2). The end token belongs to the last line (S3). After a
+    /// trailing line feed that is one line too many: a complete list counts as too long, and a list
+    /// that is an item short counts as complete (S4).
     Reference,
 }
 
@@ -130,7 +130,7 @@ fn by_parse<'a>(
     ended: bool,
 ) -> TokenRanks {
     let reasoning = in_reasoning(list, tokens.clone());
-    // Lines are counted in bytes, not in decoded text: a character may be spread over tokens, a
+    // Lines are counted in bytes, not in decoded text. A character may be spread over tokens, but a
     // line feed never is.
     let mut line = 0;
     let mut rank = 0;

@@ -96,8 +96,8 @@ impl TextTokenizer {
         ids(tokenizer, text)
     }
 
-    /// The tokens of a text. A special token spelled in the text is text like any other, so that
-    /// nobody can end a turn or a list by writing its name.
+    /// The tokens of a text. A special token spelled in the text is ordinary text, so that nobody
+    /// can end a turn or a list by writing its name.
     ///
     /// # Errors
     /// [`TokenizerError::Failed`] when the underlying tokenizer fails, when its regular expressions
@@ -106,8 +106,8 @@ impl TextTokenizer {
         self.ids(&self.0.plain, text)
     }
 
-    /// The tokens of a line whose text they must keep. Composed and decomposed letters are the same
-    /// text here.
+    /// The tokens of a line whose text they must keep. Composed and decomposed letters count as the
+    /// same text.
     ///
     /// # Errors
     /// [`TokenizerError::Changed`] when the tokens stand for another text, and
@@ -130,7 +130,7 @@ impl TextTokenizer {
     }
 
     /// The tokens of a text in which special tokens are recognised. It is for text from a chat
-    /// template, never for text as people wrote it. No special token is added.
+    /// template, never for the text of users. No special token is added.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -138,8 +138,8 @@ impl TextTokenizer {
         self.ids(&self.0.marked, text)
     }
 
-    /// The tokens of a text as [`encode_with_specials`](Self::encode_with_specials), which goes on
-    /// with another.
+    /// The tokens of a text inside of a longer one, as
+    /// [`encode_with_specials`](Self::encode_with_specials).
     pub(crate) fn encode_inside(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.ids(self.0.inner.as_ref().unwrap_or(&self.0.marked), text)
     }
@@ -244,6 +244,6 @@ fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
 }
 
 fn lossy(bytes: Vec<u8>) -> String {
-    // A copy only where something is wrong.
+    // The text is copied only where bytes are wrong.
     String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }

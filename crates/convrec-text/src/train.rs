@@ -10,16 +10,16 @@ use tokenizers::{AddedToken, PreTokenizerWrapper, SplitDelimiterBehavior, Tokeni
 
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// Where text may be cut into tokens: tokens never reach over these pieces. ` (1994)` with the line
-/// feed behind it is one piece, so that a list's line ends in one token.
+/// The pieces of text over which no token reaches. ` (1994)` with the line feed behind it is one
+/// piece, so that a list's line ends in one token.
 const PIECES: &str = r" ?\(\d{4}\)\n?| ?\p{L}+| ?\p{N}{1,4}| ?[^\s\p{L}\p{N}]+|\s+";
 
 /// Settings of [`TextTokenizer::train`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
-    /// The number of tokens wanted, special ones included and `lines` not. A corpus that is too
-    /// small to learn so many gives fewer.
+    /// The number of tokens, with the special ones and without `lines`. A corpus that is too small
+    /// to learn so many gives fewer.
     pub vocab_size: usize,
     /// The special tokens. They get the ids from 0 on, in this order. Names that could be the token
     /// of a plain text, such as `eos` without brackets, are refused.
@@ -52,10 +52,10 @@ impl Default for TrainConfig {
 }
 
 impl TextTokenizer {
-    /// Learns a byte-level BPE from a corpus: catalog lines as lists write them, titles as people
-    /// do, dialogs.
+    /// Learns a byte-level BPE from a corpus: catalog lines of lists, titles as people write them,
+    /// dialogs.
     ///
-    /// All 256 bytes are in the vocabulary: every text can be encoded. The same corpus gives the
+    /// All 256 bytes are in the vocabulary, so every text can be encoded. The same corpus gives the
     /// same tokenizer.
     ///
     /// ```
@@ -70,9 +70,10 @@ impl TextTokenizer {
     /// ```
     ///
     /// # Errors
-    /// [`TokenizerError::Config`] when the vocabulary is too small for bytes and special tokens, a
-    /// special token is repeated or could be the token of a plain text, or one of `lines` is no
-    /// line. [`TokenizerError::Failed`] when the underlying trainer fails.
+    /// - [`TokenizerError::Config`] when the vocabulary is too small for bytes and special tokens,
+    ///   a special token is repeated or could be the token of a plain text, or one of `lines` is no
+    ///   line
+    /// - [`TokenizerError::Failed`] when the underlying trainer fails
     pub fn train<S: AsRef<str> + Send>(
         corpus: impl Iterator<Item = S> + Send,
         config: &TrainConfig,

@@ -1,5 +1,5 @@
-//! White space and digits as Python's `str` and `re` know them, which is how the reference reads
-//! text (quirk P6).
+//! White space and digits as Python's `str` and `re` know them. The reference reads text by them
+//! (quirk P6).
 
 use icu_properties::CodePointMapData;
 use icu_properties::props::GeneralCategory;
@@ -10,10 +10,10 @@ pub(crate) fn is_white(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }
 
-/// Without white space at both ends.
+/// The text without white space at both ends.
 pub(crate) fn trim(text: &str) -> &str {
     match text.as_bytes() {
-        // Most text.
+        // Most text ends here.
         [b'!'..=b'~', .., b'!'..=b'~'] => text,
         _ => text.trim_matches(is_white),
     }
@@ -35,8 +35,7 @@ fn wide_digit(c: char) -> Option<u32> {
             CodePointMapData::<GeneralCategory>::new().get(c) == GeneralCategory::DecimalNumber
         })
     };
-    // Unicode lays out the digits of a script as a run from zero to nine; some runs follow on
-    // another.
+    // Unicode lays out the digits of a script as a run from zero to nine. Some runs adjoin.
     let before = |code: u32| (1..).take_while(|back| decimal(code - back)).count() as u32;
     decimal(c.into()).then(|| before(c.into()) % 10)
 }
@@ -67,7 +66,7 @@ mod tests {
         for c in ['x', '²', '½', 'Ⅷ', '一', '①', '\u{0}', '\u{10ffff}'] {
             assert_eq!(digit(c), None, "{c}");
         }
-        // Every run is complete: as many nines as zeros.
+        // Every run is complete, as there are as many nines as zeros.
         let count = |value| {
             ('\0'..=char::MAX)
                 .filter(|&c| digit(c) == Some(value))

@@ -1,4 +1,4 @@
-//! Cases from public reports: the folder of each, and what comes of it.
+//! Cases from public reports: the folder of each, and its outcome.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ fn case(name: &str) -> Option<PathBuf> {
 
 const ASKED: &str = "<|im_start|>user\nHi (1995)<|im_end|>\n<|im_start|>assistant\n";
 
-/// What `transformers` renders for a user who says `Hi (1995)`, and the id that ends a turn. It
-/// renders nothing of what the user says in case 08, and finds no template in case 14.
+/// The text that `transformers` renders for a user who says `Hi (1995)`, and the id that ends a
+/// turn. It leaves the user's words out in case 08, and finds no template in case 14.
 const TEMPLATES: [(&str, &str, u32); 12] = [
     ("01", ASKED, 2),
     ("02", ASKED, 2),
@@ -166,7 +166,7 @@ fn control_tokens_in_what_users_write() {
     let ids = tokenizer.encode(text).unwrap();
     assert!(ids.iter().all(|id| !matches!(id, 0..=2 | 335 | 336)));
     assert_eq!(tokenizer.decode(&ids), text);
-    // As in `transformers`: an added token that is not special is one wherever it is written.
+    // As in `transformers`, an added token that is not special is recognised in every text.
     assert_eq!(tokenizer.encode("<think>").unwrap(), [337]);
 }
 

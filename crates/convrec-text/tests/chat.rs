@@ -1,4 +1,4 @@
-//! Chat templates: folders, dates, refusals. What they render is in `golden.rs`.
+//! Chat templates: folders, dates, refusals. `golden.rs` tests their output.
 
 use convrec_core::Turn;
 use convrec_text::{ChatError, ChatTemplate};
@@ -36,7 +36,7 @@ fn templates_are_found_in_all_places_of_a_folder() {
     );
     assert_eq!(load(&[config, processor]), "p hello");
     assert_eq!(load(&[processor]), "p hello");
-    // Windows: a byte order mark in JSON, line ends of two characters.
+    // Files from Windows have a byte order mark in JSON and line ends of two characters.
     let marked = format!("\u{feff}{CONFIG}");
     assert_eq!(
         load(&[("tokenizer_config.json", &marked)]),
@@ -45,7 +45,7 @@ fn templates_are_found_in_all_places_of_a_folder() {
     let crlf = "{{ messages[0].content }}\r\n{% if true %}\r\nx{% endif %}\r\n";
     assert_eq!(load(&[("chat_template.jinja", crlf)]), "hello\nx");
 
-    // Special tokens that only special_tokens_map.json names, or names otherwise.
+    // Some special tokens are only in special_tokens_map.json, or have another text there.
     let map = (
         "special_tokens_map.json",
         r#"{"bos_token": {"content": "<b>"}, "eos_token": "<e>"}"#,
@@ -178,7 +178,7 @@ fn a_prompt_that_lacks_the_conversation_is_refused() {
     let last = "{{ messages[-1].content }}";
     let (words, _) = render(last, &[system("x"), Turn::user("a")]).unwrap_err();
     assert!(words.contains("what the system says"), "{words}");
-    // Templates may trim turns, and drop what an assistant reasoned.
+    // Templates may trim turns, and drop an assistant's reasoning.
     let trims = "{% for m in messages %}{{ m.content.split('</think>')[-1].strip() }}{% endfor %}";
     let turns = [Turn::user("a\n"), Turn::assistant("<think>b</think>\n\nc")];
     assert_eq!(render(trims, &turns).unwrap(), "ac");
@@ -248,7 +248,7 @@ fn texts_are_formatted_and_titled_as_in_python() {
     }
 }
 
-/// Templates of strangers: bounded in time, memory and depth, whatever they do.
+/// Hostile templates are bounded in time, memory and depth.
 #[test]
 fn hostile_templates_end_soon() {
     let say = "{{ messages[0].content }}";

@@ -1,4 +1,4 @@
-//! Prompts of chat models: what is cut, what cannot be spelled, what is refused.
+//! Prompts of chat models: cut turns, spelled special tokens, refusals.
 
 use convrec_core::{Item, Role, Turn};
 use convrec_testdata::tokenizer_path;
@@ -122,11 +122,11 @@ fn the_end_of_a_turn_is_what_the_template_writes() {
         error.contains(r#"it writes "</s>", which does not begin with an added token"#),
         "{error}"
     );
-    // No other token is taken where the template writes one that is no token.
+    // No other token is taken where the template ends turns with a text that is no token.
     let other = ChatTemplate::new("{{ messages[1].content }}</s>").unwrap();
     let other = other.with_variable("eos_token", "<|end|>");
     assert!(other.end_of_turn(&tokenizer()).is_err());
-    // Templates that leave it to the sampler.
+    // Some templates leave the end to the sampler.
     let silent = ChatTemplate::new("{{ messages[1].content }}").unwrap();
     assert_eq!(
         silent
@@ -170,14 +170,14 @@ fn errors_name_the_field_before_a_prompt_is_written() {
         error("{{ n }}")
     );
 
-    // A template that knows no system message.
+    // The template knows no system message.
     let strict =
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
             .to_string()
             + TEMPLATE;
     let strict = ChatTemplate::new(strict).unwrap();
     assert!(short().prompter(&tokenizer(), &strict, 20).is_ok());
-    // It is said in the user's turn then, as where a template is silent about it.
+    // The message then stands in the user's turn, as with a template that drops it.
     let silent = TEMPLATE.replace(
         "{% for m in messages %}",
         "{% for m in messages if m.role != 'system' %}",

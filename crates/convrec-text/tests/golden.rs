@@ -1,4 +1,4 @@
-//! Golden numbers: what the reference code and tokenizer do.
+//! Golden numbers of the reference code and tokenizer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The default parse: what is written is read back, and what models do to a list is undone.
+//! The default parse reads lists back and undoes the decorations of models.
 
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ fn optional(text: &str) -> Vec<Item> {
     )
 }
 
-/// Every item of the real catalogs, alone and in lists of 20, but for the one without a title.
+/// Every item of the real catalogs but the one without a title, alone and in lists of 20.
 #[test]
 fn every_item_of_the_catalogs_is_read_back() {
     #[derive(serde::Deserialize)]
@@ -90,7 +90,7 @@ fn every_item_of_the_catalogs_is_read_back() {
     }
 }
 
-/// All are the item "Heat (1995)"; and, without what stands behind it, the title "Heat".
+/// All lines are the item "Heat (1995)", and without the rest of the line the title "Heat".
 const DECORATED: &str = r#"
 Heat (1995)
 Heat  (1995)
@@ -225,7 +225,7 @@ fn numbers_are_list_numbers_where_they_count() {
             .map(|item| item.title)
             .collect::<Vec<_>>()
     };
-    // In a plain list they are parts of titles; in a numbered one they count.
+    // In a plain list the numbers are parts of titles; in a numbered one they count.
     assert_eq!(
         titles("Up (2009)\n12 - Angry Men (1957)\nHeat (1995)"),
         ["Up", "12 - Angry Men", "Heat"]
@@ -234,7 +234,7 @@ fn numbers_are_list_numbers_where_they_count() {
         titles("1. Up (2009)\n2. 12 - Angry Men (1957)"),
         ["Up", "12 - Angry Men"]
     );
-    // Markdown lets every number be 1; a list may go on from a former one; a preamble and a gap do
+    // Markdown lets every number be 1. A list may go on from a former one. A preamble and a gap do
     // not matter.
     assert_eq!(
         titles("1. Up (2009)\n1. Heat (1995)\n1. M (1931)"),
@@ -308,7 +308,8 @@ fn hostile_text_takes_linear_time() {
 }
 
 fn word() -> impl Strategy<Value = String> {
-    // Letters first, so that a title does not look decorated; then what real titles hold.
+    // Titles begin with letters, so that they do not look decorated, and go on with characters of
+    // real titles.
     "[A-Za-zéÀ七][A-Za-z0-9é'’.,!?&:*#²-]{0,6}[a-z0-9!?]"
 }
 
@@ -358,7 +359,8 @@ proptest! {
     }
 }
 
-/// Titles that hold a year, have none, or look like list marks: an item's own line is that item.
+/// An item's own line is that item, also with titles that hold a year, have none, or look like list
+/// marks.
 #[test]
 fn a_known_items_own_line_is_that_item() {
     let catalog: Vec<Item> = [

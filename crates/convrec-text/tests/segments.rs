@@ -7,7 +7,8 @@ use convrec_text::segments::{END, Ending, NO_RANK, Segmentation, TokenRanks, unt
 use convrec_text::{ListFormat, ParsedList, Style, TextTokenizer, TrainConfig, Years};
 use proptest::prelude::*;
 
-/// Trained on lists and remarks, blank lines and indents, so that tokens reach over line ends.
+/// A tokenizer trained on lists and remarks, blank lines and indents, so that tokens reach over
+/// line ends.
 static TOKENIZER: LazyLock<TextTokenizer> = LazyLock::new(|| {
     let corpus = [
         "1. Heat (1995)\n\n  2. The Thing (1982)  \n\nEnjoy these films!\n",
@@ -240,7 +241,8 @@ proptest! {
                 prop_assert_eq!(rank, END);
                 continue;
             }
-            // Bytes of text decide; white space alone goes with where it begins.
+            // The first byte of text decides. A token of white space alone belongs to the line on
+            // which it begins.
             let own = &rank_of_byte[at..at + bytes.len()];
             let written: Vec<i32> = own.iter().zip(bytes).filter(|(_, b)| !b.is_ascii_whitespace()).map(|(r, _)| *r).collect();
             prop_assert!(written.iter().all(|&r| r == rank), "token {token} of {text:?}");

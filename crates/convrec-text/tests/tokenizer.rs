@@ -26,7 +26,7 @@ static TOKENIZER: LazyLock<TextTokenizer> = LazyLock::new(|| {
     TextTokenizer::train(std::iter::repeat_n(corpus, 5).flatten(), &small(330)).unwrap()
 });
 
-/// Real text, where there is some; else a synthetic corpus with as many ties.
+/// Real text where the data is there, else a synthetic corpus with as many ties.
 fn corpus() -> Vec<String> {
     let Some(path) = data_path("catalog/redial.jsonl") else {
         return (0..20_000)
@@ -85,8 +85,8 @@ fn a_year_with_its_line_feed_is_one_token() {
     assert_eq!(TOKENIZER.token_bytes(ids[ids.len() - 1]), b" (1995)\n");
 }
 
-/// Wherever a line is written it is its token; text, prompts, files and the special tokens are as
-/// without.
+/// A line is its one token in every text. Other text, prompts, files and special tokens stay the
+/// same.
 #[test]
 fn lines_can_be_tokens() {
     let lines = [
@@ -272,8 +272,8 @@ fn prompts_keep_the_end_of_the_dialog_and_the_latest_seen_items() {
     assert!(error.contains("no special token `<bos>`"), "{error}");
 }
 
-/// Real text: whatever is encoded is decoded, and the bytes are those of the `tokenizers` crate's
-/// own decoder.
+/// Real text is encoded and decoded without loss, and the bytes are those of the `tokenizers`
+/// crate's own decoder.
 #[test]
 fn the_pretrained_tokenizer_decodes_as_its_own_library_does() {
     let Some(path) = tokenizer_path() else { return };
@@ -312,7 +312,7 @@ proptest! {
         prop_assert_eq!(TOKENIZER.decode(&ids), String::from_utf8_lossy(&bytes));
     }
 
-    /// So that an item is the same tokens wherever it stands.
+    /// An item has the same tokens at every rank.
     #[test]
     fn lists_are_encoded_line_by_line(titles in prop::collection::vec("[A-Za-z(é][A-Za-z0-9 \
         '.)-]{0,12}", 1..6)) {
@@ -413,7 +413,7 @@ fn tokenizers_that_change_text_are_refused_by_name() {
     };
     assert!(changed(sequence, None).is_ok());
 
-    // Letters that are composed differently are the same line; other letters are not.
+    // Letters that are composed differently give the same line; other letters do not.
     let nfkc = changed(|value| value["normalizer"] = json!({"type": "NFKC"}), None).unwrap();
     assert!(nfkc.encode_exactly("Ame\u{301}lie (2001)\n").is_ok());
     let error = nfkc.encode_exactly("8½ (1963)\n").unwrap_err();
@@ -456,7 +456,7 @@ fn tokens_that_only_the_config_names_are_added() {
         id
     );
     assert!(!added.encode("<|im_end|>").unwrap().contains(&(id as u32)));
-    // Those that are there already stay as they are.
+    // Tokens that are there already stay as they are.
     let same = changed(|_| (), Some(&token("9", "<eos>"))).unwrap();
     assert_eq!(same.to_json().unwrap(), TOKENIZER.to_json().unwrap());
     for (config, says) in [

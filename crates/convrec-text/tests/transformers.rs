@@ -1,5 +1,5 @@
 //! Templates and tokenizers against the Python libraries `transformers` and `tokenizers`. The
-//! script `transformers/make.py` wrote what those give.
+//! script `transformers/make.py` wrote their results.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +93,8 @@ fn templates_are_rendered_as_transformers_renders_them() {
     );
 }
 
-/// Prompts are the same tokens. Lists are the tokens that such a line has inside of a text: their
-/// bytes are the text, without a space in front.
+/// Prompts have the same tokens. Lists have the tokens of such a line inside of a text: their bytes
+/// are the text, without a space in front.
 #[test]
 fn tokenizers_of_other_kinds_encode_as_their_own_library_does() {
     let golden: Encodings = golden("encodings.json");
@@ -131,7 +131,8 @@ fn tokenizers_of_other_kinds_encode_as_their_own_library_does() {
                 .copied()
                 .collect();
             assert_eq!(bytes, text.as_bytes(), "{name} {text:?}");
-            // Behind a line feed a line has the same tokens, so long as none reaches over it.
+            // Behind a line feed a line has the same tokens, as long as none reaches over the line
+            // feed.
             if !text.contains("<s>") && !text.contains("</s>") && name != "gpt2_prefix" {
                 let feed = tokenizer.encode("\n").unwrap();
                 let inside = tokenizer.encode(&format!("\n{text}")).unwrap();

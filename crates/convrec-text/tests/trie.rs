@@ -1,4 +1,4 @@
-//! Lists under a [`ListTrie`] against an independent, slow statement of what may be written.
+//! Lists under a [`ListTrie`] against an independent, slow rule for the allowed tokens.
 
 use std::collections::BTreeSet;
 
@@ -43,8 +43,8 @@ fn whole_lines(items: &[Item]) -> TextTokenizer {
     .unwrap()
 }
 
-/// The tokens that may follow `written`: those that go on to a full list of items that are neither
-/// excluded nor repeated. Tries every item at every rank.
+/// The tokens that may follow `written`: those that lead to a full list of items that are neither
+/// excluded nor repeated. It tries every item at every rank.
 fn slow(
     tokenizer: &TextTokenizer,
     format: ListFormat,
@@ -114,7 +114,7 @@ proptest! {
         let excluded: Vec<ItemId> = excluded.into_iter().map(ItemId).collect();
         let left = (0..items.len() as u32).filter(|id| !excluded.contains(&ItemId(*id))).count();
         let trie = match ListTrie::new(&tokenizer, format, end, &items, n) {
-            // Titles that are white space apart are one line.
+            // Titles that differ only in white space are one line.
             Err(TrieError::Ambiguous { items: [a, b], .. }) => {
                 let line = |id: ItemId| format.line(0, &items[id.index()]);
                 prop_assert!(line(b).starts_with(&line(a)), "{a:?} {b:?}");
@@ -152,7 +152,7 @@ proptest! {
             prop_assert!(cursor.allowed().is_sorted());
             prop_assert_eq!(cursor.forced(), expected.first().copied().filter(|_| expected.len() == 1));
             let token = *choice.get(cursor.allowed());
-            // A clone goes its own way.
+            // A clone is independent.
             let mut clone = cursor.clone();
             clone.push(*cursor.allowed().last().unwrap());
             drop(clone);
@@ -250,7 +250,7 @@ fn other_tokens_are_refused() {
         .push(end);
 }
 
-/// The same, but for what the caller changes: for damaged files whose checksum is right.
+/// The bytes with the caller's changes and a correct checksum, for damaged files.
 fn with_checksum(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = bytes[..bytes.len() - 32].to_vec();
     change(&mut bytes);
@@ -299,7 +299,7 @@ fn damaged_files_are_refused_and_never_walked_out_of() {
                     assert!(open(&bytes).is_err());
                     continue;
                 }
-                // Where the arrays still make a trie, some other one, it can be walked.
+                // Where the arrays still make another trie, it can be walked.
                 let Ok(trie) = open(&with_checksum(&good, |bytes| bytes[at] ^= flip)) else {
                     continue;
                 };
@@ -337,7 +337,7 @@ fn a_file_made_from_something_else_is_refused() {
         );
     };
     assert!(open(&tokenizer, PLAIN, 6, &items, 2).is_ok());
-    // Years are a matter of reading.
+    // Years only matter for reading.
     assert!(
         open(
             &tokenizer,
@@ -383,7 +383,7 @@ fn a_file_made_from_something_else_is_refused() {
     tokenizer.save(&saved).unwrap();
     let loaded = TextTokenizer::load(&saved).unwrap();
     let opened = open(&loaded, PLAIN, 6, &items, 2).unwrap();
-    // Who has a file open still has it when another takes its place.
+    // An open file stays readable when another one takes its place.
     ListTrie::new(&other, NUMBERED, 6, &items, 3)
         .unwrap()
         .save(&path)
@@ -418,7 +418,8 @@ fn no_ranks_are_refused() {
     }
 }
 
-/// The catalog of the paper's data with a real model's tokenizer: how much of a list is decided.
+/// The share of forced tokens in a list, for the catalog of the paper's data with a real model's
+/// tokenizer.
 #[test]
 fn a_real_catalog_with_a_real_tokenizer() {
     let Some(catalog) = convrec_testdata::data_path("catalog/reddit_v2.jsonl") else {
@@ -483,7 +484,7 @@ fn a_real_catalog_with_a_real_tokenizer() {
     assert!(decisions < tokens / 3.0);
 }
 
-/// Twins are used up together, seen or written, and nothing else changes.
+/// Twins are used up together, whether seen or written, and nothing else changes.
 #[test]
 fn twins_are_written_once() {
     let items: Vec<Item> = ["Heat", "Heat ", "Alien", "Up", "Jaws"]
@@ -584,7 +585,7 @@ fn token_ids_alone_make_the_same_trie() {
     assert!(problem(&[], &[]).contains("a list of 1 items cannot be made of 0"));
 }
 
-/// Everything but the allowed tokens is masked, at every step, for any logits.
+/// All tokens but the allowed ones are masked, at every step, for any logits.
 #[test]
 fn a_mask_leaves_what_is_allowed() {
     let items: Vec<Item> = ["Heat", "Heat 2", "Up"]
@@ -594,7 +595,7 @@ fn a_mask_leaves_what_is_allowed() {
     let trie = ListTrie::new(&tokenizer, PLAIN, 6, &items, 3).unwrap();
     let mut cursor = trie.cursor(&[]).unwrap();
     loop {
-        // More logits than tokens: vocabularies are padded.
+        // There may be more logits than tokens, as vocabularies are padded.
         let mut logits: Vec<f32> = (0..tokenizer.vocab_size() + 9)
             .map(|id| -(id as f32))
             .collect();

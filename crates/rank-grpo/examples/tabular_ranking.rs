@@ -67,7 +67,7 @@ fn train(config: LossConfig, per_rank: bool) -> (f64, f64) {
             Segments::sequences(ranks.len())
         };
         let advantages = spread(&advantages.values, &spread_over).expect("one row per list");
-        // 4. The loss of the lists' log-probabilities, and a step down it.
+        // 4. The loss of the lists' log-probabilities, and a gradient step.
         let inputs = LossInputs::new(
             [lists.len(), N],
             vec![true; ranks.len()],

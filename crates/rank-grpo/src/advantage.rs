@@ -77,9 +77,9 @@ pub enum AdvantageError {
     Count {
         /// The thing that was counted.
         what: &'static str,
-        /// The number there is.
+        /// The number that was found.
         found: usize,
-        /// The number there should be.
+        /// The number that is expected.
         expected: usize,
     },
 }
@@ -90,9 +90,9 @@ pub enum AdvantageError {
 /// `rewards` is `[B][N]`; the `group_size` samples of one prompt are adjacent. One reward per
 /// completion (GRPO, GSPO) is the case N = 1.
 ///
-/// Where the rewards of a group are all equal, the advantages are exactly 0, whatever the rounding
-/// of the mean (quirk A3). A group of one has nothing to be compared with, so its advantages are 0
-/// too (quirk A1: NaN in the authors' code).
+/// Where the rewards of a group are all equal, the advantages are exactly 0, independent of the
+/// rounding of the mean (quirk A3). A group of one has nothing to be compared with, so its
+/// advantages are 0 too (quirk A1: NaN in the authors' code).
 ///
 /// # Errors
 /// [`AdvantageError::Groups`] if the rows do not divide into groups, [`AdvantageError::Width`] if

@@ -17,7 +17,7 @@ pub(crate) struct Batch<'a, F> {
     needs_ranks: bool,
 }
 
-/// What is known of a batch before its first row.
+/// Figures of a batch that are known before its first row.
 struct Plan {
     whole: BatchTotals,
     /// The tokens that count.
@@ -30,7 +30,7 @@ struct Plan {
     bonus: f64,
 }
 
-/// What is collected row by row.
+/// Sums that are collected row by row.
 struct Sums {
     loss: f64,
     bonus: f64,
@@ -243,7 +243,7 @@ impl<'a, F: Real> Batch<'a, F> {
         }
     }
 
-    /// The log-probability of when the batch was sampled.
+    /// The log-probability of a token under the policy that sampled the batch.
     fn old(&self, t: usize) -> f64 {
         self.inputs.old_log_probs.unwrap_or(self.log_probs)[t].to_f64()
     }

@@ -17,10 +17,10 @@ pub struct ConfigError {
 }
 
 impl LossConfig {
-    /// The loss, if the choices make sense.
+    /// Checks the configuration, and returns the loss.
     ///
     /// # Errors
-    /// [`ConfigError`] names the first field that does not.
+    /// [`ConfigError`] names the first field that is wrong.
     pub fn check(self) -> Result<Loss, ConfigError> {
         self.clip.check()?;
         self.aggregation.check("aggregation")?;

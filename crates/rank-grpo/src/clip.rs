@@ -1,4 +1,4 @@
-//! The surrogate: what becomes of a ratio that is far from 1.
+//! The surrogate: the treatment of ratios that are far from 1.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,9 +15,10 @@ pub enum Clip {
     ///
     /// TRL's `loss_type` `grpo`, `bnpo`, `dr_grpo`, `dapo` and `luspo` use it.
     Ppo {
-        /// How far below 1 a ratio counts.
+        /// The distance below 1 up to which a ratio counts.
         epsilon: f64,
-        /// How far above 1 a ratio counts. Above `epsilon` it is DAPO's "clip-higher".
+        /// The distance above 1 up to which a ratio counts. Above `epsilon` it is DAPO's
+        /// "clip-higher".
         epsilon_high: f64,
         /// The cap of w in the first term (two-sided clipping, INTELLECT-2, arXiv 2505.07291).
         ///
@@ -52,9 +53,9 @@ pub enum Clip {
     ///
     /// [`correction`]: crate::LossConfig::correction
     Vespo {
-        /// k where A is 0 or more: how fast small W lose weight.
+        /// k where A is 0 or more. The larger it is, the faster small W lose weight.
         k_pos: f64,
-        /// lambda where A is 0 or more: how fast large W lose weight.
+        /// lambda where A is 0 or more. The larger it is, the faster large W lose weight.
         lambda_pos: f64,
         /// k where A is negative.
         k_neg: f64,

@@ -1,19 +1,18 @@
-//! The correction for completions that an engine sampled whose numbers are not quite the trainer's.
+//! The correction for completions of a sampler whose numbers differ from the trainer's.
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::{ConfigError, require};
 use crate::{MAX_LOG_RATIO, RatioLevel};
 
-/// A constant weight on each token's policy loss: how much more likely the trainer's policy was to
-/// write it than the sampler that did
-/// ([`sampler_log_probs`](crate::LossInputs::sampler_log_probs)).
+/// A constant weight on each token's policy loss: the ratio of the trainer's probability of the
+/// token to the sampler's ([`sampler_log_probs`](crate::LossInputs::sampler_log_probs)).
 ///
-/// An engine with other kernels, another precision or weights of an earlier step samples from
-/// another policy than it is said to. The weight makes up for that (Yao et al. 2025), within the
-/// limits of its `mode`. It has no gradient. The KL penalty goes without it, as in TRL. An
-/// importance ratio is another thing: it compares the trainer's policy now with the trainer's
-/// policy when the batch was sampled.
+/// An engine with other kernels, another precision or weights of an earlier step does not sample
+/// from the trainer's policy. The weight corrects for that (Yao et al. 2025), within the limits of
+/// its `mode`. It has no gradient. The KL penalty goes without it, as in TRL. An importance ratio
+/// is different: it compares the trainer's policy now with the trainer's policy when the batch was
+/// sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Correction {

@@ -84,7 +84,7 @@ impl BatchTotals {
     /// The totals of micro-batches that make up one batch.
     ///
     /// It counts the masks. A loss may leave out more tokens by itself (unusable numbers, no rank).
-    /// They are counted all the same, so mask out beforehand what has no rank.
+    /// These are still counted, so mask out tokens without a rank beforehand.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a LossInputs>) -> Self {
         let none = BatchTotals { rows: 0, tokens: 0 };
         parts.into_iter().fold(none, |sum, part| {
@@ -318,7 +318,7 @@ impl LossConfig {
                 .is_some_and(crate::Aggregation::needs_ranks)
     }
 
-    /// How the KL is averaged, where there is one.
+    /// The average of the KL, where there is one.
     pub(crate) fn kl_aggregation(&self) -> Option<&crate::Aggregation> {
         let kl = self.kl.as_ref()?;
         Some(kl.aggregation.as_ref().unwrap_or(&self.aggregation))
@@ -339,6 +339,6 @@ const LARGEST: f64 = 1e6;
 
 #[inline(always)]
 pub(crate) fn usable<F: Real>(x: F) -> bool {
-    // False for NaN.
+    // The comparison is false for NaN.
     x.to_f64().abs() <= LARGEST
 }

@@ -20,9 +20,9 @@
 //!
 //! The same drawing holds for importance ratios. [`RatioLevel`] says over which tokens a ratio is a
 //! (geometric) mean, and [`spread`] says which tokens share an advantage. With per-rank rewards, a
-//! good item is not punished for the company it is in.
+//! good item is not punished for the other items of its list.
 //!
-//! # What to use when
+//! # Choosing a loss
 //!
 //! | you have | take |
 //! |---|---|
@@ -51,7 +51,7 @@
 //! |---|---|---|
 //! | ratio, [`RatioLevel`] | which tokens share pi_new / pi_old? | token, rank, sequence |
 //! | advantage, [`spread`] | what is rewarded? | a rank, a sequence, single tokens |
-//! | surrogate, [`Clip`] | what becomes of a ratio far from 1? | PPO, two-sided, CISPO, SAPO, VESPO, none |
+//! | surrogate, [`Clip`] | how is a ratio far from 1 treated? | PPO, two-sided, CISPO, SAPO, VESPO, none |
 //! | correction, [`Correction`] | how far is the sampler from the trainer? | truncated or masked |
 //! | aggregation, [`Aggregation`] | how do tokens make up the loss? | means over rows, ranks, tokens; sums |
 //!
@@ -159,15 +159,15 @@
 //! - *Nothing is learned.* Look at [`frac_reward_zero_std`](GroupAdvantages::frac_reward_zero_std):
 //!   a group whose rewards are all equal teaches nothing. Per-rank rewards are sparse, so take
 //!   larger groups, or sample prompts anew that gave no signal.
-//! - *All ratios are 1.* They are, at `num_iterations` 1 with one update a batch. The clip then
-//!   does nothing, which is as it should be.
+//! - *All ratios are 1.* This is right at `num_iterations` 1 with one update a batch. The clip then
+//!   does nothing.
 //! - *Most tokens are clipped.* See [`Metrics::clip_ratio_region`]. Above some percent, widen the
 //!   clip or take smaller steps.
 //! - *The gradient depends on the micro-batch.* Give [`LossInputs::whole_batch`].
 //! - *Long titles dominate.* A mean over tokens weighs them more; [`Aggregation::RankMean`] does
 //!   not.
-//! - *Forced tokens are in the mask.* What a constraint leaves no choice about has log-probability
-//!   0 and dilutes every mean. Mask it out.
+//! - *Forced tokens are in the mask.* A token that a constraint forces has log-probability 0 and
+//!   dilutes every mean. Mask it out.
 //! - *Tokens vanish.* [`Metrics::dropped`] counts those with NaN or infinite numbers, often from
 //!   `log(0)`.
 //! - *The sampler is another program.* Its log-probabilities differ from the trainer's even with
@@ -183,11 +183,11 @@
 //!
 //! # The authors' quirks
 //!
-//! The authors' public code departs in places from the paper or from sense. The text here then says
-//! "quirk" and a number: A1-A4 (advantages), L1-L9 (loss), S3-S7 (lengths). The default is the
-//! right thing; module [`mod@reference`] and [`LossConfig::authors`] do as that code does. Not kept
-//! anywhere: clip shares over rows at sequence level, a mask forgotten where T = 1 (L6), and a path
-//! without rank ratios (L9).
+//! The authors' public code departs in places from the paper, or has a fault. The text here then
+//! says "quirk" and a number: A1-A4 (advantages), L1-L9 (loss), S3-S7 (lengths). The default is
+//! correct. Module [`mod@reference`] and [`LossConfig::authors`] do as that code does. Three quirks
+//! are not kept anywhere: clip shares over rows at sequence level, a mask forgotten where T = 1
+//! (L6), and a path without rank ratios (L9).
 //!
 //! # Sources
 //!

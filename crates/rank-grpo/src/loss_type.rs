@@ -1,4 +1,4 @@
-//! TRL's `loss_type`, for those who come from there.
+//! TRL's `loss_type`.
 
 use serde::{Deserialize, Serialize};
 

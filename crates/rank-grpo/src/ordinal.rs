@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// By sorting, where the function counts.
+        /// The slow version sorts where the function counts.
         #[test]
         fn the_places_are_those_of_a_sorted_group(rewards in prop::collection::vec(-3_i8..3, 6)) {
             let rows: Vec<Vec<f64>> = rewards.iter().map(|r| vec![f64::from(*r)]).collect();

@@ -2,7 +2,7 @@
 
 /// A floating-point number that the loss can read and write: `f32` or `f64`.
 ///
-/// Every sum is computed in f64, whatever the element type. The trait is sealed.
+/// Every sum is computed in f64, for both element types. The trait is sealed.
 pub trait Real: Copy + private::Sealed {
     /// The number as f64, without loss.
     fn to_f64(self) -> f64;

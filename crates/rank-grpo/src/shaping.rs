@@ -1,4 +1,4 @@
-//! From advantages per rank to advantages per token.
+//! Turns advantages per rank into advantages per token.
 
 use serde::{Deserialize, Serialize};
 

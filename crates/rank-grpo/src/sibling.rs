@@ -12,11 +12,11 @@ use crate::advantage::{STD_EPSILON, check_groups, mean};
 /// children v in the paths of one group, `R(h, v)` is the mean reward of the paths through v. Then
 /// `A(h, v) = (R(h, v) - mean_v R) / (std_v R + eps)` over the children of h. The standard
 /// deviation has n in the denominator, as in the authors' code. A node with a single child in the
-/// group gives advantage 0: there was nothing to choose, as far as this group tells.
+/// group gives advantage 0, as the group shows no other choice.
 ///
 /// `paths` is `[B][depths]`, of any lengths, and `rewards` is `[B]`. The `group_size` samples of
-/// one prompt are adjacent. The result has the shape of `paths`. Such advantages tell apart what
-/// paths of one prefix do, where the advantage of whole completions tells little.
+/// one prompt are adjacent. The result has the shape of `paths`. Such advantages compare paths of
+/// one prefix, about which the advantage of whole completions says little.
 /// [`LossConfig::sibling_grpo`](crate::LossConfig::sibling_grpo) is the loss that goes with them.
 ///
 /// # Errors
@@ -61,7 +61,7 @@ pub fn sibling_advantages<Id: Ord>(
 }
 
 fn of_group<Id: Ord>(paths: &[Vec<Id>], rewards: &[f64]) -> Vec<Vec<f64>> {
-    // Of each node, by its path: the sum of the rewards through it, and their number.
+    // For each node, by its path, the sum of the rewards through it, and their number.
     let mut nodes: BTreeMap<&[Id], (f64, f64)> = BTreeMap::new();
     for (path, reward) in paths.iter().zip(rewards) {
         for depth in 1..=path.len() {
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// From the definition: one path, one depth, all loops written out.
+    /// The definition for one path and one depth, with all loops written out.
     fn slow(paths: &[Vec<u8>], rewards: &[f64], row: usize, depth: usize) -> f64 {
         let through = |node: &[u8]| {
             let all = paths.iter().zip(rewards);

@@ -31,7 +31,7 @@ fn it_is_the_mean_entropy_with_its_gradient() {
     };
     let loss = config(0.1).check().unwrap();
     let with = loss.forward(output, &inputs()).unwrap();
-    // Five tokens count, whatever their ranks.
+    // Five tokens count, with or without a rank.
     let bonus = 0.1 * (1.0 + 0.6 + 0.2 + 0.4 + 2.0) / 5.0;
     let value = |output: &LossOutput| f64::from(output.loss.clone().into_scalar::<f32>());
     assert!((value(&plain) - value(&with) - bonus).abs() < 1e-6);
@@ -65,7 +65,7 @@ fn the_tokens_above_the_quantile_alone_have_it() {
     }
 }
 
-/// Silence would train without the bonus.
+/// Missing entropies are an error, as the loss would otherwise train without the bonus.
 #[test]
 fn a_bonus_without_entropies_is_refused() {
     let loss = config(0.1).check().unwrap();
@@ -83,7 +83,7 @@ fn a_bonus_without_entropies_is_refused() {
     assert!(missing(
         loss.forward(log_probs.clone(), &inputs()).unwrap_err()
     ));
-    // Entropies of the rollout are constants: they have no gradient to give.
+    // Entropies of the rollout are constants and have no gradient.
     let inputs = LossInputs {
         entropies: Some(vec![1.0; 6]),
         ..inputs()

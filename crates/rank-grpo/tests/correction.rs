@@ -7,8 +7,7 @@ use rank_grpo::{
     Clip, Correction, CorrectionMode, Evaluation, LossConfig, LossInputs, RatioLevel, Segments,
 };
 
-/// Two completions of two tokens; the trainer is so many times as likely to write each as the
-/// sampler was.
+/// Two completions of two tokens: for each the ratio of the trainer's probability to the sampler's.
 const TIMES: [f64; 4] = [4.0, 0.25, 3.0, 2.0];
 const OLD: [f64; 4] = [-0.5, -1.0, -1.5, -2.0];
 const ADVANTAGES: [f64; 4] = [1.0, -2.0, 0.5, 3.0];

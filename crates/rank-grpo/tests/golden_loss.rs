@@ -111,9 +111,9 @@ impl Golden {
         }
     }
 
-    /// Quirk L6: where ratio and advantage are per row, the reference takes the plain mean over
-    /// rows, empty ones as of ratio 1; and where rows are one token wide it forgets the mask.
-    /// The same as a batch of one-token rows.
+    /// Quirk L6 as a batch of one-token rows. Where ratio and advantage are per row, the reference
+    /// takes the plain mean over rows, with ratio 1 for empty ones. Where rows are one token wide
+    /// it forgets the mask.
     fn one_token_rows(&self, case: &Case) -> Case {
         let [b, n] = case.inputs.shape;
         let old = case

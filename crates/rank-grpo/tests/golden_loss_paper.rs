@@ -245,8 +245,8 @@ fn the_oracles_are_the_paper_too() {
     }
 }
 
-/// TRL's clip shares at sequence level are over rows (quirk L6), which `golden_loss.rs` covers;
-/// here the others.
+/// Clip shares but those at sequence level. TRL's are over rows there (quirk L6), which
+/// `golden_loss.rs` covers.
 #[test]
 fn the_metrics_are_trls() {
     let mut compared = 0;

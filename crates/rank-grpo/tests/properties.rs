@@ -245,7 +245,7 @@ proptest! {
         same(&(found.loss, found.gradient), &(loss, pad(&gradient, 0.0)), 1e-12);
     }
 
-    /// Micro-batches sum to their batch, whatever is averaged over.
+    /// Micro-batches sum to their batch, for every average.
     #[test]
     fn gradient_accumulation_changes_nothing(case in cases(), at in 0usize..4) {
         let config = LossConfig { top_entropy_quantile: 1.0, ..case.config.clone() };
@@ -278,7 +278,7 @@ proptest! {
         same(&sum, &evaluate(&whole), 1e-12);
     }
 
-    /// Invariant of the family: the level is nothing but the segments.
+    /// An invariant of the family: levels differ only in the segments.
     #[test]
     fn token_and_sequence_ratios_are_rank_ratios_of_other_segments(case in cases()) {
         let [b, t] = case.inputs.shape;
@@ -310,7 +310,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A sampler whose numbers are the trainer's changes no bit, whatever the level and the mode.
+    /// A sampler whose numbers are the trainer's changes no bit, at every level and in every mode.
     #[test]
     fn a_sampler_that_is_the_trainer_is_not_corrected(case in cases(), correction in corrections()) {
         let [b, t] = case.inputs.shape;
@@ -343,7 +343,7 @@ proptest! {
         same(&forward(&case), &oracle::gradient(&case), 1e-6);
     }
 
-    /// Automatic differentiation agrees, but for ratios within rounding of a corner of the loss.
+    /// Automatic differentiation agrees, except for ratios within rounding of a corner of the loss.
     #[test]
     fn the_host_loss_is_what_autodiff_makes_of_tensor_operations(case in cases()) {
         prop_assume!(!near_a_corner(&case));
@@ -359,8 +359,8 @@ proptest! {
     }
 }
 
-/// Whether moving a log-probability by rounding could move a ratio over a bound of its clip rule:
-/// the loss moves when a bound does.
+/// Whether rounding of a log-probability could move a ratio over a bound of its clip rule. The loss
+/// is not smooth there.
 fn near_a_corner(case: &Case) -> bool {
     let clip = &case.config.clip;
     let moved = |by: f64| match *clip {

@@ -1,4 +1,4 @@
-//! Broken, empty and extreme input: defined, and never a NaN update.
+//! Broken, empty and extreme inputs have defined results, and never a NaN update.
 
 mod common;
 
@@ -225,7 +225,8 @@ fn the_loss_works_without_autodiff_and_keeps_the_log_probs_on_their_tape() {
         "the value is exact"
     );
 
-    // Through an operation before the loss: d loss / d x = 2 d loss / d log_probs.
+    // The gradient goes through an operation before the loss: d loss / d x = 2 d loss / d
+    // log_probs.
     let halves = tensor(&values.map(|x| x / 2.0), [2, 3], &device().autodiff());
     let (_, gradient) = common::differentiate(halves, |x| {
         loss.forward(x * 2.0, &off_policy()).unwrap().loss
@@ -304,7 +305,7 @@ proptest! {
             ..inputs([2, 3], &ids, &part(4))
         };
         let found = config.check().unwrap().evaluate(&part(0), &inputs).unwrap();
-        // The squares too: an optimiser's second moment must not become infinite.
+        // The squares are finite too, as an optimiser's second moment must not become infinite.
         prop_assert!((found.loss as f32).is_finite());
         prop_assert!(found.gradient.iter().all(|g| ((g * g) as f32).is_finite()), "{:?}", found.gradient);
         prop_assert!(found.metrics.ratio_max.is_finite() && found.metrics.kl.unwrap().is_finite());
@@ -314,7 +315,8 @@ proptest! {
 #[test]
 fn groups_that_teach_nothing_have_advantage_exactly_zero() {
     for scale in [ScaleRewards::Group, ScaleRewards::None, ScaleRewards::Batch] {
-        // 0.3 eight times: the mean is off by rounding, and 1e-4 below it makes that visible (A3).
+        // The mean of 0.3 eight times is off by rounding, and the divisor 1e-4 makes that visible
+        // (A3).
         let constant = group_advantages(&vec![vec![0.3]; 8], 8, scale).unwrap();
         assert_eq!(
             (constant.values.concat(), constant.frac_reward_zero_std),
@@ -375,7 +377,7 @@ fn nan_rewards_are_no_opinion_when_combined() {
     assert!(sum_rewards(&[(1.0, vec![vec![1.0]]), (1.0, vec![vec![1.0]; 2])]).is_err());
 }
 
-/// S4: with items counted instead of lines, a trailing newline changes no advantage but its own
+/// S4: as items are counted instead of lines, a trailing newline changes no advantage but its own
 /// rank's.
 #[test]
 fn a_trailing_newline_does_not_change_what_the_end_token_is_worth() {

@@ -58,7 +58,7 @@ fn inputs() -> LossInputs {
     }
 }
 
-/// Every preset, once plain and once with all that can be added.
+/// Every preset, once plain and once with every option.
 fn configs() -> Vec<LossConfig> {
     let mut configs = vec![
         LossConfig::paper(),

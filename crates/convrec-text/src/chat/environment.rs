@@ -1,4 +1,4 @@
-//! The engine, with what `transformers` adds to Jinja.
+//! The engine, with the additions of `transformers` to Jinja.
 
 use chrono::NaiveDate;
 use chrono::format::{Item, StrftimeItems};
@@ -13,10 +13,10 @@ use super::source::prepare;
 
 /// The name of the only template.
 pub(super) const NAME: &str = "chat";
-/// A rendering takes at most this many steps. They also pay for what it writes and keeps,
+/// The largest number of steps of a rendering. They also pay for what it writes and keeps,
 /// [`BYTES_A_STEP`](super::methods::BYTES_A_STEP) bytes each: 256 MiB at most.
 pub(super) const FUEL: u64 = 4 << 20;
-/// Macros and loops call themselves at most about this deep.
+/// The largest depth of recursive macros and loops, about.
 const RECURSION: usize = 200;
 /// The date of prompts where none is set. Templates of Llama 3 fall back on it as well.
 pub(super) const DATE: NaiveDate = match NaiveDate::from_ymd_opt(2024, 7, 26) {
@@ -24,7 +24,7 @@ pub(super) const DATE: NaiveDate = match NaiveDate::from_ymd_opt(2024, 7, 26) {
     None => NaiveDate::MIN,
 };
 
-/// What a template raised by `raise_exception`.
+/// The message that a template raised by `raise_exception`.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Raised(pub(super) String);
@@ -40,7 +40,7 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_recursion_limit(RECURSION);
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
-    // In Python's engine texts and mappings have a length and places, too.
+    // In Python's engine texts and mappings also have a length and indices.
     environment.add_test("sequence", |value: &Value| {
         matches!(
             value.kind(),
@@ -101,7 +101,7 @@ pub(super) fn set_date(environment: &mut Environment<'_>, date: NaiveDate) {
             &mut text,
             format_args!("{}", time.format_with_items(items.iter())),
         );
-        // A time zone, for instance.
+        // The format may ask for a time zone, for instance.
         let failed = |_| {
             Error::new(
                 ErrorKind::InvalidOperation,

@@ -1,4 +1,4 @@
-//! Why there is no prompt.
+//! Errors about prompts.
 
 use convrec_core::{Role, files};
 
@@ -16,7 +16,7 @@ pub enum ChatError {
     Missing {
         /// The folder.
         folder: String,
-        /// What was looked for.
+        /// The files that were looked for.
         problem: String,
     },
     /// A file of the model's folder is wrong.
@@ -24,7 +24,7 @@ pub enum ChatError {
     Wrong {
         /// The folder.
         folder: String,
-        /// The file, and what is wrong with it.
+        /// The file and its fault.
         problem: String,
     },
     /// The template is wrong.
@@ -48,10 +48,10 @@ pub enum ChatError {
     /// The template takes too long, or writes too much.
     #[error("the chat template {problem}; expected a template that writes each turn about once")]
     TooMuch {
-        /// What it exceeds.
+        /// The limit that it exceeds.
         problem: String,
     },
-    /// What the template writes does not hold a turn of the conversation.
+    /// The template leaves a turn of the conversation out.
     #[error(
         "the chat template leaves out what the {} says ({text:?}): it was given as a string and as \
          a list of parts; expected a template that writes every turn",
@@ -70,7 +70,7 @@ pub enum ChatError {
         if written.is_empty() { ", and there is no `eos_token` among them" } else { "" }
     )]
     NoEndOfTurn {
-        /// What the template writes behind an answer, without white space in front.
+        /// The text behind an answer, without white space in front.
         written: String,
     },
     /// A setting of a [`ChatFormat`](crate::ChatFormat) is wrong.

@@ -29,7 +29,7 @@ enum Source {
     One(String),
     Listed(Vec<Named>),
     Mapped(BTreeMap<String, String>),
-    /// Another type.
+    /// A value of another type.
     Other(Value),
 }
 

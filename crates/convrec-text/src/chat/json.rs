@@ -7,9 +7,9 @@ use minijinja::{Error, ErrorKind, State};
 
 use super::methods::BYTES_A_STEP;
 
-/// Values nest no deeper.
+/// The largest depth of values.
 const MAX_DEPTH: usize = 100;
-/// One piece of JSON has no more bytes.
+/// The largest size of one piece of JSON, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 
 /// `value | tojson(ensure_ascii=false, indent=none, separators=none, sort_keys=false)`.
@@ -37,7 +37,7 @@ pub(super) fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<St
     };
     options.assert_all_used()?;
     writer.value(value, 0)?;
-    // Work in proportion to what is written, which the engine cannot see.
+    // The filter counts steps in proportion to its output, as the engine cannot see them.
     state.consume_fuel(writer.out.len() as u64 / BYTES_A_STEP + 1)?;
     Ok(writer.out)
 }
@@ -54,7 +54,7 @@ struct Writer {
     ensure_ascii: bool,
     sort_keys: bool,
     indent: Option<String>,
-    /// Between items, and between a key and its value.
+    /// The text between items, and between a key and its value.
     separators: [String; 2],
 }
 
@@ -114,7 +114,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What stands in front of an item.
+    /// Writes the text in front of an item.
     fn begin(&mut self, is_first: bool, depth: usize) {
         if !is_first {
             self.out.push_str(&self.separators[0]);
@@ -171,7 +171,7 @@ fn name(key: &Value) -> Result<String, Error> {
     })
 }
 
-/// As `repr` of Python writes it.
+/// A number as `repr` of Python writes it.
 fn number(value: &Value) -> Result<String, Error> {
     if value.is_integer() {
         return Ok(value.to_string());

@@ -1,7 +1,7 @@
 //! The source of a template, made ready for the engine.
 
-/// The source as `jinja2` reads it: line ends are line feeds, and `{% generation %}` blocks, which
-/// `transformers` uses to find the assistant's tokens, hold what they hold.
+/// The source as `jinja2` reads it. Line ends become line feeds. `{% generation %}` blocks become
+/// transparent; `transformers` uses them to find the assistant's tokens.
 pub(super) fn prepare(source: &str) -> String {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
@@ -18,7 +18,7 @@ pub(super) fn prepare(source: &str) -> String {
         let (tag, behind) = rest.split_at(length);
         rest = behind;
         match keyword(tag) {
-            // A block with a scope of its own, as in `transformers`.
+            // The block has a scope of its own, as in `transformers`.
             Some("generation") => out.push_str(&tag.replacen("generation", "with", 1)),
             Some("endgeneration") => out.push_str(&tag.replacen("endgeneration", "endwith", 1)),
             Some("raw") => {

@@ -10,9 +10,9 @@ use super::parts::{self, Alphabet, listed};
 use super::patterns::Watch;
 use super::{Inner, TextTokenizer, Token};
 
-/// Text that each tokenizer must keep: lines as lists write them.
+/// Text that each tokenizer must keep: lines of lists.
 const PROBE: &str = "The Heat (1995)\nA b\n";
-/// Ids may leave gaps, but not large ones: a table of all ids is made.
+/// The largest id. Ids may leave gaps, but not large ones, as there is a table of all ids.
 const MAX_ID: usize = 1 << 20;
 
 impl TextTokenizer {
@@ -80,7 +80,7 @@ impl TextTokenizer {
     }
 }
 
-/// Switches off what makes tokens of a text differ from time to time, or cuts and fills them.
+/// Switches off dropout, truncation and padding, which make tokens of a text differ.
 fn switch_off(tokenizer: &mut Tokenizer) -> Result<Vec<String>, String> {
     let mut notes = vec![];
     if tokenizer.get_padding().is_some() {
@@ -163,7 +163,8 @@ fn token_table(tokenizer: &Tokenizer, alphabet: Alphabet) -> Result<Vec<Token>, 
     Ok(tokens)
 }
 
-/// As the decoder does it: a token with any symbol that stands for no byte is text itself.
+/// The bytes of a token, as the decoder gives them. A token with any symbol that stands for no byte
+/// is text itself.
 fn byte_level(text: String, symbols: &HashMap<char, u8>) -> Vec<u8> {
     let bytes: Option<Vec<u8>> = text.chars().map(|c| symbols.get(&c).copied()).collect();
     bytes.unwrap_or_else(|| text.into_bytes())

@@ -1,8 +1,8 @@
-//! Why there is no tokenizer, or no tokens.
+//! Errors about tokenizers and tokens.
 
 use convrec_core::files;
 
-/// A tokenizer could not be had or used.
+/// A tokenizer could not be read, trained or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {

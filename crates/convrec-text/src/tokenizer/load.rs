@@ -19,7 +19,7 @@ const CONFIG: &str = "tokenizer_config.json";
 struct Config {
     #[serde(default)]
     added_tokens_decoder: BTreeMap<String, AddedToken>,
-    /// Everything else. With this, only an object is read.
+    /// Everything else. This field makes sure that only an object is read.
     #[serde(flatten)]
     _others: BTreeMap<String, IgnoredAny>,
 }
@@ -76,10 +76,10 @@ impl TextTokenizer {
         tokenizer.and_then(Self::new).map_err(unsupported)
     }
 
-    /// Saves as `tokenizer.json`, replacing the file whole.
+    /// Saves as `tokenizer.json`, and replaces the file as a whole.
     ///
     /// # Errors
-    /// [`TokenizerError::File`] when the file cannot be written; the former file is then still
+    /// [`TokenizerError::File`] when the file cannot be written. The former file is then still
     /// there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TokenizerError> {
         let text = self.to_json()?;
@@ -93,7 +93,7 @@ fn json_of(text: &str) -> Result<Value, String> {
     serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(no_tokenizer)
 }
 
-/// The tokenizer of a checked JSON value: the library panics on text that is no JSON, and on a
+/// The tokenizer of a checked JSON value. The library would panic on text that is no JSON, and on a
 /// `Precompiled` normalizer whose map is damaged.
 fn parse(value: &Value) -> Result<Tokenizer, String> {
     patterns::check(value)?;

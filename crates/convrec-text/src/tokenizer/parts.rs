@@ -1,10 +1,10 @@
-//! The parts of a `tokenizer.json`: what they do to text.
+//! The parts of a `tokenizer.json`, and their effects on text.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Longer texts than this many times their own size never come out of a normalizer.
+/// The largest factor by which a normalizer may lengthen a text.
 const MAX_GROWTH: f64 = 256.0;
 
 /// The bytes that tokens stand for.
@@ -87,10 +87,10 @@ fn leaves<'a>(part: &'a Value, into: &mut Vec<&'a Value>) {
     }
 }
 
-/// Takes away what puts a space in front of a text; whether there was anything.
+/// Removes the part that puts a space in front of a text. Returns whether there was one.
 ///
-/// Text begins with a space then only where it is written so. Inside a text, this is how it is
-/// encoded in either case.
+/// Text then begins with a space only where it has one. Inside a longer text the encoding is the
+/// same in either case.
 pub(super) fn remove_prefix(part: &mut Value) -> bool {
     for field in ["normalizers", "pretokenizers"] {
         if let Some(inner) = part.get_mut(field).and_then(Value::as_array_mut) {

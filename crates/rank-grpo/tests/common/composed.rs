@@ -1,5 +1,5 @@
-//! The family once more as plain tensor operations, which burn's autodiff differentiates. For clean
-//! numbers only.
+//! The family once more as plain tensor operations, which burn's autodiff differentiates. It is for
+//! clean numbers only.
 //!
 //! It multiplies by 1/n instead of dividing by n: burn's backward of a division by a number rounds
 //! to f32.
@@ -131,7 +131,7 @@ pub fn loss(config: &LossConfig, inputs: &LossInputs, new: Tensor<2>) -> Tensor<
     policy + aggregate(aggregation, inputs, &mask, &ranks, penalty) * kl.beta
 }
 
-/// On the device and of the type of another tensor.
+/// A table on the device and of the type of another tensor.
 fn table<const D: usize>(values: &[f64], shape: [usize; D], like: &Tensor<2>) -> Tensor<D> {
     Tensor::from_data(
         TensorData::new(values.to_vec(), shape),

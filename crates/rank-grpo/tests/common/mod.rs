@@ -1,4 +1,4 @@
-//! What the tests share: the device, golden cases as inputs, and two independent ways to compute a
+//! Helpers of the tests: the device, golden cases as inputs, and two independent ways to compute a
 //! loss.
 
 #![allow(dead_code, reason = "each test uses a part")]
@@ -28,7 +28,7 @@ pub fn device() -> Device {
     }
 }
 
-/// A case's log-probabilities and everything else.
+/// A case: log-probabilities, inputs and configuration.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub id: String,
@@ -55,8 +55,7 @@ pub fn tensor(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2> {
 }
 
 #[cfg(feature = "burn")]
-/// The type in which the device computes [`composed`]: f64 where there is one, and what that is
-/// good for.
+/// The type in which the device computes [`composed`], f64 where there is one, with its tolerance.
 pub fn oracle_precision() -> (DType, f64) {
     match std::env::var("CONVREC_DEVICE").as_deref() {
         Err(_) | Ok("flex") => (DType::F64, 1e-10),
@@ -77,7 +76,7 @@ pub fn differentiate(at: Tensor<2>, f: impl Fn(Tensor<2>) -> Tensor<1>) -> (f64,
 }
 
 #[cfg(feature = "burn")]
-/// By the crate's tensor function.
+/// Loss and gradient by the crate's tensor function.
 pub fn forward(case: &Case) -> (f64, Vec<f64>) {
     let loss = case.loss();
     let at = tensor(&case.log_probs, case.inputs.shape, &device().autodiff());
@@ -94,14 +93,14 @@ pub fn forward(case: &Case) -> (f64, Vec<f64>) {
 }
 
 #[cfg(feature = "burn")]
-/// By [`composed`].
+/// Loss and gradient by [`composed`].
 pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
     let at = TensorData::new(case.log_probs.clone(), case.inputs.shape);
     let at = Tensor::from_data(at, (&device().autodiff(), oracle_precision().0));
     differentiate(at, |x| composed::loss(&case.config, &case.inputs, x))
 }
 
-/// Without burn: by the crate's host function, in the element type of a tensor.
+/// Loss and gradient without burn, by the crate's host function, in the element type of a tensor.
 #[cfg(not(feature = "burn"))]
 pub fn forward(case: &Case) -> (f64, Vec<f64>) {
     let narrow = |x: f64| f64::from(x as f32);
@@ -112,7 +111,7 @@ pub fn forward(case: &Case) -> (f64, Vec<f64>) {
     )
 }
 
-/// Without burn: by [`oracle`].
+/// Loss and gradient without burn, by [`oracle`].
 #[cfg(not(feature = "burn"))]
 pub fn autodiff(case: &Case) -> (f64, Vec<f64>) {
     oracle::gradient(case)
@@ -127,11 +126,11 @@ pub fn max_abs(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |max, x| max.max(x.abs()))
 }
 
-/// Every entry within `tolerance`, absolute.
+/// Asserts that every entry is within `tolerance`, absolute.
 pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        // Not `>`: NaN must fail.
+        // The comparison is not `>`, as NaN must fail.
         assert!(
             (a - b).abs() <= tolerance,
             "{what}, entry {i}: {a} is not {b} (tolerance {tolerance:e})"

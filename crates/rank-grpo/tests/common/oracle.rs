@@ -1,8 +1,8 @@
 //! The family once more in f64: formula by formula, in loops over rows and ranks, with derivatives
 //! by dual numbers.
 //!
-//! `stopped` are the log-probabilities wherever a formula has a stop-gradient, so that finite
-//! differences of `loss` in `new` are its gradient, CISPO and the on-policy case too.
+//! `stopped` has the log-probabilities wherever a formula has a stop-gradient. Finite differences
+//! of `loss` in `new` are therefore its gradient, also for CISPO and on-policy.
 
 use rank_grpo::{
     Aggregation, Clip, CorrectionMode, Kl, KlEstimator, LossConfig, LossInputs, RankCount,
