@@ -1,7 +1,7 @@
-//! What each step of Remap-Reflect-Adjust adds, and what becomes of it when its settings change:
-//! the paper's ablations.
+//! The paper's ablations of Remap-Reflect-Adjust: the gain of each step, and the effect of its
+//! settings.
 //!
-//! Adjust learns from right answers, so it is fitted to some dialogs and measured on others, each
+//! Adjust learns from ground truth, so it is fitted to some dialogs and measured on others, each
 //! dialog once.
 
 use std::path::PathBuf;
@@ -19,16 +19,16 @@ use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
 
-/// Measures the steps of Remap-Reflect-Adjust, and settings of them beside each other.
+/// Measures the steps of Remap-Reflect-Adjust, and compares their settings.
 #[derive(Parser)]
 struct Options {
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
-    /// Conversations with right answers.
+    /// Conversations with ground truth.
     #[arg(long)]
     conversations: PathBuf,
-    /// Training conversations for scripted services. By default those that are measured, each
+    /// Training conversations for scripted services. The default are the measured ones, each
     /// without its own dialog.
     #[arg(long)]
     train: Option<PathBuf>,
@@ -38,9 +38,8 @@ struct Options {
     /// Items in a list.
     #[arg(long)]
     n: Option<usize>,
-    /// Conversations with right answers to fit Adjust to; the teacher is asked about these, too.
-    /// By default it is fitted to some of the dialogs that are measured, and measured on the
-    /// others.
+    /// Conversations with ground truth to fit Adjust to. The teacher is asked about these, too. By
+    /// default Adjust is fitted to some of the measured dialogs, and measured on the others.
     #[arg(long, conflicts_with = "folds")]
     fit: Option<PathBuf>,
     /// Parts into which dialogs are cut: Adjust is fitted to all but one and measured on that one.
@@ -208,13 +207,14 @@ fn out_of_fold(
     Ok(output)
 }
 
-/// The fold of a dialog: by its name alone, whatever other dialogs there are.
+/// The fold of a dialog. It depends on the dialog's name alone.
 fn fold_of(dialog: &str, folds: usize) -> usize {
     let hash = convrec_core::hash::sha256(dialog.as_bytes());
     usize::from_str_radix(&hash[..8], 16).expect("hexadecimal digits") % folds
 }
 
-/// One setting changed at a time: without a step, and smaller and larger weights and sizes.
+/// Variants with one changed setting each: without a step, and with smaller and larger weights and
+/// sizes.
 fn configs(full: PipelineConfig) -> Vec<(String, PipelineConfig)> {
     let mut found = vec![
         (

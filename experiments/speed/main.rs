@@ -1,10 +1,9 @@
-//! Times the policy at the work that `transformers_speed.py` beside it does in PyTorch;
+//! Times the policy at the work that `transformers_speed.py` beside it does in PyTorch.
 //! `compare.py` runs both in turn and prints a table. Each measured repetition is a JSON line:
 //! seconds, tokens, tokens a second, the process's peak memory.
 //!
-//! What differs from PyTorch's side is what the library can do and PyTorch cannot: lists are
-//! written under the trie of a catalog, and a prompt is computed once for its completions, in
-//! sampling and in training.
+//! Two things differ from PyTorch's side. Lists are written under the trie of a catalog, and a
+//! prompt is computed once for its completions, in sampling and in training.
 
 mod works;
 
@@ -22,7 +21,7 @@ struct Options {
     /// A model folder: config.json, weights, tokenizer.json.
     #[arg(long)]
     model: PathBuf,
-    /// What to time.
+    /// The kind of work.
     #[arg(long)]
     work: works::Work,
     /// Measured repetitions.
@@ -31,27 +30,27 @@ struct Options {
     /// Repetitions before them.
     #[arg(long, default_value_t = 1)]
     warmup: usize,
-    /// The catalog that lists come from, JSON lines; without it that of the embedded world.
+    /// The catalog of the lists, JSON lines. The default is that of the embedded world.
     #[arg(long)]
     catalog: Option<PathBuf>,
-    /// In training, compute each block once more for its gradients instead of keeping it.
+    /// Uses gradient checkpointing in training.
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// grpo_*: share of the 8 prompts.
+    /// The share of the 8 prompts of `grpo_*`.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// grpo_*: completions side by side in training.
+    /// Completions side by side in training, for `grpo_*`.
     #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     micro_batch: usize,
 }
 
-/// What a repetition did.
+/// The figures of a repetition.
 #[derive(Default)]
 struct Done {
     tokens: usize,
     /// Seconds of each part, in order.
     parts: Vec<(&'static str, f64)>,
-    /// What can be compared with PyTorch's side.
+    /// A number to compare with PyTorch's side.
     check: Option<f64>,
     /// Mean forward passes a list.
     passes: Option<f64>,
@@ -118,7 +117,7 @@ impl Clock {
     }
 }
 
-/// Of the process so far, where the system says (Linux), else 0.
+/// The peak memory of the process so far, where the system reports it (Linux), else 0.
 fn peak_rss_mb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

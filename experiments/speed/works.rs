@@ -27,7 +27,7 @@ const RANKS: usize = 20;
 /// Completions of a prompt.
 const GROUP: usize = 8;
 
-/// What is timed, by the names of PyTorch's side.
+/// The kinds of work, by the names of PyTorch's side.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Work {
@@ -77,7 +77,7 @@ impl fmt::Display for Work {
 }
 
 type Error = Box<dyn std::error::Error>;
-/// Is told whether this repetition is only to warm up.
+/// A repetition. Its argument says whether it is only a warm-up.
 type Repetition = Box<dyn FnMut(bool) -> Result<Done, Error>>;
 
 pub fn prepare(options: &Options) -> Result<Repetition, Error> {
@@ -96,7 +96,7 @@ pub fn prepare(options: &Options) -> Result<Repetition, Error> {
     })
 }
 
-/// On an autodiff device.
+/// Loads the policy on an autodiff device.
 fn load(options: &Options) -> Result<Policy, Error> {
     let policy = Policy::load_folder(&options.model, &device()?.autodiff())?;
     Ok(policy.with_gradient_checkpointing(options.gradient_checkpointing))
@@ -322,7 +322,7 @@ fn grpo(policy: Policy, trie: ListTrie, length: usize, options: &Options) -> Rep
     Box::new(move |warmup| {
         let (policy, mut updates) = state.take().expect("put back after each step");
         let loss = LossConfig::paper().check()?;
-        // A whole step takes long: one prompt warms up as well.
+        // A whole step takes long, so the warm-up has one prompt.
         let prompts = if warmup { &all[..1] } else { &all[..] };
         seed += 1;
         let mut clock = Clock::start();
@@ -408,7 +408,7 @@ fn reward(row: usize, rank: usize) -> f64 {
     ((row * 7919 + rank * 104_729) % 1000) as f64 / 1000.0
 }
 
-/// The tables of the loss: choices count, the tokens of an item are of its rank.
+/// The tables of the loss. Tokens with a choice count, and the tokens of an item have its rank.
 fn inputs(
     trie: &ListTrie,
     rows: &[(&Vec<u32>, &Completion, Allowed)],

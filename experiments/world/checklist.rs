@@ -1,4 +1,4 @@
-//! The paper's claims, and what was found of them.
+//! The paper's claims, with their evidence.
 
 use convrec_metrics::stats::Error;
 use convrec_metrics::{JudgedList, Measure};
@@ -11,18 +11,18 @@ use crate::results::{Lists, Results, Runs, hits, number, relevance};
 use crate::variants::{ALL_STEPS, named};
 use crate::verdict::{Expected, Verdict, verdict};
 
-/// A claim and what was found of it.
+/// A claim with its evidence.
 #[derive(Debug, Clone, Serialize)]
 pub struct Claim {
     /// The claim.
     pub text: String,
-    /// The difference that is looked at.
+    /// The compared variants and the measure.
     pub difference: String,
-    /// What the claim says of it.
+    /// The claim about the difference.
     pub expected: Expected,
-    /// The difference; none where an variant was not run.
+    /// The difference; none where a variant was not run.
     pub evidence: Option<Evidence>,
-    /// What became of the claim.
+    /// The verdict on the claim.
     pub verdict: Verdict,
 }
 
@@ -133,7 +133,8 @@ pub fn algorithms(results: &Results) -> Result<Vec<Claim>, Error> {
     Ok(claims)
 }
 
-/// A claim about what two variants sampled last, which is what is rewarded; by seed alone.
+/// A claim about the last rollouts of two variants, which are rewarded. Its evidence is by seed
+/// alone.
 fn sampled(
     results: &Results,
     text: &str,
@@ -168,12 +169,12 @@ fn sampled(
     )
 }
 
-/// How much more often the ranks of the tail hit than those of the head.
+/// The relevance of the ranks of the tail minus that of the head.
 fn tail_less_head(record: &Record) -> Option<f64> {
     Some(relevance(record, HEAD..N)? - relevance(record, 0..HEAD)?)
 }
 
-/// Whether an variant is worse than the next worst.
+/// Whether a variant is worse than the next worst.
 fn worst(results: &Results, name: &str, mu: usize) -> Result<Claim, Error> {
     let score = |variant: &Runs| mean(&variant.values(Lists::Constrained, &ndcg).concat());
     let comparable = |variant: &&Runs| {
@@ -250,7 +251,7 @@ mod tests {
     use crate::outcome::{Done, Hits, Judged, Outcome};
     use crate::variants::{algorithms as algorithm_variants, demonstration_steps};
 
-    /// An variant whose lists for 40 dialogs of three seeds hit at so many ranks from the first on,
+    /// A variant whose lists for 40 dialogs of three seeds hit at so many ranks from the first on,
     /// and whose rollouts get better.
     fn variant(name: &str, hits: usize) -> Runs {
         let health = json!({ "valid_lines": 1.0, "in_catalog": 1.0, "duplicates": 0.0, "seen": 0.0, "length": 10.0,
@@ -299,7 +300,7 @@ mod tests {
         }
     }
 
-    /// The hits of an variant as the paper would have them.
+    /// The hits of a variant, as in the paper.
     fn as_in_the_paper(name: &str) -> usize {
         match name.split(" mu=").next().unwrap() {
             "untrained" => 0,

@@ -1,9 +1,9 @@
-//! How sure a difference between two variants is: over dialogs, and over seeds.
+//! The uncertainty of a difference between two variants, over dialogs and over seeds.
 
 use convrec_metrics::stats::{Error, Interval, paired_test};
 use serde::Serialize;
 
-/// Of every interval over dialogs.
+/// The resamples of every interval over dialogs.
 pub const RESAMPLES: usize = 10_000;
 
 /// A mean difference.
@@ -11,19 +11,19 @@ pub const RESAMPLES: usize = 10_000;
 pub struct Evidence {
     /// The mean over all dialogs of all seeds.
     pub mean: f64,
-    /// Its 95% interval by resampling dialogs, which knows nothing of luck in training; none where
-    /// seeds are all there is.
+    /// Its 95% interval by resampling dialogs, without the luck of training; none where there are
+    /// only seeds.
     pub dialogs: Option<Interval>,
     /// The mean of each seed.
     pub seeds: Vec<f64>,
     /// The 95% interval of their mean by Student's t; none of a single seed.
     pub over_seeds: Option<Interval>,
-    /// Of the permutation test over dialogs.
+    /// The p-value of the permutation test over dialogs.
     pub p_value: Option<f64>,
 }
 
 impl Evidence {
-    /// The first variant less the second: a row of values for each seed, dialog by dialog.
+    /// The first variant minus the second, with a row of values for each seed, dialog by dialog.
     ///
     /// # Errors
     /// When the variants were not measured on the same dialogs, or on fewer than two.
@@ -45,7 +45,7 @@ impl Evidence {
         })
     }
 
-    /// Of one difference for each seed.
+    /// The evidence of one difference for each seed.
     pub fn of_seeds(seeds: Vec<f64>) -> Self {
         Self {
             mean: mean(&seeds),
@@ -79,8 +79,8 @@ pub fn mean(values: &[f64]) -> f64 {
 
 /// The 95% interval of a mean by Student's t, where there are at least two values.
 pub fn student(values: &[f64]) -> Option<Interval> {
-    // The 97.5% quantiles with 1, 2, ... degrees of freedom; of more the last, which is a little
-    // too wide.
+    // The 97.5% quantiles with 1, 2, ... degrees of freedom. The last one serves for more, and is a
+    // little too wide.
     const T: [f64; 10] = [
         12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
     ];

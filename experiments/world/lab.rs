@@ -1,5 +1,5 @@
-//! Trains and evaluates variants, each in a folder of its own that is named by all that it depends
-//! on: what is there already is not done again, whichever experiment it was done for.
+//! Trains and evaluates variants, each in a folder of its own that is named by a hash of all its
+//! inputs. Existing results are used again, also by other experiments.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ const EVALUATION: &str = "evaluation.json";
 const DEMONSTRATIONS: &str = "demonstrations.json";
 const POLICY: &str = "policy";
 
-/// How much there is to train and test on.
+/// The sizes of training and test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Sizes {
     /// Training conversations.
@@ -39,7 +39,7 @@ pub struct Sizes {
     pub sft_steps: usize,
 }
 
-/// Where the variants of one seed are made.
+/// The place where the variants of one seed are made.
 pub struct Lab<'a> {
     world: &'a World,
     sizes: Sizes,
@@ -74,7 +74,7 @@ impl<'a> Lab<'a> {
         Ok(self.ground.get().expect("it is there"))
     }
 
-    /// What became of an variant, if it is finished.
+    /// The results of a variant, if it is finished.
     ///
     /// # Errors
     /// When a file of it cannot be read.
@@ -112,7 +112,7 @@ impl<'a> Lab<'a> {
         }))
     }
 
-    /// What becomes of an variant: trains and evaluates it as far as that was not done before.
+    /// Trains and evaluates a variant as far as that was not done before, and returns its results.
     ///
     /// # Errors
     /// When files cannot be written or read, or supervised fine-tuning diverges.
@@ -131,7 +131,7 @@ impl<'a> Lab<'a> {
         Ok(self.finished(variant)?.expect("it has just been written"))
     }
 
-    /// The policy of an variant, and why its training was stopped, if it was.
+    /// The policy of a variant, and the reason where its training was stopped.
     fn policy(&self, variant: &Variant) -> Result<(Policy, Option<String>), Box<dyn Error>> {
         let (folder, ground) = (self.folder_of(variant), self.ground()?);
         let kept = folder.join(POLICY);
@@ -177,7 +177,7 @@ impl<'a> Lab<'a> {
         .0)
     }
 
-    /// The trained policy, or why training was stopped.
+    /// The trained policy, or the reason why training was stopped.
     fn reinforce(
         &self,
         variant: &Variant,
@@ -216,7 +216,7 @@ impl<'a> Lab<'a> {
         }
     }
 
-    /// All that an variant depends on but this program itself.
+    /// All inputs of a variant except this program.
     fn settings(&self, variant: &Variant) -> Value {
         let Sizes {
             conversations,
@@ -259,9 +259,9 @@ impl<'a> Lab<'a> {
     }
 }
 
-/// A run's folder, which it goes on in, with a checkpoint every so many steps.
+/// The options of a run that goes on in its folder, with a checkpoint every so many steps.
 fn kept_in(folder: &Path, checkpoint_every: usize) -> RunOptions {
-    // Only what makes a run unstable ends it: runs shall be compared that trained equally long.
+    // Only an unstable run ends early, as the compared runs shall train equally long.
     let off = [
         Check::StalledWeights,
         Check::PopularityDrift,
@@ -296,7 +296,7 @@ fn newest(folder: &Path) -> Result<Option<Policy>, Box<dyn Error>> {
         .transpose()
 }
 
-/// How good the demonstrations are, for the conversations that they were made for.
+/// The quality of the demonstrations, for the conversations that they were made for.
 fn made(ground: &Ground, output: &PipelineOutput) -> Made {
     let steps = steps(
         output,

@@ -5,7 +5,7 @@
 //! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
 //! and `report.html`. Each variant has a folder of its own below `--out`, with settings, log,
-//! policy and evaluation: a run that is cut goes on where it was, and experiments share variants.
+//! policy and evaluation. A run that is cut goes on where it was, and experiments share variants.
 
 mod checklist;
 mod evidence;
@@ -57,7 +57,7 @@ enum Which {
 
 #[derive(Args)]
 struct Common {
-    /// How often everything is done, each time with other data and other luck.
+    /// The number of seeds. Each has other data and other random numbers.
     #[arg(long, value_parser = at_least_one)]
     seeds: Option<usize>,
     /// The first seed; others follow it.
@@ -75,16 +75,16 @@ struct Common {
     /// Conversations to test on, of each seed.
     #[arg(long, value_parser = at_least_one, default_value_t = 400)]
     test: usize,
-    /// Where variants, results and report are kept.
+    /// The folder of variants, results and report.
     #[arg(long, default_value = "runs/experiments")]
     out: PathBuf,
-    /// Only variants whose names begin so.
+    /// Only the variants whose names begin with one of these.
     #[arg(long, value_delimiter = ',', value_name = "VARIANT,...")]
     only: Vec<String>,
     /// The variant that others are tested against.
     #[arg(long, value_name = "VARIANT")]
     against: Option<String>,
-    /// Train nothing: report on the seeds of which all variants are finished.
+    /// Trains nothing, and reports on the seeds of which all variants are finished.
     #[arg(long)]
     finished: bool,
 }
@@ -93,15 +93,15 @@ struct Common {
 struct Kind {
     /// Its variants for so many batches of rollouts.
     variants: fn(usize) -> Experiment,
-    /// The paper's claims, held against its results.
+    /// The paper's claims, tested on its results.
     claims: fn(&Results) -> Result<Vec<Claim>, stats::Error>,
-    /// How many seeds are usual, steps of SFT and batches of rollouts; so that two cores take less
-    /// than an hour for the first experiment, and a quarter of one for each of the others.
+    /// The default numbers of seeds, steps of SFT and batches of rollouts. Two cores then take less
+    /// than an hour for the first experiment, and a quarter of an hour for each of the others.
     usual: [usize; 3],
 }
 
 impl Which {
-    /// What was asked for, and of what.
+    /// The options, and the experiment.
     fn into_parts(self) -> (Common, Kind) {
         match self {
             Which::Algorithms(common) => (
@@ -177,8 +177,8 @@ fn run(options: Options) -> Outcome {
     let summary = Summary::new(settings, &results, claims(&results)?)?;
     print(&summary);
     let about = format!(
-        "seeds {:?}, {conversations} conversations, {} steps of SFT, {rl_steps} batches of each RL run, {test} to test on; \
-         {:.0} s of training, this run took {:.0} s",
+        "seeds {:?}, {conversations} conversations, {} steps of SFT, {rl_steps} batches of each RL \
+         run, {test} to test on; {:.0} s of training, this run took {:.0} s",
         results.seeds,
         sizes.sft_steps,
         summary.trained_seconds,
@@ -192,7 +192,7 @@ fn run(options: Options) -> Outcome {
     Ok(())
 }
 
-/// Seed by seed, so that the first seeds are whole early.
+/// Runs the variants seed by seed, so that the first seeds are whole early.
 fn gather(
     common: &Common,
     experiment: &Experiment,

@@ -1,4 +1,4 @@
-//! What is kept of a finished variant.
+//! The kept results of a finished variant.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// A finished variant of one seed.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// Where it is kept.
+    /// Its folder.
     pub folder: PathBuf,
     /// Its lists for the test conversations.
     pub outcome: Outcome,
@@ -23,22 +23,22 @@ pub struct Done {
     pub made: Option<Made>,
 }
 
-/// An variant's greedy lists.
+/// A variant's greedy lists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Where only N different unseen catalog items can be written.
+    /// Its constrained lists: only N different unseen catalog items can be written.
     pub constrained: Judged,
-    /// Where anything can; seen, repeated and off-catalog items are removed before judging.
+    /// Its unconstrained lists. Seen, repeated and off-catalog items are removed before judging.
     pub unconstrained: Judged,
-    /// Why training was stopped before its end, if it was; the lists are then of the newest
+    /// The reason where training was stopped before its end. The lists are then of the newest
     /// checkpoint.
     pub stopped: Option<String>,
 }
 
-/// Lists against the truth.
+/// Judged lists.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Judged {
-    /// How well-formed they are.
+    /// Their form.
     pub health: ListHealth,
     /// One a test conversation.
     pub lists: Vec<Hits>,
@@ -49,7 +49,7 @@ pub struct Judged {
 pub struct Hits {
     /// The ranks that hit, from 0.
     pub hits: Vec<usize>,
-    /// Items that would have been right.
+    /// The number of relevant items.
     pub relevant: usize,
 }
 
@@ -88,10 +88,10 @@ impl Hits {
     }
 }
 
-/// How good demonstrations are, for the conversations that they were made for.
+/// The quality of demonstrations, for the conversations that they were made for.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Made {
-    /// How many there are.
+    /// Their number.
     pub count: usize,
     /// Items in each, in the mean.
     pub items: f64,
@@ -102,7 +102,7 @@ pub struct Made {
 }
 
 impl Made {
-    /// Of their judged lists.
+    /// The quality of these judged lists.
     pub fn of(count: usize, items: f64, judged: &[JudgedList]) -> Self {
         Self {
             count,

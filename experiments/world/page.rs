@@ -9,7 +9,7 @@ use crate::results::{Lists, Results, Runs, number, relevance};
 use crate::summary::{ArmSummary, Summary};
 use crate::tables;
 
-/// Records averaged in a curve's point: one batch of rollouts says little.
+/// Records that are averaged in a curve's point, as one batch of rollouts says little.
 const WINDOW: usize = 5;
 
 /// A value of a log record.
@@ -100,8 +100,7 @@ pub fn page(
     Ok(report)
 }
 
-/// Lines of a chart: there are no more colours. Also the variants of an algorithm with the same
-/// number of updates.
+/// The most lines of a chart, as there are no more colours.
 const LINES: usize = 8;
 
 fn has_rollouts(variant: &Runs) -> bool {

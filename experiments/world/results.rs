@@ -1,4 +1,4 @@
-//! What all variants came to, over all seeds.
+//! The results of all variants, over all seeds.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use quickstart::N;
 use crate::evidence::{Evidence, mean};
 use crate::outcome::{Done, Judged};
 
-/// Records of a log that are averaged at its beginning and at its end: one batch says little.
+/// Records of a log that are averaged at its beginning and at its end, as one batch says little.
 const WINDOW: usize = 5;
 
 /// The finished variants.
@@ -19,11 +19,11 @@ pub struct Results {
     pub seeds: Vec<u64>,
     /// The variants.
     pub variants: Vec<Runs>,
-    /// For each seed, the lists of one who knows each user's taste.
+    /// For each seed, the best lists by each user's known taste.
     pub best: Vec<Vec<JudgedList>>,
 }
 
-/// The runs of an variant.
+/// The runs of a variant.
 pub struct Runs {
     /// The variant's name.
     pub name: String,
@@ -31,17 +31,17 @@ pub struct Runs {
     pub done: Vec<Done>,
 }
 
-/// How lists are written.
+/// The kind of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lists {
     /// Only lists of N different unseen catalog items can be written.
     Constrained,
-    /// Anything can.
+    /// Any text can be written.
     Unconstrained,
 }
 
 impl Lists {
-    /// Those of an variant.
+    /// The lists of this kind of a variant.
     pub fn of(self, done: &Done) -> &Judged {
         match self {
             Lists::Constrained => &done.outcome.constrained,
@@ -71,7 +71,7 @@ impl Runs {
         self.done.iter().map(seed).collect()
     }
 
-    /// This variant less another, in some respect.
+    /// This variant minus another, by some measure.
     ///
     /// # Errors
     /// As [`Evidence::paired`].

@@ -1,4 +1,4 @@
-//! All figures of an experiment, as they stand in `results.json` and in tables.
+//! All figures of an experiment, for `results.json` and the tables.
 
 use std::path::PathBuf;
 
@@ -14,14 +14,14 @@ use crate::lab::Sizes;
 use crate::outcome::{Done, Judged, Made};
 use crate::results::{Lists, Results, Runs, hits, hits_per_rank, number, relevance};
 
-/// What was asked for.
+/// The options of the run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Settings {
     /// The subcommand.
     pub experiment: String,
     /// The seeds of the runs.
     pub seeds: Vec<u64>,
-    /// How much there was to train and test on.
+    /// The sizes of training and test.
     #[serde(flatten)]
     pub sizes: Sizes,
     /// Batches of rollouts of each reinforcement learning run.
@@ -33,21 +33,21 @@ pub struct Settings {
 /// All figures.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// What was asked for.
+    /// The options of the run.
     pub settings: Settings,
-    /// Seconds of training that the variants took, whenever that was.
+    /// Seconds of training that the variants took, in this run or earlier.
     pub trained_seconds: f64,
     /// The variants.
     pub variants: Vec<ArmSummary>,
-    /// The lists of one who knows each user's taste.
+    /// The best lists by each user's known taste.
     pub best: Quality,
-    /// Every variant less the one it is tested against.
+    /// The delta of every variant to the one that it is tested against.
     pub paired: Vec<Paired>,
     /// The paper's claims.
     pub claims: Vec<Claim>,
 }
 
-/// The figures of an variant.
+/// The figures of a variant.
 #[derive(Debug, Clone, Serialize)]
 pub struct ArmSummary {
     /// Its name.
@@ -58,17 +58,17 @@ pub struct ArmSummary {
     pub seconds: Vec<f64>,
     /// The demonstrations that it learned to imitate, by seed.
     pub demonstrations: Vec<Option<Made>>,
-    /// Where only lists of N different unseen catalog items can be written.
+    /// The quality of its constrained lists.
     pub constrained: Quality,
-    /// Where anything can.
+    /// The quality of its unconstrained lists.
     pub unconstrained: Quality,
-    /// How well-formed unconstrained lists are.
+    /// The form of its unconstrained lists.
     pub health: ListHealth,
     /// Its reinforcement learning, if any.
     pub training: Option<Training>,
 }
 
-/// How good lists are, with intervals over dialogs.
+/// The quality of lists, with intervals over dialogs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Quality {
     /// Recall@5.
@@ -89,7 +89,7 @@ pub struct Quality {
     pub hits_per_rank: Vec<f64>,
 }
 
-/// How training went: means over seeds where not said otherwise.
+/// The figures of training. They are means over seeds where nothing else is said.
 #[derive(Debug, Clone, Serialize)]
 pub struct Training {
     /// DCG of the first and last batches of rollouts.
@@ -108,7 +108,7 @@ pub struct Training {
     pub diverged: f64,
 }
 
-/// An variant less the one it is tested against.
+/// The delta of a variant to the one that it is tested against.
 #[derive(Debug, Clone, Serialize)]
 pub struct Paired {
     /// The variant.
@@ -227,7 +227,7 @@ impl ArmSummary {
         })
     }
 
-    /// The mean over seeds of what its demonstrations are worth.
+    /// The mean over seeds of its demonstrations' quality.
     pub fn made(&self) -> Option<Made> {
         let made: Vec<Made> = self.demonstrations.iter().flatten().copied().collect();
         let of = |value: fn(&Made) -> f64| mean(&made.iter().map(value).collect::<Vec<_>>());
@@ -256,7 +256,7 @@ fn health(judged: &[&Judged]) -> ListHealth {
 }
 
 impl Quality {
-    /// Of the lists of each seed.
+    /// The quality of the lists of each seed.
     fn new(seeds: &[Vec<&JudgedList>]) -> Result<Self, Error> {
         let all = || seeds.iter().flatten().copied();
         let interval = |of: &dyn Fn(&JudgedList) -> f64| {

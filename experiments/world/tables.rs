@@ -9,7 +9,7 @@ use crate::results::Lists;
 use crate::summary::{Quality, Summary, Training};
 use crate::verdict::MARGIN;
 
-/// How good the lists of every variant are.
+/// The quality of the lists of every variant.
 pub fn quality(summary: &Summary, lists: Lists) -> Table {
     let (name, more): (&str, &[&str]) = match lists {
         Lists::Constrained => ("constrained", &[]),
@@ -65,7 +65,7 @@ fn measured(quality: &Quality) -> Vec<String> {
         .collect()
 }
 
-/// How training went.
+/// The figures of training.
 pub fn training(summary: &Summary) -> Table {
     let heading = [
         "reinforcement learning",
@@ -238,19 +238,19 @@ pub fn checklist(claims: &[Claim]) -> Option<Table> {
     (!claims.is_empty()).then_some(table)
 }
 
-/// What the tables mean.
+/// The meaning of the tables.
 pub fn legend() -> String {
     format!(
         "Greedy lists for conversations not trained on. constrained: only lists of {N} different \
          unseen catalog items can be written;\nunconstrained: anything can, and seen, repeated and \
-         off-catalog items are removed before judging. In brackets: 95%, by resampling the dialogs\n\
-         of all seeds; over seeds: 95% of the mean over seeds, by Student's t, which includes the \
-         luck of training. p: permutation test over dialogs,\ncorrected for the number of \
-         variants. a>b: means over the first and the last 5 batches of rollouts; relevance: share \
-         of lists that hit at a rank;\nKL and entropy: nats a token. diverged: stopped, or lost \
-         half of the DCG it began with. A claim is reproduced where both intervals are\nabove 0 \
-         (for \"no worse\" above -{MARGIN}), not reproduced where both are below 0, and else \
-         unclear."
+         off-catalog items are removed before judging. In brackets: 95%, by resampling the \
+         dialogs\nof all seeds; over seeds: 95% of the mean over seeds, by Student's t, which \
+         includes the luck of training. p: permutation test over dialogs,\ncorrected for the \
+         number of variants. a>b: means over the first and the last 5 batches of rollouts; \
+         relevance: share of lists that hit at a rank;\nKL and entropy: nats a token. diverged: \
+         stopped, or lost half of the DCG it began with. A claim is reproduced where both \
+         intervals are\nabove 0 (for \"no worse\" above -{MARGIN}), not reproduced where both are \
+         below 0, and else unclear."
     )
 }
 

@@ -1,4 +1,4 @@
-//! What is compared: how each policy comes to be, without its seed.
+//! The compared variants: the training of each policy, without its seed.
 
 use convrec_demonstrations::PipelineConfig;
 use convrec_metrics::rewards::RankReward;
@@ -8,15 +8,14 @@ use quickstart::{MAX_NEW_TOKENS, cloning, list_level, rank_grpo};
 use rank_grpo::{LossConfig, ScaleRewards};
 use serde::Serialize;
 
-/// A policy and how it comes to be.
+/// A policy and its training.
 #[derive(Debug, Clone)]
 pub struct Variant {
     /// Its name in tables.
     pub name: String,
-    /// How the demonstrations were made that it learned to imitate; none, where it learned from no
-    /// demonstrations.
+    /// The pipeline of its demonstrations; none where it learned from no demonstrations.
     pub cloning: Option<PipelineConfig>,
-    /// What it was rewarded for, if anything.
+    /// Its reinforcement learning, if any.
     pub rl: Option<Rl>,
 }
 
@@ -25,9 +24,9 @@ pub struct Variant {
 pub struct Rl {
     /// Its settings; the seed is that of the run.
     pub config: RlConfig,
-    /// Whether anything can be written, in place of lists of N different unseen catalog items.
+    /// Whether lists are unconstrained, in place of N different unseen catalog items.
     pub unconstrained: bool,
-    /// How unconstrained lists are read.
+    /// The reading of unconstrained lists.
     pub segmentation: Segmentation,
 }
 
@@ -35,7 +34,7 @@ pub struct Rl {
 pub struct Experiment {
     /// The subcommand.
     pub name: &'static str,
-    /// What it asks.
+    /// Its question.
     pub title: &'static str,
     /// The policies.
     pub variants: Vec<Variant>,
@@ -43,7 +42,7 @@ pub struct Experiment {
     pub against: &'static str,
 }
 
-/// Without reinforcement learning.
+/// A variant without reinforcement learning.
 fn imitating(name: &str, cloning: PipelineConfig) -> Variant {
     Variant {
         name: name.into(),
@@ -52,7 +51,7 @@ fn imitating(name: &str, cloning: PipelineConfig) -> Variant {
     }
 }
 
-/// Within the catalog, from the usual demonstrations.
+/// A variant within the catalog, from the usual demonstrations.
 fn reinforced(name: &str, config: RlConfig) -> Variant {
     let rl = Rl {
         config,
@@ -86,7 +85,7 @@ pub fn algorithms(rl_steps: usize) -> Experiment {
             ..base.clone()
         };
         let list = |loss| list_level(&base, loss);
-        // It wants advantages without standard deviation.
+        // Dr.GRPO takes advantages without standard deviation.
         let dr_grpo = RlConfig {
             scale_rewards: ScaleRewards::None,
             ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
@@ -118,7 +117,7 @@ pub fn algorithms(rl_steps: usize) -> Experiment {
     }
 }
 
-/// The name of an variant with `mu` updates of each batch.
+/// The name of a variant with `mu` updates of each batch.
 pub fn named(name: &str, mu: usize) -> String {
     format!("{name} mu={mu}")
 }
@@ -128,7 +127,7 @@ pub const OURS: &str = "ours";
 /// The name of the variant of [`ablations`] that trains on unconstrained lists.
 pub const UNCONSTRAINED: &str = "unconstrained";
 
-/// This project's choices where it departs from the paper or its public code, one changed at a
+/// The ablations of this project's departures from the paper or its public code, one change at a
 /// time.
 pub fn ablations(rl_steps: usize) -> Experiment {
     let base = rank_grpo(rl_steps, 0);
@@ -219,7 +218,7 @@ pub fn demonstration_steps(rl_steps: usize) -> Experiment {
 }
 
 impl Experiment {
-    /// This experiment with only those variants whose names begin so, in whatever case.
+    /// This experiment with only the variants whose names begin with one of `names`, in any case.
     ///
     /// # Errors
     /// When no variant's name begins with one of `names`.

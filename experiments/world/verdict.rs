@@ -1,4 +1,4 @@
-//! What a difference means for a claim.
+//! Turns a difference into a verdict on a claim.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::evidence::Evidence;
 
-/// NDCG@10 that "no worse" allows for.
+/// The loss of NDCG@10 that "no worse" allows for.
 pub const MARGIN: f64 = 0.01;
 
-/// What a claim says of a difference.
+/// The claim about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expected {
@@ -17,11 +17,11 @@ pub enum Expected {
     Above,
     /// It is not below 0 by more than [`MARGIN`].
     NotBelow,
-    /// Nothing: it is asked which is ahead.
+    /// It may have either sign: the question is which variant is ahead.
     Open,
 }
 
-/// What became of a claim.
+/// The verdict on a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -31,11 +31,11 @@ pub enum Verdict {
     NotReproduced,
     /// The intervals allow for either.
     Unclear,
-    /// An variant is missing.
+    /// A variant is missing.
     NotRun,
-    /// Of an open question: the first variant is ahead.
+    /// The question is open, and the first variant is ahead.
     FirstAhead,
-    /// The second variant is.
+    /// The question is open, and the second variant is ahead.
     SecondAhead,
 }
 
@@ -52,7 +52,8 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What a difference means for a claim: the wider of its intervals must allow for one answer alone.
+/// The verdict of a difference on a claim. The wider of its intervals must allow for one answer
+/// alone.
 pub fn verdict(expected: Expected, evidence: Option<&Evidence>) -> Verdict {
     let Some(evidence) = evidence else {
         return Verdict::NotRun;

@@ -2,8 +2,8 @@ use convrec_core::{Item, ItemId};
 
 use crate::Catalog;
 
-/// Which ranks of a list are relevant: 1 at rank k where the item is in the ground truth and in the
-/// catalog, not seen, and not already credited at an earlier rank; the paper's rel_k.
+/// The relevance of each rank of a list, the paper's rel_k. It is 1 at rank k where the item is in
+/// the ground truth and in the catalog, not seen, and not credited at an earlier rank.
 ///
 /// `list` is the list in order, `None` where a rank names no catalog item. Each relevant item is
 /// credited once, at its first rank. An item that is in `ground_truth` or `seen` twice counts once;

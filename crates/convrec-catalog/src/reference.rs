@@ -19,7 +19,7 @@ use icu_properties::props::GeneralCategory;
 use crate::normalise;
 use crate::normalise::is_space;
 
-/// Which of the ranks 0..`n_ranks` hit, by the rule of the public code.
+/// The hits at the ranks 0..`n_ranks`, by the rule of the public code.
 ///
 /// `recommended` holds the parsed entries of an answer in order. `in_catalog` tells whether the
 /// catalog has exactly this title and year ([`Catalog::find`](crate::Catalog::find)). Ground-truth

@@ -10,7 +10,8 @@ use crate::error::{ConfigError, dotted};
 /// The largest settings file that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// What one source sets: a file, or the flags of a program. Fields that it does not set are absent.
+/// The settings of one source: a file, or the flags of a program. Fields that it does not set are
+/// absent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layer {
     pub(crate) file: Option<PathBuf>,

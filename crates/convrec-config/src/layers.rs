@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::error::{ConfigError, dotted, lookup};
 use crate::layer::Layer;
 
-/// What the user of a program set: layers, the lowest first.
+/// The settings of a program's user: layers, the lowest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Layers {
     layers: Vec<Layer>,

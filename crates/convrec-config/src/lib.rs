@@ -1,8 +1,8 @@
 //! Settings in layers: defaults, a TOML file, flags. The upper layer wins, field by field.
 //!
-//! A program collects what its user set in a [`Layers`], asks it for single fields where a default
-//! depends on them, and then resolves the whole **once** into an ordinary struct. The struct is
-//! all that the rest of the program sees.
+//! A program collects its user's settings in a [`Layers`]. It asks that for single fields where a
+//! default depends on them. Then it resolves the whole **once** into an ordinary struct. The struct
+//! is all that the rest of the program sees.
 //!
 //! ```
 //! use convrec_config::{Layer, Layers};

@@ -50,7 +50,7 @@ pub enum Error {
     /// Several lines of it are bad.
     #[error("{bad}\nmend or remove these lines, or have bad rows skipped")]
     Lines {
-        /// How many lines are bad, and the first of them.
+        /// The number of bad lines, and the first of them.
         bad: BadRows,
     },
 }

@@ -1,8 +1,7 @@
-//! The whole pipeline at the size of Reddit-v2's training set: how long it takes, and how much
-//! memory.
+//! The time and memory of the whole pipeline at the size of Reddit-v2's training set.
 //!
-//! Conversations, teacher and judge are scripted and cheap, embeddings are given (sums of fixed
-//! vectors of words), so that what is timed is the pipeline itself.
+//! Conversations, teacher and judge are scripted and cheap, and embeddings are given (sums of fixed
+//! vectors of words). The times are therefore those of the pipeline itself.
 //!
 //! ```sh
 //! cargo run --release -p convrec-demonstrations --example pipeline_at_scale -- --conversations 96000 --items 7404
@@ -84,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The most memory that was ever resident, where the system tells.
+/// Prints the peak of the resident memory, where the system reports it.
 fn memory(what: &str) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = status
@@ -137,7 +136,7 @@ fn conversation(catalog: &Catalog, place: usize) -> Example {
     }
 }
 
-/// Knows the taste; every third item that it names is not in the catalog.
+/// A teacher that knows the taste. Every third item that it names is not in the catalog.
 struct Forgetful<'a>(&'a Catalog);
 
 impl Teacher for Forgetful<'_> {
@@ -162,7 +161,7 @@ impl Teacher for Forgetful<'_> {
     }
 }
 
-/// Rates by the year.
+/// A judge that rates by the year.
 struct Generous;
 
 impl Judge for Generous {
@@ -174,7 +173,7 @@ impl Judge for Generous {
     }
 }
 
-/// A fixed vector for each word, summed.
+/// An embedder that sums a fixed vector for each word.
 struct WordVectors;
 
 impl Embedder for WordVectors {

@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Embedder, ServiceError};
 
-/// Texts that are embedded before their rows are kept: what a crash may lose.
+/// Texts that are embedded before their rows are kept. A crash may lose this many.
 const KEPT_TOGETHER: usize = 1024;
-/// A header of more bytes is none.
+/// The largest header, in bytes.
 const MAX_HEADER: u64 = 1 << 16;
 /// Bytes of a text's hash and of a row's checksum.
 const KEY: usize = 32;
@@ -71,9 +71,9 @@ pub struct CachedEmbedder<E> {
 struct Rows {
     file: AppendFile,
     id: String,
-    /// Numbers in a row; 0 before the first.
+    /// The width of a row; 0 before the first.
     width: usize,
-    /// Where each text's row begins.
+    /// The beginning of each text's row.
     places: HashMap<Key, u64>,
 }
 
@@ -176,7 +176,7 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
             result?;
         }
         if rows.width == 0 {
-            // No text was ever embedded, so there is none here; the embedder knows its width.
+            // No text was ever embedded and there is none here, so the embedder gives the width.
             return self.embedder.embed(texts);
         }
         let mut out = Array2::zeros((texts.len(), rows.width));
@@ -191,7 +191,7 @@ impl<E: Embedder> Embedder for CachedEmbedder<E> {
 }
 
 impl Rows {
-    /// Reads the whole file; returns where its last whole row ends.
+    /// Reads the whole file, and returns the end of its last whole row.
     fn read(&mut self) -> Result<u64, CacheError> {
         let mut reader = self.file.reader()?;
         let refused = |error| self.file.refused("read", &error);
@@ -206,8 +206,8 @@ impl Rows {
                 .damaged("line 1", "not the first line of a file of embeddings")
         };
         if line.last() != Some(&b'\n') {
-            // Cut off is what could be half of our own header; a file that was named by mistake is
-            // left as it is.
+            // Only a part that could be half of our own header is cut off. A file that was named by
+            // mistake is left as it is.
             let header = header(&self.id, 0);
             let (start, _) = header.split_at(header.len() - "0}\n".len());
             let rest = line
@@ -258,7 +258,7 @@ impl Rows {
         Ok(end)
     }
 
-    /// Appends rows, and before the first the header.
+    /// Appends rows, and the header before the first row.
     fn keep(&mut self, keys: &[Key], rows: &Array2<f32>) -> Result<(), String> {
         let (n, width) = rows.dim();
         if n != keys.len() || width == 0 || (self.width != 0 && width != self.width) {

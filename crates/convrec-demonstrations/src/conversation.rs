@@ -2,11 +2,11 @@ use convrec_catalog::{Catalog, YEAR_TOLERANCE};
 use convrec_core::{Example, ItemId, Role};
 use itertools::Itertools;
 
-/// Characters of a conversation that are compared with items: more than encoders read.
+/// Characters of a conversation that are compared with items. Encoders read fewer.
 const LONGEST: usize = 8000;
 
-/// The text by which a conversation is compared with items: what user and assistant said, a line
-/// each, the latest turn first, as models that read so many tokens only cut the end.
+/// The text by which a conversation is compared with items. It has a line for each turn of user and
+/// assistant. The latest turn comes first, as models cut the end of long texts.
 pub(crate) fn conversation_text(example: &Example) -> String {
     let said = example
         .dialog

@@ -1,11 +1,12 @@
-//! Remap-Reflect-Adjust: from a black-box teacher to demonstrations inside the catalog.
+//! Remap-Reflect-Adjust turns the answers of a black-box teacher into demonstrations inside the
+//! catalog.
 //!
 //! A small policy learns to recommend by imitating a large model. But the large model does not know
 //! the catalog. It names items that are not in it, that do not exist or that have another year, and
 //! it favours popular ones. Three steps turn its raw answer into a ranked list of catalog items.
 //! Each step is a score for every item. The items with the best last score are the demonstration.
 //!
-//! | step | what it does | score |
+//! | step | rule | score |
 //! |---|---|---|
 //! | [`remap`] | each named item votes, by its rank, for similar catalog items; so does the conversation | s_remap = p' (S_item + I_ic) + lambda s_conv |
 //! | [`reflect`] | a judge rates the best candidates from -2 to 2 | s_reflect = s_remap + gamma r |
@@ -54,8 +55,8 @@
 //! ([`PipelineOutput::failures`]).
 //!
 //! Where no large model is at hand, [`scripted`] has teachers that rank by co-occurrence, words or
-//! popularity and then make mistakes as a language model does. The result is deterministic,
-//! whatever the number of threads. Scores are f32, and Adjust is fitted in f64.
+//! popularity and then make mistakes as a language model does. The result is deterministic for any
+//! number of threads. Scores are f32, and Adjust is fitted in f64.
 //!
 //! # Features
 //!

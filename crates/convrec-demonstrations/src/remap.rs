@@ -29,9 +29,9 @@ pub fn rank_weights<K: Eq + Hash>(list: &[K]) -> Vec<Option<f64>> {
 /// The query of a conversation: sum of p_u e_u + lambda e_conv, over the items that its teacher
 /// named.
 ///
-/// As cosines of unit vectors are linear in either vector, Remap's p' S_item + lambda s_conv is the
-/// product of the catalog's embeddings with this one vector. Only the items of this list are
-/// touched, never a |C_T| x |C| matrix.
+/// Cosines of unit vectors are linear in either vector. Remap's p' S_item + lambda s_conv is
+/// therefore the product of the catalog's embeddings with this one vector. Only the items of this
+/// list are touched, never a |C_T| x |C| matrix.
 ///
 /// # Shapes
 /// `conversation` and the result `[D]`.
@@ -58,12 +58,12 @@ pub fn remap_query<A: Copy + Into<f64>>(
     query
 }
 
-/// Remap: what the teacher's list says about each item of the catalog (paper, "Remap").
+/// Remap: the score of each item of the catalog by the teacher's list (paper, "Remap").
 ///
-/// s_remap = p' (S_item + I_ic) + lambda s_conv, where p are the weights of the named items, S_item
-/// and s_conv the cosines of the named items and of the conversation with the catalog's, and I_ic
-/// marks the exact matches. One conversation in f64; [`Pipeline`](crate::Pipeline) multiplies the
-/// [queries](remap_query) of many at once, in f32.
+/// s_remap = p' (S_item + I_ic) + lambda s_conv. p are the weights of the named items. S_item and
+/// s_conv are the cosines of the named items and of the conversation with the catalog's items. I_ic
+/// marks the exact matches. This function does one conversation in f64.
+/// [`Pipeline`](crate::Pipeline) multiplies the [queries](remap_query) of many at once, in f32.
 ///
 /// # Shapes
 /// `catalog` `[C, D]` and `conversation` `[D]` of unit rows; result `[C]`.
@@ -97,7 +97,7 @@ fn dot<A: Copy + Into<f64>>(row: ArrayView1<'_, A>, query: &[f64]) -> f64 {
     let Some(row) = row.to_slice() else {
         return row.iter().zip(query).map(|(&x, q)| x.into() * q).sum();
     };
-    // Several sums side by side let the compiler use vector registers; one sum would fix the order
+    // Several sums side by side let the compiler use vector registers. One sum would fix the order
     // of additions.
     let mut sums = [0.0; LANES];
     let (head, tail) = (row.chunks_exact(LANES), query.chunks_exact(LANES));
@@ -123,8 +123,8 @@ mod tests {
     use super::*;
     use crate::stable;
 
-    /// The formula as it stands, with its matrices; the rows of items that were not named are NaN
-    /// and must not be read.
+    /// The formula with its matrices. The rows of items that were not named are NaN and must not be
+    /// read.
     #[test]
     fn equals_the_formula_and_reads_named_rows_only() {
         let mut rng = stable::rng(1, "remap");

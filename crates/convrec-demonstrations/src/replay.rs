@@ -132,7 +132,7 @@ impl ReplayTeacher {
         Self::new(name, recorded.into_iter().map(Recorded::whole).collect())
     }
 
-    /// How many answers there are.
+    /// The number of answers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.answers.len()
@@ -150,8 +150,8 @@ impl ReplayTeacher {
     }
 }
 
-/// Gives the recorded text whatever number of items is asked for. A sample without a record is an
-/// error that names it.
+/// Gives the recorded text for any number of items. A sample without a record is an error that
+/// names it.
 impl Teacher for ReplayTeacher {
     fn recommend(&self, example: &Example, _: usize) -> Result<String, ServiceError> {
         self.answer(&example.id).map(str::to_string).ok_or_else(|| {

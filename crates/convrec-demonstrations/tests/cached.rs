@@ -1,4 +1,4 @@
-//! The file of embeddings: what it saves, what it survives, and what it refuses.
+//! The file of embeddings: saved requests, survived crashes, and refusals.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use convrec_demonstrations::{CachedEmbedder, Embedder, ServiceError};
 use ndarray::Array2;
 
-/// Embeds by length, counts what it is asked, and fails from some text on.
+/// An embedder that embeds by length, counts its texts, and fails from some text on.
 #[derive(Debug, Default)]
 struct Counting {
     asked: AtomicUsize,

@@ -1,4 +1,4 @@
-//! Chat models as services: what they are asked, and what becomes of their answers.
+//! Chat models as services: their prompts, and the reading of their answers.
 
 use std::sync::Mutex;
 
@@ -11,7 +11,7 @@ use convrec_demonstrations::{
     ChatModel, ChatRequest, Describer, Done, Judge, ServiceError, Teacher,
 };
 
-/// Answers by a function of the message, and remembers what it was asked.
+/// A chat model that answers by a function of the message, and remembers its requests.
 struct Scripted<F> {
     answer: F,
     asked: Mutex<Vec<ChatRequest>>,
@@ -150,7 +150,7 @@ fn candidates_are_shuffled_and_ratings_find_their_way_back() {
         .map(|i| item(&format!("Book {i}"), 1900 + i, ""))
         .collect();
     let candidates: Vec<&CatalogItem> = items.iter().collect();
-    // Rates by the number in the title, whatever the number of the line; leaves one out.
+    // The answer rates by the number in the title, not by that of the line, and leaves one out.
     let rate = |asked: &str| {
         let line = |line: &str| {
             let (place, name) = line.split_once(". Book ")?;
@@ -309,8 +309,8 @@ fn bad_templates_are_named() {
         .starts_with("prompts.system: undefined value")
     );
 
-    // What is wrong with the elements of a list is found before anything is asked, and so is what
-    // an empty one lacks.
+    // Faults with the elements of a list are found before anything is asked, and so are faults with
+    // an empty one.
     assert!(
         error(&recommend("{% for s in seen %}{{ s.titel }}{% endfor %}"))
             .starts_with("prompts.recommend: undef")

@@ -1,4 +1,4 @@
-//! What scripted mistakes look like to the parser that reads them.
+//! Scripted mistakes, as the parser reads them.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! The whole way from raw answers to demonstrations, on a small made-up catalog where it is known
-//! what should happen.
+//! The whole pipeline from raw answers to demonstrations, on a small made-up catalog with known
+//! outcomes.
 
 use std::collections::HashSet;
 
@@ -49,7 +49,7 @@ fn catalog() -> Catalog {
     .unwrap()
 }
 
-/// Conversations about one topic each. What is right is drawn from the topic, its later items far
+/// Conversations about one topic each. Ground truth is drawn from the topic, its later items far
 /// more often.
 fn examples(catalog: &Catalog, n: usize, seed: u64) -> Vec<Example> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -84,8 +84,8 @@ fn topic_of(example: &Example) -> usize {
     example.id.rsplit('-').next().unwrap().parse().unwrap()
 }
 
-/// Knows the topic, but few titles: one item of the topic (its earlier ones rather than the later),
-/// one of another topic, and two that do not exist.
+/// A teacher that knows the topic, but few titles. It names one item of the topic (rather an
+/// earlier one), one of another topic, and two that do not exist.
 struct ForgetfulTeacher<'a>(&'a Catalog);
 
 impl Teacher for ForgetfulTeacher<'_> {
@@ -111,7 +111,7 @@ impl Teacher for ForgetfulTeacher<'_> {
     }
 }
 
-/// Knows the right items, and says so more often than not.
+/// A judge that knows the relevant items, and mostly rates them well.
 struct HonestJudge;
 
 impl Judge for HonestJudge {
@@ -214,7 +214,7 @@ fn each_step_makes_the_lists_better() {
         "{found:?}"
     );
 
-    // On conversations that were not fitted to, too.
+    // It also holds for conversations that were not fitted to.
     let others = examples(&catalog, 200, 2);
     let scored = pipeline.score(&others, &|_| ()).unwrap();
     let finished = pipeline.finish(&scored, output.fit.as_ref().map(|fit| &fit.adjust));
@@ -277,7 +277,7 @@ fn threads_and_company_change_nothing() {
         (one.demonstrations, one.steps, one.fit),
         (four.demonstrations, four.steps, four.fit)
     );
-    // A conversation's scores come from its own list only, whatever the teacher named elsewhere.
+    // A conversation's scores come from its own list only, not from lists of other conversations.
     let all = pipeline.score(&examples, &|_| ()).unwrap();
     let alone = pipeline.score(&examples[7..8], &|_| ()).unwrap();
     let adjust = one_fit.adjust;
@@ -422,7 +422,7 @@ fn scripted_services_make_a_pipeline_of_their_own() {
 fn a_training_sample_does_not_know_its_own_dialog() {
     let catalog = catalog();
     let mut train = examples(&catalog, 60, 6);
-    // Three samples a dialog.
+    // A dialog has three samples.
     train
         .iter_mut()
         .enumerate()
@@ -439,7 +439,7 @@ fn a_training_sample_does_not_know_its_own_dialog() {
             CooccurrenceScorer::new(&catalog, &others).scores(example)
         );
     }
-    // Words that everybody says, so that none is left out with a dialog.
+    // All conversations say these words, so that none is left out with a dialog.
     train.iter_mut().enumerate().for_each(|(i, example)| {
         example.dialog = vec![Turn::user(format!("good {}", ["fun", "sad"][i % 2]))]
     });
@@ -460,7 +460,8 @@ fn a_training_sample_does_not_know_its_own_dialog() {
     }
 }
 
-/// What was said leads to what was right beside it, and a seen item to those of a like text.
+/// Words lead to the items that were relevant beside them, and a seen item to those with a similar
+/// text.
 #[test]
 fn words_and_texts_lead_to_items() {
     let catalog = catalog();

@@ -32,13 +32,13 @@ fn text(text: &str) -> String {
     message(&format!(r#"{{"role": "assistant", "content": "{text}"}}"#))
 }
 
-/// An answer that ended so.
+/// An answer with this end.
 fn ended(finish: &str) -> String {
     text(LIST).replace("\"stop\"", finish)
 }
 
-/// Each shape with what the server sends, and the part of the error that it comes to; `None` where
-/// the list is read.
+/// Each shape with the bytes that the server sends, and a part of the error; `None` where the list
+/// is read.
 fn shapes() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     let fine = |name, body: String| (name, body.into_bytes(), None);
     let bad = |name, body: String, part| (name, body.into_bytes(), Some(part));
@@ -309,8 +309,8 @@ fn the_half_line_of_a_cut_answer_names_nothing() {
 
 #[test]
 fn a_key_that_is_not_set_is_named_before_anything_is_asked() {
-    let toml = "[server]\nbase_url = \"https://localhost:1/v1\"\napi_key_env = \"CONVREC_NO_SUCH_KEY\"\n\
-                [chat]\nmodel = \"m\"";
+    let toml = "[server]\nbase_url = \"https://localhost:1/v1\"\napi_key_env = \
+                \"CONVREC_NO_SUCH_KEY\"\n[chat]\nmodel = \"m\"";
     let file = Layer::parse(toml, "services.toml".as_ref()).unwrap();
     let settings = ServiceSettings::resolve(&Layers::new([file])).unwrap();
     let error = OpenServer::open(&settings, Default::default())

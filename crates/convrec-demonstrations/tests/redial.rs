@@ -65,7 +65,7 @@ fn scorers_recall_what_they_should() {
             [0.043, 0.062, 0.100],
             0.003,
         ),
-        // Other words count as words there, so only roughly.
+        // The other implementation splits words differently, so the figures agree only roughly.
         (
             "BM25",
             &Bm25Scorer::new(&catalog),

@@ -41,7 +41,7 @@ impl World {
         FactoredScores::new(self.catalog.view(), self.queries.view(), &self.additions)
     }
 
-    /// The same, number by number in f64.
+    /// The scores as a matrix, number by number in f64.
     fn dense(&self) -> Array2<f64> {
         let wide = |matrix: &Array2<f32>| matrix.mapv(f64::from);
         let mut scores = wide(&self.queries).dot(&wide(&self.catalog).t());
@@ -54,7 +54,7 @@ impl World {
     }
 }
 
-/// The objective as it is written, without blocks, vectors or threads.
+/// The objective by its formula, without blocks, vectors or threads.
 fn slow(scores: &Array2<f64>, ground_truth: &[Vec<ItemId>], reg: f64, x: &[f64]) -> f64 {
     let (w, b) = x.split_at(scores.ncols());
     let losses = scores.outer_iter().zip(ground_truth).map(|(row, items)| {

@@ -1,4 +1,4 @@
-//! Parts of a run, put together, are the run.
+//! The merged parts of a run equal the run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use convrec_demonstrations::{
     Shard, Teacher,
 };
 
-/// Does not answer every fifth conversation.
+/// A service that does not answer every fifth conversation.
 struct Moody<T>(T);
 
 impl<T: Teacher> Teacher for Moody<T> {

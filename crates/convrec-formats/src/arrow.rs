@@ -13,15 +13,15 @@ use crate::input::{Data, Input};
 use crate::limits::Budget;
 use crate::row::Rows;
 
-/// What a file begins with, and in front of its stream the zeros behind it.
+/// The first bytes of a file, with the zeros between them and the stream.
 const FILE_MAGIC: &[u8; 8] = b"ARROW1\0\0";
 
-/// What the first version of Feather begins with, which is no Arrow file.
+/// The first bytes of Feather's first version, which is no Arrow file.
 const FEATHER_1: &[u8; 4] = b"FEA1";
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 
-/// The most zeros in front of the stream of a file.
+/// The largest number of zeros in front of the stream of a file.
 const MAX_PADDING: usize = 4096;
 
 /// Bytes that are reserved before they have been read.
@@ -30,7 +30,7 @@ const RESERVED: usize = 16 << 20;
 /// The rows of one Arrow stream or file.
 ///
 /// A file holds a stream between its first bytes and its footer, so both are read as streams. A
-/// message is put together as its bytes come: a damaged length asks for no memory.
+/// message is put together as its bytes come, so a damaged length asks for no memory.
 pub(crate) fn rows(input: Input) -> Rows {
     let Input { name, length, data } = input;
     let reader: Box<dyn Read> = match data {
@@ -72,9 +72,9 @@ enum State {
 struct Stream {
     reader: Box<dyn Read>,
     decoder: StreamDecoder,
-    /// What was read and not yet decoded.
+    /// The bytes that were read and not yet decoded.
     message: Buffer,
-    /// What compressed buffers may unfold to.
+    /// The budget of bytes that compressed buffers may unfold to.
     budget: Budget,
     state: State,
 }
@@ -125,7 +125,7 @@ impl Stream {
         let start = message.len();
         let length = u32::from_le_bytes(message[start - 4..].try_into().expect("4 bytes"));
         if length == 0 {
-            // Behind the end of a stream there is nothing, behind that in a file its footer.
+            // Nothing follows the end of a stream, but a file has its footer there.
             if self.state == State::Stream
                 && self.reader.read(&mut [0]).map_err(|e| e.to_string())? > 0
             {
@@ -172,7 +172,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Arrow reserves what a compressed buffer says that it unfolds to, in its first 8 bytes.
+    /// Checks the size that a compressed buffer claims in its first 8 bytes, as Arrow reserves it.
     fn check_unfolded(&mut self, body: &[u8], buffers: &[(i64, i64)]) -> Result<(), String> {
         for (offset, length) in buffers.iter().filter(|(_, length)| *length > 0) {
             let start = usize::try_from(*offset).map_err(|_| "a buffer has a negative place")?;

@@ -17,8 +17,8 @@ use crate::year::year;
 
 /// Reads the catalog at `path`.
 ///
-/// [`Source::find`] says what may be there. Each row is an object with these fields, or a pair
-/// `[title, year]`:
+/// [`Source::find`] lists the supported files and folders. Each row is an object with these fields,
+/// or a pair `[title, year]`:
 ///
 /// | field | other names | |
 /// |---|---|---|
@@ -32,13 +32,13 @@ use crate::year::year;
 /// The id of an item is its place among the returned items, from 0. Skipping a row moves the ids
 /// behind it, so files that count the lines of the catalog no longer fit.
 ///
-/// Items may share a title. A row is bad when its title is blank, when its year is none, and when
-/// it has the title *and* year of an earlier row.
+/// Items may share a title. A row is bad when its title is blank, when its year is no year, and
+/// when it has the title *and* year of an earlier row.
 ///
 /// # Errors
 /// - [`Error::BadRows`] when rows are bad and `options` refuses them, or when no row is good.
-/// - [`Error::File`], [`Error::Damaged`], [`Error::Layout`], [`Error::Feature`] as
-///   [`Source::find`] and the readers of the formats have them.
+/// - [`Error::File`], [`Error::Damaged`], [`Error::Layout`], [`Error::Feature`] as in
+///   [`Source::find`] and the readers of the formats.
 pub fn read_catalog(
     path: impl AsRef<Path>,
     options: &ReadOptions,
@@ -46,7 +46,7 @@ pub fn read_catalog(
     Source::find(path, options.split.as_deref())?.catalog(options.bad_rows)
 }
 
-/// What makes an item of each row, and remembers which items there were.
+/// A function that makes an item of each row, and remembers the items before it.
 pub(crate) fn interpreter() -> impl FnMut(Current) -> Result<CatalogItem, Problem> {
     let mut places: HashMap<(String, Option<i32>), At> = HashMap::new();
     move |current| {

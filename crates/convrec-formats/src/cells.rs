@@ -1,4 +1,4 @@
-//! Cells of Arrow arrays as JSON values, so that rows of all formats are judged in one place.
+//! Cells of Arrow arrays as JSON values, so that rows of all formats are checked in one place.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -14,12 +14,12 @@ use crate::fields::{self, is_read, unreadable};
 use crate::limits::Budget;
 use crate::row::{RawRow, Row};
 
-/// What `decode` returns, or its error. Arrow's decoders check most of what a file says, and panic
-/// at the rest: a panic is an error of the file as well. (Rust's panic hook still prints it.)
+/// The result of `decode`, with a panic as an error. Arrow's decoders check most of a file, and
+/// panic at the rest. A panic is an error of the file as well. (Rust's panic hook still prints it.)
 pub(crate) fn caught<T, E: std::fmt::Display>(
     decode: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, String> {
-    // Nothing of what was decoded is used after an error.
+    // No decoded value is used after an error.
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)) {
         Ok(result) => result.map_err(|e| e.to_string()),
         Err(panic) => {
@@ -32,7 +32,7 @@ pub(crate) fn caught<T, E: std::fmt::Display>(
     }
 }
 
-/// What is wrong with the columns of a file that holds neither items nor conversations.
+/// The error about the columns of a file that holds neither items nor conversations.
 pub(crate) fn check_columns(schema: &Schema) -> Result<(), String> {
     fields::check_columns(schema.fields().iter().map(|field| field.name().as_str()))
 }
@@ -52,7 +52,7 @@ pub(crate) struct Batches<F> {
 }
 
 impl<F: FnMut() -> Result<Option<RecordBatch>, String>> Batches<F> {
-    /// `length` is that of the file, in bytes. `next` fails with what is wrong with the file.
+    /// `length` is that of the file, in bytes. An error of `next` describes the fault of the file.
     pub(crate) fn new(name: &str, length: u64, next: F) -> Self {
         Self {
             next,
@@ -101,7 +101,7 @@ impl<F: FnMut() -> Result<Option<RecordBatch>, String>> Iterator for Batches<F> 
     }
 }
 
-/// The cells of a row that a record may need, or that nothing is left of the budget.
+/// The cells of a row that a record may need, or an error when nothing is left of the budget.
 fn row(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Result<Value, String> {
     let mut fields = Map::new();
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {

@@ -20,18 +20,18 @@ use crate::turns::turns;
 
 /// Reads the conversations at `path`.
 ///
-/// [`Source::find`] says what may be there, and [the crate](crate#conversations) which fields a
-/// row has.
+/// [`Source::find`] lists the supported files and folders, and [the crate](crate#conversations) the
+/// fields of a row.
 ///
 /// Rows without an id get `<folder>-<split>-<context>-<row>`. Row and context count from 0, and the
-/// context is the first row with the same turns. So rows of one prompt are samples of one dialog
-/// ([`Example::dialog_id`]), which is what confidence intervals resample.
+/// context is the first row with the same turns. Rows of one prompt are therefore samples of one
+/// dialog ([`Example::dialog_id`]). Confidence intervals resample dialogs.
 ///
 /// # Errors
 /// - [`Error::BadRows`] when rows are bad and `options` refuses them, or when no row is good. An id
 ///   that an earlier row has makes a row bad.
-/// - [`Error::File`], [`Error::Damaged`], [`Error::Layout`], [`Error::Feature`] as
-///   [`Source::find`] and the readers of the formats have them.
+/// - [`Error::File`], [`Error::Damaged`], [`Error::Layout`], [`Error::Feature`] as in
+///   [`Source::find`] and the readers of the formats.
 pub fn read_conversations(
     path: impl AsRef<Path>,
     options: &ReadOptions,
@@ -56,7 +56,7 @@ pub fn read_demonstrations(
     Source::find(path, options.split.as_deref())?.demonstrations(options.bad_rows)
 }
 
-/// What makes an example of each row. `name` is `<folder>-<split>`.
+/// A function that makes an example of each row. `name` is `<folder>-<split>`.
 pub(crate) fn examples(name: &str) -> impl FnMut(Current) -> Result<Example, Problem> {
     let mut ids = Ids::new(name);
     let mut known: HashSet<String> = HashSet::new();
@@ -75,7 +75,7 @@ pub(crate) fn examples(name: &str) -> impl FnMut(Current) -> Result<Example, Pro
     }
 }
 
-/// What makes a demonstration of each row. `name` is `<folder>-<split>`.
+/// A function that makes a demonstration of each row. `name` is `<folder>-<split>`.
 pub(crate) fn demonstrations(name: &str) -> impl FnMut(Current) -> Result<Demonstration, Problem> {
     let mut ids = Ids::new(name);
     move |current| {
@@ -192,7 +192,8 @@ fn example(
     })
 }
 
-/// A row may lack a ground truth. A field that is meant as one must not be passed over.
+/// Refuses misspelled names of the ground truth. A row may lack it, but a field that is meant as
+/// one must not be ignored.
 fn check_spelling(fields: &Map<String, Value>) -> Result<(), Problem> {
     let is_meant = |name: &&String| {
         let name = name.to_lowercase();
@@ -264,7 +265,7 @@ fn parsed(
 /// Makes the ids of rows that have none.
 struct Ids {
     name: String,
-    /// The first row of each dialog, by a hash of the turns: the turns themselves take memory.
+    /// The first row of each dialog, by a hash of the turns, as the turns themselves take memory.
     first_rows: HashMap<u64, usize>,
 }
 

@@ -101,7 +101,7 @@ fn open(input: Input, name: &str) -> Result<Table, Error> {
     })
 }
 
-/// What was seen of a text.
+/// The findings about a text.
 #[derive(Default)]
 struct Seen {
     double_quotes: Cell<usize>,
@@ -136,7 +136,7 @@ fn likeliest_separator(header: &[u8]) -> u8 {
             _ => 0,
         }
     };
-    // Of equals, the first: `max_by_key` takes the last.
+    // Of equals the first counts; `max_by_key` takes the last.
     let best = SEPARATORS
         .into_iter()
         .rev()

@@ -5,17 +5,17 @@ use std::path::Path;
 
 use convrec_core::{BadRowPolicy, BadRows, files, shown};
 
-/// Why data could not be read.
+/// Data could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be opened or read.
     #[error(transparent)]
     File(#[from] files::Error),
-    /// The file is damaged, or it holds something else than its name says. Nothing of it is used.
+    /// The file is damaged, or its content does not fit its name. Nothing of it is used.
     #[error("{place}: {problem}")]
     Damaged {
-        /// Where the damage was found.
+        /// The place of the damage.
         place: Place,
         /// What was found, what was expected and what to do.
         problem: String,
@@ -25,12 +25,12 @@ pub enum Error {
     BadRows {
         /// The file or folder.
         path: String,
-        /// How many rows are bad, and the first of them.
+        /// The number of bad rows, and the first of them.
         bad: BadRows,
-        /// What the caller asked to do with bad rows.
+        /// The caller's policy for bad rows.
         policy: BadRowPolicy,
     },
-    /// No data is found at the path, or it is laid out in a way that is not read.
+    /// No data is found at the path, or its layout is not supported.
     #[error("{path}: {problem}")]
     Layout {
         /// The file or folder.
@@ -41,7 +41,8 @@ pub enum Error {
     /// The file's format needs a cargo feature that this build lacks.
     #[error(
         "{path}: this build does not read {format} files; build with `--features formats` (the \
-         example programs and the crate convrec), or with the feature `{feature}` of convrec-formats"
+         example programs and the crate convrec), or with the feature `{feature}` of \
+         convrec-formats"
     )]
     Feature {
         /// The file.

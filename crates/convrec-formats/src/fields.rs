@@ -58,7 +58,7 @@ pub(crate) fn is_of_conversation(name: &str) -> bool {
     names.iter().any(|names| names.contains(&name))
 }
 
-/// What is wrong with the columns of a table that holds neither items nor conversations.
+/// The error about the columns of a table that holds neither items nor conversations.
 pub(crate) fn check_columns<'a>(
     columns: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<(), String> {
@@ -93,8 +93,8 @@ pub(crate) fn first<'a>(
 #[cfg(any(feature = "arrow", feature = "parquet"))]
 const UNREADABLE: &str = "\0unreadable";
 
-/// What stands for a cell that cannot be read, as a time. It is an error only where the cell is
-/// needed.
+/// The value in place of a cell that cannot be read, such as a time. It is an error only where the
+/// cell is needed.
 #[cfg(any(feature = "arrow", feature = "parquet"))]
 pub(crate) fn unreadable(what: String) -> Value {
     Value::Object(Map::from_iter([(UNREADABLE.into(), what.into())]))
@@ -133,7 +133,7 @@ pub(crate) fn text(value: &Value, field: &str) -> Result<String, Problem> {
     }
 }
 
-/// Whether `text` is how tables write that there is nothing.
+/// Whether `text` is one of the ways in which tables write a missing value.
 pub(crate) fn is_missing(text: &str) -> bool {
     const MISSING: [&str; 12] = [
         "",
@@ -155,9 +155,9 @@ pub(crate) fn is_missing(text: &str) -> bool {
         .any(|missing| missing.eq_ignore_ascii_case(text))
 }
 
-/// The elements of a list in any of its forms: a list, a list that is written as text by JSON or
-/// Python, an object of lists of equal lengths (as `datasets` stores lists of objects), or nothing.
-/// `None` where the value is something else.
+/// The elements of a list in any of its forms; `None` where the value is something else. The forms
+/// are a list, a list that JSON or Python wrote as text, an object of lists of equal lengths, and
+/// nothing. `datasets` stores lists of objects as objects of lists.
 pub(crate) fn elements(value: &Value) -> Option<Vec<Value>> {
     match value {
         Value::Null => Some(Vec::new()),

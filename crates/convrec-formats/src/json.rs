@@ -41,7 +41,7 @@ struct Start {
     line: usize,
 }
 
-/// Skips white space and looks at what follows.
+/// Skips white space and looks at the next byte.
 fn starts_with_array(reader: &mut dyn BufRead) -> std::io::Result<Start> {
     let mut line = 1;
     loop {
@@ -161,7 +161,7 @@ fn array(reader: Box<dyn BufRead>, mut line: usize, name: String) -> Rows {
     }))
 }
 
-/// Where the element that `bytes` begin with ends: at the comma or bracket behind it.
+/// The end of the element that `bytes` begin with: the comma or bracket behind it.
 fn element_end(bytes: &[u8]) -> Option<usize> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for (at, byte) in bytes.iter().enumerate() {

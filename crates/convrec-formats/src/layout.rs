@@ -1,4 +1,4 @@
-//! What lies at a path: files and folders in the layouts of `datasets` and of the hub.
+//! The data at a path: files and folders in the layouts of `datasets` and of the hub.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -118,7 +118,7 @@ fn file(path: &Path) -> Result<Source, Error> {
         };
         return Err(Error::layout(path, format!("{KINDS}{advice}")));
     };
-    // What cannot be opened is said now, what is in it later.
+    // A file that cannot be opened is reported now. Its content is read later.
     Input::open(path)?;
     Ok(Source {
         path: path.into(),
@@ -161,7 +161,7 @@ fn saved(path: &Path, folder: &Path) -> Result<Source, Error> {
 /// The files of one split, in one format.
 type Parts = BTreeMap<Format, Vec<PathBuf>>;
 
-/// A split of a folder without a description of what is in it.
+/// A split of a folder without a description of its content.
 fn in_folder(folder: &Path, split: Option<&str>) -> Result<Source, Error> {
     let splits = splits(folder)?;
     let names = || shown_names(splits.keys().map(String::as_str));
@@ -213,8 +213,8 @@ fn in_folder(folder: &Path, split: Option<&str>) -> Result<Source, Error> {
     })
 }
 
-/// The splits of a folder: in it, else in its `data`, else in a folder for each split, there or in
-/// the folder of the one configuration.
+/// The splits of a folder. They are in it, else in its `data`, else in a folder for each split,
+/// there or in the folder of the one configuration.
 fn splits(folder: &Path) -> Result<BTreeMap<String, Parts>, Error> {
     let below = |folder: &Path| -> Result<BTreeMap<String, Parts>, Error> {
         let mut splits = files_by_split(folder)?;
@@ -332,7 +332,8 @@ fn whole(folder: &Path, split: &str, files: &[PathBuf]) -> Result<Vec<PathBuf>, 
             format!("the parts of `{split}`: {problem}"),
         ));
     }
-    // A whole file, or files that are numbered without their count: nothing can be missing.
+    // Nothing can be missing from a whole file, or from files that are numbered without their
+    // count.
     if parts.is_empty() && (files.len() == 1 || stems.iter().all(|stem| is_number(stem))) {
         return Ok(files.to_vec());
     }
@@ -347,8 +348,8 @@ fn whole(folder: &Path, split: &str, files: &[PathBuf]) -> Result<Vec<PathBuf>, 
     Ok(parts.into_iter().map(|(_, path)| path.clone()).collect())
 }
 
-/// The split of a part, its number from 0, and how many parts there are: of
-/// `train-00000-of-00002`, which older releases of `datasets` end with a fingerprint of 16 digits.
+/// The split of a part, its number from 0, and the number of parts, as in `train-00000-of-00002`.
+/// Older releases of `datasets` end the name with a fingerprint of 16 digits.
 fn part(stem: &str) -> Option<(&str, (usize, usize))> {
     let number = |text: &str| is_number(text).then(|| text.parse().ok())?;
     let (split, rest) = stem.rsplit_once("-of-")?;
@@ -362,7 +363,7 @@ fn part(stem: &str) -> Option<(&str, (usize, usize))> {
     Some((split, (number(index)?, number(count)?)))
 }
 
-/// What keeps these parts, which are sorted, from being all parts of one split, each once.
+/// The reason why these sorted parts are not all parts of one split, each once.
 fn incomplete(parts: &[(usize, usize)]) -> Option<String> {
     let count = parts.first()?.1;
     if let Some((_, other)) = parts.iter().find(|(_, other)| *other != count) {
@@ -398,7 +399,7 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// `<folder>-<name>`, which is the same however the path was written.
+/// `<folder>-<name>`, which is the same for all forms of the path.
 fn last_two_names(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let normal = |part| match part {

@@ -1,8 +1,8 @@
 //! Files of other projects, read into the types of [`convrec_core`].
 //!
-//! [`read_catalog`], [`read_conversations`] and [`read_demonstrations`] take a path and find out
-//! what is there. Every format is unpacked by a reader of its own, and all rows are judged in one
-//! place, so that a row means the same in every format and has the same errors.
+//! [`read_catalog`], [`read_conversations`] and [`read_demonstrations`] take a path and recognise
+//! its format. Every format has a reader of its own. All rows are checked in one place, so a row
+//! means the same in every format and has the same errors.
 //!
 //! ```
 //! use convrec_formats::{ReadOptions, read_conversations, read_demonstrations};
@@ -29,16 +29,16 @@
 //! [`Format`] lists them, and [`Source::find`] the folders. Text is UTF-8, or UTF-16 with a byte
 //! order mark. JSON lines and CSV may be compressed by gzip.
 //!
-//! | feature | what it adds |
+//! | feature | adds |
 //! |---|---|
 //! | `arrow` | Arrow streams and files: folders of `save_to_disk`, Feather, also compressed |
 //! | `parquet` | parquet, also compressed by snappy, gzip, brotli, lz4 or zstd |
 //!
 //! # Conversations
 //!
-//! The fields of a row. Names may be in capitals, and other fields are ignored.
+//! These are the fields of a row. Names may be in capitals, and other fields are ignored.
 //!
-//! | field | what it holds |
+//! | field | content |
 //! |---|---|
 //! | `dialog`, or `prompt` | the turns; the last one is the user's. Text is one turn of the user |
 //! | `messages`, `conversations`, `conversation` | the same, then the assistant's answer |
@@ -65,10 +65,10 @@
 //! An **item** is `["Heat", 1995]`, `{"title": "Heat", "year": 1995}` or `"Heat (1995)"`.
 //!
 //! A **list** of either may be a list, an object of lists (as `datasets` stores lists of objects),
-//! or text: a list as JSON or Python write it, or items with `|` between two.
+//! or text. Text is a list as JSON or Python write it, or items with `|` between two.
 //!
-//! Tables with **one turn a row** have `role`, `content` and an `id` of the conversation; other
-//! fields stand in any row of the conversation. These rows are taken for `messages`.
+//! Tables with **one turn a row** have `role`, `content` and an `id` of the conversation. Other
+//! fields stand in any row of the conversation. These rows are read as `messages`.
 //!
 //! # Years
 //!
@@ -78,9 +78,9 @@
 //!
 //! # Bad rows, damaged files
 //!
-//! A row that cannot be used fails the reading with the number of such rows and the first of them,
-//! or is skipped, counted and listed ([`ReadOptions::skip_bad`]). A file that is damaged is always
-//! refused.
+//! A row that cannot be used fails the reading. The error has the number of such rows and the first
+//! of them. With [`ReadOptions::skip_bad`] such rows are skipped, counted and listed. A damaged
+//! file is always refused.
 //!
 //! # Trust
 //!
@@ -97,7 +97,7 @@
 //! | the content of a compressed file | 500 times its length and 64 MB |
 //! | the content of a pickle | 16 times its length and 1 MB |
 //!
-//! Beyond that, memory is in proportion to what is read.
+//! Otherwise memory is in proportion to the data.
 
 #[cfg(feature = "arrow")]
 mod arrow;

@@ -21,7 +21,7 @@ pub(crate) const MAX_PAGE_VALUES: i64 = 1 << 24;
 #[cfg(feature = "parquet")]
 pub(crate) const MAX_CHUNK_VALUES: i64 = 1 << 28;
 
-/// What a file may still unfold to, in bytes of text. Each cell counts as 8 bytes more.
+/// The number of bytes of text that a file may still unfold to. Each cell counts as 8 bytes more.
 ///
 /// Compression, dictionaries and shared lists let a few bytes stand for terabytes.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Budget {
     /// Takes `bytes` of the budget.
     ///
     /// # Errors
-    /// What to say of the file when nothing is left.
+    /// The message about the file when nothing is left.
     pub(crate) fn take(&mut self, bytes: u64) -> Result<(), String> {
         self.left = self.left.checked_sub(bytes).ok_or_else(|| {
             format!(

@@ -2,8 +2,8 @@
 //!
 //! `json.dumps` writes `NaN` and half of a character (a lone surrogate). `str` of lists and
 //! dictionaries, which is what `pandas.DataFrame.to_csv` writes into a cell, has single quotes,
-//! tuples, `None`, `True` and `False`. Neither is JSON; both are read here, where JSON's own
-//! parser has failed.
+//! tuples, `None`, `True` and `False`. Neither is JSON. Both are read here, where JSON's own parser
+//! has failed.
 
 use serde_json::{Map, Number, Value};
 

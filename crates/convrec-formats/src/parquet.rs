@@ -16,7 +16,7 @@ use crate::fields::is_read;
 use crate::input::{Data, Input};
 use crate::row::Rows;
 
-/// Rows that are decoded at a time. Few, as a dictionary lets each of them be long.
+/// Rows that are decoded at a time. There are few, as a dictionary lets each of them be long.
 const BATCH: usize = 256;
 
 /// The rows of one parquet file. Columns that no record needs are not decoded.

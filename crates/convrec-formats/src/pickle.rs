@@ -4,8 +4,8 @@
 //! The machine here makes lists, tuples, dictionaries, texts, numbers and numpy's scalars. It stops
 //! at anything else and names it. Nothing is executed.
 //!
-//! Time and memory are linear in the file: nesting is bounded, lengths are held against what is
-//! left of the file, and what the memo repeats is shared, not copied.
+//! Time and memory are linear in the file. Nesting is bounded, and lengths are compared with the
+//! rest of the file. Values that the memo repeats are shared, not copied.
 
 mod machine;
 mod numpy;

@@ -1,4 +1,4 @@
-//! From rows to records: bad rows are refused with their number, or skipped and counted.
+//! Turns rows into records. Bad rows are refused with their number, or skipped and counted.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Place};
 use crate::limits::MAX_ROWS;
 use crate::row::{Problem, RawRow, Row, RowError};
 
-/// What was read, and what could not be used.
+/// The records that were read, and the rows that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Records<T> {
@@ -20,7 +20,7 @@ pub struct Records<T> {
     pub unparsed_lines: BadRows,
 }
 
-/// How data is read.
+/// Options of reading data.
 ///
 /// ```
 /// use convrec_formats::ReadOptions;
@@ -68,7 +68,7 @@ pub(crate) struct Current<'a> {
 /// The records that `interpret` makes of the rows; `path` names the data in errors.
 ///
 /// # Errors
-/// [`Error::BadRows`] as `policy` wants it, and when all rows are bad. [`Error::Layout`] when there
+/// [`Error::BadRows`] as `policy` decides, and when all rows are bad. [`Error::Layout`] when there
 /// are no rows or too many. The first fatal error of the rows.
 pub(crate) fn collect<T>(
     rows: impl Iterator<Item = Row>,

@@ -14,7 +14,7 @@ pub struct RawRow {
     pub value: Value,
 }
 
-/// Why there is no row.
+/// The error in place of a row.
 #[derive(Debug)]
 pub(crate) enum RowError {
     /// This row is bad. The next one may be good.
@@ -29,7 +29,7 @@ impl From<Error> for RowError {
     }
 }
 
-/// A row, or why there is none.
+/// A row, or the error in its place.
 pub(crate) type Row = Result<RawRow, RowError>;
 
 /// The rows of a file. They end behind the first [`RowError::Fatal`].
@@ -53,7 +53,7 @@ pub(crate) fn fatal(error: impl Into<Error>) -> Rows {
     Box::new(std::iter::once(Err(RowError::Fatal(error.into()))))
 }
 
-/// Gives the fields names in lower case: tables of people have a `Title` as often as a `title`.
+/// Gives the fields names in lower case, as tables have a `Title` as often as a `title`.
 pub(crate) fn with_lower_names(mut row: RawRow) -> RawRow {
     let Value::Object(fields) = &mut row.value else {
         return row;
@@ -75,7 +75,7 @@ pub(crate) fn with_lower_names(mut row: RawRow) -> RawRow {
     row
 }
 
-/// What is wrong with a field of a row.
+/// A fault of a field of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     /// The path of the field, empty where the whole row is meant.

@@ -76,7 +76,7 @@ pub struct Source {
     pub(crate) path: PathBuf,
     pub(crate) format: Format,
     pub(crate) content: Content,
-    /// What rows without an id are named after: `<folder>-<split>`.
+    /// The prefix of ids for rows without one: `<folder>-<split>`.
     pub(crate) name: String,
 }
 
@@ -124,7 +124,7 @@ impl Source {
         self.format
     }
 
-    /// The rows as they are, one after the other, before they are judged. An error ends them.
+    /// The rows one after the other, before they are checked. A fatal error ends them.
     ///
     /// # Errors
     /// [`Error::Damaged`] where a row cannot be decoded. [`Error::File`] and [`Error::Feature`] as

@@ -61,7 +61,7 @@ pub(crate) fn from_fields(fields: &Map<String, Value>, field: &str) -> Result<Tu
             role,
             content: content(value, &path(name))?,
         }),
-        // Assistants that call a tool say nothing.
+        // The content of an assistant that calls a tool may be missing.
         None if role == Role::Assistant => Ok(Turn::assistant("")),
         None => {
             let problem = "it is null or missing; expected text";
@@ -74,8 +74,8 @@ fn found_fields(fields: &Map<String, Value>) -> String {
     found(&Value::Object(fields.clone()))
 }
 
-/// The role of this name, in any case of letters. What tools return is said by neither person, as
-/// what systems say: no prompt shows it.
+/// The role of this name, in any case of letters. Tools count as the system, as neither person said
+/// their output and no prompt shows it.
 fn role(name: &str) -> Option<Role> {
     Some(match name.trim().to_lowercase().as_str() {
         "user" | "human" | "seeker" => Role::User,

@@ -180,7 +180,7 @@ fn save(folder: &Path, shards: &[Vec<RecordBatch>]) {
         "{\"splits\": [\"train\"]}",
     )
     .unwrap();
-    // The order is the one of state.json, whatever the names.
+    // The order is that of state.json, not of the names.
     let name = |shard: usize| {
         format!(
             "data-{:05}-of-{:05}.arrow",
@@ -425,7 +425,7 @@ fn columns_of_other_kinds_are_named() {
             && message.contains("row 0, field `prompt`: null"),
         "{message}"
     );
-    // Columns of which none is meant.
+    // The file has no known column.
     let others =
         RecordBatch::try_from_iter([("text", Arc::new(StringArray::from(vec!["a"])) as ArrayRef)])
             .unwrap();
@@ -535,7 +535,7 @@ fn flipped_bits_are_no_panic() {
 
 #[test]
 fn schemas_are_not_needed_to_be_of_one_shard() {
-    // Arrays of 32-bit and of 64-bit offsets, as two releases of a library write them.
+    // The arrays have 32-bit and 64-bit offsets, as two releases of a library write them.
     let folder = tempfile::tempdir().unwrap();
     save(
         folder.path(),
@@ -733,8 +733,8 @@ fn files_that_blow_up_are_refused() {
     );
 }
 
-/// `cargo test --release -p convrec-formats --features arrow,parquet --test arrow -- --ignored`,
-/// after a change of what the fuzz targets shall start from.
+/// Writes the first inputs of the fuzz targets:
+/// `cargo test --release -p convrec-formats --features arrow,parquet --test arrow -- --ignored`.
 #[test]
 #[ignore = "writes the seeds of the fuzz targets"]
 fn seeds_of_the_fuzz_targets() {

@@ -1,5 +1,5 @@
-//! Catalogs of every format: what an independent writer wrote is read back, and every kind of bad
-//! row says what it is.
+//! Catalogs of every format: files of an independent writer are read back, and every kind of bad
+//! row has its message.
 
 use std::fs;
 use std::io::Write;
@@ -38,7 +38,7 @@ fn names(items: &[CatalogItem]) -> Vec<String> {
     items.iter().map(|item| item.item().to_string()).collect()
 }
 
-/// As spreadsheets write it: quoted where there is a comma, a quote, or a line end.
+/// A cell as spreadsheets write it, quoted where there is a comma, a quote, or a line end.
 fn csv_cell(text: &str) -> String {
     let needs_quotes = text.is_empty() || text.contains([',', '"', '\n', '\r']);
     if needs_quotes {
@@ -265,9 +265,9 @@ proptest! {
 
 #[test]
 fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
-    let json = "\n{\"title\":\"Heat\",\"year\":\"1995\"}\n{\"title\":\" \"}\n{\"title\":\"Up\",\"year\":\"soon\"}\n\
-                {\"title\":\"Heat\",\"year\":1995}\n{\"title\":\"Heat\"}\n{\"title\":\"The \
-                   Wall\",\"year\":201}\n";
+    let json = "\n{\"title\":\"Heat\",\"year\":\"1995\"}\n{\"title\":\" \"}\n\
+                {\"title\":\"Up\",\"year\":\"soon\"}\n{\"title\":\"Heat\",\"year\":1995}\n\
+                {\"title\":\"Heat\"}\n{\"title\":\"The Wall\",\"year\":201}\n";
     let csv = "title,year\nHeat,1995\n\"\",\nUp,soon\nHeat,1995.0\nHeat,\nThe Wall,201\n";
     for (name, text) in [("c.jsonl", json), ("c.csv", csv)] {
         let (_folder, path) = file(name, text);
@@ -318,7 +318,7 @@ fn bad_rows_are_refused_with_their_number_or_skipped_with_their_place() {
             assert!(message.contains(part), "{message} does not say {part}");
         }
     }
-    // Where no row is good, the reasons are said as well.
+    // Where no row is good, the error still names the reasons.
     let (_folder, path) = file("c.csv", "title,year\n ,\nUp,soon\n");
     let message = read_catalog(&path, &ReadOptions::default().skip_bad(true))
         .unwrap_err()

@@ -1,5 +1,5 @@
-//! Conversations of every format: what an independent writer wrote is read back, and every kind of
-//! bad row or folder says what it is.
+//! Conversations of every format: files of an independent writer are read back, and every kind of
+//! bad row or folder has its message.
 
 use std::fs;
 use std::path::Path;
@@ -266,20 +266,22 @@ fn rows_of_other_schemas_mean_the_same() {
     ] {
         assert_eq!(read("a.jsonl", &format!("{row}\n")), expected, "{row}");
     }
-    // As `json.dumps` of one list writes it, and as pandas writes lists into CSV.
+    // The cells are as `json.dumps` of one list writes them, and as pandas writes lists into CSV.
     let array = json!([{"id": "d-1", "dialog": turns, "seen": ["Up (2009)"], "ground_truth": "Heat (1995)|Alien", "list": "Heat (1995)|Ronin (1998)"}]);
     assert_eq!(
         read("a.json", &serde_json::to_string_pretty(&array).unwrap()),
         expected
     );
-    let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, {'role': 'assistant', 'content': 'yo'}, \
-        {'role': 'user', 'content': 'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', \
-            nan]]\",Heat (1995)|Ronin (1998)\n";
+    let pandas = "id,dialog,seen,ground_truth,list\nd-1,\"[{'role': 'user', 'content': 'hi'}, \
+                  {'role': 'assistant', 'content': 'yo'}, {'role': 'user', 'content': \
+                  'so?'}]\",\"[('Up', 2009)]\",\"[['Heat', 1995.0], ['Alien', nan]]\",Heat \
+                  (1995)|Ronin (1998)\n";
     assert_eq!(read("a.csv", pandas), expected);
-    let by_turn = "Id;Role;Content;Seen;Ground_Truth\nd-1;user;hi;Up (2009);Heat (1995)|Alien\nd-1;assistant;yo;;\nd-1;user;so?;;\n\
-        d-1;assistant;\"Heat (1995)\nRonin (1998)\";;\n";
+    let by_turn = "Id;Role;Content;Seen;Ground_Truth\nd-1;user;hi;Up (2009);Heat (1995)|Alien\n\
+                   d-1;assistant;yo;;\nd-1;user;so?;;\nd-1;assistant;\"Heat (1995)\nRonin \
+                   (1998)\";;\n";
     assert_eq!(read("turns.csv", by_turn), expected);
-    // Nothing but text is needed for a conversation.
+    // A conversation needs nothing but text.
     write(
         folder.path().join("b.csv"),
         "prompt\nSomething like Heat?\n",
@@ -349,7 +351,8 @@ proptest! {
         let pretty = serde_json::to_string_pretty(&rows).unwrap();
         prop_assert_eq!(&read("a.json", pretty.as_bytes()), &rows);
 
-        // Lists as JSON in the cells of a table: a row a conversation, and a row a turn.
+        // The cells of the table have lists as JSON: with a row for each conversation, and a row
+        // for each turn.
         let mut by_row = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
         by_row.write_record(["id", "dialog", "seen", "ground_truth", "list"]).unwrap();
         let mut by_turn = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
@@ -495,7 +498,7 @@ fn what_is_no_data_set_says_what_was_expected() {
             .len(),
         1
     );
-    // The split as the last part of the path; the rows are named alike.
+    // The split is the last part of the path, and the rows have the same names.
     let named = read_conversations(at("plain"), Some("train")).unwrap();
     assert_eq!(read_conversations(at("plain/train"), None).unwrap(), named);
 }

@@ -1,4 +1,4 @@
-//! Files as in public bug reports, each with what comes of it; needs the folder of cases.
+//! Files as in public bug reports, each with its outcome. The tests need the folder of cases.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use convrec_core::{Example, Item};
 use convrec_formats::{Error, ReadOptions, read_catalog, read_conversations, read_demonstrations};
 use convrec_testdata::case_path;
 
-/// What a file shall become.
+/// The expected outcome of a file.
 enum Expected {
     /// The items of a catalog.
     Items(&'static str),
@@ -36,7 +36,7 @@ fn conversation(example: &Example) -> String {
     format!("{} | {seen} | {relevant}", turns.join("; "))
 }
 
-/// What came of the file at `path`, and whether it is as expected.
+/// The outcome of the file at `path`, and whether it is as expected.
 fn read(path: &Path, expected: &Expected) -> (String, bool) {
     let options = ReadOptions::default();
     let joined = |read: Result<Vec<String>, Error>| match read {

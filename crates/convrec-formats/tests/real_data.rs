@@ -1,4 +1,4 @@
-//! The authors' own files; needs the data folder.
+//! The authors' own files. The tests need the data folder.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -25,7 +25,7 @@ fn read_demonstrations(
     convrec_formats::read_demonstrations(path, &options(split))
 }
 
-/// An example but for its id, which names the folder.
+/// An example without its id, which names the folder.
 #[cfg(all(feature = "arrow", feature = "parquet"))]
 fn content(
     example: &Example,
@@ -79,7 +79,7 @@ fn all_wrappings_hold_equal_rows() {
     }
 }
 
-/// Both are of ReDial: what the authors' schema keeps of a sample is what the sample has.
+/// Both files are of ReDial: the authors' schema keeps the fields of a sample.
 #[test]
 fn rows_agree_with_the_samples_that_they_were_made_of() {
     let (Some(rows), Some(ids)) = (
@@ -173,7 +173,7 @@ fn the_pickled_catalog_is_the_one_in_json_lines() {
         metadata: "".into()
     }));
 
-    // Cut anywhere, or with a byte more, it is an error.
+    // A file that is cut anywhere, or has a byte more, is an error.
     let bytes = std::fs::read(&path).unwrap();
     let read = |bytes: &[u8]| {
         Source::from_bytes("f.pkl", Format::Pickle, bytes.to_vec()).catalog(Default::default())

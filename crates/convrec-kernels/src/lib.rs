@@ -66,9 +66,9 @@ pub use packing::{Packing, SegmentId};
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
 
-/// Says once, by the `log` crate, that operations on this device run on the composed bodies
-/// although there are fused ones for the CPU: several times as slow, with the same results to
-/// rounding.
+/// Warns once, by the `log` crate, where operations on this device run on the composed bodies
+/// although there are fused ones for the CPU. The composed bodies are several times as slow, with
+/// the same results to rounding.
 pub fn warn_if_composed(device: &Device) {
     static SAID: std::sync::Once = std::sync::Once::new();
     // A device of a backend that this crate does not depend on is only known by its name.
@@ -214,8 +214,8 @@ pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
 /// sees what its [`Packing`] says.
 ///
 /// # Shapes
-/// q `[M, H, d]`; k and v `[M, Hk, d]`, where Hk divides H and key/value head i serves the query
-/// heads from i H / Hk on; M tokens as in the packing; to `[M, H, d]`.
+/// q `[M, H, d]`; k and v `[M, Hk, d]`; M tokens as in the packing; to `[M, H, d]`. Hk divides H,
+/// and key/value head i serves the query heads from i H / Hk on.
 ///
 /// # Panics
 /// When the shapes do not agree.

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 /// A packed batch: M tokens in segments of adjacent tokens, and the rule which tokens see which.
 ///
-/// A token sees itself, what comes before it in its own segment, and, where its segment *branches*
-/// from another one, all of that one; in a packing [both ways](Self::both_ways), all of its own
-/// segment. So G completions of a prompt need their prompt once:
+/// A token sees itself and the tokens before it in its own segment. Where its segment *branches*
+/// from another one, it also sees all of that one. In a packing [both ways](Self::both_ways) it
+/// sees all of its own segment. G completions of a prompt therefore need their prompt once:
 ///
 /// ```
 /// use convrec_kernels::Packing;

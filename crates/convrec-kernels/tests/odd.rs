@@ -128,7 +128,8 @@ proptest! {
         check("bias_gelu", fused::bias_gelu(x(), bias.clone()), composed::bias_gelu(x(), bias));
         let squares: f64 = host(tensor([m, k], 1).flatten(0, 1)).iter().map(|x| f64::from(*x).powi(2)).sum();
         let found = fused::sum_of_squares(x());
-        prop_assert!((found - squares).abs() <= 1e-6 * squares.max(1e-6), "{} and {}", found, squares);
+        prop_assert!((found - squares).abs() <= 1e-6 * squares.max(1e-6), "{} and \
+                                                                           {}", found, squares);
         let row = |x: (Tensor<1>, Tensor<1>)| Tensor::cat(vec![x.0, x.1], 0).unsqueeze::<2>();
         let ids: Vec<i64> = (0..m).map(|row| (row * 7 % n) as i64).collect();
         let ids = || Tensor::<1, Int>::from_data(TensorData::new(ids.clone(), [m]), &Device::flex());

@@ -100,8 +100,8 @@ impl fmt::Display for BatchReport {
 ///
 /// # Errors
 /// [`BatchError::Line`] when a file cannot be read or a line is bad, [`BatchError::Changed`] when a
-/// request was changed, [`BatchError::Ledger`] when the ledger cannot be written. What was kept
-/// before stays, and reading again goes on from there.
+/// request was changed, [`BatchError::Ledger`] when the ledger cannot be written. Kept answers
+/// stay, and reading again goes on from there.
 pub fn read_results(
     ledger: &Ledger,
     requests: &[impl AsRef<Path>],

@@ -117,8 +117,9 @@ impl Asked<'_> {
         };
         let tokens: Vec<u32> = token_ids.or_else(named).ok_or_else(|| {
             lasting(
-                "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that knows `return_token_ids` or \
-                 `return_tokens_as_token_ids`, as vLLM and SGLang in recent versions",
+                "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that \
+                 knows `return_token_ids` or `return_tokens_as_token_ids`, as vLLM and SGLang in \
+                 recent versions",
             )
         })?;
         let log_probs = token_logprobs

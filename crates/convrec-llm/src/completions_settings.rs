@@ -25,8 +25,8 @@ pub struct CompletionsSettings {
 }
 
 impl CompletionsSettings {
-    /// Checks that the model has a name, that prices are finite and not below 0, that no extra
-    /// field is one of the client's own, and that the calls of `update` are paths.
+    /// Checks that the model has a name and that prices are finite and not below 0. No extra field
+    /// may be one of the client's own, and the calls of `update` must be paths.
     ///
     /// # Errors
     /// [`ConfigError`] for the first field that is wrong.

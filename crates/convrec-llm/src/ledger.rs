@@ -89,9 +89,9 @@ impl Ledger {
     /// process that was killed, is cut off; [`torn`](Self::torn) says how much.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process has it open, [`Error::File`] when it cannot be read or
-    /// is no regular file, [`Error::Damaged`] when a line of it is not what was written or is too
-    /// long.
+    /// - [`Error::InUse`] when another process has it open
+    /// - [`Error::File`] when it cannot be read or is no regular file
+    /// - [`Error::Damaged`] when a line of it is not what was written or is too long
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let mut file = AppendFile::open(path)?;
         let (mut places, mut end, mut line) = (HashMap::new(), 0, Vec::new());

@@ -68,11 +68,11 @@
 //! - **The budget holds.** The most that a request may cost is set aside before it is sent
 //!   ([`Budget`]).
 //! - **The key stays secret.** It is in no debug output, error or ledger, even where a server
-//!   repeats it: whole, in part (from 8 characters on), reversed, in capitals, in base64 or as
-//!   hexadecimal digits. Where a key was sent, errors show a server's own words about a failure
-//!   only with [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the key out
-//!   of its log messages up to the level `debug`. At `trace` it dumps all that it sends, so a
-//!   program that installs a logger keeps `ureq_proto` below that.
+//!   repeats it. It is recognised whole, in part (from 8 characters on), reversed, in capitals, in
+//!   base64 and as hexadecimal digits. Where a key was sent, errors show a server's own words about
+//!   a failure only with [`show_replies`](ServerSettings::show_replies). The HTTP client leaves the
+//!   key out of its log messages up to the level `debug`. At `trace` it dumps all that it sends, so
+//!   a program that installs a logger keeps `ureq_proto` below that.
 //! - **Partial answers are counted.** [`Usage::cut`] and [`Usage::filtered`] count the answers that
 //!   were cut at the limit of tokens or stopped by a content filter. Reasoning in a field of its
 //!   own (`reasoning_content`) is no part of an answer.

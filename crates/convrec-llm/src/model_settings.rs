@@ -98,8 +98,8 @@ impl Default for EmbedderSettings {
 }
 
 impl EmbedderSettings {
-    /// Checks that the model has a name, that `width` and `batch` are at least 1, that prices are
-    /// finite and not below 0, and that no extra field is one of the client's own.
+    /// Checks that the model has a name, that `width` and `batch` are at least 1, and that prices
+    /// are finite and not below 0. No extra field may be one of the client's own.
     ///
     /// # Errors
     /// [`ConfigError`] for the first field that is wrong.

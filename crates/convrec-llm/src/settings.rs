@@ -41,7 +41,7 @@ pub struct ServerSettings {
     /// The environment variable that holds the key. An `https` server needs one. `""` says that the
     /// server asks for no key. Default: `OPENAI_API_KEY`.
     pub api_key_env: String,
-    /// Whether errors show what a server says of a failure, although it may repeat a part of the
+    /// Whether errors show a server's words about a failure, although they may repeat a part of the
     /// key in a form that is not recognised. Where no key is sent, they always show it. Default:
     /// false.
     pub show_replies: bool,

@@ -22,8 +22,8 @@ pub enum WeightUpdate {
     #[default]
     Reload,
     /// vLLM with whole models. `/collective_rpc` calls `reload_weights` of its workers, and
-    /// `/reset_prefix_cache` empties the cache of prompts under the old weights. vLLM must run with
-    /// `VLLM_SERVER_DEV_MODE=1` and be recent enough to take the folder as an argument.
+    /// `/reset_prefix_cache` empties the cache of prompts under the old weights. It needs
+    /// `VLLM_SERVER_DEV_MODE=1` and a release of vLLM that takes the folder as an argument.
     Vllm,
     /// vLLM with adapters. `/v1/load_lora_adapter` replaces the adapter of the same name. vLLM must
     /// run with `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`, and be recent enough

@@ -49,8 +49,9 @@ impl Run {
     fn with(server: &TestServer, prompts: usize, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
-            "[server]\nbase_url = \"{}\"\napi_key_env = \"CONVREC_TEST_KEY\"\nconcurrency = {CONCURRENCY}\n\
-             first_delay = 0.01\nmax_delay = 0.01\nmax_retries = 2\n{more}\n[chat]\nmodel = \"test-model\"\n",
+            "[server]\nbase_url = \"{}\"\napi_key_env = \"CONVREC_TEST_KEY\"\nconcurrency = \
+             {CONCURRENCY}\nfirst_delay = 0.01\nmax_delay = 0.01\nmax_retries = 2\n{more}\n[chat]\n\
+             model = \"test-model\"\n",
             server.base_url
         );
         std::fs::write(folder.path().join("settings.toml"), settings).unwrap();

@@ -99,8 +99,8 @@ impl fmt::Display for Measure {
 /// The text is not a measure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a measure; expected Recall, NDCG, HitRate, MRR, MAP or Precision, then `@` and a cut-off of at \
-     least 1, as in `NDCG@10`"
+    "`{text}` is not a measure; expected Recall, NDCG, HitRate, MRR, MAP or Precision, then `@` \
+     and a cut-off of at least 1, as in `NDCG@10`"
 )]
 pub struct ParseError {
     text: String,

@@ -87,8 +87,8 @@ pub enum Error {
     },
     /// A value is NaN or infinite.
     #[error(
-        "value {index} (from 0) is {value}; expected finite numbers: leave out samples without ground truth, or use a \
-         measure that is 0 for them"
+        "value {index} (from 0) is {value}; expected finite numbers: leave out samples without \
+         ground truth, or use a measure that is 0 for them"
     )]
     NotFinite {
         /// Its index.

@@ -133,9 +133,9 @@ impl ConfigError {
 }
 
 impl ModelConfig {
-    /// A small Llama-style decoder to train from scratch: tied embeddings, an MLP of 8/3 the width
-    /// (rounded up to a multiple of 16), as many key/value heads as query heads, for 2,048
-    /// tokens of context.
+    /// A small Llama-style decoder to train from scratch, for 2,048 tokens of context. It has tied
+    /// embeddings, an MLP of 8/3 the width (rounded up to a multiple of 16), and as many key/value
+    /// heads as query heads.
     ///
     /// `hidden_size` should be an even multiple of `heads`; [`ModelConfig::check`] says where it is
     /// not.

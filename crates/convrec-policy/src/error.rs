@@ -25,7 +25,7 @@ pub enum WeightsError {
     Config {
         /// The file.
         path: PathBuf,
-        /// Which field, and why.
+        /// The field, and its fault.
         source: ConfigError,
     },
     /// A file is missing, or its content is not of the expected kind.

@@ -130,9 +130,9 @@ impl Policy {
     /// of the two.
     ///
     /// # Errors
-    /// [`WeightsError::File`] when a file cannot be written or a number does not fit `dtype`,
-    /// [`WeightsError::Format`] when the policy has an adapter (save what [`Policy::merged`] gives,
-    /// or the adapter alone by [`Policy::save_lora`]).
+    /// - [`WeightsError::File`] when a file cannot be written or a number does not fit `dtype`
+    /// - [`WeightsError::Format`] when the policy has an adapter; save the policy of
+    ///   [`Policy::merged`], or the adapter alone by [`Policy::save_lora`]
     pub fn save_folder(
         &self,
         folder: impl AsRef<Path>,

@@ -122,9 +122,10 @@ impl ModelConfig {
     /// of -1 means that there is no such token.
     ///
     /// # Errors
-    /// [`ConfigError`] when the text is no JSON object, a needed field is missing or of the wrong
-    /// type, or the file asks for something that this crate does not compute: another `model_type`,
-    /// another activation, another rotary scaling. The error names the field.
+    /// [`ConfigError`] when the text is no JSON object, or a needed field is missing or of the
+    /// wrong type. It is also the error where the file asks for something that this crate does not
+    /// compute: another `model_type`, another activation, another rotary scaling. The error names
+    /// the field.
     pub fn from_hugging_face(text: &str) -> Result<Self, ConfigError> {
         let map = read_object(text)?;
         let fields = Fields::of_file(&map);

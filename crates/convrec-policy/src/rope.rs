@@ -1,5 +1,5 @@
 //! Rotary position encoding (Su et al., arXiv 2104.09864), the half-rotation kind that published
-//! checkpoints use: dimension `i` is paired with dimension `i + d / 2`, where d is the number of
+//! checkpoints use. Dimension `i` is paired with dimension `i + d / 2`, where d is the number of
 //! dimensions that are turned.
 
 use burn::tensor::{Device, Tensor, TensorData};

@@ -50,8 +50,8 @@ fn activations() {
     let (packed, replicated) = (peak_of(&policy, &rows), peak_of(&policy, &apart));
     let checkpointed = peak_of(&policy.with_gradient_checkpointing(true), &rows);
     println!(
-        "gradients {parameters:.0} MB; peak: prompts replicated {replicated:.0} MB, shared {packed:.0} MB, shared and \
-         checkpointed {checkpointed:.0} MB"
+        "gradients {parameters:.0} MB; peak: prompts replicated {replicated:.0} MB, shared \
+         {packed:.0} MB, shared and checkpointed {checkpointed:.0} MB"
     );
     assert!(packed < 0.4 * replicated, "{packed} and {replicated} MB");
     assert!(

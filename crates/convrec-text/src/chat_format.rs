@@ -60,9 +60,9 @@ pub struct ChatFormat {
     /// Where the template refuses a system message or leaves it out, the message stands in front of
     /// the first user's turn instead, with an empty line between.
     pub system: String,
-    /// The user's message, in Jinja. It may use `dialog`, the turns, each begun by `User: ` or
-    /// `Assistant: ` on a line of its own; `n`, the number of items wanted; and `seen`, the names
-    /// of items mentioned.
+    /// The user's message, in Jinja. It may use three variables. `dialog` is the turns, each begun
+    /// by `User: ` or `Assistant: ` on a line of its own. `n` is the number of items, and `seen`
+    /// the names of items mentioned.
     ///
     /// Where it is empty, the turns of the conversation are the messages, and nothing is added.
     pub instruction: String,

@@ -54,9 +54,10 @@ pub fn strip_reasoning(text: &str) -> Cow<'_, str> {
 ///   `<scratchpad>` and `<seed:think>`, in any case
 /// - the marks `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>` and
 ///   `<|thinking|>`
-/// - the channels of the Harmony format, of which only `final` is an answer A block that is never
-///   closed reaches to the end of the text. A block that is closed but never opened begins with the
-///   text.
+/// - the channels of the Harmony format, of which only `final` is an answer
+///
+/// A block that is never closed reaches to the end of the text. A block that is closed but never
+/// opened begins with the text.
 ///
 /// ```
 /// use convrec_text::Reasoning;

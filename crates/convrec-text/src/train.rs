@@ -26,7 +26,7 @@ pub struct TrainConfig {
     pub special_tokens: Vec<String>,
     /// Lines, line feed included, that are one token each wherever they are written. They get the
     /// last ids. With the lines of a catalog ([`ListFormat::line`](crate::ListFormat::line)) an
-    /// item is one token: lists are short and no title has to be spelled, but a policy knows
+    /// item is one token. Lists are then short and no title has to be spelled, but a policy knows
     /// nothing of items that it was not shown.
     pub lines: Vec<String>,
 }
@@ -119,8 +119,8 @@ impl TextTokenizer {
                 .is_ok_and(|own| own as usize == id);
             if !is_own || tokenizer.encode(special)?.contains(&(id as u32)) {
                 let problem = format!(
-                    "`{special}` is repeated or may be plain text; expected different names such as \
-                     `<eos>`"
+                    "`{special}` is repeated or may be plain text; expected different names such \
+                     as `<eos>`"
                 );
                 return Err(bad("special_tokens", problem));
             }

@@ -151,7 +151,8 @@ fn parts_are_given_to_templates_that_want_them() {
         "{% if messages[0].content is string %}s {{ messages[0].content }}{% else %}p{% endif %}";
     assert_eq!(hello(ChatTemplate::new(both)), "s hello");
     let mixed = "{% for m in messages %}{% if m.role == 'system' %}{{ m.content | upper if \
-                 m.content is not string else m.content }}|{% else %}{{ m.content[0].text }}{% endif %}{% endfor %}";
+                 m.content is not string else m.content }}|{% else %}{{ m.content[0].text }}{% \
+                 endif %}{% endfor %}";
     let turns = [system("be brief"), Turn::user("hello")];
     let text = ChatTemplate::new(mixed).unwrap().render(&turns, true);
     assert_eq!(text.unwrap(), "be brief|hello");

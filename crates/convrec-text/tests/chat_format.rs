@@ -4,8 +4,9 @@ use convrec_core::{Item, Role, Turn};
 use convrec_testdata::tokenizer_path;
 use convrec_text::{ChatError, ChatFormat, ChatTemplate, Prompter, TextTokenizer, TrainConfig};
 
-const TEMPLATE: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content | trim }}<|end|>\n{% endfor %}\
-                        {% if add_generation_prompt %}<|start|>assistant\n{% endif %}";
+const TEMPLATE: &str = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content | trim \
+                        }}<|end|>\n{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n\
+                        {% endif %}";
 
 /// A token for every byte.
 fn tokenizer() -> TextTokenizer {
@@ -257,7 +258,8 @@ fn whole_prompts_stay_as_they_are() {
         Turn::assistant("b"),
         Turn::user("c"),
     ];
-    let all = "<|start|>system\ns<|end|>\n<|start|>user\na<|end|>\n<|start|>assistant\nb<|end|>\n<|start|>user\nc<|end|>\n<|start|>assistant\n";
+    let all = "<|start|>system\ns<|end|>\n<|start|>user\na<|end|>\n<|start|>assistant\nb<|end|>\n\
+               <|start|>user\nc<|end|>\n<|start|>assistant\n";
     assert_eq!(text(&given, &dialog), all);
     let short = ChatFormat {
         max_dialog_tokens: 2,

@@ -50,9 +50,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a model. `name` is a folder that [`save`](Self::save) wrote, a chat model's folder as
-    /// it is published, the folder of a PEFT adapter (which is merged into the base model that it
-    /// names), or, with the feature `hub`, a name on the Hugging Face hub such as `org/name`.
+    /// Reads a model. `name` is a folder that [`save`](Self::save) wrote, the folder of a published
+    /// chat model, or the folder of a PEFT adapter, which is merged into the base model that it
+    /// names. With the feature `hub` it may also be a name on the Hugging Face hub, such as
+    /// `org/name`.
     ///
     /// # Errors
     /// [`ModelError`] when a file is missing or does not fit the others; it names the file.

@@ -121,8 +121,9 @@ pub enum TrainError {
     },
     /// The sampler is not the policy that is trained.
     #[error(
-        "step {step}: the log-probabilities of sampler and trainer differ by {difference} nats a token in the mean; \
-         the device's kernels disagree: try another device (or, where it is on, without `bf16`), and report it"
+        "step {step}: the log-probabilities of sampler and trainer differ by {difference} nats a \
+         token in the mean; the device's kernels disagree: try another device (or, where it is on, \
+         without `bf16`), and report it"
     )]
     Disagree {
         /// The step.

@@ -103,8 +103,8 @@ fn warn_of_missing(folder: &std::path::Path, missing: &[usize], last: usize) {
         return;
     };
     ::log::warn!(
-        "{}: the log lacks {} of the {last} steps before this checkpoint (between step {first} and step {newest}); the run \
-         goes on, and its log, its reports and its doctor do without them",
+        "{}: the log lacks {} of the {last} steps before this checkpoint (between step {first} and \
+         step {newest}); the run goes on, and its log, its reports and its doctor do without them",
         folder.display(),
         missing.len(),
     );

@@ -1,8 +1,8 @@
 //! The log of a run: a line of JSON for each step, in files that rotate.
 //!
 //! The first [`STEPS_PER_FILE`] steps are in `log.jsonl`, the following in `log-010001.jsonl` and
-//! so on, each named by its first step. Which file a step is in depends on the step alone, so a
-//! resumed run writes the same files.
+//! so on, each named by its first step. The file of a step depends on the step alone, so a resumed
+//! run writes the same files.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -185,8 +185,8 @@ impl Log {
                 Ok(Some(record)) if step(&record).is_some_and(|step| step > last) => break,
                 Ok(Some(record)) if step(&record).is_some_and(|step| self.first(step) != first) => {
                     let problem = format!(
-                        "a step that does not belong into this file of {} steps; resume with as many as the run was \
-                         started with",
+                        "a step that does not belong into this file of {} steps; resume with as \
+                         many as the run was started with",
                         self.steps_per_file
                     );
                     return Err(Error::line(path, line.number, problem));

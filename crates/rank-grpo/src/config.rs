@@ -121,8 +121,8 @@ pub struct LossConfig {
     pub correction: Option<Correction>,
     /// The largest mean of `log pi_sampler - log pi_new` of a completion, in nats a token.
     ///
-    /// Beyond it, tokens of that completion with a negative advantage teach nothing, though they
-    /// are still counted (off-policy sequence masking, DeepSeek-V3.2; formula as in TRL 1.16.0).
+    /// Beyond it, tokens of that completion with a negative advantage teach nothing, but are still
+    /// counted. This is off-policy sequence masking (DeepSeek-V3.2; formula as in TRL 1.16.0).
     /// pi_sampler is `sampler_log_probs`, or `old_log_probs` without them.
     #[serde(default)]
     pub off_policy_mask_threshold: Option<f64>,

@@ -10,7 +10,7 @@ use crate::{AdvantageError, Segments};
 /// [`Segments::sequences`] and N = 1, every token has its completion's advantage.
 ///
 /// A segment can be a *phase* as well as a rank. F-GRPO (arXiv 2605.12995) writes candidates first
-/// and ranks them afterwards: give the tokens of the phases the ids 0 and 1, and each completion a
+/// and ranks them afterwards. Give the tokens of the phases the ids 0 and 1, and each completion a
 /// reward for either phase (coverage, then NDCG). [`group_advantages`](crate::group_advantages)
 /// without scaling and `spread` then give each phase its own advantage.
 ///

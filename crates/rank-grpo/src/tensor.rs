@@ -44,10 +44,10 @@ impl Loss {
     /// the entropies where the configuration uses them.
     ///
     /// # Errors
-    /// [`InputError::Shape`] or [`InputError::Length`] if a table does not have the shape,
-    /// [`InputError::Missing`] if one is missing that the configuration needs,
-    /// [`InputError::WholeBatch`] if a micro-batch is larger than its batch, and
-    /// [`InputError::Read`] if the device fails.
+    /// - [`InputError::Shape`] or [`InputError::Length`] if a table does not have the shape
+    /// - [`InputError::Missing`] if one is missing that the configuration needs
+    /// - [`InputError::WholeBatch`] if a micro-batch is larger than its batch
+    /// - [`InputError::Read`] if the device fails
     pub fn forward(
         &self,
         policy: impl Into<PolicyOutput>,

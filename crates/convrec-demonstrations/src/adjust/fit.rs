@@ -49,7 +49,7 @@ impl AdjustConfig {
     }
 }
 
-/// A fitted adjustment and how the fit went.
+/// A fitted adjustment with the report of the fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     /// The minimiser.

@@ -2,7 +2,7 @@
 //!
 //! Near the minimum, differences of function values drown in rounding long before gradients do.
 //! Hager and Zhang's "approximate Wolfe conditions" then judge a step by its slope, so that the
-//! gradient can be brought to what is asked.
+//! gradient can reach the tolerance.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -12,13 +12,13 @@ use basin::{
     StepOutcome, Stepper,
 };
 
-/// Pairs of steps and gradient changes that are remembered: many, as a pass over the scores costs
-/// far more than they do.
+/// Pairs of steps and gradient changes that are remembered. There are many, as a pass over the
+/// scores costs far more.
 const MEMORY: usize = 40;
 /// Function values closer than this, relative to their size, count as equal.
 const VALUE_NOISE: f64 = 1e-10;
 
-/// Where the search stopped, or is.
+/// The point where the search stopped, or is now.
 pub(super) struct End {
     pub(super) x: Vec<f64>,
     pub(super) value: f64,
@@ -88,8 +88,7 @@ fn done<T>(result: Result<T, Infallible>) -> T {
     result.unwrap_or_else(|never| match never {})
 }
 
-/// A function that keeps its last point: the search asks again for the point that its line search
-/// ended at.
+/// A function that keeps its last point, as the search asks again for the end of its line search.
 struct Cached<F> {
     function: F,
     evaluated: RefCell<Evaluated>,
@@ -141,7 +140,8 @@ impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Gradient for &Cached<F> {
 mod tests {
     use super::*;
 
-    /// Convex, badly scaled and far from quadratic; its minimum is at x_i = ln(1 / (i + 1)).
+    /// A convex function, badly scaled and far from quadratic. Its minimum is at x_i = ln(1 / (i +
+    /// 1)).
     fn function(x: &[f64]) -> (f64, Vec<f64>) {
         let scale = |i: usize| 10.0_f64.powi(i as i32 % 5);
         let value = x
@@ -182,7 +182,7 @@ mod tests {
         let stop = |function: fn(&[f64]) -> (f64, Vec<f64>)| {
             minimise(vec![1.0], function, 1e-8, 500, |_, _, _| ()).iterations
         };
-        // A gradient that lies: no step goes down.
+        // The gradient is wrong, so no step goes down.
         assert_eq!(stop(|x| (x[0], vec![-1.0])), 0);
         assert_eq!(stop(|_| (f64::NAN, vec![f64::NAN])), 0);
         let end = minimise(vec![0.0; 12], function, 0.0, 3, |_, _, _| ());

@@ -12,7 +12,7 @@ use crate::score::block_rows;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reduction {
-    /// The mean. The penalty weighs the same whatever the number of conversations.
+    /// The mean. The penalty weighs the same for any number of conversations.
     #[default]
     Mean,
     /// The sum. The penalty fades as conversations are added.
@@ -30,8 +30,8 @@ pub struct Objective<'a, R> {
     scale: f64,
 }
 
-/// The rows are cut into about this many parts whatever the number of threads, so that sums come
-/// out the same everywhere.
+/// The number of parts of the rows, about. It does not depend on the number of threads, so that
+/// sums are the same everywhere.
 const PARTS: usize = 64;
 
 impl<'a, R: ScoreRows> Objective<'a, R> {
@@ -97,7 +97,7 @@ impl<'a, R: ScoreRows> Objective<'a, R> {
         (value, gradient)
     }
 
-    /// Loss and gradient summed over some parts, in halves of halves: the order of additions is the
+    /// Loss and gradient summed over some parts, in halves of halves. The order of additions is the
     /// same on any number of threads, and each thread holds few gradients.
     fn sum(&self, x: &[f64], parts: Range<usize>, rows_per_part: usize) -> (f64, Vec<f64>) {
         if parts.len() <= 1 {

@@ -1,6 +1,6 @@
-//! The inner loops of Adjust, in f64: plain loops that the compiler turns into the widest vectors
-//! of the machine, as they are compiled for each instruction set (`pulp`). No operation is fused or
-//! reordered, so all sets give the same bits.
+//! The inner loops of Adjust, in f64. They are plain loops that are compiled for each instruction
+//! set (`pulp`), so that the compiler uses the widest vectors of the machine. No operation is fused
+//! or reordered, so all sets give the same bits.
 
 use std::f64::consts::LOG2_E;
 
@@ -13,7 +13,7 @@ const LANES: usize = 16;
 /// exp(z).
 ///
 /// # Shapes
-/// All `[C]`; what `scratch` held is lost.
+/// All slices are `[C]`. The content of `scratch` is lost.
 pub(super) fn accumulate<T: Copy + Into<f64>>(
     scores: &[T],
     w: &[f64],
@@ -90,7 +90,7 @@ fn max(z: &[f64]) -> f64 {
         .fold(f64::NEG_INFINITY, |a, &b| larger(a, b))
 }
 
-/// Replaces z by exp(z - max); returns the sum.
+/// Replaces z by exp(z - max), and returns the sum.
 #[inline(always)]
 fn exp_sum(z: &mut [f64], max: f64) -> f64 {
     let mut lanes = [0.0; LANES];
@@ -109,8 +109,8 @@ fn exp_sum(z: &mut [f64], max: f64) -> f64 {
     sum
 }
 
-/// exp(x) for x <= 0 to about one unit in the last place; at least exp(-700). Without branches, so
-/// that it can be a vector.
+/// exp(x) for x <= 0 to about one unit in the last place; at least exp(-700). It has no branches,
+/// so that it can be a vector.
 ///
 /// x = n ln 2 + r with |r| <= ln 2 / 2; exp(x) = 2^n exp(r), and exp(r) is its Taylor series (the
 /// first term left out is below 1e-17).

@@ -41,10 +41,10 @@ impl Check for SourceText {
     }
 }
 
-/// A chat model that is asked what items are about (paper, "Metadata"). There are three prompts.
-/// Items of the catalog are described zero-shot. Items outside may be invented; for them a likely
-/// text will do, as it only serves to find similar items. Where a text about the item was found, it
-/// is described few-shot from that text, in the manner of the catalog's own descriptions.
+/// A chat model that describes items (paper, "Metadata"). There are three prompts. Items of the
+/// catalog are described zero-shot. Items outside may be invented; for them a likely text will do,
+/// as it only serves to find similar items. Where a text about the item was found, the item is
+/// described few-shot from that text, in the style of the catalog's own descriptions.
 #[derive(Debug)]
 pub struct ChatDescriber<'a, M> {
     model: M,

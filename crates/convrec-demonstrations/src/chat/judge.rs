@@ -7,14 +7,14 @@ use super::teacher::ask;
 use super::{PromptError, Prompts, read_ratings};
 use crate::{Candidates, ChatModel, ChatRequest, Done, Judge, Ratings, ServiceError, stable};
 
-/// Tokens that a line of an answer may take: room for a title, where the model repeats it.
+/// Tokens that a line of an answer may take, with room for a title where the model repeats it.
 const TOKENS_PER_RATING: usize = 30;
 const TOKENS_OF_TALK: usize = 200;
 
 /// A chat model that rates candidates from -2 to 2.
 ///
 /// Candidates are shown in an order that is shuffled anew for each conversation, as models favour
-/// what stands first. The order depends only on the conversation and the seed. A candidate that an
+/// the first ones. The order depends only on the conversation and the seed. A candidate that an
 /// answer does not rate stays unrated ([`read_ratings`]). Only a request without any answer is an
 /// error.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl<M: ChatModel> ChatJudge<M> {
         })
     }
 
-    /// For each place in the prompt the candidate that stands there.
+    /// The candidate at each place of the prompt.
     fn order(&self, example: &Example, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         order.shuffle(&mut stable::rng(self.seed, &example.id));

@@ -1,4 +1,4 @@
-//! A chat model as teacher, judge and describer: what it is asked, and how its answers are read.
+//! A chat model as teacher, judge and describer: its prompts, and the reading of its answers.
 
 mod describer;
 mod judge;

@@ -4,21 +4,22 @@ use convrec_catalog::normalise;
 use convrec_text::strip_reasoning;
 use serde_json::{Map, Value};
 
-/// What models call a candidate's number and its rating.
+/// The names that models use for a candidate's number and its rating.
 const NUMBER_FIELDS: [&str; 5] = ["id", "number", "index", "candidate", "item"];
 const RATING_FIELDS: [&str; 3] = ["rating", "score", "value"];
 
 /// The ratings of numbered candidates in a judge's answer, in the candidates' order; `None` where
 /// one was not rated.
 ///
-/// Read leniently, as models keep no form: a line may be `7: -1`, `7. Heat (1995): -1`, `**7** - -1
-/// (too violent)`, `Heat (1995): +2`, `| 7 | -1 |`, and the whole answer a JSON object (`{"7":
-/// -1}`), a JSON list of ratings or one of objects (`[{"id": 7, "rating": -1}]`). A line's first
-/// number is the candidate unless the line begins with a candidate's name; its rating is a number
-/// behind that which lies in -2..=2 and stands alone: the one that follows at once behind a
-/// colon, a bar or `=`, else the last one behind such a mark, else the last one. Of two ratings of
-/// one candidate the first counts. Reasoning, as in `<think>...</think>`, is no part of an answer.
-/// Whatever is written, reading does not fail.
+/// Answers are read leniently, as models keep no form. A line may be `7: -1`, `7. Heat (1995): -1`,
+/// `**7** - -1 (too violent)`, `Heat (1995): +2` or `| 7 | -1 |`. The whole answer may be a JSON
+/// object (`{"7": -1}`), a JSON list of ratings or one of objects (`[{"id": 7, "rating": -1}]`).
+///
+/// A line's first number is the candidate, unless the line begins with a candidate's name. The
+/// rating is a number behind that which lies in -2..=2 and stands alone. A number right behind a
+/// colon, a bar or `=` comes first, then the last one behind such a mark, then the last one. Of two
+/// ratings of one candidate the first counts. Reasoning, as in `<think>...</think>`, is no part of
+/// an answer. Reading never fails.
 ///
 /// ```
 /// use convrec_demonstrations::chat::read_ratings;
@@ -52,7 +53,7 @@ pub fn read_ratings(answer: &str, names: &[String]) -> Vec<Option<i8>> {
 /// The candidate that a line rates, and the rating.
 fn read_line(line: &str, names: &[String], places: &HashMap<String, usize>) -> Option<(usize, i8)> {
     let line = line.trim_start_matches(|c: char| c.is_whitespace() || "*-#|_>\"'`•–".contains(c));
-    // A name first: it may begin with a number.
+    // A name is tried first, as it may begin with a number.
     if let Some((place, rest)) = strip_name(line, places) {
         return Some((place, find_rating(rest)?));
     }
@@ -64,7 +65,7 @@ fn read_line(line: &str, names: &[String], places: &HashMap<String, usize>) -> O
         .filter(|&place| place < names.len())?;
     let rest = &line[digits..];
     let title = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
-    // Models renumber; the name says what is meant.
+    // Models renumber candidates, so the name decides.
     if let Some((place, rest)) = strip_name(title, places) {
         return Some((place, find_rating(rest)?));
     }
@@ -72,7 +73,7 @@ fn read_line(line: &str, names: &[String], places: &HashMap<String, usize>) -> O
     Some((place, find_rating(rest)?))
 }
 
-/// The candidate that the text begins with, up to a colon, a bar or a dash, and what is behind it.
+/// The candidate that the text begins with, up to a colon, a bar or a dash, and the text behind it.
 fn strip_name<'a>(line: &'a str, places: &HashMap<String, usize>) -> Option<(usize, &'a str)> {
     let ends = line
         .char_indices()
@@ -88,9 +89,9 @@ fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str
     (normalise(head) == normalise(prefix)).then(|| &text[prefix.len()..])
 }
 
-/// The rating in what is behind a candidate: a number in -2..=2 that stands alone, not part of a
-/// word, a year or a decimal. What is written behind it may hold such numbers too, so marks count
-/// for more than the place.
+/// The rating in the text behind a candidate: a number in -2..=2 that stands alone, not part of a
+/// word, a year or a decimal. A remark may hold such numbers too, so marks count more than the
+/// place.
 fn find_rating(text: &str) -> Option<i8> {
     let chars: Vec<char> = text.replace(['−', '‒'], "-").chars().collect();
     let alone = |c: Option<&char>| c.is_none_or(|c| !c.is_alphanumeric() && *c != '.' && *c != ',');
@@ -134,8 +135,8 @@ fn find_rating(text: &str) -> Option<i8> {
         .map(|(_, rating)| *rating)
 }
 
-/// An answer that is a JSON list, of a rating for each candidate or of objects with number and
-/// rating, or a JSON object of ratings by number.
+/// The ratings of an answer in JSON: a list with a rating for each candidate, a list of objects
+/// with number and rating, or an object of ratings by number.
 fn read_json(answer: &str, n: usize) -> Option<Vec<Option<i8>>> {
     let within = |open: char, close: char| answer.get(answer.find(open)?..=answer.rfind(close)?);
     let rating = |value: &Value| {

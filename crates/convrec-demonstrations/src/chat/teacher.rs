@@ -6,7 +6,7 @@ use super::prompts::{Template, dialog, names};
 use super::{PromptError, Prompts};
 use crate::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher};
 
-/// Tokens an item of an answer may take, at most, and some for talk around the list.
+/// The most tokens of an item of an answer, with some for talk around the list.
 const TOKENS_PER_ITEM: usize = 40;
 const TOKENS_OF_TALK: usize = 200;
 
@@ -123,7 +123,7 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
     }
 }
 
-/// Asks what could be written as a request; answers and errors come back in order.
+/// Asks the requests that could be written. Answers and errors come back in order.
 pub(super) fn ask(
     model: &impl ChatModel,
     requests: impl Iterator<Item = Result<ChatRequest, ServiceError>>,

@@ -8,7 +8,7 @@ use super::PipelineConfig;
 /// An item of a teacher's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TeacherItem {
-    /// As the teacher wrote it.
+    /// The item as the teacher wrote it.
     pub item: Item,
     /// The catalog item that it is, where it is one.
     pub id: Option<ItemId>,
@@ -45,9 +45,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The first n items of an answer, in order; reasoning before it is none of it. A line that
-    /// names no year is an item where the catalog knows its title or `years` are optional; other
-    /// lines are talk.
+    /// The first n items of an answer, in order. Reasoning before the answer is left out. A line
+    /// that names no year is an item where the catalog knows its title or `years` are optional.
+    /// Other lines are talk.
     pub(super) fn read(&self, text: &str) -> Vec<TeacherItem> {
         let list = ListFormat {
             style: Style::Numbered,
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
             self.catalog.find(item).is_some()
         });
         let items = list.entries.into_iter().map(|entry| {
-            // A year that is off makes another item: Remap finds the near ones.
+            // A wrong year makes another item, for which Remap finds near ones.
             let id = self
                 .catalog
                 .find_within(&entry.item, 0)
@@ -78,9 +78,9 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    /// The catalog item of a name such as `Emma by Jane Austen` or `Emma - Jane Austen`: where the
-    /// text of the item has the last word of what stands behind its title. So `Death by
-    /// Chocolate` is not `Death`.
+    /// The catalog item of a name such as `Emma by Jane Austen` or `Emma - Jane Austen`. The item's
+    /// text must have the last word behind the title in the name, so `Death by Chocolate` is not
+    /// `Death`.
     fn with_maker(&self, item: &Item) -> Option<ItemId> {
         let split = |by: &&str| item.title.rsplit_once(*by);
         [" by ", " - ", " – ", " — "]

@@ -4,18 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::AdjustConfig;
 
-/// Which steps run, and how. The default is the paper's.
+/// The settings of the pipeline's steps. The default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
-    /// Items asked of the teacher, and items of a demonstration: N. Paper: 20.
+    /// N, the number of items that the teacher is asked for, and of items in a demonstration.
+    /// Paper: 20.
     pub n: usize,
     /// Whether a line of an answer must name a year to be an off-catalog item. Titles of the
     /// catalog need none.
     pub years: Years,
-    /// Takes a name that is no title of the catalog, but most likely means one, for that item:
-    /// with at least this confidence ([`FuzzyIndex`](convrec_catalog::FuzzyIndex)). Not set,
-    /// only exact names are; the paper's I_ic.
+    /// The confidence from which on a name that is no title of the catalog counts as the item that
+    /// it most likely means ([`FuzzyIndex`](convrec_catalog::FuzzyIndex)). Not set, only exact
+    /// names count, as in the paper's I_ic.
     pub fuzzy: Option<f64>,
     /// Whether Remap runs. Without it only the items of the answer that are in the catalog are
     /// left.
@@ -30,7 +31,7 @@ pub struct PipelineConfig {
     pub gamma: f64,
     /// Whether Adjust runs.
     pub adjust: bool,
-    /// How Adjust is fitted.
+    /// The settings of Adjust's fit.
     pub fit: AdjustConfig,
 }
 

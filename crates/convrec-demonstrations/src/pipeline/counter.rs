@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Progress, Stage};
 
-/// Counts what is done, and tells.
+/// Counts finished conversations, and reports them.
 pub(super) struct Counter<'p> {
     stage: Stage,
     done: AtomicUsize,

@@ -131,7 +131,7 @@ impl Pipeline<'_> {
         })
     }
 
-    /// Exact matches and ratings, as they are added to E q.
+    /// The exact matches and ratings of a row, which are added to E q.
     fn additions(&self, row: &Row) -> Vec<(ItemId, f32)> {
         let ratings = row
             .ratings

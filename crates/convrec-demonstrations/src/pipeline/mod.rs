@@ -94,7 +94,7 @@ pub enum PipelineError {
 /// 2. [`fit`](Pipeline::fit): Adjust, from those of the conversations that have ground truth;
 /// 3. [`finish`](Pipeline::finish): demonstrations, of these or of other conversations.
 ///
-/// The result is deterministic if the services are, whatever the number of threads. A conversation
+/// The result is deterministic if the services are, for any number of threads. A conversation
 /// without an answer is left out and [named](PipelineOutput::failures).
 /// [`PipelineOutput::complete`] makes one an error.
 pub struct Pipeline<'a> {
@@ -160,7 +160,7 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    /// Embeds texts, and checks what comes back.
+    /// Embeds texts, and checks the rows.
     fn embed(&self, texts: &[String]) -> Result<Array2<f32>, ServiceError> {
         let rows = self.services.embedder.embed(texts)?;
         let width = self.items.as_ref().map_or(rows.ncols(), Array2::ncols);
@@ -174,7 +174,8 @@ impl<'a> Pipeline<'a> {
         }
         for (row, text) in rows.outer_iter().zip(texts) {
             let length = row.dot(&row).sqrt();
-            // Rounding stays far below this; an embedder that forgot to normalise does not.
+            // Rounding stays far below this tolerance; an embedder that forgot to normalise does
+            // not.
             if !(length == 0.0 || (length - 1.0).abs() < 1e-3) {
                 return bad(format!(
                     "a row of length {length} for `{text}`; expected unit length"

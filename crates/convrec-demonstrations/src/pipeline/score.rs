@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Conversations that are asked about, embedded and rated together. Services that answer side by
-/// side wait for the last answer of a block: it should be much larger than what they answer at
-/// once.
+/// side wait for the last answer of a block, so it should be much larger than the number of
+/// requests at once.
 const BLOCK: usize = 4096;
 
 impl Pipeline<'_> {
@@ -233,7 +233,7 @@ impl Pipeline<'_> {
             .par_iter()
             .map(|(place, _)| seen_ids(self.catalog, &block[*place]))
             .collect();
-        // Ratings move only candidates: whatever they are, the best n unseen items are among these.
+        // Ratings only move candidates, so the best n unseen items are always among these.
         let most = |row: usize| candidates + self.config.n + seen[row].len();
         let best: Vec<Vec<(ItemId, f32)>> = match &self.items {
             Some(items) => {
@@ -271,8 +271,8 @@ impl Pipeline<'_> {
         rows.collect()
     }
 
-    /// Reflect: the judge rates the best candidates, and the lists follow. How many conversations
-    /// it was asked about.
+    /// Reflect: the judge rates the best candidates, and the lists follow. Returns the number of
+    /// conversations that it was asked about.
     fn reflect_on(
         &self,
         start: usize,
@@ -327,7 +327,7 @@ impl Best {
             }
         }
         self.row.unrated = ratings.len() - self.row.ratings.len();
-        // In the order of items, so that the lower one wins a tie.
+        // The candidates are in the order of items, so that the lower one wins a tie.
         self.best.sort_unstable_by_key(|(item, _)| *item);
         let scores: Vec<f32> = self.best.iter().map(|(_, score)| *score).collect();
         let sorted = top_k(&scores, scores.len())
@@ -340,12 +340,12 @@ impl Best {
     }
 }
 
-/// What a rating adds to a score.
+/// The addition of a rating to a score.
 pub(super) fn addition(rating: i8, gamma: f64) -> f32 {
     (gamma * f64::from(rating)) as f32
 }
 
-/// The best of the items that were named exactly: all that is left without Remap.
+/// The best of the items that were named exactly. Without Remap only these are left.
 fn best_named(exact: &[(ItemId, f32)], most: usize) -> Vec<(ItemId, f32)> {
     let sorted: Vec<(ItemId, f32)> = exact
         .iter()
@@ -378,7 +378,7 @@ struct Outside {
     rows: Array2<f32>,
 }
 
-/// What was answered, by place; what was not goes to `failed`.
+/// The answers by place. Conversations without an answer go to `failed`.
 fn keep<T>(
     answers: impl Iterator<Item = (usize, Result<T, ServiceError>)>,
     failed: &mut HashMap<usize, ServiceError>,

@@ -9,10 +9,10 @@ use crate::Fit;
 
 /// Conversations after Remap and Reflect. Adjust is fitted to them and applied to them.
 ///
-/// Rows of scores over the catalog are not kept, only their parts: s_reflect = E q + additions,
-/// with the catalog's embeddings E `[C, D]`, the conversation's query q `[D]`, and exact matches
-/// and ratings as additions to a few items. So 10^5 conversations take some hundred megabytes
-/// whatever the size of the catalog.
+/// Rows of scores over the catalog are not kept, only their parts: s_reflect = E q + additions. E
+/// `[C, D]` are the catalog's embeddings and q `[D]` is the conversation's query. Exact matches and
+/// ratings are additions to a few items. 10^5 conversations therefore take some hundred megabytes,
+/// for a catalog of any size.
 #[derive(Debug, Clone)]
 pub struct Scored<'e> {
     /// All conversations that were asked about.
@@ -24,7 +24,7 @@ pub struct Scored<'e> {
     pub(super) failures: Vec<Failure>,
 }
 
-/// What is known of one conversation besides its query.
+/// The scores of one conversation besides its query.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Row {
     /// Its place among the conversations.
@@ -69,7 +69,7 @@ impl Scored<'_> {
     }
 
     /// The rows for whose conversations `keep` holds, to fit to some and to finish others. All
-    /// conversations stay, so that places mean what they did.
+    /// conversations stay, so that places keep their meaning.
     #[must_use]
     pub fn select(&self, keep: impl Fn(&Example) -> bool) -> Self {
         let kept: Vec<usize> = (0..self.rows.len())
@@ -105,7 +105,7 @@ pub struct Steps {
 #[non_exhaustive]
 pub struct PipelineOutput {
     /// The demonstrations, in the order of the conversations. A conversation whose list is empty
-    /// gives none; with Remap that cannot happen unless everything was seen.
+    /// gives none. With Remap that only happens where everything was seen.
     pub demonstrations: Vec<Demonstration>,
     /// The lists after each step, one for each conversation that was answered.
     pub steps: Vec<Steps>,

@@ -37,10 +37,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// The places of its conversations among `n`: parts follow each other and differ by one in size
+    /// The places of its conversations among `n`. Parts follow each other and differ by one in size
     /// at most.
     pub fn range(self, n: usize) -> Range<usize> {
-        // As u128: a product of two large numbers.
+        // The product of two large numbers needs u128.
         let bound = |part: usize| (part as u128 * n as u128 / self.of as u128) as usize;
         bound(self.part - 1)..bound(self.part)
     }
@@ -91,7 +91,7 @@ impl Origin {
         examples: &[Example],
         services: &[(&'static str, String)],
     ) -> Self {
-        // A hash of hashes: rows need not be in memory twice.
+        // It is a hash of hashes, so that rows need not be in memory twice.
         fn hash<'a, T: Serialize + 'a>(rows: impl Iterator<Item = &'a T>) -> String {
             let row =
                 |row: &T| sha256(&serde_json::to_vec(row).expect("plain data can be written"));
@@ -112,7 +112,7 @@ impl Origin {
         Self { config, inputs }
     }
 
-    /// Checks that parts of this origin are what would be made now.
+    /// Checks that parts of this origin have the inputs and settings of now.
     ///
     /// # Errors
     /// [`OriginError`] with the first difference.
@@ -137,7 +137,7 @@ impl Origin {
     }
 }
 
-/// Parts were made from something else than what is named now.
+/// Parts were made from other inputs or settings than those of now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginError {
@@ -151,9 +151,9 @@ pub enum OriginError {
     Input {
         /// The name of the input.
         name: String,
-        /// What the parts were made from.
+        /// The value of the parts.
         found: String,
-        /// What is named now.
+        /// The value of now.
         expected: String,
     },
 }
@@ -168,12 +168,12 @@ pub enum ShardError {
     /// A line of `rows.jsonl` is bad.
     #[error(transparent)]
     Line(#[from] jsonl::Error),
-    /// A file is not what was written.
+    /// A file differs from what was written.
     #[error("{path}: {problem}; score the part again")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         problem: String,
     },
     /// A part is missing, or one is there twice.
@@ -201,7 +201,7 @@ const ABOUT: &str = "shard.json";
 const ROWS: &str = "rows.jsonl";
 const QUERIES: &str = "queries.safetensors";
 
-/// `shard.json`, written last: where it is, the part is whole.
+/// `shard.json`, which is written last. A part that has it is whole.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
@@ -211,7 +211,7 @@ struct About {
     files: BTreeMap<String, String>,
 }
 
-/// A line of `rows.jsonl`: a conversation, and its row or why it has none.
+/// A line of `rows.jsonl`: a conversation, and its row or the problem.
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
     example: Cow<'a, Example>,
@@ -293,8 +293,8 @@ impl Scored<'_> {
 }
 
 impl Scored<'static> {
-    /// Puts the parts of a run together, whatever their order. The result comes with the origin of
-    /// the parts.
+    /// Puts the parts of a run together, in any order. The result comes with the origin of the
+    /// parts.
     ///
     /// # Errors
     /// [`ShardError::Incomplete`] when a part is missing or there twice, [`ShardError::Damaged`]
@@ -335,7 +335,7 @@ impl Scored<'static> {
         let path = folder.join(ROWS);
         let file = files::open_data(&path)?;
         let mut lines = jsonl::rows::<Line<'static>, _>(file, &path.display().to_string());
-        // A part of few conversations may have none, which a reader of data takes for a mistake.
+        // A part of few conversations may have no row, which a reader of data takes for a mistake.
         let empty = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
         while let Some(line) = lines.next().filter(|_| !empty) {
             let (_, line) = line?;
@@ -444,7 +444,7 @@ fn check_files(folder: &Path, about: &About) -> Result<(), ShardError> {
     Ok(())
 }
 
-/// The first field in which two values differ, and what each says.
+/// The first field in which two values differ, with both values.
 fn difference(
     path: &str,
     left: &serde_json::Value,

@@ -9,8 +9,8 @@ use super::{ScoreRows, block_rows};
 /// catalog, and a few additions.
 ///
 /// Remap is linear in the catalog's embeddings: s_remap = E q + exact matches, with q = sum of p_u
-/// e_u + lambda e_conv ([`remap`](crate::remap)); Reflect adds gamma r to some of them. So D
-/// numbers and a short list per conversation say all, and blocks of rows are made by a matrix
+/// e_u + lambda e_conv ([`remap`](crate::remap)); Reflect adds gamma r to some of them. D numbers
+/// and a short list per conversation are therefore enough. Blocks of rows are made by a matrix
 /// product whenever they are read.
 ///
 /// ```
@@ -118,8 +118,8 @@ impl ScoreRows for FactoredScores<'_> {
             .chunks(at_once)
             .zip(out.chunks_mut(at_once * n_items.max(1)))
         {
-            // A row's bits depend on how many rows gemm multiplies: always the same number, so that
-            // they depend on nothing but the row.
+            // A row's bits depend on the number of rows that gemm multiplies. The number is always
+            // the same, so that they depend on nothing but the row.
             let mut queries = Array2::zeros((at_once, self.queries.ncols())); // [at_once, D]
             queries
                 .slice_mut(s![..part.len(), ..])
@@ -144,9 +144,9 @@ impl ScoreRows for FactoredScores<'_> {
 fn product(catalog: ArrayView2<'_, f32>, queries: ArrayView2<'_, f32>, out: &mut [f32]) {
     let ((n_items, width), n_queries) = (catalog.dim(), queries.nrows());
     assert!(queries.ncols() == width && out.len() == n_items * n_queries);
-    // gemm is at its best when a column of its output is contiguous: the rows of `out` are the
-    // columns of catalog queries'. SAFETY: `out` is a unique borrow of [n_queries, C] numbers,
-    // and views vouch for all elements of their shapes.
+    // gemm is fastest when a column of its output is contiguous, so the rows of `out` are the
+    // columns of catalog queries'. SAFETY: `out` is a unique borrow of [n_queries, C] numbers, and
+    // the views hold all elements of their shapes.
     unsafe {
         gemm::gemm(
             n_items,
@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]
-        /// Which other rows are read with it changes no bit of a row.
+        /// A row has the same bits whichever other rows are read with it.
         #[test]
         fn a_row_is_the_same_in_any_company(c in 1_usize..90, d in 1_usize..40, n in 2_usize..300, at in 0_usize..300) {
             let mut rng = stable::rng((c * 1000 + d) as u64, "factored");

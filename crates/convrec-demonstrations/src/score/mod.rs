@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 pub use factored::FactoredScores;
 
-/// Scores over the catalog for many conversations, a row each, read in blocks of rows: held in
-/// memory, or made on demand ([`FactoredScores`]).
+/// Scores over the catalog for many conversations, a row each, which are read in blocks of rows.
+/// They are held in memory, or made on demand ([`FactoredScores`]).
 ///
 /// The same block gives the same bits whenever it is read.
 pub trait ScoreRows: Sync {
@@ -52,15 +52,15 @@ impl<A: Copy + Default + Into<f64> + Send + Sync, S: Data<Elem = A> + Sync> Scor
     }
 }
 
-/// Rows that are read at a time: enough to make a product with the catalog worth its packing, few
-/// enough to stay small. Depends on the size of the catalog alone, so that results depend on
-/// nothing else.
+/// Rows that are read at a time. They are enough to make a product with the catalog worth its
+/// packing, and few enough to stay small. The number depends on the size of the catalog alone, so
+/// that results depend on nothing else.
 pub(crate) fn block_rows(n_items: usize) -> usize {
     const SCORES: usize = 1 << 20;
     (SCORES / n_items.max(1)).clamp(32, 256)
 }
 
-/// What `look` makes of each row, in order, on all threads.
+/// The results of `look` for each row, in order, computed on all threads.
 pub(crate) fn map_rows<R: ScoreRows, T: Send>(
     rows: &R,
     look: impl Fn(usize, &[R::Score]) -> T + Sync,

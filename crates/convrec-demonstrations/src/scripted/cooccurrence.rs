@@ -6,14 +6,15 @@ use itertools::Itertools;
 
 use super::Scorer;
 
-/// What popularity adds to co-occurrence: little, so that it decides only where nothing else does.
+/// The weight of popularity beside co-occurrence. It is small, so that popularity only decides
+/// where nothing else does.
 const POPULARITY_WEIGHT: f32 = 0.03;
 
 /// A scorer by popularity: how often an item was relevant in training, divided by the count of the
 /// most popular item.
 ///
-/// A training sample's own dialog is left out of the counts ([`Example::dialog_id`]): a teacher may
-/// not know the answer.
+/// A training sample's own dialog is left out of the counts ([`Example::dialog_id`]), as a teacher
+/// may not know the answer.
 #[derive(Debug, Clone)]
 pub struct PopularityScorer {
     counts: Vec<u32>,
@@ -22,7 +23,7 @@ pub struct PopularityScorer {
 }
 
 impl PopularityScorer {
-    /// Counts the ground truth of training examples; what is not in the catalog is not counted.
+    /// Counts the ground truth of training examples. Items outside of the catalog are not counted.
     pub fn new(catalog: &Catalog, training: &[Example]) -> Self {
         let mut popularity = Self {
             counts: vec![0; catalog.len()],
@@ -75,12 +76,12 @@ pub struct CooccurrenceScorer<'a> {
     /// The distinct items of each dialog.
     dialogs: HashMap<String, BTreeSet<ItemId>>,
     counts: Vec<u32>,
-    /// By item: the items named beside it, and in how many dialogs.
+    /// For each item the items named beside it, with the number of dialogs.
     together: Vec<HashMap<ItemId, u32>>,
 }
 
 impl<'a> CooccurrenceScorer<'a> {
-    /// Counts training dialogs; what is not in the catalog is not counted.
+    /// Counts training dialogs. Items outside of the catalog are not counted.
     pub fn new(catalog: &'a Catalog, training: &[Example]) -> Self {
         let mut dialogs: HashMap<String, BTreeSet<ItemId>> = HashMap::new();
         for example in training {

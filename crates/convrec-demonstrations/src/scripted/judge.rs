@@ -37,8 +37,8 @@ impl<S: Scorer> Judge for ScriptedJudge<'_, S> {
             .collect();
         let mut rng = stable::rng(self.seed, &example.id);
         let disturb = |rating: Option<i8>| {
-            // Drawn for every candidate, so that one rating does not depend on which others are
-            // noisy.
+            // Noise is drawn for every candidate, so that one rating does not depend on the other
+            // noisy ones.
             let (noisy, random) = (
                 rng.random_bool(self.noise.clamp(0.0, 1.0)),
                 rng.random_range(-2..=2),

@@ -1,4 +1,4 @@
-//! Teachers and judges that are programs: for tests, for measurements, and where no large model is
+//! Teachers and judges that are programs, for tests, for measurements, and where no large model is
 //! at hand.
 //!
 //! A [`Scorer`] scores the whole catalog for a conversation: [`PopularityScorer`],

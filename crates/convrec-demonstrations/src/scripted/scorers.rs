@@ -18,7 +18,7 @@ pub struct Scorers<'a> {
 }
 
 impl<'a> Scorers<'a> {
-    /// Learns from these conversations which items go together.
+    /// Learns from these conversations which items are named together.
     pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
         Self {
             cooccurrence: CooccurrenceScorer::new(catalog, examples),
@@ -30,7 +30,7 @@ impl<'a> Scorers<'a> {
     }
 
     /// The scorer of the heuristic teacher: co-occurrence with the seen items, similarity to their
-    /// texts, and what was relevant where the same words were said.
+    /// texts, and the items that were relevant where the same words were said.
     #[must_use]
     pub fn heuristic(&self) -> MixedScorer<'_> {
         MixedScorer {

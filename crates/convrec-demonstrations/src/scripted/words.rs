@@ -6,23 +6,22 @@ use convrec_core::{Example, ItemId, Role};
 use super::Scorer;
 use super::cooccurrence::ids;
 
-/// Conversations in training that a word must have been said in.
+/// The fewest training conversations in which a word must have been said.
 const LEAST_CONVERSATIONS: u32 = 8;
-/// Words of fewer letters say little.
+/// The fewest letters of a word, as shorter words say little.
 const LEAST_LETTERS: usize = 3;
 /// The count of every item before any conversation was counted.
 const PRIOR: f32 = 0.1;
-/// How many conversations a word's items are believed to be like everybody's.
+/// The number of pseudo-conversations by which a word's items are smoothed towards all items.
 const SMOOTHING: f32 = 20.0;
-/// Words of a conversation are not independent: together they count for so much of what they would
-/// count for if they were.
+/// The exponent of each word's evidence, as the words of a conversation are not independent.
 const TRUST: f32 = 0.3;
 
 /// The words of a sample, and its relevant items.
 type Said = (BTreeSet<String>, Vec<ItemId>);
 
 /// A scorer by the items that were relevant where the same words were said: tempered naive Bayes.
-/// It knows what a conversation is about where no item was seen yet.
+/// It also works where no item was seen yet.
 ///
 /// The score of item v is P(v) times, for every word w of the conversation, (1 + n(w, v) / (20
 /// P(v)))^0.3. n(w, v) is the number of training samples that say w and in which v is relevant. A
@@ -37,7 +36,7 @@ pub struct WordScorer {
 }
 
 impl WordScorer {
-    /// Counts the words and the ground truth of training examples; what is not in the catalog is
+    /// Counts the words and the ground truth of training examples. Items outside of the catalog are
     /// not counted.
     pub fn new(catalog: &Catalog, training: &[Example]) -> Self {
         let mut words = Self {

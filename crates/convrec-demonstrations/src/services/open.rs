@@ -20,7 +20,7 @@ use crate::{
 /// Chance per candidate that a rating of the scripted judge is drawn at random.
 const JUDGE_NOISE: f64 = 0.1;
 
-/// Why services cannot be opened.
+/// Services cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -35,7 +35,7 @@ pub enum OpenError {
         "no `id` of the {answers} answers is that of a conversation; expected answers to these"
     )]
     NoneAnswered {
-        /// How many answers there are.
+        /// The number of answers.
         answers: usize,
     },
     /// A prompt cannot be written.
@@ -69,8 +69,8 @@ pub enum OpenError {
     Encoder(#[from] convrec_embed::EmbedError),
 }
 
-/// What a program brings itself: the open server, policies (which this crate does not know), and a
-/// device. A policy comes with the name by which manifests know it.
+/// The parts that a program makes itself: the open server, policies (which this crate does not
+/// know), and a device. A policy comes with the name by which manifests know it.
 #[derive(Default)]
 pub struct HandedIn<'a> {
     /// The server of the settings.
@@ -120,7 +120,7 @@ impl std::fmt::Debug for OpenServices<'_> {
     }
 }
 
-/// What a service is made from.
+/// The inputs of a service.
 struct Opener<'a, 's> {
     settings: &'s ServiceSettings,
     #[cfg(feature = "llm")]
@@ -188,8 +188,8 @@ impl<'a> OpenServices<'a> {
         }
     }
 
-    /// What tells each service from others, by its role, for manifests. Two runs with the same
-    /// names ask the same of the same.
+    /// The name of each service by its role, for manifests. Two runs with the same names ask the
+    /// same services the same questions.
     #[must_use]
     pub fn names(&self) -> &[(&'static str, String)] {
         &self.names

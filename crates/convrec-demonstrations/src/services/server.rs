@@ -33,7 +33,7 @@ enum Chat {
     Batch(BatchWriter),
 }
 
-/// What is left to do when everybody was asked.
+/// The work that is left when all services were asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finished {
@@ -110,13 +110,13 @@ impl OpenServer {
         self.ledger.as_deref()
     }
 
-    /// What the results of batches came to, where there were any.
+    /// The report on the results of batches, where there were any.
     #[must_use]
     pub fn results(&self) -> Option<&BatchReport> {
         self.results.as_ref()
     }
 
-    /// What was asked and spent so far.
+    /// The requests and the spending so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
         match &self.chat {
@@ -125,7 +125,7 @@ impl OpenServer {
         }
     }
 
-    /// Says whether everything was asked, and writes the files of a batch.
+    /// Returns whether everything was asked, and writes the files of a batch.
     ///
     /// # Errors
     /// [`OpenError::Batch`] when the files cannot be written.
@@ -182,12 +182,12 @@ pub(super) fn source_texts(settings: &ServiceSettings) -> Result<Vec<SourceText>
         .map_or(Ok(vec![]), jsonl::read_file)
 }
 
-/// What tells a chat model and how it is asked from others, wherever it runs.
+/// The name of a chat model with its settings, which does not depend on the server's address.
 pub(super) fn chat_name(settings: &ServiceSettings) -> String {
     let Some(chat) = &settings.chat else {
         return String::new();
     };
-    // What it costs changes no answer.
+    // The price changes no answer.
     let asked = ChatSettings {
         price: Default::default(),
         ..chat.clone()

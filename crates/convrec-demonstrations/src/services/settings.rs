@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::chat::Prompts;
 use crate::scripted::Mistakes;
 
-/// Who answers, rates, compares and describes: the settings of all services, made to be one TOML
+/// The settings of all services: teacher, judge, embedder and describer. They fit into one TOML
 /// file.
 ///
 /// ```
@@ -38,8 +38,8 @@ use crate::scripted::Mistakes;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ServiceSettings {
-    /// Draws the mistakes and the noise of scripted services, and the order in which candidates are
-    /// shown to a judge. 1.
+    /// The seed of the mistakes and the noise of scripted services, and of the order in which
+    /// candidates are shown to a judge. Default: 1.
     pub seed: u64,
     /// The teacher.
     pub teacher: TeacherSettings,
@@ -49,7 +49,7 @@ pub struct ServiceSettings {
     pub embedder: EmbedderChoice,
     /// The describer.
     pub describer: DescriberSettings,
-    /// What chat models are asked.
+    /// The prompts of chat models.
     pub prompts: Prompts,
     /// The server, where a service is on one.
     #[cfg(feature = "llm")]
@@ -60,7 +60,7 @@ pub struct ServiceSettings {
     /// The embedding model of the server.
     #[cfg(feature = "llm")]
     pub embeddings: Option<EmbedderSettings>,
-    /// The file that keeps the answers of the chat model. `runs/ledger.jsonl`.
+    /// The file that keeps the answers of the chat model. Default: `runs/ledger.jsonl`.
     #[cfg(feature = "llm")]
     pub ledger: PathBuf,
     /// The provider's batch interface instead of the server.
@@ -91,7 +91,7 @@ impl Default for ServiceSettings {
     }
 }
 
-/// What the teacher is.
+/// The kind of teacher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -105,7 +105,7 @@ pub enum TeacherKind {
     /// A script that ranks by co-occurrence and BM25 and makes mistakes as language models do.
     Noisy,
     /// A script that ranks by co-occurrence, similarity of texts and words, and makes no mistakes.
-    /// It is the best that counting gives.
+    /// It is the best teacher that only counts.
     Heuristic,
 }
 
@@ -114,15 +114,15 @@ pub enum TeacherKind {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TeacherSettings {
-    /// What it is. Not set, it is `answers` where these are given, else `server` where the table
-    /// `[chat]` is there, else `noisy`.
+    /// The kind. Default: `answers` where these are given, else `server` where the table `[chat]`
+    /// is there, else `noisy`.
     pub kind: Option<TeacherKind>,
     /// Recorded answers: JSON lines with `id` and `raw`.
     pub answers: Option<PathBuf>,
     /// The folder of the policy. The program that hands it in reads this field.
     pub folder: Option<PathBuf>,
-    /// Whether the policy may write whatever it likes. The program that hands it in reads this
-    /// field. False.
+    /// Whether the policy's lists are unconstrained. The program that hands it in reads this field.
+    /// Default: false.
     pub unconstrained: bool,
     /// The mistakes of the noisy teacher.
     pub mistakes: Mistakes,
@@ -144,7 +144,7 @@ impl TeacherSettings {
     }
 }
 
-/// What the judge is.
+/// The kind of judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -162,13 +162,13 @@ pub enum JudgeKind {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct JudgeSettings {
-    /// What it is. Not set, it is `server` where the table `[chat]` is there, else `scripted`.
+    /// The kind. Default: `server` where the table `[chat]` is there, else `scripted`.
     pub kind: Option<JudgeKind>,
     /// The folder of the policy. The program that hands it in reads this field.
     pub folder: Option<PathBuf>,
 }
 
-/// What the embedder is.
+/// The kind of embedder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -187,31 +187,33 @@ pub enum EmbedderKind {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct EmbedderChoice {
-    /// What it is. `lexical`.
+    /// The kind. Default: `lexical`.
     pub kind: EmbedderKind,
     /// The folder of the sentence encoder.
     pub folder: Option<PathBuf>,
-    /// What is put before each text for a sentence encoder. Models of the E5 kind want `query: `.
+    /// The text that is put before each text for a sentence encoder. Models of the E5 kind want
+    /// `query: `.
     pub prompt: Option<String>,
     /// A file that keeps embeddings, so that none is made twice. A server needs one.
     pub cache: Option<PathBuf>,
 }
 
-/// The describer: who is asked for texts about items.
+/// The describer, which gives texts about items.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct DescriberSettings {
     /// Whether the chat model of the server describes the items outside the catalog and those of
     /// the catalog that came without metadata. Without it such items are compared by their names.
-    /// False.
+    /// Default: false.
     pub server: bool,
     /// Texts about items: JSON lines with `title`, `year` and `text`. Descriptions are made from
     /// them.
     pub texts: Option<PathBuf>,
 }
 
-/// The provider's batch interface: nobody is asked, and what the ledger lacks is written to files.
+/// The provider's batch interface. No server is asked, and the requests that the ledger lacks are
+/// written to files.
 #[cfg(feature = "llm")]
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -242,13 +244,13 @@ impl ServiceSettings {
         Ok(settings)
     }
 
-    /// What the teacher is.
+    /// The kind of teacher.
     #[must_use]
     pub fn teacher_kind(&self) -> TeacherKind {
         self.teacher.kind_beside(self.has_chat())
     }
 
-    /// What the judge is.
+    /// The kind of judge.
     #[must_use]
     pub fn judge_kind(&self) -> JudgeKind {
         self.judge.kind.unwrap_or(match self.has_chat() {
@@ -257,7 +259,7 @@ impl ServiceSettings {
         })
     }
 
-    /// Whether a chat model on a server is described.
+    /// Whether the settings describe a chat model on a server.
     fn has_chat(&self) -> bool {
         #[cfg(feature = "llm")]
         return self.chat.is_some();

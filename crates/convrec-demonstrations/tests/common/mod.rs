@@ -21,7 +21,7 @@ pub fn catalog() -> Catalog {
     Catalog::new(items.map(item).into()).unwrap()
 }
 
-/// Somebody who loved Heat; Ronin is relevant.
+/// A conversation of a user who loved Heat; Ronin is relevant.
 pub fn example(id: &str) -> Example {
     Example {
         id: id.into(),

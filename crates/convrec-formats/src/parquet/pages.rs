@@ -1,4 +1,4 @@
-//! The sizes that the pages of a parquet file claim, looked at before anything is reserved.
+//! Checks the sizes that the pages of a parquet file claim, before anything is reserved.
 
 use std::io::Read;
 
@@ -17,7 +17,7 @@ const DEFLATE: u64 = 1032;
 /// Looks at the pages of the columns in `mask`.
 ///
 /// # Errors
-/// What is wrong with the first page that is too large.
+/// The message about the first page that is too large.
 pub(super) fn check<R: ChunkReader>(
     file: &R,
     metadata: &ParquetMetaData,
@@ -46,7 +46,7 @@ fn check_column<R: ChunkReader>(file: &R, column: &ColumnChunkMetaData) -> Resul
         let [unfolded, length] = [2, 3].map(|number| header.integer(number).unwrap_or(-1));
         let length = u64::try_from(length).map_err(|_| "a page has no length")?;
         check_size(u64::try_from(unfolded).map_err(|_| "a page has no length")?)?;
-        // Pages of data, of a dictionary, and of data in the second version.
+        // The kinds of pages: data, dictionary, and data in the second version.
         let kinds = [5, 7, 8].map(|kind| header.inner(kind));
         let in_page = kinds
             .iter()
@@ -118,8 +118,7 @@ fn body<R: ChunkReader>(file: &R, start: u64, length: u64) -> Result<Bytes, Stri
         .map_err(|e| e.to_string())
 }
 
-/// How much there is to read, through the first byte that is too much. What is damaged is the
-/// decoder's to report.
+/// The number of bytes, up to the first byte that is too much. Damage is reported by the decoder.
 fn unfolded(reader: impl Read) -> u64 {
     let mut read = 0;
     let mut buffer = vec![0; 1 << 16];

@@ -11,7 +11,7 @@ use convrec_core::shown;
 /// A list of dictionaries that hold lists is 3 deep.
 const MAX_DEPTH: u8 = 6;
 
-/// What a pickle may hold. Clones are shared, and nesting is at most [`MAX_DEPTH`].
+/// The values that a pickle may hold. Clones are shared, and nesting is at most [`MAX_DEPTH`].
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     None,
@@ -24,7 +24,7 @@ pub(super) enum Value {
     Tuple(Rc<[Value]>, u8),
     /// Its entries and its depth. Lists may still grow, so they are never shared.
     List(Vec<Value>, u8),
-    /// Its entries and its depth. Never shared either.
+    /// Its entries and its depth. Dictionaries are never shared either.
     Dict(Vec<(Value, Value)>, u8),
     Callable(Callable),
     Dtype(Rc<Dtype>),
@@ -87,7 +87,7 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Takes one opcode; the value at the end.
+    /// Takes one opcode. Returns the value at the end.
     fn step(&mut self) -> Result<Option<Value>, String> {
         let opcode = self.byte()?;
         match opcode {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::machine::Value;
 
-/// What a pickle may name and call. Each call only makes a value.
+/// The functions that a pickle may name and call. Each call only makes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callable {
     /// `numpy.dtype(name, align, copy)`
@@ -26,7 +26,7 @@ impl Callable {
         })
     }
 
-    /// The value of a call, or what was found and expected.
+    /// The value of a call, or a message with what was found and expected.
     pub(super) fn call(self, arguments: &[Value]) -> Result<Value, String> {
         match (self, arguments) {
             (Self::Dtype, [Value::Text(name), ..]) => Ok(Value::Dtype(Rc::new(Dtype {
@@ -51,7 +51,8 @@ impl Callable {
 #[derive(Debug)]
 pub(super) struct Dtype {
     name: String,
-    /// The pickle says it after the type is made and may have been put into the memo.
+    /// Whether bytes are big-endian. The pickle says it after the type is made and may have been
+    /// put into the memo.
     is_big_endian: Cell<bool>,
 }
 

@@ -1,5 +1,5 @@
 //! Softmax down the columns of a block of scores. A row of the block holds one candidate (a
-//! vocabulary entry, a key) for `width` queries side by side, so that a vector serves many queries
+//! vocabulary entry, a key) for `width` queries side by side. A vector then serves many queries,
 //! and no sum runs across its lanes. The width is a multiple of 16, that is of every vector width;
 //! the last columns may be unused.
 

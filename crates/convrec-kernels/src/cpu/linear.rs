@@ -77,8 +77,8 @@ fn skinny(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     transpose(&transposed, rows)
 }
 
-/// `x W^T` for a few rows: a vector holds one element of 16 rows of x, so that no sum runs across
-/// its lanes, and the weights are read once, in order.
+/// `x W^T` for a few rows. A vector holds one element of 16 rows of x, so that no sum runs across
+/// its lanes. The weights are read once, in order.
 fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     /// Weight rows per task: a multiple of those in a block.
     const ROWS: usize = 96;

@@ -2,8 +2,8 @@
 //! scalar code elsewhere.
 //!
 //! A vector instruction is only compiled inline where every function around it is compiled for its
-//! instruction set, so that everything generic over [`Simd`] here is `#[inline(always)]` and does
-//! without closures, which cannot be.
+//! instruction set. Everything generic over [`Simd`] here is therefore `#[inline(always)]`, and has
+//! no closures, which cannot be.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -93,9 +93,11 @@ impl Run {
     /// that no reader meets a tie.
     ///
     /// # Errors
-    /// [`Error::Name`] when a name is empty or has white space in it; [`Error::AddedTwice`] when
-    /// the query, or a document of it, comes twice; [`Error::TooLarge`] when the names of the run
-    /// have more than 4 GiB. The run is then as before.
+    /// - [`Error::Name`] when a name is empty or has white space in it
+    /// - [`Error::AddedTwice`] when the query, or a document of it, comes twice
+    /// - [`Error::TooLarge`] when the names of the run have more than 4 GiB
+    ///
+    /// The run is then as before.
     pub fn add<'a>(
         &mut self,
         query: &str,

@@ -16,8 +16,9 @@ pub enum ModelError {
     },
     /// The folder is no model's folder.
     #[error(
-        "{path}: there is no tokenizer.json, expected a model's folder as `train_sft` leaves it or as a chat model is \
-         published; a `checkpoint-...` folder of a run holds only what `--resume` needs"
+        "{path}: there is no tokenizer.json, expected a model's folder as `train_sft` leaves it or \
+         as a chat model is published; a `checkpoint-...` folder of a run holds only what \
+         `--resume` needs"
     )]
     NotAModel {
         /// The folder.
@@ -45,8 +46,8 @@ pub enum ModelError {
     Weights(#[from] WeightsError),
     /// The tokenizer has more tokens than the weights.
     #[error(
-        "{path}: tokenizer.json has {tokens} tokens, expected at most the {known} that the weights know; the tokenizer is \
-         of another model"
+        "{path}: tokenizer.json has {tokens} tokens, expected at most the {known} that the weights \
+         know; the tokenizer is of another model"
     )]
     Vocabulary {
         /// The folder.
@@ -62,7 +63,8 @@ pub enum ModelError {
     /// No prompt fits beside the longest list.
     #[error(
         "a list may take {list} tokens, expected fewer than the {positions} positions of the model \
-         (`max_position_embeddings`); lower `n_ranks` or `max_new_tokens` in task.json, or take another model"
+         (`max_position_embeddings`); lower `n_ranks` or `max_new_tokens` in task.json, or take \
+         another model"
     )]
     NoRoom {
         /// Tokens of the longest list.

@@ -32,8 +32,8 @@ fn check_room(policy: &Policy, prompt: usize, new: usize) -> Result<(), String> 
         return Ok(());
     }
     Err(format!(
-        "the prompt has {prompt} tokens and what follows up to {new}, but the model has {positions} positions; shorten \
-         the conversation or the answer"
+        "the prompt has {prompt} tokens and what follows up to {new}, but the model has \
+         {positions} positions; shorten the conversation or the answer"
     ))
 }
 

@@ -57,20 +57,21 @@ impl Check {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::StalledWeights => {
-                "the weights do not move: the learning rate is too small for their precision (a bf16 weight of 1 does not \
-                 notice a change below 0.004), the weights are frozen, or no group has a difference in its rewards"
+                "the weights do not move: the learning rate is too small for their precision (a \
+                 bf16 weight of 1 does not notice a change below 0.004), the weights are frozen, \
+                 or no group has a difference in its rewards"
             }
             Self::KlHigh => {
-                "the policy has left the model that it started from, and with it most of what that knew; the learning \
-                 rate is too high, or the KL penalty too weak"
+                "the policy has left the model that it started from, and with it most of what that \
+                 knew; the learning rate is too high, or the KL penalty too weak"
             }
             Self::EntropyLow => {
                 "the policy writes one and the same list: the groups have no differences left to \
                  learn from"
             }
             Self::EntropyHigh => {
-                "the policy is becoming noise; the learning rate is too high, or what is bad is unlikely \
-                 enough already and is pushed down ever further"
+                "the policy is becoming noise; the learning rate is too high, or what is bad is \
+                 unlikely enough already and is pushed down ever further"
             }
             Self::LengthLow => {
                 "the policy finds it pays to say less; the reward does not miss what is left out"
@@ -91,8 +92,8 @@ impl Check {
                  reverse)"
             }
             Self::SamplerMismatch => {
-                "ratios compare two different models: sampler and trainer differ in weights, temperature, prompt, mask or \
-                 precision"
+                "ratios compare two different models: sampler and trainer differ in weights, \
+                 temperature, prompt, mask or precision"
             }
             Self::LossNotANumber => {
                 "an overflow, or a division by nothing; weights that were updated with it are lost"
@@ -112,15 +113,15 @@ impl Check {
     pub fn advice(self) -> &'static str {
         match self {
             Self::StalledWeights => {
-                "keep the weights in f32 (bf16 for products only), raise the learning rate, and look at \
-                 `frac_reward_zero_std`"
+                "keep the weights in f32 (bf16 for products only), raise the learning rate, and \
+                 look at `frac_reward_zero_std`"
             }
             Self::KlHigh => {
                 "go back to an earlier checkpoint; lower the learning rate or raise the KL penalty"
             }
             Self::EntropyLow => {
-                "go back to an earlier checkpoint; raise the temperature or the upper clip, lower the learning rate, or add \
-                 a KL penalty"
+                "go back to an earlier checkpoint; raise the temperature or the upper clip, lower \
+                 the learning rate, or add a KL penalty"
             }
             Self::EntropyHigh => {
                 "go back to an earlier checkpoint; lower the learning rate, or add a KL penalty"
@@ -130,8 +131,8 @@ impl Check {
                  lists"
             }
             Self::MissingEos => {
-                "look at the completions; raise `max_new_tokens` if they are cut too early, else leave cut ones out \
-                 (`mask_truncated_completions`) or constrain the lists"
+                "look at the completions; raise `max_new_tokens` if they are cut too early, else \
+                 leave cut ones out (`mask_truncated_completions`) or constrain the lists"
             }
             Self::OffCatalog => {
                 "constrain the lists, lower the learning rate, or clone longer first"
@@ -141,8 +142,8 @@ impl Check {
                  popular items do not win"
             }
             Self::SamplerMismatch => {
-                "compare both sides' settings; sample with the trainer's own weights, in the same precision and on the same \
-                 device"
+                "compare both sides' settings; sample with the trainer's own weights, in the same \
+                 precision and on the same device"
             }
             Self::LossNotANumber => {
                 "go back to the last checkpoint before; lower the learning rate, try without bf16"
@@ -162,8 +163,8 @@ impl Check {
 /// A finding about a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "steps {first} to {last}: {seen}. What it usually means: {}. What to do: {}. To go on all the same, leave the check out: \
-     `off = [\"{}\"]`", check.meaning(), check.advice(), check.name()
+    "steps {first} to {last}: {seen}. What it usually means: {}. What to do: {}. To go on all the \
+     same, leave the check out: `off = [\"{}\"]`", check.meaning(), check.advice(), check.name()
 )]
 pub struct Diagnosis {
     /// The check that failed.
