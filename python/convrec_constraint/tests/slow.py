@@ -37,7 +37,9 @@ class Catalog:
         names = hashlib.sha256("".join(f"Item {i}\n" for i in range(self.n_items)).encode())
         words = [len(places) for _, _, places, _, _ in arrays]
         words += [word for parts in arrays for part in parts for word in part]
-        body = b"listtrie" + head + names.digest() + bytes(32) + struct.pack(f"<{len(words)}I", *words)
+        body = (
+            b"listtrie" + head + names.digest() + bytes(32) + struct.pack(f"<{len(words)}I", *words)
+        )
         path.write_bytes(body + hashlib.sha256(body).digest())
         return path
 

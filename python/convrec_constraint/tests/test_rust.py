@@ -1,7 +1,11 @@
 """The same allowed tokens as the Rust trie, along the lists that its example walked:
-``cargo run --release -p convrec-text --example allowed_sets -- python/convrec_constraint/tests/data``."""
 
+cargo run --release -p convrec-text --example allowed_sets -- python/convrec_constraint/tests/data
+"""
+
+import hashlib
 import json
+import struct
 from pathlib import Path
 
 from convrec_constraint import Cursor, Trie
@@ -31,3 +35,18 @@ def test_the_same_sets_as_rust():
         assert all(cursor.is_done and cursor.items == found["items"] for cursor in cursors)
     assert any(found["twins"] for found in lists) and any(found["seen"] for found in lists)
     assert sets > 800
+
+
+def test_the_example_of_the_specification(tmp_path):
+    """The bytes that docs/trie-file.md shows."""
+    header = b"listtrie" + struct.pack("<6I", 1, 1, 0, 1, 9, 2) + bytes(64)
+    words = [3, 0, 2, 2, 2, 3, 5, 0, 0, 1, 1, 0, 1, 0]
+    body = header + struct.pack("<14I", *words)
+    path = tmp_path / "two.trie"
+    path.write_bytes(body + hashlib.sha256(body).digest())
+    assert path.stat().st_size == 184
+    cursor = Cursor(Trie.open(path))
+    assert cursor.allowed().tolist() == [3, 5]
+    cursor.push(3)
+    cursor.push(9)
+    assert cursor.items == [1] and cursor.is_done

@@ -1,34 +1,25 @@
 """SmolLM2-135M-Instruct under the constraint, against the numbers of the Rust policy:
-``cargo run --release -p convrec-train --example constrained_lists -- models/smollm2-135m-instruct
-python/convrec_constraint/tests/data/films.jsonl python/convrec_constraint/tests/data``."""
 
-import json
-import os
-import sys
-from pathlib import Path
+data=python/convrec_constraint/tests/data
+cargo run --release -p convrec-train --example constrained_lists -- \\
+    models/smollm2-135m-instruct $data/films.jsonl $data
+"""
 
 import numpy as np
 import pytest
+from models import films, rust_lists, smollm2
 
-from convrec_constraint import Cursor, Trie, log_probs
+from convrec_constraint import Cursor, log_probs
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from convrec_constraint.transformers import CatalogLogitsProcessor  # noqa: E402
 
-DATA = Path(__file__).parent / "data"
-ROOT = Path(__file__).parents[3]
-
 
 @pytest.fixture(scope="module")
 def model():
-    folder = Path(os.environ.get("CONVREC_MODELS", ROOT / "models")) / "smollm2-135m-instruct"
-    if not (folder / "config.json").exists():
-        message = f"SKIPPED: there is no {folder}; set CONVREC_MODELS"
-        assert not os.environ.get("CONVREC_REQUIRE_ALL"), message
-        print(message, file=sys.__stderr__)
-        pytest.skip(message)
+    folder = smollm2()
     torch.set_num_threads(1)
     load = transformers.AutoModelForCausalLM.from_pretrained
     return load(folder, dtype=torch.float32, local_files_only=True).eval()
@@ -36,14 +27,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def rust():
-    return json.loads((DATA / "smollm2_lists.json").read_text())
+    return rust_lists()
 
 
 @pytest.fixture(scope="module")
 def trie():
-    rows = [json.loads(line) for line in (DATA / "films.jsonl").read_text().splitlines()]
-    names = [f"{row['title']} ({row['year']})" for row in rows]
-    return Trie.open(DATA / "films.trie", items=names)
+    return films()
 
 
 def test_log_probs_are_those_of_rust(model, rust, trie):
@@ -62,7 +51,7 @@ def test_log_probs_are_those_of_rust(model, rust, trie):
             cursor.push(token)
         assert cursor.is_done and cursor.items == found["items"]
         choices += int((ours < 0).sum())
-    assert choices > 40
+    assert choices > 30
 
 
 def test_generated_lists_are_valid_with_the_trainers_log_probs(model, rust, trie):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Lines, Words
+from .arrays import Lines, Node, Words
 from .trie import Ids, Trie
 
 _NONE = np.empty(0, dtype=np.uint32)
@@ -55,6 +55,8 @@ class Cursor:
             trie.check_count(trie.distinct_but(used), self._n)
         self._items: list[int] = []
         self._done = False
+        self._node: Node
+        self._allowed: Words
         self._begin_line()
 
     @property

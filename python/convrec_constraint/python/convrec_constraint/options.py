@@ -48,7 +48,9 @@ class Options:
             return None
         unknown = sorted(set(ours) - set(FIELDS))
         if unknown:
-            raise OptionsError(f"unknown field `{unknown[0]}`; expected some of {', '.join(FIELDS)}")
+            raise OptionsError(
+                f"unknown field `{unknown[0]}`; expected some of {', '.join(FIELDS)}"
+            )
         n, trie = ours.get("convrec_n"), ours.get("convrec_trie")
         if n is not None and not _is_int(n):
             raise OptionsError(f"field `convrec_n`: found {n!r}, expected a number of items")

@@ -23,7 +23,7 @@ from .rows import keep_only
 _STATE = "__convrec__"
 
 
-class CatalogLogitProcessor(CustomLogitProcessor):  # type: ignore[misc]
+class CatalogLogitProcessor(CustomLogitProcessor):  # type: ignore[misc, unused-ignore]
     """Keeps the lists of its requests to the catalog.
 
     The state of a request stands in its ``custom_params``, which SGLang keeps for each request.

@@ -16,7 +16,7 @@ from .rows import keep_only
 Key = tuple[int, tuple[int, ...]]
 
 
-class CatalogLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
+class CatalogLogitsProcessor(LogitsProcessor):  # type: ignore[misc, unused-ignore]
     """Keeps each row of a batch to lists of its own cursor. One processor serves one call of
     ``generate``.
 

@@ -157,7 +157,9 @@ def _ids(ids: Iterable[int], n_items: int, name: str) -> Ids:
     if array.size == 0:
         return np.empty(0, dtype=np.int64)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name}: found {array.dtype} of {array.ndim} dimensions; expected item ids")
+        raise ValueError(
+            f"{name}: found {array.dtype} of {array.ndim} dimensions; expected item ids"
+        )
     wrong = (array < 0) | (array >= n_items)
     if wrong.any():
         raise ValueError(

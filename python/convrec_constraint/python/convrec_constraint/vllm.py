@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
 
-class CatalogLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
+class CatalogLogitsProcessor(LogitsProcessor):  # type: ignore[misc, unused-ignore]
     """Keeps the lists of constrained requests to the catalog."""
 
     @classmethod
@@ -37,9 +37,7 @@ class CatalogLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
         if options is not None:
             options.cursor()
 
-    def __init__(
-        self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool
-    ) -> None:
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         # The constrained rows of the batch: what follows them, and their tokens so far. vLLM
         # appends to this list.
         self._rows: dict[int, tuple[Follower, list[int]]] = {}
@@ -82,4 +80,3 @@ class CatalogLogitsProcessor(LogitsProcessor):  # type: ignore[misc]
             rows.append(row)
             allowed.append(follower.allowed(output))
         return keep_only(logits, rows, allowed)
-
