@@ -100,16 +100,16 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
             .iter()
             .map(|example| self.request(example, n).map_err(ServiceError::from));
         let answers = ask_or_cut(&self.model, requests, done);
-        let mut cut = Vec::new();
-        let whole = |(example, answer): (&&Example, Result<ChatAnswer, ServiceError>)| {
-            let ChatAnswer { text, is_cut } = answer?;
-            if !is_cut {
-                return Ok(text);
-            }
-            cut.push(example.id.as_str());
-            Ok(whole_lines(&text).to_string())
-        };
-        let texts = examples.iter().zip(answers).map(whole).collect();
+        let (mut texts, mut cut) = (Vec::with_capacity(answers.len()), Vec::new());
+        for (example, answer) in examples.iter().zip(answers) {
+            texts.push(answer.map(|ChatAnswer { text, is_cut }| match is_cut {
+                true => {
+                    cut.push(example.id.as_str());
+                    whole_lines(&text).to_string()
+                }
+                false => text,
+            }));
+        }
         if let Some(first) = cut.first() {
             log::warn!(
                 "{}: {} of {} answers were cut at the limit of tokens, the first to `{first}`; a last \
