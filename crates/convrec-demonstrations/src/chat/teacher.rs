@@ -6,7 +6,7 @@ use super::prompts::{Template, dialog, names};
 use super::{PromptError, Prompts};
 use crate::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher};
 
-/// The most tokens of an item of an answer, with some for talk around the list.
+/// Tokens an item of an answer may take, at most, and some for talk around the list.
 const TOKENS_PER_ITEM: usize = 40;
 const TOKENS_OF_TALK: usize = 200;
 
@@ -100,16 +100,16 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
             .iter()
             .map(|example| self.request(example, n).map_err(ServiceError::from));
         let answers = ask_or_cut(&self.model, requests, done);
-        let mut cut = Vec::new();
-        let whole = |(example, answer): (&&Example, Result<ChatAnswer, ServiceError>)| {
-            let ChatAnswer { text, is_cut } = answer?;
-            if !is_cut {
-                return Ok(text);
-            }
-            cut.push(example.id.clone());
-            Ok(whole_lines(&text).to_string())
-        };
-        let texts = examples.iter().zip(answers).map(whole).collect();
+        let (mut texts, mut cut) = (Vec::with_capacity(answers.len()), Vec::new());
+        for (example, answer) in examples.iter().zip(answers) {
+            texts.push(answer.map(|ChatAnswer { text, is_cut }| match is_cut {
+                true => {
+                    cut.push(example.id.as_str());
+                    whole_lines(&text).to_string()
+                }
+                false => text,
+            }));
+        }
         if let Some(first) = cut.first() {
             log::warn!(
                 "{}: {} of {} answers were cut at the limit of tokens, the first to `{first}`; a last \
@@ -123,7 +123,7 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
     }
 }
 
-/// Asks the requests that could be written. Answers and errors come back in order.
+/// Asks what could be written as a request; answers and errors come back in order.
 pub(super) fn ask(
     model: &impl ChatModel,
     requests: impl Iterator<Item = Result<ChatRequest, ServiceError>>,
