@@ -11,7 +11,8 @@ use convrec::core::printable;
 use convrec::demonstrations::scripted::Scorers;
 use convrec::demonstrations::services::{OpenServer, OpenServices};
 use convrec::demonstrations::{Origin, Pipeline};
-use convrec_cli::data::{read_catalog, read_conversations};
+use convrec::train::data::survey;
+use convrec_cli::data::TwinRule;
 use convrec_cli::demonstrations::{DemonstrationOptions, Output, adjust, write_part};
 use convrec_cli::services::{handed_in, open_server};
 use convrec_cli::{Outcome, exit, say};
@@ -34,8 +35,13 @@ fn run(options: &DemonstrationOptions) -> Outcome {
     let config = options.config()?;
     let server = open_server(&settings)?;
     let server = server.as_ref();
-    let catalog = options.described(&settings, server, read_catalog(&options.catalog)?)?;
-    let mut examples = read_conversations(&options.conversations)?;
+    let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
+    let catalog = options.described(&settings, server, catalog)?;
+    let mut examples = options.data.conversations(&options.conversations)?;
+    say(format_args!(
+        "conversations: {}",
+        survey(&catalog, &examples)
+    ));
 
     // Scripted services learn from the conversations; the others are opened as the settings say.
     let scorers = Scorers::new(&catalog, &examples);

@@ -8,7 +8,7 @@ use convrec::burn::module::Module;
 use convrec::device;
 use convrec::prelude::*;
 use convrec::train::trec;
-use convrec_cli::data::{read_catalog, read_conversations, read_examples, samples};
+use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file, samples_of};
 use convrec_cli::{Comparison, Outcome, at_least_one, check_output, exit, recall_and_ndcg, say};
 
 /// Evaluates models on conversations.
@@ -28,12 +28,10 @@ struct Options {
     /// Conversations with ground truth.
     #[arg(long)]
     conversations: PathBuf,
-    /// Count items of the catalog that are most likely the same as one item. Published protocols do
-    /// not.
-    #[arg(long)]
-    merge_twins: bool,
-    /// Training conversations. They add the baselines popularity, BM25, co-occurrence and the
-    /// heuristic teacher.
+    #[command(flatten)]
+    data: DataOptions,
+    /// Training conversations: adds the baselines popularity, BM25, co-occurrence, and what the
+    /// heuristic scripted teacher ranks by.
     #[arg(long)]
     train: Option<PathBuf>,
     /// Write the first model's lists as a TREC run; document `r<n>` is item n of the catalog,
@@ -62,12 +60,9 @@ fn run(options: &Options) -> Outcome {
     for output in [&options.run, &options.write_qrels].into_iter().flatten() {
         check_output(output)?;
     }
-    let catalog = read_catalog(&options.catalog)?;
-    let catalog = match options.merge_twins {
-        true => catalog.merge_twins(),
-        false => catalog,
-    };
-    let examples = read_examples(&catalog, &options.conversations)?;
+    let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
+    let file = &options.conversations;
+    let examples = options.data.judged_examples(&catalog, file)?;
     if let Some(path) = &options.write_qrels {
         trec::write_qrels(path, &catalog, &examples)?;
         say(format_args!(
@@ -81,8 +76,9 @@ fn run(options: &Options) -> Outcome {
         let model = Model::load(folder, &device()?)?;
         let task = model
             .language
-            .task_for(catalog.clone(), options.unconstrained)?;
-        let samples = samples(&task, &examples, &options.conversations)?;
+            .task_for(catalog.clone(), options.unconstrained);
+        let task = in_catalog_file(&options.catalog, task)?;
+        let (samples, asked) = samples_of(&task, &examples, file, folder)?;
         let decoding = Decoding {
             sampling: Sampling {
                 temperature: options.temperature,
@@ -99,10 +95,14 @@ fn run(options: &Options) -> Outcome {
         let found = evaluate(&model.policy.valid(), &task, &samples, &decoding);
         say(format_args!("{}: {}", folder.display(), found.health));
         if let (true, Some(path)) = (lists.is_empty(), &options.run) {
-            trec::write_run(path, &examples, &found)?;
+            trec::write_run(path, examples.iter().zip(&asked), &found)?;
             say(format_args!("{}: the lists as a TREC run", path.display()));
         }
-        lists.push((folder.display().to_string(), task.n_ranks(), found.judged()));
+        lists.push((
+            folder.display().to_string(),
+            task.n_ranks(),
+            found.judged_of(&asked),
+        ));
     }
 
     let n_ranks = lists.first().map_or(20, |(_, n, _)| *n);
@@ -115,7 +115,7 @@ fn run(options: &Options) -> Outcome {
         .into_iter()
         .for_each(|(name, _, judged)| comparison.add(name, judged));
     if let Some(train) = &options.train {
-        let train = read_conversations(train)?;
+        let train = options.data.conversations(train)?;
         comparison.add_baselines(&catalog, &examples, &train, n_ranks);
     }
     if !comparison.is_empty() {

@@ -6,7 +6,7 @@ use clap::Parser;
 use convrec::device;
 use convrec::prelude::*;
 use convrec_cli::conversation::ConversationOptions;
-use convrec_cli::data::read_catalog;
+use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file};
 use convrec_cli::{Outcome, exit, say};
 
 /// Answers one conversation with a ranked list.
@@ -22,9 +22,8 @@ struct Options {
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
-    /// Keep items of the catalog that are most likely the same as different items.
-    #[arg(long)]
-    keep_twins: bool,
+    #[command(flatten)]
+    data: DataOptions,
     #[command(flatten)]
     conversation: ConversationOptions,
 }
@@ -36,11 +35,7 @@ fn main() -> std::process::ExitCode {
 fn run(options: &Options) -> Outcome {
     let turns = options.conversation.turns()?;
     let model = Model::load(&options.model, &device()?)?;
-    let catalog = read_catalog(&options.catalog)?;
-    let catalog = match options.keep_twins {
-        true => catalog,
-        false => catalog.merge_twins(),
-    };
+    let catalog = options.data.catalog(&options.catalog, TwinRule::Merge)?;
     let seen = options.conversation.seen(&catalog, &turns)?;
     if !seen.is_empty() {
         let names: Vec<String> = seen
@@ -49,7 +44,8 @@ fn run(options: &Options) -> Outcome {
             .collect();
         say(format_args!("seen: {}\n", names.join("; ")));
     }
-    let task = model.language.task_for(catalog, options.unconstrained)?;
+    let task = model.language.task_for(catalog, options.unconstrained);
+    let task = in_catalog_file(&options.catalog, task)?;
     let recommender = Recommender::new(&model, task);
     let list = recommender.recommend(&turns, &seen, model.language.format.n_ranks)?;
     if list.is_empty() {

@@ -100,8 +100,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // 3. Advantages: a rank is compared with the same rank of the other lists of its prompt.
         let advantages = group_advantages(&rewards, generation.group_size, ScaleRewards::Group)?;
 
-        // 4. The tables [B, T] that the loss reads. Forced tokens were no choice: they take no
-        //    part.
+        // 4. The tables [B, T] that the loss reads. Forced tokens take no part.
         let allowed = rows
             .iter()
             .map(|(sample, list)| task.allowed(&sample.seen, &list.tokens));

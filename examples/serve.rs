@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec::device;
-use convrec_cli::data::read_catalog;
+use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::{Outcome, exit};
 use convrec_serve::{Served, serve};
 use convrec_train::Model;
@@ -23,10 +23,9 @@ struct Options {
     /// items can be written.
     #[arg(long, requires = "catalog")]
     unconstrained: bool,
-    /// Keep items of the catalog that are most likely the same as different items.
-    #[arg(long, requires = "catalog")]
-    keep_twins: bool,
-    /// Load new weights on request, from folders below this one. Without this flag none are loaded.
+    #[command(flatten)]
+    data: DataOptions,
+    /// Load new weights on request, from folders below this one. Without it none are loaded.
     #[arg(long)]
     weights: Option<PathBuf>,
     /// The address to listen on. There are no keys: whoever reaches this address may ask.
@@ -53,11 +52,7 @@ fn run(options: Options) -> Outcome {
     let task = options
         .catalog
         .map(|path| -> Result<_, Box<dyn std::error::Error>> {
-            let catalog = read_catalog(&path)?;
-            let catalog = match options.keep_twins {
-                true => catalog,
-                false => catalog.merge_twins(),
-            };
+            let catalog = options.data.catalog(&path, TwinRule::Merge)?;
             Ok(language.task_for(catalog, options.unconstrained)?)
         })
         .transpose()?;

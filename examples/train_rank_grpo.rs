@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec::devices;
-use convrec_cli::data::{read_catalog, read_conversations, read_validation};
+use convrec::train::{Algorithm, Files, Language, RlData, RlSettings, Runner};
+use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::{Outcome, TrainingOptions, exit, say};
-use convrec_train::{Algorithm, Files, Language, RlData, RlSettings, Runner};
 
 /// Trains a policy by reinforcement learning.
 #[derive(Parser)]
@@ -69,14 +69,19 @@ fn run(options: &Options) -> Outcome {
         say(settings.to_toml()?.trim_end());
         return Ok(());
     }
-    let blocked = files.blocklist.as_deref().map(read_catalog).transpose()?;
+    let read = DataOptions::of(&files);
+    let blocked = files.blocklist.as_deref();
+    let blocked = blocked.map(|path| read.catalog(path, TwinRule::Keep));
+    let blocked = blocked.transpose()?;
     let blocked = blocked.iter().flat_map(|catalog| catalog.iter());
     let conversations = settings.file("conversations", &files.conversations)?;
+    let catalog = settings.file("catalog", &files.catalog)?;
+    let catalog = read.catalog(catalog, TwinRule::Keep)?;
     let data = RlData {
-        catalog: read_catalog(settings.file("catalog", &files.catalog)?)?,
-        conversations: read_conversations(conversations)?,
-        validation: read_validation(files.validation.as_deref())?,
+        conversations: read.examples(&catalog, conversations)?,
+        validation: read.validation(&catalog, files.validation.as_deref())?,
         blocklist: blocked.map(|(_, item)| item.item()).collect(),
+        catalog,
     };
     options
         .training

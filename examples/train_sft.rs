@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec::devices;
-use convrec_cli::data::{read_catalog, read_demonstrations, read_validation};
+use convrec::train::{Files, Runner, SftData, SftSettings};
+use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::{DecoderOptions, Outcome, TrainingOptions, exit, say};
-use convrec_train::{Files, Runner, SftData, SftSettings};
 
 /// Trains a chat model, or a new small decoder, on demonstrations.
 #[derive(Parser)]
@@ -41,17 +41,30 @@ fn run(options: &Options) -> Outcome {
     options.decoder.set(&mut flags);
     let layers = options.training.layers(flags)?;
     let files = Files::resolve(&layers)?;
-    let read = files.demonstrations.as_deref().map(read_demonstrations);
-    let demonstrations = read.transpose()?;
+    let read = DataOptions::of(&files);
+    let catalog = match &files.catalog {
+        Some(path) if !options.training.print_config => Some(read.catalog(path, TwinRule::Keep)?),
+        _ => None,
+    };
+    let mut demonstrations = None;
+    if let Some(path) = &files.demonstrations {
+        let rows = read.demonstrations(path)?;
+        demonstrations = Some(match &catalog {
+            Some(catalog) => read.in_catalog(catalog, rows, path)?,
+            None => rows,
+        });
+    }
     let settings = SftSettings::resolve(layers, demonstrations.as_ref().map(Vec::len))?;
     if options.training.print_config {
         say(settings.printed()?.trim_end());
         return Ok(());
     }
+    settings.file("catalog", &files.catalog)?;
+    let catalog = catalog.ok_or("no catalog: expected --catalog FILE")?;
     let data = SftData {
-        catalog: read_catalog(settings.file("catalog", &files.catalog)?)?,
         demonstrations: demonstrations.unwrap_or_default(),
-        validation: read_validation(files.validation.as_deref())?,
+        validation: read.validation(&catalog, files.validation.as_deref())?,
+        catalog,
     };
     options
         .training

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec_catalog::CONFIDENT;
-use convrec_cli::data::{read_catalog, read_conversations, read_examples};
+use convrec_cli::data::{DataOptions, TwinRule};
 use convrec_cli::services::{ServiceOptions, described, finished, handed_in, open_server};
 use convrec_cli::steps::{Figures, Step, steps};
 use convrec_cli::{Outcome, at_least_one, exit, progress};
@@ -49,6 +49,8 @@ struct Options {
     #[arg(long)]
     steps_only: bool,
     #[command(flatten)]
+    data: DataOptions,
+    #[command(flatten)]
     services: ServiceOptions,
 }
 
@@ -72,17 +74,19 @@ fn run(options: &Options) -> Outcome {
     let settings = options.services.settings()?;
     let server = open_server(&settings)?;
     let server = server.as_ref();
-    let catalog = described(&settings, server, read_catalog(&options.catalog)?)?;
-    let mut examples = read_examples(&catalog, &options.conversations)?;
+    let read = options.data;
+    let catalog = read.catalog(&options.catalog, TwinRule::Keep)?;
+    let catalog = described(&settings, server, catalog)?;
+    let mut examples = read.judged_examples(&catalog, &options.conversations)?;
     let train = options
         .train
         .as_deref()
-        .map(read_conversations)
+        .map(|path| read.conversations(path))
         .transpose()?;
     let to_fit = options
         .fit
         .as_deref()
-        .map(|path| read_examples(&catalog, path))
+        .map(|path| read.judged_examples(&catalog, path))
         .transpose()?;
     let scorers = Scorers::new(&catalog, train.as_ref().unwrap_or(&examples));
     let handed_in = handed_in(&settings, server, &catalog, &convrec::device()?)?;

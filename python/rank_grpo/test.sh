@@ -11,7 +11,11 @@ unset CARGO_TARGET_DIR
 rm -rf target/wheels
 "$venv/bin/maturin" build --release --quiet
 "$venv/bin/pip" install -q --force-reinstall --no-deps target/wheels/*.whl
-"$venv/bin/python" -c "import torch, trl" 2>/dev/null || echo "SKIPPED: torch and TRL are not installed (RANK_GRPO_TORCH=1)"
+strict=(--strict)
+if ! "$venv/bin/python" -c "import torch, trl" 2>/dev/null; then
+  echo "SKIPPED: torch and TRL are not installed (RANK_GRPO_TORCH=1)"
+  strict+=(--allow-subclassing-any --no-warn-unused-ignores) # their classes have no types then
+fi
 "$venv/bin/ruff" check --quiet . && "$venv/bin/ruff" format --check --quiet .
-"$venv/bin/mypy" --strict -p rank_grpo
+"$venv/bin/mypy" "${strict[@]}" -p rank_grpo
 "$venv/bin/pytest" -q -p no:cacheprovider tests

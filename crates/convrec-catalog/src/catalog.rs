@@ -4,9 +4,10 @@ use std::path::Path;
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{CatalogItem, Item, ItemId};
 
+use crate::Twins;
+use crate::normalise::fold;
 use crate::reading::reading;
 use crate::title_index::TitleIndex;
-use crate::{Twins, normalise};
 
 /// The largest distance between a named year and the catalog's: two years, as in the paper's
 /// evaluation.
@@ -14,6 +15,7 @@ pub const YEAR_TOLERANCE: u32 = 2;
 
 /// The items make no catalog.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CatalogError {
     /// The file cannot be read, or a line of it is bad.
     #[error(transparent)]
@@ -154,11 +156,15 @@ impl Catalog {
         Some(self.representative(best.1))
     }
 
-    /// The items with this title once both are [normalised](normalise()), in order; none where
-    /// there is no such title. A year that the title of an item ends in is no part of its title.
+    /// The items with this title, in order; none where there is no such title. A year that the
+    /// title of an item ends in is no part of its title.
+    ///
+    /// Titles are compared [normalised](crate::normalise()), and besides without what only Unicode
+    /// tells apart: composed and decomposed letters, full-width forms, kinds of dashes and of
+    /// quotation marks, marks that are not seen.
     #[must_use]
     pub fn find_normalised(&self, title: &str) -> &[ItemId] {
-        self.by_title.find(&normalise(title), &self.items)
+        self.by_title.find(&fold(title), &self.items)
     }
 }
 

@@ -22,6 +22,7 @@ const UNIT_TOLERANCE: f32 = 1e-3;
 
 /// The reason why rows are no embeddings.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EmbeddingsError {
     /// No rows, or rows without numbers.
     #[error(

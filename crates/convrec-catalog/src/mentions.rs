@@ -7,8 +7,8 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
 use convrec_core::{Item, ItemId, Role, Turn};
 
-use crate::normalise::{collapse_spaces, is_space};
-use crate::{Catalog, YEAR_TOLERANCE, normalise};
+use crate::normalise::{collapse_spaces, fold, is_space, unify};
+use crate::{Catalog, YEAR_TOLERANCE};
 use common::is_common;
 
 /// The number of words from which on a title counts as distinctive.
@@ -19,15 +19,15 @@ const LONG_TITLE: usize = 3;
 pub struct Mention {
     /// The item.
     pub id: ItemId,
-    /// The bytes of the name in the text with case folded and white space collapsed
-    /// ([`normalise`]).
+    /// The bytes of the name in the text as it is compared: with case folded, white space collapsed,
+    /// and one way of writing for what looks alike.
     pub span: Range<usize>,
 }
 
 /// Finds the items of a catalog that texts name, in time linear in the text.
 ///
-/// Texts and names are compared [normalised](normalise()): case and white space do not matter,
-/// punctuation and accents do. A name stands between characters that are no letters and digits. Of
+/// Texts and names are compared as by [`Catalog::find_normalised`]: case, white space and the forms
+/// in which Unicode writes one character do not matter, punctuation and accents do. A name stands between characters that are no letters and digits. Of
 /// names inside one another the longest counts.
 ///
 /// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every
@@ -86,7 +86,7 @@ impl Mentions {
         let (mut titles, mut titled) = (Vec::new(), Vec::new());
         for (id, item) in catalog.iter() {
             let id = catalog.representative(id);
-            let line = normalise(&item.item().to_string());
+            let line = fold(&item.item().to_string());
             let (title, year) = crate::reading::reading(&item.title, item.year);
             if year.is_some() {
                 names.push(line);
@@ -100,7 +100,7 @@ impl Mentions {
             if means != Some(id) || !has_letters(title) {
                 continue;
             }
-            let normal = normalise(title);
+            let normal = fold(title);
             if is_distinctive(&normal) {
                 names.push(normal);
                 named.push(Name {
@@ -109,7 +109,7 @@ impl Mentions {
                     is_line: false,
                 });
             } else if title.chars().any(char::is_uppercase) {
-                titles.push(title.to_string());
+                titles.push(collapse_spaces(&unify(title)));
                 titled.push(id);
             }
         }
@@ -124,16 +124,16 @@ impl Mentions {
     /// The items whose own lines stand in a text, in the order of their places.
     #[must_use]
     pub fn in_text(&self, text: &str) -> Vec<Mention> {
-        self.find(&normalise(text), false)
+        self.find(&fold(text), false)
     }
 
     /// The items that a user names in a text, with a year or without.
     #[must_use]
     pub fn in_what_a_user_says(&self, text: &str) -> Vec<Mention> {
-        let normal = normalise(text);
+        let normal = fold(text);
         let mut found = self.find(&normal, true);
         // Capitals decide here, so white space alone is collapsed.
-        let written = collapse_spaces(text);
+        let written = collapse_spaces(&unify(text));
         let matches = self.titles.find_overlapping_iter(&written);
         let titles = matches.filter(|m| {
             stands_alone(&written, m.span().into()) && !begins_a_sentence(&written, m.start())

@@ -1,8 +1,14 @@
 //! Names that people give: items that were seen, and names that mean no item.
 
 use convrec_core::{Item, ItemId, shown};
+use rapidfuzz::distance::osa;
 
+use crate::normalise::fold;
+use crate::reading::reading;
 use crate::{Catalog, FuzzyIndex, Resolution, YEAR_TOLERANCE};
+
+/// The share of letters that may differ in an item that is named as near.
+const NEAR: f64 = 0.6;
 
 /// A name that means no item of a catalog, or several.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +111,7 @@ impl Catalog {
         const NEAREST: usize = 3;
         let (ids, ambiguous) = match self.resolve(item, YEAR_TOLERANCE) {
             Resolution::Ambiguous(ids) => (ids, true),
-            _ => (FuzzyIndex::new(self).nearest(item, NEAREST), false),
+            _ => (self.nearest(item, NEAREST), false),
         };
         let nearest = ids.into_iter().map(|id| self[id].item());
         UnknownName {
@@ -113,5 +119,45 @@ impl Catalog {
             nearest: nearest.collect(),
             ambiguous,
         }
+    }
+
+    /// The items most like a name, for people to choose from: those that it may mean first, then
+    /// those with the fewest other letters.
+    fn nearest(&self, item: &Item, n: usize) -> Vec<ItemId> {
+        let mut found = self.representatives(FuzzyIndex::new(self).nearest(item, n));
+        if found.len() == n {
+            return found;
+        }
+        let name: Vec<char> = fold(&item.title).chars().collect();
+        let distance = |title: &str| {
+            let title: Vec<char> = fold(title).chars().collect();
+            let (most, least) = (name.len().max(title.len()), name.len().min(title.len()));
+            // Titles of other lengths are no candidates, and need no look at their letters.
+            if ((most - least) as f64) > NEAR * most as f64 {
+                return 1.0;
+            }
+            let letters = osa::distance(name.iter().copied(), title.iter().copied());
+            letters as f64 / most.max(1) as f64
+        };
+        let mut others: Vec<(f64, u32, ItemId)> = self
+            .iter()
+            .map(|(id, other)| {
+                let (title, year) = reading(&other.title, other.year);
+                let years = match (item.year, year) {
+                    (Some(a), Some(b)) => a.abs_diff(b),
+                    (None, None) => 0,
+                    _ => u32::MAX,
+                };
+                (distance(title), years, id)
+            })
+            .filter(|(distance, ..)| *distance < NEAR)
+            .collect();
+        others.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+        for id in self.representatives(others.into_iter().map(|(.., id)| id).take(4 * n)) {
+            if found.len() < n && !found.contains(&id) {
+                found.push(id);
+            }
+        }
+        found
     }
 }

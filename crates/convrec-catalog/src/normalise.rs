@@ -1,4 +1,7 @@
+use std::borrow::Cow;
+
 use icu_casemap::CaseMapper;
+use icu_normalizer::ComposingNormalizerBorrowed;
 
 /// The one normalisation of titles: two titles name the same work when their normalised texts are
 /// equal.
@@ -24,6 +27,36 @@ pub fn normalise(title: &str) -> String {
     CaseMapper::new()
         .fold_string(&collapse_spaces(title))
         .into_owned()
+}
+
+/// [`normalise`] of a text without what only Unicode tells apart ([`unify`]): the form in which names
+/// of people are compared with titles.
+pub(crate) fn fold(text: &str) -> String {
+    normalise(&unify(text))
+}
+
+/// The text with one way of writing for what looks alike: letters composed, full-width forms of
+/// ASCII as ASCII, one hyphen for all dashes, straight quotation marks, no marks that are not seen.
+/// A full-width bracket that opens has a space before it, as full-width brackets need none.
+pub(crate) fn unify(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '（' => out.push_str(" ("),
+            '！'..='～' => out.extend(char::from_u32(u32::from(c) - 0xfee0)),
+            '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => out.push('-'),
+            '\u{2018}'..='\u{201b}' | '\u{2032}' | '\u{b4}' => out.push('\''),
+            '\u{201c}'..='\u{201f}' | '\u{2033}' | '\u{ab}' | '\u{bb}' => out.push('"'),
+            '\u{2026}' => out.push_str("..."),
+            '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2060}' | '\u{feff}' => {}
+            c => out.push(c),
+        }
+    }
+    let nfc = ComposingNormalizerBorrowed::new_nfc();
+    Cow::Owned(nfc.normalize(&out).into_owned())
 }
 
 /// `text` without white space at its ends, and with one space for each run of it inside.
@@ -90,7 +123,33 @@ mod tests {
         assert_eq!(normalise("\u{2003}\u{1d}"), "");
     }
 
+    #[test]
+    fn what_looks_alike_is_folded_alike() {
+        for (a, b) in [
+            ("Ame\u{301}lie", "Amélie"),
+            ("Spider\u{2013}Man", "spider-man"),
+            ("Spider\u{2011}Man", "spider-man"),
+            ("Schindler’s List", "schindler's list"),
+            ("“Crocodile” Dundee", "\"crocodile\" dundee"),
+            ("Ｈｅａｔ　（１９９５）", "heat (1995)"),
+            ("Heat（1995）", "heat (1995)"),
+            ("Heat\u{a0}(1995)", "heat (1995)"),
+            ("\u{feff}Heat\u{200b}", "heat"),
+            ("And Then…", "and then..."),
+            ("千と千尋（2001）", "千と千尋 (2001)"),
+        ] {
+            assert_eq!(fold(a), fold(b), "{a}");
+        }
+        assert_ne!(fold("Amélie"), fold("Amelie"));
+    }
+
     proptest! {
+        #[test]
+        fn folding_twice_is_folding_once(title in ".*") {
+            let once = fold(&title);
+            prop_assert_eq!(fold(&once), once);
+        }
+
         #[test]
         fn the_fast_way_is_the_slow_one(title in "[ -~]{0,12}|[a\t\x1c\x7f\u{a0} ]{0,6}") {
             let words: Vec<&str> = title.split(is_space).filter(|word| !word.is_empty()).collect();

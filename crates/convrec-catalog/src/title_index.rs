@@ -1,14 +1,14 @@
-//! Finds the items that share a normalised title, with 8 bytes an item. Titles are not kept a
+//! Finds the items that share a folded title, with 8 bytes an item. Titles are not kept a
 //! second time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use convrec_core::{CatalogItem, ItemId};
 
-use crate::normalise;
+use crate::normalise::fold;
 use crate::reading::reading;
 
-/// Ids in buckets by the hash of the normalised title, one item a bucket on average.
+/// Ids in buckets by the hash of the folded title, one item a bucket on average.
 #[derive(Debug, Clone)]
 pub(crate) struct TitleIndex {
     /// Where each bucket begins; one more than buckets.
@@ -44,18 +44,18 @@ impl TitleIndex {
         index
     }
 
-    fn bucket(&self, normalised: &str) -> usize {
+    fn bucket(&self, folded: &str) -> usize {
         let mut hasher = DefaultHasher::new();
-        normalised.hash(&mut hasher);
+        folded.hash(&mut hasher);
         // The hash is taken as a share of all hashes, in units of buckets.
         ((u128::from(hasher.finish()) * (self.starts.len() as u128 - 1)) >> 64) as usize
     }
 
-    /// The items whose normalised title is this, in order.
-    pub(crate) fn find(&self, normalised: &str, items: &[CatalogItem]) -> &[ItemId] {
-        let bucket = self.bucket(normalised);
+    /// The items whose folded title is this, in order.
+    pub(crate) fn find(&self, folded: &str, items: &[CatalogItem]) -> &[ItemId] {
+        let bucket = self.bucket(folded);
         let ids = &self.ids[self.starts[bucket] as usize..self.starts[bucket + 1] as usize];
-        let titled = |id: &ItemId| key(&items[id.index()]) == normalised;
+        let titled = |id: &ItemId| key(&items[id.index()]) == folded;
         let start = ids.iter().position(titled).unwrap_or(ids.len());
         let count = ids[start..].iter().take_while(|id| titled(id)).count();
         &ids[start..start + count]
@@ -78,7 +78,7 @@ impl TitleIndex {
     }
 }
 
-/// The normalised title of an item, without a year that the title ends in.
+/// The folded title of an item, without a year that the title ends in.
 fn key(item: &CatalogItem) -> String {
-    normalise(reading(&item.title, item.year).0)
+    fold(reading(&item.title, item.year).0)
 }

@@ -23,7 +23,7 @@ pub struct Comparison {
     /// The dialog of each sample: samples of one dialog are resampled together.
     dialogs: Vec<String>,
     measures: Vec<Measure>,
-    systems: Vec<(String, Vec<JudgedList>)>,
+    systems: Vec<(String, Vec<Option<JudgedList>>)>,
 }
 
 /// Recall and NDCG at 5, 10, 15 and 20 as far as lists of `n_ranks` items go, and at `n_ranks`.
@@ -49,11 +49,13 @@ impl Comparison {
         }
     }
 
-    /// Adds a system with its judged list of each sample, in the order of the samples.
+    /// Adds a system with its judged list of each sample, in the order of the samples. Samples that
+    /// have no list of some system are left out of the whole comparison.
     ///
     /// # Panics
-    /// When there is not one list for each sample.
-    pub fn add(&mut self, name: impl Into<String>, lists: Vec<JudgedList>) {
+    /// When there is not one entry for each sample.
+    pub fn add<L: Into<Option<JudgedList>>>(&mut self, name: impl Into<String>, lists: Vec<L>) {
+        let lists: Vec<Option<JudgedList>> = lists.into_iter().map(Into::into).collect();
         assert_eq!(lists.len(), self.dialogs.len(), "one list for each sample");
         self.systems.push((name.into(), lists));
     }
@@ -97,9 +99,12 @@ impl Comparison {
     /// A row for each system: means with 95% intervals by resampling dialogs.
     #[must_use]
     pub fn table(&self) -> Table {
+        let kept = self.kept();
+        let dialogs = self.dialogs(&kept);
         let mut table = Table::new(heading("", &self.measures));
         for (name, lists) in &self.systems {
-            table.row(name, self.measures.iter().map(|m| self.mean(*m, lists)));
+            let mean = |m: &Measure| mean(&values(*m, lists, &kept), &dialogs);
+            table.row(name, self.measures.iter().map(mean));
         }
         table
     }
@@ -108,12 +113,18 @@ impl Comparison {
     /// the p value of a paired permutation test over dialogs.
     #[must_use]
     pub fn differences(&self) -> Table {
+        let kept = self.kept();
+        let dialogs = self.dialogs(&kept);
         let mut table = Table::new(heading("delta to first", &self.measures));
-        if let Some(((_, first), others)) = self.systems.split_first() {
-            for (name, lists) in others {
-                let difference = |m: &Measure| self.difference(*m, first, lists);
-                table.row(name, self.measures.iter().map(difference));
-            }
+        let Some(((_, first), others)) = self.systems.split_first() else {
+            return table;
+        };
+        for (name, lists) in others {
+            let difference = |m: &Measure| {
+                let (ours, theirs) = (values(*m, first, &kept), values(*m, lists, &kept));
+                difference(&ours, &theirs, &dialogs)
+            };
+            table.row(name, self.measures.iter().map(difference));
         }
         table
     }
@@ -121,11 +132,12 @@ impl Comparison {
     /// Prints the [`table`](Self::table), and the [`differences`](Self::differences) where there
     /// are several systems.
     pub fn print(&self) {
-        let dialogs: HashSet<&String> = self.dialogs.iter().collect();
+        let kept = self.kept();
+        let dialogs: HashSet<&str> = self.dialogs(&kept).into_iter().collect();
         say(self.table().print());
         say(format_args!(
             "{} samples of {} dialogs; 95% intervals by resampling dialogs\n",
-            self.dialogs.len(),
+            kept.len(),
             dialogs.len()
         ));
         if self.systems.len() > 1 {
@@ -137,38 +149,60 @@ impl Comparison {
         }
     }
 
-    /// A mean with half of its interval's width.
-    fn mean(&self, measure: Measure, lists: &[JudgedList]) -> String {
-        match cluster_bootstrap(&values(measure, lists), &self.dialogs, SEED, DRAWS) {
-            Ok(found) => format!("{:.4} ±{:.4}", found.mean, (found.high - found.low) / 2.0),
-            Err(_) => format!("{:.4}", measure.mean(lists)),
-        }
+    /// The places of the samples that every system has a list of.
+    fn kept(&self) -> Vec<usize> {
+        let all_have = |place: &usize| {
+            self.systems
+                .iter()
+                .all(|(_, lists)| lists[*place].is_some())
+        };
+        (0..self.dialogs.len()).filter(all_have).collect()
     }
 
-    fn difference(&self, measure: Measure, ours: &[JudgedList], theirs: &[JudgedList]) -> String {
-        let (a, b) = (values(measure, ours), values(measure, theirs));
-        match paired_test(&a, &b, &self.dialogs, SEED, DRAWS) {
-            Ok(PairedTest {
-                difference: d,
-                p_value,
-            }) => {
-                let p = match p_value < 0.001 {
-                    true => "p < .001".to_string(),
-                    false => format!("p {p_value:.3}"),
-                };
-                format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
-            }
-            Err(_) => format!("{:+.4}", measure.mean(ours) - measure.mean(theirs)),
-        }
+    fn dialogs(&self, kept: &[usize]) -> Vec<&str> {
+        kept.iter()
+            .map(|place| self.dialogs[*place].as_str())
+            .collect()
     }
+}
+
+/// A mean with half of its interval's width.
+fn mean(values: &[f64], dialogs: &[&str]) -> String {
+    match cluster_bootstrap(values, dialogs, SEED, DRAWS) {
+        Ok(found) => format!("{:.4} ±{:.4}", found.mean, (found.high - found.low) / 2.0),
+        Err(_) => format!("{:.4}", plain_mean(values)),
+    }
+}
+
+/// The mean difference with half of its interval's width, and the p value.
+fn difference(ours: &[f64], theirs: &[f64], dialogs: &[&str]) -> String {
+    match paired_test(ours, theirs, dialogs, SEED, DRAWS) {
+        Ok(PairedTest {
+            difference: d,
+            p_value,
+        }) => {
+            let p = match p_value < 0.001 {
+                true => "p < .001".to_string(),
+                false => format!("p {p_value:.3}"),
+            };
+            format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
+        }
+        Err(_) => format!("{:+.4}", plain_mean(ours) - plain_mean(theirs)),
+    }
+}
+
+/// A mean without an interval: one dialog cannot be resampled.
+fn plain_mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn heading<'a>(corner: &str, measures: &'a [Measure]) -> impl Iterator<Item = String> + 'a {
     std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
 }
 
-fn values(measure: Measure, lists: &[JudgedList]) -> Vec<f64> {
-    lists.iter().map(|list| measure.of(list)).collect()
+fn values(measure: Measure, lists: &[Option<JudgedList>], kept: &[usize]) -> Vec<f64> {
+    let kept = kept.iter().filter_map(|place| lists[*place].as_ref());
+    kept.map(|list| measure.of(list)).collect()
 }
 
 #[cfg(test)]
@@ -190,6 +224,16 @@ mod tests {
         assert!(table.contains("0.0000 ±0.0000"), "{table}");
         assert!(differences.contains("misses") && !differences.contains("| hits"));
         assert!(differences.contains("+1.0000"), "{differences}");
+    }
+
+    #[test]
+    fn samples_without_a_list_are_left_out_for_all() {
+        let list = |truth: u32| JudgedList::from_ids(&[ItemId(1)], &[ItemId(truth)].into());
+        let mut comparison = Comparison::new(["a", "b", "c"], recall_and_ndcg(1));
+        comparison.add("partly", vec![None, Some(list(1)), Some(list(1))]);
+        comparison.add("all", vec![list(2), list(1), list(1)]);
+        let table = comparison.table().print();
+        assert_eq!(table.matches("1.0000 ±0.0000").count(), 4, "{table}");
     }
 
     #[test]

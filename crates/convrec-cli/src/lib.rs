@@ -25,6 +25,7 @@ pub mod steps;
 pub use comparison::{Comparison, recall_and_ndcg};
 #[cfg(feature = "report")]
 pub use convrec_watch::report::Table;
+pub use data::DataOptions;
 pub use exit::{Outcome, Paused, exit};
 pub use files::{OutputError, check_apart, check_folder, check_output};
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};

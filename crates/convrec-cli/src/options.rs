@@ -7,6 +7,8 @@ use convrec_config::{ConfigError, Layer, Layers};
 use convrec_policy::Projection;
 use convrec_train::Dtype;
 
+use crate::data::DataOptions;
+
 /// The flags of every training run.
 #[derive(Debug, Args)]
 pub struct TrainingOptions {
@@ -33,6 +35,9 @@ pub struct TrainingOptions {
     /// unseen catalog items can be written.
     #[arg(long)]
     pub unconstrained: bool,
+    /// What becomes of rows that cannot be used, and of likely twins.
+    #[command(flatten)]
+    pub data: DataOptions,
     /// A TOML file with settings, as --print-config writes it. It may leave settings out, and flags
     /// win over it.
     #[arg(long)]
@@ -96,6 +101,8 @@ impl TrainingOptions {
         flags.set("files.validation", self.validation.as_ref());
         flags.set("files.validation_samples", self.validation_samples);
         flags.set("files.unconstrained", given(self.unconstrained));
+        flags.set("files.skip_bad", given(self.data.skip_bad));
+        flags.set("files.merge_twins", self.data.twins());
         flags.set("files.dtype", self.dtype);
         flags.set("run.folder", self.out.as_ref());
         flags.set("run.resume", given(self.resume));

@@ -1,16 +1,23 @@
 use std::fmt::Display;
 use std::io::{Write, stderr, stdout};
 
+use convrec_core::printable;
+
 /// Prints a line on standard output. A reader that has gone away (`| head`), or a full disk under a
 /// redirected output, is no reason to stop the work.
+///
+/// What models, servers and files say may stand in it: escape sequences never reach the terminal
+/// ([`printable`]).
 pub fn say(line: impl Display) {
+    let line = line.to_string();
     let mut out = stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", printable(&line)).and_then(|()| out.flush());
 }
 
-/// Prints a line on standard error. Errors are ignored as in [`say`].
+/// Prints a line on standard error, with the same patience and care.
 pub fn warn(line: &dyn Display) {
-    let _ = writeln!(stderr().lock(), "{line}");
+    let line = line.to_string();
+    let _ = writeln!(stderr().lock(), "{}", printable(&line));
 }
 
 /// Shows the warnings of this project's crates on standard error, such as a server that is asked

@@ -16,6 +16,7 @@ use convrec_demonstrations::services::{
 };
 use convrec_train::{Language, Model, ModelSource, PolicyChat, PolicyJudge, PolicyTeacher};
 
+use crate::output::{say, warn};
 use crate::{Outcome, Paused, progress};
 
 /// The services that answer, rate, compare and describe. Flags win over the file.
@@ -147,18 +148,22 @@ pub fn open_server(settings: &ServiceSettings) -> Result<Option<OpenServer>, Box
     };
     if let Some(ledger) = server.ledger().filter(|ledger| ledger.torn() > 0) {
         let path = ledger.path().display();
-        eprintln!("{path}: an answer that was cut off is gone and will be asked for again");
+        warn(&format_args!(
+            "{path}: an answer that was cut off is gone and will be asked for again"
+        ));
     }
     server
         .results()
         .iter()
-        .for_each(|report| println!("{report}"));
+        .for_each(|report| say(format_args!("{report}")));
     ctrlc::set_handler(move || {
         // The second Ctrl-C does not wait for requests under way.
         if stop.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("stopping: what is under way is waited for and kept; once more to leave at once");
+        warn(&format_args!(
+            "stopping: what is under way is waited for and kept; once more to leave at once"
+        ));
     })?;
     Ok(Some(server))
 }

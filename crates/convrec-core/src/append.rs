@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// Why a growing file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The system refused.
     #[error("cannot {action} {path}: {problem}")]

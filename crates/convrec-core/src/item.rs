@@ -33,12 +33,13 @@ impl Item {
     }
 
     /// The item that a line names as `Display` writes it: a title, and a year in brackets where the
-    /// line ends in one.
+    /// line ends in one. The brackets and digits may be full-width ones, as in `千と千尋（2001）`.
     ///
     /// ```
     /// use convrec_core::Item;
     ///
     /// assert_eq!(Item::from_line("Heat (1995)"), Item::new("Heat", 1995));
+    /// assert_eq!(Item::from_line("Heat（１９９５）"), Item::new("Heat", 1995));
     /// assert_eq!(Item::from_line("Babylon 5"), Item::new("Babylon 5", None));
     /// assert_eq!(Item::from_line("Birdman or (The Virtue)").year, None);
     /// ```
@@ -57,10 +58,39 @@ impl Item {
 
 /// The title before a final ` (year)`, and that year.
 fn split_year(line: &str) -> Option<(&str, i32)> {
-    let (title, year) = line.strip_suffix(')')?.rsplit_once(" (")?;
-    let is_number = year.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-    let year = year.parse().ok().filter(|_| is_number)?;
+    let inner = line.strip_suffix([')', '）'])?;
+    let open = inner.rfind(['(', '（'])?;
+    let (before, bracket) = (&inner[..open], inner[open..].chars().next()?);
+    let title = match before.strip_suffix(' ') {
+        Some(title) if bracket == '(' => title,
+        // Other kinds of white space, and full-width brackets with none.
+        _ => {
+            let title = before.trim_end();
+            (bracket == '（' || title.len() < before.len()).then_some(title)?
+        }
+    };
+    let year = year(&inner[open + bracket.len_utf8()..])?;
     (!title.trim().is_empty()).then_some((title, year))
+}
+
+/// A number in ASCII or full-width digits, a minus before it or not.
+fn year(text: &str) -> Option<i32> {
+    let is_number = text.starts_with(|c: char| ascii(c).is_ascii_digit() || c == '-');
+    if !is_number {
+        return None;
+    }
+    if text.is_ascii() {
+        return text.parse().ok();
+    }
+    text.chars().map(ascii).collect::<String>().parse().ok()
+}
+
+/// The digit that a full-width digit is; other characters stay.
+fn ascii(c: char) -> char {
+    match c {
+        '０'..='９' => char::from_digit(u32::from(c) - u32::from('０'), 10).unwrap_or(c),
+        _ => c,
+    }
 }
 
 impl From<(String, Option<i32>)> for Item {

@@ -88,8 +88,8 @@ pub use adjust::{
 pub use cached::{CacheError, CachedEmbedder};
 pub(crate) use conversation::{conversation_text, seen_ids};
 pub use convrec_services::{
-    Candidates, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge, Ratings,
-    ServiceError, Teacher, ratings_by_order,
+    Candidates, ChatAnswer, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge,
+    Ratings, ServiceError, Teacher, ratings_by_order,
 };
 pub use demonstration::demonstration;
 pub use lexical::LexicalEmbedder;

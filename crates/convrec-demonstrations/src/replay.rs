@@ -3,9 +3,13 @@ use std::path::Path;
 
 use convrec_core::Example;
 use convrec_core::jsonl::{self, Check};
+use convrec_text::whole_lines;
 use serde::{Deserialize, Serialize};
 
 use crate::{ServiceError, Teacher};
+
+/// What providers call the end at a limit of tokens.
+const CUT: [&str; 4] = ["length", "max_tokens", "model_length", "MAX_TOKENS"];
 
 /// A recorded answer, as one line of a teacher file. Further fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,11 +22,46 @@ pub struct Answer {
 
 impl Check for Answer {
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.id.is_empty() {
-            Err(("id", "empty; expected the id of a sample".into()))
-        } else {
-            Ok(())
+        check_id(&self.id)
+    }
+}
+
+/// A line of a teacher file, with what the provider said of its end.
+#[derive(Deserialize)]
+struct Recorded {
+    id: String,
+    raw: String,
+    #[serde(default)]
+    finish_reason: serde_json::Value,
+}
+
+impl Recorded {
+    /// The answer without a last line that was cut.
+    fn whole(mut self) -> Answer {
+        if self
+            .finish_reason
+            .as_str()
+            .is_some_and(|end| CUT.contains(&end))
+        {
+            self.raw.truncate(whole_lines(&self.raw).len());
         }
+        Answer {
+            id: self.id,
+            raw: self.raw,
+        }
+    }
+}
+
+impl Check for Recorded {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        check_id(&self.id)
+    }
+}
+
+fn check_id(id: &str) -> Result<(), (&'static str, String)> {
+    match id.is_empty() {
+        true => Err(("id", "empty; expected the id of a sample".into())),
+        false => Ok(()),
     }
 }
 
@@ -80,14 +119,17 @@ impl ReplayTeacher {
         })
     }
 
-    /// Reads a file of JSON lines, an [`Answer`] each.
+    /// Reads a file of JSON lines, an [`Answer`] each. Where a line says besides that the answer was
+    /// cut (`"finish_reason": "length"`), a last line of it that is not whole is left out
+    /// ([`whole_lines`]).
     ///
     /// # Errors
     /// [`ReplayError::Read`] when the file cannot be read or a line is bad, [`ReplayError::Twice`]
     /// when two lines answer the same sample.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReplayError> {
         let name = path.as_ref().display().to_string();
-        Self::new(name, jsonl::read_file(path)?)
+        let recorded: Vec<Recorded> = jsonl::read_file(path)?;
+        Self::new(name, recorded.into_iter().map(Recorded::whole).collect())
     }
 
     /// The number of answers.

@@ -7,10 +7,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use common::{catalog, example};
+use convrec_catalog::Catalog;
 use convrec_config::{Layer, Layers};
+use convrec_core::CatalogItem;
+use convrec_demonstrations::chat::{ChatTeacher, Prompts};
 use convrec_demonstrations::scripted::Scorers;
 use convrec_demonstrations::services::{HandedIn, OpenServer, OpenServices, ServiceSettings};
-use convrec_demonstrations::{Pipeline, PipelineConfig};
+use convrec_demonstrations::{
+    ChatAnswer, ChatModel, ChatRequest, Done, LexicalEmbedder, Pipeline, PipelineConfig,
+    ReplayTeacher, ServiceError, Services,
+};
+use convrec_text::Years;
 
 /// A list whose first item is the relevant one.
 const LIST: &str = r"1. Ronin (1998)\n2. Alien (1979)";
@@ -86,6 +93,49 @@ fn shapes() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
             "errorbody",
             r#"{"error": {"message": "no such model"}}"#.into(),
             "no such model",
+        ),
+        bad(
+            "errorcode_int",
+            r#"{"error": {"code": 500, "message": "out of order"}}"#.into(),
+            "out of order",
+        ),
+        bad(
+            "errordetail",
+            r#"{"detail": "Not Found"}"#.into(),
+            "another shape",
+        ),
+        bad(
+            "errorarray",
+            r#"[{"error": {"message": "quota"}}]"#.into(),
+            "another shape",
+        ),
+        bad(
+            "text",
+            format!(r#"{{"choices": [{{"text": "{LIST}", "finish_reason": "stop"}}]}}"#),
+            "another shape",
+        ),
+        bad(
+            "ollama",
+            format!(r#"{{"message": {{"role": "assistant", "content": "{LIST}"}}, "done": true}}"#),
+            "another shape",
+        ),
+        bad("trailgarbage", text(LIST) + "xyz", "no JSON"),
+        fine("trail", text(LIST) + "\n\n"),
+        fine("nousage", text(LIST)),
+        bad(
+            "refusal",
+            message(r#"{"content": null, "refusal": "I would rather not."}"#),
+            "empty",
+        ),
+        // The byte that is no UTF-8 stands in talk before the list.
+        (
+            "latin1",
+            text(&format!(r"Voil@:\n{LIST}"))
+                .into_bytes()
+                .into_iter()
+                .map(|byte| if byte == b'@' { 0xe0 } else { byte })
+                .collect(),
+            Some("UTF-8"),
         ),
         bad("html", "<html>502</html>".into(), "no JSON"),
         bad("sse", "data: {\"choices\": []}\n\n".into(), "no JSON"),
@@ -178,6 +228,83 @@ fn a_teacher_is_read_whatever_the_shape_of_its_answers() {
         let ends = (u64::from(name == "length"), u64::from(name == "filter"));
         assert_eq!((usage.cut, usage.filtered), ends, "{name}");
     }
+}
+
+/// A list that was cut at the limit of tokens: its last line counts where it is whole.
+#[test]
+fn the_half_line_of_a_cut_answer_names_nothing() {
+    let items = ["The Godfather", "The Godfather Part II", "Up"].map(|title| CatalogItem {
+        title: title.into(),
+        year: None,
+        genres: vec![],
+        metadata: String::new(),
+    });
+    let catalog = Catalog::new(items.to_vec()).unwrap();
+    let read = |raw: &str, finish: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.jsonl");
+        let line = serde_json::json!({"id": "d-1", "raw": raw, "finish_reason": finish});
+        std::fs::write(&path, format!("{line}\n")).unwrap();
+        let teacher = ReplayTeacher::read(&path).unwrap();
+        teacher.answer("d-1").unwrap().to_string()
+    };
+    let cut = "1. Up\n2. The Godfather";
+    assert_eq!(read(cut, "length"), "1. Up\n");
+    assert_eq!(read(cut, "stop"), cut);
+    let whole = "1. Up\n2. Heat (1995)";
+    assert_eq!(read(whole, "length"), whole);
+
+    /// A model that is cut behind so many letters.
+    struct Cut(&'static str);
+    impl ChatModel for Cut {
+        fn name(&self) -> String {
+            "cut".into()
+        }
+        fn answer(
+            &self,
+            requests: &[ChatRequest],
+            done: Done<'_>,
+        ) -> Vec<Result<String, ServiceError>> {
+            let answers = self.answer_or_cut(requests, done).into_iter();
+            answers.map(|answer| Ok(answer?.text)).collect()
+        }
+        fn answer_or_cut(
+            &self,
+            requests: &[ChatRequest],
+            done: Done<'_>,
+        ) -> Vec<Result<ChatAnswer, ServiceError>> {
+            done(requests.len());
+            let answer = || ChatAnswer {
+                text: self.0.into(),
+                is_cut: true,
+            };
+            requests.iter().map(|_| Ok(answer())).collect()
+        }
+    }
+    let teacher = ChatTeacher::new(Cut(cut), &Prompts::default()).unwrap();
+    let config = PipelineConfig {
+        n: 2,
+        years: Years::Optional,
+        remap: false,
+        reflect: false,
+        adjust: false,
+        ..PipelineConfig::default()
+    };
+    let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
+    let services = Services {
+        teacher: &teacher,
+        embedder: &LexicalEmbedder::fit(&texts, LexicalEmbedder::DEFAULT_WIDTH),
+        judge: None,
+        describer: &(),
+    };
+    let made = Pipeline::new(config, &catalog, services).unwrap();
+    let made = made.run(&[example("d-1")], &|_| ()).unwrap();
+    let named: Vec<String> = made.steps[0]
+        .teacher
+        .iter()
+        .map(|named| named.item.to_string())
+        .collect();
+    assert_eq!(named, ["Up"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 /// The reason why a model's folder could not be read, or a text not be embedded.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EmbedError {
     /// A file could not be read.
     #[error(transparent)]

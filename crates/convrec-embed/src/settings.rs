@@ -11,6 +11,7 @@ use crate::error::{EmbedError, maybe_read_json, read_json};
 
 /// The way in which the last hidden states of a text's tokens become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooling {
     /// The mean of all tokens.
     Mean,

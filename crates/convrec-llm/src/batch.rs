@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use convrec_config::ConfigError;
 use convrec_core::jsonl::{self, Check};
 use convrec_core::{append, files};
-use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
+use convrec_services::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::RequestKey;
+use crate::chat::answer_of;
 use crate::completion::body;
 use crate::ledger::Ledger;
 use crate::model_settings::ChatSettings;
@@ -191,11 +192,11 @@ impl BatchWriter {
         Ok(BatchFiles { written, skipped })
     }
 
-    fn answer_one(&self, request: &ChatRequest) -> Result<String, String> {
+    fn answer_one(&self, request: &ChatRequest) -> Result<ChatAnswer, String> {
         let body = body(&self.settings, request);
         let key = RequestKey::of(&body);
         if let Some(record) = self.ledger.get(&key).map_err(|error| error.to_string())? {
-            return Ok(record.text);
+            return Ok(answer_of(record));
         }
         let (method, url) = ("POST".into(), "/v1/chat/completions".into());
         let line = RequestLine {
@@ -246,6 +247,15 @@ impl ChatModel for BatchWriter {
         requests: &[ChatRequest],
         done: Done<'_>,
     ) -> Vec<Result<String, ServiceError>> {
+        let answers = self.answer_or_cut(requests, done).into_iter();
+        answers.map(|answer| Ok(answer?.text)).collect()
+    }
+
+    fn answer_or_cut(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<ChatAnswer, ServiceError>> {
         let answers = requests.iter().map(|request| {
             let answer = self.answer_one(request);
             done(1);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use convrec_config::ConfigError;
-use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
+use convrec_services::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError};
 
 use crate::RequestKey;
 use crate::canonical::canonical;
@@ -63,13 +63,13 @@ impl HttpChat {
         }
     }
 
-    fn answer_one(&self, key: RequestKey, request: &ChatRequest) -> Result<String, Failure> {
+    fn answer_one(&self, key: RequestKey, request: &ChatRequest) -> Result<ChatAnswer, Failure> {
         match self.ledger.get(&key) {
             Ok(None) => (),
             Ok(Some(record)) => {
                 self.from_ledger.fetch_add(1, Ordering::Relaxed);
                 self.count_end(&record);
-                return Ok(record.text);
+                return Ok(answer_of(record));
             }
             Err(error) => return Err(Failure::Failed(error.to_string())),
         }
@@ -87,14 +87,14 @@ impl HttpChat {
             Ok((completion, tokens))
         })?;
         let record = self.record(key, completion);
-        let text = record.text.clone();
+        let answer = answer_of(record.clone());
         self.count_end(&record);
         // An answer that cannot be kept is not used. The next run would pay for it again and might
         // get another answer.
         self.ledger
             .keep([record])
             .map_err(|error| self.server.halt(Halt::Unkept(error.to_string())))?;
-        Ok(text)
+        Ok(answer)
     }
 
     fn count_end(&self, record: &Record) {
@@ -127,6 +127,14 @@ impl HttpChat {
     }
 }
 
+/// The answer that a record holds.
+pub(crate) fn answer_of(record: Record) -> ChatAnswer {
+    ChatAnswer {
+        is_cut: End::of(record.finish.as_deref()) == Some(End::Cut),
+        text: record.text,
+    }
+}
+
 /// The most tokens of a request: one for each three bytes of its body, and an answer of full
 /// length.
 fn most(body: &[u8], request: &ChatRequest) -> Tokens {
@@ -153,8 +161,16 @@ impl ChatModel for HttpChat {
         requests: &[ChatRequest],
         done: Done<'_>,
     ) -> Vec<Result<String, ServiceError>> {
-        // Bodies are made again when they are sent, as all of them at once might not fit into
-        // memory.
+        let answers = self.answer_or_cut(requests, done).into_iter();
+        answers.map(|answer| Ok(answer?.text)).collect()
+    }
+
+    fn answer_or_cut(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<ChatAnswer, ServiceError>> {
+        // Bodies are made again when they are sent: all of them at once might not fit into memory.
         let distinct = Distinct::of(
             requests
                 .iter()

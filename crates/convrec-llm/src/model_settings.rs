@@ -8,6 +8,7 @@ use crate::usage::Price;
 /// The name of the field that limits an answer's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MaxTokensField {
     /// `max_tokens`, which most servers know.
     #[default]

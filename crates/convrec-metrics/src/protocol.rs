@@ -104,6 +104,7 @@ pub struct Scores {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Protocol {
     /// The authors' `evaluate_direct_match`, quirks M1 to M6 kept.
     Reference,

@@ -69,6 +69,7 @@ pub fn ideal_dcg(n_relevant: usize) -> f64 {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum RankReward {
     /// [`exp_inf`].
     ExpInf,

@@ -68,6 +68,7 @@ impl fmt::Display for Interval {
 
 /// The reason why there is no interval or test.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Two inputs are not of one length.
     #[error(

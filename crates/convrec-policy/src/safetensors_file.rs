@@ -23,6 +23,7 @@ const MAX_HEADER: u64 = 100_000_000;
 /// The type of the numbers in a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum WeightType {
     /// 32 bits: exactly what the policy holds.
     #[default]

@@ -96,6 +96,75 @@ fn header(text: &str) -> Vec<u8> {
     [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
+/// The file with a header that `change` makes of its own.
+fn with_header(
+    file: File,
+    change: impl Fn(&mut serde_json::Map<String, serde_json::Value>),
+) -> Vec<u8> {
+    let bytes = file.bytes();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut fields = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    change(&mut fields);
+    let text = serde_json::to_string(&fields).unwrap();
+    [header(&text), bytes[8 + length..].to_vec()].concat()
+}
+
+/// The header says that it has ten billion bytes.
+fn big_header(file: File) -> Vec<u8> {
+    let mut bytes = file.bytes();
+    bytes[..8].copy_from_slice(&10_000_000_000_u64.to_le_bytes());
+    bytes
+}
+
+/// All tensors begin at the first byte.
+fn overlapping(file: File) -> Vec<u8> {
+    with_header(file, |fields| {
+        for tensor in fields.values_mut().filter(|value| value.is_object()) {
+            let Some(offsets) = tensor.get_mut("data_offsets") else {
+                continue;
+            };
+            let [start, end] = [0, 1].map(|at| offsets[at].as_u64().unwrap());
+            *offsets = serde_json::json!([0, end - start]);
+        }
+    })
+}
+
+/// A name comes twice, the second time with another shape.
+fn twice(file: File) -> Vec<u8> {
+    let bytes = file.bytes();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let text = std::str::from_utf8(&bytes[8..8 + length])
+        .unwrap()
+        .trim_end();
+    let again = r#","model.norm.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let text = format!("{}{again}", text.strip_suffix('}').unwrap());
+    [header(&text), bytes[8 + length..].to_vec()].concat()
+}
+
+/// A type that no version of the format has.
+fn unknown_type(file: File) -> Vec<u8> {
+    with_header(file, |fields| {
+        fields["model.norm.weight"]["dtype"] = "F99".into()
+    })
+}
+
+/// Metadata that is no text.
+fn number_as_metadata(file: File) -> Vec<u8> {
+    with_header(file, |fields| {
+        fields.insert("__metadata__".into(), serde_json::json!({"format": 1}));
+    })
+}
+
+/// A tensor without numbers in place of one with some.
+fn without_numbers(file: File) -> Vec<u8> {
+    with_header(file, |fields| {
+        let norm = &mut fields["model.norm.weight"];
+        norm["shape"] = serde_json::json!([0]);
+        let start = norm["data_offsets"][0].clone();
+        norm["data_offsets"][1] = start;
+    })
+}
+
 fn no_json(_: File) -> Vec<u8> {
     header("not json")
 }
@@ -166,6 +235,25 @@ const CASES: &[(&str, Weights, Outcome)] = &[
     ("32/vhead", with_value_head, Read),
     ("33/f16", plain, Read),
     ("33/f64", wide, Read),
+    ("34/m", plain, Read),
+    ("34/biglen", big_header, Refused(&["model.safetensors"])),
+    ("34/overlap", overlapping, Refused(&["model.safetensors"])),
+    ("34/dupkey", twice, Refused(&["model.norm.weight"])),
+    (
+        "34/f99",
+        unknown_type,
+        Refused(&["model.safetensors", "F99"]),
+    ),
+    (
+        "34/meta_int",
+        number_as_metadata,
+        Refused(&["model.safetensors"]),
+    ),
+    (
+        "34/zerotensor",
+        without_numbers,
+        Refused(&["model.safetensors"]),
+    ),
     (
         "34/empty",
         plain,

@@ -16,7 +16,7 @@ use convrec_policy::{
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::{
     HttpSampler, Language, Prompts, RankGrpoTrainer, Record, RlConfig, Sample, SamplerSettings,
-    StepView, Task, TaskFormat,
+    SeenAs, StepView, Task, TaskFormat,
 };
 use rank_grpo::{Clip, Correction, CorrectionMode, LossConfig, LossInputs, RatioLevel, Segments};
 use serde_json::{Value, json};
@@ -626,6 +626,7 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         },
         weights: weights.into(),
         constrained: true,
+        seen_as: SeenAs::default(),
     };
     let mut sampler = HttpSampler::new(settings, &task, &Arc::default()).unwrap();
     let samples: Vec<Sample> = (0..5)

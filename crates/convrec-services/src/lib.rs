@@ -41,6 +41,6 @@ pub use error::ServiceError;
 pub use mistakes::Mistakes;
 pub use ratings::ratings_by_order;
 pub use traits::{
-    Candidates, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge, Ratings,
-    Teacher,
+    Candidates, ChatAnswer, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge,
+    Ratings, Teacher,
 };

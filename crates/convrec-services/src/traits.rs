@@ -18,6 +18,15 @@ pub struct ChatRequest {
     pub max_tokens: usize,
 }
 
+/// The answer of a chat model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatAnswer {
+    /// The text.
+    pub text: String,
+    /// Whether it was cut at the limit of tokens, so that its last line may not be whole.
+    pub is_cut: bool,
+}
+
 /// A language model that continues conversations, on a server or in this process.
 ///
 /// The module `chat` of `convrec-demonstrations` makes a teacher, a judge and a describer of it.
@@ -32,6 +41,24 @@ pub trait ChatModel: Send + Sync {
     /// [`ServiceError`] for each request by itself, when it got no answer at all.
     fn answer(&self, requests: &[ChatRequest], done: Done<'_>)
     -> Vec<Result<String, ServiceError>>;
+
+    /// [`answer`](Self::answer), with whether each answer was cut. A model that does not know it
+    /// says that none was.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    fn answer_or_cut(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<ChatAnswer, ServiceError>> {
+        let whole = |text| ChatAnswer {
+            text,
+            is_cut: false,
+        };
+        let answers = self.answer(requests, done).into_iter();
+        answers.map(|answer| answer.map(whole)).collect()
+    }
 }
 
 /// A black box that recommends: a large language model, recorded answers, a script.
@@ -175,6 +202,14 @@ macro_rules! behind_pointers {
                 done: Done<'_>,
             ) -> Vec<Result<String, ServiceError>> {
                 (**self).answer(requests, done)
+            }
+
+            fn answer_or_cut(
+                &self,
+                requests: &[ChatRequest],
+                done: Done<'_>,
+            ) -> Vec<Result<ChatAnswer, ServiceError>> {
+                (**self).answer_or_cut(requests, done)
             }
         }
 

@@ -5,6 +5,7 @@ mod error;
 mod folder;
 mod json;
 mod methods;
+mod operators;
 mod source;
 
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ pub(crate) const OWN_VARIABLES: [&str; 4] =
 /// formats 26 July 2024, or the day that [`with_date`](Self::with_date) sets.
 ///
 /// A template is a program from a stranger. It reads no files, and runs with a bounded number of
-/// steps and bounded strings. Lists that it adds up again and again are not bounded by the engine.
+/// steps, which also pay for its texts and lists: about 64 bytes for a step.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,

@@ -65,7 +65,9 @@ mod whitespace;
 
 pub use chat::{ChatError, ChatTemplate};
 pub use chat_format::ChatFormat;
-pub use list::{ListFormat, ParsedEntry, ParsedList, Reason, Style, UnparsedLine, Years};
+pub use list::{
+    ListFormat, ParsedEntry, ParsedList, Reason, Style, UnparsedLine, Years, whole_lines,
+};
 pub use prompt::PromptFormat;
 pub use prompter::Prompter;
 pub use reasoning::{Reasoning, strip_reasoning};

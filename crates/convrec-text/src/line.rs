@@ -91,10 +91,11 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The title before the first `(year)` of four digits, else of fewer, and that year.
+    /// The title before the first `(year)` of four digits, else of fewer, and that year. Where there
+    /// is none, it is the first year of `(1994–2004)`, `(2008–)` or `(2024, more)`.
     pub(crate) fn title_and_year(&self) -> Option<(&'a str, i32)> {
         let mut short = None;
-        for (at, _) in self.body.match_indices('(') {
+        for (at, _) in self.body.match_indices(['(', '（']) {
             let Some(year) = Year::read(&self.body[at..]) else {
                 continue;
             };
@@ -106,7 +107,26 @@ impl<'a> Line<'a> {
             }
             short = short.or(Some((at, year)));
         }
-        short.map(|(at, year)| (self.undress(&self.body[..at], year.rest), year.value))
+        let found = short.or_else(|| self.year_with_more());
+        found.map(|(at, year)| (self.undress(&self.body[..at], year.rest), year.value))
+    }
+
+    /// Where the first bracket stands that begins with a year of four digits and says more.
+    fn year_with_more(&self) -> Option<(usize, Year<'a>)> {
+        let mut brackets = self.body.match_indices(['(', '（']);
+        brackets.find_map(|(at, _)| {
+            let year = Year::read_with_more(&self.body[at..])?;
+            (!trim(&self.body[..at]).is_empty()).then_some((at, year))
+        })
+    }
+
+    /// Whether the line holds a title and a year of four digits behind it, so that nothing which
+    /// may follow changes what it names.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.body.match_indices(['(', '（']).any(|(at, _)| {
+            let year = Year::read(&self.body[at..]);
+            year.is_some_and(|year| year.digits == 4) && !trim(&self.body[..at]).is_empty()
+        })
     }
 
     /// The title of a line without a year.
@@ -236,7 +256,7 @@ fn after_mark(text: &str, hash: bool) -> Option<&str> {
     }
 }
 
-/// `(1995)`: one to four digits, a minus before them or not.
+/// `(1995)`: one to four digits, a minus before them or not. The brackets may be full-width ones.
 struct Year<'a> {
     value: i32,
     digits: usize,
@@ -244,10 +264,26 @@ struct Year<'a> {
 }
 
 impl<'a> Year<'a> {
+    /// `(1994–2004)`, `(2008–)`, `(2024, more)`: a year of four digits, and more in its brackets.
+    fn read_with_more(text: &'a str) -> Option<Self> {
+        let inner = text.strip_prefix(['(', '（'])?;
+        let end = inner.char_indices().nth(4)?.0;
+        let mut digits = inner[..end].chars().map(digit);
+        let value = digits.try_fold(0, |value, digit| Some(value * 10 + digit? as i32))?;
+        let more = inner[end..].trim_start_matches(is_white);
+        let close = more.find([')', '）'])?;
+        let says_more = more.starts_with(['-', '–', '—', '−', ',', '、', ';', '/']);
+        says_more.then(|| Self {
+            value,
+            digits: 4,
+            rest: more[close..].trim_start_matches([')', '）']),
+        })
+    }
+
     fn read(text: &'a str) -> Option<Self> {
-        let inner = text.strip_prefix('(')?;
+        let inner = text.strip_prefix(['(', '（'])?;
         let (inner, sign) = inner
-            .strip_prefix('-')
+            .strip_prefix(['-', '−'])
             .map_or((inner, 1), |rest| (rest, -1));
         let (mut value, mut digits) = (0, 0);
         for (at, c) in inner.char_indices() {
@@ -255,11 +291,11 @@ impl<'a> Year<'a> {
                 Some(digit) if digits < 4 => {
                     (value, digits) = (value * 10 + digit as i32, digits + 1)
                 }
-                None if c == ')' && digits > 0 => {
+                None if matches!(c, ')' | '）') && digits > 0 => {
                     return Some(Self {
                         value: sign * value,
                         digits,
-                        rest: &inner[at + 1..],
+                        rest: &inner[at + c.len_utf8()..],
                     });
                 }
                 _ => return None,

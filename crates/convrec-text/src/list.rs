@@ -52,6 +52,8 @@ use crate::whitespace::trim;
 ///   colons.
 /// - Bullets are removed when white space follows them (`-30-` and `#Alive` are titles). Emphasis
 ///   and quotes are removed in pairs.
+/// - The brackets of the year may be full-width ones: `千と千尋（2001）`. Where a line has no such
+///   year, `(1994–2004)`, `(2008–)` and `(2024, dir. X)` name their first one.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
 /// - A model's [reasoning](crate::Reasoning) is no part of its list.
 ///
@@ -303,10 +305,28 @@ fn without<'a>(reasoning: &Reasoning, text: &'a str) -> Cow<'a, str> {
 
 /// `Title (year)`, as [`Item`] writes it.
 fn with_last_year(text: &str) -> Option<Item> {
-    let (title, year) = text.strip_suffix(')')?.rsplit_once(" (")?;
-    let is_number = !year.starts_with('+');
-    Some(Item::new(
-        title,
-        year.parse::<i32>().ok().filter(|_| is_number)?,
-    ))
+    let (title, year) = Item::split_line(text);
+    year.map(|year| Item::new(title, year))
+}
+
+/// The text of an answer that was cut at a limit of tokens, without its last line where that is not
+/// whole: it has no line feed, and names no year of four digits, so that more of a title or a year
+/// may have followed. Such a line names no item, whatever it reads as.
+///
+/// ```
+/// use convrec_text::whole_lines;
+///
+/// assert_eq!(whole_lines("1. Heat (1995)\n2. The God"), "1. Heat (1995)\n");
+/// assert_eq!(whole_lines("1. Heat (1995)\n2. Up (20"), "1. Heat (1995)\n");
+/// assert_eq!(whole_lines("1. Heat (1995)\n2. Up (2009) - a"), "1. Heat (1995)\n2. Up (2009) - a");
+/// ```
+#[must_use]
+pub fn whole_lines(text: &str) -> &str {
+    let start = text.rfind('\n').map_or(0, |at| at + 1);
+    let last = trim(&text[start..]);
+    let mut numbering = Numbering::of(text);
+    match last.is_empty() || Line::read(last, &mut numbering).is_whole() {
+        true => text,
+        false => &text[..start],
+    }
 }

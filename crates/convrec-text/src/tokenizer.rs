@@ -4,6 +4,7 @@ mod build;
 mod error;
 mod load;
 mod parts;
+mod patterns;
 
 use std::sync::{Arc, OnceLock};
 
@@ -57,6 +58,7 @@ struct Inner {
     /// All added tokens, longest first.
     added: Vec<(String, u32)>,
     notes: Vec<String>,
+    watch: patterns::Watch,
     /// SHA-256 of the JSON, made when it is first asked for.
     sha256: OnceLock<[u8; 32]>,
 }
@@ -88,14 +90,20 @@ impl TextTokenizer {
         Ok(*self.0.sha256.get_or_init(|| hash))
     }
 
+    fn ids(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let checked = self.0.watch.check(text);
+        checked.map_err(|problem| TokenizerError::Failed(problem.into()))?;
+        ids(tokenizer, text)
+    }
+
     /// The tokens of a text. A special token spelled in the text is ordinary text, so that nobody
     /// can end a turn or a list by writing its name.
     ///
     /// # Errors
-    /// [`TokenizerError::Failed`] when the underlying tokenizer fails: its split pattern met a text
-    /// that is too much for it.
+    /// [`TokenizerError::Failed`] when the underlying tokenizer fails, when its regular expressions
+    /// take too many steps or too long, and when the text has more than 32 MiB.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        ids(&self.0.plain, text)
+        self.ids(&self.0.plain, text)
     }
 
     /// The tokens of a line whose text they must keep. Composed and decomposed letters count as the
@@ -127,13 +135,13 @@ impl TextTokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_with_specials(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        ids(&self.0.marked, text)
+        self.ids(&self.0.marked, text)
     }
 
     /// The tokens of a text inside of a longer one, as
     /// [`encode_with_specials`](Self::encode_with_specials).
     pub(crate) fn encode_inside(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        ids(self.0.inner.as_ref().unwrap_or(&self.0.marked), text)
+        self.ids(self.0.inner.as_ref().unwrap_or(&self.0.marked), text)
     }
 
     /// The text of tokens. Special tokens are left out, and bytes that are not UTF-8 become U+FFFD.
@@ -218,7 +226,17 @@ impl std::fmt::Debug for TextTokenizer {
     }
 }
 
+/// The longest text that is encoded at once, in bytes: more than any model reads.
+const LONGEST_TEXT: usize = 32 << 20;
+
 fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    if text.len() > LONGEST_TEXT {
+        let problem = format!(
+            "a text of {} bytes; expected at most {LONGEST_TEXT}",
+            text.len()
+        );
+        return Err(TokenizerError::Failed(problem.into()));
+    }
     let encoding = tokenizer
         .encode_fast(text, false)
         .map_err(TokenizerError::Failed)?;

@@ -200,6 +200,55 @@ fn a_refused_system_message_says_what_helps() {
     assert!(template.render(&[Turn::user("x")], true).is_ok());
 }
 
+/// As Python writes them. (`transformers` renders the same.)
+#[test]
+fn texts_are_formatted_and_titled_as_in_python() {
+    for (source, expected) in [
+        ("{{ '%s-%d' % ('a', 3) }}", "a-3"),
+        (
+            "{{ '%5.2f|%-4s|%04d|%x' % (3.14159, 'ab', 7, 255) }}",
+            " 3.14|ab  |0007|ff",
+        ),
+        (
+            "{{ 'a %s' % 'b' }}{{ '%s' % 7 }}{{ '100%%' % () }}",
+            "a b7100%",
+        ),
+        ("{{ '%(x)s and %(y)d' % {'x': 'a', 'y': 2} }}", "a and 2"),
+        (
+            "{{ 7 % 3 }} {{ -7 % 3 }} {{ 7 % -3 }} {{ 7.5 % 2 }} {{ true % 2 }}",
+            "1 2 -2 1.5 1",
+        ),
+        (
+            "{{ 1 + 2 }}{{ 'a' + 'b' }}{{ ([1] + [2] + [3]) | join(',') }}",
+            "3ab1,2,3",
+        ),
+        (
+            "{% if loop is defined and 3 % 2 == 1 %}x{% endif %}{{ 4 % 3 + 1 }}",
+            "2",
+        ),
+        ("{{ \"they're bill's 1st\".title() }}", "They'Re Bill'S 1St"),
+        ("{{ 'ÉCOLE été x-ray'.title() }}", "École Été X-Ray"),
+        ("{{ \"they're\" | title }}", "They're"),
+        ("{{ [1, 2.5] | sum }}{{ [{'a': 2}] | sum('a', 1) }}", "3.53"),
+    ] {
+        let template = ChatTemplate::new(format!("{source}{{{{ messages[0].content }}}}")).unwrap();
+        let text = template.render(&[Turn::user("!")], true).unwrap();
+        assert_eq!(text, format!("{expected}!"), "{source}");
+    }
+    for refused in [
+        "{{ '%d' % 'a' }}",
+        "{{ '%s %s' % 'a' }}",
+        "{{ 1 % 0 }}",
+        "{{ [1] % 2 }}",
+    ] {
+        let template = ChatTemplate::new(refused).unwrap();
+        assert!(
+            template.render(&[Turn::user("!")], true).is_err(),
+            "{refused}"
+        );
+    }
+}
+
 /// Hostile templates are bounded in time, memory and depth.
 #[test]
 fn hostile_templates_end_soon() {
@@ -215,6 +264,15 @@ fn hostile_templates_end_soon() {
         "{% for i in range(100000) %}{% set x = (['a' * 100] * 9000) | tojson %}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(1000000) }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x | length }}",
+        "{% set ns = namespace(x=(1,)) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x | length }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] | sum(start=[]) %}{% endfor %}{{ ns.x | length }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x | chain(ns.x) %}{% endfor %}{{ ns.x | length }}",
+        "{% set a = [1] * 90000000 %}{% set ns = namespace(x=a) %}{% for i in range(40) %}{% set ns.x = ns.x + [1] %}{% endfor %}",
+        "{% macro f(x, n) %}{% if n %}{{ f(x + x, n - 1) }}{% endif %}{% endmacro %}{{ f([1], 60) }}",
+        "{% set ns = namespace(all=[], x=range(9999) | list) %}{% for i in range(100000) %}{% set ns.all = ns.all + [ns.x + [i]] %}{% endfor %}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%1000000000s' % 'x' }}",
         "{% for i in [[1]] recursive %}{{ loop([i]) }}{% endfor %}",
         "{% include '/etc/passwd' %}",
         "{% import '../x' as y %}",

@@ -39,6 +39,7 @@ pub struct Manifest {
 
 /// A checkpoint cannot be written or used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CheckpointError {
     /// A file could not be read or written.
     #[error(transparent)]
@@ -164,9 +165,9 @@ pub fn load(
         path: path.clone(),
         problem,
     };
-    let bytes =
-        fs::read(&path).map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
-    let seal = fs::read_to_string(checkpoint.join(SEAL)).map_err(|e| {
+    let bytes = files::read_bytes(&path, files::LARGEST_TEXT)
+        .map_err(|e| damaged(format!("it is missing or cannot be read ({e})")))?;
+    let seal = files::read_text(checkpoint.join(SEAL)).map_err(|e| {
         damaged(format!(
             "{SEAL} beside it is missing or cannot be read ({e})"
         ))
@@ -286,7 +287,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CheckpointError> {
-    Ok(fs::read(path).map_err(|e| files::Error::new("read", path, e))?)
+    Ok(files::read_bytes(path, files::LARGEST_DATA)?)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! | fault | what becomes of it |
 //! |---|---|
-//! | an item of the ground truth or of a demonstration that is not in the catalog | refused |
+//! | an item of the ground truth or of a demonstration that is not in the catalog | the sample is refused, or skipped with `--skip-bad` |
 //! | an item of the ground truth that was seen | the item is left out |
 //! | a sample without any other item in its ground truth | the sample is left out |
 //! | a seen or repeated item in a demonstration | the item is left out |
@@ -14,8 +14,8 @@
 
 use std::fmt;
 
-use convrec_catalog::Catalog;
-use convrec_core::{Demonstration, Example, Item, ItemId};
+use convrec_catalog::{Catalog, YEAR_TOLERANCE};
+use convrec_core::{BadRow, BadRowPolicy, BadRows, Demonstration, Example, Item, ItemId};
 
 use crate::task::{Sample, Task, TaskError, TokenPair};
 
@@ -106,31 +106,236 @@ impl fmt::Display for DataReport {
 /// # Errors
 /// [`TaskError`] for the first sample that is refused.
 pub fn samples(task: &Task, examples: &[Example]) -> Result<(Vec<Sample>, DataReport), TaskError> {
-    let (mut samples, mut report) = (Vec::new(), DataReport::default());
+    let (samples, report) = samples_in_order(task, examples)?;
+    Ok((samples.into_iter().flatten().collect(), report))
+}
+
+/// One entry for each example: the sample in ids, or `None` where it cannot be used.
+///
+/// # Errors
+/// As [`samples`].
+pub fn samples_in_order(
+    task: &Task,
+    examples: &[Example],
+) -> Result<(Vec<Option<Sample>>, DataReport), TaskError> {
+    let mut report = DataReport::default();
+    let samples = examples.iter().map(|example| {
+        let Some((sample, is_cut)) = read(task, example, &mut report)? else {
+            return Ok(None);
+        };
+        if !has_ground_truth(task.catalog(), example, &sample.seen, &mut report) {
+            return Ok(None);
+        }
+        report.used += 1;
+        report.shortened += usize::from(is_cut);
+        Ok(Some(sample))
+    });
+    let samples = samples.collect::<Result<Vec<_>, TaskError>>()?;
+    Ok((samples, report))
+}
+
+/// A conversation to be answered, in ids; it needs no ground truth.
+///
+/// # Errors
+/// [`TaskError`], also where its last turn does not fit the model.
+pub fn conversation(task: &Task, example: &Example) -> Result<(Sample, DataReport), TaskError> {
+    let (sample, is_cut) = task.sample_and_cut(example)?;
+    let report = DataReport {
+        used: 1,
+        shortened: usize::from(is_cut),
+        ..DataReport::default()
+    };
+    Ok((sample, report))
+}
+
+/// The examples on which a list can be right: those with ground truth that was not seen. The report
+/// counts the others.
+#[must_use]
+pub fn with_ground_truth(catalog: &Catalog, examples: Vec<Example>) -> (Vec<Example>, DataReport) {
+    let mut report = DataReport::default();
+    let mut kept = examples;
+    kept.retain(|example| {
+        let seen = catalog.seen_ids(&example.seen);
+        has_ground_truth(catalog, example, &seen, &mut report)
+    });
+    report.used = kept.len();
+    (kept, report)
+}
+
+/// How much the ground truth of conversations can teach, where all of them are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Survey {
+    /// Conversations.
+    pub conversations: usize,
+    /// Those without any item of the catalog in their ground truth that was not seen.
+    pub without_ground_truth: usize,
+    /// Items of a ground truth that were seen.
+    pub seen_ground_truth: usize,
+    /// Items of a ground truth that are not in the catalog, or mean several of its items.
+    pub unknown_ground_truth: usize,
+}
+
+/// One line: how many conversations there are, and each fault that was found with its count.
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} used", self.conversations)?;
+        let faults = [
+            (
+                self.without_ground_truth,
+                "teach Adjust nothing, as no unseen item of the catalog is in their ground truth",
+            ),
+            (
+                self.seen_ground_truth,
+                "items left out of the ground truth, as they were seen",
+            ),
+            (
+                self.unknown_ground_truth,
+                "items left out of the ground truth, as they are not in the catalog",
+            ),
+        ];
+        let mut found = faults.iter().filter(|(count, _)| *count > 0);
+        found.try_for_each(|(count, what)| write!(f, "; {count} {what}"))
+    }
+}
+
+/// What the ground truth of conversations holds.
+#[must_use]
+pub fn survey(catalog: &Catalog, examples: &[Example]) -> Survey {
+    let mut found = Survey {
+        conversations: examples.len(),
+        ..Survey::default()
+    };
     for example in examples {
-        let (sample, is_cut) = match task.sample_and_cut(example) {
-            Err(TaskError::TooLong { .. }) => {
-                report.too_long += 1;
-                continue;
+        let seen = catalog.seen_ids(&example.seen);
+        let mut is_left = false;
+        for item in &example.ground_truth {
+            match catalog.find_within(item, YEAR_TOLERANCE) {
+                None => found.unknown_ground_truth += 1,
+                Some(id) if seen.contains(&id) => found.seen_ground_truth += 1,
+                Some(_) => is_left = true,
             }
-            sample => sample?,
-        };
-        let catalog = task.catalog();
-        let seen = |item: &&Item| {
-            catalog
-                .find(item)
-                .is_some_and(|id| sample.seen.contains(&id))
-        };
-        report.seen_ground_truth += example.ground_truth.iter().filter(seen).count();
-        if sample.ground_truth.is_empty() {
-            report.without_ground_truth += 1;
+        }
+        found.without_ground_truth += usize::from(!is_left);
+    }
+    found
+}
+
+/// The rows whose items are in the catalog, as far as they must be: the ground truth of examples,
+/// and the lists of demonstrations. The others are refused with their number, or skipped, as
+/// `policy` says. `file` names the data in errors.
+///
+/// # Errors
+/// [`BadRows`] when rows are refused, or none is left.
+pub fn in_catalog<T: InCatalogRow>(
+    catalog: &Catalog,
+    rows: Vec<T>,
+    file: &str,
+    policy: BadRowPolicy,
+) -> Result<(Vec<T>, BadRows), BadRows> {
+    let mut bad = BadRows {
+        rows_read: rows.len(),
+        ..BadRows::default()
+    };
+    let mut kept = Vec::with_capacity(rows.len());
+    for (number, row) in rows.into_iter().enumerate() {
+        if row.is_in(catalog) {
+            kept.push(row);
             continue;
         }
-        report.shortened += usize::from(is_cut);
-        samples.push(sample);
+        // The nearest items are searched for in the whole catalog, so not for every row.
+        let problem = match bad.count < WORDED {
+            true => row.problem(catalog),
+            false => "an item of it is not in the catalog".into(),
+        };
+        bad.push(BadRow {
+            row: number,
+            place: file.into(),
+            problem,
+        });
     }
-    report.used = samples.len();
-    Ok((samples, report))
+    match policy {
+        BadRowPolicy::Skip if !kept.is_empty() || bad.is_empty() => Ok((kept, bad)),
+        BadRowPolicy::Refuse if bad.is_empty() => Ok((kept, bad)),
+        _ => Err(bad),
+    }
+}
+
+/// Bad rows that are described in full.
+const WORDED: usize = 10;
+
+/// A row whose items must be in the catalog.
+pub trait InCatalogRow {
+    /// Whether they are.
+    fn is_in(&self, catalog: &Catalog) -> bool;
+
+    /// What to say of a row whose items are not: the sample, the field, the item, and what to do.
+    fn problem(&self, catalog: &Catalog) -> String;
+}
+
+impl InCatalogRow for Example {
+    fn is_in(&self, catalog: &Catalog) -> bool {
+        let mut items = self.ground_truth.iter();
+        items.all(|item| catalog.find_within(item, YEAR_TOLERANCE).is_some())
+    }
+
+    fn problem(&self, catalog: &Catalog) -> String {
+        let error = catalog.example_ids(self).err();
+        error.map_or_else(String::new, |error| error.to_string())
+    }
+}
+
+impl InCatalogRow for Demonstration {
+    fn is_in(&self, catalog: &Catalog) -> bool {
+        self.list.iter().all(|item| catalog.find(item).is_some())
+    }
+
+    fn problem(&self, catalog: &Catalog) -> String {
+        let mut items = self.list.iter();
+        let foreign = items.find(|item| catalog.find(item).is_none());
+        let error = foreign.map(|item| TaskError::NotInCatalog {
+            id: self.example.id.clone(),
+            field: "list",
+            item: item.clone(),
+        });
+        error.map_or_else(String::new, |error| error.to_string())
+    }
+}
+
+/// The sample, and whether its conversation was shortened; `None`, and counted, where its last turn
+/// does not fit the model.
+fn read(
+    task: &Task,
+    example: &Example,
+    report: &mut DataReport,
+) -> Result<Option<(Sample, bool)>, TaskError> {
+    match task.sample_and_cut(example) {
+        Err(TaskError::TooLong { .. }) => {
+            report.too_long += 1;
+            Ok(None)
+        }
+        sample => sample.map(Some),
+    }
+}
+
+/// Whether any item of the ground truth was not seen. What was seen is counted.
+fn has_ground_truth(
+    catalog: &Catalog,
+    example: &Example,
+    seen: &[ItemId],
+    report: &mut DataReport,
+) -> bool {
+    let ids: Vec<Option<ItemId>> = example
+        .ground_truth
+        .iter()
+        .map(|item| catalog.find_within(item, YEAR_TOLERANCE))
+        .collect();
+    let was_seen = |id: &&Option<ItemId>| id.is_some_and(|id| seen.contains(&id));
+    let n_seen = ids.iter().filter(was_seen).count();
+    report.seen_ground_truth += n_seen;
+    let is_left = n_seen < ids.len();
+    report.without_ground_truth += usize::from(!is_left);
+    is_left
 }
 
 /// The demonstrations that can be used, in ids. `whole` leaves out lists of fewer than N items.

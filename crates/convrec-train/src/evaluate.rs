@@ -78,11 +78,16 @@ impl Evaluation {
             / self.samples.len() as f64
     }
 
-    /// The judged list of each sample, in the order of the samples.
+    /// The judged list of each example, where `asked` says which of them became samples. `None` for
+    /// the others.
     #[must_use]
-    pub fn judged(&self) -> Vec<JudgedList> {
-        let judged = self.samples.iter().map(|sample| sample.judged.clone());
-        judged.collect()
+    pub fn judged_of(&self, asked: &[bool]) -> Vec<Option<JudgedList>> {
+        let mut samples = self.samples.iter();
+        let mut judged = || samples.next().map(|sample| sample.judged.clone());
+        asked
+            .iter()
+            .map(|asked| asked.then(&mut judged).flatten())
+            .collect()
     }
 
     /// A measure of each sample.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use convrec_catalog::Catalog;
 use convrec_config::ConfigError;
+use convrec_core::ItemId;
 use convrec_llm::{
     CompletionsSettings, HttpCompletions, Prompt, Sampled, SampledCompletion, Server,
     ServerSettings, WeightFolders, WeightUpdate,
@@ -13,7 +15,7 @@ use convrec_llm::{
 use convrec_policy::{Completion, Generation, Policy, SaveOptions};
 use convrec_services::ServiceError;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
@@ -28,9 +30,40 @@ pub struct SamplerSettings {
     pub completions: CompletionsSettings,
     /// The folder that weights are put into for the servers to load. They must see it.
     pub weights: PathBuf,
-    /// Whether the servers keep lists within the catalog, as `serve` does. Where they do not, the
-    /// training must be unconstrained as well.
+    /// Whether the servers keep lists within the catalog, as `serve` does, and other engines with
+    /// `python/convrec_constraint`. Where they do not, the training must be unconstrained as well.
     pub constrained: bool,
+    /// How a request to constrained servers says what was seen.
+    pub seen_as: SeenAs,
+}
+
+/// How a request says that its lists are constrained, and which items they may not hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SeenAs {
+    /// Our own server: `seen`, by name.
+    #[default]
+    Serve,
+    /// vLLM with `python/convrec_constraint`: `convrec_seen` in `vllm_xargs`, by place.
+    Vllm,
+    /// SGLang with `python/convrec_constraint`: `convrec_seen` in `custom_params`, by place.
+    Sglang,
+}
+
+impl SeenAs {
+    /// The fields of a request's body.
+    fn fields(self, catalog: &Catalog, seen: &[ItemId]) -> Map<String, Value> {
+        let (field, value) = match self {
+            Self::Serve => {
+                let names = seen.iter().map(|id| catalog[*id].item().to_string());
+                ("seen", json!(names.collect::<Vec<_>>()))
+            }
+            Self::Vllm => ("vllm_xargs", json!({ "convrec_seen": seen })),
+            Self::Sglang => ("custom_params", json!({ "convrec_seen": seen })),
+        };
+        Map::from_iter([(field.to_string(), value)])
+    }
 }
 
 impl SamplerSettings {
@@ -68,6 +101,7 @@ pub struct HttpSampler {
     /// Only the adapter is loaded by the servers.
     adapter: bool,
     constrained: bool,
+    seen_as: SeenAs,
 }
 
 impl HttpSampler {
@@ -85,8 +119,8 @@ impl HttpSampler {
             let expected = match settings.constrained {
                 true => "false with --unconstrained, as the lists of the trainer are unconstrained",
                 false => {
-                    "true, which `serve` can keep, or --unconstrained, as the lists of the trainer \
-                     are constrained"
+                    "true, which `serve` and `python/convrec_constraint` can keep, or --unconstrained, as the lists of the \
+                     trainer are constrained"
                 }
             };
             return Err(ConfigError::new("constrained", settings.constrained, expected).into());
@@ -103,16 +137,13 @@ impl HttpSampler {
             folders: WeightFolders::new(settings.weights),
             adapter,
             constrained: settings.constrained,
+            seen_as: settings.seen_as,
         })
     }
 
     fn prompt<'s>(&self, task: &Task, sample: &'s Sample) -> Prompt<'s> {
-        let seen = sample
-            .seen
-            .iter()
-            .map(|id| task.catalog()[*id].item().to_string());
         let extra_body = match self.constrained {
-            true => Map::from_iter([("seen".to_string(), json!(seen.collect::<Vec<_>>()))]),
+            true => self.seen_as.fields(task.catalog(), &sample.seen),
             false => Map::new(),
         };
         Prompt {
@@ -183,5 +214,35 @@ impl Sampler for HttpSampler {
 
     fn is_trainer(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convrec_core::CatalogItem;
+
+    use super::*;
+
+    #[test]
+    fn each_engine_is_told_what_was_seen() {
+        let item = |title: &str| {
+            serde_json::from_value::<CatalogItem>(json!({ "title": title, "year": 1995 }))
+        };
+        let items = vec![item("Heat").unwrap(), item("Fargo").unwrap()];
+        let catalog = Catalog::new(items).unwrap();
+        for (seen_as, expected) in [
+            ("serve", json!({ "seen": ["Fargo (1995)"] })),
+            ("vllm", json!({ "vllm_xargs": { "convrec_seen": [1] } })),
+            (
+                "sglang",
+                json!({ "custom_params": { "convrec_seen": [1] } }),
+            ),
+        ] {
+            let seen_as: SeenAs = serde_json::from_value(json!(seen_as)).unwrap();
+            assert_eq!(
+                Value::Object(seen_as.fields(&catalog, &[ItemId(1)])),
+                expected
+            );
+        }
     }
 }

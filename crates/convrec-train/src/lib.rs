@@ -68,7 +68,7 @@ pub use convrec_watch::{Observer, Record, StepView, WatchConfig};
 pub use data::DataReport;
 pub use decoder::Decoder;
 #[cfg(feature = "http")]
-pub use http_sampler::{HttpSampler, HttpSamplerError, SamplerSettings};
+pub use http_sampler::{HttpSampler, HttpSamplerError, SamplerSettings, SeenAs};
 pub use inputs::hash_of_path;
 pub use item_factors::item_factors;
 pub use model::{

@@ -61,6 +61,7 @@ pub trait RewardFunction: Send {
 /// decides whether advantages are per rank or per list.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Reward {
     /// Each rank has a reward: Rank-GRPO.
     Rank(RankReward),

@@ -80,6 +80,7 @@ impl PartialEq for Stop {
 
 /// A run cannot start or go on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrainError {
     /// A setting is wrong.
     #[error(transparent)]

@@ -13,7 +13,7 @@ use convrec_core::files;
 use convrec_core::hash::sha256;
 use convrec_core::{Demonstration, Example, Item};
 use convrec_policy::{Policy, SaveOptions};
-use convrec_text::{PromptFormat, Years};
+use convrec_text::{PromptFormat, TrieError, Years};
 use convrec_watch::Observer;
 
 use crate::data::{self, DataReport};
@@ -24,7 +24,7 @@ use crate::reward::{BlocklistReward, RewardFunction};
 use crate::rl::{RankGrpoTrainer, RlConfig};
 use crate::run::{RunOptions, Stop, TrainError, Validation};
 use crate::sampler::Sampler;
-use crate::settings::{Dtype, RlSettings, SftSettings};
+use crate::settings::{Dtype, Files, RlSettings, SftSettings};
 use crate::sft::{SftConfig, SftJob, train_sft};
 use crate::task::{Sample, Task, TaskError, TokenPair};
 
@@ -48,6 +48,14 @@ pub enum RunError {
         path: PathBuf,
         /// Why.
         source: Box<TaskError>,
+    },
+    /// Lists cannot be constrained to the catalog.
+    #[error("{path}: {source}")]
+    Catalog {
+        /// The catalog's file.
+        path: PathBuf,
+        /// Why.
+        source: Box<TrieError>,
     },
     /// Nothing of the data can be used.
     #[error(
@@ -173,7 +181,9 @@ impl Runner {
             }
         };
         fit_lists(&mut language, &data)?;
-        let task = language.task_for(data.catalog, files.unconstrained)?;
+        let task = language
+            .task_for(data.catalog, files.unconstrained)
+            .map_err(|error| of_catalog(catalog_file, error))?;
         let whole = setup.config.constrained;
         let (pairs, report) = data::pairs(&task, &data.demonstrations, whole)
             .map_err(|source| in_file(data_file, source))?;
@@ -189,6 +199,7 @@ impl Runner {
         };
         let mut inputs = language.hashes()?;
         inputs.insert("catalog_sha256".into(), hash_of_path(catalog_file)?);
+        inputs.extend(rules(files));
         inputs.insert("demonstrations_sha256".into(), hash_of_path(data_file)?);
         let shape = sha256(policy.config().to_hugging_face().as_bytes());
         inputs.insert("policy_config_sha256".into(), shape);
@@ -261,7 +272,10 @@ impl Runner {
         let data_file = settings.file("conversations", &files.conversations)?;
         let model_name = settings.file("model", &files.model)?;
         let model = Model::load(model_name, &devices[0].clone().autodiff())?;
-        let task = model.language.task_for(data.catalog, files.unconstrained)?;
+        let task = model
+            .language
+            .task_for(data.catalog, files.unconstrained)
+            .map_err(|error| of_catalog(catalog_file, error))?;
         let (samples, report) = data::samples(&task, &data.conversations)
             .map_err(|source| in_file(data_file, source))?;
         if samples.is_empty() {
@@ -269,6 +283,7 @@ impl Runner {
         }
         let mut inputs = model.language.hashes()?;
         inputs.insert("catalog_sha256".into(), hash_of_path(catalog_file)?);
+        inputs.extend(rules(files));
         inputs.insert("conversations_sha256".into(), hash_of_path(data_file)?);
         let weights = ModelSource::find(model_name)?.weights_hash()?;
         inputs.insert("model_sha256".into(), weights);
@@ -601,6 +616,27 @@ fn check_folder(folder: &Path) -> Result<(), files::Error> {
         fs::remove_file(&probe)
     };
     write().map_err(|e| files::Error::new("write into", folder, e))
+}
+
+/// What besides the files decides which rows and items there are.
+fn rules(files: &Files) -> Vec<(String, String)> {
+    let set = [
+        ("skip_bad", files.skip_bad),
+        ("merge_twins", files.merge_twins),
+    ];
+    let set = set.into_iter().filter(|(_, is_set)| *is_set);
+    set.map(|(name, _)| (name.to_string(), "true".to_string()))
+        .collect()
+}
+
+fn of_catalog(path: &Path, error: ModelError) -> RunError {
+    match error {
+        ModelError::Trie(source) => RunError::Catalog {
+            path: path.into(),
+            source: Box::new(source),
+        },
+        error => error.into(),
+    }
 }
 
 fn in_file(path: &Path, source: TaskError) -> RunError {

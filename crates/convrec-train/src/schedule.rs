@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// which would be state to store.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Schedule {
     /// 1 after the warm-up.
     Constant,

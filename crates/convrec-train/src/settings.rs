@@ -46,6 +46,10 @@ pub struct Files {
     pub sampler: Option<PathBuf>,
     /// Whether lists are whatever the policy writes.
     pub unconstrained: bool,
+    /// Whether rows that cannot be used are skipped, counted and listed. Else they are refused.
+    pub skip_bad: bool,
+    /// Whether items of the catalog that are most likely one count as one.
+    pub merge_twins: bool,
     /// The type of the numbers in the model that is written; by default that of the model read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtype: Option<Dtype>,
@@ -63,6 +67,8 @@ impl Default for Files {
             blocklist: None,
             sampler: None,
             unconstrained: false,
+            skip_bad: false,
+            merge_twins: false,
             dtype: None,
         }
     }
@@ -81,6 +87,7 @@ impl Files {
 /// The type of the numbers of saved weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Dtype {
     /// 32 bits.
     F32,
@@ -149,6 +156,7 @@ pub struct SftSetup {
 
 /// The member of the family that a run starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Algorithm {
     /// Rewards, advantages and ratios per rank.
     #[default]
@@ -330,7 +338,11 @@ impl RlSettings {
             &files,
             &[("demonstrations", &files.demonstrations)],
         )?;
-        let decided = ["reward", "loss.ratio", "loss.aggregation"];
+        let decided = [
+            "reward",
+            "loss.importance_sampling_level",
+            "loss.aggregation",
+        ];
         let decided = decided.into_iter().find(|field| layers.has(field));
         if let (Some(algorithm), Some(field)) = (algorithm, decided) {
             let expected =

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use convrec_catalog::{Catalog, ExampleError, ExampleIds, relevance};
-use convrec_core::{Demonstration, Example, Item, ItemId, Role};
+use convrec_core::{CatalogItem, Demonstration, Example, Item, ItemId, Role};
 use convrec_policy::{Allowed, Constraint};
 use convrec_text::segments::{self, Segmentation};
-use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError};
+use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError, whole_lines};
 
 /// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or
 /// not.
@@ -69,7 +69,8 @@ pub struct Answer {
     pub names: Vec<Item>,
     /// The same as catalog items; `None` where a name is not in the catalog.
     pub items: Vec<Option<ItemId>>,
-    /// Lines that are neither items nor blank.
+    /// Lines that are neither items nor blank. The last line of an answer that was cut is one of
+    /// them where it is not whole ([`whole_lines`]).
     pub unparsed_lines: usize,
     /// The rank of every token.
     pub segments: segments::TokenRanks,
@@ -77,6 +78,7 @@ pub struct Answer {
 
 /// An example does not fit the catalog, or its prompt cannot be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TaskError {
     /// An item that no list from the catalog can hold.
     #[error(
@@ -169,13 +171,7 @@ impl Task {
     /// # Errors
     /// When two items are written alike, or there are fewer than N.
     pub fn constrained(self) -> Result<Self, TrieError> {
-        let trie = ListTrie::new(
-            self.prompter.tokenizer(),
-            self.prompter.list(),
-            self.prompter.end(),
-            &self.items(),
-            self.n_ranks,
-        )?;
+        let trie = self.trie_of(&self.items())?;
         Ok(self.within(trie))
     }
 
@@ -190,7 +186,7 @@ impl Task {
         let (tokenizer, list, end) = (prompter.tokenizer(), prompter.list(), prompter.end());
         let trie = match ListTrie::open(path, tokenizer, list, end, &items, self.n_ranks) {
             Err(TrieError::File(_) | TrieError::Damaged { .. } | TrieError::Differs { .. }) => {
-                let trie = ListTrie::new(tokenizer, list, end, &items, self.n_ranks)?;
+                let trie = self.trie_of(&items)?;
                 trie.save(path)?;
                 trie
             }
@@ -200,7 +196,22 @@ impl Task {
     }
 
     fn items(&self) -> Vec<Item> {
-        self.catalog.iter().map(|(_, item)| item.item()).collect()
+        let aliases = self.catalog.aliases();
+        let line = |(id, item): (ItemId, &CatalogItem)| {
+            let mut item = item.item();
+            // No list may hold an alias. Its line only must not be that of its twin.
+            if aliases.binary_search(&id).is_ok() {
+                item.title = format!("{} [{}]", item.title, id.0);
+            }
+            item
+        };
+        self.catalog.iter().map(line).collect()
+    }
+
+    fn trie_of(&self, items: &[Item]) -> Result<ListTrie, TrieError> {
+        let prompter = &self.prompter;
+        let (tokenizer, list, end) = (prompter.tokenizer(), prompter.list(), prompter.end());
+        ListTrie::new(tokenizer, list, end, items, self.n_ranks)
     }
 
     fn within(self, trie: ListTrie) -> Self {
@@ -435,17 +446,23 @@ impl Task {
         // A token that ends turns may be no special token, and would be text.
         let text = tokenizer.decode(&tokens[..tokens.len() - usize::from(ended)]);
         let in_catalog = |item: &Item| self.catalog.find(item).is_some();
-        let parsed = self.prompter.list().parse_known(&text, in_catalog);
+        // A half line names nothing, whatever it reads as.
+        let whole = match ended {
+            true => text.as_str(),
+            false => whole_lines(&text),
+        };
+        let half_lines = usize::from(whole.len() < text.len());
+        let parsed = self.prompter.list().parse_known(whole, in_catalog);
         let bytes = tokens.iter().map(|&token| tokenizer.token_bytes(token));
         let segments = self.segmentation.segment(&parsed, bytes, ended);
         let items = parsed.items().map(|item| self.catalog.find(item)).collect();
         let names = parsed.items().cloned().collect();
         Answer {
-            text,
             names,
             items,
-            unparsed_lines: parsed.unparsed.len(),
+            unparsed_lines: parsed.unparsed.len() + half_lines,
             segments,
+            text,
         }
     }
 

@@ -28,18 +28,18 @@ pub fn write_qrels(
     Ok(files::write_atomic(path, |out| qrels.write(out))?)
 }
 
-/// Writes the judged lists of an evaluation as a TREC run file. `examples` are those that the
-/// samples were made of, in their order.
+/// Writes the judged lists of an evaluation as a TREC run file. `examples` come with whether they
+/// became samples, in the order of the samples.
 ///
 /// # Errors
 /// An error when an id cannot be a query, or the file cannot be written.
-pub fn write_run(
+pub fn write_run<'a>(
     path: &Path,
-    examples: &[Example],
+    examples: impl Iterator<Item = (&'a Example, &'a bool)>,
     found: &Evaluation,
 ) -> Result<(), Box<dyn Error>> {
     let mut run = Run::new("convrec")?;
-    for (example, sample) in examples.iter().zip(&found.samples) {
+    for ((example, _), sample) in examples.filter(|(_, asked)| **asked).zip(&found.samples) {
         run.add(
             &example.id,
             documents(&sample.list).iter().map(String::as_str),

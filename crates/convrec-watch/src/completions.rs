@@ -112,7 +112,7 @@ pub fn kept(run: impl AsRef<Path>) -> Result<Vec<(usize, PathBuf)>, Error> {
 /// [`Error::File`] when it cannot be read, [`Error::Line`] at the first bad line.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<CompletionRecord>, Error> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+    let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
     let parse = |line: crate::log::Line<'_>| {
         let problem = |e| format!("{e}; expected a completion as JSON: mend the line or remove it");
         serde_json::from_slice(line.bytes).map_err(|e| Error::line(path, line.number, problem(e)))

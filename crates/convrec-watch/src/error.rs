@@ -4,6 +4,7 @@ use convrec_core::{append, files};
 
 /// A file of a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The system refused.
     #[error(transparent)]

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use convrec_core::printable;
 use serde_json::Value;
 
 use crate::completions::{self, CompletionRecord};
@@ -127,7 +128,7 @@ impl Events {
                         message(tensor, 2, |shape| {
                             message(shape, 2, |dimension| integer(dimension, 1, 1))
                         });
-                        bytes(tensor, 8, text.as_bytes());
+                        bytes(tensor, 8, printable(&text).as_bytes());
                     });
                     message(value, 9, |metadata| {
                         message(metadata, 1, |plugin| bytes(plugin, 1, b"text"))

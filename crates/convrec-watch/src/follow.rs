@@ -1,11 +1,11 @@
 //! Reading a log that grows.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::log::{Line, files, lines};
+use crate::log::{Line, files_of, lines};
 use crate::record::Record;
 
 /// Follows the log of a run's folder, across its files, as it is written.
@@ -54,7 +54,7 @@ impl Follow {
     pub fn poll(&mut self) -> Result<News, Error> {
         let mut news = News::default();
         // Listed first: all files but the last of the list are complete.
-        let files = files(&self.folder)?;
+        let files = files_of(&self.folder)?;
         let is_there = |current: &usize| files.iter().any(|(first, _)| first == current);
         if self
             .current
@@ -150,6 +150,10 @@ impl Tail {
     fn bytes(&self) -> Result<Option<Vec<u8>>, Error> {
         let mut bytes = Vec::new();
         let mut read = || {
+            // Opening a pipe would wait for its other end.
+            if !self.path.metadata()?.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(self.read - self.last.len() as u64))?;
             file.read_to_end(&mut bytes)

@@ -150,9 +150,9 @@ impl Journal {
                 doctor,
             });
         };
+        let log = Log::open(&folder, step)?;
         let missing = missing(&folder, step)?;
         warn_of_missing(&folder, &missing, step);
-        let log = Log::open(&folder, step)?;
         log::read(&folder)?
             .iter()
             .try_for_each(|record| doctor.check(record))?;

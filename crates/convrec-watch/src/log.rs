@@ -9,9 +9,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use convrec_core::append::AppendFile;
+use convrec_core::files;
 
 use crate::error::Error;
 use crate::record::{Record, step};
+
+/// The file beside a log that holds what was found damaged in it.
+const DAMAGED: &str = "log-damaged.txt";
 
 /// Steps whose records are in one file.
 pub const STEPS_PER_FILE: usize = 10_000;
@@ -44,9 +48,12 @@ impl Log {
     /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later
     /// steps are removed, and so is a last line that was cut.
     ///
+    /// Where a checkpoint is gone on from (`step` above 0), damaged lines before the end are no
+    /// reason to stop: they are moved into `log-damaged.txt`, and a warning names them.
+    ///
     /// # Errors
-    /// [`Error::Append`] when the log is in use or cannot be opened, [`Error::Line`] when it is
-    /// damaged before its end, [`Error::File`] when a file cannot be read or removed.
+    /// [`Error::Append`] when the log is in use or cannot be opened, [`Error::Line`] when the log of
+    /// a new run is damaged before its end, [`Error::File`] when a file cannot be read or removed.
     pub fn open(folder: impl Into<PathBuf>, step: usize) -> Result<Self, Error> {
         Self::rotating(folder, step, STEPS_PER_FILE)
     }
@@ -65,8 +72,13 @@ impl Log {
             steps_per_file: steps_per_file.max(1),
             file: None,
         };
-        for (first, path) in files(&log.folder)? {
+        for (first, path) in files_of(&log.folder)? {
             let mut file = AppendFile::open(&path)?;
+            if step > 0 && log.has_damage(&path)? {
+                drop(file);
+                log.set_aside(&path)?;
+                file = AppendFile::open(&path)?;
+            }
             file.cut(log.kept(first, &path, step)?)?;
             if file.is_empty() && first > step.max(1) {
                 fs::remove_file(&path).map_err(Error::refused("remove", &path))?;
@@ -114,6 +126,41 @@ impl Log {
         Ok(())
     }
 
+    /// Whether a line that is not the last one is no record.
+    fn has_damage(&self, path: &Path) -> Result<bool, Error> {
+        let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
+        Ok(damaged(&bytes).next().is_some())
+    }
+
+    /// Moves damaged lines into a file beside the log.
+    fn set_aside(&self, path: &Path) -> Result<(), Error> {
+        let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
+        let bad: Vec<Line<'_>> = damaged(&bytes).collect();
+        let numbers: Vec<usize> = bad.iter().map(|line| line.number).collect();
+        let aside = self.folder.join(DAMAGED);
+        let mut kept = files::read_bytes(&aside, files::LARGEST_TEXT).unwrap_or_default();
+        bad.iter()
+            .for_each(|line| kept.extend_from_slice(line.bytes));
+        files::write_atomic(&aside, |out| out.write_all(&kept))?;
+        let good = lines(&bytes).filter(|line| !numbers.contains(&line.number));
+        let good: Vec<u8> = good.flat_map(|line| line.bytes).copied().collect();
+        files::write_atomic(path, |out| out.write_all(&good))?;
+        let shown: Vec<String> = numbers.iter().take(5).map(usize::to_string).collect();
+        ::log::warn!(
+            "{}: {} damaged lines are set aside in {} (line {}{}); the run goes on from its checkpoint without them",
+            path.display(),
+            numbers.len(),
+            aside.display(),
+            shown.join(", "),
+            if numbers.len() > shown.len() {
+                ", ..."
+            } else {
+                ""
+            },
+        );
+        Ok(())
+    }
+
     /// The file of a step, opened.
     fn file_of(&mut self, step: usize) -> Result<&mut AppendFile, Error> {
         let first = self.first(step);
@@ -130,7 +177,7 @@ impl Log {
 
     /// The bytes of a file that hold steps up to `last`.
     fn kept(&self, first: usize, path: &Path, last: usize) -> Result<u64, Error> {
-        let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+        let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
         let mut kept = 0;
         for line in lines(&bytes) {
             let end = kept + line.bytes.len();
@@ -171,7 +218,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
             read_file(path)
         };
     }
-    let files = files(path)?;
+    let files = files_of(path)?;
     let trl = path.join("trainer_state.json");
     match files.is_empty() {
         false => Ok(files
@@ -189,11 +236,11 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<Record>, Error> {
 /// # Errors
 /// [`Error::File`] when the folder cannot be read.
 pub fn exists(folder: impl AsRef<Path>) -> Result<bool, Error> {
-    Ok(!files(folder.as_ref())?.is_empty())
+    Ok(!files_of(folder.as_ref())?.is_empty())
 }
 
 fn read_file(path: &Path) -> Result<Vec<Record>, Error> {
-    let bytes = fs::read(path).map_err(Error::refused("read", path))?;
+    let bytes = files::read_bytes(path, files::LARGEST_TEXT)?;
     let mut records = Vec::new();
     for line in lines(&bytes) {
         match line.record() {
@@ -227,7 +274,7 @@ fn read_trl(path: &Path) -> Result<Vec<Record>, Error> {
 }
 
 /// The files of a folder's log with their first steps, in order.
-pub(crate) fn files(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
+pub(crate) fn files_of(folder: &Path) -> Result<Vec<(usize, PathBuf)>, Error> {
     numbered(folder, &|name| match name {
         "log.jsonl" => Some(1),
         _ => name
@@ -266,6 +313,15 @@ fn name(first: usize) -> String {
     } else {
         format!("log-{first:06}.jsonl")
     }
+}
+
+/// The lines before the last one that are no records.
+fn damaged(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let mut end = 0;
+    lines(bytes).filter(move |line| {
+        end += line.bytes.len();
+        end < bytes.len() && line.record().is_err()
+    })
 }
 
 /// A line of a file, its end included where it has one.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use convrec_core::{Turn, files, files::write_atomic};
+use convrec_core::{Turn, files, files::write_atomic, printable};
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 use serde::Serialize;
@@ -19,6 +19,7 @@ pub use table::Table;
 
 /// A report cannot be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReportError {
     /// A file cannot be written.
     #[error(transparent)]
@@ -176,7 +177,8 @@ impl Report {
             .push(piece);
     }
 
-    /// Writes the report and replaces the file as a whole.
+    /// Writes the report and replaces the file as a whole. Control characters in what it holds
+    /// become U+FFFD ([`printable`]).
     ///
     /// # Errors
     /// [`ReportError::Page`] when the page cannot be made, [`ReportError::File`] when the file
@@ -188,6 +190,8 @@ impl Report {
             template,
             context! { report => Value::from(Serde(self)) },
         )?;
+        // What models and people wrote stands in it.
+        let page = printable(&page);
         Ok(write_atomic(path, |out| out.write_all(page.as_bytes()))?)
     }
 
@@ -214,6 +218,7 @@ impl Report {
                 .expect("numbers do not end");
             // An SVG file has no page around it that sets its colours.
             let svg = chart.svg.replacen('>', &format!(">{STYLE}"), 1);
+            let svg = printable(&svg);
             write_atomic(folder.join(name + ".svg"), |out| {
                 out.write_all(svg.as_bytes())
             })?;

@@ -341,6 +341,50 @@ fn a_log_that_was_removed_goes_on_in_a_new_file() {
     assert_eq!(steps(&log::read(folder.path()).unwrap()), [3, 4]);
 }
 
+/// Damage in the middle of a log: a resumed run goes on from its checkpoint, and the damaged lines are
+/// kept aside.
+#[test]
+fn a_run_is_resumed_whatever_was_damaged_in_its_log() {
+    let line = |step| serde_json::to_string(&record(step)).unwrap() + "\n";
+    for damage in [
+        b"garbage\n".to_vec(),
+        vec![0; 40].into_iter().chain(*b"\n").collect(),
+        b"\xff\xfe{\n".to_vec(),
+        [line(2).trim_end().as_bytes(), line(3).as_bytes()].concat(),
+        line(2).as_bytes()[..9]
+            .iter()
+            .copied()
+            .chain(*b"\n")
+            .collect(),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        let bytes = [
+            line(1).as_bytes(),
+            &damage,
+            line(4).as_bytes(),
+            line(5).as_bytes(),
+        ]
+        .concat();
+        fs::write(&path, &bytes).unwrap();
+        let config = WatchConfig::default();
+        let mut journal = Journal::open(Some(folder.path().into()), 4, config).unwrap();
+        let view = StepView {
+            record: &record(5),
+            completions: &[],
+            timing: Timing::default(),
+            total_steps: 5,
+        };
+        journal.step(&view).unwrap();
+        drop(journal);
+        assert_eq!(steps(&log::read(folder.path()).unwrap()), [1, 4, 5]);
+        assert_eq!(
+            fs::read(folder.path().join("log-damaged.txt")).unwrap(),
+            damage
+        );
+    }
+}
+
 /// A checkpoint has all that a run needs to go on: lines that the log lacks do not stop it.
 #[test]
 fn a_run_is_resumed_whatever_its_log_lacks() {

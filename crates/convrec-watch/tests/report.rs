@@ -225,3 +225,29 @@ fn long_curves_are_thinned_and_empty_charts_left_out() {
     );
     assert!(folder.path().join("the-same-2.svg").exists());
 }
+
+/// Escape sequences of models and people never reach a page raw.
+#[test]
+fn a_page_holds_no_escape_sequences() {
+    let bad = "Heat\u{1b}[2J\u{7}\u{202e}";
+    let mut report = Report::new(bad, bad);
+    report.section(bad, bad);
+    report.chat(&[convrec_core::Turn::user(bad)]);
+    report.note(bad);
+    let marked = convrec_watch::report::Marked {
+        text: bad.into(),
+        relevant: true,
+        repeated: false,
+    };
+    report.lists(&[(bad.to_string(), vec![marked])]);
+    let mut table = convrec_watch::report::Table::new([bad, "b"]);
+    table.row(bad, [bad.to_string()]);
+    report.table(&table);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("page.html");
+    report.write(&path).unwrap();
+    let page = fs::read_to_string(path).unwrap();
+    let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t' || c == '\u{202e}';
+    assert!(!page.contains(is_harmful));
+    assert!(page.contains("Heat\u{fffd}[2J\u{fffd}\u{fffd}"));
+}

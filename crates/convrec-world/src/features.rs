@@ -8,6 +8,7 @@ use self::Kind::{Era, Genre, Theme};
 
 /// The kind of a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Kind {
     /// A genre, as in `CatalogItem::genres`.
     Genre,

@@ -9,6 +9,7 @@ pub const STD_EPSILON: f64 = 1e-4;
 /// The divisor of an advantage, after its group's mean is taken off (TRL's `scale_rewards`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ScaleRewards {
     /// The group's standard deviation (G - 1 in the denominator) plus [`STD_EPSILON`]: GRPO,
     /// Rank-GRPO.

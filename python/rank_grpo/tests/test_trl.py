@@ -10,9 +10,45 @@ from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 from trl import GRPOConfig  # noqa: E402
 
-from rank_grpo.trl import RankGRPOTrainer  # noqa: E402
+from rank_grpo.trl import UNREAD, RankGRPOTrainer, check_settings  # noqa: E402
 
 WORDS = ["<pad>", "<eos>", "list", "\n", "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("loss_type", "sapo"),
+        ("importance_sampling_level", "sequence"),
+        ("entropy_coef", 0.01),
+        ("use_adaptive_entropy", True),
+        ("reward_weights", [2.0]),
+        ("multi_objective_aggregation", "normalize_then_sum"),
+        ("off_policy_mask_threshold", 0.5),
+        ("use_bias_correction_kl", False),
+        ("sapo_temperature_pos", 1.5),
+        ("vespo_k_neg", 1.0),
+    ],
+)
+def test_settings_that_change_nothing_are_refused_by_name(tmp_path, setting, value):
+    config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    check_settings(config)
+    setattr(config, setting, value)
+    with pytest.raises(ValueError, match=f"does not read `{setting}` = "):
+        check_settings(config)
+
+
+def test_a_loss_takes_the_place_of_settings(tmp_path):
+    config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, epsilon=0.3)
+    check_settings(config)
+    with pytest.raises(ValueError, match="`epsilon` = 0.3"):
+        check_settings(config, has_loss=True)
+
+
+def test_the_settings_are_those_of_trl(tmp_path):
+    config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False)
+    # The last belongs to an older TRL.
+    assert [name for name in UNREAD[:-1] if not hasattr(config, name)] == []
 
 
 def tokenizer():

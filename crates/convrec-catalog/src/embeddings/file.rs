@@ -1,6 +1,5 @@
 //! Embeddings in a file: a safetensors file of one f32 matrix, mapped into memory.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -87,7 +86,8 @@ impl Embeddings {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, EmbeddingsError> {
         let path = path.as_ref();
         let failed = |e| files::Error::new("read", path, e);
-        let file = File::open(path).map_err(failed)?;
+        // Pipes and devices are refused before they are opened.
+        let file = files::open_regular(path, u64::MAX)?.into_inner();
         // SAFETY: the mapped file must not change. `write` replaces files and does not write to
         // them, and the documentation asks the same of everyone else. Any bytes are numbers.
         let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;

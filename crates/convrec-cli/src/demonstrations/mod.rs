@@ -13,6 +13,7 @@ use convrec_demonstrations::{
     Origin, Pipeline, PipelineConfig, PipelineOutput, Scored, Shard, augment,
 };
 
+use crate::data::DataOptions;
 use crate::output::{say, warn};
 use crate::services::{ServiceOptions, described, finished};
 use crate::{Outcome, check_apart, check_folder, check_output, progress};
@@ -65,7 +66,10 @@ pub struct DemonstrationOptions {
     /// Folders of parts. They are put together, adjusted and written, and no service is asked.
     #[arg(long, num_args = 1.., conflicts_with = "shard")]
     pub merge: Vec<PathBuf>,
-    /// The services that answer and rate.
+    /// What becomes of rows that cannot be used.
+    #[command(flatten)]
+    pub data: DataOptions,
+    /// Who answers and rates.
     #[command(flatten)]
     pub services: ServiceOptions,
 }

@@ -1,15 +1,19 @@
 use convrec_core::{Example, Item};
+use convrec_text::whole_lines;
 use minijinja::Value;
 
 use super::prompts::{Template, dialog, names};
 use super::{PromptError, Prompts};
-use crate::{ChatModel, ChatRequest, Done, ServiceError, Teacher};
+use crate::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher};
 
-/// The most tokens of an item of an answer, with some for talk around the list.
+/// Tokens an item of an answer may take, at most, and some for talk around the list.
 const TOKENS_PER_ITEM: usize = 40;
 const TOKENS_OF_TALK: usize = 200;
 
 /// A chat model that is asked for a list.
+///
+/// The last line of an answer that was cut at the limit of tokens counts where it is whole
+/// ([`whole_lines`]). How many answers were cut is logged as a warning.
 ///
 /// ```
 /// use convrec_demonstrations::chat::{ChatTeacher, Prompts};
@@ -95,16 +99,46 @@ impl<M: ChatModel> Teacher for ChatTeacher<M> {
         let requests = examples
             .iter()
             .map(|example| self.request(example, n).map_err(ServiceError::from));
-        ask(&self.model, requests, done)
+        let answers = ask_or_cut(&self.model, requests, done);
+        let (mut texts, mut cut) = (Vec::with_capacity(answers.len()), Vec::new());
+        for (example, answer) in examples.iter().zip(answers) {
+            texts.push(answer.map(|ChatAnswer { text, is_cut }| match is_cut {
+                true => {
+                    cut.push(example.id.as_str());
+                    whole_lines(&text).to_string()
+                }
+                false => text,
+            }));
+        }
+        if let Some(first) = cut.first() {
+            log::warn!(
+                "{}: {} of {} answers were cut at the limit of tokens, the first to `{first}`; a last \
+                 line that is not whole names no item",
+                self.model.name(),
+                cut.len(),
+                examples.len()
+            );
+        }
+        texts
     }
 }
 
-/// Asks the requests that could be written. Answers and errors come back in order.
+/// Asks what could be written as a request; answers and errors come back in order.
 pub(super) fn ask(
     model: &impl ChatModel,
     requests: impl Iterator<Item = Result<ChatRequest, ServiceError>>,
     done: Done<'_>,
 ) -> Vec<Result<String, ServiceError>> {
+    let answers = ask_or_cut(model, requests, done).into_iter();
+    answers.map(|answer| Ok(answer?.text)).collect()
+}
+
+/// As [`ask`], with whether each answer was cut.
+fn ask_or_cut(
+    model: &impl ChatModel,
+    requests: impl Iterator<Item = Result<ChatRequest, ServiceError>>,
+    done: Done<'_>,
+) -> Vec<Result<ChatAnswer, ServiceError>> {
     let mut errors = Vec::new();
     let mut written = Vec::new();
     for request in requests {
@@ -117,7 +151,7 @@ pub(super) fn ask(
         }
     }
     done(errors.len() - written.len());
-    let mut answers = model.answer(&written, done).into_iter();
+    let mut answers = model.answer_or_cut(&written, done).into_iter();
     let mut next = || {
         answers
             .next()

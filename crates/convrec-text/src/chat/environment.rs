@@ -3,17 +3,19 @@
 use chrono::NaiveDate;
 use chrono::format::{Item, StrftimeItems};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::json::tojson;
 use super::methods::method;
+use super::operators::{BOUNDED, PERCENT, bounded, remainder, rewrite};
 use super::source::prepare;
 
 /// The name of the only template.
 pub(super) const NAME: &str = "chat";
-/// The largest number of steps of a rendering. Long strings take a step for each byte.
-pub(super) const FUEL: u64 = 20_000_000;
+/// The largest number of steps of a rendering. They also pay for what it writes and keeps,
+/// [`BYTES_A_STEP`](super::methods::BYTES_A_STEP) bytes each: 256 MiB at most.
+pub(super) const FUEL: u64 = 4 << 20;
 /// The largest depth of recursive macros and loops, about.
 const RECURSION: usize = 200;
 /// The date of prompts where none is set. Templates of Llama 3 fall back on it as well.
@@ -29,12 +31,11 @@ pub(super) struct Raised(pub(super) String);
 
 pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
-    environment.set_syntax(
-        SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()?,
-    );
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
+    environment.set_syntax(syntax.clone());
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(RECURSION);
     environment.set_unknown_method_callback(method);
@@ -53,9 +54,37 @@ pub(super) fn environment(source: &str) -> Result<Environment<'static>, Error> {
             Err(error.with_source(Raised(message)))
         },
     );
+    environment.add_function(BOUNDED, bounded);
+    environment.add_function(PERCENT, remainder);
+    // They add up lists without a bound, and `jinja2` has none of them.
+    environment.remove_filter("chain");
+    environment.remove_filter("zip");
+    environment.add_filter("sum", sum);
     set_date(&mut environment, DATE);
-    environment.add_template_owned(NAME, prepare(source))?;
+    let source = rewrite(&prepare(source), &syntax);
+    environment.add_template_owned(NAME, source)?;
     Ok(environment)
+}
+
+/// `values | sum(attribute, start)` of numbers. Lists are not added up.
+fn sum(
+    state: &State,
+    values: Value,
+    attribute: Option<&str>,
+    start: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let start = match start {
+        Some(start) => start,
+        None => options
+            .get::<Option<Value>>("start")?
+            .unwrap_or_else(|| 0.into()),
+    };
+    if !start.is_number() {
+        let problem = "sum: expected a number as `start`";
+        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+    }
+    minijinja::filters::sum(state, values, attribute, Some(start), options)
 }
 
 /// Fixes what `strftime_now` formats: this day at midnight.

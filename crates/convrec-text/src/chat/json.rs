@@ -5,6 +5,8 @@ use std::fmt::Write;
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
+use super::methods::BYTES_A_STEP;
+
 /// The largest depth of values.
 const MAX_DEPTH: usize = 100;
 /// The largest size of one piece of JSON, in bytes.
@@ -36,7 +38,7 @@ pub(super) fn tojson(state: &State, value: &Value, options: Kwargs) -> Result<St
     options.assert_all_used()?;
     writer.value(value, 0)?;
     // The filter counts steps in proportion to its output, as the engine cannot see them.
-    state.consume_fuel(writer.out.len() as u64)?;
+    state.consume_fuel(writer.out.len() as u64 / BYTES_A_STEP + 1)?;
     Ok(writer.out)
 }
 

@@ -4,11 +4,13 @@ use minijinja::value::{Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+/// Bytes that are read or written for a step, as the engine itself counts.
+pub(super) const BYTES_A_STEP: u64 = 64;
 /// Formatted values are padded to at most this many characters.
 const MAX_WIDTH: i64 = 10_000;
 
-/// Calls a method of a value. A method takes a step for each byte or item that it reads or writes.
-/// The engine only counts those of its own filters.
+/// Calls a method of a value. Each takes a step for each item, and for each [`BYTES_A_STEP`] that it
+/// reads and writes, which the engine only knows of its own filters.
 pub(super) fn method(
     state: &mut State,
     value: &Value,
@@ -21,14 +23,18 @@ pub(super) fn method(
         }
         return unknown_method_callback(state, value, method, args);
     };
-    state.consume_fuel(text.len() as u64)?;
+    state.consume_fuel(text.len() as u64 / BYTES_A_STEP)?;
     match method {
+        "title" => {
+            let () = from_args(args)?;
+            return Ok(Value::from(title(text)));
+        }
         "replace" => {
             let (old, new, count): (&str, &str, Option<i32>) = from_args(args)?;
             let all = text.matches(old).count() as u64;
             let count = count.and_then(|count| u64::try_from(count).ok());
             let count = count.map_or(all, |count| count.min(all));
-            state.consume_fuel(count.saturating_mul(new.len() as u64))?;
+            state.consume_fuel(count.saturating_mul(new.len() as u64) / BYTES_A_STEP)?;
         }
         "join" => {
             let (values,): (&Value,) = from_args(args)?;
@@ -38,6 +44,21 @@ pub(super) fn method(
         _ => {}
     }
     unknown_method_callback(state, value, method, args)
+}
+
+/// `str.title` of Python: a letter begins a word where none stands before it, so also behind an
+/// apostrophe or a digit.
+fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut is_inside = false;
+    for c in text.chars() {
+        match is_inside {
+            true => out.extend(c.to_lowercase()),
+            false => out.extend(c.to_uppercase()),
+        }
+        is_inside = c.is_lowercase() || c.is_uppercase();
+    }
+    out
 }
 
 fn join(state: &State, between: &str, values: &Value) -> Result<Value, Error> {
@@ -51,7 +72,7 @@ fn join(state: &State, between: &str, values: &Value) -> Result<Value, Error> {
             Some(text) => out.push_str(text),
             None => out.push_str(&value.to_string()),
         }
-        state.consume_fuel((between.len() + out.len() - before) as u64 + 1)?;
+        state.consume_fuel((between.len() + out.len() - before) as u64 / BYTES_A_STEP + 1)?;
     }
     Ok(Value::from(out))
 }

@@ -7,6 +7,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{ModelWrapper, Tokenizer};
 
 use super::parts::{self, Alphabet, listed};
+use super::patterns::Watch;
 use super::{Inner, TextTokenizer, Token};
 
 /// Text that each tokenizer must keep: lines of lists.
@@ -26,7 +27,9 @@ impl TextTokenizer {
             return Err(format!("{problem}; expected the tokenizer of a chat model"));
         }
         let alphabet = Alphabet::of(&parts::to_value(tokenizer.get_decoder())?)?;
-        parts::check_growth(&parts::to_value(tokenizer.get_normalizer())?)?;
+        let normalizer = parts::to_value(tokenizer.get_normalizer())?;
+        parts::check_growth(&normalizer)?;
+        let watch = Watch::of(&[normalizer, parts::to_value(tokenizer.get_pre_tokenizer())?])?;
         tokenizer.set_encode_special_tokens(false);
         let inner = without_prefix(&tokenizer)?;
         if inner.is_some() {
@@ -53,6 +56,7 @@ impl TextTokenizer {
             specials,
             added,
             notes,
+            watch,
             sha256: OnceLock::new(),
         }));
         this.check_text()?;

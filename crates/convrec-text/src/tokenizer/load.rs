@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
-use super::{TextTokenizer, TokenizerError};
+use super::{TextTokenizer, TokenizerError, patterns};
 
 /// The file beside `tokenizer.json` that may name more tokens.
 const CONFIG: &str = "tokenizer_config.json";
@@ -96,6 +96,7 @@ fn json_of(text: &str) -> Result<Value, String> {
 /// The tokenizer of a checked JSON value. The library would panic on text that is no JSON, and on a
 /// `Precompiled` normalizer whose map is damaged.
 fn parse(value: &Value) -> Result<Tokenizer, String> {
+    patterns::check(value)?;
     if holds_precompiled(&value["normalizer"]) {
         return Err(
             "its normalizer is a `Precompiled` map, which changes text; expected a tokenizer that \

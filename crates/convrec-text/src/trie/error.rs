@@ -17,7 +17,8 @@ pub enum TrieError {
     /// Two items have the same tokens, or the tokens of one begin those of the other.
     #[error(
         "{first} and {second} cannot be told apart: {why}; remove one of them from the catalog, \
-         name it differently, or give a separator that no item holds"
+         name it differently, treat likely twins as one (`--merge-twins`, `Catalog::merge_twins`), \
+         or give a separator that no item holds"
     )]
     Ambiguous {
         /// The item whose tokens begin those of the other, as it is named in messages.

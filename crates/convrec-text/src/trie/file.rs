@@ -5,7 +5,6 @@
 //! | nodes of each rank [u32] | arrays of each rank [u32] | SHA-256 of all before it [32 bytes]
 //! ```
 
-use std::fs::File;
 use std::path::Path;
 
 use convrec_core::{Item, files};
@@ -83,7 +82,8 @@ impl ListTrie {
     ) -> Result<Self, TrieError> {
         let named = || path.display().to_string();
         let failed = |e| files::Error::new("read", path, e);
-        let file = File::open(path).map_err(failed)?;
+        // Pipes and devices are refused before they are opened.
+        let file = files::open_regular(path, u64::MAX)?.into_inner();
         // SAFETY: what is mapped must not change. Files are replaced, not written to, by `save`,
         // and the documentation asks the same of everyone else; every access is checked
         // against the bounds of the mapping all the same.

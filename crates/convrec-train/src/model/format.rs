@@ -26,6 +26,7 @@ pub struct TaskFormat {
 
 /// The two kinds of prompts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Prompts {
     /// Special tokens mark the parts: for a small policy that is trained from nothing.
     #[serde(rename = "prompt")]

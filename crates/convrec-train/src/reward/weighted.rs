@@ -13,6 +13,7 @@ pub use rank_grpo::MultiObjectiveAggregation;
 
 /// A reward function did not give one usable number to each rank.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RewardError {
     /// It gave too few or too many numbers.
     #[error(

@@ -4,7 +4,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use convrec_policy::{Generation, GenerationDefaults, Policy, Sampling, WeightsError};
-use convrec_services::{ChatModel, ChatRequest, Done, ServiceError};
+use convrec_services::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError};
 use convrec_text::{ChatError, ChatTemplate, TextTokenizer, TokenizerError};
 
 use super::{CHUNK, check_room, seeds};
@@ -32,6 +32,7 @@ pub struct PolicyChat {
 
 /// A chat model's folder could not be read.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChatLoadError {
     /// The weights, their config or `generation_config.json`.
     #[error(transparent)]
@@ -142,8 +143,8 @@ impl PolicyChat {
         Ok(prompt)
     }
 
-    /// The answers to some prompts, each of at most this many tokens.
-    fn write(&self, prompts: &[&[u32]], max_new_tokens: usize) -> Vec<String> {
+    /// The answers to some prompts, each of at most so many tokens.
+    fn write(&self, prompts: &[&[u32]], max_new_tokens: usize) -> Vec<ChatAnswer> {
         let (sampling, end_token, max_rows, seed) = (self.sampling, self.end, self.rows, self.seed);
         let generation = Generation {
             sampling,
@@ -156,17 +157,19 @@ impl PolicyChat {
         let found = self
             .policy
             .generate_seeded(prompts, &seeds(prompts, seed), &generation, None);
-        let text = |tokens: &[u32]| {
-            let end = tokens
-                .iter()
-                .position(|token| self.ends.contains(token))
-                .unwrap_or(tokens.len());
-            self.tokenizer.decode(&tokens[..end])
+        let answer = |tokens: &[u32]| {
+            let end = tokens.iter().position(|token| self.ends.contains(token));
+            ChatAnswer {
+                text: self
+                    .tokenizer
+                    .decode(&tokens[..end.unwrap_or(tokens.len())]),
+                is_cut: end.is_none(),
+            }
         };
-        found.iter().map(|group| text(&group[0].tokens)).collect()
+        found.iter().map(|group| answer(&group[0].tokens)).collect()
     }
 
-    fn answer_some(&self, requests: &[ChatRequest]) -> Vec<Result<String, ServiceError>> {
+    fn answer_some(&self, requests: &[ChatRequest]) -> Vec<Result<ChatAnswer, ServiceError>> {
         let prompts: Vec<Result<Vec<u32>, String>> = requests
             .iter()
             .map(|request| self.prompt(request))
@@ -180,7 +183,7 @@ impl PolicyChat {
         {
             by_length.entry(requests[n].max_tokens).or_default().push(n);
         }
-        let mut answers = vec![String::new(); requests.len()];
+        let mut answers = vec![None; requests.len()];
         for (max_tokens, places) in by_length {
             let some: Vec<&[u32]> = places
                 .iter()
@@ -188,14 +191,14 @@ impl PolicyChat {
                 .map(Vec::as_slice)
                 .collect();
             for (n, text) in places.iter().zip(self.write(&some, max_tokens)) {
-                answers[*n] = text;
+                answers[*n] = Some(text);
             }
         }
         let checked = prompts.into_iter().zip(answers);
         checked
             .map(|(prompt, text)| {
                 prompt
-                    .map(|_| text)
+                    .and_then(|_| text.ok_or_else(|| "no answer was written".into()))
                     .map_err(|e| ServiceError::new(&self.name, e))
             })
             .collect()
@@ -219,6 +222,15 @@ impl ChatModel for PolicyChat {
         requests: &[ChatRequest],
         done: Done<'_>,
     ) -> Vec<Result<String, ServiceError>> {
+        let answers = self.answer_or_cut(requests, done).into_iter();
+        answers.map(|answer| Ok(answer?.text)).collect()
+    }
+
+    fn answer_or_cut(
+        &self,
+        requests: &[ChatRequest],
+        done: Done<'_>,
+    ) -> Vec<Result<ChatAnswer, ServiceError>> {
         let answer = |requests: &[ChatRequest]| {
             let answers = self.answer_some(requests);
             done(requests.len());

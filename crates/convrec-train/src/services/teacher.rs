@@ -2,6 +2,7 @@ use burn::module::Module;
 use convrec_core::Example;
 use convrec_policy::{Constraint, Generation, Policy};
 use convrec_services::{Done, ServiceError, Teacher};
+use convrec_text::whole_lines;
 
 use super::{CHUNK, check_room, sample, seeds};
 use crate::evaluate::Decoding;
@@ -83,7 +84,21 @@ impl PolicyTeacher {
         found
             .iter()
             .zip(samples)
-            .map(|(group, sample)| self.task.answer(sample, &group[0].tokens).text)
+            .map(|(group, sample)| {
+                let answer = self.task.answer(sample, &group[0].tokens);
+                match answer.segments.ended || self.task.is_constrained() {
+                    true => answer.text,
+                    false => {
+                        let (text, id) = (whole_lines(&answer.text), &sample.id);
+                        log::warn!(
+                            "{}: the list for `{id}` was cut at the limit of tokens; a last line \
+                             that is not whole names no item",
+                            self.name
+                        );
+                        text.to_string()
+                    }
+                }
+            })
             .collect()
     }
 }

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 /// A check of a [`Doctor`](super::Doctor).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Check {
     /// The KL stays near 0, or the gradient is exactly 0, although the learning rate is not.
     StalledWeights,

@@ -1,6 +1,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use convrec_core::printable;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -206,7 +207,8 @@ fn list(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         return frame.render_widget(Block::bordered().title("lists"), area);
     };
     let end = if completion.ended { "" } else { ", cut" };
-    let title = format!("step {}, {}{end}", completion.step, completion.id);
+    let id = printable(&completion.id);
+    let title = format!("step {}, {id}{end}", completion.step);
     let line = |(rank, item): (usize, &crate::ListedItem)| {
         let earned = completion
             .rewards
@@ -220,7 +222,7 @@ fn list(frame: &mut Frame<'_>, area: Rect, board: &Board) {
         let mark = if item.hit { '*' } else { ' ' };
         Line::from(vec![
             Span::raw(format!("{:>2}{mark} ", rank + 1)),
-            Span::styled(item.name.clone(), style),
+            Span::styled(printable(&item.name).into_owned(), style),
             Span::raw(format!("  {earned}")).dim(),
         ])
     };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,44 @@ from .lists import parse_lists
 from .loss import Loss, preset
 from .torch import rank_loss
 
+UNREAD = (
+    "loss_type", "importance_sampling_level", "reward_weights", "multi_objective_aggregation",
+    "sapo_temperature_neg", "sapo_temperature_pos", "vespo_k_pos", "vespo_lambda_pos",
+    "vespo_k_neg", "vespo_lambda_neg", "entropy_coef", "use_adaptive_entropy", "entropy_coef_min",
+    "entropy_coef_max", "entropy_coef_delta", "entropy_target", "off_policy_mask_threshold",
+    "use_bias_correction_kl", "router_aux_loss_coef", "use_liger_kernel",
+    "vllm_importance_sampling_mode", "vllm_importance_sampling_clip_max",
+    "vllm_importance_sampling_clip_min", "vllm_importance_sampling_cap",
+)  # fmt: skip
+"""Settings of a `GRPOConfig` that TRL's loss reads and this trainer does not."""
+
+REPLACED = ("epsilon", "epsilon_high", "delta", "top_entropy_quantile")
+"""Settings that `loss` takes the place of."""
+
+
+def check_settings(args: Any, has_loss: bool = False) -> None:
+    """Raises a `ValueError` that names the settings which would change nothing.
+
+    A setting that is left at TRL's default says nothing, and is passed over.
+    """
+    defaults: dict[str, Any] = {}
+    for field in fields(args):
+        made = field.default_factory
+        defaults[field.name] = field.default if made is MISSING else made()
+    names = UNREAD + (REPLACED if has_loss else ())
+    found = [n for n in names if n in defaults and getattr(args, n, None) != defaults[n]]
+    use_vllm = getattr(args, "use_vllm", False)
+    if use_vllm and getattr(args, "vllm_importance_sampling_correction", False):
+        found.append("vllm_importance_sampling_correction")
+    if found:
+        listed = ", ".join(f"`{name}` = {getattr(args, name)!r}" for name in found)
+        raise ValueError(
+            f"RankGRPOTrainer does not read {listed}; leave them at their defaults"
+            " (vllm_importance_sampling_correction: False), or say what is meant by `loss`:"
+            " a preset's name or its settings"
+        )
+
+
 _Trainer: Any = trl.GRPOTrainer  # type: ignore[attr-defined, unused-ignore]
 
 
@@ -21,12 +60,16 @@ class RankGRPOTrainer(_Trainer):  # type: ignore[misc]
 
     `rank_rewards` takes `items` (the lists), `prompts` and the data set's columns by name, and
     returns `n_ranks` rewards for each list. The `GRPOConfig` gives `scale_rewards` and the loss;
-    `loss`, a preset's name or settings, takes its place. All else is as in `GRPOTrainer`.
+    `loss`, a preset's name or settings, takes its place. Settings that would change nothing are
+    refused by name (`check_settings`). All else is as in `GRPOTrainer`.
     """
 
     def __init__(self, *args: Any, rank_rewards: Any, n_ranks: int, **kwargs: Any) -> None:
         self.rank_rewards, self.n_ranks, loss = rank_rewards, n_ranks, kwargs.pop("loss", None)
+        if "reward_funcs" in kwargs:
+            raise ValueError("RankGRPOTrainer takes `rank_rewards` in place of `reward_funcs`")
         super().__init__(*args, reward_funcs=[self._list_reward], **kwargs)
+        check_settings(self.args, loss is not None)
         if self.accelerator.num_processes > 1:
             raise ValueError("RankGRPOTrainer needs whole groups: run it on one process")
         config = {**preset("paper"), "top_entropy_quantile": self.top_entropy_quantile}
