@@ -170,6 +170,14 @@ impl ListTrie {
     /// # Errors
     /// [`TrieError::TooFew`] when fewer than N items are left.
     pub fn cursor(&self, excluded: &[ItemId]) -> Result<ListCursor, TrieError> {
+        self.cursor_for(self.n_ranks(), excluded)
+    }
+
+    /// As [`cursor`](Self::cursor), for who writes the first `n` items alone: no more need be left.
+    ///
+    /// # Errors
+    /// [`TrieError::TooFew`] when fewer than `n` items are left.
+    pub fn cursor_for(&self, n: usize, excluded: &[ItemId]) -> Result<ListCursor, TrieError> {
         let n_items = self.arrays().n_items();
         let twins = self.twins();
         let mut used = vec![];
@@ -180,9 +188,9 @@ impl ListTrie {
         used.dedup();
         let all = twins.distinct(n_items);
         let left = all - twins.distinct_among(&used);
-        if left < self.n_ranks() {
+        if left < n {
             return Err(TrieError::TooFew {
-                wanted: self.n_ranks(),
+                wanted: n,
                 left,
                 all,
             });

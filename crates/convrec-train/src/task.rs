@@ -224,6 +224,19 @@ impl Task {
         self.trie.as_ref().map(|constraining| constraining.longest)
     }
 
+    /// A list whose first `n` items are written without those of `excluded`, where lists are
+    /// constrained. Twins of other items are never in it.
+    ///
+    /// # Errors
+    /// [`TrieError::TooFew`] when fewer than `n` items are left.
+    pub fn cursor(&self, n: usize, excluded: &[ItemId]) -> Result<Option<ListCursor>, TrieError> {
+        let Some(Constraining { trie, .. }) = &self.trie else {
+            return Ok(None);
+        };
+        let excluded = without_aliases(&self.catalog, excluded.to_vec());
+        trie.cursor_for(n, &excluded).map(Some)
+    }
+
     /// The constraint on lists for `sample`, where lists are constrained.
     pub fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
         let Constraining { trie, .. } = self.trie.as_ref()?;

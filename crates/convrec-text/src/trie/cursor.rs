@@ -180,6 +180,33 @@ impl ListCursor {
         Ok(())
     }
 
+    /// Uses up items that are not to be written any more, between two lines. Ids that are not in the
+    /// catalog exclude nothing.
+    ///
+    /// Where nothing is left for the next rank, nothing is [allowed](Self::allowed) any more.
+    ///
+    /// # Panics
+    /// When a line is begun and not ended.
+    pub fn exclude(&mut self, items: impl IntoIterator<Item = ItemId>) {
+        if !matches!(self.next, Next::All | Next::Left) {
+            return;
+        }
+        let lines = self.trie.lines(self.written.len());
+        assert_eq!(
+            self.node.places,
+            lines.root().places,
+            "items are excluded between two lines"
+        );
+        let n_items = self.trie.arrays().n_items();
+        for item in items.into_iter().filter(|item| item.index() < n_items) {
+            self.trie.twins().add(item, &mut self.used);
+        }
+        self.used.sort_unstable();
+        self.used.dedup();
+        self.take_all();
+        self.look_ahead();
+    }
+
     fn end_line(&mut self, item: ItemId) {
         let before = self.used.len();
         self.trie.twins().add(item, &mut self.used);
