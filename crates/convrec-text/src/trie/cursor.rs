@@ -110,6 +110,11 @@ impl ListCursor {
         &self.written
     }
 
+    /// The number of items in the catalog.
+    pub fn n_items(&self) -> usize {
+        self.trie.n_items()
+    }
+
     /// Sets the logits of all tokens that may not come next to negative infinity.
     ///
     /// `logits` hold one number for each token id, `[vocabulary]`, of whatever model. Where the
