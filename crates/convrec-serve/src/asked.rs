@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use convrec_core::{Example, Item, ItemId, Turn};
+use convrec_core::{Candidates, Example, Item, ItemId, Turn};
 use convrec_text::TrieError;
 use convrec_train::Sample;
 use serde::Deserialize;
@@ -115,7 +115,7 @@ fn genre<'s>(name: &str, field: &str, shelf: &'s Shelf) -> Result<&'s [ItemId], 
 }
 
 impl Asked {
-    /// Whether anything is said.
+    /// Whether no more items are named than may be.
     pub(crate) fn check(&self, limits: &Limits) -> Result<(), Refusal> {
         let only = match &self.only {
             None => 0,
@@ -189,6 +189,7 @@ impl Asked {
         }
         let mut excluded = seen.to_vec();
         excluded.extend(Name::items(&self.exclude, "exclude", shelf)?);
+        let mut candidates = None;
         if let Some(only) = &self.only {
             let (items, genres): (&[Name], &[String]) = match only {
                 Only::Items(items) => (items, &[]),
@@ -199,31 +200,39 @@ impl Asked {
             for name in genres {
                 kept.extend(genre(name, "only", shelf)?);
             }
-            let kept: HashSet<ItemId> = kept.iter().map(|id| catalog.representative(*id)).collect();
-            excluded.extend(
-                catalog
-                    .iter()
-                    .map(|(id, _)| id)
-                    .filter(|id| !kept.contains(id)),
-            );
-        }
-        let quotas = self.quotas(n, &excluded, shelf)?;
-        let cursor = task.cursor(n, &excluded).map_err(too_few)?;
-        let is_free = self.exclude.is_empty() && self.only.is_none() && quotas.is_empty();
-        if cursor.is_none() && !is_free {
-            return Err(Refusal::bad(
-                "fields `exclude`, `only` and `quotas` need a server whose lists are constrained",
+            candidates = Some(Candidates::new(
+                kept.iter().map(|id| catalog.representative(*id)),
             ));
         }
-        let limit = (n < most).then_some(n);
-        Ok((
-            n,
-            cursor.map(|cursor| ListConstraint::new(cursor, limit, n, quotas)),
-        ))
+        let cursor = task
+            .list_cursor(n, &excluded, candidates.as_ref())
+            .map_err(too_few)?;
+        let Some(cursor) = cursor else {
+            let is_free = self.exclude.is_empty() && self.only.is_none() && self.quotas.is_empty();
+            return match is_free {
+                true => Ok((n, None)),
+                false => Err(Refusal::bad(
+                    "fields `exclude`, `only` and `quotas` need a server whose lists are constrained",
+                )),
+            };
+        };
+        // Fewer where there are fewer candidates.
+        let n = n.min(cursor.n_ranks());
+        let among: Option<HashSet<ItemId>> =
+            candidates.map(|candidates| candidates.items().iter().copied().collect());
+        let quotas = self.quotas(n, &excluded, among.as_ref(), shelf)?;
+        let limit = (n < cursor.n_ranks()).then_some(n);
+        Ok((n, Some(ListConstraint::new(cursor, limit, n, quotas))))
     }
 
     /// The quotas, where all of them can be met whatever is written first.
-    fn quotas(&self, n: usize, excluded: &[ItemId], shelf: &Shelf) -> Result<Vec<Quota>, Refusal> {
+    fn quotas(
+        &self,
+        n: usize,
+        excluded: &[ItemId],
+        among: Option<&HashSet<ItemId>>,
+        shelf: &Shelf,
+    ) -> Result<Vec<Quota>, Refusal> {
         if self.quotas.is_empty() {
             return Ok(vec![]);
         }
@@ -253,9 +262,11 @@ impl Asked {
             .iter()
             .map(|id| catalog.representative(*id))
             .collect();
+        let is_open =
+            |id: &ItemId| !excluded.contains(id) && among.is_none_or(|among| among.contains(id));
         let is_free = |id: &ItemId| {
             let limited = |quota: &Quota| quota.at_most.is_some() && quota.items.contains(id);
-            !excluded.contains(id) && !quotas.iter().any(limited)
+            is_open(id) && !quotas.iter().any(limited)
         };
         let refuse = |field: &str, problem: String| Err(Refusal::field(field, problem));
         for (place, quota) in quotas.iter().enumerate() {
@@ -267,7 +278,7 @@ impl Asked {
                     .filter(|(_, other)| other.at_most.is_some())
                     .any(|(_, other)| other.items.contains(id))
             };
-            let is_left = |id: &&ItemId| !excluded.contains(*id) && !elsewhere(id);
+            let is_left = |id: &&ItemId| is_open(id) && !elsewhere(id);
             let left = quota.items.iter().filter(is_left).count();
             if least > left.min(most) {
                 let problem = format!("at least {least} of {} that may be written", left.min(most));
@@ -301,6 +312,7 @@ fn too_few(problem: TrieError) -> Refusal {
                 "leaves {left} items with `exclude` and `only`; expected at least {wanted}, those of a list"
             ),
         ),
+        TrieError::NoCandidates { .. } => Refusal::field("only", problem),
         other => Refusal::bad(other.to_string()),
     }
 }

@@ -35,7 +35,7 @@ struct Constraining {
 }
 
 /// An [`Example`] in ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// [`Example::id`].
     pub id: String,
@@ -53,7 +53,7 @@ pub struct Sample {
 }
 
 /// A [`Demonstration`] in ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TokenPair {
     /// The prompt's tokens.
     pub prompt: Vec<u32>,
@@ -231,16 +231,27 @@ impl Task {
     }
 
     /// A list whose first `n` items are written without those of `excluded`, where lists are
-    /// constrained. Twins of other items are never in it.
+    /// constrained; of candidates alone, where they are given: then it may be shorter. Twins of
+    /// other items are never in it.
     ///
     /// # Errors
-    /// [`TrieError::TooFew`] when fewer than `n` items are left.
-    pub fn cursor(&self, n: usize, excluded: &[ItemId]) -> Result<Option<ListCursor>, TrieError> {
+    /// [`TrieError::TooFew`] when fewer than `n` items are left, [`TrieError::NoCandidates`] when no
+    /// candidate is.
+    pub fn list_cursor(
+        &self,
+        n: usize,
+        excluded: &[ItemId],
+        candidates: Option<&Candidates>,
+    ) -> Result<Option<ListCursor>, TrieError> {
         let Some(Constraining { trie, .. }) = &self.trie else {
             return Ok(None);
         };
         let excluded = without_aliases(&self.catalog, excluded.to_vec());
-        trie.cursor_for(n, &excluded).map(Some)
+        let cursor = match candidates {
+            Some(candidates) => trie.cursor_among(&excluded, candidates),
+            None => trie.cursor_for(n, &excluded),
+        };
+        cursor.map(Some)
     }
 
     /// The constraint on lists for `sample`, where lists are constrained.

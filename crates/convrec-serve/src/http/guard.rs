@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use convrec_core::hash::sha256;
 use serde_json::json;
 use subtle::ConstantTimeEq;
+use tower_http::request_id::{MakeRequestId, MakeRequestUuid};
 
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -33,7 +34,7 @@ pub(crate) async fn guard(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let id = request_id(request.headers());
+    let id = request_id(&request);
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("other", MatchedPath::as_str).to_string();
     let method = request.method().clone();
@@ -80,15 +81,19 @@ fn seconds() -> f64 {
 }
 
 /// The client's own name where it is harmless.
-fn request_id(headers: &HeaderMap) -> String {
+fn request_id(request: &Request) -> String {
     let is_plain = |id: &&str| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         !id.is_empty() && id.len() <= LONGEST_ID && id.chars().all(plain)
     };
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    match given.filter(is_plain) {
+    let given = request.headers().get(REQUEST_ID);
+    let given = given.and_then(|id| id.to_str().ok()).filter(is_plain);
+    let made = || MakeRequestUuid.make_request_id(request);
+    match given {
         Some(id) => id.to_string(),
-        None => format!("{:016x}", rand::random::<u64>()),
+        None => made()
+            .and_then(|id| id.header_value().to_str().ok().map(str::to_string))
+            .unwrap_or_default(),
     }
 }
 

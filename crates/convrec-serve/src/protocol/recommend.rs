@@ -52,7 +52,6 @@ struct Ready {
     deployment: Arc<Deployment>,
     shelf: Arc<Shelf>,
     list: List,
-    request: Option<Request<'static>>,
     alternatives: usize,
     client: u64,
     deadline: Instant,
@@ -70,15 +69,15 @@ pub(crate) async fn answer(
     check_model(asking.model.as_deref(), &state.config.name)?;
     let stream = asking.stream == Some(true);
     let reading = state.clone();
-    let ready = state.read(move || asking.ready(&reading, client)).await?;
+    let (ready, request) = state.read(move || asking.ready(&reading, client)).await?;
     match stream {
-        true => Ok(ready.streamed(&state)),
-        false => ready.whole(&state).await,
+        true => Ok(ready.streamed(&state, request)),
+        false => ready.whole(&state, request).await,
     }
 }
 
 impl Asking {
-    fn ready(self, state: &State, client: Client) -> Result<Ready, Refusal> {
+    fn ready(self, state: &State, client: Client) -> Result<(Ready, Request<'static>), Refusal> {
         let deployment = state.current();
         let shelf = deployment.shelf()?.clone();
         let alternatives = self.alternatives.unwrap_or(0);
@@ -121,16 +120,16 @@ impl Asking {
             client: client.0,
             deadline: Some(deadline),
         };
-        Ok(Ready {
+        let ready = Ready {
             deployment,
             shelf,
             list,
-            request: Some(request),
             alternatives,
             client: client.0,
             deadline,
             longest,
-        })
+        };
+        Ok((ready, request))
     }
 }
 
@@ -152,24 +151,17 @@ impl Ready {
     }
 
     async fn alternatives(&self, written: &Written) -> Result<Vec<Vec<Value>>, Refusal> {
-        let end = self.deployment.end_token;
+        let (longest, end) = (self.longest, self.deployment.end_token);
+        let (client, deadline) = (self.client, self.deadline);
         let request = |prompt: Vec<u32>, constraint| {
-            why_not::end_of_item(
-                prompt,
-                constraint,
-                self.longest,
-                end,
-                self.client,
-                self.deadline,
-            )
+            why_not::end_of_item(prompt, constraint, longest, end, client, deadline)
         };
         let (deployment, n) = (&self.deployment, self.alternatives);
         why_not::alternatives(deployment, &self.shelf, &self.list, written, n, &request).await
     }
 
-    async fn whole(mut self, state: &State) -> Result<Response, Refusal> {
-        let parts = self.request.take().into_iter().collect();
-        let written = self.deployment.write(parts).await?;
+    async fn whole(self, state: &State, request: Request<'static>) -> Result<Response, Refusal> {
+        let written = self.deployment.write(vec![request]).await?;
         state.metrics.lists.inc();
         let mut answer = self.about(state);
         let mut found = vec![];
@@ -189,11 +181,10 @@ impl Ready {
     }
 
     /// Events `about`, `item` for each rank, `alternatives` where they are asked for, and `done`.
-    fn streamed(mut self, state: &Arc<State>) -> Response {
+    fn streamed(self, state: &Arc<State>, request: Request<'static>) -> Response {
         let named = |name: &str, value: &Value| sse::data(value).event(name);
         let first = vec![named("about", &self.about(state))];
-        let parts = self.request.take().into_iter().collect();
-        let mut events = self.deployment.worker.send(parts, true);
+        let mut events = self.deployment.worker.send(vec![request], true);
         // The alternatives are asked of the model when the list is there, so a task sees to both.
         let (sender, receiver) = unbounded_channel();
         let (metrics, started) = (state.metrics.clone(), Instant::now());
@@ -205,7 +196,7 @@ impl Ready {
                     event = events.recv() => event,
                     () = sender.closed() => return,
                 };
-                let mut tell = |event: Sent| sender.send(event).unwrap_or_default();
+                let tell = |event: Sent| sender.send(event).unwrap_or_default();
                 match event {
                     Some(Event::Progress {
                         tokens, log_probs, ..
