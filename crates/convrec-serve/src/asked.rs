@@ -309,7 +309,7 @@ fn too_few(problem: TrieError) -> Refusal {
         TrieError::TooFew { wanted, left, .. } => Refusal::field(
             "seen",
             format!(
-                "leaves {left} items with `exclude` and `only`; expected at least {wanted}, those of a list"
+                "leaves {left} items; expected at least {wanted}, those of a list (`exclude` counts as well)"
             ),
         ),
         TrieError::NoCandidates { .. } => Refusal::field("only", problem),

@@ -310,7 +310,7 @@ fn serves_in_its_own_process() {
 }
 
 /// A server in a process of its own that is started by a shell.
-fn process(before: &str) -> (std::process::Child, SocketAddr) {
+fn process(before: &str) -> (std::process::Child, SocketAddr, impl Sized) {
     use std::io::BufRead;
     let program = std::env::current_exe().unwrap();
     let command = format!(
@@ -324,20 +324,21 @@ fn process(before: &str) -> (std::process::Child, SocketAddr) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let out = std::io::BufReader::new(child.stdout.take().unwrap());
-    let address = out.lines().map_while(Result::ok).find_map(|line| {
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let address = out.by_ref().lines().map_while(Result::ok).find_map(|line| {
         line.trim()
             .strip_prefix("at ")
             .map(|address| address.parse().unwrap())
     });
-    (child, address.unwrap())
+    // While it is open, the process can print.
+    (child, address.unwrap(), out)
 }
 
 #[cfg(unix)]
 #[test]
 fn signals_end_it_with_an_answer() {
     for signal in ["TERM", "INT"] {
-        let (mut child, address) = process("");
+        let (mut child, address, _out) = process("");
         let body = json!({ "prompt": [1], "n": 64, "max_tokens": 500, "stop_token_ids": [4_000_000_000_u32] });
         let asking = std::thread::spawn(move || {
             let body = body.to_string();
@@ -364,7 +365,7 @@ fn signals_end_it_with_an_answer() {
 #[cfg(target_os = "linux")]
 #[test]
 fn few_descriptors_are_enough() {
-    let (mut child, address) = process("ulimit -n 128;");
+    let (mut child, address, _out) = process("ulimit -n 128;");
     let mut idle: Vec<TcpStream> = (0..400).map(|_| connect(address)).collect();
     let started = Instant::now();
     for _ in 0..20 {

@@ -30,6 +30,7 @@ fn client_of(servers: &[&Serving], concurrency: usize) -> HttpCompletions {
             base_url,
             concurrency,
             api_key_env: "CARGO_PKG_NAME".into(),
+            show_replies: true,
             max_retries: 1,
             ..ServerSettings::default()
         };
