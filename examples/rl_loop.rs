@@ -103,7 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // 4. The tables [B, T] that the loss reads. Forced tokens take no part.
         let allowed = rows
             .iter()
-            .map(|(sample, list)| task.allowed(&sample.seen, &list.tokens));
+            .map(|(sample, list)| task.allowed(sample, &list.tokens));
         let allowed: Vec<Allowed> = allowed.collect::<Option<_>>().ok_or("no constraint")?;
         let width = rows
             .iter()

@@ -165,20 +165,17 @@ fn decoding(c: &mut Criterion) {
                 || composed::linear(x.clone(), weight.clone()),
             );
             pair(c, "linear, decoding", &model, fused, plain);
-            let prompt = || random([prompts, t / 2, h, d / h], &device);
-            let own = || random([rows, t / 2, h, d / h], &device);
+            let pool = || random([(prompts + rows) * (t / 2), h, d / h], &device);
             let q = random([rows, h, d / h], &device);
             let cache = DecodeCache {
-                prompt_k: prompt(),
-                prompt_v: prompt(),
-                own_k: own(),
-                own_v: own(),
+                k: pool(),
+                v: pool(),
                 window: None,
             };
             let of_row = |row| DecodeRow {
-                row,
-                prompt: row / group,
+                prompt: row / group * (t / 2),
                 prompt_length: t / 2,
+                own: (prompts + row) * (t / 2),
                 filled: t / 4,
                 new: 1,
             };

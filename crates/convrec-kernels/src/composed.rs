@@ -186,10 +186,10 @@ fn indices(values: Vec<usize>, device: &Device) -> Tensor<1, Int> {
 
 /// See [`crate::decode_attention`].
 pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
-    let ([_, h, d], hk, device) = (q.dims(), cache.own_k.dims()[2], q.device());
+    let ([_, h, d], hk, device) = (q.dims(), cache.k.dims()[1], q.device());
     // Queries are a rectangle of prompts by their rows by new tokens, padded with copies of the
     // first.
-    let groups: Vec<&[DecodeRow]> = rows.chunk_by(|a, b| a.prompt == b.prompt).collect();
+    let groups: Vec<&[DecodeRow]> = rows.chunk_by(DecodeRow::shares_prompt).collect();
     let most = |of: fn(&DecodeRow) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let (p, r) = (
         groups.len(),
@@ -201,12 +201,12 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         most(|row| row.prompt_length),
         h / hk,
     );
-    let (mut token, mut own, mut real) = (vec![0; p * r * new], vec![0; p * r], vec![]);
+    let (mut token, mut own, mut real) = (vec![0; p * r * new], vec![(0, 0); p * r], vec![]);
     let mut hidden = vec![true; p * r * new * filled];
     for (g, group) in groups.iter().enumerate() {
         for (place, row) in group.iter().enumerate() {
             let place = g * r + place;
-            own[place] = row.row;
+            own[place] = (row.own, row.filled);
             for j in 0..row.new {
                 token[place * new + j] = real.len();
                 real.push(place * new + j);
@@ -217,13 +217,23 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
             }
         }
     }
-    let heads = |x: Tensor<4>, length: usize| x.narrow(1, 0, length).swap_dims(1, 2); // [.., Hk, length, d]
-    let prompts = indices(
-        groups.iter().map(|group| group[0].prompt).collect(),
-        &device,
-    );
-    let of_prompt = |x: &Tensor<4>| heads(x.clone().select(0, prompts.clone()), tp);
-    let of_row = |x: &Tensor<4>| heads(x.clone().select(0, indices(own.clone(), &device)), filled);
+    // From tokens at the places of some ranges, each filled up to `length` with its last token, to
+    // [ranges, Hk, length, d].
+    let gather = |x: &Tensor<3>, ranges: &[(usize, usize)], length: usize| {
+        let places = ranges
+            .iter()
+            .flat_map(|(first, n)| (0..length).map(move |t| first + t.min(n.saturating_sub(1))));
+        x.clone()
+            .select(0, indices(places.collect(), &device))
+            .reshape([ranges.len(), length, hk, d])
+            .swap_dims(1, 2)
+    };
+    let prompts: Vec<(usize, usize)> = groups
+        .iter()
+        .map(|group| (group[0].prompt, group[0].prompt_length))
+        .collect();
+    let of_prompt = |x: &Tensor<3>| gather(x, &prompts, tp);
+    let of_row = |x: &Tensor<3>| gather(x, &own, filled);
     // From [P R, Hk, g new, x] to [P, Hk, R g new, x], and back, so that all queries of a prompt
     // meet its keys in one product.
     let by_prompt = |x: Tensor<4>, last| {
@@ -258,12 +268,12 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
     let beyond = Tensor::<4, Bool>::from_data(beyond, &device);
     let hidden =
         Tensor::<4, Bool>::from_data(TensorData::new(hidden, [p * r, 1, new, filled]), &device);
-    let prompt_scores = by_prompt(q.clone(), d).matmul(of_prompt(&cache.prompt_k).swap_dims(2, 3));
+    let prompt_scores = by_prompt(q.clone(), d).matmul(of_prompt(&cache.k).swap_dims(2, 3));
     let prompt_scores =
         prompt_scores.mask_fill(beyond.expand([p, hk, r * group * new, tp]), HIDDEN);
-    let own_scores =
-        q.matmul(of_row(&cache.own_k).swap_dims(2, 3))
-            .reshape([p * r, h, new, filled]);
+    let own_scores = q
+        .matmul(of_row(&cache.k).swap_dims(2, 3))
+        .reshape([p * r, h, new, filled]);
     let own_scores = own_scores.mask_fill(hidden.expand([p * r, h, new, filled]), HIDDEN);
     let own_scores = own_scores.reshape([p * r, hk, group * new, filled]);
     let weights = activation::softmax(
@@ -271,8 +281,8 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
         3,
     );
     let prompt_weights = by_prompt(weights.clone().narrow(3, 0, tp), tp);
-    let mixed = by_row(prompt_weights.matmul(of_prompt(&cache.prompt_v)), d)
-        + weights.narrow(3, tp, filled).matmul(of_row(&cache.own_v));
+    let mixed = by_row(prompt_weights.matmul(of_prompt(&cache.v)), d)
+        + weights.narrow(3, tp, filled).matmul(of_row(&cache.v));
     let mixed = mixed
         .reshape([p * r, h, new, d])
         .swap_dims(1, 2)

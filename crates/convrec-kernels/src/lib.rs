@@ -244,17 +244,14 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
     composed::attention(q, k, v, packing)
 }
 
-/// The keys and values so far: those of P prompts, which rows share, and those of R rows.
+/// Keys and values of what was decoded so far, in one pool of S places. Every token has a place of
+/// its own; the tokens of a prompt have adjacent ones, and so have the tokens of a row.
 #[derive(Debug, Clone)]
 pub struct DecodeCache {
-    /// Keys of the prompts, `[P, Tp, Hk, d]`, padded on the right.
-    pub prompt_k: Tensor<4>,
-    /// Values of the prompts, `[P, Tp, Hk, d]`.
-    pub prompt_v: Tensor<4>,
-    /// Keys of the rows' own tokens, `[R, capacity, Hk, d]`.
-    pub own_k: Tensor<4>,
-    /// Values of the rows' own tokens, `[R, capacity, Hk, d]`.
-    pub own_v: Tensor<4>,
+    /// Keys, `[S, Hk, d]`.
+    pub k: Tensor<3>,
+    /// Values, `[S, Hk, d]`.
+    pub v: Tensor<3>,
     /// The number of tokens that a token sees, itself included, at least 1; none where it sees all.
     pub window: Option<usize>,
 }
@@ -262,17 +259,24 @@ pub struct DecodeCache {
 /// The part of a [`DecodeCache`] that the new tokens of one row attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeRow {
-    /// The row, below R.
-    pub row: usize,
-    /// Its prompt, below P.
+    /// The place of the first token of the row's prompt, which rows may share.
     pub prompt: usize,
-    /// Tokens of that prompt, at most Tp.
+    /// Tokens of that prompt.
     pub prompt_length: usize,
-    /// Own tokens in the cache, the new ones included; at most the capacity.
+    /// The place of the row's own first token.
+    pub own: usize,
+    /// Own tokens in the cache, the new ones included.
     pub filled: usize,
     /// The number of new ones, at least one. They see the prompt and all own tokens up to
     /// themselves, as far as the window reaches.
     pub new: usize,
+}
+
+impl DecodeRow {
+    /// Whether both rows go on from the same tokens.
+    pub(crate) fn shares_prompt(&self, other: &Self) -> bool {
+        (self.prompt, self.prompt_length) == (other.prompt, other.prompt_length)
+    }
 }
 
 /// Attention of the new tokens of some rows over a [`DecodeCache`], which holds the new tokens'
@@ -299,7 +303,7 @@ pub fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -
 }
 
 fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
-    let ([p, tp, hk, _], [r, capacity, ..]) = (cache.prompt_k.dims(), cache.own_k.dims());
+    let [places, hk, _] = cache.k.dims();
     assert!(
         hk > 0 && h % hk == 0,
         "{h} query heads for {hk} key/value heads"
@@ -310,20 +314,17 @@ fn check_cache([m, h, d]: [usize; 3], cache: &DecodeCache, rows: &[DecodeRow]) {
         m,
         "new tokens of the rows, and queries"
     );
-    for (name, dims, expected) in [
-        ("prompt_k", cache.prompt_k.dims(), [p, tp, hk, d]),
-        ("prompt_v", cache.prompt_v.dims(), [p, tp, hk, d]),
-        ("own_k", cache.own_k.dims(), [r, capacity, hk, d]),
-        ("own_v", cache.own_v.dims(), [r, capacity, hk, d]),
-    ] {
-        assert_eq!(dims, expected, "the shape of {name}");
+    for (name, dims) in [("k", cache.k.dims()), ("v", cache.v.dims())] {
+        assert_eq!(dims, [places, hk, d], "the shape of {name}");
     }
     for row in rows {
-        let fits =
-            row.row < r && row.prompt < p && row.prompt_length <= tp && row.filled <= capacity;
+        let ends = [(row.prompt, row.prompt_length), (row.own, row.filled)];
+        let fits = ends
+            .iter()
+            .all(|(first, length)| first.checked_add(*length).is_some_and(|end| end <= places));
         assert!(
             fits && 0 < row.new && row.new <= row.filled,
-            "{row:?} in a cache of {p} x {tp} and {r} x {capacity}"
+            "{row:?} in a cache of {places} places"
         );
     }
 }

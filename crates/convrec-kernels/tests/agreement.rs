@@ -200,7 +200,7 @@ fn decode_attention() {
         (1, 8, 6, 1, 33, 12, 32, Some(40)),
         (1, 8, 6, 1, 33, 12, 32, Some(usize::MAX)),
     ] {
-        let tensor = |shape: [usize; 4], seed| -> Tensor<4> {
+        let tensor = |shape: [usize; 3], seed| -> Tensor<3> {
             common::flat(common::random(shape.iter().product(), seed), &device).reshape(shape)
         };
         let rows = (0..p * group)
@@ -208,23 +208,21 @@ fn decode_attention() {
             .map(|row| {
                 let filled = 1 + row * 3 % capacity;
                 DecodeRow {
-                    row,
-                    prompt: row / group,
+                    prompt: row / group * tp,
                     prompt_length: tp - row / group * 5,
+                    own: p * tp + row * capacity,
                     filled,
                     new: 1 + row % filled,
                 }
             });
         let rows: Vec<DecodeRow> = rows.collect();
         let cache = DecodeCache {
-            prompt_k: tensor([p, tp, hk, d], 1),
-            prompt_v: tensor([p, tp, hk, d], 2),
-            own_k: tensor([p * group, capacity, hk, d], 3),
-            own_v: tensor([p * group, capacity, hk, d], 4),
+            k: tensor([p * (tp + group * capacity), hk, d], 1),
+            v: tensor([p * (tp + group * capacity), hk, d], 2),
             window,
         };
         let m = rows.iter().map(|row| row.new).sum();
-        let q: Tensor<3> = tensor([1, m, h, d], 5).squeeze_dim(0);
+        let q = tensor([m, h, d], 5);
         let got = convrec_kernels::decode_attention(q.clone(), &cache, &rows);
         let expected = convrec_kernels::composed::decode_attention(q.clone(), &cache, &rows);
         assert_eq!(got.dims(), expected.dims());
@@ -245,25 +243,12 @@ fn decode_attention() {
             first += row.new;
         }
         let (first, row) = longest;
-        let whole = |prompt: &Tensor<4>, own: &Tensor<4>| -> Tensor<3> {
-            let part = |x: &Tensor<4>, n, length| {
-                x.clone()
-                    .narrow(0, n, 1)
-                    .narrow(1, 0, length)
-                    .squeeze_dim::<3>(0)
-            };
-            Tensor::cat(
-                vec![
-                    part(prompt, row.prompt, row.prompt_length),
-                    part(own, row.row, row.filled),
-                ],
-                0,
-            )
+        let whole = |x: &Tensor<3>| -> Tensor<3> {
+            let part = |first, length| x.clone().narrow(0, first, length);
+            let parts = [(row.prompt, row.prompt_length), (row.own, row.filled)];
+            Tensor::cat(parts.map(|(first, length)| part(first, length)).to_vec(), 0)
         };
-        let (k, v) = (
-            whole(&cache.prompt_k, &cache.own_k),
-            whole(&cache.prompt_v, &cache.own_v),
-        );
+        let (k, v) = (whole(&cache.k), whole(&cache.v));
         let t = k.dims()[0];
         let all = Tensor::cat(
             vec![

@@ -56,10 +56,8 @@ fn nothing_in_is_nothing_out() {
         );
     }
     let cache = DecodeCache {
-        prompt_k: tensor([1, 3, 1, 4], 1),
-        prompt_v: tensor([1, 3, 1, 4], 2),
-        own_k: tensor([1, 2, 1, 4], 3),
-        own_v: tensor([1, 2, 1, 4], 4),
+        k: tensor([5, 1, 4], 1),
+        v: tensor([5, 1, 4], 2),
         window: None,
     };
     assert_eq!(

@@ -80,6 +80,7 @@ impl HttpChat {
             body: &body,
             most,
             price: &self.settings.price,
+            is_kept: true,
         };
         let completion = self.server.ask(question, |bytes| {
             let completion = Completion::read(bytes, body.len())?;

@@ -221,6 +221,7 @@ impl HttpCompletions {
             body: &body,
             most,
             price: &self.settings.price,
+            is_kept: false,
         };
         let asked = Asked {
             prompt: prompt.tokens,
@@ -287,6 +288,7 @@ fn tell(server: &Server, path: &str, body: &[u8]) -> Result<(), Failure> {
         body,
         most: Tokens::default(),
         price: &Price::default(),
+        is_kept: false,
     };
     server.ask(question, |bytes| {
         let json: Option<Value> = serde_json::from_slice(bytes).ok();

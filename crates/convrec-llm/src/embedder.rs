@@ -65,6 +65,7 @@ impl HttpEmbedder {
             body: &body,
             most,
             price: &self.settings.price,
+            is_kept: true,
         };
         self.server.ask(question, |bytes| {
             let response: Response = response::parse(bytes)?;

@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,40 @@ struct Course {
     warned: Option<Instant>,
 }
 
+/// A request that is made out.
+struct Call {
+    agent: ureq::Agent,
+    url: String,
+    bearer: Option<String>,
+    body: Vec<u8>,
+    limit: u64,
+}
+
+impl Call {
+    /// The body of a successful answer.
+    fn send(self) -> Result<Vec<u8>, Problem> {
+        let mut call = self.agent.post(self.url).content_type("application/json");
+        if let Some(bearer) = self.bearer {
+            call = call.header("authorization", bearer);
+        }
+        let sent = call.send(&self.body[..]);
+        let mut response = sent.map_err(|e| Problem::transport(&e))?;
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(self.limit)
+            .read_to_vec();
+        if response.status().is_success() {
+            return body.map_err(|e| Problem::transport(&e));
+        }
+        Err(Problem::status(
+            response.status(),
+            response.headers(),
+            &body.unwrap_or_default(),
+        ))
+    }
+}
+
 /// One request to an endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
@@ -55,6 +90,8 @@ pub(crate) struct Question<'a> {
     /// The most tokens that it may take.
     pub most: Tokens,
     pub price: &'a Price,
+    /// Whether its answer is waited for after a stop, as it will be paid for.
+    pub is_kept: bool,
 }
 
 impl Server {
@@ -196,8 +233,19 @@ impl Server {
                 Halt::Stopped => halt,
                 halt => self.halt(halt),
             })?;
-        let answer = self
-            .send(question)
+        let sent = match question.is_kept {
+            true => Ok(self.call(question).send()),
+            false => self.send_until_stopped(question),
+        };
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(halt) => {
+                self.meter.settle(most, most, false);
+                return Err(halt);
+            }
+        };
+        let answer = sent
+            .map_err(|problem| self.with_hint(problem))
             .and_then(|bytes| read(&bytes).map_err(|e| Problem::unusable(e, &bytes)));
         let actual = match &answer {
             Ok((_, tokens)) => Spend::new(*tokens, question.price),
@@ -208,37 +256,47 @@ impl Server {
         Ok(answer.map(|(answer, _)| answer))
     }
 
-    /// The body of a successful answer.
-    fn send(&self, question: Question<'_>) -> Result<Vec<u8>, Problem> {
-        let mut call = self
-            .agent
-            .post(self.url(question.endpoint))
-            .content_type("application/json");
-        if let Some(key) = &self.key {
-            call = call.header("authorization", key.bearer());
+    fn call(&self, question: Question<'_>) -> Call {
+        Call {
+            agent: self.agent.clone(),
+            url: self.url(question.endpoint),
+            bearer: self.key.as_ref().map(ApiKey::bearer),
+            body: question.body.to_vec(),
+            limit: self.settings.max_answer_bytes,
         }
-        let mut response = call
-            .send(question.body)
-            .map_err(|e| Problem::transport(&e))?;
-        let limit = self.settings.max_answer_bytes;
-        let body = response.body_mut().with_config().limit(limit).read_to_vec();
-        if response.status().is_success() {
-            body.map_err(|e| Problem::transport(&e))
-        } else {
-            let mut problem = Problem::status(
-                response.status(),
-                response.headers(),
-                &body.unwrap_or_default(),
-            );
-            if response.status() == StatusCode::UNAUTHORIZED && self.key.is_none() {
-                problem.text += match self.settings.api_key_env.as_str() {
-                    "" => "; no key was sent, as `api_key_env` names no variable".into(),
-                    variable => format!("; no key was sent, as {variable} is not set"),
+    }
+
+    /// Sends on a thread of its own, which is left behind at a stop.
+    fn send_until_stopped(&self, question: Question<'_>) -> Result<Result<Vec<u8>, Problem>, Halt> {
+        let call = self.call(question);
+        let (told, answer) = std::sync::mpsc::channel();
+        // After a stop nobody listens.
+        std::thread::spawn(move || told.send(call.send()).unwrap_or_default());
+        loop {
+            match answer.recv_timeout(NAP) {
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {
+                    return Err(Halt::Stopped);
                 }
-                .as_str();
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the thread of a request ended without an answer")
+                }
             }
-            Err(problem)
         }
+    }
+
+    /// The problem, with what may help where no key was sent.
+    fn with_hint(&self, mut problem: Problem) -> Problem {
+        let unauthorized = StatusCode::UNAUTHORIZED.to_string();
+        if problem.kind == Some(unauthorized) && self.key.is_none() {
+            problem.text += match self.settings.api_key_env.as_str() {
+                "" => "; no key was sent, as `api_key_env` names no variable".into(),
+                variable => format!("; no key was sent, as {variable} is not set"),
+            }
+            .as_str();
+        }
+        problem
     }
 
     fn warn(&self, problem: Problem, delay: Duration) {

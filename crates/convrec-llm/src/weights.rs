@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightUpdate {
-    /// `/reload` with `{"path": "{path}"}`, as `serve` knows it.
+    /// `/admin/reload` with `{"path": "{path}"}`, as `serve` knows it; it needs the server's key for operators.
     #[default]
     Reload,
     /// vLLM with whole models. `/collective_rpc` calls `reload_weights` of its workers, and
@@ -58,7 +58,7 @@ impl WeightUpdate {
             body,
         };
         match self {
-            Self::Reload => vec![call("/reload", json!({ "path": "{path}" }))],
+            Self::Reload => vec![call("/admin/reload", json!({ "path": "{path}" }))],
             Self::Vllm => {
                 let body =
                     json!({ "method": "reload_weights", "kwargs": { "weights_path": "{path}" } });

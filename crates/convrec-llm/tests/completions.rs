@@ -337,7 +337,7 @@ fn new_weights_are_told_as_each_kind_of_server_wants_it() {
     let path = "/runs/weights/step-000012";
     assert_eq!(
         calls(WeightUpdate::Reload, None),
-        [call("/reload", json!({ "path": path }))]
+        [call("/admin/reload", json!({ "path": path }))]
     );
     assert_eq!(
         calls(WeightUpdate::Vllm, None),

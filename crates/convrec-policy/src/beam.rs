@@ -14,6 +14,9 @@ pub struct Beam {
     pub log_prob: f64,
 }
 
+/// Tokens a beam that there is room for before the cache grows.
+const FIRST_CAPACITY: usize = 32;
+
 /// A beam with its way on.
 #[derive(Clone)]
 struct Open<C> {
@@ -68,7 +71,9 @@ impl Policy {
             "the constraint allows nothing"
         );
         self.assert_known(prompt);
-        let mut session = Session::new(self, 1, prompt.len(), 1, 32);
+        // Row r has the places from `prompt.len() + r * capacity` on.
+        let mut capacity = FIRST_CAPACITY;
+        let mut session = Session::new(self, prompt.len() + capacity);
         let hidden = session.prefill(&[(0, prompt)]);
         let begin = Open {
             beam: Beam {
@@ -86,9 +91,9 @@ impl Policy {
             // beginning has written since: its choice and the tokens that it left no choice.
             let hidden = hidden.take().unwrap_or_else(|| {
                 let going = open.iter().enumerate().map(|(row, open)| Going {
-                    row,
                     prompt: 0,
                     prompt_length: prompt.len(),
+                    own: prompt.len() + row * capacity,
                     tokens: &open.beam.tokens,
                     pending: open.beam.tokens.len() - open.cached,
                 });
@@ -144,7 +149,25 @@ impl Policy {
                 return done;
             }
             // Row n of the cache becomes that of the n-th beginning that is kept.
-            session.copy_rows(&parents);
+            let longest = open.iter().map(|open| open.beam.tokens.len()).max();
+            let before = capacity;
+            while capacity < longest.unwrap_or(0) {
+                capacity *= 2;
+            }
+            session.grow(prompt.len() + open.len() * capacity);
+            let cached = open
+                .iter()
+                .map(|open| open.cached)
+                .zip(&parents)
+                .enumerate();
+            let places = cached.flat_map(|(row, (cached, parent))| {
+                (0..cached).map(move |t| (parent * before + t, row * capacity + t))
+            });
+            let moved = places.filter(|(from, to)| from != to);
+            let (from, to): (Vec<usize>, Vec<usize>) = moved
+                .map(|(from, to)| (prompt.len() + from, prompt.len() + to))
+                .unzip();
+            session.copy(&from, &to);
         }
     }
 }

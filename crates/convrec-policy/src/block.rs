@@ -74,13 +74,13 @@ pub(crate) struct Pass<'a> {
 pub(crate) enum Sight<'a> {
     /// Those of its sequence.
     Packed(&'a Packing),
-    /// The same; keys and values are kept, at the places `[M]` of the caches' prompts.
+    /// The same; keys and values are kept at the places `[M]` of the caches.
     Prompts {
         packing: &'a Packing,
         places: Tensor<1, Int>,
         caches: &'a mut [LayerCache],
     },
-    /// Those in the caches, where the new ones are kept at the places `[M]` of the caches' rows.
+    /// Those in the caches, where the new ones are kept at the places `[M]`.
     Rows {
         rows: &'a [DecodeRow],
         places: Tensor<1, Int>,
@@ -150,7 +150,7 @@ impl Attention {
                 places,
                 caches,
             } => {
-                caches[layer].write_prompts(places, k.clone(), v.clone());
+                caches[layer].write(places, k.clone(), v.clone());
                 attend(q, k, v, packing)
             }
             Sight::Rows {
@@ -158,7 +158,7 @@ impl Attention {
                 places,
                 caches,
             } => {
-                caches[layer].write_rows(places, k, v);
+                caches[layer].write(places, k, v);
                 caches[layer].attend(q, rows)
             }
         }; // [M, H, d]

@@ -1,14 +1,14 @@
-//! Sampling completions: [`Batch`] keeps the device busy, [`Row`](crate::row::Row) writes one
-//! completion.
+//! Sampling completions of a list of prompts, by an [`Engine`] that takes them on one after the
+//! other.
 
-use burn::tensor::Tensor;
-use rayon::prelude::*;
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use crate::constraint::Constraint;
 use crate::decoder::Policy;
+use crate::engine::{Engine, EngineLimits, Outcome, Ticket};
 use crate::generation::{Completion, Generation};
-use crate::row::Row;
-use crate::session::{Going, Session};
+use crate::request::{Request, Writer};
 
 impl Policy {
     /// Samples `group_size` completions of each prompt: `[P][G]`, in the order of the prompts.
@@ -108,32 +108,68 @@ impl Policy {
             "a prompt is empty"
         );
         let mut results: Vec<Vec<Completion>> = vec![vec![]; prompts.len()];
-        let mut batch = Batch::new(self, prompts, config, begin, stream);
-        while !batch.is_done() {
-            batch.step();
-            batch.leave(|p, completions| results[p] = completions);
+        let limits = limits(prompts, config);
+        let mut engine = Engine::new(self, limits);
+        // The longest first: the room of one that is done is enough for the next.
+        let mut waiting: Vec<usize> = (0..prompts.len()).collect();
+        waiting.sort_by_key(|&p| prompts[p].len());
+        let mut prompt_of: HashMap<Ticket, usize> = HashMap::new();
+        while !(waiting.is_empty() && engine.is_idle()) {
+            // Constraints take memory, so they are made no earlier than they are needed.
+            while engine.waiting_rows() < limits.rows
+                && let Some(p) = waiting.pop()
+            {
+                let writer = |g: usize| {
+                    let (seed, stream) = stream(p, g);
+                    Writer {
+                        constraint: begin(p),
+                        ..Writer::new(seed, stream)
+                    }
+                };
+                let request = Request {
+                    prompt: Cow::Borrowed(prompts[p]),
+                    sampling: config.sampling,
+                    max_new_tokens: config.max_new_tokens,
+                    end_token: config.end_token,
+                    writers: (0..config.group_size).map(writer).collect(),
+                    top: 0,
+                    client: 0,
+                    deadline: None,
+                };
+                let ticket = engine.submit(request);
+                let ticket = ticket.unwrap_or_else(|e| panic!("prompt {p}: {e}"));
+                prompt_of.insert(ticket, p);
+            }
+            engine.step();
+            for (ticket, outcome) in engine.take_finished() {
+                if let (Some(p), Outcome::Done(written)) = (prompt_of.remove(&ticket), outcome) {
+                    results[p] = written.into_iter().map(|w| w.completion).collect();
+                }
+            }
         }
         results
     }
 }
 
-/// A new batch of prompts enters when so large a part of the slots is free: the more at once, the
+/// A new batch of prompts enters when so large a part of the room is free: the more at once, the
 /// faster.
 const FREE_SHARE: usize = 4;
 
 /// Prompt tokens in one forward pass.
 const PREFILL_TOKENS: usize = 16_384;
 
-struct Batch<'a, 'c> {
-    session: Session<'a>,
-    config: &'a Generation,
-    prompts: &'a [&'a [u32]],
-    begin: Begin<'a, 'c>,
-    stream: Stream<'a>,
-    /// Prompts still to come, the shortest first: taken from the end.
-    waiting: Vec<usize>,
-    /// Room for a prompt and its completions each.
-    slots: Vec<Option<Group<'c>>>,
+/// Room for as many prompts as fit, each as long as the longest one.
+fn limits(prompts: &[&[u32]], config: &Generation) -> EngineLimits {
+    let slots = (config.max_rows / config.group_size).clamp(1, prompts.len().max(1));
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
+    let places = longest + config.group_size.saturating_mul(config.max_new_tokens);
+    EngineLimits {
+        rows: slots * config.group_size,
+        tokens: slots.saturating_mul(places).max(1),
+        waiting: usize::MAX,
+        prefill: PREFILL_TOKENS,
+        free_share: FREE_SHARE,
+    }
 }
 
 /// Makes the constraint of prompt p.
@@ -145,195 +181,4 @@ type Stream<'a> = &'a dyn Fn(usize, usize) -> (u64, u64);
 /// One seed, and a stream for each place.
 fn by_place(config: &Generation, p: usize, g: usize) -> (u64, u64) {
     (config.seed, (p * config.group_size + g) as u64)
-}
-
-/// A prompt and its completions.
-struct Group<'c> {
-    prompt: usize,
-    rows: Vec<Row<'c>>,
-}
-
-impl<'a, 'c> Batch<'a, 'c> {
-    fn new(
-        policy: &'a Policy,
-        prompts: &'a [&'a [u32]],
-        config: &'a Generation,
-        begin: Begin<'a, 'c>,
-        stream: Stream<'a>,
-    ) -> Self {
-        let mut waiting: Vec<usize> = (0..prompts.len()).collect();
-        waiting.sort_by_key(|&p| prompts[p].len());
-        let slots = (config.max_rows / config.group_size).clamp(1, prompts.len().max(1));
-        let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
-        let session = Session::new(
-            policy,
-            slots,
-            longest,
-            slots * config.group_size,
-            config.max_new_tokens,
-        );
-        Self {
-            session,
-            config,
-            prompts,
-            begin,
-            stream,
-            waiting,
-            slots: (0..slots).map(|_| None).collect(),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.slots.iter().all(Option::is_none)
-    }
-
-    /// Lets prompts in where there is room, or else takes all completions on by a choice.
-    fn step(&mut self) {
-        let free: Vec<usize> = (0..self.slots.len())
-            .filter(|&slot| self.slots[slot].is_none())
-            .collect();
-        let enough =
-            free.len() * FREE_SHARE >= self.slots.len() || free.len() >= self.waiting.len();
-        if !self.waiting.is_empty() && !free.is_empty() && enough {
-            self.admit(&free)
-        } else {
-            self.go_on()
-        }
-    }
-
-    /// Runs prompts and draws the first tokens of their completions.
-    fn admit(&mut self, free: &[usize]) {
-        // Together at most so many tokens, to bound the activations; one prompt at least.
-        let mut tokens = 0;
-        let fits = |p: &&usize| {
-            tokens += self.prompts[**p].len();
-            tokens <= PREFILL_TOKENS
-        };
-        let n = self
-            .waiting
-            .iter()
-            .rev()
-            .take(free.len())
-            .take_while(fits)
-            .count()
-            .max(1);
-        let entering = self.waiting.split_off(self.waiting.len() - n);
-        let reading: Vec<(usize, &[u32])> = free
-            .iter()
-            .zip(&entering)
-            .map(|(s, p)| (*s, self.prompts[*p]))
-            .collect();
-        let hidden = self.session.prefill(&reading);
-        let config = self.config;
-        let row = |p: usize, g: usize| {
-            let (seed, stream) = (self.stream)(p, g);
-            let row = Row::new(seed, stream, (self.begin)(p));
-            assert!(
-                row.allowed().is_none_or(|tokens| !tokens.is_empty()),
-                "the constraint of prompt {p} allows nothing"
-            );
-            row
-        };
-        let group = |p: usize| Group {
-            prompt: p,
-            rows: (0..config.group_size).map(|g| row(p, g)).collect(),
-        };
-        let mut groups: Vec<Group<'c>> = entering.into_iter().map(group).collect();
-        let sites = groups
-            .iter_mut()
-            .map(|group| (self.prompts[group.prompt], group.rows.iter_mut().collect()));
-        draw(self.session.policy, config, hidden, sites.collect());
-        for (slot, group) in free.iter().zip(groups) {
-            self.slots[*slot] = Some(group);
-        }
-    }
-
-    /// Feeds what was written since the last pass, and draws what comes next.
-    fn go_on(&mut self) {
-        let g = self.config.group_size;
-        let mut going = vec![];
-        for (slot, group) in self.slots.iter().enumerate() {
-            let Some(Group { prompt, rows }) = group else {
-                continue;
-            };
-            let active = rows
-                .iter()
-                .enumerate()
-                .filter(|(_, row)| !row.is_done(self.config));
-            going.extend(active.map(|(place, row)| Going {
-                row: slot * g + place,
-                prompt: slot,
-                prompt_length: self.prompts[*prompt].len(),
-                tokens: &row.completion.tokens,
-                pending: row.pending(),
-            }));
-        }
-        let hidden = self.session.decode(&going);
-        let prompts = self.prompts;
-        let groups = self.slots.iter_mut().flatten();
-        let active = groups.flat_map(|group| {
-            let prompt = prompts[group.prompt];
-            group
-                .rows
-                .iter_mut()
-                .filter(|row| !row.is_done(self.config))
-                .map(move |row| (prompt, vec![row]))
-        });
-        draw(self.session.policy, self.config, hidden, active.collect());
-    }
-
-    /// Takes out the prompts whose completions are all there.
-    fn leave(&mut self, mut found: impl FnMut(usize, Vec<Completion>)) {
-        let config = self.config;
-        for slot in &mut self.slots {
-            if let Some(group) =
-                slot.take_if(|group| group.rows.iter().all(|row| row.is_done(config)))
-            {
-                found(
-                    group.prompt,
-                    group.rows.into_iter().map(|row| row.completion).collect(),
-                );
-            }
-        }
-    }
-}
-
-/// Draws for rows that go on from the same hidden state, `[sites, D]`, with their prompt.
-fn draw(
-    policy: &Policy,
-    config: &Generation,
-    hidden: Tensor<2>,
-    sites: Vec<(&[u32], Vec<&mut Row<'_>>)>,
-) {
-    // Rows of one site begin together, so that what is allowed is the same for all of them.
-    let allowed: Option<Vec<&[u32]>> = sites.iter().map(|(_, rows)| rows[0].allowed()).collect();
-    let (sizes, logits): (Vec<usize>, Tensor<1>) = match allowed {
-        Some(allowed) => {
-            let sizes = allowed.iter().map(|tokens| tokens.len()).collect();
-            (
-                sizes,
-                convrec_kernels::logits_constrained(hidden, policy.output_matrix(), &allowed),
-            )
-        }
-        None => (
-            vec![policy.config().vocab_size; sites.len()],
-            policy.logits(hidden).flatten(0, 1),
-        ),
-    };
-    let logits = logits
-        .into_data()
-        .try_into_vec_as::<f32>()
-        .expect("logits are floats");
-    let mut rest = logits.as_slice();
-    let work = sites
-        .into_iter()
-        .zip(sizes)
-        .flat_map(|((prompt, rows), size)| {
-            let (logits, behind) = rest.split_at(size);
-            rest = behind;
-            rows.into_iter().map(move |row| (row, prompt, logits))
-        });
-    let work: Vec<_> = work.collect();
-    work.into_par_iter()
-        .for_each(|(row, prompt, logits)| row.go_on(logits, prompt, config));
 }

@@ -59,6 +59,17 @@ pub(crate) struct Drawn {
     pub(crate) entropy: f32,
 }
 
+impl Drawn {
+    /// The token that comes where there is no choice.
+    pub(crate) fn certain(token: u32) -> Self {
+        Self {
+            token,
+            log_prob: 0.0,
+            entropy: 0.0,
+        }
+    }
+}
+
 impl Sampling {
     /// Sampling that always takes the most likely token.
     #[must_use]
@@ -183,6 +194,31 @@ impl Sampling {
             log_prob: weights.log_prob(logits[token]),
             entropy: weights.entropy(logits),
         }
+    }
+
+    /// The `n` likeliest tokens with their log-probabilities, best first, under the distribution that
+    /// the log-probability of `drawn` is of.
+    pub(crate) fn likeliest(&self, logits: &[f32], drawn: &Drawn, n: usize) -> Vec<(u32, f32)> {
+        if n == 0 {
+            return vec![];
+        }
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        let logit = |token: &u32| logits[*token as usize];
+        let by_logit = |a: &u32, b: &u32| logit(b).total_cmp(&logit(a)).then(a.cmp(b));
+        if n < order.len() {
+            order.select_nth_unstable_by(n - 1, by_logit);
+            order.truncate(n);
+        }
+        order.sort_unstable_by(by_logit);
+        let scale = match self.temperature {
+            0.0 => 1.0,
+            temperature => 1.0 / temperature,
+        };
+        let log_prob = |token: &u32| drawn.log_prob + scale * (logit(token) - logit(&drawn.token));
+        order
+            .iter()
+            .map(|token| (*token, log_prob(token)))
+            .collect()
     }
 }
 

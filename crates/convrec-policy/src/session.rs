@@ -5,24 +5,22 @@ use burn::tensor::Tensor;
 use convrec_kernels::{DecodeRow, Packing};
 
 use crate::block::{Pass, Sight};
-use crate::cache::{LayerCache, Slots};
+use crate::cache::LayerCache;
 use crate::decoder::{Policy, indices};
-
-/// Tokens a row that caches have room for before they grow.
-const FIRST_CAPACITY: usize = 128;
 
 pub(crate) struct Session<'a> {
     pub(crate) policy: &'a Policy,
     layers: Vec<LayerCache>,
-    slots: Slots,
+    places: usize,
 }
 
 /// A row that goes on.
 pub(crate) struct Going<'a> {
-    /// The row's slot, and that of its prompt.
-    pub(crate) row: usize,
+    /// The place of the first token of its prompt.
     pub(crate) prompt: usize,
     pub(crate) prompt_length: usize,
+    /// The place of the first token that it wrote.
+    pub(crate) own: usize,
     /// All tokens that it has written.
     pub(crate) tokens: &'a [u32],
     /// How many of these no forward pass has seen yet; at least one.
@@ -30,32 +28,28 @@ pub(crate) struct Going<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Slots for prompts of at most `longest` tokens, and for rows that write at most `new`.
-    pub(crate) fn new(
-        policy: &'a Policy,
-        prompts: usize,
-        longest: usize,
-        rows: usize,
-        new: usize,
-    ) -> Self {
-        let slots = Slots {
-            prompts,
-            prompt_length: longest,
-            rows,
-            capacity: new.clamp(1, FIRST_CAPACITY),
-        };
+    /// Room for so many tokens.
+    pub(crate) fn new(policy: &'a Policy, places: usize) -> Self {
         let (shape, device) = (policy.config(), policy.device());
         let layers = (0..shape.num_hidden_layers)
-            .map(|layer| LayerCache::new(slots, shape, layer, &device))
+            .map(|layer| LayerCache::new(places, shape, layer, &device))
             .collect();
         Self {
             policy,
             layers,
-            slots,
+            places,
         }
     }
 
-    /// Runs prompts and keeps their keys and values in their slots. Gives the hidden states of
+    /// Makes room for so many tokens in all.
+    pub(crate) fn grow(&mut self, places: usize) {
+        if let Some(more) = places.checked_sub(self.places).filter(|more| *more > 0) {
+            self.layers.iter_mut().for_each(|layer| layer.grow(more));
+            self.places = places;
+        }
+    }
+
+    /// Runs prompts and keeps their keys and values from a place on. Gives the hidden states of
     /// their last tokens, `[prompts, D]`.
     pub(crate) fn prefill(&mut self, prompts: &[(usize, &[u32])]) -> Tensor<2> {
         let device = self.policy.device();
@@ -64,10 +58,9 @@ impl<'a> Session<'a> {
             .iter()
             .map(|(_, prompt)| packing.add(prompt.len()))
             .collect();
-        let longest = self.slots.prompt_length;
         let places = prompts
             .iter()
-            .flat_map(|(slot, prompt)| (0..prompt.len()).map(move |t| slot * longest + t));
+            .flat_map(|(first, prompt)| *first..first + prompt.len());
         let places = indices(places, &device);
         let ids = indices(
             prompts
@@ -96,33 +89,18 @@ impl<'a> Session<'a> {
     /// `[rows, D]`. Rows of one prompt should be adjacent.
     pub(crate) fn decode(&mut self, going: &[Going<'_>]) -> Tensor<2> {
         let device = self.policy.device();
-        let most = going.iter().map(|row| row.tokens.len()).max().unwrap_or(0);
-        while self.slots.capacity < most {
-            self.layers.iter_mut().for_each(LayerCache::grow);
-            self.slots.capacity *= 2;
-        }
-        let of_row = |going: &Going<'_>| {
-            let Going {
-                row,
-                prompt,
-                prompt_length,
-                tokens,
-                pending,
-            } = *going;
-            DecodeRow {
-                row,
-                prompt,
-                prompt_length,
-                filled: tokens.len(),
-                new: pending,
-            }
+        let of_row = |going: &Going<'_>| DecodeRow {
+            prompt: going.prompt,
+            prompt_length: going.prompt_length,
+            own: going.own,
+            filled: going.tokens.len(),
+            new: going.pending,
         };
         let rows: Vec<DecodeRow> = going.iter().map(of_row).collect();
-        let capacity = self.slots.capacity;
         let new = |row: &DecodeRow| row.filled - row.new..row.filled;
         let places = rows
             .iter()
-            .flat_map(|row| new(row).map(move |t| row.row * capacity + t));
+            .flat_map(|row| new(row).map(move |t| row.own + t));
         let positions: Vec<usize> = rows
             .iter()
             .flat_map(|row| new(row).map(move |t| row.prompt_length + t))
@@ -145,12 +123,15 @@ impl<'a> Session<'a> {
         hidden.select(0, indices(ends, &device))
     }
 
-    /// From now on there are as many rows as in `from`: row r goes on from what row `from[r]` has
-    /// written.
-    pub(crate) fn copy_rows(&mut self, from: &[usize]) {
-        let from = indices(from.iter().copied(), &self.policy.device());
+    /// Copies keys and values from places to others; all are read before any is written.
+    pub(crate) fn copy(&mut self, from: &[usize], to: &[usize]) {
+        if from.is_empty() {
+            return;
+        }
+        let device = self.policy.device();
+        let [from, to] = [from, to].map(|places| indices(places.iter().copied(), &device));
         self.layers
             .iter_mut()
-            .for_each(|layer| layer.copy_rows(&from));
+            .for_each(|layer| layer.copy(&from, &to));
     }
 }

@@ -1,74 +1,79 @@
-//! A policy behind HTTP, in the OpenAI protocol: completions from token ids for a trainer that
-//! samples elsewhere, and recommendations from a conversation for everybody else.
+//! A recommender behind HTTP: lists that cannot leave the catalog, in OpenAI's protocol and in one of
+//! its own, with a page to talk to.
 //!
 //! | endpoint | |
 //! |---|---|
-//! | `POST /v1/completions` | several prompts as token ids or texts, `n`, `seed`, `temperature`, `logprobs`; with `seen` lists that cannot leave the catalog |
-//! | `POST /v1/chat/completions` | a conversation; the answer is the list, and `items` are its items |
-//! | `GET /v1/models`, `GET /health` | |
-//! | `POST /reload` | `{"path": ...}`: new weights of the same shape; answers once they are in use |
+//! | `GET /` | a page: a conversation, its list, and what else could have been in it |
+//! | `POST /v1/chat/completions` | a conversation; the answer is a list, whole or item by item as it is written |
+//! | `POST /v1/recommend` | the same as items with probabilities, under constraints: `seen`, `exclude`, `only`, `quotas` |
+//! | `POST /v1/completions` | prompts as token ids or texts, `n`, `seed`, `temperature`, `logprobs`; with `seen` lists that cannot leave the catalog |
+//! | `GET /v1/models`, `GET /v1/models/{id}`, `GET /v1/items?q=` | the model, the catalog |
+//! | `POST /admin/reload` | new weights of the same shape, another catalog, or items more or fewer; for operators |
+//! | `GET /health`, `GET /ready`, `GET /metrics` | for who watches |
+//!
+//! ```
+//! use std::net::TcpListener;
+//!
+//! use burn::tensor::Device;
+//! use convrec_catalog::Catalog;
+//! use convrec_core::jsonl;
+//! use convrec_policy::{ModelConfig, Policy};
+//! use convrec_serve::{Server, ServerConfig};
+//! use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
+//! use convrec_train::{Language, Model, Prompts, TaskFormat};
+//!
+//! // A tiny model that knows nothing; `Model::load` reads a trained one.
+//! let special_tokens = ["<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
+//! let special_tokens: Vec<String> = special_tokens.map(str::to_string).to_vec();
+//! let config = TrainConfig { vocab_size: 262, special_tokens, ..TrainConfig::default() };
+//! let tokenizer = TextTokenizer::train(["a"].iter(), &config)?;
+//! let format = TaskFormat { prompts: Prompts::Marked(PromptFormat::default()), n_ranks: 2, max_new_tokens: 60 };
+//! let device = Device::flex();
+//! let policy = Policy::new(&ModelConfig::small(262, 32, 2, 2), 1, &device)?;
+//! let model = Model { policy, language: Language::small(tokenizer, format) };
+//!
+//! let films = "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"Up\", \"year\": 2009}\n{\"title\": \"Her\", \"year\": 2013}\n";
+//! let catalog = Catalog::new(jsonl::read(films.as_bytes(), "films.jsonl")?)?;
+//! let server = Server::new(model, Some(catalog), device, ServerConfig::new("films"))?;
+//! let serving = server.start(TcpListener::bind("127.0.0.1:0")?)?;
+//!
+//! let url = format!("http://{}/v1/recommend", serving.address());
+//! let asked = r#"{"messages": [{"role": "user", "content": "I loved Heat (1995)."}]}"#;
+//! let answer = ureq::post(url).header("Content-Type", "application/json").send(asked)?.body_mut().read_to_string()?;
+//! assert!(answer.contains("Up") && answer.contains("Her"));
+//! serving.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! What is drawn depends on the request alone, not on what else is asked at the time
-//! (log-probabilities to rounding). There are no keys and no encryption: it is made for one's own
-//! machines, or to stand behind a server that has both.
+//! (log-probabilities to rounding). Requests that are under way when weights or a catalog change
+//! finish on the old ones. There is no encryption: a proxy has it.
 
-mod chat;
-mod completions;
-mod engine;
+mod asked;
+mod config;
+mod deployment;
+mod error;
 mod http;
-#[cfg(test)]
-mod tests;
+mod listing;
+mod metrics;
+mod page;
+mod protocol;
+mod pulse;
+mod refusal;
+mod server;
+mod state;
+mod worker;
 
-use std::path::PathBuf;
+pub use config::{Limits, ServerConfig};
+pub use convrec_policy::EngineLimits;
+pub use error::ServeError;
+pub use server::{Server, Serving, serve};
 
-use convrec_policy::ModelConfig;
-use convrec_train::{Language, Task};
-
-pub use http::{Serving, serve};
-
-/// All that is served but the weights.
-pub struct Served {
-    /// What clients call the model.
-    pub name: String,
-    /// Its tokenizer and its prompts.
-    pub language: Language,
-    /// Ends a completion where a request names no other.
-    pub end_token: u32,
-    /// Its shape.
-    pub config: ModelConfig,
-    /// The catalog and how lists from it are written; without it there are only unconstrained completions.
-    pub task: Option<Task>,
-    /// Folders of new weights must lie below this one; without it, none are loaded.
-    pub weights: Option<PathBuf>,
-    /// Completions that are sampled side by side at most.
-    pub max_rows: usize,
-}
-
-/// Why a request is not answered: a status of HTTP and a text for people.
-#[derive(Debug)]
-struct Refusal {
-    status: u16,
-    message: String,
-}
-
-impl Refusal {
-    /// The request is wrong.
-    fn bad(message: impl Into<String>) -> Self {
-        Self {
-            status: 400,
-            message: message.into(),
-        }
-    }
-}
-
-/// The field of a request is wrong.
-fn bad_field(field: &str, problem: impl std::fmt::Display) -> Refusal {
-    Refusal::bad(format!("field `{field}`: {problem}"))
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs())
+/// Reads a request's body as an endpoint would, for programs that look for bodies that do harm.
+#[doc(hidden)]
+pub fn read_bodies(bytes: &[u8]) {
+    let _ = http::body::parse::<protocol::chat::Asking>(bytes);
+    let _ = http::body::parse::<protocol::completions::Asking>(bytes);
+    let _ = http::body::parse::<protocol::recommend::Asking>(bytes);
+    let _ = http::body::parse::<protocol::admin::Asking>(bytes);
 }

@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let drawn = policy.generate_constrained(&[&sample.prompt], &generation, &begin);
         for list in &drawn[0] {
             let allowed = task
-                .allowed(&sample.seen, &list.tokens)
+                .allowed(&sample, &list.tokens)
                 .expect("the task is constrained");
             let sequence = Sequence {
                 prompt: &sample.prompt,

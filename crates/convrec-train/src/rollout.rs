@@ -64,7 +64,7 @@ pub(crate) fn read_rows<'a>(
         })?;
         Ok(Row {
             sample,
-            allowed: task.allowed(&sample.seen, &completion.tokens),
+            allowed: task.allowed(sample, &completion.tokens),
             completion,
             answer,
             relevant,
@@ -310,6 +310,7 @@ mod tests {
             prompt: vec![1],
             seen: vec![],
             ground_truth: vec![],
+            candidates: None,
         }
     }
 

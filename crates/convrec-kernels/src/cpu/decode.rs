@@ -15,15 +15,9 @@ const QUERIES: usize = 16;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Cached<'a> {
-    /// `[P Tp, Hk, d]`
-    pub(crate) prompt_k: Heads<'a>,
-    pub(crate) prompt_v: Heads<'a>,
-    /// Tp
-    pub(crate) prompt_capacity: usize,
-    /// `[R capacity, Hk, d]`
-    pub(crate) own_k: Heads<'a>,
-    pub(crate) own_v: Heads<'a>,
-    pub(crate) own_capacity: usize,
+    /// `[S, Hk, d]`
+    pub(crate) k: Heads<'a>,
+    pub(crate) v: Heads<'a>,
     pub(crate) rows: &'a [DecodeRow],
     /// The number of tokens that a token sees; none where it sees all.
     pub(crate) window: Option<usize>,
@@ -39,7 +33,7 @@ struct Task {
 impl Cached<'_> {
     /// q `[M, H, d]` to `[M, H, d]`.
     pub(crate) fn attend(&self, q: Heads<'_>) -> Vec<f32> {
-        let (kv_heads, group) = (self.own_k.heads, q.heads / self.own_k.heads);
+        let (kv_heads, group) = (self.k.heads, q.heads / self.k.heads);
         let tasks = self.tasks(group);
         // Elements of a token's queries that share a key/value head.
         let part = group * q.width;
@@ -80,7 +74,7 @@ impl Cached<'_> {
             start = tokens.end;
             match tasks.last_mut() {
                 Some(task)
-                    if self.rows[task.rows.start].prompt == row.prompt
+                    if self.rows[task.rows.start].shares_prompt(row)
                         && (tokens.end - task.tokens.start) * group <= QUERIES =>
                 {
                     task.rows.end = n + 1;
@@ -97,19 +91,18 @@ impl Cached<'_> {
 
     /// queries `[tokens group, d]` to the same shape.
     fn attend_together(&self, task: &Task, kv: usize, group: usize, queries: &[f32]) -> Vec<f32> {
-        let d = self.own_k.width;
+        let d = self.k.width;
         let (n, rows) = (queries.len() / d, &self.rows[task.rows.clone()]);
         let (first, width) = (&rows[0], n.next_multiple_of(QUERIES));
         let view = Matrix::dense(queries, d);
-        let prompt = first.prompt * self.prompt_capacity
-            ..first.prompt * self.prompt_capacity + first.prompt_length;
+        let prompt = first.prompt..first.prompt + first.prompt_length;
         // There is a row of scores for every key and a column for every query. A row's own keys
         // begin behind the prompt's.
         let filled = rows.iter().map(|row| row.filled).max().unwrap_or(0);
         let mut scores = vec![f32::NEG_INFINITY; (prompt.len() + filled) * width];
         let (of_prompt, of_own) = scores.split_at_mut(prompt.len() * width);
         if !prompt.is_empty() {
-            let keys = self.prompt_k.head(kv, prompt.clone());
+            let keys = self.k.head(kv, prompt.clone());
             multiply(
                 keys,
                 view.transposed(),
@@ -118,7 +111,7 @@ impl Cached<'_> {
             );
         }
         for (row, columns) in rows.iter().zip(columns_of(rows, group)) {
-            let keys = self.own_k.head(kv, self.own(row));
+            let keys = self.k.head(kv, own_places(row));
             let own = &mut of_own[..row.filled * width];
             let out = MatrixMut::strided(&mut own[columns.start..], columns.len(), width);
             multiply(
@@ -143,7 +136,7 @@ impl Cached<'_> {
             let weights = Matrix::strided(of_prompt, prompt.len(), n, width).transposed();
             multiply(
                 weights,
-                self.prompt_v.head(kv, prompt),
+                self.v.head(kv, prompt),
                 MatrixMut::dense(&mut out, d),
                 Write::Replace,
             );
@@ -154,7 +147,7 @@ impl Cached<'_> {
             let weights = Matrix::strided(&own[columns.start..], row.filled, columns.len(), width)
                 .transposed();
             let out = MatrixMut::dense(&mut out[columns.start * d..columns.end * d], d);
-            multiply(weights, self.own_v.head(kv, self.own(row)), out, Write::Add);
+            multiply(weights, self.v.head(kv, own_places(row)), out, Write::Add);
         }
         out
     }
@@ -182,10 +175,10 @@ impl Cached<'_> {
             }
         }
     }
+}
 
-    fn own(&self, row: &DecodeRow) -> Range<usize> {
-        row.row * self.own_capacity..row.row * self.own_capacity + row.filled
-    }
+fn own_places(row: &DecodeRow) -> Range<usize> {
+    row.own..row.own + row.filled
 }
 
 /// The queries of each row, among those of their task.

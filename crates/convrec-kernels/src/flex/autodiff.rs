@@ -162,18 +162,13 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     /// It has no gradients, as nothing is decoded while training.
     fn decode_attention(
         q: FloatTensor<Self>,
-        prompt_k: FloatTensor<Self>,
-        prompt_v: FloatTensor<Self>,
-        own_k: FloatTensor<Self>,
-        own_v: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
         rows: &[DecodeRow],
         window: Option<usize>,
     ) -> FloatTensor<Self> {
-        let [q, prompt_k, prompt_v, own_k, own_v] =
-            [q, prompt_k, prompt_v, own_k, own_v].map(|tensor| tensor.primitive().clone());
-        Tracked::new(Flex::decode_attention(
-            q, prompt_k, prompt_v, own_k, own_v, rows, window,
-        ))
+        let [q, k, v] = [q, k, v].map(|tensor| tensor.primitive().clone());
+        Tracked::new(Flex::decode_attention(q, k, v, rows, window))
     }
 
     fn token_log_probs(

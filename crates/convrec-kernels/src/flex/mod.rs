@@ -69,19 +69,11 @@ pub(crate) fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Pack
 }
 
 pub(crate) fn decode_attention(q: Tensor<3>, cache: &DecodeCache, rows: &[DecodeRow]) -> Tensor<3> {
-    let DecodeCache {
-        prompt_k,
-        prompt_v,
-        own_k,
-        own_v,
-        window,
-    } = cache.clone();
+    let DecodeCache { k, v, window } = cache.clone();
     Tensor::from_dispatch(Dispatch::decode_attention(
         q.into_dispatch(),
-        prompt_k.into_dispatch(),
-        prompt_v.into_dispatch(),
-        own_k.into_dispatch(),
-        own_v.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
         rows,
         window,
     ))
@@ -195,10 +187,8 @@ pub(crate) trait Kernels: Backend {
 
     fn decode_attention(
         q: FloatTensor<Self>,
-        prompt_k: FloatTensor<Self>,
-        prompt_v: FloatTensor<Self>,
-        own_k: FloatTensor<Self>,
-        own_v: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
         rows: &[DecodeRow],
         window: Option<usize>,
     ) -> FloatTensor<Self>;
@@ -296,22 +286,15 @@ impl Kernels for Flex {
 
     fn decode_attention(
         q: FloatTensor<Self>,
-        prompt_k: FloatTensor<Self>,
-        prompt_v: FloatTensor<Self>,
-        own_k: FloatTensor<Self>,
-        own_v: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
         rows: &[DecodeRow],
         window: Option<usize>,
     ) -> FloatTensor<Self> {
-        let [q, prompt_k, prompt_v, own_k, own_v] =
-            [q, prompt_k, prompt_v, own_k, own_v].map(dense);
+        let [q, k, v] = [q, k, v].map(dense);
         let cached = Cached {
-            prompt_k: heads(&prompt_k),
-            prompt_v: heads(&prompt_v),
-            prompt_capacity: shape(&prompt_k)[1],
-            own_k: heads(&own_k),
-            own_v: heads(&own_v),
-            own_capacity: shape(&own_k)[1],
+            k: heads(&k),
+            v: heads(&v),
             rows,
             window,
         };

@@ -1,0 +1,223 @@
+//! A server from its start to its end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use burn::tensor::Device;
+use convrec_catalog::Catalog;
+use convrec_policy::Policy;
+use convrec_train::Model;
+use tokio::sync::Notify;
+
+use crate::config::ServerConfig;
+use crate::deployment::{Deployment, Shelf};
+use crate::error::ServeError;
+use crate::http::connections::Connections;
+use crate::http::{connections, descriptors, router::router};
+use crate::metrics::Metrics;
+use crate::state::State;
+use crate::worker::Worker;
+
+/// A model with a catalog, ready to serve.
+///
+/// ```no_run
+/// use std::net::TcpListener;
+///
+/// use convrec_catalog::Catalog;
+/// use convrec_serve::{Server, ServerConfig};
+/// use convrec_train::Model;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let device = burn::tensor::Device::flex();
+/// let model = Model::load("runs/rank-grpo", &device)?;
+/// let catalog = Catalog::read("films.jsonl")?;
+/// let server = Server::new(model, Some(catalog), device, ServerConfig::new("films"))?;
+/// // Until SIGTERM or Ctrl-C; requests under way are answered first.
+/// convrec_serve::serve(TcpListener::bind("127.0.0.1:8000")?, server)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    state: Arc<State>,
+}
+
+impl Server {
+    /// A server of a model. Without a catalog there are only unconstrained completions. New weights
+    /// are loaded to `device`.
+    ///
+    /// # Errors
+    /// [`ServeError::Model`] when the model and the catalog do not go together, [`ServeError::Io`]
+    /// when the thread of the model cannot be started.
+    pub fn new(
+        model: Model,
+        catalog: Option<Catalog>,
+        device: Device,
+        config: ServerConfig,
+    ) -> Result<Self, ServeError> {
+        let Model { policy, language } = model;
+        let shelf = catalog
+            .map(|catalog| Shelf::new(catalog, &language, &config))
+            .transpose()?
+            .map(Arc::new);
+        let metrics = Metrics::new();
+        let (died, has_died) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let worker = start_worker(&policy, &config, &metrics, &died, &has_died)
+            .map_err(ServeError::io("start the thread of the model"))?;
+        let first = Deployment::new(1, language, shelf, worker.into())?;
+        let state = State::new(config, metrics, device, first, died, has_died);
+        Ok(Self {
+            state: state.into(),
+        })
+    }
+
+    /// Serves on threads of its own.
+    ///
+    /// # Errors
+    /// [`ServeError::Io`] when the listener cannot be used or there are no threads.
+    pub fn start(self, listener: TcpListener) -> Result<Serving, ServeError> {
+        let address = listener
+            .local_addr()
+            .map_err(ServeError::io("tell the address"))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(ServeError::io("use the listener"))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("convrec-http")
+            .enable_all()
+            .build()
+            .map_err(ServeError::io("start threads"))?;
+        let end = Arc::new(Notify::new());
+        let (state, ends) = (self.state, end.clone());
+        let run = move || {
+            let result = runtime.block_on(run(listener, state, ends));
+            // Work that nobody waits for any more is left behind.
+            runtime.shutdown_background();
+            result
+        };
+        let thread = std::thread::Builder::new()
+            .name("convrec-serve".into())
+            .spawn(run)
+            .map_err(ServeError::io("start threads"))?;
+        Ok(Serving {
+            address,
+            end,
+            thread,
+        })
+    }
+}
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Serving {
+    address: SocketAddr,
+    end: Arc<Notify>,
+    thread: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Serving {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits for as long as it works.
+    ///
+    /// # Errors
+    /// [`ServeError::Died`] when the model stopped working.
+    pub fn wait(self) -> Result<(), ServeError> {
+        self.thread.join().unwrap_or(Err(ServeError::Died))
+    }
+
+    /// Ends it once what is under way has been answered, or the time for that is over.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub fn stop(self) -> Result<(), ServeError> {
+        self.end.notify_one();
+        self.wait()
+    }
+}
+
+/// Serves until the process is told to end, by SIGTERM or Ctrl-C. Then nothing new is taken on, and
+/// requests under way are answered. A second signal ends it at once.
+///
+/// # Errors
+/// As [`Server::start`] and [`Serving::wait`].
+pub fn serve(listener: TcpListener, server: Server) -> Result<(), ServeError> {
+    let serving = server.start(listener)?;
+    let end = serving.end.clone();
+    let signals = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::io("wait for signals"))?;
+    let watch = move || {
+        signals.block_on(async {
+            signal().await;
+            end.notify_one();
+            signal().await;
+            std::process::exit(130);
+        });
+    };
+    std::thread::Builder::new()
+        .name("convrec-signals".into())
+        .spawn(watch)
+        .map_err(ServeError::io("wait for signals"))?;
+    serving.wait()
+}
+
+async fn signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            },
+            Err(_) => interrupted.await.unwrap_or_default(),
+        }
+    }
+    #[cfg(not(unix))]
+    interrupted.await.unwrap_or_default();
+}
+
+/// Starts the thread of a model, whose death is told.
+pub(crate) fn start_worker(
+    policy: &Policy,
+    config: &ServerConfig,
+    metrics: &Metrics,
+    died: &Arc<Notify>,
+    has_died: &Arc<AtomicBool>,
+) -> std::io::Result<Worker> {
+    let (died, has_died) = (died.clone(), has_died.clone());
+    Worker::start(policy, config.engine, metrics.clone(), move || {
+        has_died.store(true, Ordering::SeqCst);
+        died.notify_one();
+    })
+}
+
+async fn run(listener: TcpListener, state: Arc<State>, end: Arc<Notify>) -> Result<(), ServeError> {
+    let listener =
+        tokio::net::TcpListener::from_std(listener).map_err(ServeError::io("use the listener"))?;
+    let limits = state.config.limits;
+    let most = descriptors::connections(limits.connections);
+    let open = Connections::new(most, state.metrics.clone());
+    let ends = async {
+        tokio::select! {
+            () = end.notified() => {}
+            () = state.died.notified() => {}
+        }
+        state.drain();
+    };
+    connections::serve(listener, router(state.clone()), open, limits, ends).await;
+    match state.has_died.load(Ordering::SeqCst) {
+        true => Err(ServeError::Died),
+        false => Ok(()),
+    }
+}

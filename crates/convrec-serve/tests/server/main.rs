@@ -1,0 +1,12 @@
+//! A server on the loopback with a tiny model, asked over HTTP.
+
+mod chat;
+mod common;
+mod completions;
+mod connections;
+mod guard;
+mod hostile;
+mod page;
+mod recommend;
+mod reload;
+mod rollouts;
