@@ -35,6 +35,7 @@
 
 pub mod append;
 mod bad_rows;
+mod candidates;
 pub mod files;
 pub mod hash;
 mod item;
@@ -44,6 +45,7 @@ mod types;
 pub mod year;
 
 pub use bad_rows::{BadRow, BadRowPolicy, BadRows};
+pub use candidates::Candidates;
 pub use item::Item;
 pub use text::{printable, shown};
 pub use types::{CatalogItem, Demonstration, Example, ItemId, Role, Turn};

@@ -148,6 +148,7 @@ impl Worker {
                     prompt,
                     seen,
                     ground_truth: vec![],
+                    candidates: None,
                 });
                 seeds.push(draw.seed.wrapping_add(place as u64));
             }

@@ -423,6 +423,7 @@ fn constrained_lists_stay_in_the_catalog_and_leave_out_what_was_seen() {
         prompt: prompt.clone(),
         seen,
         ground_truth: vec![],
+        candidates: None,
     };
     let begin = |_: usize| task.constraint(&sample).unwrap();
     let expected = policy(3).generate_seeded(&[&prompt], &[5], &generation(8, 60), Some(&begin));
@@ -638,6 +639,7 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
                     .unwrap(),
             ],
             ground_truth: vec![convrec_core::ItemId(n % 4)],
+            candidates: None,
         })
         .collect();
     let correction = Correction {

@@ -1,5 +1,6 @@
 //! Constrained decoding: the tokens that keep a list in the catalog.
 
+mod among;
 mod arrays;
 mod cursor;
 mod error;
@@ -11,8 +12,9 @@ mod twins;
 
 use std::sync::Arc;
 
-use convrec_core::{Item, ItemId};
+use convrec_core::{Candidates, Item, ItemId};
 
+use self::among::Among;
 use self::arrays::Arrays;
 pub use self::cursor::{ListCursor, NotAllowed};
 pub use self::error::TrieError;
@@ -170,14 +172,8 @@ impl ListTrie {
     /// # Errors
     /// [`TrieError::TooFew`] when fewer than N items are left.
     pub fn cursor(&self, excluded: &[ItemId]) -> Result<ListCursor, TrieError> {
-        let n_items = self.arrays().n_items();
-        let twins = self.twins();
-        let mut used = vec![];
-        for id in excluded.iter().filter(|id| id.index() < n_items) {
-            twins.add(*id, &mut used);
-        }
-        used.sort_unstable();
-        used.dedup();
+        let (n_items, twins) = (self.arrays().n_items(), self.twins());
+        let used = self.used(excluded);
         let all = twins.distinct(n_items);
         let left = all - twins.distinct_among(&used);
         if left < self.n_ranks() {
@@ -187,7 +183,57 @@ impl ListTrie {
                 all,
             });
         }
-        Ok(ListCursor::new(self.clone(), used))
+        Ok(ListCursor::new(self.clone(), used, None))
+    }
+
+    /// Begins a list of candidates alone, without the items of `excluded`. It holds N items, or all
+    /// candidates that are left where these are fewer. Ids that are not in the catalog are passed
+    /// over.
+    ///
+    /// The scores of candidates become [`ListCursor::prior`].
+    ///
+    /// ```
+    /// use convrec_core::{Candidates, ItemId};
+    /// use convrec_text::ListTrie;
+    ///
+    /// let trie = ListTrie::from_token_ids(&[[1, 2], [1, 3], [4, 5]], &[], 9, 3)?;
+    /// let candidates = Candidates::new([ItemId(1), ItemId(2)]);
+    /// let mut cursor = trie.cursor_among(&[], &candidates)?;
+    /// assert_eq!(cursor.allowed(), [1, 4]);
+    /// for token in [1, 3, 4, 5, 9] {
+    ///     cursor.push(token); // two items, and the end
+    /// }
+    /// assert!(cursor.is_done());
+    /// # Ok::<(), convrec_text::TrieError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`TrieError::NoCandidates`] when no candidate is left.
+    pub fn cursor_among(
+        &self,
+        excluded: &[ItemId],
+        candidates: &Candidates,
+    ) -> Result<ListCursor, TrieError> {
+        let used = self.used(excluded);
+        let among = Among::new(self, &used, candidates);
+        match among.distinct {
+            0 => Err(TrieError::NoCandidates {
+                given: candidates.len(),
+            }),
+            _ => Ok(ListCursor::new(self.clone(), used, Some(among))),
+        }
+    }
+
+    /// Excluded items that are in the trie, each once, with their twins.
+    fn used(&self, excluded: &[ItemId]) -> Vec<ItemId> {
+        let n_items = self.arrays().n_items();
+        let mut used = vec![];
+        for id in excluded.iter().filter(|id| id.index() < n_items) {
+            self.twins().add(*id, &mut used);
+        }
+        used.sort_unstable();
+        used.dedup();
+        used
     }
 
     /// No list has more tokens, the end token included.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use convrec_core::{Item, ItemId};
+use convrec_core::{Candidates, Item, ItemId};
 use convrec_text::{ListFormat, ListTrie, Style, TextTokenizer, TrainConfig, TrieError, Years};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -617,4 +617,125 @@ fn a_mask_leaves_what_is_allowed() {
         cursor.push(token as u32);
     }
     assert!(cursor.is_done() && cursor.items().len() == 3);
+}
+
+/// The lists that can be written, by trying every order of the candidates that are left.
+fn lists(n: usize, left: &[u32]) -> BTreeSet<Vec<u32>> {
+    if n == 0 {
+        return [vec![]].into();
+    }
+    let with = |first: &u32| {
+        let others: Vec<u32> = left.iter().copied().filter(|id| id != first).collect();
+        lists(n - 1, &others)
+            .into_iter()
+            .map(|rest| [vec![*first], rest].concat())
+            .collect::<Vec<_>>()
+    };
+    left.iter().flat_map(with).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Candidates that are drawn by their scores alone: every token that the cursor allows goes on to
+    /// some list, and a list is as likely as when its items are drawn one by one without the
+    /// others' spelling.
+    #[test]
+    fn candidates_alone_are_written_and_their_prior_is_that_of_items(
+        tokens in prop::collection::btree_set(prop::collection::vec(0..3u32, 3), 2..8),
+        n in 1..4usize,
+        scores in prop::collection::vec(-3.0..3.0f32, 8),
+        candidates in subsequence((0..10u32).collect::<Vec<_>>(), 0..7),
+        excluded in subsequence((0..8u32).collect::<Vec<_>>(), 0..3),
+    ) {
+        let items: Vec<Vec<u32>> = tokens.into_iter().collect();
+        prop_assume!(items.len() >= n);
+        let trie = ListTrie::from_token_ids(&items, &[], 9, n).unwrap();
+        let left: Vec<u32> = candidates
+            .iter()
+            .copied()
+            .filter(|id| (*id as usize) < items.len() && !excluded.contains(id))
+            .collect();
+        let excluded: Vec<ItemId> = excluded.into_iter().map(ItemId).collect();
+        let ids = || candidates.iter().map(|id| ItemId(*id));
+        let score = |id: u32| scores[id as usize % 8];
+        let scored = Candidates::scored(ids().map(|id| (id, score(id.0))));
+        let Ok(cursor) = trie.cursor_among(&excluded, &scored) else {
+            prop_assert!(left.is_empty());
+            return Ok(());
+        };
+        let plain = trie.cursor_among(&excluded, &Candidates::new(ids())).unwrap();
+        let n = n.min(left.len());
+        prop_assert_eq!(cursor.n_ranks(), n);
+        let mut found = BTreeSet::new();
+        let mut open = vec![(cursor, plain, 1.0f64)];
+        while let Some((cursor, plain, probability)) = open.pop() {
+            prop_assert_eq!(cursor.allowed(), plain.allowed());
+            prop_assert!(plain.prior().is_none());
+            if cursor.is_done() {
+                let list: Vec<u32> = cursor.items().iter().map(|id| id.0).collect();
+                let mut others = left.clone();
+                let mut expected = 1.0;
+                for item in &list {
+                    let all: f64 = others.iter().map(|id| f64::from(score(*id)).exp()).sum();
+                    expected *= f64::from(score(*item)).exp() / all;
+                    others.retain(|id| id != item);
+                }
+                prop_assert!((probability / expected - 1.0).abs() < 1e-4, "{probability} {expected}");
+                found.insert(list);
+                continue;
+            }
+            let weights: Vec<f64> = match cursor.prior() {
+                Some(prior) => prior.iter().map(|logit| f64::from(*logit).exp()).collect(),
+                None => vec![1.0],
+            };
+            prop_assert_eq!(weights.len(), cursor.allowed().len());
+            let all: f64 = weights.iter().sum();
+            for (token, weight) in cursor.allowed().iter().zip(weights) {
+                let (mut next, mut plain) = (cursor.clone(), plain.clone());
+                next.push(*token);
+                plain.push(*token);
+                open.push((next, plain, probability * weight / all));
+            }
+        }
+        prop_assert_eq!(found, lists(n, &left));
+    }
+}
+
+#[test]
+fn candidates_that_are_twins_are_one_and_numbered_lists_may_be_short() {
+    let items: Vec<Item> = ["Heat", "Heat 2", "The Heat", "Up"]
+        .map(|title| Item::new(title, 1995))
+        .to_vec();
+    let tokenizer = tokenizer(&items, 300);
+    let trie = ListTrie::new(&tokenizer, NUMBERED, 6, &items, 3).unwrap();
+    let trie = trie
+        .with_twins(&[vec![ItemId(0), ItemId(1), ItemId(3)]])
+        .unwrap_err();
+    assert!(matches!(trie, TrieError::TooFew { .. }));
+    let trie = ListTrie::new(&tokenizer, NUMBERED, 6, &items, 2)
+        .unwrap()
+        .with_twins(&[vec![ItemId(0), ItemId(1), ItemId(3)]])
+        .unwrap();
+    let candidates = Candidates::new([ItemId(0), ItemId(3)]);
+    let mut cursor = trie.cursor_among(&[], &candidates).unwrap();
+    assert_eq!(cursor.n_ranks(), 1);
+    while !cursor.is_done() {
+        cursor.push(cursor.allowed()[0]);
+    }
+    assert_eq!(cursor.items().len(), 1);
+    assert_eq!(
+        trie.cursor_among(&[ItemId(1)], &candidates)
+            .unwrap_err()
+            .to_string(),
+        "none of the 2 candidates can be listed; expected at least one item of the catalog that \
+         was not seen"
+    );
+    let both = Candidates::new([ItemId(2), ItemId(3)]);
+    let mut cursor = trie.cursor_among(&[], &both).unwrap();
+    while !cursor.is_done() {
+        cursor.push(cursor.allowed()[0]);
+    }
+    let written: BTreeSet<ItemId> = cursor.items().iter().copied().collect();
+    assert_eq!(written, [ItemId(2), ItemId(3)].into());
 }

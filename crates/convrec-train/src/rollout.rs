@@ -63,7 +63,7 @@ pub(crate) fn read_rows<'a>(
         })?;
         Ok(Row {
             sample,
-            allowed: task.allowed(&sample.seen, &completion.tokens),
+            allowed: task.allowed(sample.open(), &completion.tokens),
             completion,
             answer,
             relevant,
@@ -309,6 +309,7 @@ mod tests {
             prompt: vec![1],
             seen: vec![],
             ground_truth: vec![],
+            candidates: None,
         }
     }
 

@@ -153,7 +153,7 @@ pub fn train_sft(
         let allowed = |pair: &TokenPair| {
             config
                 .constrained
-                .then(|| task.allowed(&pair.seen, &pair.completion))
+                .then(|| task.allowed(pair.open(), &pair.completion))
                 .flatten()
         };
         let pairs: Vec<(&TokenPair, Option<Allowed>)> = batch
@@ -225,7 +225,7 @@ fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Resul
     }
     match data
         .iter()
-        .position(|pair| constrained && !task.admits(&pair.seen, &pair.completion))
+        .position(|pair| constrained && !task.admits(pair.open(), &pair.completion))
     {
         None => Ok(()),
         Some(row) => {

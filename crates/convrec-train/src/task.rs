@@ -2,9 +2,10 @@
 //! answer means.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use convrec_catalog::{Catalog, ExampleError, ExampleIds, relevance};
-use convrec_core::{Demonstration, Example, Item, ItemId, Role};
+use convrec_core::{Candidates, Demonstration, Example, Item, ItemId, Role};
 use convrec_policy::{Allowed, Constraint};
 use convrec_text::segments::{self, Segmentation};
 use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError};
@@ -46,6 +47,9 @@ pub struct Sample {
     /// Catalog items that are right, each once, without those seen: no list can be right about
     /// these.
     pub ground_truth: Vec<ItemId>,
+    /// The only items that a constrained list may hold, where not all of the catalog:
+    /// [`Task::among`].
+    pub candidates: Option<Arc<Candidates>>,
 }
 
 /// A [`Demonstration`] in ids.
@@ -57,6 +61,8 @@ pub struct TokenPair {
     pub completion: Vec<u32>,
     /// Catalog items already seen, as of a [`Sample`].
     pub seen: Vec<ItemId>,
+    /// The only items that a constrained list may hold, as of a [`Sample`].
+    pub candidates: Option<Arc<Candidates>>,
 }
 
 /// What a completion says, from one parse: the items that earn rewards and the tokens that are held
@@ -226,18 +232,49 @@ impl Task {
 
     /// The constraint on lists for `sample`, where lists are constrained.
     pub fn constraint(&self, sample: &Sample) -> Option<Box<dyn Constraint + '_>> {
-        let Constraining { trie, .. } = self.trie.as_ref()?;
-        let cursor = trie.cursor(&sample.seen).expect(ENOUGH);
+        let cursor = self.cursor(sample.open())?.expect(ENOUGH);
         Some(Box::new(InCatalog(cursor)))
     }
 
-    /// Whether the constraint, if any, lets a completion be written that ends where the list does.
-    pub(crate) fn admits(&self, seen: &[ItemId], completion: &[u32]) -> bool {
-        let Some(Constraining { trie, .. }) = &self.trie else {
-            return true;
+    /// `sample` with constrained lists of these items alone: N of them, or all that are unseen where
+    /// these are fewer. Scores of candidates are added to the policy's logits.
+    ///
+    /// # Errors
+    /// [`TaskError::NoList`] when lists are constrained and no candidate is unseen.
+    pub fn among(&self, sample: Sample, candidates: Candidates) -> Result<Sample, TaskError> {
+        let sample = Sample {
+            candidates: Some(candidates.into()),
+            ..sample
         };
-        let Ok(mut cursor) = trie.cursor(seen) else {
-            return false;
+        self.check_open(&sample.id, sample.open())?;
+        Ok(sample)
+    }
+
+    /// The beginning of a list, where lists are constrained.
+    fn cursor(&self, open: Open<'_>) -> Option<Result<ListCursor, TrieError>> {
+        let Constraining { trie, .. } = self.trie.as_ref()?;
+        Some(match open.candidates {
+            Some(candidates) => trie.cursor_among(open.seen, candidates),
+            None => trie.cursor(open.seen),
+        })
+    }
+
+    fn check_open(&self, id: &str, open: Open<'_>) -> Result<(), TaskError> {
+        let failed = |source| TaskError::NoList {
+            id: id.into(),
+            source,
+        };
+        let begun = self.cursor(open).transpose().map_err(failed)?;
+        drop(begun);
+        Ok(())
+    }
+
+    /// Whether the constraint, if any, lets a completion be written that ends where the list does.
+    pub(crate) fn admits(&self, open: Open<'_>, completion: &[u32]) -> bool {
+        let mut cursor = match self.cursor(open) {
+            None => return true,
+            Some(Err(_)) => return false,
+            Some(Ok(cursor)) => cursor,
         };
         let admitted = completion.iter().all(|token| {
             let allowed = cursor.allowed().binary_search(token).is_ok();
@@ -251,9 +288,8 @@ impl Task {
 
     /// What was allowed along a completion that is [admitted](Self::admits), recomputed from it
     /// alone; none where lists are unconstrained.
-    pub(crate) fn allowed(&self, seen: &[ItemId], completion: &[u32]) -> Option<Allowed> {
-        let Constraining { trie, .. } = self.trie.as_ref()?;
-        let cursor = trie.cursor(seen).expect(ENOUGH);
+    pub(crate) fn allowed(&self, open: Open<'_>, completion: &[u32]) -> Option<Allowed> {
+        let cursor = self.cursor(open)?.expect(ENOUGH);
         Some(Allowed::along(&mut InCatalog(cursor), completion))
     }
 
@@ -263,14 +299,14 @@ impl Task {
     /// # Panics
     /// When the task is constrained and the completion is not.
     pub(crate) fn answer(&self, sample: &Sample, completion: &[u32]) -> Answer {
-        let Some(Constraining { trie, .. }) = &self.trie else {
+        let Some(cursor) = self.cursor(sample.open()) else {
             return self.read(completion);
         };
-        let mut cursor = trie.cursor(&sample.seen).expect(ENOUGH);
+        let mut cursor = cursor.expect(ENOUGH);
         let mut ranks = Vec::with_capacity(completion.len());
         for token in completion {
             let rank = cursor.items().len();
-            ranks.push(if rank == self.n_ranks {
+            ranks.push(if rank == cursor.n_ranks() {
                 segments::END
             } else {
                 rank as i32
@@ -321,18 +357,18 @@ impl Task {
     pub(crate) fn sample_and_cut(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
         let ExampleIds { seen, ground_truth } = self.catalog.example_ids(example)?;
         let seen = without_aliases(&self.catalog, seen);
-        if let Some(Constraining { trie, .. }) = &self.trie {
-            trie.cursor(&seen).map_err(|source| TaskError::NoList {
-                id: example.id.clone(),
-                source,
-            })?;
-        }
+        let open = Open {
+            seen: &seen,
+            candidates: None,
+        };
+        self.check_open(&example.id, open)?;
         let (prompt, is_cut) = self.prompt(example)?;
         let sample = Sample {
             id: example.id.clone(),
             prompt,
             seen,
             ground_truth,
+            candidates: None,
         };
         Ok((sample, is_cut))
     }
@@ -371,6 +407,7 @@ impl Task {
             prompt,
             completion,
             seen,
+            candidates: None,
         };
         Ok((pair, is_cut))
     }
@@ -458,6 +495,31 @@ impl Task {
         let mut items = answer.items.clone();
         items.resize(self.n_ranks, None);
         items
+    }
+}
+
+/// Which items a list may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Open<'a> {
+    seen: &'a [ItemId],
+    candidates: Option<&'a Candidates>,
+}
+
+impl Sample {
+    pub(crate) fn open(&self) -> Open<'_> {
+        Open {
+            seen: &self.seen,
+            candidates: self.candidates.as_deref(),
+        }
+    }
+}
+
+impl TokenPair {
+    pub(crate) fn open(&self) -> Open<'_> {
+        Open {
+            seen: &self.seen,
+            candidates: self.candidates.as_deref(),
+        }
     }
 }
 

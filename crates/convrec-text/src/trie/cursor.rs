@@ -5,6 +5,7 @@ use std::ops::Range;
 use convrec_core::ItemId;
 
 use super::ListTrie;
+use super::among::Among;
 use super::lines::{Lines, Node};
 
 /// The state of one list that is written under a [`ListTrie`].
@@ -21,11 +22,17 @@ pub struct ListCursor {
     /// Items written, in order.
     written: Vec<ItemId>,
     node: Node,
-    /// The places of the used items among the lines of this rank, ascending.
+    /// The places of the used items among the lines of this rank, ascending; not kept where there
+    /// are candidates.
     taken: Vec<u32>,
+    /// The candidates, where nothing else may be written.
+    among: Option<Among>,
+    n_ranks: usize,
     next: Next,
     /// The tokens that may come next where that is [`Next::Left`].
     left: Vec<u32>,
+    /// What the scores of the candidates say of `left`, where there are scores.
+    prior: Vec<f32>,
 }
 
 /// A token that cannot come next: [`ListCursor::try_push`].
@@ -57,16 +64,20 @@ enum Next {
 
 impl ListCursor {
     /// `used` holds items of the catalog, each once, with all of their twins.
-    pub(super) fn new(trie: ListTrie, used: Vec<ItemId>) -> Self {
+    pub(super) fn new(trie: ListTrie, used: Vec<ItemId>, among: Option<Among>) -> Self {
         let node = trie.lines(0).root();
+        let most = among.as_ref().map_or(usize::MAX, |among| among.distinct);
         let mut cursor = Self {
+            n_ranks: trie.n_ranks().min(most),
             trie,
             used,
             written: vec![],
             node,
             taken: vec![],
+            among,
             next: Next::All,
             left: vec![],
+            prior: vec![],
         };
         cursor.take_all();
         cursor.look_ahead();
@@ -85,6 +96,36 @@ impl ListCursor {
             Next::End => std::slice::from_ref(&self.trie.source().end),
             Next::Nothing => &[],
         }
+    }
+
+    /// What the scores of the candidates say of the tokens that may come next, as logits in the
+    /// order of [`allowed`](Self::allowed): for each token the logarithm of the sum of e^score over
+    /// the items left below it. Where they are the only logits, each item is so drawn with a
+    /// probability proportional to e^score. `None` without scores, and where there is no choice of
+    /// items any more.
+    ///
+    /// ```
+    /// use convrec_core::{Candidates, ItemId};
+    /// use convrec_text::ListTrie;
+    ///
+    /// let trie = ListTrie::from_token_ids(&[[1, 2], [1, 3], [4, 5]], &[], 9, 1)?;
+    /// let scored = Candidates::scored([(ItemId(0), 0.0), (ItemId(1), 0.0), (ItemId(2), 1.0)]);
+    /// let mut cursor = trie.cursor_among(&[], &scored)?;
+    /// assert_eq!(cursor.prior(), Some(&[2f32.ln(), 1.0][..]));
+    /// cursor.push(1);
+    /// assert_eq!(cursor.prior(), Some(&[0.0, 0.0][..]));
+    /// # Ok::<(), convrec_text::TrieError>(())
+    /// ```
+    pub fn prior(&self) -> Option<&[f32]> {
+        match self.next {
+            Next::Left if !self.prior.is_empty() => Some(&self.prior),
+            _ => None,
+        }
+    }
+
+    /// The number of items in the whole list: N, or fewer where there are fewer candidates.
+    pub fn n_ranks(&self) -> usize {
+        self.n_ranks
     }
 
     /// Whether a token may come next.
@@ -185,11 +226,14 @@ impl ListCursor {
         self.trie.twins().add(item, &mut self.used);
         self.written.push(item);
         let rank = self.written.len();
-        if rank == self.trie.n_ranks() {
+        if rank == self.n_ranks {
             return self.next = Next::End;
         }
         if self.trie.arrays().ranks() > 1 {
             self.take_all();
+        } else if let Some(among) = &mut self.among {
+            let lines = self.trie.lines(rank);
+            among.remove(&lines, &self.used[before..]);
         } else {
             let lines = self.trie.lines(rank);
             for item in &self.used[before..] {
@@ -209,6 +253,9 @@ impl ListCursor {
 
     fn take_all(&mut self) {
         let lines = self.trie.lines(self.written.len());
+        if let Some(among) = &mut self.among {
+            return among.place(&lines, &self.used);
+        }
         self.taken.clear();
         self.taken
             .extend(self.used.iter().map(|item| lines.place_of[item.index()]));
@@ -222,7 +269,10 @@ impl ListCursor {
     }
 
     fn has_left(&self, node: &Node) -> bool {
-        self.taken(node).len() < node.len()
+        match &self.among {
+            Some(among) => !among.below(node).is_empty(),
+            None => self.taken(node).len() < node.len(),
+        }
     }
 
     /// Finds the children without an item left by going through the used items, of which there are
@@ -230,6 +280,10 @@ impl ListCursor {
     fn look_ahead(&mut self) {
         let lines = self.trie.lines(self.written.len());
         self.left.clear();
+        if let Some(among) = &self.among {
+            among.look_ahead(&lines, &self.node, &mut self.left, &mut self.prior);
+            return self.next = Next::Left;
+        }
         let Range { start, end } = self.node.edges(&lines);
         let mut from = start;
         let mut taken = &self.taken[self.taken(&self.node)];

@@ -56,6 +56,15 @@ pub enum TrieError {
         /// The items in the catalog. Twins count once.
         all: usize,
     },
+    /// None of the candidates of a list is left.
+    #[error(
+        "none of the {given} candidates can be listed; expected at least one item of the catalog \
+         that was not seen"
+    )]
+    NoCandidates {
+        /// The number of candidates.
+        given: usize,
+    },
     /// A group of twins names an item that the trie does not hold, or names an item twice.
     #[error(
         "twins: {id:?} is in two groups or is no item of the trie; expected each of its {all} \

@@ -54,11 +54,11 @@ impl Twins {
                 .sum::<usize>()
     }
 
-    /// The number of different items among `used`, which holds whole groups.
-    pub(super) fn distinct_among(&self, used: &[ItemId]) -> usize {
+    /// The number of different items among `items`, each given once.
+    pub(super) fn distinct_among(&self, items: &[ItemId]) -> usize {
         let group = |item: &ItemId| self.group_of.get(item.index()).copied().flatten();
-        let mut groups: Vec<u32> = used.iter().filter_map(group).collect();
-        let alone = used.len() - groups.len();
+        let mut groups: Vec<u32> = items.iter().filter_map(group).collect();
+        let alone = items.len() - groups.len();
         groups.sort_unstable();
         groups.dedup();
         alone + groups.len()

@@ -1,6 +1,6 @@
 use burn::module::Module;
 use convrec_catalog::Catalog;
-use convrec_core::{Example, Item, ItemId, Turn};
+use convrec_core::{Candidates, Example, Item, ItemId, Turn};
 use convrec_policy::Policy;
 
 use super::Model;
@@ -84,6 +84,32 @@ impl Recommender {
         seen: &[ItemId],
         n: usize,
     ) -> Result<Vec<Recommendation>, RecommendError> {
+        self.answer(conversation, seen, n, None)
+    }
+
+    /// [`recommend`](Self::recommend) from among candidates alone: at most `n` of them, best first,
+    /// and fewer where fewer are unseen. So it ranks what another search found. The lists must be
+    /// constrained; else the candidates are passed over.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend), and [`RecommendError::Task`] when no candidate is left.
+    pub fn recommend_among(
+        &self,
+        conversation: &[Turn],
+        seen: &[ItemId],
+        candidates: Candidates,
+        n: usize,
+    ) -> Result<Vec<Recommendation>, RecommendError> {
+        self.answer(conversation, seen, n, Some(candidates))
+    }
+
+    fn answer(
+        &self,
+        conversation: &[Turn],
+        seen: &[ItemId],
+        n: usize,
+        candidates: Option<Candidates>,
+    ) -> Result<Vec<Recommendation>, RecommendError> {
         let most = self.task.n_ranks();
         if !(1..=most).contains(&n) {
             return Err(RecommendError::Length { asked: n, most });
@@ -96,6 +122,10 @@ impl Recommender {
             ground_truth: vec![],
         };
         let sample = self.task.sample(&example)?;
+        let sample = match candidates {
+            Some(candidates) => self.task.among(sample, candidates)?,
+            None => sample,
+        };
         let found = evaluate(&self.policy, &self.task, &[sample], &self.decoding);
         let list = found.samples[0].list.iter().take(n).enumerate();
         let recommendation = |(place, id): (usize, &ItemId)| Recommendation {

@@ -225,6 +225,20 @@ fn a_saved_model_recommends_unseen_items_with_their_ids() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("n = 2, expected 1 to 1"), "{error}");
+    for id in [heat, list[0].id] {
+        let candidates = convrec_core::Candidates::new([id]);
+        let among = recommender.recommend_among(&turns, &[], candidates, 1);
+        assert_eq!(among.unwrap()[0].id, id);
+    }
+    let candidates = convrec_core::Candidates::new([heat]);
+    let error = recommender
+        .recommend_among(&turns, &[heat], candidates, 1)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("none of the 1 candidates can be listed"),
+        "{error}"
+    );
 }
 
 /// Prompts fit the model's positions by leaving out the oldest turns, or the sample is refused.

@@ -204,6 +204,7 @@ pub(super) mod tests {
             prompt: vec![1],
             seen: vec![],
             ground_truth,
+            candidates: None,
         }
     }
 

@@ -95,7 +95,7 @@ fn problem(
         .map(|(_, problem)| *problem);
     // The walk along the constraint costs most, so it comes last.
     let left = || {
-        (!task.admits(&sample.seen, tokens))
+        (!task.admits(sample.open(), tokens))
             .then_some("a list that the task's constraint does not allow")
     };
     broken.or_else(left)

@@ -105,7 +105,7 @@ impl PolicyJudge {
             .collect();
         let allowed: Option<Vec<Allowed>> = lines
             .iter()
-            .map(|line| self.task.allowed(&sample.seen, line))
+            .map(|line| self.task.allowed(sample.open(), line))
             .collect();
         let found = match &allowed {
             Some(allowed) => self.policy.log_probs_constrained(
