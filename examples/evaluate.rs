@@ -16,6 +16,7 @@ use convrec_metrics::stats::{PairedTest, cluster_bootstrap, paired_test};
 use convrec_metrics::trec::{Qrels, Run};
 use convrec_metrics::{JudgedList, Measure};
 use convrec_policy::Sampling;
+use convrec_retrieve::Fitted;
 use convrec_train::Model;
 use convrec_train::evaluate::judge_example;
 use convrec_train::evaluate::{Decoding, Evaluation, ListHealth, evaluate};
@@ -58,6 +59,13 @@ struct Options {
     /// from 0.
     #[arg(long, requires = "model")]
     run: Option<PathBuf>,
+    /// A retriever, as `fit_retriever` writes it: its ranking is evaluated beside the others.
+    #[arg(long)]
+    retriever: Option<PathBuf>,
+    /// So many models at a time, in the order given, are seeds of one recipe: the mean of their
+    /// measures is taken sample by sample.
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pool: usize,
     /// 0 is greedy decoding; 1 samples from the policy as it is.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
@@ -67,6 +75,30 @@ struct Options {
     /// Lists side by side; bounds memory.
     #[arg(long, default_value_t = 96, value_parser = at_least_one)]
     rows: usize,
+}
+
+/// What is compared: a baseline, or a policy of one or several seeds.
+struct System {
+    name: String,
+    runs: Vec<Vec<JudgedList>>,
+}
+
+impl System {
+    fn new(name: impl ToString, run: Vec<JudgedList>) -> Self {
+        Self {
+            name: name.to_string(),
+            runs: vec![run],
+        }
+    }
+
+    /// A measure of each sample: the mean over the runs.
+    fn values(&self, measure: Measure) -> Vec<f64> {
+        let of_sample = |n: usize| {
+            let values = self.runs.iter().map(|run| measure.of(&run[n]));
+            values.sum::<f64>() / self.runs.len() as f64
+        };
+        (0..self.runs[0].len()).map(of_sample).collect()
+    }
 }
 
 fn main() -> std::process::ExitCode {
@@ -94,9 +126,13 @@ fn run(options: &Options) -> Outcome {
         write_qrels(path, &catalog, &examples)?;
     }
     let dialogs: Vec<&str> = examples.iter().map(Example::dialog_id).collect();
-    let mut systems: Vec<(String, Vec<JudgedList>)> = Vec::new();
+    if !options.model.len().is_multiple_of(options.pool) {
+        let (models, pool) = (options.model.len(), options.pool);
+        return Err(format!("--pool {pool}: found {models} models, expected a multiple").into());
+    }
+    let mut systems: Vec<System> = Vec::new();
     let mut n_ranks = 20;
-    for folder in &options.model {
+    for (place, folder) in options.model.iter().enumerate() {
         let (found, n) = policy(options, folder, &catalog, (conversations, &examples))?;
         if systems.is_empty() {
             n_ranks = n;
@@ -116,7 +152,10 @@ fn run(options: &Options) -> Outcome {
             .into_iter()
             .map(|sample| sample.judged)
             .collect();
-        systems.push((folder.display().to_string(), judged));
+        match systems.last_mut() {
+            Some(system) if !place.is_multiple_of(options.pool) => system.runs.push(judged),
+            _ => systems.push(System::new(folder.display(), judged)),
+        }
     }
     if let Some(train) = &options.train {
         let train = read_conversations(train)?;
@@ -133,8 +172,16 @@ fn run(options: &Options) -> Outcome {
                 .iter()
                 .map(|example| baseline(&catalog, scorer, example, n_ranks))
                 .collect();
-            systems.push((name.to_string(), judged));
+            systems.push(System::new(name, judged));
         }
+    }
+    if let Some(path) = &options.retriever {
+        let retriever = Fitted::read(path)?.over(&catalog);
+        let judged = examples
+            .iter()
+            .map(|example| baseline(&catalog, &retriever, example, n_ranks))
+            .collect();
+        systems.push(System::new(path.display(), judged));
     }
     if systems.is_empty() && options.write_qrels.is_some() {
         return Ok(());
@@ -147,8 +194,12 @@ fn run(options: &Options) -> Outcome {
         std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
     };
     let mut table = Table::new(heading(""));
-    systems.iter().for_each(|(name, judged)| {
-        table.row(name, measures.iter().map(|m| cell(*m, judged, &dialogs)))
+    systems.iter().for_each(|system| {
+        let cells = measures.iter();
+        table.row(
+            &system.name,
+            cells.map(|m| cell(&system.values(*m), &dialogs)),
+        )
     });
     println!("{}", table.print());
     println!(
@@ -158,13 +209,9 @@ fn run(options: &Options) -> Outcome {
     );
     if !options.model.is_empty() && !others.is_empty() {
         let mut table = Table::new(heading("delta to first model"));
-        others.iter().for_each(|(name, judged)| {
-            table.row(
-                name,
-                measures
-                    .iter()
-                    .map(|m| difference(*m, &first.1, judged, &dialogs)),
-            );
+        others.iter().for_each(|other| {
+            let of = |m: &Measure| difference(&first.values(*m), &other.values(*m), &dialogs);
+            table.row(&other.name, measures.iter().map(of));
         });
         println!("{}", table.print());
         println!(
@@ -240,31 +287,19 @@ fn measures(n_ranks: usize) -> Vec<Measure> {
         .collect()
 }
 
-fn cell(measure: Measure, judged: &[JudgedList], dialogs: &[&str]) -> String {
-    let values: Vec<f64> = judged.iter().map(|list| measure.of(list)).collect();
-    match cluster_bootstrap(&values, dialogs, 1, 2000) {
+fn cell(values: &[f64], dialogs: &[&str]) -> String {
+    match cluster_bootstrap(values, dialogs, 1, 2000) {
         Ok(interval) => format!(
             "{:.4} ±{:.4}",
             interval.mean,
             (interval.high - interval.low) / 2.0
         ),
-        Err(_) => format!("{:.4}", measure.mean(judged)),
+        Err(_) => format!("{:.4}", mean(values)),
     }
 }
 
-fn difference(
-    measure: Measure,
-    ours: &[JudgedList],
-    theirs: &[JudgedList],
-    dialogs: &[&str],
-) -> String {
-    let values = |judged: &[JudgedList]| {
-        judged
-            .iter()
-            .map(|list| measure.of(list))
-            .collect::<Vec<f64>>()
-    };
-    match paired_test(&values(ours), &values(theirs), dialogs, 1, 2000) {
+fn difference(ours: &[f64], theirs: &[f64], dialogs: &[&str]) -> String {
+    match paired_test(ours, theirs, dialogs, 1, 2000) {
         Ok(PairedTest {
             difference: d,
             p_value,
@@ -276,8 +311,12 @@ fn difference(
             };
             format!("{:+.4} ±{:.4} {p}", d.mean, (d.high - d.low) / 2.0)
         }
-        Err(_) => format!("{:+.4}", measure.mean(ours) - measure.mean(theirs)),
+        Err(_) => format!("{:+.4}", mean(ours) - mean(theirs)),
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 fn distinct(dialogs: &[&str]) -> usize {
@@ -297,7 +336,8 @@ fn score_run(run: &Path, qrels: &Path) -> Outcome {
         .collect();
     let ranked = [Measure::Mrr(20), Measure::Map(20), Measure::HitRate(20)];
     for measure in measures(20).into_iter().chain(ranked) {
-        println!("{measure:<10} {}", cell(measure, &judged, &dialogs));
+        let values: Vec<f64> = judged.iter().map(|list| measure.of(list)).collect();
+        println!("{measure:<10} {}", cell(&values, &dialogs));
     }
     println!(
         "{}: {} queries judged, {} in the run; 95% intervals by resampling {} dialogs",

@@ -2,6 +2,7 @@
 
 use crate::constraint::Constraint;
 use crate::decoder::Policy;
+use crate::generate::add_prior;
 use crate::session::{Going, Session};
 
 /// A completion that a beam search found.
@@ -97,10 +98,16 @@ impl Policy {
             let allowed: Vec<&[u32]> = open.iter().map(|open| open.constraint.allowed()).collect();
             let logits =
                 convrec_kernels::logits_constrained(hidden, self.output_matrix(), &allowed);
-            let logits = logits
+            let mut logits = logits
                 .into_data()
                 .try_into_vec_as::<f32>()
                 .expect("logits are floats");
+            let mut first = 0;
+            for open in &open {
+                let size = open.constraint.allowed().len();
+                add_prior(&mut logits[first..first + size], open.constraint.prior());
+                first += size;
+            }
             let steps = best_steps(&open, &logits, width);
             let mut parents = vec![];
             let mut next = vec![];

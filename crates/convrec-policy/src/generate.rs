@@ -320,10 +320,15 @@ fn draw(
             policy.logits(hidden).flatten(0, 1),
         ),
     };
-    let logits = logits
+    let mut logits = logits
         .into_data()
         .try_into_vec_as::<f32>()
         .expect("logits are floats");
+    let mut first = 0;
+    for ((_, rows), size) in sites.iter().zip(&sizes) {
+        add_prior(&mut logits[first..first + size], rows[0].prior());
+        first += size;
+    }
     let mut rest = logits.as_slice();
     let work = sites
         .into_iter()
@@ -336,4 +341,11 @@ fn draw(
     let work: Vec<_> = work.collect();
     work.into_par_iter()
         .for_each(|(row, prompt, logits)| row.go_on(logits, prompt, config));
+}
+
+/// Adds what a constraint knows of the allowed tokens to their logits.
+pub(crate) fn add_prior(logits: &mut [f32], prior: Option<&[f32]>) {
+    for (logit, prior) in logits.iter_mut().zip(prior.unwrap_or_default()) {
+        *logit += prior;
+    }
 }

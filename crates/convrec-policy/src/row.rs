@@ -46,6 +46,11 @@ impl<'c> Row<'c> {
             .map(|constraint| constraint.allowed())
     }
 
+    /// What is added to the logits of what may come next.
+    pub(crate) fn prior(&self) -> Option<&[f32]> {
+        self.constraint.as_ref()?.prior()
+    }
+
     pub(crate) fn is_done(&self, config: &Generation) -> bool {
         self.completion.ended || self.completion.tokens.len() == config.max_new_tokens
     }

@@ -16,6 +16,7 @@ use std::fmt;
 
 use convrec_catalog::Catalog;
 use convrec_core::{Demonstration, Example, Item, ItemId};
+use rayon::prelude::*;
 
 use crate::task::{Sample, Task, TaskError, TokenPair};
 
@@ -107,8 +108,12 @@ impl fmt::Display for DataReport {
 /// [`TaskError`] for the first sample that is refused.
 pub fn samples(task: &Task, examples: &[Example]) -> Result<(Vec<Sample>, DataReport), TaskError> {
     let (mut samples, mut report) = (Vec::new(), DataReport::default());
-    for example in examples {
-        let (sample, is_cut) = match task.sample_and_cut(example) {
+    let made: Vec<_> = examples
+        .par_iter()
+        .map(|example| task.sample_and_cut(example))
+        .collect();
+    for (example, made) in examples.iter().zip(made) {
+        let (sample, is_cut) = match made {
             Err(TaskError::TooLong { .. }) => {
                 report.too_long += 1;
                 continue;
@@ -143,6 +148,7 @@ pub fn pairs(
     whole: bool,
 ) -> Result<(Vec<TokenPair>, DataReport), TaskError> {
     let (mut pairs, mut report) = (Vec::new(), DataReport::default());
+    let mut mended = Vec::new();
     for demonstration in demonstrations {
         let list = mend(task.catalog(), demonstration, &mut report);
         let n = task.n_ranks();
@@ -152,11 +158,17 @@ pub fn pairs(
         }
         report.cut += usize::from(list.len() > n);
         report.short += usize::from(list.len() < n);
-        let mended = Demonstration {
+        mended.push(Demonstration {
             list: list.into_iter().take(n).collect(),
             ..demonstration.clone()
-        };
-        match task.pair_and_cut(&mended) {
+        });
+    }
+    let made: Vec<_> = mended
+        .par_iter()
+        .map(|demonstration| task.pair_and_cut(demonstration))
+        .collect();
+    for read in made {
+        match read {
             Err(TaskError::TooLong { .. }) => report.too_long += 1,
             read => {
                 let (pair, is_cut) = read?;

@@ -132,6 +132,7 @@ pub(crate) fn token_log_probs_constrained(
     weight: Tensor<2>,
     targets: Vec<usize>,
     allowed: &[&[u32]],
+    prior: &[&[f32]],
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
@@ -140,6 +141,7 @@ pub(crate) fn token_log_probs_constrained(
         weight,
         Arc::new(targets),
         owned(allowed),
+        Arc::new(prior.iter().map(|logits| logits.to_vec()).collect()),
         temperature,
     );
     unstacked(Tensor::from_dispatch(both))
@@ -232,6 +234,7 @@ pub(crate) trait Kernels: Backend {
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
+        prior: Arc<Vec<Vec<f32>>>,
         temperature: f32,
     ) -> FloatTensor<Self>;
 }
@@ -362,7 +365,7 @@ impl Kernels for Flex {
         allowed: Arc<Vec<Vec<u32>>>,
     ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
-        let logits = sparse_head(&hidden, &weight, &allowed, 1.0)
+        let logits = sparse_head(&hidden, &weight, &allowed, &[], 1.0)
             .logits()
             .concat();
         let n = logits.len();
@@ -374,10 +377,12 @@ impl Kernels for Flex {
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
+        prior: Arc<Vec<Vec<f32>>>,
         temperature: f32,
     ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
-        let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
+        let result =
+            sparse_head(&hidden, &weight, &allowed, &prior, temperature).log_probs(&targets);
         stacked(result.log_probs, &result.entropies)
     }
 }
@@ -394,6 +399,7 @@ fn sparse_head<'a>(
     hidden: &'a FlexTensor,
     weight: &'a FlexTensor,
     allowed: &'a [Vec<u32>],
+    prior: &'a [Vec<f32>],
     temperature: f32,
 ) -> SparseHead<'a> {
     SparseHead {
@@ -401,6 +407,7 @@ fn sparse_head<'a>(
         weight: values(weight),
         width: shape(weight)[1],
         allowed,
+        prior,
         temperature,
     }
 }

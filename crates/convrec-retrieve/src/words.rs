@@ -3,8 +3,8 @@ use std::collections::{BTreeSet, HashMap};
 use convrec_catalog::{Catalog, normalise};
 use convrec_core::{Example, ItemId, Role};
 
-use super::Scorer;
-use super::cooccurrence::ids;
+use crate::Scorer;
+use crate::cooccurrence::ids;
 
 /// Conversations in training that a word must have been said in.
 const LEAST_CONVERSATIONS: u32 = 8;
@@ -113,7 +113,7 @@ impl Scorer for WordScorer {
     }
 }
 
-fn words_of(example: &Example) -> BTreeSet<String> {
+pub(crate) fn words_of(example: &Example) -> BTreeSet<String> {
     let said = example
         .dialog
         .iter()
