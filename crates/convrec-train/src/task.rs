@@ -37,7 +37,7 @@ struct Constraining {
 }
 
 /// An [`Example`] in ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// [`Example::id`].
     pub id: String,
@@ -55,7 +55,7 @@ pub struct Sample {
 }
 
 /// A [`Demonstration`] in ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TokenPair {
     /// The prompt's tokens.
     pub prompt: Vec<u32>,
