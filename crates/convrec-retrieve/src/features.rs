@@ -33,7 +33,7 @@ pub(crate) const FORMS: usize = 3;
 pub(crate) const FEATURES: usize = FORMS * SOURCES.len();
 
 /// What a share of the highest score is raised by before its logarithm is taken.
-const LEAST_SHARE: f32 = 0.01;
+const LEAST_SHARE: f32 = 0.001;
 
 /// Everything that is counted.
 #[derive(Debug)]

@@ -17,10 +17,13 @@ use crate::words::words_of;
 
 /// The best items of each source take part in the fit.
 const POOL: usize = 100;
+/// Items of the whole catalog that take part too, evenly spread: else nothing would say how unlikely
+/// items are that no source finds.
+const OTHERS: usize = 200;
 /// Conversations that the weights are fitted to, at most; evenly spread.
 const MOST_CHOICES: usize = 3000;
 /// The strength of the pull of the weights towards 0.
-const RIDGE: f64 = 1e-4;
+const RIDGE: f64 = 1e-3;
 /// The candidates that a policy gets, unless a file says otherwise.
 const CANDIDATES: usize = 300;
 
@@ -62,7 +65,8 @@ impl Fitted {
         let chosen: Vec<&Example> = usable.into_iter().step_by(stride).collect();
         let choices: Vec<Choice> = chosen
             .into_par_iter()
-            .map(|example| choice(&sources, example))
+            .enumerate()
+            .map(|(place, example)| choice(&sources, example, place))
             .collect();
         let weights = fit(&choices, FEATURES, RIDGE);
         Ok(Self {
@@ -125,8 +129,8 @@ fn right(sources: &Sources, example: &Example) -> Vec<ItemId> {
     right
 }
 
-/// The best unseen items of every source, and what was right.
-fn choice(sources: &Sources, example: &Example) -> Choice {
+/// The best unseen items of every source, some others, and what was right.
+fn choice(sources: &Sources, example: &Example, place: usize) -> Choice {
     let scores = sources.scores(example);
     let highest = highest(&scores);
     let (seen, right) = (sources.seen(example), right(sources, example));
@@ -134,6 +138,9 @@ fn choice(sources: &Sources, example: &Example) -> Choice {
     for scores in &scores {
         pool.extend(top_k(scores, POOL).into_iter().map(|(id, _)| id));
     }
+    let stride = sources.catalog.len().div_ceil(OTHERS);
+    let others = (place % stride..sources.catalog.len()).step_by(stride);
+    pool.extend(others.map(|id| ItemId(id as u32)));
     pool.retain(|id| !seen.contains(id));
     let mut features = Vec::with_capacity(FEATURES * pool.len());
     pool.iter()
