@@ -7,6 +7,7 @@ use clap::Parser;
 use convrec::burn::module::Module;
 use convrec::device;
 use convrec::prelude::*;
+use convrec::retrieve::Fitted;
 use convrec::train::trec;
 use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file, samples_of};
 use convrec_cli::{Comparison, Outcome, at_least_one, check_output, exit, recall_and_ndcg, say};
@@ -16,7 +17,7 @@ use convrec_cli::{Comparison, Outcome, at_least_one, check_output, exit, recall_
 struct Options {
     /// A model's folder. It may be given often, and the first model is compared with all others.
     /// Without one only the baselines are evaluated.
-    #[arg(long, required_unless_present_any = ["train", "write_qrels"])]
+    #[arg(long, required_unless_present_any = ["train", "retriever", "write_qrels"])]
     model: Vec<PathBuf>,
     /// Let the policy write unconstrained lists. Without this flag only different unseen catalog
     /// items can be written.
@@ -41,6 +42,13 @@ struct Options {
     /// Write the ground truth as a TREC qrels file, by which other tools can score `--run`.
     #[arg(long)]
     write_qrels: Option<PathBuf>,
+    /// A retriever, as `fit_retriever` writes it: its ranking is evaluated beside the others.
+    #[arg(long)]
+    retriever: Option<PathBuf>,
+    /// So many models at a time, in the order given, are seeds of one recipe: the mean of their
+    /// measures is taken sample by sample.
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
+    pool: usize,
     /// The temperature. 0 is greedy decoding; 1 samples from the policy as it is.
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
@@ -69,6 +77,11 @@ fn run(options: &Options) -> Outcome {
             "{}: the ground truth as TREC qrels",
             path.display()
         ));
+    }
+
+    let (models, pool) = (options.model.len(), options.pool);
+    if !models.is_multiple_of(pool) {
+        return Err(format!("--pool {pool}: found {models} models, expected a multiple").into());
     }
 
     let mut lists = vec![];
@@ -111,12 +124,20 @@ fn run(options: &Options) -> Outcome {
     }
     let dialogs = examples.iter().map(Example::dialog_id);
     let mut comparison = Comparison::new(dialogs, recall_and_ndcg(n_ranks));
-    lists
-        .into_iter()
-        .for_each(|(name, _, judged)| comparison.add(name, judged));
+    for (place, (name, _, judged)) in lists.into_iter().enumerate() {
+        match place % options.pool {
+            0 => comparison.add(name, judged),
+            _ => comparison.add_run(judged),
+        }
+    }
     if let Some(train) = &options.train {
         let train = options.data.conversations(train)?;
         comparison.add_baselines(&catalog, &examples, &train, n_ranks);
+    }
+    if let Some(path) = &options.retriever {
+        let retriever = Fitted::read(path)?.over(&catalog);
+        let name = path.display().to_string();
+        comparison.add_scorer(&name, &retriever, &catalog, &examples, n_ranks);
     }
     if !comparison.is_empty() {
         comparison.print();

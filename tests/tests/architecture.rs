@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("convrec-watch", &["convrec-config", "convrec-core"]),
     ("convrec-catalog", &["convrec-core"]),
     ("convrec-text", &["convrec-core"]),
+    ("convrec-retrieve", &["convrec-catalog", "convrec-core"]),
     ("convrec-formats", &["convrec-core", "convrec-text"]),
     ("convrec-policy", &["convrec-kernels"]),
     (
@@ -51,6 +52,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             // These two only where a feature of their name asks for them.
             "convrec-embed",
             "convrec-llm",
+            "convrec-retrieve",
             "convrec-services",
             "convrec-text",
         ],
@@ -76,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-llm",
             "convrec-metrics",
             "convrec-policy",
+            "convrec-retrieve",
             // A policy as teacher, judge and chat model: only here policies and conversations
             // meet.
             "convrec-services",
@@ -100,6 +103,7 @@ const WITHOUT_BURN: &[&str] = &[
     "convrec-catalog",
     "convrec-text",
     "convrec-formats",
+    "convrec-retrieve",
     "convrec-services",
     "convrec-demonstrations",
     "convrec-llm",

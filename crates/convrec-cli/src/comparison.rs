@@ -23,7 +23,14 @@ pub struct Comparison {
     /// The dialog of each sample: samples of one dialog are resampled together.
     dialogs: Vec<String>,
     measures: Vec<Measure>,
-    systems: Vec<(String, Vec<Option<JudgedList>>)>,
+    systems: Vec<System>,
+}
+
+/// A name, and the judged lists of one run or of several, as with other seeds.
+#[derive(Debug)]
+struct System {
+    name: String,
+    runs: Vec<Vec<Option<JudgedList>>>,
 }
 
 /// Recall and NDCG at 5, 10, 15 and 20 as far as lists of `n_ranks` items go, and at `n_ranks`.
@@ -55,9 +62,41 @@ impl Comparison {
     /// # Panics
     /// When there is not one entry for each sample.
     pub fn add<L: Into<Option<JudgedList>>>(&mut self, name: impl Into<String>, lists: Vec<L>) {
+        let name = name.into();
+        self.systems.push(System { name, runs: vec![] });
+        self.add_run(lists);
+    }
+
+    /// Adds another run of the last system, as with another seed. A measure of a sample is then its
+    /// mean over the runs.
+    ///
+    /// # Panics
+    /// As [`add`](Self::add), and when there is no system.
+    pub fn add_run<L: Into<Option<JudgedList>>>(&mut self, lists: Vec<L>) {
         let lists: Vec<Option<JudgedList>> = lists.into_iter().map(Into::into).collect();
-        assert_eq!(lists.len(), self.dialogs.len(), "one list for each sample");
-        self.systems.push((name.into(), lists));
+        assert_eq!(lists.len(), self.dialogs.len(), "one entry for each sample");
+        let system = self.systems.last_mut().expect("a system");
+        system.runs.push(lists);
+    }
+
+    /// Adds the ranking of a scorer, best first, without seen items.
+    ///
+    /// # Panics
+    /// As [`add`](Self::add).
+    pub fn add_scorer(
+        &mut self,
+        name: &str,
+        scorer: &dyn Scorer,
+        catalog: &Catalog,
+        examples: &[Example],
+        n_ranks: usize,
+    ) {
+        let judged = |example: &Example| {
+            let best = top_k(&scorer.scores(example), n_ranks + example.seen.len());
+            let ranking: Vec<ItemId> = best.into_iter().map(|(id, _)| id).collect();
+            judge_example(catalog, example, &ranking, n_ranks)
+        };
+        self.add(name, examples.iter().map(judged).collect());
     }
 
     /// Adds the baselines that count: popularity, BM25, co-occurrence and the heuristic teacher,
@@ -81,12 +120,7 @@ impl Comparison {
             ("heuristic teacher", &scorers.heuristic()),
         ];
         for (name, scorer) in baselines {
-            let judged = |example: &Example| {
-                let best = top_k(&scorer.scores(example), n_ranks + example.seen.len());
-                let ranking: Vec<ItemId> = best.into_iter().map(|(id, _)| id).collect();
-                judge_example(catalog, example, &ranking, n_ranks)
-            };
-            self.add(name, examples.iter().map(judged).collect());
+            self.add_scorer(name, scorer, catalog, examples, n_ranks);
         }
     }
 
@@ -102,9 +136,9 @@ impl Comparison {
         let kept = self.kept();
         let dialogs = self.dialogs(&kept);
         let mut table = Table::new(heading("", &self.measures));
-        for (name, lists) in &self.systems {
-            let mean = |m: &Measure| mean(&values(*m, lists, &kept), &dialogs);
-            table.row(name, self.measures.iter().map(mean));
+        for system in &self.systems {
+            let mean = |m: &Measure| mean(&system.values(*m, &kept), &dialogs);
+            table.row(&system.name, self.measures.iter().map(mean));
         }
         table
     }
@@ -116,15 +150,14 @@ impl Comparison {
         let kept = self.kept();
         let dialogs = self.dialogs(&kept);
         let mut table = Table::new(heading("delta to first", &self.measures));
-        let Some(((_, first), others)) = self.systems.split_first() else {
+        let Some((first, others)) = self.systems.split_first() else {
             return table;
         };
-        for (name, lists) in others {
+        for other in others {
             let difference = |m: &Measure| {
-                let (ours, theirs) = (values(*m, first, &kept), values(*m, lists, &kept));
-                difference(&ours, &theirs, &dialogs)
+                difference(&other.values(*m, &kept), &first.values(*m, &kept), &dialogs)
             };
-            table.row(name, self.measures.iter().map(difference));
+            table.row(&other.name, self.measures.iter().map(difference));
         }
         table
     }
@@ -152,9 +185,8 @@ impl Comparison {
     /// The places of the samples that every system has a list of.
     fn kept(&self) -> Vec<usize> {
         let all_have = |place: &usize| {
-            self.systems
-                .iter()
-                .all(|(_, lists)| lists[*place].is_some())
+            let mut runs = self.systems.iter().flat_map(|system| &system.runs);
+            runs.all(|lists| lists[*place].is_some())
         };
         (0..self.dialogs.len()).filter(all_have).collect()
     }
@@ -200,9 +232,18 @@ fn heading<'a>(corner: &str, measures: &'a [Measure]) -> impl Iterator<Item = St
     std::iter::once(corner.to_string()).chain(measures.iter().map(Measure::to_string))
 }
 
-fn values(measure: Measure, lists: &[Option<JudgedList>], kept: &[usize]) -> Vec<f64> {
-    let kept = kept.iter().filter_map(|place| lists[*place].as_ref());
-    kept.map(|list| measure.of(list)).collect()
+impl System {
+    /// A measure of each of these samples: its mean over the runs.
+    fn values(&self, measure: Measure, kept: &[usize]) -> Vec<f64> {
+        let of_run = |lists: &Vec<Option<JudgedList>>, place: usize| {
+            lists[place].as_ref().map_or(0.0, |list| measure.of(list))
+        };
+        let mean = |place: &usize| {
+            let sum: f64 = self.runs.iter().map(|lists| of_run(lists, *place)).sum();
+            sum / self.runs.len() as f64
+        };
+        kept.iter().map(mean).collect()
+    }
 }
 
 #[cfg(test)]
@@ -223,7 +264,7 @@ mod tests {
         assert!(table.contains("1.0000 ±0.0000"), "{table}");
         assert!(table.contains("0.0000 ±0.0000"), "{table}");
         assert!(differences.contains("misses") && !differences.contains("| hits"));
-        assert!(differences.contains("+1.0000"), "{differences}");
+        assert!(differences.contains("-1.0000"), "{differences}");
     }
 
     #[test]

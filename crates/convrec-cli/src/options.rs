@@ -19,6 +19,10 @@ pub struct TrainingOptions {
     /// (`org/name`, with the feature `hub`).
     #[arg(long)]
     pub model: Option<PathBuf>,
+    /// A retriever, as `fit_retriever` writes it. Lists hold what it finds and nothing else, and its
+    /// scores are added to what the policy says. The model keeps it.
+    #[arg(long, conflicts_with = "unconstrained")]
+    pub retriever: Option<PathBuf>,
     /// Conversations to evaluate on while training.
     #[arg(long)]
     pub validation: Option<PathBuf>,
@@ -98,6 +102,7 @@ impl TrainingOptions {
         let mut flags = Layer::flags();
         flags.set("files.catalog", self.catalog.as_ref());
         flags.set("files.model", self.model.as_ref());
+        flags.set("files.retriever", self.retriever.as_ref());
         flags.set("files.validation", self.validation.as_ref());
         flags.set("files.validation_samples", self.validation_samples);
         flags.set("files.unconstrained", given(self.unconstrained));

@@ -86,7 +86,8 @@ pub use adjust::{
     Adjust, AdjustConfig, AdjustError, Fit, FitReport, FitStep, Objective, Reduction, fit,
 };
 pub use cached::{CacheError, CachedEmbedder};
-pub(crate) use conversation::{conversation_text, seen_ids};
+pub(crate) use conversation::seen_ids;
+pub(crate) use convrec_retrieve::conversation_text;
 pub use convrec_services::{
     Candidates, ChatAnswer, ChatModel, ChatRequest, Describer, Done, EmbeddedPart, Embedder, Judge,
     Ratings, ServiceError, Teacher, ratings_by_order,

@@ -255,6 +255,7 @@ fn sparse_head(c: &mut Criterion) {
                     weight.clone(),
                     targets,
                     &allowed,
+                    &[],
                     1.0,
                 )
                 .0

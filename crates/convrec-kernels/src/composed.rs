@@ -362,6 +362,7 @@ pub fn token_log_probs_constrained(
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
     allowed: &[&[u32]],
+    prior: &[&[f32]],
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (m, device, union) = (allowed.len(), hidden.device(), union(allowed));
@@ -369,9 +370,10 @@ pub fn token_log_probs_constrained(
     // log-probability, which would then be NaN.
     let mut scores = vec![HIDDEN; m * union.len()];
     for (row, tokens) in allowed.iter().enumerate() {
-        tokens
-            .iter()
-            .for_each(|token| scores[row * union.len() + place(&union, *token)] = 0.0);
+        for (n, token) in tokens.iter().enumerate() {
+            let prior = prior.get(row).map_or(0.0, |logits| logits[n] / temperature);
+            scores[row * union.len() + place(&union, *token)] = prior;
+        }
     }
     let places = crate::target_places(targets, allowed);
     let targets = places

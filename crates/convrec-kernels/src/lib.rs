@@ -387,12 +387,15 @@ pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32
 /// Log-probabilities and entropies under the softmax over part of the vocabulary: `allowed[m]` for
 /// row m, among them its target. Otherwise it is [`token_log_probs`].
 ///
+/// `prior` is added to the logits before they are divided by the temperature: `prior[m]` has a number
+/// for each of `allowed[m]`. It may be empty, and has no gradient.
+///
 /// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M,
 /// U]` logits, U the number of these rows; the fused one as many as there are allowed tokens.
 ///
 /// # Shapes
-/// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V; to `([M],
-/// [M])`.
+/// hidden `[M, D]`, weight `[V, D]`, targets `[M]`, allowed `[M]` sets of tokens below V, prior as
+/// allowed or `[0]`; to `([M], [M])`.
 ///
 /// # Panics
 /// When the shapes do not agree, the temperature is not positive, or a target is not in its row's
@@ -402,9 +405,15 @@ pub fn token_log_probs_constrained(
     weight: Tensor<2>,
     targets: Tensor<1, Int>,
     allowed: &[&[u32]],
+    prior: &[&[f32]],
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     check_allowed(&hidden, &weight, allowed);
+    let lengths = prior.iter().map(|logits| logits.len());
+    assert!(
+        prior.is_empty() || lengths.eq(allowed.iter().map(|tokens| tokens.len())),
+        "a logit of the prior for every allowed token"
+    );
     assert_eq!(targets.dims(), [allowed.len()], "one target for every row");
     assert!(
         temperature > 0.0,
@@ -416,9 +425,16 @@ pub fn token_log_probs_constrained(
     #[cfg(feature = "flex")]
     if flex::takes(&hidden) {
         let targets = target_places(targets, allowed);
-        return flex::token_log_probs_constrained(hidden, weight, targets, allowed, temperature);
+        return flex::token_log_probs_constrained(
+            hidden,
+            weight,
+            targets,
+            allowed,
+            prior,
+            temperature,
+        );
     }
-    composed::token_log_probs_constrained(hidden, weight, targets, allowed, temperature)
+    composed::token_log_probs_constrained(hidden, weight, targets, allowed, prior, temperature)
 }
 
 /// No numbers, on the device of x.

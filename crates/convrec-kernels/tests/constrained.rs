@@ -19,6 +19,7 @@ proptest! {
         sets in prop::collection::vec(prop::collection::btree_set(0..40u32, 1..12), 1..7),
         chosen in prop::collection::vec(any::<prop::sample::Index>(), 7),
         temperature in 0.3..2.0f32,
+        with_prior: bool,
         seed: u64,
     ) {
         let sets: Vec<Vec<u32>> = sets.into_iter()
@@ -33,13 +34,22 @@ proptest! {
         let factors = Tensor::<1>::random([m], Distribution::Normal(0.0, 1.0), &device);
 
         let slices: Vec<&[u32]> = sets.iter().map(Vec::as_slice).collect();
-        let (found, entropy) = token_log_probs_constrained(hidden.clone(), weight.clone(), targets.clone(), &slices, temperature);
+        let all_priors = Tensor::<2>::random([m, v as usize], Distribution::Normal(0.0, 1.0), &device);
+        let numbers = host(all_priors.clone());
+        let of_row = |(row, set): (usize, &Vec<u32>)| -> Vec<f32> {
+            set.iter().map(|token| numbers[row * v as usize + *token as usize]).collect()
+        };
+        let priors: Vec<Vec<f32>> = sets.iter().enumerate().map(of_row).collect();
+        let priors: Vec<&[f32]> = priors.iter().filter(|_| with_prior).map(Vec::as_slice).collect();
+        let (found, entropy) =
+            token_log_probs_constrained(hidden.clone(), weight.clone(), targets.clone(), &slices, &priors, temperature);
         let gradients = (found.clone() * factors.clone()).sum().backward();
         let of_found = [host(hidden.grad(&gradients).unwrap()), host(weight.grad(&gradients).unwrap())];
 
         let outside: Vec<bool> = sets.iter().flat_map(|set| (0..v).map(|token| !set.contains(&token))).collect();
         let outside = Tensor::<2, Bool>::from_data(TensorData::new(outside, [m, v as usize]), &device);
-        let logits = hidden.clone().matmul(weight.clone().transpose()).div_scalar(temperature);
+        let logits = hidden.clone().matmul(weight.clone().transpose());
+        let logits = if with_prior { logits + all_priors } else { logits }.div_scalar(temperature);
         let all = activation::log_softmax(logits.mask_fill(outside, -1e30), 1);
         let expected = all.clone().gather(1, targets.unsqueeze_dim(1)).squeeze_dim::<1>(1);
         let expected_entropy = host((all.clone().exp() * all.clamp(-1e3, 0.0)).sum_dim(1).neg());

@@ -73,7 +73,7 @@ fn nothing_in_is_nothing_out() {
         [0]
     );
     let (log_probs, _) =
-        fused::token_log_probs_constrained(empty([0, 5]), weight, targets(0), &[], 1.0);
+        fused::token_log_probs_constrained(empty([0, 5]), weight, targets(0), &[], &[], 1.0);
     assert_eq!(log_probs.dims(), [0]);
     assert_eq!(fused::sum_of_squares(empty([0])), 0.0);
     let config = AdamW {

@@ -1,6 +1,6 @@
 //! Beam search: the most likely completions under a constraint.
 
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, add_prior};
 use crate::decoder::Policy;
 use crate::session::{Going, Session};
 
@@ -102,10 +102,16 @@ impl Policy {
             let allowed: Vec<&[u32]> = open.iter().map(|open| open.constraint.allowed()).collect();
             let logits =
                 convrec_kernels::logits_constrained(hidden, self.output_matrix(), &allowed);
-            let logits = logits
+            let mut logits = logits
                 .into_data()
                 .try_into_vec_as::<f32>()
                 .expect("logits are floats");
+            let mut first = 0;
+            for open in &open {
+                let size = open.constraint.allowed().len();
+                add_prior(&mut logits[first..first + size], open.constraint.prior());
+                first += size;
+            }
             let steps = best_steps(&open, &logits, width);
             let mut parents = vec![];
             let mut next = vec![];

@@ -6,10 +6,17 @@
 /// tokens. A trainer must do the same
 /// ([`Policy::log_probs_constrained`](crate::Policy::log_probs_constrained)), or its ratios are
 /// biased.
+/// A [`prior`](Self::prior) is added to the logits in both.
 pub trait Constraint: Send {
     /// The tokens that may come next: ascending, each once. There is one where there is no choice,
     /// and none after the end.
     fn allowed(&self) -> &[u32];
+
+    /// What is added to the logits of the allowed tokens, in their order, where something is: what
+    /// is known of them before the policy looks.
+    fn prior(&self) -> Option<&[f32]> {
+        None
+    }
 
     /// Goes on with a token, one of the allowed ones.
     fn push(&mut self, token: u32);
@@ -54,11 +61,13 @@ pub trait Constraint: Send {
 /// assert!(best.log_prob >= 0.5f64.ln());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Allowed {
     /// The beginning of each place's tokens, and one more entry for the end.
     first: Vec<usize>,
     tokens: Vec<u32>,
+    /// What is added to the logits of `tokens`; empty as long as nothing is.
+    prior: Vec<f32>,
 }
 
 impl Allowed {
@@ -70,6 +79,7 @@ impl Allowed {
         let mut allowed = Self {
             first: vec![0],
             tokens: vec![],
+            prior: vec![],
         };
         for (t, token) in completion.iter().enumerate() {
             let here = constraint.allowed();
@@ -77,11 +87,28 @@ impl Allowed {
                 here.binary_search(token).is_ok(),
                 "token {token} at place {t} is not allowed there"
             );
+            if let Some(prior) = constraint.prior() {
+                assert_eq!(prior.len(), here.len(), "a logit for every allowed token");
+                allowed.prior.resize(allowed.tokens.len(), 0.0);
+                allowed.prior.extend_from_slice(prior);
+            }
             allowed.tokens.extend_from_slice(here);
             allowed.first.push(allowed.tokens.len());
             constraint.push(*token);
         }
+        if !allowed.prior.is_empty() {
+            allowed.prior.resize(allowed.tokens.len(), 0.0);
+        }
         allowed
+    }
+
+    /// What is added to the logits of the tokens allowed at place t, where something is anywhere.
+    ///
+    /// # Panics
+    /// When t is not below [`len`](Self::len).
+    pub fn prior_at(&self, t: usize) -> Option<&[f32]> {
+        let here = self.first[t]..self.first[t + 1];
+        (!self.prior.is_empty()).then(|| &self.prior[here])
     }
 
     /// The tokens allowed at place t.
@@ -108,5 +135,12 @@ impl Allowed {
     /// Whether there is no token.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Adds what a constraint knows of the allowed tokens to their logits.
+pub(crate) fn add_prior(logits: &mut [f32], prior: Option<&[f32]>) {
+    for (logit, prior) in logits.iter_mut().zip(prior.unwrap_or_default()) {
+        *logit += prior;
     }
 }

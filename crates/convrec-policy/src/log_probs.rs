@@ -42,7 +42,7 @@ impl Policy {
     /// `temperature` is not positive.
     pub fn log_probs(&self, sequences: &[Sequence<'_>], temperature: f32) -> TokenLogProbs {
         let all: Vec<(usize, usize)> = places(sequences).collect();
-        self.at(sequences, &all, None, temperature)
+        self.at(sequences, &all, None, vec![], temperature)
     }
 
     /// The same under `softmax(logits / temperature)` renormalised over the tokens that were
@@ -75,16 +75,29 @@ impl Policy {
             .iter()
             .map(|&(row, t)| allowed[row].at(t).to_vec())
             .collect();
-        self.at(sequences, &chosen, Some(sets), temperature)
+        // A prior anywhere makes one everywhere: zeros where nothing is added.
+        let prior = |&(row, t): &(usize, usize)| match allowed[row].prior_at(t) {
+            Some(prior) => prior.to_vec(),
+            None => vec![0.0; allowed[row].at(t).len()],
+        };
+        let has_prior = chosen
+            .iter()
+            .any(|&(row, t)| allowed[row].prior_at(t).is_some());
+        let priors = match has_prior {
+            true => chosen.iter().map(prior).collect(),
+            false => vec![],
+        };
+        self.at(sequences, &chosen, Some(sets), priors, temperature)
     }
 
     /// The numbers at M `places`, each a row and a token of its completion, with the tokens allowed
-    /// there.
+    /// there, and what is added to their logits where there is a prior.
     fn at(
         &self,
         sequences: &[Sequence<'_>],
         places: &[(usize, usize)],
         allowed: Option<Vec<Vec<u32>>>,
+        prior: Vec<Vec<f32>>,
         temperature: f32,
     ) -> TokenLogProbs {
         assert!(temperature > 0.0, "temperature must be positive");
@@ -122,6 +135,7 @@ impl Policy {
                 .map(|&(row, t)| sequences[row].completion[t] as usize)
                 .collect(),
             allowed,
+            prior,
             temperature,
         };
         let write = indices(places.iter().map(|&(row, t)| row * width + t), &device);

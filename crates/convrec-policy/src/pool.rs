@@ -87,7 +87,10 @@ mod tests {
                     .is_none_or(|(first, length)| first + length <= 100)
             );
             let free: usize = pool.free.values().sum();
-            assert_eq!(100 - free, taken.iter().map(|(_, length)| length).sum());
+            assert_eq!(
+                100 - free,
+                taken.iter().map(|(_, length)| length).sum::<usize>()
+            );
         }
         for (first, length) in taken {
             pool.give_back(first, length);

@@ -30,6 +30,8 @@ pub(crate) struct Head {
     pub(crate) targets: Vec<usize>,
     /// Under a constraint, the tokens that were allowed at each place.
     pub(crate) allowed: Option<Vec<Vec<u32>>>,
+    /// What is added to the logits of the tokens allowed at each place; empty where nothing is.
+    pub(crate) prior: Vec<Vec<f32>>,
     pub(crate) temperature: f32,
 }
 
@@ -68,12 +70,15 @@ impl Head {
         match &self.allowed {
             None => convrec_kernels::token_log_probs(hidden, weight, targets, self.temperature),
             Some(allowed) => {
+                let prior = self.prior.get(places.clone()).unwrap_or_default();
+                let prior: Vec<&[f32]> = prior.iter().map(Vec::as_slice).collect();
                 let allowed: Vec<&[u32]> = allowed[places].iter().map(Vec::as_slice).collect();
                 convrec_kernels::token_log_probs_constrained(
                     hidden,
                     weight,
                     targets,
                     &allowed,
+                    &prior,
                     self.temperature,
                 )
             }

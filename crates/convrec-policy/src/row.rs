@@ -64,6 +64,11 @@ impl<'c> Row<'c> {
             .map(|constraint| constraint.allowed())
     }
 
+    /// The numbers that are added to the logits of what may come next.
+    pub(crate) fn prior(&self) -> Option<&[f32]> {
+        self.constraint.as_ref()?.prior()
+    }
+
     pub(crate) fn is_done(&self, settings: &Settings) -> bool {
         self.completion.ended || self.completion.tokens.len() == settings.max_new_tokens
     }

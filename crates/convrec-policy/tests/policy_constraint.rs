@@ -15,6 +15,8 @@ struct Hashed {
     state: u64,
     left: usize,
     allowed: Vec<u32>,
+    /// At every other place.
+    prior: Option<Vec<f32>>,
 }
 
 impl Hashed {
@@ -24,6 +26,7 @@ impl Hashed {
             state: seed,
             left,
             allowed: vec![],
+            prior: None,
         };
         constraint.choose();
         constraint
@@ -44,12 +47,21 @@ impl Hashed {
             .collect();
         self.allowed.sort_unstable();
         self.allowed.dedup();
+        let logit = |token: &u32| (token % 5) as f32 / 2.0 - 1.0;
+        self.prior = self
+            .left
+            .is_multiple_of(2)
+            .then(|| self.allowed.iter().map(logit).collect());
     }
 }
 
 impl Constraint for Hashed {
     fn allowed(&self) -> &[u32] {
         &self.allowed
+    }
+
+    fn prior(&self) -> Option<&[f32]> {
+        self.prior.as_deref()
     }
 
     fn push(&mut self, token: u32) {

@@ -16,6 +16,7 @@ use std::fmt;
 
 use convrec_catalog::{Catalog, YEAR_TOLERANCE};
 use convrec_core::{BadRow, BadRowPolicy, BadRows, Demonstration, Example, Item, ItemId};
+use rayon::prelude::*;
 
 use crate::task::{Sample, Task, TaskError, TokenPair};
 
@@ -119,9 +120,17 @@ pub fn samples_in_order(
     examples: &[Example],
 ) -> Result<(Vec<Option<Sample>>, DataReport), TaskError> {
     let mut report = DataReport::default();
-    let samples = examples.iter().map(|example| {
-        let Some((sample, is_cut)) = read(task, example, &mut report)? else {
-            return Ok(None);
+    let made = examples
+        .par_iter()
+        .map(|example| task.sample_and_cut(example));
+    let made: Vec<_> = made.collect();
+    let samples = examples.iter().zip(made).map(|(example, made)| {
+        let (sample, is_cut) = match made {
+            Err(TaskError::TooLong { .. }) => {
+                report.too_long += 1;
+                return Ok(None);
+            }
+            made => made?,
         };
         if !has_ground_truth(task.catalog(), example, &sample.seen, &mut report) {
             return Ok(None);
@@ -302,22 +311,6 @@ impl InCatalogRow for Demonstration {
     }
 }
 
-/// The sample, and whether its conversation was shortened; `None`, and counted, where its last turn
-/// does not fit the model.
-fn read(
-    task: &Task,
-    example: &Example,
-    report: &mut DataReport,
-) -> Result<Option<(Sample, bool)>, TaskError> {
-    match task.sample_and_cut(example) {
-        Err(TaskError::TooLong { .. }) => {
-            report.too_long += 1;
-            Ok(None)
-        }
-        sample => sample.map(Some),
-    }
-}
-
 /// Whether any item of the ground truth was not seen. What was seen is counted.
 fn has_ground_truth(
     catalog: &Catalog,
@@ -348,6 +341,7 @@ pub fn pairs(
     whole: bool,
 ) -> Result<(Vec<TokenPair>, DataReport), TaskError> {
     let (mut pairs, mut report) = (Vec::new(), DataReport::default());
+    let mut mended = Vec::new();
     for demonstration in demonstrations {
         let list = mend(task.catalog(), demonstration, &mut report);
         let n = task.n_ranks();
@@ -357,11 +351,17 @@ pub fn pairs(
         }
         report.cut += usize::from(list.len() > n);
         report.short += usize::from(list.len() < n);
-        let mended = Demonstration {
+        mended.push(Demonstration {
             list: list.into_iter().take(n).collect(),
             ..demonstration.clone()
-        };
-        match task.pair_and_cut(&mended) {
+        });
+    }
+    let made: Vec<_> = mended
+        .par_iter()
+        .map(|demonstration| task.pair_and_cut(demonstration))
+        .collect();
+    for read in made {
+        match read {
             Err(TaskError::TooLong { .. }) => report.too_long += 1,
             read => {
                 let (pair, is_cut) = read?;

@@ -85,6 +85,7 @@ pub(crate) fn in_words(key: &str) -> &str {
         "tokenizer_sha256" => "the tokenizer",
         "task_sha256" => "the model's task.json",
         "chat_template_sha256" => "the model's chat template",
+        "retriever_sha256" => "the retriever",
         "model_sha256" => "the model's weights",
         "policy_config_sha256" => "the policy's shape",
         "item_vectors" => "the choice of item vectors",

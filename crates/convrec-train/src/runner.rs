@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -13,6 +14,7 @@ use convrec_core::files;
 use convrec_core::hash::sha256;
 use convrec_core::{Demonstration, Example, Item};
 use convrec_policy::{Policy, SaveOptions};
+use convrec_retrieve::Fitted;
 use convrec_text::{PromptFormat, TrieError, Years};
 use convrec_watch::Observer;
 
@@ -181,6 +183,7 @@ impl Runner {
             }
         };
         fit_lists(&mut language, &data)?;
+        retrieve(&mut language, files)?;
         let task = language
             .task_for(data.catalog, files.unconstrained)
             .map_err(|error| of_catalog(catalog_file, error))?;
@@ -271,7 +274,8 @@ impl Runner {
         let catalog_file = settings.file("catalog", &files.catalog)?;
         let data_file = settings.file("conversations", &files.conversations)?;
         let model_name = settings.file("model", &files.model)?;
-        let model = Model::load(model_name, &devices[0].clone().autodiff())?;
+        let mut model = Model::load(model_name, &devices[0].clone().autodiff())?;
+        retrieve(&mut model.language, files)?;
         let task = model
             .language
             .task_for(data.catalog, files.unconstrained)
@@ -556,6 +560,18 @@ fn fit_lists(language: &mut Language, data: &SftData) -> Result<(), ModelError> 
     Ok(())
 }
 
+/// Gives the model the retriever that the settings name.
+fn retrieve(language: &mut Language, files: &Files) -> Result<(), RunError> {
+    if let Some(path) = &files.retriever {
+        if files.unconstrained {
+            let expected = "none with --unconstrained, as only constrained lists have candidates";
+            return Err(ConfigError::new("files.retriever", path.display(), expected).into());
+        }
+        language.retriever = Some(Arc::new(Fitted::read(path).map_err(ModelError::from)?));
+    }
+    Ok(())
+}
+
 fn blocklist(task: &Task, path: &Path, items: &[Item]) -> Result<BlocklistReward, RunError> {
     let ids = items.iter().map(|item| {
         task.catalog().find(item).ok_or_else(|| {
@@ -578,6 +594,10 @@ fn sampler(
 ) -> Result<Option<Box<dyn Sampler>>, RunError> {
     use crate::http_sampler::{HttpSampler, SamplerSettings};
     let Some(path) = path else { return Ok(None) };
+    if task.has_retriever() {
+        let expected = "none, as servers do not get the candidates of the model's retriever";
+        return Err(ConfigError::new("files.sampler", path.display(), expected).into());
+    }
     let settings = SamplerSettings::read(path)?;
     Ok(Some(Box::new(HttpSampler::new(
         settings,

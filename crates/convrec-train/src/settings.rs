@@ -32,6 +32,9 @@ pub struct Files {
     pub catalog: Option<PathBuf>,
     /// The model: its folder, an adapter's folder, or a name on the hub.
     pub model: Option<PathBuf>,
+    /// The retriever that finds what lists may hold, where it is not the model's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retriever: Option<PathBuf>,
     /// Demonstrations (SFT).
     pub demonstrations: Option<PathBuf>,
     /// Conversations to train on (RL).
@@ -60,6 +63,7 @@ impl Default for Files {
         Self {
             catalog: None,
             model: None,
+            retriever: None,
             demonstrations: None,
             conversations: None,
             validation: None,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use convrec_catalog::{Catalog, ExampleError, ExampleIds, relevance};
 use convrec_core::{Candidates, CatalogItem, Demonstration, Example, Item, ItemId, Role};
 use convrec_policy::{Allowed, Constraint};
+use convrec_retrieve::Retriever;
 use convrec_text::segments::{self, Segmentation};
 use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError, whole_lines};
 
@@ -23,6 +24,7 @@ pub struct Task {
     n_ranks: usize,
     segmentation: Segmentation,
     trie: Option<Constraining>,
+    retriever: Option<Arc<Retriever>>,
     /// The largest number of tokens in a prompt.
     longest_prompt: usize,
 }
@@ -143,6 +145,7 @@ impl Task {
             n_ranks,
             segmentation: Segmentation::OneParse,
             trie: None,
+            retriever: None,
             longest_prompt: usize::MAX,
         }
     }
@@ -155,6 +158,22 @@ impl Task {
             longest_prompt: tokens,
             ..self
         }
+    }
+
+    /// This task with constrained lists of what a retriever finds, [`Retriever::prior`]: nothing else
+    /// can be written, and the scores are added to the policy's logits. A policy that adds nothing
+    /// lists what the retriever ranks first.
+    #[must_use]
+    pub fn with_retriever(self, retriever: Arc<Retriever>) -> Self {
+        Self {
+            retriever: Some(retriever),
+            ..self
+        }
+    }
+
+    /// Whether a retriever finds what lists may hold.
+    pub fn has_retriever(&self) -> bool {
+        self.retriever.is_some()
     }
 
     /// This task with unconstrained lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
@@ -399,9 +418,10 @@ impl Task {
     pub(crate) fn sample_and_cut(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
         let ExampleIds { seen, ground_truth } = self.catalog.example_ids(example)?;
         let seen = without_aliases(&self.catalog, seen);
+        let candidates = self.candidates(example, &[]);
         let open = Open {
             seen: &seen,
-            candidates: None,
+            candidates: candidates.as_deref(),
         };
         self.check_open(&example.id, open)?;
         let (prompt, is_cut) = self.prompt(example)?;
@@ -410,7 +430,7 @@ impl Task {
             prompt,
             seen,
             ground_truth,
-            candidates: None,
+            candidates,
         };
         Ok((sample, is_cut))
     }
@@ -430,11 +450,11 @@ impl Task {
         let id = &demonstration.example.id;
         let listed = demonstration.list.iter().map(|item| {
             let found = self.catalog.find(item);
-            let found = found.ok_or_else(|| not_in_catalog(id, "list", item))?;
-            // As the catalog writes it: only so can a constrained list be written.
-            Ok(self.catalog[found].item())
+            found.ok_or_else(|| not_in_catalog(id, "list", item))
         });
-        let list = listed.collect::<Result<Vec<Item>, TaskError>>()?;
+        let listed = listed.collect::<Result<Vec<ItemId>, TaskError>>()?;
+        // As the catalog writes them: only so can a constrained list be written.
+        let list: Vec<Item> = listed.iter().map(|id| self.catalog[*id].item()).collect();
         let failed = |source| TaskError::Prompt {
             id: demonstration.example.id.clone(),
             source,
@@ -449,9 +469,23 @@ impl Task {
             prompt,
             completion,
             seen,
-            candidates: None,
+            candidates: self.candidates(&demonstration.example, &listed),
         };
         Ok((pair, is_cut))
+    }
+
+    /// What the retriever finds, where there is one, and all items of `listed`: those that it does not
+    /// find are worth as much as the last that it does.
+    fn candidates(&self, example: &Example, listed: &[ItemId]) -> Option<Arc<Candidates>> {
+        let found = self.retriever.as_ref()?.prior(example);
+        if listed.iter().all(|id| found.items().contains(id)) {
+            return Some(found.into());
+        }
+        let scores = found.scores().unwrap_or_default();
+        let last = scores.last().copied().unwrap_or(0.0);
+        let all = found.items().iter().copied().zip(scores.iter().copied());
+        let all = all.chain(listed.iter().map(|id| (*id, last)));
+        Some(Candidates::scored(all).into())
     }
 
     fn seen(&self, example: &Example) -> Vec<ItemId> {
@@ -593,6 +627,10 @@ pub struct InCatalog(pub ListCursor);
 impl Constraint for InCatalog {
     fn allowed(&self) -> &[u32] {
         self.0.allowed()
+    }
+
+    fn prior(&self) -> Option<&[f32]> {
+        self.0.prior()
     }
 
     fn push(&mut self, token: u32) {

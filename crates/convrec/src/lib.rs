@@ -60,6 +60,7 @@ pub use convrec_kernels as kernels;
 pub use convrec_llm as llm;
 pub use convrec_metrics as metrics;
 pub use convrec_policy as policy;
+pub use convrec_retrieve as retrieve;
 #[cfg(feature = "serve")]
 pub use convrec_serve as serve;
 pub use convrec_services as services;

@@ -8,19 +8,13 @@
 //! [`ScriptedJudge`] makes a judge of it. [`Scorers`] holds those of the noisy and the heuristic
 //! teacher.
 
-mod cooccurrence;
 mod judge;
-mod scorer;
-mod scorers;
-mod similarity;
 mod teacher;
-mod words;
 
+pub use convrec_retrieve::{
+    Bm25Scorer, CooccurrenceScorer, MixedScorer, PopularityScorer, Scorer, Scorers,
+    SimilarityScorer, WordScorer,
+};
 pub use convrec_services::Mistakes;
-pub use cooccurrence::{CooccurrenceScorer, PopularityScorer};
 pub use judge::ScriptedJudge;
-pub use scorer::{Bm25Scorer, MixedScorer, Scorer};
-pub use scorers::Scorers;
-pub use similarity::SimilarityScorer;
 pub use teacher::ScriptedTeacher;
-pub use words::WordScorer;

@@ -126,7 +126,7 @@ struct Opener<'a, 's> {
     #[cfg(feature = "llm")]
     server: Option<&'a OpenServer>,
     catalog: &'a Catalog,
-    scorers: &'a Scorers<'a>,
+    scorers: &'a Scorers,
     names: Vec<(&'static str, String)>,
 }
 
@@ -139,7 +139,7 @@ impl<'a> OpenServices<'a> {
     pub fn open(
         settings: &ServiceSettings,
         catalog: &'a Catalog,
-        scorers: &'a Scorers<'a>,
+        scorers: &'a Scorers,
         handed_in: HandedIn<'a>,
     ) -> Result<Self, OpenError> {
         settings.check()?;

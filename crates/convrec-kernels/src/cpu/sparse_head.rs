@@ -19,6 +19,8 @@ pub(crate) struct SparseHead<'a> {
     pub(crate) weight: &'a [f32],
     pub(crate) width: usize,
     pub(crate) allowed: &'a [Vec<u32>],
+    /// What is added to the logits of the allowed tokens of each row; empty where nothing is.
+    pub(crate) prior: &'a [Vec<f32>],
     pub(crate) temperature: f32,
 }
 
@@ -39,7 +41,7 @@ impl SparseHead<'_> {
         &self.weight[token as usize * self.width..][..self.width]
     }
 
-    /// The logits of each row's allowed tokens, not divided by the temperature.
+    /// The logits of each row's allowed tokens, without the prior and not divided by the temperature.
     pub(crate) fn logits(&self) -> Vec<Vec<f32>> {
         let Some(shared) = Shared::new(self) else {
             return self
@@ -78,11 +80,14 @@ impl SparseHead<'_> {
 
     /// `targets` are places in each row's allowed tokens.
     pub(crate) fn log_probs(&self, targets: &[usize]) -> SparseLogProbs {
-        let rows = self
-            .logits()
-            .into_par_iter()
-            .zip(targets)
-            .map(|(mut scores, target)| {
+        let rows = self.logits().into_par_iter().zip(targets).enumerate().map(
+            |(row, (mut scores, target))| {
+                if let Some(prior) = self.prior.get(row) {
+                    scores
+                        .iter_mut()
+                        .zip(prior)
+                        .for_each(|(score, x)| *score += x);
+                }
                 scores
                     .iter_mut()
                     .for_each(|score| *score /= self.temperature);
@@ -102,7 +107,8 @@ impl SparseHead<'_> {
                     .map(|e| (f64::from(*e) / sum) as f32)
                     .collect();
                 (log_prob, (log_sum - weighted / sum) as f32, probabilities)
-            });
+            },
+        );
         let rows: Vec<(f32, f32, Vec<f32>)> = rows.collect();
         let mut result = SparseLogProbs {
             log_probs: vec![],

@@ -242,6 +242,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
+        prior: Arc<Vec<Vec<f32>>>,
         temperature: f32,
     ) -> FloatTensor<Self> {
         run::<C, _, 2>(TokenLogProbsConstrained, [&hidden, &weight], || {
@@ -249,7 +250,8 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
                 dense(hidden.primitive().clone()),
                 dense(weight.primitive().clone()),
             );
-            let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
+            let result =
+                sparse_head(&hidden, &weight, &allowed, &prior, temperature).log_probs(&targets);
             let (probabilities, entropies) =
                 (Arc::new(result.probabilities), Arc::new(result.entropies));
             let both = stacked(result.log_probs, &entropies);
@@ -443,7 +445,8 @@ impl Backward<Flex, 2> for TokenLogProbsConstrained {
             probabilities,
             entropies,
         } = &ops.state;
-        let head = sparse_head(hidden, weight, allowed, *temperature);
+        // The probabilities hold the prior already.
+        let head = sparse_head(hidden, weight, allowed, &[], *temperature);
         let frozen = ops.parents[1].is_none();
         let slopes = Slopes::new(values(&dy), entropies);
         let (d_hidden, d_weight) = head.backward(targets, probabilities, &slopes, frozen);

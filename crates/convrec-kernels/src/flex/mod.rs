@@ -124,6 +124,7 @@ pub(crate) fn token_log_probs_constrained(
     weight: Tensor<2>,
     targets: Vec<usize>,
     allowed: &[&[u32]],
+    prior: &[&[f32]],
     temperature: f32,
 ) -> (Tensor<1>, Tensor<1>) {
     let (hidden, weight) = (hidden.into_dispatch(), weight.into_dispatch());
@@ -132,6 +133,7 @@ pub(crate) fn token_log_probs_constrained(
         weight,
         Arc::new(targets),
         owned(allowed),
+        Arc::new(prior.iter().map(|logits| logits.to_vec()).collect()),
         temperature,
     );
     unstacked(Tensor::from_dispatch(both))
@@ -222,6 +224,7 @@ pub(crate) trait Kernels: Backend {
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
+        prior: Arc<Vec<Vec<f32>>>,
         temperature: f32,
     ) -> FloatTensor<Self>;
 }
@@ -345,7 +348,7 @@ impl Kernels for Flex {
         allowed: Arc<Vec<Vec<u32>>>,
     ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
-        let logits = sparse_head(&hidden, &weight, &allowed, 1.0)
+        let logits = sparse_head(&hidden, &weight, &allowed, &[], 1.0)
             .logits()
             .concat();
         let n = logits.len();
@@ -357,10 +360,12 @@ impl Kernels for Flex {
         weight: FloatTensor<Self>,
         targets: Arc<Vec<usize>>,
         allowed: Arc<Vec<Vec<u32>>>,
+        prior: Arc<Vec<Vec<f32>>>,
         temperature: f32,
     ) -> FloatTensor<Self> {
         let (hidden, weight) = (dense(hidden), dense(weight));
-        let result = sparse_head(&hidden, &weight, &allowed, temperature).log_probs(&targets);
+        let result =
+            sparse_head(&hidden, &weight, &allowed, &prior, temperature).log_probs(&targets);
         stacked(result.log_probs, &result.entropies)
     }
 }
@@ -377,6 +382,7 @@ fn sparse_head<'a>(
     hidden: &'a FlexTensor,
     weight: &'a FlexTensor,
     allowed: &'a [Vec<u32>],
+    prior: &'a [Vec<f32>],
     temperature: f32,
 ) -> SparseHead<'a> {
     SparseHead {
@@ -384,6 +390,7 @@ fn sparse_head<'a>(
         weight: values(weight),
         width: shape(weight)[1],
         allowed,
+        prior,
         temperature,
     }
 }

@@ -341,9 +341,14 @@ macro_rules! cases {
                     let (hidden, weight) =
                         (x[0].clone().reshape([m, d]), x[1].clone().reshape([v, d]));
                     let (targets, allowed) = super::common::allowed(m, v);
+                    let prior = |tokens: &Vec<u32>| -> Vec<f32> {
+                        tokens.iter().map(|t| (*t % 7) as f32 / 4.0).collect()
+                    };
+                    let priors: Vec<Vec<f32>> = allowed.iter().map(prior).collect();
+                    let priors: Vec<&[f32]> = priors.iter().map(Vec::as_slice).collect();
                     let allowed: Vec<&[u32]> = allowed.iter().map(Vec::as_slice).collect();
                     let (log_probs, entropies) = kernels::token_log_probs_constrained(
-                        hidden, weight, targets, &allowed, 1.7,
+                        hidden, weight, targets, &allowed, &priors, 1.7,
                     );
                     Tensor::cat(vec![log_probs, entropies], 0)
                 };

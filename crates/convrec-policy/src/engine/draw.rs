@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::Group;
+use crate::constraint::add_prior;
 use crate::decoder::{Policy, indices};
 use crate::row::{Row, Settings};
 
@@ -45,6 +46,10 @@ impl Site<'_, '_> {
     /// Rows of one site begin together, so that what is allowed is the same for all of them.
     fn allowed(&self) -> Option<&[u32]> {
         self.rows.first()?.allowed()
+    }
+
+    fn prior(&self) -> Option<&[f32]> {
+        self.rows.first()?.prior()
     }
 }
 
@@ -112,6 +117,11 @@ impl Logits {
             found.constrained = floats(convrec_kernels::logits_constrained(
                 hidden, matrix, &allowed,
             ));
+            for (site, (is_constrained, range)) in sites.iter().zip(&found.parts) {
+                if *is_constrained {
+                    add_prior(&mut found.constrained[range.clone()], site.prior());
+                }
+            }
         }
         if !free.is_empty() {
             let hidden = pick(hidden, free);

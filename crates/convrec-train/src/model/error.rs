@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use convrec_core::files;
 use convrec_policy::WeightsError;
+use convrec_retrieve::RetrieverError;
 use convrec_text::{ChatError, TokenizerError, TrieError};
 
 /// A model cannot be read, written or used.
@@ -38,6 +39,9 @@ pub enum ModelError {
     /// The tokenizer cannot be read, written or used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The retriever of the folder cannot be read or written.
+    #[error(transparent)]
+    Retriever(#[from] RetrieverError),
     /// The chat template cannot be read or does not write usable prompts.
     #[error(transparent)]
     Chat(#[from] ChatError),

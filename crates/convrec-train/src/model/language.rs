@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use convrec_catalog::Catalog;
 use convrec_core::files::{self, write_atomic};
 use convrec_core::hash::sha256;
 use convrec_policy::ModelConfig;
+use convrec_retrieve::Fitted;
 use convrec_text::{ChatTemplate, Prompter, TextTokenizer};
 
 use super::error::ModelError;
@@ -16,6 +18,7 @@ use crate::task::Task;
 
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TASK: &str = "task.json";
+const RETRIEVER: &str = "retriever.jsonl";
 
 /// Files of a chat model's folder that go along with its weights. Without its template no prompt
 /// can be written.
@@ -36,6 +39,9 @@ pub struct Language {
     pub format: TaskFormat,
     /// The positions of the model (`max_position_embeddings`): a prompt and its list fit in them.
     pub positions: usize,
+    /// What finds the candidates of constrained lists, and gives their scores to the policy; without
+    /// it a list may hold the whole catalog. In a model's folder it is `retriever.jsonl`.
+    pub retriever: Option<Arc<Fitted>>,
     /// Whether the model's folder has a `task.json`.
     has_task: bool,
     /// The template of a chat model.
@@ -54,6 +60,7 @@ impl Language {
             tokenizer,
             format,
             positions,
+            retriever: None,
             has_task: false,
             template: None,
             carried: BTreeMap::new(),
@@ -89,6 +96,7 @@ impl Language {
         let mut language = Self {
             positions: ModelConfig::load_folder(&source.weights)?.max_position_embeddings,
             has_task: path.exists(),
+            retriever: retriever(source)?,
             ..Self::small(tokenizer, format)
         };
         if !language.format.is_chat() {
@@ -116,8 +124,15 @@ impl Language {
     /// [`ModelError::Trie`] when lists cannot be constrained to the catalog,
     /// [`ModelError::NoRoom`] when no prompt fits beside a list.
     pub fn task(&self, catalog: Catalog) -> Result<Task, ModelError> {
-        let task = Task::new(catalog, self.prompter()?, self.format.n_ranks);
-        self.fit(task.constrained()?)
+        let task = Task::new(catalog, self.prompter()?, self.format.n_ranks).constrained()?;
+        let task = match &self.retriever {
+            Some(fitted) => {
+                let retriever = fitted.over(task.catalog());
+                task.with_retriever(retriever.into())
+            }
+            None => task,
+        };
+        self.fit(task)
     }
 
     /// The task over a catalog, with unconstrained lists.
@@ -200,6 +215,9 @@ impl Language {
                 hash(json(serde_json::to_string(&self.format))),
             ),
         ]);
+        if let Some(fitted) = &self.retriever {
+            hashes.insert("retriever_sha256".into(), hash(fitted.to_text()));
+        }
         if self.template.is_some() {
             let carried = json(serde_json::to_string(&self.carried));
             hashes.insert("chat_template_sha256".into(), hash(carried));
@@ -213,6 +231,18 @@ impl Language {
         for (name, text) in self.carried.iter().chain([(&TASK, &task)]) {
             write_atomic(folder.join(name), |out| out.write_all(text.as_bytes()))?;
         }
+        if let Some(fitted) = &self.retriever {
+            fitted.write(folder.join(RETRIEVER))?;
+        }
         Ok(())
     }
+}
+
+/// The retriever of a model's folder, where it has one.
+fn retriever(source: &ModelSource) -> Result<Option<Arc<Fitted>>, ModelError> {
+    let path = source.folder_of(RETRIEVER).join(RETRIEVER);
+    Ok(match path.exists() {
+        true => Some(Arc::new(Fitted::read(path)?)),
+        false => None,
+    })
 }

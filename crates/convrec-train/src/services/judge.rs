@@ -81,10 +81,11 @@ impl PolicyJudge {
     ) -> Result<Option<Vec<u32>>, convrec_text::TokenizerError> {
         let (item, prompter) = (candidate.item(), self.task.prompter());
         let can_be_named = || {
-            self.task
-                .catalog()
-                .find(&item)
-                .is_some_and(|id| !sample.seen.contains(&id))
+            self.task.catalog().find(&item).is_some_and(|id| {
+                let candidates = sample.candidates.as_ref();
+                !sample.seen.contains(&id)
+                    && candidates.is_none_or(|found| found.items().contains(&id))
+            })
         };
         if self.task.is_constrained() && !can_be_named() {
             return Ok(None);

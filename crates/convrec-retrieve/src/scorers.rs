@@ -1,31 +1,34 @@
+use std::sync::Arc;
+
 use convrec_catalog::Catalog;
 use convrec_core::Example;
 
-use super::{Bm25Scorer, CooccurrenceScorer, MixedScorer, SimilarityScorer, WordScorer};
+use crate::{Bm25Scorer, CooccurrenceScorer, MixedScorer, SimilarityScorer, WordScorer};
 
 /// The scorers of the scripted teachers and of the scripted judge.
 ///
 /// The weights of [`heuristic`](Self::heuristic) were found on ReDial's validation part.
 #[derive(Debug)]
-pub struct Scorers<'a> {
+pub struct Scorers {
     /// Items that were named in the same dialogs.
-    pub cooccurrence: CooccurrenceScorer<'a>,
+    pub cooccurrence: CooccurrenceScorer,
     /// Items whose texts have the words of the conversation.
     pub bm25: Bm25Scorer,
-    named_beside: CooccurrenceScorer<'a>,
+    named_beside: CooccurrenceScorer,
     words: WordScorer,
-    similarity: SimilarityScorer<'a>,
+    similarity: SimilarityScorer,
 }
 
-impl<'a> Scorers<'a> {
+impl Scorers {
     /// Learns from these conversations which items are named together.
-    pub fn new(catalog: &'a Catalog, examples: &[Example]) -> Self {
+    pub fn new(catalog: &Catalog, examples: &[Example]) -> Self {
+        let shared = Arc::new(catalog.clone());
         Self {
-            cooccurrence: CooccurrenceScorer::new(catalog, examples),
+            cooccurrence: CooccurrenceScorer::of(&shared, examples),
             bm25: Bm25Scorer::new(catalog),
-            named_beside: CooccurrenceScorer::new(catalog, examples).alone(),
+            named_beside: CooccurrenceScorer::of(&shared, examples).alone(),
             words: WordScorer::new(catalog, examples),
-            similarity: SimilarityScorer::new(catalog),
+            similarity: SimilarityScorer::of(&shared),
         }
     }
 

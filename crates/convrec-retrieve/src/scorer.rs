@@ -23,6 +23,11 @@ impl<S: Scorer + ?Sized> Scorer for &S {
 pub struct Bm25Scorer(Bm25);
 
 impl Bm25Scorer {
+    /// The scores of the items' texts for the words of a text. Shape `[C]`.
+    pub(crate) fn for_text(&self, text: &str) -> Vec<f32> {
+        self.0.scores(text)
+    }
+
     /// Indexes the texts of the catalog.
     pub fn new(catalog: &Catalog) -> Self {
         Self(Bm25::new(

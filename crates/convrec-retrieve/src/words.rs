@@ -3,8 +3,8 @@ use std::collections::{BTreeSet, HashMap};
 use convrec_catalog::{Catalog, normalise};
 use convrec_core::{Example, ItemId, Role};
 
-use super::Scorer;
-use super::cooccurrence::ids;
+use crate::Scorer;
+use crate::cooccurrence::ids;
 
 /// The fewest training conversations in which a word must have been said.
 const LEAST_CONVERSATIONS: u32 = 8;
@@ -112,7 +112,7 @@ impl Scorer for WordScorer {
     }
 }
 
-fn words_of(example: &Example) -> BTreeSet<String> {
+pub(crate) fn words_of(example: &Example) -> BTreeSet<String> {
     let said = example
         .dialog
         .iter()
