@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use convrec::prelude::*;
+use convrec::watch::number;
+use convrec_cli::{Outcome, exit, say};
 
 /// Trains a policy on relevance and on the age of items.
 #[derive(Parser)]
@@ -49,8 +51,11 @@ impl RewardFunction for Recent {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let catalog = convrec::read_catalog(&options.catalog)?;
     let since = |year: Option<i32>| year.is_some_and(|year| year >= options.since);
     let recent = Recent {
@@ -79,18 +84,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = runner
         .with_rewards([Box::new(recent) as _])
         .run(&mut |step: &StepView<'_>| {
-            let number = |name: &str| {
-                step.record
-                    .get(name)
-                    .map(ToString::to_string)
-                    .unwrap_or_default()
-            };
-            println!(
-                "reward {}, recent {}",
-                number("reward"),
-                number("rewards/recent/mean")
-            );
+            let number = |name| number(step.record, name).unwrap_or_default();
+            let (reward, recent) = (number("reward"), number("rewards/recent/mean"));
+            say(format_args!("reward {reward:.3}, recent {recent:.3}"));
         })?;
-    println!("the model is in {}", folder.display());
+    say(format_args!("the model is in {}", folder.display()));
     Ok(())
 }

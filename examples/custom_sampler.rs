@@ -11,6 +11,7 @@ use clap::Parser;
 use convrec::policy::{Completion, Generation};
 use convrec::prelude::*;
 use convrec::train::{Local, Sampler};
+use convrec_cli::{Outcome, exit, say};
 
 /// Trains a policy on rollouts of two temperatures.
 #[derive(Parser)]
@@ -81,8 +82,11 @@ impl Sampler for TwoTemperatures {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let mut settings = Layer::flags();
     settings.set("files.model", Some(&options.model));
     settings.set("files.catalog", Some(&options.catalog));
@@ -102,8 +106,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = runner
         .with_sampler(sampler)
         .run(&mut |step: &StepView<'_>| {
-            println!("reward {}", step.record["reward"]);
+            say(format_args!("reward {}", step.record["reward"]));
         })?;
-    println!("the model is in {}", folder.display());
+    say(format_args!("the model is in {}", folder.display()));
     Ok(())
 }

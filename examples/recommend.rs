@@ -7,7 +7,7 @@ use convrec::device;
 use convrec::prelude::*;
 use convrec_cli::conversation::ConversationOptions;
 use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file};
-use convrec_cli::{Outcome, exit, say};
+use convrec_cli::{Outcome, at_least_one, exit, say};
 
 /// Answers one conversation with a ranked list.
 #[derive(Parser)]
@@ -22,6 +22,9 @@ struct Options {
     /// Catalog: JSON lines, CSV, or a pickled list of titles and years.
     #[arg(long)]
     catalog: PathBuf,
+    /// The number of items. The default is the length of the model's lists.
+    #[arg(long, short, value_parser = at_least_one)]
+    n: Option<usize>,
     #[command(flatten)]
     data: DataOptions,
     #[command(flatten)]
@@ -46,8 +49,9 @@ fn run(options: &Options) -> Outcome {
     }
     let task = model.language.task_for(catalog, options.unconstrained);
     let task = in_catalog_file(&options.catalog, task)?;
+    let n = options.n.unwrap_or(task.n_ranks());
     let recommender = Recommender::new(&model, task);
-    let list = recommender.recommend(&turns, &seen, model.language.format.n_ranks)?;
+    let list = recommender.recommend(&turns, &seen, n)?;
     if list.is_empty() {
         return Err("the model named no unseen item of the catalog".into());
     }

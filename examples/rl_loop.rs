@@ -13,6 +13,7 @@ use convrec::policy::{Allowed, Completion, Generation, Sequence};
 use convrec::prelude::*;
 use convrec::text::segments::END;
 use convrec::train::{OptimizerConfig, Updates};
+use convrec_cli::{Outcome, at_least_one, exit, say};
 
 /// Trains a policy by Rank-GRPO.
 #[derive(Parser)]
@@ -29,18 +30,21 @@ struct Options {
     /// The folder of the trained model.
     #[arg(long)]
     out: PathBuf,
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = at_least_one)]
     max_steps: usize,
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     prompts_per_step: usize,
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
     num_generations: usize,
     #[arg(long, default_value_t = 1e-4)]
     learning_rate: f64,
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = Options::parse();
+fn main() -> std::process::ExitCode {
+    exit(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Outcome {
     let Model {
         mut policy,
         language,
@@ -149,12 +153,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let total: f64 = rewards.iter().flatten().sum();
         let reward = total / rewards.len() as f64;
         let silent = advantages.frac_reward_zero_std;
-        println!(
+        say(format_args!(
             "step {:>3}: reward {reward:.3}, ranks without signal {silent:.2}, gradient {:.3}",
             step + 1,
             update.grad_norm
-        );
+        ));
     }
     Model { policy, language }.save(&options.out)?;
+    say(format_args!("the model is in {}", options.out.display()));
     Ok(())
 }

@@ -48,7 +48,7 @@ fn run(options: &Options) -> Outcome {
     };
     let mut demonstrations = None;
     if let Some(path) = &files.demonstrations {
-        let rows = read.demonstrations(path)?;
+        let rows = read.demonstrations(catalog.as_ref(), path)?;
         demonstrations = Some(match &catalog {
             Some(catalog) => read.in_catalog(catalog, rows, path)?,
             None => rows,
@@ -60,6 +60,7 @@ fn run(options: &Options) -> Outcome {
         return Ok(());
     }
     settings.file("catalog", &files.catalog)?;
+    settings.file("demonstrations", &files.demonstrations)?;
     let catalog = catalog.ok_or("no catalog: expected --catalog FILE")?;
     let data = SftData {
         demonstrations: demonstrations.unwrap_or_default(),

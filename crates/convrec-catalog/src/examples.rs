@@ -90,7 +90,10 @@ fn wrong_ground_truth(example: &Example, unknown: &UnknownName) -> ExampleError 
     ExampleError {
         id: example.id.clone(),
         field: "ground_truth",
-        problem: format!("{unknown}; add it to the catalog, or remove it from the sample"),
+        problem: match unknown.ambiguous {
+            true => format!("{unknown}, or remove it from the sample"),
+            false => format!("{unknown}; add it to the catalog, or remove it from the sample"),
+        },
     }
 }
 
@@ -132,8 +135,7 @@ mod tests {
         assert_eq!(
             truth("Dune", None).unwrap_err().to_string(),
             "sample `d-1`, field `ground_truth`: \"Dune\" means several items of the catalog: name \
-             one of \"Dune (1984)\", \"Dune (2021)\"; add it to the catalog, or remove it from the \
-             sample"
+             one of \"Dune (1984)\", \"Dune (2021)\", or remove it from the sample"
         );
         let far = truth("Cocoo", Some(2017)).unwrap_err().to_string();
         assert!(

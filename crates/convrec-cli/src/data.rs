@@ -148,12 +148,19 @@ impl DataOptions {
     }
 
     /// The demonstrations of a file or folder. Lines of their lists that are no items are left out,
-    /// and said on stderr.
+    /// and said on stderr. A line without a year names an item where the catalog has such items.
     ///
     /// # Errors
     /// As [`conversations`](Self::conversations).
-    pub fn demonstrations(&self, path: &Path) -> Result<Vec<Demonstration>, Box<dyn Error>> {
-        let read = convrec_formats::read_demonstrations(path, &self.reading())?;
+    pub fn demonstrations(
+        &self,
+        catalog: Option<&Catalog>,
+        path: &Path,
+    ) -> Result<Vec<Demonstration>, Box<dyn Error>> {
+        let mut items = catalog.into_iter().flat_map(Catalog::iter);
+        let optional = items.any(|(_, item)| item.year.is_none());
+        let reading = self.reading().optional_years(optional);
+        let read = convrec_formats::read_demonstrations(path, &reading)?;
         say_left_out(path, &read.skipped);
         let lines = &read.unparsed_lines;
         list(

@@ -61,6 +61,11 @@ pub fn step(bar: &ProgressBar, view: &StepView<'_>, names: &[&str]) {
         .get("step")
         .and_then(|step| step.as_u64())
         .unwrap_or(bar.position() + 1);
+    // Where no terminal shows the bar, a line is printed at every tenth of the run.
+    let total = bar.length().unwrap_or(0).max(1);
+    if bar.is_hidden() && done * 10 / total > done.saturating_sub(1) * 10 / total {
+        warn(&format_args!("step {done} of {total}: {}", bar.message()));
+    }
     let resumed = done > bar.position() + 1;
     bar.set_position(done);
     if resumed {

@@ -1,4 +1,5 @@
 use convrec_train::{Plan, Runner, StepView, Stop};
+use convrec_watch::number;
 #[cfg(feature = "tui")]
 use convrec_watch::tui::{Board, Screen};
 
@@ -35,13 +36,44 @@ impl TrainingOptions {
             }
         }
         let bar = progress::bar(name, runner.total_steps());
+        let mut silent = Silence::default();
         let folder = runner.run(&mut |view: &StepView<'_>| {
+            silent.add(view);
             progress::step(&bar, view, fields);
             progress::evaluation(&bar, view.record);
         });
         bar.abandon();
         say(format_args!("the model is in {}", folder?.display()));
+        silent.warn();
         Ok(())
+    }
+}
+
+/// How many groups of completions had nothing to learn from.
+#[derive(Default)]
+struct Silence {
+    shares: Vec<f64>,
+}
+
+impl Silence {
+    /// Above this mean share, a run learns next to nothing.
+    const LARGE: f64 = 0.95;
+
+    fn add(&mut self, view: &StepView<'_>) {
+        self.shares
+            .extend(number(view.record, "frac_reward_zero_std"));
+    }
+
+    fn warn(&self) {
+        let mean = self.shares.iter().sum::<f64>() / self.shares.len().max(1) as f64;
+        if mean > Self::LARGE {
+            warn(&format_args!(
+                "in {:.0}% of the groups all completions earned the same, which teaches nothing; \
+                 take more completions a prompt (--num-generations), dynamic sampling, or a model \
+                 that was trained for fewer steps and is less sure",
+                100.0 * mean
+            ));
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use convrec_core::{BadRows, Demonstration, Example, Item, Role, Turn, shown};
-use convrec_text::{ListFormat, ParsedList, Reason};
+use convrec_text::{ListFormat, ParsedList, Reason, Years};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Place};
@@ -53,7 +53,7 @@ pub fn read_demonstrations(
     path: impl AsRef<Path>,
     options: &ReadOptions,
 ) -> Result<Records<Demonstration>, Error> {
-    Source::find(path, options.split.as_deref())?.demonstrations(options.bad_rows)
+    Source::find(path, options.split.as_deref())?.demonstrations(options.bad_rows, options.years)
 }
 
 /// A function that makes an example of each row. `name` is `<folder>-<split>`.
@@ -76,7 +76,10 @@ pub(crate) fn examples(name: &str) -> impl FnMut(Current) -> Result<Example, Pro
 }
 
 /// A function that makes a demonstration of each row. `name` is `<folder>-<split>`.
-pub(crate) fn demonstrations(name: &str) -> impl FnMut(Current) -> Result<Demonstration, Problem> {
+pub(crate) fn demonstrations(
+    name: &str,
+    years: Years,
+) -> impl FnMut(Current) -> Result<Demonstration, Problem> {
     let mut ids = Ids::new(name);
     move |current| {
         let (number, fields) = (current.number, object(&current.row.value)?);
@@ -87,7 +90,7 @@ pub(crate) fn demonstrations(name: &str) -> impl FnMut(Current) -> Result<Demons
             None => {
                 let (field, answer) = completion(fields)?.or(answer).ok_or_else(no_list)?;
                 let place = current.row.place.field(field);
-                parsed(&answer, place, number, current.unparsed_lines)?
+                parsed(&answer, years, place, number, current.unparsed_lines)?
             }
         };
         if list.is_empty() {
@@ -231,6 +234,7 @@ fn completion(fields: &Map<String, Value>) -> Result<Option<Answer>, Problem> {
 /// The items of an answer. Its lines that are none go to `unparsed`.
 fn parsed(
     answer: &str,
+    years: Years,
     place: Place,
     row: usize,
     unparsed: &mut BadRows,
@@ -239,7 +243,11 @@ fn parsed(
         entries,
         unparsed: lines,
         ..
-    } = ListFormat::default().parse(answer);
+    } = ListFormat {
+        years,
+        ..ListFormat::default()
+    }
+    .parse(answer);
     if entries.is_empty() {
         let problem = format!(
             "no line names an item; found `{}`; expected lines as `Heat (1995)`",

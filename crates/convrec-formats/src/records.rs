@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use convrec_core::{BadRow, BadRowPolicy, BadRows};
+use convrec_text::Years;
 
 use crate::error::{Error, Place};
 use crate::limits::MAX_ROWS;
@@ -35,6 +36,8 @@ pub struct ReadOptions {
     pub split: Option<String>,
     /// What happens to rows that cannot be used.
     pub bad_rows: BadRowPolicy,
+    /// Whether a line of an answer names an item without a year.
+    pub years: Years,
 }
 
 impl ReadOptions {
@@ -42,6 +45,17 @@ impl ReadOptions {
     #[must_use]
     pub fn split(mut self, split: impl Into<String>) -> Self {
         self.split = Some(split.into());
+        self
+    }
+
+    /// Reads a line of an answer that has no year as an item without one. Give it where the catalog
+    /// has such items.
+    #[must_use]
+    pub fn optional_years(mut self, optional: bool) -> Self {
+        self.years = match optional {
+            true => Years::Optional,
+            false => Years::Required,
+        };
         self
     }
 

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use convrec_core::{BadRowPolicy, CatalogItem, Demonstration, Example};
 
+use convrec_text::Years;
+
 use crate::error::Error;
 use crate::grouped::grouped;
 use crate::input::Input;
@@ -182,8 +184,12 @@ impl Source {
     ///
     /// # Errors
     /// As [`read_demonstrations`](crate::read_demonstrations).
-    pub fn demonstrations(&self, bad_rows: BadRowPolicy) -> Result<Records<Demonstration>, Error> {
-        let demonstrations = conversations::demonstrations(&self.name);
+    pub fn demonstrations(
+        &self,
+        bad_rows: BadRowPolicy,
+        years: Years,
+    ) -> Result<Records<Demonstration>, Error> {
+        let demonstrations = conversations::demonstrations(&self.name, years);
         collect(grouped(self.rows()), &self.path, bad_rows, demonstrations)
     }
 }

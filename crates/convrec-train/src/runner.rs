@@ -17,6 +17,7 @@ use convrec_policy::{Policy, SaveOptions};
 use convrec_retrieve::Fitted;
 use convrec_text::{PromptFormat, TrieError, Years};
 use convrec_watch::Observer;
+use serde::Serialize;
 
 use crate::data::{self, DataReport};
 use crate::inputs::hash_of_path;
@@ -151,6 +152,9 @@ impl Runner {
     /// N, the length of the lists, is that of the model's `task.json`; for a new decoder, or a chat
     /// model without that file, it is the length of the longest demonstration.
     ///
+    /// A file that `settings` names under `files` decides by its hash whether a run may be resumed.
+    /// Data of a file that is not named is hashed itself.
+    ///
     /// # Errors
     /// [`RunError`] when a setting, the model or the data is wrong.
     ///
@@ -158,8 +162,10 @@ impl Runner {
     /// When there is no device.
     pub fn sft(settings: SftSettings, data: SftData, devices: &[Device]) -> Result<Self, RunError> {
         let files = &settings.files;
-        let catalog_file = settings.file("catalog", &files.catalog)?;
-        let data_file = settings.file("demonstrations", &files.demonstrations)?;
+        let catalog_file = named(&files.catalog, "the catalog");
+        let data_file = named(&files.demonstrations, "the demonstrations");
+        let catalog_hash = hash_of_data(&files.catalog, data.catalog.iter().map(|(_, item)| item))?;
+        let data_hash = hash_of_data(&files.demonstrations, data.demonstrations.iter())?;
         let setup = &settings.training;
         let device = devices[0].clone().autodiff();
         let (loaded, mut language) = match &setup.decoder {
@@ -201,9 +207,9 @@ impl Runner {
             (None, None) => unreachable!("a model is loaded where no decoder is made"),
         };
         let mut inputs = language.hashes()?;
-        inputs.insert("catalog_sha256".into(), hash_of_path(catalog_file)?);
+        inputs.insert("catalog_sha256".into(), catalog_hash);
         inputs.extend(rules(files));
-        inputs.insert("demonstrations_sha256".into(), hash_of_path(data_file)?);
+        inputs.insert("demonstrations_sha256".into(), data_hash);
         let shape = sha256(policy.config().to_hugging_face().as_bytes());
         inputs.insert("policy_config_sha256".into(), shape);
         let lists = format!(
@@ -271,8 +277,10 @@ impl Runner {
         devices: &[Device],
     ) -> Result<Self, RunError> {
         let files = &settings.files;
-        let catalog_file = settings.file("catalog", &files.catalog)?;
-        let data_file = settings.file("conversations", &files.conversations)?;
+        let catalog_file = named(&files.catalog, "the catalog");
+        let data_file = named(&files.conversations, "the conversations");
+        let catalog_hash = hash_of_data(&files.catalog, data.catalog.iter().map(|(_, item)| item))?;
+        let data_hash = hash_of_data(&files.conversations, data.conversations.iter())?;
         let model_name = settings.file("model", &files.model)?;
         let mut model = Model::load(model_name, &devices[0].clone().autodiff())?;
         retrieve(&mut model.language, files)?;
@@ -286,9 +294,9 @@ impl Runner {
             return Err(unusable(data_file, report));
         }
         let mut inputs = model.language.hashes()?;
-        inputs.insert("catalog_sha256".into(), hash_of_path(catalog_file)?);
+        inputs.insert("catalog_sha256".into(), catalog_hash);
         inputs.extend(rules(files));
-        inputs.insert("conversations_sha256".into(), hash_of_path(data_file)?);
+        inputs.insert("conversations_sha256".into(), data_hash);
         let weights = ModelSource::find(model_name)?.weights_hash()?;
         inputs.insert("model_sha256".into(), weights);
         let mut rewards: Vec<Box<dyn RewardFunction>> = vec![];
@@ -570,6 +578,24 @@ fn retrieve(language: &mut Language, files: &Files) -> Result<(), RunError> {
         language.retriever = Some(Arc::new(Fitted::read(path).map_err(ModelError::from)?));
     }
     Ok(())
+}
+
+/// The file that data came from, as errors name it.
+fn named<'a>(file: &'a Option<PathBuf>, without: &'a str) -> &'a Path {
+    file.as_deref().unwrap_or(Path::new(without))
+}
+
+/// The hash of the file that data came from, or of the data where a program made it.
+fn hash_of_data<'a, T: Serialize + 'a>(
+    file: &Option<PathBuf>,
+    rows: impl Iterator<Item = &'a T>,
+) -> Result<String, files::Error> {
+    if let Some(path) = file {
+        return hash_of_path(path);
+    }
+    // A hash of hashes: rows need not be in memory twice.
+    let row = |row: &T| sha256(&serde_json::to_vec(row).expect("plain data can be written"));
+    Ok(sha256(rows.map(row).collect::<String>().as_bytes()))
 }
 
 fn blocklist(task: &Task, path: &Path, items: &[Item]) -> Result<BlocklistReward, RunError> {
