@@ -45,8 +45,11 @@ struct Candidates {
     dialogs: Vec<String>,
 }
 
-/// The score of BM25 for all turns and for the last one, the share of the title's words that are
-/// said, the words that document and seen documents share, and how often it was relevant before.
+/// The features of a document:
+/// - its BM25 score for all turns and for the last one
+/// - the share of the title's words that are said
+/// - the words that document and seen documents share
+/// - how often it was relevant before
 const FEATURES: usize = 5;
 
 fn words(text: &str) -> HashSet<String> {

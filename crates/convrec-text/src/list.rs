@@ -310,8 +310,8 @@ fn with_last_year(text: &str) -> Option<Item> {
 }
 
 /// The text of an answer that was cut at a limit of tokens, without its last line where that is not
-/// whole: it has no line feed, and names no year of four digits, so that more of a title or a year
-/// may have followed. Such a line names no item, whatever it reads as.
+/// whole. Such a line has no line feed and names no year of four digits. More of a title or a year
+/// may have followed, so it names no item.
 ///
 /// ```
 /// use convrec_text::whole_lines;

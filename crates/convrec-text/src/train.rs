@@ -70,9 +70,9 @@ impl TextTokenizer {
     /// ```
     ///
     /// # Errors
-    /// - [`TokenizerError::Config`] when the vocabulary is too small for bytes and special tokens,
-    ///   a special token is repeated or could be the token of a plain text, or one of `lines` is no
-    ///   line
+    /// - [`TokenizerError::Config`] when the vocabulary is too small for bytes and special tokens
+    /// - [`TokenizerError::Config`] when a special token is repeated or could be the token of a
+    ///   plain text, or one of `lines` is no line
     /// - [`TokenizerError::Failed`] when the underlying trainer fails
     pub fn train<S: AsRef<str> + Send>(
         corpus: impl Iterator<Item = S> + Send,

@@ -51,8 +51,8 @@ pub struct Model {
 
 impl Model {
     /// Reads a model. `name` is a folder that [`save`](Self::save) wrote, the folder of a published
-    /// chat model, or the folder of a PEFT adapter, which is merged into the base model that it
-    /// names. With the feature `hub` it may also be a name on the Hugging Face hub, such as
+    /// chat model, or the folder of a PEFT adapter. An adapter is merged into the base model that
+    /// it names. With the feature `hub` it may also be a name on the Hugging Face hub, such as
     /// `org/name`.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub enum Error {
         file: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What was found and expected, and what to do.
+        /// The text that says what was found, what is expected, and what to do.
         problem: String,
     },
     /// There is nothing to read.

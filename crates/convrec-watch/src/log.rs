@@ -48,12 +48,13 @@ impl Log {
     /// Opens the log of a run that stands after `step` steps, and makes its folder. Lines of later
     /// steps are removed, and so is a last line that was cut.
     ///
-    /// Where a checkpoint is gone on from (`step` above 0), damaged lines before the end are no
-    /// reason to stop: they are moved into `log-damaged.txt`, and a warning names them.
+    /// A run that resumes from a checkpoint (`step` above 0) does not stop at damaged lines before
+    /// the end. They are moved into `log-damaged.txt`, and a warning names them.
     ///
     /// # Errors
-    /// [`Error::Append`] when the log is in use or cannot be opened, [`Error::Line`] when the log of
-    /// a new run is damaged before its end, [`Error::File`] when a file cannot be read or removed.
+    /// - [`Error::Append`] when the log is in use or cannot be opened
+    /// - [`Error::Line`] when the log of a new run is damaged before its end
+    /// - [`Error::File`] when a file cannot be read or removed
     pub fn open(folder: impl Into<PathBuf>, step: usize) -> Result<Self, Error> {
         Self::rotating(folder, step, STEPS_PER_FILE)
     }

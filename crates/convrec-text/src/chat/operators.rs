@@ -1,5 +1,5 @@
-//! Operators that the engine reads otherwise than `jinja2`, or does not bound: `%` with a text on
-//! its left formats it, and lists that are added up have a bounded length.
+//! Operators that the engine reads otherwise than `jinja2`, or does not bound. `%` with a text on
+//! its left formats it. Lists that are added up have a bounded length.
 //!
 //! The engine has no hook for operators, so its own parser says where they stand, and the source
 //! calls functions there: `a % b` is `__percent(a, b)`, and `a + b` is `__bounded(a + b)`.

@@ -1,7 +1,7 @@
-//! Regular expressions of a tokenizer: what they may cost.
+//! Bounds on the cost of a tokenizer's regular expressions.
 //!
-//! They come from strangers. The `tokenizers` crate bounds the steps of one search alone, and where
-//! that bound is met it silently goes on as if nothing more matched.
+//! They come from strangers. The `tokenizers` crate bounds only the steps of one search. At that
+//! bound it silently goes on as if nothing more matched.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ const LONGEST: usize = 1 << 14;
 const MOST_REPEATS: usize = 10_000;
 /// The most steps back of one search.
 const STEPS: usize = 100_000;
-/// What all searches may take together, and what each byte of text adds.
+/// The time that all searches may take together. Each byte of text adds [`PATIENCE_A_BYTE`].
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_A_BYTE: Duration = Duration::from_micros(2);
 
