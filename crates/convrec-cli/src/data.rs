@@ -105,6 +105,13 @@ impl DataOptions {
     pub fn conversations(&self, path: &Path) -> Result<Vec<Example>, Box<dyn Error>> {
         let read = convrec_formats::read_conversations(path, &self.reading())?;
         say_left_out(path, &read.skipped);
+        if !read.rows.iter().any(|example| !example.seen.is_empty()) {
+            warn(&format_args!(
+                "{}: no conversation has `seen`: items that they name may be recommended, and \
+                 co-occurrence has nothing to count",
+                path.display()
+            ));
+        }
         Ok(read.rows)
     }
 
