@@ -37,6 +37,9 @@ struct Options {
     /// their scores.
     #[arg(long)]
     demonstrations: Option<PathBuf>,
+    /// Put what was right at any rank, for `train_sft --accepted-only`.
+    #[arg(long, requires = "demonstrations")]
+    anywhere: bool,
     /// Lists for each conversation.
     #[arg(long, default_value_t = 2, value_parser = at_least_one)]
     draws: usize,
@@ -91,7 +94,7 @@ fn run(options: &Options) -> Outcome {
     if let Some(path) = &options.demonstrations {
         let draw = |n: usize| {
             let seed = options.seed + n as u64;
-            retriever.demonstrations(&training, options.n, seed)
+            retriever.demonstrations(&training, options.n, options.anywhere, seed)
         };
         let lists: Vec<_> = (0..options.draws).flat_map(draw).collect();
         jsonl::write_file(path, &lists)?;

@@ -25,6 +25,10 @@ struct Options {
     /// items are left out.
     #[arg(long, conflicts_with = "unconstrained")]
     constrained: bool,
+    /// Learn the items of each list that are in its ground truth alone; the others are read and not
+    /// learned.
+    #[arg(long)]
+    accepted_only: bool,
     #[command(flatten)]
     decoder: DecoderOptions,
 }
@@ -38,6 +42,7 @@ fn run(options: &Options) -> Outcome {
     flags.set("files.demonstrations", options.demonstrations.as_ref());
     flags.set("num_train_epochs", options.num_train_epochs);
     flags.set("constrained", options.constrained.then_some(true));
+    flags.set("accepted_only", options.accepted_only.then_some(true));
     options.decoder.set(&mut flags);
     let layers = options.training.layers(flags)?;
     let files = Files::resolve(&layers)?;

@@ -109,7 +109,21 @@ impl Policy {
     }
 }
 
-fn change(param: &mut Param<Tensor<2>>, with: impl FnOnce(&mut [f32])) {
+impl Policy {
+    /// This policy with logits that are `factor` times as large: the weights of its final norm are
+    /// multiplied. A policy that begins with a prior
+    /// ([`Constraint::prior`](crate::Constraint::prior)) is quiet at first, so that its random
+    /// weights do not disturb what is known already.
+    #[must_use]
+    pub fn with_output_scale(mut self, factor: f32) -> Self {
+        change(&mut self.model.norm.weight, |weight| {
+            weight.iter_mut().for_each(|x| *x *= factor);
+        });
+        self
+    }
+}
+
+fn change<const N: usize>(param: &mut Param<Tensor<N>>, with: impl FnOnce(&mut [f32])) {
     let tensor = param.val();
     let mut values: Vec<f32> = tensor.to_data().try_into_vec().expect("weights are f32");
     with(&mut values);

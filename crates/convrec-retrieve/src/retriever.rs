@@ -205,31 +205,41 @@ impl Retriever {
         Candidates::scored(found.items().iter().copied().zip(scaled))
     }
 
-    /// Lists of `n` to imitate: what was right in front, in any order, and behind it candidates drawn
-    /// by their scores. Conversations in which nothing was right are left out. A policy that
-    /// imitates them learns what counting does not know, and keeps the rest.
+    /// Lists of `n` to imitate: what was right, and candidates drawn by their scores. Conversations in
+    /// which nothing was right are left out. What was right is in front, in any order, or
+    /// `anywhere`: then a policy that learns the accepted items alone learns them at every rank.
     #[must_use]
-    pub fn demonstrations(&self, examples: &[Example], n: usize, seed: u64) -> Vec<Demonstration> {
+    pub fn demonstrations(
+        &self,
+        examples: &[Example],
+        n: usize,
+        anywhere: bool,
+        seed: u64,
+    ) -> Vec<Demonstration> {
         let of_example = |(place, example): (usize, &Example)| {
-            let mut list = right(&self.sources, example);
-            if list.is_empty() {
+            let mut accepted = right(&self.sources, example);
+            if accepted.is_empty() {
                 return None;
             }
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(place as u64);
-            list.shuffle(&mut rng);
+            accepted.shuffle(&mut rng);
+            accepted.truncate(n);
             let found = self.candidates(example, self.n_candidates.max(n));
             let scores = found.scores().unwrap_or_default().iter();
             // The best of scores with noise of this law are a sample without replacement.
             let noisy = scores.map(|score| score - (-rng.random::<f32>().max(1e-30).ln()).ln());
             let noisy: Vec<f32> = noisy.collect();
-            for (drawn, _) in top_k(&noisy, noisy.len()) {
-                let id = found.items()[drawn.index()];
-                if list.len() < n && !list.contains(&id) {
-                    list.push(id);
-                }
+            let drawn = top_k(&noisy, noisy.len()).into_iter();
+            let drawn = drawn.map(|(place, _)| found.items()[place.index()]);
+            let mut list: Vec<ItemId> = drawn
+                .filter(|id| !accepted.contains(id))
+                .take(n - accepted.len())
+                .collect();
+            for id in accepted.into_iter().rev() {
+                let most = if anywhere { list.len() } else { 0 };
+                list.insert(rng.random_range(0..=most), id);
             }
-            list.truncate(n);
             let item = |id: ItemId| -> Item { self.sources.catalog[id].item() };
             Some(Demonstration {
                 example: example.clone(),

@@ -1,5 +1,6 @@
 //! A retriever that is fitted, kept in a file, and asked.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use convrec_catalog::Catalog;
@@ -48,7 +49,9 @@ fn what_goes_together_is_found_with_its_probability() {
         ..training[5].clone()
     };
     let found = retriever.candidates(&example, FILMS);
-    assert_eq!(found.items()[0], ItemId(8));
+    // Both were named beside it.
+    let best: BTreeSet<ItemId> = found.items()[..2].iter().copied().collect();
+    assert_eq!(best, [ItemId(2), ItemId(8)].into());
     assert_eq!(found.len(), FILMS - 1, "the seen film is left out");
     let scores = found.scores().unwrap();
     assert!(scores.is_sorted_by(|a, b| a >= b));
@@ -132,7 +135,7 @@ fn a_file_keeps_it_and_a_wrong_one_says_what_is_wrong() {
 fn demonstrations_have_what_was_right_in_front_and_are_drawn_by_the_seed() {
     let (catalog, training) = (catalog(), conversations());
     let retriever = Fitted::fit(&catalog, &training).unwrap().over(&catalog);
-    let lists = |seed| retriever.demonstrations(&training, 6, seed);
+    let lists = |seed| retriever.demonstrations(&training, 6, false, seed);
     let drawn = lists(1);
     assert_eq!(drawn, lists(1));
     assert_ne!(drawn, lists(2));
@@ -152,6 +155,13 @@ fn demonstrations_have_what_was_right_in_front_and_are_drawn_by_the_seed() {
         let second = catalog.find(&demonstration.list[1]).unwrap();
         usize::from(found.contains(&second))
     };
+    let anywhere = retriever.demonstrations(&training, 6, true, 1);
+    let place = |demonstration: &convrec_core::Demonstration| {
+        let right = &demonstration.example.ground_truth[0];
+        demonstration.list.iter().position(|item| item == right)
+    };
+    let places: BTreeSet<usize> = anywhere.iter().map(|x| place(x).unwrap()).collect();
+    assert_eq!(places, (0..6).collect());
     let share = drawn.iter().map(among).sum::<usize>() as f64 / drawn.len() as f64;
     assert!(share > 2.0 * 3.0 / FILMS as f64, "{share}");
 }

@@ -12,6 +12,9 @@ use crate::item_factors::item_factors;
 use crate::model::ModelError;
 use crate::task::Task;
 
+/// How large the logits of a new decoder are behind a retriever, whose scores they are added to.
+const QUIET: f32 = 0.02;
+
 /// The shape of a new decoder: the table `[decoder]` of a config file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -121,7 +124,8 @@ impl Decoder {
     }
 
     /// A policy of this shape for a task with the tokenizer that this decoder trained. The weights
-    /// are drawn by `seed`.
+    /// are drawn by `seed`. Behind a retriever the policy begins quiet, so that it lists what the
+    /// retriever ranks first.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`] when the tokenizer is another one, [`ModelError::Weights`] when
@@ -140,6 +144,10 @@ impl Decoder {
             ..shape
         };
         let policy = Policy::new(&shape, seed, device).map_err(impossible)?;
+        let policy = match task.has_retriever() {
+            true => policy.with_output_scale(QUIET),
+            false => policy,
+        };
         if !self.item_vectors {
             return Ok(policy);
         }

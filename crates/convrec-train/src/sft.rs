@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Instant;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use convrec_config::{ConfigError, check};
 use convrec_policy::{Allowed, LoraConfig, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{Observer, Record, StepView, Timing};
@@ -37,6 +37,9 @@ pub struct SftConfig {
     /// is drawn from later: nothing is spent on what cannot be written anyway. Every
     /// demonstration must then be a list of N different unseen items.
     pub constrained: bool,
+    /// Learn the items of a list that are in its example's ground truth alone; the others are read
+    /// and not learned. Lists that have them at any rank teach what is right wherever the list is.
+    pub accepted_only: bool,
     /// Of the order of the data.
     pub seed: u64,
     /// The optimiser.
@@ -54,6 +57,7 @@ impl Default for SftConfig {
             gradient_checkpointing: false,
             bf16: false,
             constrained: false,
+            accepted_only: false,
             seed: 0,
             optimizer: OptimizerConfig::default(),
             lora: None,
@@ -162,14 +166,18 @@ pub fn train_sft(
             .collect();
         let tokens: usize = pairs
             .iter()
-            .map(|(pair, allowed)| decisions(pair, allowed.as_ref()))
+            .map(|(pair, allowed)| decisions(pair, allowed.as_ref(), config.accepted_only))
             .sum();
         let parts: Vec<_> = pairs.chunks(config.micro_batch).collect();
         let compute = |policy: &Policy, part: usize| {
             let output = log_probs(policy, parts[part]);
             // Divided by the tokens of the whole batch: micro-batches must not weigh by their
             // number.
-            let loss = output.log_probs.sum().div_scalar(-(tokens as f64));
+            let log_probs = match config.accepted_only {
+                true => accepted(output.log_probs, parts[part]),
+                false => output.log_probs,
+            };
+            let loss = log_probs.sum().div_scalar(-(tokens.max(1) as f64));
             let value = f64::from(loss.clone().into_scalar::<f32>());
             Ok::<_, Infallible>((output.tape.backward(loss, policy), value))
         };
@@ -240,10 +248,29 @@ fn check_constraint(task: &Task, data: &[TokenPair], constrained: bool) -> Resul
 }
 
 /// The tokens that are learned.
-fn decisions(pair: &TokenPair, allowed: Option<&Allowed>) -> usize {
+fn decisions(pair: &TokenPair, allowed: Option<&Allowed>, accepted_only: bool) -> usize {
     (0..pair.completion.len())
         .filter(|&t| !allowed.is_some_and(|allowed| allowed.is_forced(t)))
+        .filter(|&t| !accepted_only || pair.accepted[t])
         .count()
+}
+
+/// The log-probabilities `[B, T]` of accepted items; 0 for other tokens.
+fn accepted(log_probs: Tensor<2>, pairs: &[(&TokenPair, Option<Allowed>)]) -> Tensor<2> {
+    let shape = log_probs.dims();
+    let of_row = |(pair, _): &(&TokenPair, Option<Allowed>)| {
+        let marks = pair
+            .accepted
+            .iter()
+            .map(|accepted| f32::from(u8::from(*accepted)));
+        let missing = shape[1] - pair.accepted.len();
+        marks
+            .chain(std::iter::repeat_n(0.0, missing))
+            .collect::<Vec<f32>>()
+    };
+    let mask: Vec<f32> = pairs.iter().flat_map(of_row).collect();
+    let mask = Tensor::<2>::from_data(TensorData::new(mask, shape), &log_probs.device());
+    log_probs * mask
 }
 
 fn log_probs(policy: &Policy, pairs: &[(&TokenPair, Option<Allowed>)]) -> TokenLogProbs {

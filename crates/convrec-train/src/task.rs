@@ -9,7 +9,9 @@ use convrec_core::{Candidates, CatalogItem, Demonstration, Example, Item, ItemId
 use convrec_policy::{Allowed, Constraint};
 use convrec_retrieve::Retriever;
 use convrec_text::segments::{self, Segmentation};
-use convrec_text::{ChatError, ListCursor, ListTrie, Prompter, TrieError, whole_lines};
+use convrec_text::{
+    ChatError, ListCursor, ListTrie, Prompter, TokenizerError, TrieError, whole_lines,
+};
 
 /// A catalog, a way to write prompts, and the length of the lists that are wanted; constrained or
 /// not.
@@ -65,6 +67,8 @@ pub struct TokenPair {
     pub seen: Vec<ItemId>,
     /// The only items that a constrained list may hold, as of a [`Sample`].
     pub candidates: Option<Arc<Candidates>>,
+    /// Which tokens of the completion name an item of the example's ground truth.
+    pub accepted: Vec<bool>,
 }
 
 /// What a completion says, from one parse: the items that earn rewards and the tokens that are held
@@ -470,8 +474,26 @@ impl Task {
             completion,
             seen,
             candidates: self.candidates(&demonstration.example, &listed),
+            accepted: self
+                .accepted(&demonstration.example, &listed)
+                .map_err(|e| failed(e.into()))?,
         };
         Ok((pair, is_cut))
+    }
+
+    /// Which tokens of a list's completion name an item of the ground truth.
+    fn accepted(&self, example: &Example, listed: &[ItemId]) -> Result<Vec<bool>, TokenizerError> {
+        let right = example.ground_truth.iter();
+        let right: Vec<ItemId> = right.filter_map(|x| self.catalog.meant(x).ok()).collect();
+        let (tokenizer, format) = (self.prompter.tokenizer(), self.prompter.list());
+        let mut accepted = vec![];
+        for (rank, id) in listed.iter().enumerate() {
+            let line = format.line(rank, &self.catalog[*id].item());
+            let tokens = tokenizer.encode_exactly(&line)?.len();
+            accepted.extend(std::iter::repeat_n(right.contains(id), tokens));
+        }
+        accepted.push(false); // the end
+        Ok(accepted)
     }
 
     /// What the retriever finds, where there is one, and all items of `listed`: those that it does not
