@@ -116,7 +116,9 @@ fn array(reader: Box<dyn BufRead>, mut line: usize, name: String) -> Rows {
         );
         return fatal(damaged(At::File, &problem));
     }
-    let mut at = 1;
+    // An array on one line has no lines to name, so its elements are counted.
+    let is_one_line = !bytes.trim_ascii().contains(&b'\n');
+    let (mut at, mut row) = (1, 0);
     let mut done = false;
     Box::new(std::iter::from_fn(move || {
         if done {
@@ -139,9 +141,14 @@ fn array(reader: Box<dyn BufRead>, mut line: usize, name: String) -> Rows {
         let count = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
         let blank = element.len() - element.trim_ascii_start().len();
         let first = line + count(&element[..blank]);
-        let place = Place::new(&name, At::Line(first));
+        let place = match is_one_line {
+            true => At::Row(row),
+            false => At::Line(first),
+        };
+        let place = Place::new(&name, place);
         line += count(element);
         at += end + 1;
+        row += 1;
         if is_last {
             done = true;
             if !bytes[at..].trim_ascii().is_empty() {
