@@ -75,7 +75,11 @@ fn run(options: &Options) -> Outcome {
     let settings = options.services.settings()?;
     let server = open_server(&settings)?;
     let server = server.as_ref();
-    let catalog = described(&settings, server, options.data.catalog(&options.catalog, TwinRule::Keep)?)?;
+    let catalog = described(
+        &settings,
+        server,
+        options.data.catalog(&options.catalog, TwinRule::Keep)?,
+    )?;
     let mut examples = options.data.judged(&catalog, &options.conversations)?;
     let train = options
         .train
