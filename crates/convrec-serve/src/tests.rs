@@ -626,6 +626,7 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         },
         weights: weights.into(),
         constrained: true,
+        ..SamplerSettings::default()
     };
     let mut sampler = HttpSampler::new(settings, &task, &Arc::default()).unwrap();
     let samples: Vec<Sample> = (0..5)
