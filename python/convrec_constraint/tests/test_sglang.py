@@ -10,6 +10,8 @@ from convrec_constraint import Options, OptionsError
 
 torch = pytest.importorskip("torch")
 
+import sglang.srt.sampling.custom_logit_processor as interface  # noqa: E402
+
 from convrec_constraint.sglang import CatalogLogitProcessor  # noqa: E402
 
 VOCABULARY = 100
@@ -63,5 +65,16 @@ def test_misuse_is_named(catalog):
     twice = request({"convrec_n": 1})
     with pytest.raises(ValueError, match="without speculation"):
         CatalogLogitProcessor()(torch.zeros(2, VOCABULARY), [twice, twice])
+    with pytest.raises(ValueError, match="`__req__` is missing"):
+        CatalogLogitProcessor()(torch.zeros(1, VOCABULARY), [{"convrec_n": 1}])
     logits = torch.zeros(1, VOCABULARY)
     assert CatalogLogitProcessor()(logits) is logits
+
+
+def test_the_class_travels_by_name(catalog):
+    """SGLang gets the class as text, and makes processors of it."""
+    if getattr(interface, "STUB", False):
+        pytest.skip("SGLang is not installed")
+    text = CatalogLogitProcessor.to_str()
+    assert len(text) < 500
+    assert type(interface.CustomLogitProcessor.from_str(text)) is CatalogLogitProcessor

@@ -26,7 +26,7 @@ def engine():
             str(folder),
             dtype="float32",
             max_model_len=512,
-            max_num_seqs=8,
+            max_num_seqs=4,
             enforce_eager=True,
             logits_processors=[CatalogLogitsProcessor],
             logprobs_mode="processed_logprobs",
@@ -77,9 +77,10 @@ def test_lists_are_valid_with_the_trainers_log_probs(engine):
 def test_more_requests_than_rows(engine):
     """Requests wait, take the rows of others, and keep their own constraint."""
     trie, prompt = films(), rust_lists()["prompt"]
-    asked = [{"seen": (k, k + 1), "n": 1 + k % 4} for k in range(24)]
+    asked = [{"seen": (k, k + 1), "n": 1 + k % 3} for k in range(9)]
     params = [sampling(trie, Options(**one).fields()) for one in asked]
-    outputs = engine.generate([{"prompt_token_ids": prompt[k:]} for k in range(24)], params)
+    prompts = [{"prompt_token_ids": prompt[100 + k :]} for k in range(9)]
+    outputs = engine.generate(prompts, params)
     for one, output in zip(asked, outputs, strict=True):
         cursor = Cursor(trie, **one)
         for token in output.outputs[0].token_ids:

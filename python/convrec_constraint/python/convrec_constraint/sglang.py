@@ -54,6 +54,12 @@ class CatalogLogitProcessor(CustomLogitProcessor):  # type: ignore[misc, unused-
             if id(params) in requests:
                 raise ValueError("a request has several rows; start SGLang without speculation")
             requests.add(id(params))
+            request = params.get("__req__")
+            if request is None:
+                raise ValueError(
+                    "`__req__` is missing; expected a release of SGLang that hands requests to "
+                    "custom logit processors"
+                )
             rows.append(row)
-            allowed.append(follower.allowed(list(params["__req__"].output_ids)))
+            allowed.append(follower.allowed(list(request.output_ids)))
         return keep_only(logits, rows, allowed)
