@@ -69,7 +69,7 @@ pub use convrec_policy::EngineLimits;
 pub use error::ServeError;
 pub use server::{Server, Serving, serve};
 
-/// Reads a request's body as an endpoint would, for programs that look for bodies that do harm.
+/// Reads a request's body as an endpoint would, for tests that look for bodies that do harm.
 #[doc(hidden)]
 pub fn read_bodies(bytes: &[u8]) {
     let _ = http::body::parse::<protocol::chat::Asking>(bytes);

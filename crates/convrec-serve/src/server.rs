@@ -149,17 +149,22 @@ impl Serving {
 /// # Errors
 /// As [`Server::start`] and [`Serving::wait`].
 pub fn serve(listener: TcpListener, server: Server) -> Result<(), ServeError> {
-    let serving = server.start(listener)?;
-    let end = serving.end.clone();
-    let signals = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(ServeError::io("wait for signals"))?;
+    // From here on a signal is not the death of the process.
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::new().map_err(ServeError::io("wait for signals"))?
+    };
+    let serving = server.start(listener)?;
+    let end = serving.end.clone();
     let watch = move || {
-        signals.block_on(async {
-            signal().await;
+        runtime.block_on(async {
+            signals.next().await;
             end.notify_one();
-            signal().await;
+            signals.next().await;
             std::process::exit(130);
         });
     };
@@ -170,21 +175,37 @@ pub fn serve(listener: TcpListener, server: Server) -> Result<(), ServeError> {
     serving.wait()
 }
 
-async fn signal() {
-    let interrupted = tokio::signal::ctrl_c();
+/// Signals that end a server.
+struct Signals {
     #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            },
-            Err(_) => interrupted.await.unwrap_or_default(),
+    interrupted: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminated: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                interrupted: signal(SignalKind::interrupt())?,
+                terminated: signal(SignalKind::terminate())?,
+            })
         }
+        #[cfg(not(unix))]
+        Ok(Self {})
     }
-    #[cfg(not(unix))]
-    interrupted.await.unwrap_or_default();
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await.unwrap_or_default();
+    }
 }
 
 /// Starts the thread of a model, whose death is told.

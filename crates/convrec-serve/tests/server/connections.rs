@@ -127,23 +127,21 @@ fn answers_that_nobody_reads_are_dropped() {
     let serving = start_with(1, None, config().limits(impatient()));
     let body = json!({
         "prompt": [1], "n": 64, "max_tokens": 200, "stop_token_ids": [4_000_000_000_u32],
-        "logprobs": 1, "return_token_ids": true,
+        "logprobs": 20, "return_token_ids": true,
     })
     .to_string();
     let request = format!(
         "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let streams: Vec<TcpStream> = (0..12)
+    let streams: Vec<TcpStream> = (0..4)
         .map(|_| {
             let mut stream = connect(serving.address());
-            for _ in 0..4 {
-                stream.write_all(request.as_bytes()).unwrap();
-            }
+            stream.write_all(request.as_bytes()).unwrap();
             stream
         })
         .collect();
-    let ended = (0..400).any(|_| {
+    let ended = (0..1200).any(|_| {
         std::thread::sleep(Duration::from_millis(100));
         counter(&serving, "convrec_connections") == 1
     });
@@ -339,7 +337,7 @@ fn process(before: &str) -> (std::process::Child, SocketAddr, impl Sized) {
 fn signals_end_it_with_an_answer() {
     for signal in ["TERM", "INT"] {
         let (mut child, address, _out) = process("");
-        let body = json!({ "prompt": [1], "n": 64, "max_tokens": 500, "stop_token_ids": [4_000_000_000_u32] });
+        let body = json!({ "prompt": [1], "n": 64, "max_tokens": 1000, "stop_token_ids": [4_000_000_000_u32] });
         let asking = std::thread::spawn(move || {
             let body = body.to_string();
             ask(
@@ -350,7 +348,15 @@ fn signals_end_it_with_an_answer() {
                 body.as_bytes(),
             )
         });
-        std::thread::sleep(Duration::from_millis(300));
+        // It answers, and writes.
+        let under_way = || {
+            let text = ask(address, "GET", "/metrics", &[], b"").body;
+            text.lines()
+                .any(|line| line == "convrec_batch_completions 64")
+        };
+        while !under_way() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let kill = Command::new("kill")
             .args([&format!("-{signal}"), &child.id().to_string()])
             .status();

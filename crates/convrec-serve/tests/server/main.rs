@@ -1,5 +1,6 @@
 //! A server on the loopback with a tiny model, asked over HTTP.
 
+mod bodies;
 mod chat;
 mod common;
 mod completions;

@@ -1,7 +1,7 @@
 //! How many lists a second a server writes, and how long clients wait.
 //!
 //! ```sh
-//! cargo bench -p convrec-serve --bench load -- --catalog films.jsonl [--model FOLDER] [--seconds 10] [--clients 1,8,32,256] [--serve]
+//! cargo test --release -p convrec-serve --test load -- --catalog films.jsonl [--model FOLDER] [--seconds 10] [--clients 1,8,32,256] [--serve]
 //! ```
 //!
 //! Without a model it is an untrained one of the default shape, over a tokenizer of the catalog:
