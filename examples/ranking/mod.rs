@@ -21,6 +21,9 @@ pub trait Ranking {
     fn rewards(&self, context: usize, list: &[usize]) -> Vec<f64>;
 }
 
+/// Is given a rank, an item, its features and its probability.
+type Visit<'a> = &'a mut dyn FnMut(usize, usize, &[(usize, f64)], f64);
+
 /// The weights of the features, and the moments of Adam.
 pub struct Policy {
     pub weights: Vec<f64>,
@@ -76,7 +79,7 @@ impl Policy {
         task: &dyn Ranking,
         context: usize,
         list: &[usize],
-        visit: &mut dyn FnMut(usize, usize, &[(usize, f64)], f64),
+        visit: Visit<'_>,
     ) -> Vec<f64> {
         let of_rank = |rank: usize| {
             let prefix = &list[..rank];

@@ -255,7 +255,8 @@ impl<'a> Engine<'a> {
         let free = self.limits.rows - self.rows;
         let enough = free.saturating_mul(self.limits.free_share) >= self.limits.rows
             || free >= self.queue.rows();
-        if !(enough && self.admit()) && !self.running.is_empty() {
+        let admitted = enough && self.admit();
+        if !admitted && !self.running.is_empty() {
             self.go_on();
         }
         let mut place = 0;

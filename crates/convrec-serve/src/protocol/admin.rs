@@ -196,14 +196,16 @@ impl Below {
         })
     }
 
-    /// Where it is read from.
+    /// The path that it is read from.
+    #[cfg(target_os = "linux")]
     fn path(&self) -> PathBuf {
-        #[cfg(target_os = "linux")]
-        {
-            use std::os::fd::AsRawFd;
-            return format!("/proc/self/fd/{}", self.held.as_raw_fd()).into();
-        }
-        #[cfg(not(target_os = "linux"))]
+        use std::os::fd::AsRawFd;
+        format!("/proc/self/fd/{}", self.held.as_raw_fd()).into()
+    }
+
+    /// The path that it is read from.
+    #[cfg(not(target_os = "linux"))]
+    fn path(&self) -> PathBuf {
         self.real.clone()
     }
 

@@ -233,10 +233,10 @@ fn company_changes_no_token() {
             "prompt": prompts(9)[(n % 9) as usize], "n": 1 + n % 3, "seed": n, "temperature": 0.9,
             "max_tokens": 5 + n % 40, "return_token_ids": true, "logprobs": 1,
         });
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             body["seen"] = json!([n % 3]);
         }
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             body["temperature"] = 0.0.into();
         }
         body

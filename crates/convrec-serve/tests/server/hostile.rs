@@ -241,7 +241,7 @@ fn send(serving: &convrec_serve::Serving, path: &str, body: &[u8]) -> u16 {
     let sending = std::thread::spawn(move || {
         let _ = writer.write_all(&bytes);
     });
-    let mut answer = vec![0; 64];
+    let mut answer = [0; 64];
     let mut read = 0;
     while read < 15 {
         match stream.read(&mut answer[read..]) {
