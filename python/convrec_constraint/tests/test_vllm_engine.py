@@ -90,7 +90,8 @@ def test_more_requests_than_rows(engine):
 
 def test_a_bad_request_is_refused_and_the_engine_goes_on(engine):
     trie, prompt = films(), [{"prompt_token_ids": rust_lists()["prompt"]}]
-    with pytest.raises(ValueError, match="seen: 56 is no item; expected ids from 0 to 55"):
+    # Of vLLM's own class, which is no ValueError in every release.
+    with pytest.raises(Exception, match="seen: 56 is no item; expected ids from 0 to 55"):
         engine.generate(prompt, sampling(trie, {"convrec_seen": [56]}))
     output = engine.generate(prompt, sampling(trie, {"convrec_n": 1}))[0].outputs[0]
     assert output.token_ids[-1] == trie.end
