@@ -64,22 +64,41 @@ fn run(options: Options) -> Outcome {
     let device = device()?;
     let model = Model::load(&options.model, &device)?;
     let catalog = options.catalog.as_deref().map(read_catalog).transpose()?;
-    let folder = options.model.file_name().unwrap_or(options.model.as_os_str());
-    let name = options.name.unwrap_or_else(|| folder.to_string_lossy().into_owned());
-    let engine = EngineLimits { rows: options.rows, tokens: options.tokens, ..EngineLimits::default() };
+    let folder = options
+        .model
+        .file_name()
+        .unwrap_or(options.model.as_os_str());
+    let name = options
+        .name
+        .unwrap_or_else(|| folder.to_string_lossy().into_owned());
+    let engine = EngineLimits {
+        rows: options.rows,
+        tokens: options.tokens,
+        ..EngineLimits::default()
+    };
     let keys = |name: &str| -> Vec<String> {
         let keys = std::env::var(name).unwrap_or_default();
-        keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(String::from).collect()
+        keys.split(',')
+            .map(str::trim)
+            .filter(|key| !key.is_empty())
+            .map(String::from)
+            .collect()
     };
     let mut config = ServerConfig::new(&name)
-        .keys(keys("CONVREC_API_KEYS")).admin_keys(keys("CONVREC_ADMIN_KEY"))
-        .hosts(options.host).origins(options.origin).engine(engine).log(options.log)
-        .unconstrained(options.unconstrained).keep_twins(options.keep_twins);
+        .keys(keys("CONVREC_API_KEYS"))
+        .admin_keys(keys("CONVREC_ADMIN_KEY"))
+        .hosts(options.host)
+        .origins(options.origin)
+        .engine(engine)
+        .log(options.log)
+        .unconstrained(options.unconstrained)
+        .keep_twins(options.keep_twins);
     if let Some(folder) = options.weights {
         config = config.weights(folder);
     }
     let server = Server::new(model, catalog, device, config)?;
-    let listener = TcpListener::bind(&options.listen).map_err(|e| format!("cannot listen at {}: {e}", options.listen))?;
+    let listener = TcpListener::bind(&options.listen)
+        .map_err(|e| format!("cannot listen at {}: {e}", options.listen))?;
     println!("{name} at http://{}/", listener.local_addr()?);
     Ok(serve(listener, server)?)
 }
