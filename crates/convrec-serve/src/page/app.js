@@ -203,8 +203,8 @@ function thumbs(item, line) {
   return make(
     "div",
     { className: "thumbs" },
-    button("seen", "👍", "I know and like it"),
-    button("exclude", "👎", "Not this one"),
+    button("seen", "Seen", "I know it"),
+    button("exclude", "No", "Not this one"),
   );
 }
 
