@@ -187,6 +187,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(&strict(bytes)).map_err(|e| match e.classify() {
         Category::Data => "JSON of another shape".into(),
         Category::Eof => "JSON that ends early".into(),
+        _ if std::str::from_utf8(bytes).is_err() => "no JSON, as it is no UTF-8".into(),
         Category::Syntax | Category::Io => "no JSON".into(),
     })
 }
