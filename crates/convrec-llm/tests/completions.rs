@@ -375,7 +375,7 @@ fn new_weights_are_told_as_each_kind_of_server_wants_it() {
 #[test]
 fn a_server_with_old_weights_is_asked_no_more() {
     let good = TestServer::start(|seen| {
-        if seen.head.contains(" /reload ") {
+        if seen.head.contains(" /admin/reload ") {
             Reply::json(json!({ "success": true }))
         } else {
             completed(seen)
@@ -385,7 +385,7 @@ fn a_server_with_old_weights_is_asked_no_more() {
     let count = asked.clone();
     let bad = TestServer::start(move |seen| {
         count.fetch_add(1, Ordering::Relaxed);
-        if seen.head.contains(" /reload ") {
+        if seen.head.contains(" /admin/reload ") {
             Reply::json(json!({ "success": false, "message": "no" }))
         } else {
             completed(seen)
