@@ -363,8 +363,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
             .to_string_lossy()
             .into_owned();
         let top = folder == root();
-        let ignored = top
-            && (["models", "runs", ".git"].contains(&name.as_str()) || name.starts_with("target"));
+        let built = [".git", ".venv", "target"].contains(&name.as_str());
+        let ignored = built
+            || top && (["models", "runs"].contains(&name.as_str()) || name.starts_with("target"));
         if path.is_dir() && !ignored {
             collect(&path, files);
         } else if path.is_file() {

@@ -264,13 +264,22 @@ fn read_trl(path: &Path) -> Result<Vec<Record>, Error> {
         .replace(": NaN", ": null")
         .replace(": Infinity", ": null")
         .replace(": -Infinity", ": null");
-    let state: State = serde_json::from_str(&text).map_err(|e| {
+    let mut state: State = serde_json::from_str(&text).map_err(|e| {
         Error::line(
             path,
             e.line(),
             format!("{e}; expected the `trainer_state.json` of a trainer"),
         )
     })?;
+    // Some trainers write numbers as text.
+    for value in state.log_history.iter_mut().flat_map(Record::values_mut) {
+        let number = value
+            .as_str()
+            .and_then(|text| text.trim().parse::<f64>().ok());
+        if let Some(number) = number.and_then(serde_json::Number::from_f64) {
+            *value = number.into();
+        }
+    }
     Ok(state.log_history)
 }
 
