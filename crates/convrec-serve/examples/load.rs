@@ -1,7 +1,8 @@
 //! How many lists a second a server writes, and how long clients wait.
 //!
 //! ```sh
-//! cargo test --release -p convrec-serve --test load -- --catalog films.jsonl [--model FOLDER] [--seconds 10] [--clients 1,8,32,256] [--serve]
+//! cargo run --release -p convrec-serve --example load -- --catalog films.jsonl [--model FOLDER] \
+//!   [--seconds 10] [--clients 1,8,32,256] [--serve]
 //! ```
 //!
 //! Without a model it is an untrained one of the default shape, over a tokenizer of the catalog:
@@ -39,8 +40,8 @@ fn main() {
         }
     }
     let Some(catalog) = arguments.get("catalog") else {
-        println!("SKIPPED: load, as no --catalog is given");
-        return;
+        eprintln!("error: no catalog; expected --catalog FILE");
+        std::process::exit(2);
     };
     let catalog = Catalog::read(catalog).unwrap();
     let device = Device::flex();
