@@ -33,7 +33,17 @@ fn commands(page: &Path) -> Vec<Documented> {
     let text = fs::read_to_string(page).unwrap().replace("\\\n", " ");
     let mut is_shell = false;
     let mut found = vec![];
+    // The variable of a loop, with its first value.
+    let mut variable = None;
     for line in text.lines() {
+        if let Some(head) = line.trim().strip_prefix("for ").filter(|_| is_shell) {
+            let mut words = head.trim_end_matches("; do").split_whitespace();
+            variable = words.next().zip(words.nth(1));
+        }
+        let line = match variable {
+            Some((name, value)) => line.replace(&format!("${name}"), value),
+            None => line.to_string(),
+        };
         if line.starts_with("```") {
             is_shell = line == "```sh";
         }

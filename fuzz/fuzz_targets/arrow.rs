@@ -3,6 +3,7 @@
 #![no_main]
 
 use convrec_formats::{BadRowPolicy, Format, Source};
+use convrec_text::Years;
 use libfuzzer_sys::fuzz_target;
 
 // The readers catch what the decoders panic at; libFuzzer's own hook would end the process there.
@@ -14,5 +15,5 @@ fuzz_target!(init: std::panic::set_hook(Box::new(|_| {})), |data: &[u8]| {
             Err(error) => assert!(error.to_string().starts_with("f, row ")),
         }
     }
-    let _ = source.demonstrations(BadRowPolicy::Skip);
+    let _ = source.demonstrations(BadRowPolicy::Skip, Years::Optional);
 });

@@ -2,6 +2,7 @@
 #![no_main]
 
 use convrec_formats::{BadRowPolicy, Format, Source};
+use convrec_text::Years;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -14,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     }
     for policy in [BadRowPolicy::Refuse, BadRowPolicy::Skip] {
         let _ = source.catalog(policy);
-        let _ = source.demonstrations(policy);
+        let _ = source.demonstrations(policy, Years::Required);
         // Each conversation that is read has a user's turn at its end.
         if let Ok(read) = source.conversations(policy) {
             assert!(read.rows.iter().all(|example| !example.dialog.is_empty()));

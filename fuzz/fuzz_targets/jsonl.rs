@@ -5,6 +5,7 @@
 use convrec_core::jsonl;
 use convrec_core::{CatalogItem, Demonstration, Example};
 use convrec_formats::{BadRowPolicy, Format, Source};
+use convrec_text::Years;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -24,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let _ = source.catalog(BadRowPolicy::Skip);
-    let Ok(read) = source.demonstrations(BadRowPolicy::Skip) else {
+    let Ok(read) = source.demonstrations(BadRowPolicy::Skip, Years::Optional) else {
         return;
     };
     let mut text = Vec::new();
@@ -34,5 +35,5 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(jsonl::read::<Demonstration>(&text[..], "f").unwrap(), read.rows);
     let source = Source::from_bytes("f", Format::Json, text);
-    assert_eq!(source.demonstrations(BadRowPolicy::Refuse).unwrap().rows, read.rows);
+    assert_eq!(source.demonstrations(BadRowPolicy::Refuse, Years::Optional).unwrap().rows, read.rows);
 });
