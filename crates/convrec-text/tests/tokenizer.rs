@@ -368,6 +368,31 @@ fn settings_that_change_tokens_are_switched_off_by_name() {
 }
 
 #[test]
+fn what_is_no_tokenizer_is_refused() {
+    let cut = TextTokenizer::from_json(r#"{"decoder": {"type": "Sequence", "decoders": ["#);
+    assert!(cut.unwrap_err().to_string().contains("no tokenizer: EOF"));
+    let refused =
+        |edit: &dyn Fn(&mut serde_json::Value)| changed(edit, None).unwrap_err().to_string();
+    let error = refused(&|value| {
+        value["normalizer"] = serde_json::json!({"type": "Sequence", "normalizers": [
+            {"type": "Precompiled", "precompiled_charsmap": "not base64"}]});
+    });
+    assert!(
+        error.contains("a `Precompiled` map, which changes text"),
+        "{error}"
+    );
+    let error = refused(&|value| {
+        let vocab = value["model"]["vocab"].as_object_mut().unwrap();
+        let first = vocab.values().next().unwrap().clone();
+        vocab.insert("again".into(), first);
+    });
+    assert!(
+        error.contains("\"again\"") && error.contains("have the id"),
+        "{error}"
+    );
+}
+
+#[test]
 fn tokenizers_that_change_text_are_refused_by_name() {
     use serde_json::json;
     let replace = |pattern: &str, content: &str| json!({"type": "Replace", "pattern": {"String": pattern}, "content": content});

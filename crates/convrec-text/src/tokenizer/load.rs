@@ -1,9 +1,9 @@
 //! Tokenizers from files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use convrec_core::files;
+use convrec_core::{files, printable};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -104,7 +104,26 @@ fn parse(value: &Value) -> Result<Tokenizer, String> {
                 .into(),
         );
     }
+    check_ids(value)?;
     Tokenizer::deserialize(value).map_err(no_tokenizer)
+}
+
+/// No two tokens may share an id: one of them could be written and never read.
+fn check_ids(value: &Value) -> Result<(), String> {
+    let vocab = value["model"]["vocab"].as_object();
+    let mut names: HashMap<u64, &str> = HashMap::new();
+    for (name, id) in vocab.into_iter().flatten() {
+        let Some(id) = id.as_u64() else { continue };
+        if let Some(other) = names.insert(id, name) {
+            return Err(format!(
+                "field `model.vocab`: \"{}\" and \"{}\" have the id {id}; expected an id of its \
+                 own for each token",
+                printable(other),
+                printable(name)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a normalizer, or one within it, is or would be read as a `Precompiled` map.
