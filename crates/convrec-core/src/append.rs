@@ -213,6 +213,14 @@ impl AppendFile {
     }
 }
 
+impl Drop for AppendFile {
+    /// Unlocks the file. Closing it would not be enough: a process that is being started has copies
+    /// of all descriptors for a moment, and a lock lasts as long as any copy.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 /// The first eight bytes of the SHA-256 of a record.
 pub fn checksum(record: &[u8]) -> [u8; 8] {
     Sha256::digest(record)[..8]
@@ -259,8 +267,11 @@ mod tests {
             AppendFile::open(&path).unwrap_err(),
             Error::InUse { path: path.clone() }
         );
+        // A process that is being started holds such a copy.
+        let copy = first.file.try_clone().unwrap();
         drop(first);
         AppendFile::open(&path).unwrap();
+        drop(copy);
         let error = AppendFile::open(folder.path()).unwrap_err().to_string();
         assert!(
             error.contains("cannot open") && error.contains("not a regular file"),
