@@ -12,6 +12,7 @@ use crate::lora_config::{LoraConfig, Projection};
 use crate::rope::RotaryFrequencies;
 use crate::safetensors_file::WeightType;
 use crate::saved_modules::SavedModules;
+use crate::work;
 
 /// A decoder-only language model: the weights, their shape, and where they are.
 ///
@@ -248,6 +249,7 @@ impl Policy {
 
     /// ids `[M]` to `[M, D]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        work::count_pass();
         let x = self.model.embed_tokens.forward(ids);
         match self.config.family {
             Family::Gemma | Family::Gemma3 => {
@@ -259,6 +261,7 @@ impl Policy {
 
     /// x `[M, D]` to `[M, D]`.
     pub(crate) fn block(&self, layer: usize, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
+        work::count_block(x.dims()[0]);
         self.model.layers[layer].forward(x, pass, layer)
     }
 

@@ -179,6 +179,7 @@ mod saved_modules;
 mod session;
 mod source;
 mod weights;
+mod work;
 
 pub use beam::Beam;
 pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig, SlidingWindow};
@@ -197,3 +198,4 @@ pub use recompute::Tape;
 pub use request::{Request, SubmitError, Writer, Written};
 pub use safetensors_file::WeightType;
 pub use sampling::Sampling;
+pub use work::Work;
