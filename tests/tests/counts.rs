@@ -61,7 +61,7 @@ fn nothing_costs_more_than_it_did() {
             .iter()
             .any(|w| name.contains(w))
         {
-            true => committed / 50,
+            true => committed / 20,
             false => 0,
         };
         if *found > committed + slack {
