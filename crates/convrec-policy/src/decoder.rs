@@ -74,6 +74,7 @@ impl Policy {
         let model = Decoder {
             embed_tokens: Embedding {
                 weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()),
+                packed: None,
             },
             layers: (0..c.num_hidden_layers)
                 .map(|layer| init.block(c, layer))
@@ -206,11 +207,17 @@ impl Policy {
 
     /// Logits of hidden states: `[M, D]` to `[M, V]`, before any temperature.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        convrec_kernels::linear(hidden, self.output_matrix())
+        match self.packed_output() {
+            Some(matrix) => matrix.linear(hidden),
+            None => convrec_kernels::linear(hidden, self.output_matrix()),
+        }
     }
 
-    /// `[V, D]`
+    /// `[V, D]`, unpacked where it is packed.
     pub(crate) fn output_matrix(&self) -> Tensor<2> {
+        if let Some(matrix) = self.packed_output() {
+            return matrix.select(0..matrix.dims()[0], &self.device());
+        }
         self.lm_head.as_ref().map_or_else(
             || self.model.embed_tokens.weight.val(),
             |head| head.weight.val(),
