@@ -1,8 +1,9 @@
 //! Continuous batching: requests join and leave a running batch between its steps.
 
 mod draw;
+mod group;
+mod room;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -11,9 +12,8 @@ use crate::pool::Pool;
 use crate::prefix::{Known, PrefixCache, PrefixUse};
 use crate::queue::{Queue, Waiting};
 use crate::request::{Request, SubmitError, Written};
-use crate::row::{Row, Settings};
-use crate::search::Searching;
 use crate::session::{Going, Prompt, Session};
+use group::{Group, Work};
 
 /// Writes the completions of many requests side by side, step by step.
 ///
@@ -129,96 +129,6 @@ pub struct Load {
     pub rows: usize,
     /// Tokens that the requests under way may come to.
     pub tokens: usize,
-}
-
-/// A prompt and its completions.
-struct Group<'a> {
-    ticket: Ticket,
-    client: u64,
-    deadline: Option<Instant>,
-    prompt: Cow<'a, [u32]>,
-    settings: Settings,
-    work: Work<'a>,
-    /// Completions that there is room for.
-    slots: usize,
-    /// The place of the prompt; those of the rows follow.
-    first: usize,
-    /// Places of each row.
-    room: usize,
-    /// What was known of the prompt when it came.
-    known: Known,
-}
-
-/// Tokens a completion that there is room for to begin with.
-const FIRST_ROOM: usize = 128;
-
-/// What is written for a prompt.
-enum Work<'a> {
-    Rows(Vec<Row<'a>>),
-    Search(Searching<'a>),
-}
-
-/// A completion under way.
-struct Head<'g> {
-    /// Its place among those of its prompt.
-    slot: usize,
-    tokens: &'g [u32],
-    /// How many of them have their keys and values in the cache.
-    cached: usize,
-}
-
-impl Group<'_> {
-    fn places(&self) -> usize {
-        self.prompt.len() + self.slots * self.room
-    }
-
-    fn own(&self, slot: usize) -> usize {
-        self.first + self.prompt.len() + slot * self.room
-    }
-
-    /// The tokens that it may come to.
-    fn promised(&self) -> usize {
-        self.prompt.len() + self.slots * self.settings.max_new_tokens
-    }
-
-    fn is_done(&self) -> bool {
-        match &self.work {
-            Work::Rows(rows) => rows.iter().all(|row| row.is_done(&self.settings)),
-            Work::Search(search) => search.is_done(),
-        }
-    }
-
-    /// The completions that go on.
-    fn heads(&self) -> Vec<Head<'_>> {
-        match &self.work {
-            Work::Rows(rows) => {
-                let rows = rows.iter().enumerate();
-                rows.filter(|(_, row)| !row.is_done(&self.settings))
-                    .map(|(slot, row)| Head {
-                        slot,
-                        tokens: &row.completion.tokens,
-                        cached: row.cached(),
-                    })
-                    .collect()
-            }
-            Work::Search(search) => search
-                .open
-                .iter()
-                .map(|beam| Head {
-                    slot: beam.slot,
-                    tokens: beam.tokens(),
-                    cached: beam.cached,
-                })
-                .collect(),
-        }
-    }
-
-    fn written(self) -> Vec<Written> {
-        match self.work {
-            Work::Rows(rows) => rows.into_iter().map(Row::written).collect(),
-            Work::Search(search) => search.written(),
-        }
-    }
 }
 
 impl<'a> Engine<'a> {
@@ -444,7 +354,7 @@ impl<'a> Engine<'a> {
             *under_way.entry(client).or_default() += rows;
             self.rows += rows;
             self.tokens += promised;
-            self.running.push(group(waiting, known));
+            self.running.push(Group::new(waiting, known));
         }
         self.make_room(already);
         let entering = &mut self.running[already..];
@@ -475,58 +385,6 @@ impl<'a> Engine<'a> {
         true
     }
 
-    /// Gives places to the requests from `already` on.
-    fn make_room(&mut self, already: usize) {
-        let needed: usize = self.running[already..].iter().map(Group::places).sum();
-        for place in already..self.running.len() {
-            let places = self.running[place].places();
-            self.running[place].first = self.take(places, needed);
-        }
-    }
-
-    /// So many adjacent places. Where there are none, room is made for as many as `needed`.
-    fn take(&mut self, places: usize, needed: usize) -> usize {
-        loop {
-            if let Some(first) = self.pool.take(places) {
-                return first;
-            }
-            let all = self.pool.places();
-            let more = all + needed.max(places).max(all);
-            self.session.grow(more);
-            self.pool.grow(more);
-        }
-    }
-
-    /// Moves requests whose completions have outgrown their places.
-    fn move_to_more_room(&mut self) {
-        let (mut from, mut to) = (vec![], vec![]);
-        for place in 0..self.running.len() {
-            let group = &self.running[place];
-            let heads = group.heads();
-            let longest = heads.iter().map(|head| head.tokens.len()).max();
-            let longest = longest.unwrap_or(0);
-            if longest <= group.room {
-                continue;
-            }
-            let room = longest.max(2 * group.room);
-            let room = room.min(group.settings.max_new_tokens);
-            let prompt = group.prompt.len();
-            let places = prompt + group.slots * room;
-            let first = self.take(places, places);
-            let group = &mut self.running[place];
-            from.extend(group.first..group.first + prompt);
-            to.extend(first..first + prompt);
-            for Head { slot, cached, .. } in group.heads() {
-                let (old, new) = (group.own(slot), first + prompt + slot * room);
-                from.extend(old..old + cached);
-                to.extend(new..new + cached);
-            }
-            self.pool.give_back(group.first, group.places());
-            (group.first, group.room) = (first, room);
-        }
-        self.session.copy(&from, &to);
-    }
-
     /// Feeds what was written since the last pass, and draws what comes next.
     fn go_on(&mut self) {
         self.move_to_more_room();
@@ -544,48 +402,5 @@ impl<'a> Engine<'a> {
         let sites = self.running.iter_mut().flat_map(Group::active);
         draw::draw(self.session.policy, hidden, sites);
         self.settle();
-    }
-
-    /// Copies what searches go on from in more than one way.
-    fn settle(&mut self) {
-        let (mut from, mut to) = (vec![], vec![]);
-        for group in &mut self.running {
-            let Work::Search(search) = &mut group.work else {
-                continue;
-            };
-            for moved in search.take_moves() {
-                let [old, new] = [moved.from, moved.to].map(|slot| group.own(slot));
-                from.extend(old..old + moved.tokens);
-                to.extend(new..new + moved.tokens);
-            }
-        }
-        self.session.copy(&from, &to);
-    }
-}
-
-/// It has no places yet.
-fn group(waiting: Waiting<'_>, known: Known) -> Group<'_> {
-    let Waiting { ticket, request } = waiting;
-    let settings = Settings {
-        sampling: request.sampling,
-        max_new_tokens: request.max_new_tokens,
-        end_token: request.end_token,
-        top: request.top,
-    };
-    let slots = request.rows();
-    Group {
-        ticket,
-        client: request.client,
-        deadline: request.deadline,
-        prompt: request.prompt,
-        settings,
-        slots,
-        work: match request.search {
-            Some(search) => Work::Search(Searching::new(search)),
-            None => Work::Rows(request.writers.into_iter().map(Row::new).collect()),
-        },
-        first: 0,
-        room: request.max_new_tokens.min(FIRST_ROOM),
-        known,
     }
 }

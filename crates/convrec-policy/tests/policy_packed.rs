@@ -14,7 +14,7 @@ fn shapes() -> Vec<ModelConfig> {
 fn rounded(policy: &Policy) -> Policy {
     let folder = tempfile::tempdir().unwrap();
     let options = convrec_policy::SaveOptions {
-        dtype: WeightType::Bf16,
+        dtype: WeightType::BF16,
         ..Default::default()
     };
     policy.save_folder(folder.path(), &options).unwrap();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{Group, Work};
+use super::group::{Group, Work};
 use crate::constraint::add_prior;
 use crate::decoder::{Policy, indices};
 use crate::row::{Row, Settings};
