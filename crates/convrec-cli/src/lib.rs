@@ -29,6 +29,8 @@ pub use data::DataOptions;
 pub use exit::{Outcome, Paused, exit};
 pub use files::{OutputError, check_apart, check_folder, check_output};
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};
+#[cfg(feature = "report")]
+pub use output::say_table;
 pub use output::{say, show_warnings, warn};
 
 /// The allocator of the programs. glibc gives large buffers back to the system at every step of
