@@ -31,6 +31,8 @@ pub use data::DataOptions;
 pub use exit::{Outcome, Paused, exit};
 pub use files::{OutputError, check_apart, check_folder, check_output};
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};
+#[cfg(feature = "report")]
+pub use output::say_table;
 pub use output::{say, show_warnings, warn};
 #[cfg(feature = "serve")]
 pub use serve::{ServeOptions, ServedType};

@@ -65,6 +65,12 @@ impl Recommender {
         }
     }
 
+    /// The policy that answers.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The task of the model.
     #[must_use]
     pub fn task(&self) -> &Task {
