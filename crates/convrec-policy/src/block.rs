@@ -71,6 +71,10 @@ pub(crate) struct Pass<'a> {
 }
 
 /// The tokens that a token sees.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it in a forward pass"
+)]
 pub(crate) enum Sight<'a> {
     /// Those of its sequence.
     Packed(&'a Packing),
