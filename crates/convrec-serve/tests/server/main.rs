@@ -11,5 +11,6 @@ mod page;
 mod prefix;
 mod recommend;
 mod reload;
+mod retriever;
 mod rollouts;
 mod several;
