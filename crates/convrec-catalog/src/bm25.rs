@@ -41,7 +41,11 @@ pub const ENGLISH_STOP_WORDS: &[&str] = &[
 /// use convrec_catalog::{Bm25, ENGLISH_STOP_WORDS, top_k};
 /// use convrec_core::ItemId;
 ///
-/// let texts = ["Heat (1995), a thief and a detective", "Alien (1979), a crew meets an alien", "Jaws (1975), a shark"];
+/// let texts = [
+///     "Heat (1995), a thief and a detective",
+///     "Alien (1979), a crew meets an alien",
+///     "Jaws (1975), a shark",
+/// ];
 /// let search = Bm25::new(texts, ENGLISH_STOP_WORDS);
 /// let scores = search.scores("Something like ALIEN, with an alien? Or with a shark");
 /// let best: Vec<ItemId> = top_k(&scores, 2).into_iter().map(|(id, _)| id).collect();
@@ -165,7 +169,10 @@ mod tests {
             let word = |w: &usize| ["a", "b", "c", "d", "e"][*w];
             let write = |ws: &Vec<usize>| ws.iter().map(word).collect::<Vec<_>>().join(" ");
             let scores = Bm25::new(texts.iter().map(write), &["e"]).scores(&write(&query));
-            let lengths: Vec<f64> = texts.iter().map(|t| t.iter().filter(|w| **w < 4).count() as f64).collect();
+            let lengths: Vec<f64> = texts
+                .iter()
+                .map(|t| t.iter().filter(|w| **w < 4).count() as f64)
+                .collect();
             let n = texts.len() as f64;
             let mean = lengths.iter().sum::<f64>() / n;
             for (text, (&length, &score)) in texts.iter().zip(lengths.iter().zip(&scores)) {
@@ -176,7 +183,12 @@ mod tests {
                     let idf = (1.0 + (n - df + 0.5) / (df + 0.5)).ln();
                     expected += idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / mean));
                 }
-                prop_assert!((f64::from(score) - expected).abs() < 1e-5 * (1.0 + expected), "{} {}", score, expected);
+                prop_assert!(
+                    (f64::from(score) - expected).abs() < 1e-5 * (1.0 + expected),
+                    "{} {}",
+                    score,
+                    expected
+                );
             }
         }
     }

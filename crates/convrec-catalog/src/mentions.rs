@@ -19,16 +19,17 @@ const LONG_TITLE: usize = 3;
 pub struct Mention {
     /// The item.
     pub id: ItemId,
-    /// The bytes of the name in the text as it is compared: with case folded, white space collapsed,
-    /// and one way of writing for what looks alike.
+    /// The bytes of the name in the text as it is compared: with case folded, white space
+    /// collapsed, and one way of writing for what looks alike.
     pub span: Range<usize>,
 }
 
 /// Finds the items of a catalog that texts name, in time linear in the text.
 ///
 /// Texts and names are compared as by [`Catalog::find_normalised`]: case, white space and the forms
-/// in which Unicode writes one character do not matter, punctuation and accents do. A name stands between characters that are no letters and digits. Of
-/// names inside one another the longest counts.
+/// in which Unicode writes one character do not matter, punctuation and accents do. A name stands
+/// between characters that are no letters and digits. Of names inside one another the longest
+/// counts.
 ///
 /// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every
 ///   text.
@@ -54,11 +55,21 @@ pub struct Mention {
 /// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
 /// let mentions = Mentions::new(&catalog);
 /// let named = |text: &str| -> Vec<u32> {
-///     mentions.in_turns(&[Turn::user(text)]).into_iter().map(|id| id.0).collect()
+///     mentions
+///         .in_turns(&[Turn::user(text)])
+///         .into_iter()
+///         .map(|id| id.0)
+///         .collect()
 /// };
-/// assert_eq!(named("I loved Heat and TOY STORY (1995). It was long."), [0, 1]);
+/// assert_eq!(
+///     named("I loved Heat and TOY STORY (1995). It was long."),
+///     [0, 1]
+/// );
 /// assert_eq!(named("The heat in \"it\""), [2]);
-/// assert_eq!(named("I saw It, and dune (2021); not the other Dune."), [2, 4]);
+/// assert_eq!(
+///     named("I saw It, and dune (2021); not the other Dune."),
+///     [2, 4]
+/// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]

@@ -10,7 +10,10 @@ use convrec_core::ItemId;
 /// use convrec_catalog::top_k;
 /// use convrec_core::ItemId;
 ///
-/// assert_eq!(top_k(&[0.5_f32, 2.0, 0.5, 1.0], 3), [(ItemId(1), 2.0), (ItemId(3), 1.0), (ItemId(0), 0.5)]);
+/// assert_eq!(
+///     top_k(&[0.5_f32, 2.0, 0.5, 1.0], 3),
+///     [(ItemId(1), 2.0), (ItemId(3), 1.0), (ItemId(0), 0.5)]
+/// );
 /// ```
 pub fn top_k<S: Copy + Into<f64>>(scores: &[S], k: usize) -> Vec<(ItemId, S)> {
     // Adding 0 turns -0 into 0, which `total_cmp` would tell apart.
@@ -57,11 +60,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_picking_the_best_again_and_again(scores in prop::collection::vec(-3_i32..3, 0..40), k in 0_usize..45) {
+        fn equals_picking_the_best_again_and_again(
+            scores in prop::collection::vec(-3_i32..3, 0..40),
+            k in 0_usize..45,
+        ) {
             let mut left: Vec<usize> = (0..scores.len()).collect();
             let mut slow = Vec::new();
             while slow.len() < k && !left.is_empty() {
-                let best = (0..left.len()).rev().max_by_key(|&i| scores[left[i]]).unwrap();
+                let best = (0..left.len())
+                    .rev()
+                    .max_by_key(|&i| scores[left[i]])
+                    .unwrap();
                 let place = left.remove(best);
                 slow.push((ItemId(place as u32), scores[place]));
             }

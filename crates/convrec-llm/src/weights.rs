@@ -9,8 +9,14 @@ use serde_json::{Value, json};
 /// ```
 /// use convrec_llm::CompletionsSettings;
 ///
-/// for update in [r#""vllm""#, r#"{ calls = [{ path = "/load", body = { folder = "{path}" } }] }"#] {
-///     toml::from_str::<CompletionsSettings>(&format!("model = \"policy\"\nupdate = {update}"))?.check()?;
+/// for update in [
+///     r#""vllm""#,
+///     r#"{ calls = [{ path = "/load", body = { folder = "{path}" } }] }"#,
+/// ] {
+///     toml::from_str::<CompletionsSettings>(&format!(
+///         "model = \"policy\"\nupdate = {update}"
+///     ))?
+///     .check()?;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -18,7 +24,8 @@ use serde_json::{Value, json};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightUpdate {
-    /// `/admin/reload` with `{"path": "{path}"}`, as `serve` knows it; it needs the server's key for operators.
+    /// `/admin/reload` with `{"path": "{path}"}`, as `serve` knows it; it needs the server's key
+    /// for operators.
     #[default]
     Reload,
     /// vLLM with whole models. `/collective_rpc` calls `reload_weights` of its workers, and

@@ -24,11 +24,27 @@ const RATING_FIELDS: [&str; 3] = ["rating", "score", "value"];
 /// ```
 /// use convrec_demonstrations::chat::read_ratings;
 ///
-/// let names = ["Heat (1995)", "2001: A Space Odyssey (1968)", "Up (2009)"].map(String::from);
-/// assert_eq!(read_ratings("Sure!\n1: 2\n2. 2001: A Space Odyssey (1968) - rating: -1\n", &names), [Some(2), Some(-1), None]);
-/// assert_eq!(read_ratings("<think>1: -2</think>1: 2", &names), [Some(2), None, None]);
-/// assert_eq!(read_ratings("Up (2009): +1\n1: 9", &names), [None, None, Some(1)]);
-/// assert_eq!(read_ratings("```json\n{\"1\": 0, \"3\": -2}\n```", &names), [Some(0), None, Some(-2)]);
+/// let names =
+///     ["Heat (1995)", "2001: A Space Odyssey (1968)", "Up (2009)"].map(String::from);
+/// assert_eq!(
+///     read_ratings(
+///         "Sure!\n1: 2\n2. 2001: A Space Odyssey (1968) - rating: -1\n",
+///         &names
+///     ),
+///     [Some(2), Some(-1), None]
+/// );
+/// assert_eq!(
+///     read_ratings("<think>1: -2</think>1: 2", &names),
+///     [Some(2), None, None]
+/// );
+/// assert_eq!(
+///     read_ratings("Up (2009): +1\n1: 9", &names),
+///     [None, None, Some(1)]
+/// );
+/// assert_eq!(
+///     read_ratings("```json\n{\"1\": 0, \"3\": -2}\n```", &names),
+///     [Some(0), None, Some(-2)]
+/// );
 /// ```
 #[must_use]
 pub fn read_ratings(answer: &str, names: &[String]) -> Vec<Option<i8>> {
@@ -256,15 +272,31 @@ mod tests {
         #[test]
         fn any_text_is_read(answer in "(?s)[0-9:. \n{}\\[\\]|+–−-]{0,60}|.{0,40}") {
             let ratings = read(&answer);
-            prop_assert!(ratings.len() == 5 && ratings.iter().flatten().all(|r| (-2..=2).contains(r)));
+            prop_assert!(
+                ratings.len() == 5 && ratings.iter().flatten().all(|r| (-2..=2).contains(r))
+            );
         }
 
         #[test]
-        fn what_is_written_is_read_back(ratings in prop::collection::vec(prop::option::of(-2_i8..=2), 1..40), named in any::<bool>()) {
-            let names: Vec<String> = (0..ratings.len()).map(|i| format!("Film {i} \
-                ({})", 1950 + i)).collect();
+        fn what_is_written_is_read_back(
+            ratings in prop::collection::vec(prop::option::of(-2_i8..=2), 1..40),
+            named in any::<bool>(),
+        ) {
+            let names: Vec<String> = (0..ratings.len())
+                .map(|i| {
+                    format!(
+                        "Film {i} \
+                ({})",
+                        1950 + i
+                    )
+                })
+                .collect();
             let line = |(i, rating): (usize, &Option<i8>)| {
-                let name = if named { format!(" {}", names[i]) } else { String::new() };
+                let name = if named {
+                    format!(" {}", names[i])
+                } else {
+                    String::new()
+                };
                 rating.map(|rating| format!("{}.{name}: {rating}\n", i + 1))
             };
             let answer: String = ratings.iter().enumerate().filter_map(line).collect();
