@@ -297,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read(text in any::<String>(), nasty in r#"[( )"'1.*\n-]{0, 60}"#) {
+        fn any_text_is_read(text in any::<String>(), nasty in r#"[( )"'1.*\n-]{0,60}"#) {
             parse_reference(&text);
             parse_reference(&nasty);
         }

@@ -352,7 +352,7 @@ proptest! {
 
     #[test]
     fn any_text_is_parsed_and_every_line_accounted_for(
-        text in prop_oneof![any::<String>(), r#"[ ()"'1.*\n:A-]{0,80}"#],,
+        text in prop_oneof![any::<String>(), r#"[ ()"'1.*\n:A-]{0,80}"#],
     ) {
         for format in FORMATS {
             let list = format.parse(&text);
