@@ -169,10 +169,7 @@ mod tests {
             let word = |w: &usize| ["a", "b", "c", "d", "e"][*w];
             let write = |ws: &Vec<usize>| ws.iter().map(word).collect::<Vec<_>>().join(" ");
             let scores = Bm25::new(texts.iter().map(write), &["e"]).scores(&write(&query));
-            let lengths: Vec<f64> = texts
-                .iter()
-                .map(|t| t.iter().filter(|w| **w < 4).count() as f64)
-                .collect();
+            let lengths: Vec<f64> = texts.iter().map(|t| t.iter().filter(|w| **w < 4).count() as f64).collect();
             let n = texts.len() as f64;
             let mean = lengths.iter().sum::<f64>() / n;
             for (text, (&length, &score)) in texts.iter().zip(lengths.iter().zip(&scores)) {
@@ -183,12 +180,7 @@ mod tests {
                     let idf = (1.0 + (n - df + 0.5) / (df + 0.5)).ln();
                     expected += idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / mean));
                 }
-                prop_assert!(
-                    (f64::from(score) - expected).abs() < 1e-5 * (1.0 + expected),
-                    "{} {}",
-                    score,
-                    expected
-                );
+                prop_assert!((f64::from(score) - expected).abs() < 1e-5 * (1.0 + expected), "{} {}", score, expected);
             }
         }
     }

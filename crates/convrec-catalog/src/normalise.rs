@@ -29,8 +29,8 @@ pub fn normalise(title: &str) -> String {
         .into_owned()
 }
 
-/// [`normalise`] of a text without what only Unicode tells apart ([`unify`]): the form in which
-/// names of people are compared with titles.
+/// [`normalise`] of a text without what only Unicode tells apart ([`unify`]): the form in which names
+/// of people are compared with titles.
 pub(crate) fn fold(text: &str) -> String {
     normalise(&unify(text))
 }
@@ -152,14 +152,8 @@ mod tests {
 
         #[test]
         fn the_fast_way_is_the_slow_one(title in "[ -~]{0,12}|[a\t\x1c\x7f\u{a0} ]{0,6}") {
-            let words: Vec<&str> = title
-                .split(is_space)
-                .filter(|word| !word.is_empty())
-                .collect();
-            prop_assert_eq!(
-                normalise(&title),
-                CaseMapper::new().fold_string(&words.join(" ")).into_owned()
-            );
+            let words: Vec<&str> = title.split(is_space).filter(|word| !word.is_empty()).collect();
+            prop_assert_eq!(normalise(&title), CaseMapper::new().fold_string(&words.join(" ")).into_owned());
         }
 
         #[test]

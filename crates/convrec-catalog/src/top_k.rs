@@ -60,17 +60,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_picking_the_best_again_and_again(
-            scores in prop::collection::vec(-3_i32..3, 0..40),
-            k in 0_usize..45,
-        ) {
+        fn equals_picking_the_best_again_and_again(scores in prop::collection::vec(-3_i32..3, 0..40), k in 0_usize..45) {
             let mut left: Vec<usize> = (0..scores.len()).collect();
             let mut slow = Vec::new();
             while slow.len() < k && !left.is_empty() {
-                let best = (0..left.len())
-                    .rev()
-                    .max_by_key(|&i| scores[left[i]])
-                    .unwrap();
+                let best = (0..left.len()).rev().max_by_key(|&i| scores[left[i]]).unwrap();
                 let place = left.remove(best);
                 slow.push((ItemId(place as u32), scores[place]));
             }

@@ -20,9 +20,9 @@
 //! ```
 //! use convrec_core::{CatalogItem, jsonl};
 //!
-//! let text = "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"Alien\", \"year\":
-//! \"soon\"}\n"; let error = jsonl::read::<CatalogItem>(text.as_bytes(),
-//! "films.jsonl").unwrap_err(); assert_eq!(
+//! let text = "{\"title\": \"Heat\", \"year\": 1995}\n{\"title\": \"Alien\", \"year\": \"soon\"}\n";
+//! let error = jsonl::read::<CatalogItem>(text.as_bytes(), "films.jsonl").unwrap_err();
+//! assert_eq!(
 //!     error.to_string(),
 //!     "films.jsonl, line 2, field `year`: `soon` is no year; expected an integer, or nothing; \
 //!      mend the line or remove it"

@@ -27,26 +27,22 @@
 //!     {"title": "Alien", "year": 1979, "metadata": "a spaceship crew meets a monster"}
 //!     {"title": "Inside Man", "year": 2006, "metadata": "a detective talks to bank robbers"}"#;
 //! let catalog = Catalog::new(jsonl::read(catalog.as_bytes(), "catalog.jsonl")?)?;
-//! let conversation = r#"{"id": "c-1", "dialog": [{"role": "user", "content": "Bank robbers, but
-//! not Heat!"}],
+//! let conversation = r#"{"id": "c-1", "dialog": [{"role": "user", "content": "Bank robbers, but not Heat!"}],
 //!     "seen": [["Heat", 1995]], "ground_truth": []}"#;
-//! let examples: Vec<Example> = jsonl::read(conversation.replace('\n', " ").as_bytes(),
-//! "conversations.jsonl")?;
+//! let examples: Vec<Example> = jsonl::read(conversation.replace('\n', " ").as_bytes(), "conversations.jsonl")?;
 //!
-//! // What a large model said: the first film does not exist, the second has another year in the
-//! catalog. let raw = "Sure! You might like:\n1. The Bank Robbers (2004)\n2. Inside Man (2005)\n3.
-//! Alien (1979)"; let teacher = ReplayTeacher::new("answers", vec![Answer { id: "c-1".into(), raw:
-//! raw.into() }])?;
+//! // What a large model said: the first film does not exist, the second has another year in the catalog.
+//! let raw = "Sure! You might like:\n1. The Bank Robbers (2004)\n2. Inside Man (2005)\n3. Alien (1979)";
+//! let teacher = ReplayTeacher::new("answers", vec![Answer { id: "c-1".into(), raw: raw.into() }])?;
 //!
 //! let texts: Vec<String> = catalog.iter().map(|(_, item)| item.text()).collect();
 //! let embedder = LexicalEmbedder::fit(&texts, LexicalEmbedder::DEFAULT_WIDTH);
 //! let services = Services { teacher: &teacher, embedder: &embedder, judge: None, describer: &() };
-//! let config = PipelineConfig { n: 2, reflect: false, adjust: false, ..PipelineConfig::default()
-//! };
+//! let config = PipelineConfig { n: 2, reflect: false, adjust: false, ..PipelineConfig::default() };
 //!
 //! let output = Pipeline::new(config, &catalog, services)?.run(&examples, &|_| ())?;
-//! let list: Vec<String> = output.demonstrations[0].list.iter().map(|item|
-//! item.to_string()).collect(); assert_eq!(list, ["Inside Man (2006)", "Alien (1979)"]);
+//! let list: Vec<String> = output.demonstrations[0].list.iter().map(|item| item.to_string()).collect();
+//! assert_eq!(list, ["Inside Man (2006)", "Alien (1979)"]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

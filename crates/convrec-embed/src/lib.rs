@@ -10,10 +10,10 @@
 //! use burn::tensor::Device;
 //! use convrec_embed::SentenceEncoder;
 //!
-//! // A toy with random weights; in earnest all-MiniLM-L6-v2, bge-small-en-v1.5,
-//! multilingual-e5-small, ... let encoder = SentenceEncoder::load("tests/tiny-bert",
-//! &Device::flex())?; let texts = ["Heat, a film about a robbery", "heat: a film about a robbery!",
-//! "Alien (1979)"].map(String::from); let rows = encoder.encode(&texts)?; // [texts, D]
+//! // A toy with random weights; in earnest all-MiniLM-L6-v2, bge-small-en-v1.5, multilingual-e5-small, ...
+//! let encoder = SentenceEncoder::load("tests/tiny-bert", &Device::flex())?;
+//! let texts = ["Heat, a film about a robbery", "heat: a film about a robbery!", "Alien (1979)"].map(String::from);
+//! let rows = encoder.encode(&texts)?; // [texts, D]
 //!
 //! assert_eq!(rows.dim(), (3, encoder.width()));
 //! assert!((rows.row(0).dot(&rows.row(0)) - 1.0).abs() < 1e-5);

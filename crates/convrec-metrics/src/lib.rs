@@ -16,9 +16,10 @@
 //!
 //! use convrec_metrics::{JudgedList, Measure, stats};
 //!
-//! // Three dialogs; the first has two samples. Items are whatever is `Eq + Hash`: names here, ids
-//! elsewhere. let dialogs = ["a", "a", "b", "c"]; let lists = [["Heat", "Alien"], ["Up", "Heat"],
-//! ["Alien", "Up"], ["Up", "Dune"]]; let relevant = ["Heat", "Heat", "Dune", "Up"];
+//! // Three dialogs; the first has two samples. Items are whatever is `Eq + Hash`: names here, ids elsewhere.
+//! let dialogs = ["a", "a", "b", "c"];
+//! let lists = [["Heat", "Alien"], ["Up", "Heat"], ["Alien", "Up"], ["Up", "Dune"]];
+//! let relevant = ["Heat", "Heat", "Dune", "Up"];
 //!
 //! let ndcg: Measure = "NDCG@2".parse()?;
 //! let values: Vec<f64> = lists

@@ -95,8 +95,7 @@ pub struct Scores {
 /// let (heat, alien) = (TitleYear::new("Heat", 1995), TitleYear::new("Alien", 1979));
 /// let invented = TitleYear::new("Heat of the Alien", 2001);
 /// let catalog = HashSet::from([heat, alien]);
-/// let sample = NamedList { recommended: &[invented, heat], seen: &[], ground_truth: &[heat, alien]
-/// };
+/// let sample = NamedList { recommended: &[invented, heat], seen: &[], ground_truth: &[heat, alien] };
 ///
 /// // The invented item takes no rank, and a list of one is compared with an ideal list of one...
 /// assert_eq!(Protocol::Reference.evaluate(&sample, &catalog, &[5])[0].ndcg, 1.0);

@@ -161,25 +161,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn identities(
-            relevant in prop::collection::vec(any::<bool>(), 0..30),
-            gamma in 1.01_f64..5.0,
-        ) {
+        fn identities(relevant in prop::collection::vec(any::<bool>(), 0..30), gamma in 1.01_f64..5.0) {
             let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
             let n = relevant.len();
             let hits = relevant.iter().filter(|&&r| r).count();
-            prop_assert!(close(
-                log_decay(&relevant).first().copied().unwrap_or(0.0),
-                dcg(&relevant, n)
-            ));
+            prop_assert!(close(log_decay(&relevant).first().copied().unwrap_or(0.0), dcg(&relevant, n)));
             prop_assert_eq!(exp_gamma(&relevant, f64::INFINITY), exp_inf(&relevant));
             prop_assert_eq!(exp_inf(&relevant).iter().sum::<f64>(), hits as f64);
             // The recursion, written out as a sum.
             for k in 0..n {
-                let direct: f64 = (k..n)
-                    .filter(|&j| relevant[j])
-                    .map(|j| gamma.powi(-((j - k) as i32)))
-                    .sum();
+                let direct: f64 = (k..n).filter(|&j| relevant[j]).map(|j| gamma.powi(-((j - k) as i32))).sum();
                 prop_assert!(close(exp_gamma(&relevant, gamma)[k], direct));
             }
             let mut best = relevant.clone();

@@ -14,8 +14,8 @@
 //!
 //! let test = stats::paired_test(&ours, &theirs, &dialogs, 7, 10_000)?;
 //! assert!((test.difference.mean - 0.15).abs() < 1e-12);
-//! // Four dialogs, one of them without a difference, cannot convince: the smallest possible p here
-//! is 2 in 8. assert!(test.p_value > 0.2);
+//! // Four dialogs, one of them without a difference, cannot convince: the smallest possible p here is 2 in 8.
+//! assert!(test.p_value > 0.2);
 //! # Ok::<(), stats::Error>(())
 //! ```
 //!

@@ -286,14 +286,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
         #[test]
-        fn hidden_parentheses_give_what_literal_passes_give(
-            pieces in prop::collection::vec( prop::sample::select(vec![ "(", ")", "()", "((a))", "(((1) b))", " ", " -", "1. ", "1.", "a", "\"", "'", "* ", "#", ]), 0..12, ),
-        ) {
+        fn hidden_parentheses_give_what_literal_passes_give(pieces in prop::collection::vec(
+            prop::sample::select(vec![
+                "(", ")", "()", "((a))", "(((1) b))", " ", " -", "1. ", "1.", "a", "\"", "'", "* ", "#",
+            ]), 0..12,
+        )) {
             let title = pieces.concat();
-            prop_assert_eq!(
-                clean_title(&collapse(&title)),
-                clean_title_slowly(&collapse(&title))
-            );
+            prop_assert_eq!(clean_title(&collapse(&title)), clean_title_slowly(&collapse(&title)));
         }
 
         #[test]

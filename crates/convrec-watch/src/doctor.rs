@@ -31,8 +31,8 @@ use crate::record::{Record, number, step};
 ///     Record::from_iter([("step".to_string(), step.into()), ("entropy".to_string(), entropy.into())])
 /// };
 /// let diagnosis = (1..100).find_map(|step| doctor.check(&record(step)).err()).unwrap();
-/// assert_eq!((diagnosis.check, diagnosis.last), (Check::EntropyLow, 60)); // when half of the
-/// latest 20 steps are so println!("{diagnosis}");
+/// assert_eq!((diagnosis.check, diagnosis.last), (Check::EntropyLow, 60)); // when half of the latest 20 steps are so
+/// println!("{diagnosis}");
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Doctor {

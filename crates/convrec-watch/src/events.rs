@@ -24,8 +24,8 @@ use crate::record::{Record, step};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let mut events = Events::open(folder.path(), 0)?;
-/// let record = r#"{"step": 1, "loss": 0.5, "rank_relevance": [0.3, 0.2]}"#; // loss,
-/// rank_relevance/0, rank_relevance/1 events.record(&serde_json::from_str::<Record>(record)?)?;
+/// let record = r#"{"step": 1, "loss": 0.5, "rank_relevance": [0.3, 0.2]}"#; // loss, rank_relevance/0, rank_relevance/1
+/// events.record(&serde_json::from_str::<Record>(record)?)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

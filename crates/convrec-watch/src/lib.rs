@@ -20,8 +20,8 @@
 //! ```
 //! use convrec_watch::{CompletionRecord, Follow, Journal, Record, StepView, Timing, Trouble, WatchConfig, log};
 //!
-//! // A run whose policy loses its entropy from step 31 on: it writes the same list again and
-//! again. fn train(journal: &mut Journal, from: usize) -> Result<(), Trouble> {
+//! // A run whose policy loses its entropy from step 31 on: it writes the same list again and again.
+//! fn train(journal: &mut Journal, from: usize) -> Result<(), Trouble> {
 //!     for step in from + 1..=100 {
 //!         let entropy = if step <= 30 { 1.0 } else { 0.01 }; // nats a token
 //!         let record = Record::from_iter([("step".into(), step.into()), ("entropy".into(), entropy.into())]);
@@ -36,14 +36,15 @@
 //! let folder = tempfile::tempdir()?;
 //! let mut watcher = Follow::new(folder.path()); // from another process, in earnest
 //! let mut journal = Journal::open(Some(folder.path().into()), 0, WatchConfig::default())?;
-//! let Err(Trouble::Unhealthy(diagnosis)) = train(&mut journal, 0) else { panic!("the doctor
-//! slept") }; assert_eq!((diagnosis.check.name(), diagnosis.last), ("entropy_low", 41));
-//! println!("{diagnosis}"); assert_eq!(watcher.poll()?.records.len(), 41); // all that was logged,
-//! the last step too
+//! let Err(Trouble::Unhealthy(diagnosis)) = train(&mut journal, 0) else { panic!("the doctor slept") };
+//! assert_eq!((diagnosis.check.name(), diagnosis.last), ("entropy_low", 41));
+//! println!("{diagnosis}");
+//! assert_eq!(watcher.poll()?.records.len(), 41); // all that was logged, the last step too
 //!
-//! // Resumed from the checkpoint of step 20: the journal shows the doctor the first 20 records
-//! again. drop(journal); let mut journal = Journal::open(Some(folder.path().into()), 20,
-//! WatchConfig::default())?; assert_eq!(log::read(folder.path())?.len(), 20);
+//! // Resumed from the checkpoint of step 20: the journal shows the doctor the first 20 records again.
+//! drop(journal);
+//! let mut journal = Journal::open(Some(folder.path().into()), 20, WatchConfig::default())?;
+//! assert_eq!(log::read(folder.path())?.len(), 20);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -31,8 +31,9 @@ pub const STEPS_PER_FILE: usize = 10_000;
 /// (1..=3).try_for_each(|step| written.append(&record(step)))?;
 /// drop(written);
 ///
-/// let mut resumed = Log::open(folder.path(), 2)?; // from a checkpoint after step 2: the third
-/// line goes assert_eq!(log::read(folder.path())?.len(), 2); resumed.append(&record(3))?;
+/// let mut resumed = Log::open(folder.path(), 2)?; // from a checkpoint after step 2: the third line goes
+/// assert_eq!(log::read(folder.path())?.len(), 2);
+/// resumed.append(&record(3))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

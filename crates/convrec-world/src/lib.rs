@@ -22,8 +22,7 @@
 //! // The best list, for one who knows the user's taste and for one who only read the conversation.
 //! let best = world.oracle_ranking(&split.tastes[&example.id], &example.seen, 10);
 //! let knowable = world.oracle_ranking(&world.shown_taste(example), &example.seen, 10);
-//! println!("{} comes first; from the words alone: {}", world.name(best[0]),
-//! world.name(knowable[0]));
+//! println!("{} comes first; from the words alone: {}", world.name(best[0]), world.name(knowable[0]));
 //! ```
 //!
 //! | part | what it is |

@@ -89,10 +89,10 @@ pub fn sum_then_normalize(
 /// ```
 /// use rank_grpo::normalize_then_sum;
 ///
-/// // One prompt, two lists of one rank. Relevance likes the first. A novelty of a tenth of its
-/// size // likes the second and is to count twice as much. The sum would prefer the first by 1 to
-/// 0.2. let (relevance, novelty) = (vec![vec![1.0], vec![0.0]], vec![vec![0.0], vec![0.1]]); let
-/// advantages = normalize_then_sum(&[(1.0, relevance), (2.0, novelty)], 2)?;
+/// // One prompt, two lists of one rank. Relevance likes the first. A novelty of a tenth of its size
+/// // likes the second and is to count twice as much. The sum would prefer the first by 1 to 0.2.
+/// let (relevance, novelty) = (vec![vec![1.0], vec![0.0]], vec![vec![0.0], vec![0.1]]);
+/// let advantages = normalize_then_sum(&[(1.0, relevance), (2.0, novelty)], 2)?;
 /// assert!(advantages.values[1][0] > 0.5 && advantages.values[0][0] < -0.5);
 /// # Ok::<(), rank_grpo::AdvantageError>(())
 /// ```
@@ -194,29 +194,20 @@ mod tests {
         ) {
             let (group, n_ranks) = (3, 4);
             let table = |of: &dyn Fn(&(u8, f64)) -> f64| -> Vec<Vec<f64>> {
-                cells
-                    .chunks(n_ranks)
-                    .map(|row| row.iter().map(of).collect())
-                    .collect()
+                cells.chunks(n_ranks).map(|row| row.iter().map(of).collect()).collect()
             };
-            let tables = [
-                (weights.0, table(&|cell| f64::from(cell.0))),
-                (weights.1, table(&|cell| cell.1)),
-            ];
+            let tables = [(weights.0, table(&|cell| f64::from(cell.0))), (weights.1, table(&|cell| cell.1))];
             let found = normalize_then_sum(&tables, group).unwrap();
             let spread = |values: &[f64]| {
                 let centre = values.iter().sum::<f64>() / values.len() as f64;
-                (values.iter().map(|x| (x - centre).powi(2)).sum::<f64>()
-                    / (values.len() - 1) as f64)
-                    .sqrt()
+                (values.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / (values.len() - 1) as f64).sqrt()
             };
             for rank in 0..n_ranks {
                 let mut sums = vec![0.0; cells.len() / n_ranks];
                 for (weight, table) in &tables {
                     for (row, sum) in sums.iter_mut().enumerate() {
                         let first = row / group * group;
-                        let values: Vec<f64> =
-                            (first..first + group).map(|row| table[row][rank]).collect();
+                        let values: Vec<f64> = (first..first + group).map(|row| table[row][rank]).collect();
                         let centre = values.iter().sum::<f64>() / group as f64;
                         *sum += weight * (table[row][rank] - centre) / (spread(&values) + 1e-4);
                     }
@@ -228,23 +219,8 @@ mod tests {
             }
             // Multiplying one reward by a number changes next to nothing: it is compared with
             // itself only.
-            let louder = [
-                (
-                    weights.0,
-                    tables[0]
-                        .1
-                        .iter()
-                        .map(|row| row.iter().map(|x| x * 1000.0).collect())
-                        .collect(),
-                ),
-                tables[1].clone(),
-            ];
-            for (row, other) in normalize_then_sum(&louder, group)
-                .unwrap()
-                .values
-                .iter()
-                .zip(&found.values)
-            {
+            let louder = [(weights.0, tables[0].1.iter().map(|row| row.iter().map(|x| x * 1000.0).collect()).collect()), tables[1].clone()];
+            for (row, other) in normalize_then_sum(&louder, group).unwrap().values.iter().zip(&found.values) {
                 prop_assert!(row.iter().zip(other).all(|(a, b)| (a - b).abs() < 2e-3));
             }
         }

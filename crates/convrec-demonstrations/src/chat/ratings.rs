@@ -272,31 +272,15 @@ mod tests {
         #[test]
         fn any_text_is_read(answer in "(?s)[0-9:. \n{}\\[\\]|+–−-]{0,60}|.{0,40}") {
             let ratings = read(&answer);
-            prop_assert!(
-                ratings.len() == 5 && ratings.iter().flatten().all(|r| (-2..=2).contains(r))
-            );
+            prop_assert!(ratings.len() == 5 && ratings.iter().flatten().all(|r| (-2..=2).contains(r)));
         }
 
         #[test]
-        fn what_is_written_is_read_back(
-            ratings in prop::collection::vec(prop::option::of(-2_i8..=2), 1..40),
-            named in any::<bool>(),
-        ) {
-            let names: Vec<String> = (0..ratings.len())
-                .map(|i| {
-                    format!(
-                        "Film {i} \
-                ({})",
-                        1950 + i
-                    )
-                })
-                .collect();
+        fn what_is_written_is_read_back(ratings in prop::collection::vec(prop::option::of(-2_i8..=2), 1..40), named in any::<bool>()) {
+            let names: Vec<String> = (0..ratings.len()).map(|i| format!("Film {i} \
+                ({})", 1950 + i)).collect();
             let line = |(i, rating): (usize, &Option<i8>)| {
-                let name = if named {
-                    format!(" {}", names[i])
-                } else {
-                    String::new()
-                };
+                let name = if named { format!(" {}", names[i]) } else { String::new() };
                 rating.map(|rating| format!("{}.{name}: {rating}\n", i + 1))
             };
             let answer: String = ratings.iter().enumerate().filter_map(line).collect();

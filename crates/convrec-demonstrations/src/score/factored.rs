@@ -184,12 +184,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20))]
         /// A row has the same bits whichever other rows are read with it.
         #[test]
-        fn a_row_is_the_same_in_any_company(
-            c in 1_usize..90,
-            d in 1_usize..40,
-            n in 2_usize..300,
-            at in 0_usize..300,
-        ) {
+        fn a_row_is_the_same_in_any_company(c in 1_usize..90, d in 1_usize..40, n in 2_usize..300, at in 0_usize..300) {
             let mut rng = stable::rng((c * 1000 + d) as u64, "factored");
             let catalog = Array2::from_shape_simple_fn((c, d), || rng.random_range(-1.0_f32..1.0));
             let queries = Array2::from_shape_simple_fn((n, d), || rng.random_range(-1.0_f32..1.0));
@@ -201,12 +196,7 @@ mod tests {
             scores.read(at..at + 1, &mut alone);
             prop_assert_eq!(&all[at * c..][..c], &alone[..]);
             let slow = catalog.dot(&queries.row(at));
-            prop_assert!(
-                alone
-                    .iter()
-                    .zip(&slow)
-                    .all(|(a, b)| (a - b).abs() < 1e-5 * d as f32)
-            );
+            prop_assert!(alone.iter().zip(&slow).all(|(a, b)| (a - b).abs() < 1e-5 * d as f32));
         }
     }
 }
