@@ -52,7 +52,9 @@ impl Error {
 /// ```
 /// use convrec_core::files::{LARGEST_TEXT, open_regular};
 ///
-/// let error = open_regular(std::env::temp_dir(), LARGEST_TEXT).unwrap_err().to_string();
+/// let error = open_regular(std::env::temp_dir(), LARGEST_TEXT)
+///     .unwrap_err()
+///     .to_string();
 /// assert!(error.contains("is a folder; expected a file"), "{error}");
 /// ```
 ///
