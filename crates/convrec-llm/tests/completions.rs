@@ -219,7 +219,7 @@ fn servers_without_token_ids_are_given_up_soon() {
     for (choice, part) in [
         (
             texts(json!([" film"])),
-            "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that knows",
+            "`logprobs.tokens` and `logprobs.content`: no token ids; expected a server that knows",
         ),
         (
             json!({ "index": 0, "token_ids": [5] }),
