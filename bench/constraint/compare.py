@@ -82,7 +82,10 @@ def cells(figures: dict[str, Any], step_ms: float) -> list[str]:
     if "processor_s" not in figures:
         return [stopped, f"{figures['most_mb']:,.0f}", "", "", "", "", "", ""]
     held = max(figures["held_mb"], figures.get("walked_mb", 0))
-    built = [f"{figures['processor_s']:.2f} s", f"{held:,.1f} / {max(held, figures['peak_mb']):,.1f}"]
+    built = [
+        f"{figures['processor_s']:.2f} s",
+        f"{held:,.1f} / {max(held, figures['peak_mb']):,.1f}",
+    ]
     if "mean_us" not in figures:
         return [*built, stopped, "", "", "", "", ""]
     mean, passes = figures["mean_us"], figures["passes"]
@@ -109,8 +112,12 @@ def main() -> None:
     parser.add_argument("--items", type=int, nargs="+", required=True)
     parser.add_argument("--tokenizers", nargs="+", required=True)
     parser.add_argument("--step-ms", type=float, default=33.0, help="a decoding step of the model")
-    parser.add_argument("--only", nargs="+", default=[""], help="rows whose name holds one of these")
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; what is there is not run again")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="rows whose name holds one of these"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="JSON lines; what is there is not run again"
+    )
     options = parser.parse_args()
     here = Path(__file__).parent
     python_path = str(here.parent.parent / "python" / "convrec_constraint" / "python")
@@ -123,14 +130,24 @@ def main() -> None:
     for items in options.items:
         for tokenizer in options.tokenizers:
             print(f"\n{items:,} titles, {tokenizer}\n")
-            print("| | build | MB held / peak | us a mask | p99 | share of a step | passes a list | no repeats, not seen | exactly N |")
+            print(
+                "| | build | MB / peak | us a mask | p99 | share of a step | passes a list "
+                "| no repeats, not seen | exactly N |"
+            )
             print("|---|---|---|---|---|---|---|---|---|")
             for name, command in RUNS.items():
                 if not any(part in name for part in options.only):
                     continue
                 key = (name, items, tokenizer)
                 if key not in known:
-                    paths = ["--folder", str(options.folder), "--items", str(items), "--tokenizer", tokenizer]
+                    paths = [
+                        "--folder",
+                        str(options.folder),
+                        "--items",
+                        str(items),
+                        "--tokenizer",
+                        tokenizer,
+                    ]
                     known[key] = run([*first[command[0]], *command[1:], *paths], python_path)
                     row = known[key] | {"name": name, "items": items, "tokenizer": tokenizer}
                     with options.out.open("a") as out:

@@ -68,7 +68,12 @@ class XGrammar(Constraint):
         )
         compiler = xgrammar.GrammarCompiler(info, max_threads=2, cache_enabled=False)
         if form == "json":
-            schema = {"type": "array", "items": {"enum": inputs.names}, "minItems": N, "maxItems": N}
+            schema = {
+                "type": "array",
+                "items": {"enum": inputs.names},
+                "minItems": N,
+                "maxItems": N,
+            }
             self.compiled = compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
         elif form == "regex":
             self.compiled = compiler.compile_regex(regex(inputs.names))
@@ -105,7 +110,9 @@ class XGrammar(Constraint):
                 assert matcher.accept_string(forced)
                 place += len(forced.encode())
             if place < len(text):
-                token = self.tokenizer.encode(text[place:].decode(), add_special_tokens=False).ids[0]
+                token = self.tokenizer.encode(text[place:].decode(), add_special_tokens=False).ids[
+                    0
+                ]
                 assert matcher.accept_token(token)
                 place += len(self.inputs.vocabulary[token])
                 passes += 1
@@ -123,7 +130,9 @@ class Outlines(Constraint):
                 vocabulary.setdefault(token, []).append(number)
         wanted = regex(inputs.names)
         if form == "json":
-            names = "|".join(re.escape(json.dumps(name, ensure_ascii=False)) for name in inputs.names)
+            names = "|".join(
+                re.escape(json.dumps(name, ensure_ascii=False)) for name in inputs.names
+            )
             wanted = rf"\[(?:{names})(?:, (?:{names})){{{N - 1}}}\]"
         elif form == "lines":
             # Any number of lines: exactly N takes N copies of the automaton.
@@ -219,7 +228,11 @@ def read(options: argparse.Namespace) -> Inputs:
         [bytes.fromhex(token) for token in vocabulary],
         walks["end"],
         [
-            Walk(w["seen"], w["json" if as_json else "text"], w["json_tokens" if as_json else "tokens"])
+            Walk(
+                w["seen"],
+                w["json" if as_json else "text"],
+                w["json_tokens" if as_json else "tokens"],
+            )
             for w in walks["walks"]
         ],
         folder / f"{name}.trie",
@@ -300,7 +313,7 @@ def main() -> None:
     for walk in inputs.walks:
         walker = timed(begins, lambda walk=walk: constraint.begin(walk))
         for token, following in zip(walk.tokens, walk.tokens[1:]):
-            assert timed(steps, lambda token=token: constraint.step(walker, token))
+            assert timed(steps, lambda walker=walker, token=token: constraint.step(walker, token))
             assert constraint.allows(walker, following)
     micros = np.array(steps)
     walked = {

