@@ -9,7 +9,7 @@ use convrec::metrics::Measure;
 use convrec::retrieve::Fitted;
 use convrec::train::evaluate::judge_example;
 use convrec_cli::data::{DataOptions, TwinRule};
-use convrec_cli::{Outcome, Table, at_least_one, check_output, exit, say};
+use convrec_cli::{Outcome, Table, at_least_one, check_output, exit, say, say_table};
 use rayon::prelude::*;
 
 /// Fits a retriever: the weights of co-occurrence, words, similarity and BM25 in one score.
@@ -70,7 +70,7 @@ fn run(options: &Options) -> Outcome {
     for (name, weights) in fitted.weights() {
         table.row(name, weights.map(|weight| format!("{weight:.3}")));
     }
-    say(table.print());
+    say_table(&table);
     let retriever = fitted.over(&catalog);
     if let Some(path) = &options.validation {
         let examples = options.data.judged_examples(&catalog, path)?;

@@ -21,6 +21,10 @@ struct Options {
     /// A model folder: config.json, weights, tokenizer.json.
     #[arg(long)]
     model: PathBuf,
+    /// A folder whose config.json gives the shape of a policy with random weights; the tokenizer is
+    /// still that of the model.
+    #[arg(long)]
+    shape: Option<PathBuf>,
     /// The kind of work.
     #[arg(long)]
     work: works::Work,

@@ -96,9 +96,13 @@ pub fn prepare(options: &Options) -> Result<Repetition, Error> {
     })
 }
 
-/// Loads the policy on an autodiff device.
+/// The policy on an autodiff device.
 fn load(options: &Options) -> Result<Policy, Error> {
-    let policy = Policy::load_folder(&options.model, &device()?.autodiff())?;
+    let device = device()?.autodiff();
+    let policy = match &options.shape {
+        Some(shape) => Policy::new(&ModelConfig::load_folder(shape)?, 3407, &device)?,
+        None => Policy::load_folder(&options.model, &device)?,
+    };
     Ok(policy.with_gradient_checkpointing(options.gradient_checkpointing))
 }
 

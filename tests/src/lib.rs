@@ -9,6 +9,10 @@ struct Readme;
 struct ComingFromTrl;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/training.md")]
+struct Training;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../crates/convrec/README.md")]
 struct Convrec;
 

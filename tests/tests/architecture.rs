@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-formats",
             "convrec-metrics",
             "convrec-policy",
+            // Only with the feature `serve`.
+            "convrec-serve",
             "convrec-train",
             "convrec-watch",
         ],
@@ -28,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "convrec-catalog",
             "convrec-core",
+            "convrec-kernels",
             "convrec-policy",
             "convrec-text",
             "convrec-train",

@@ -10,7 +10,7 @@ use convrec_metrics::{JudgedList, Measure};
 use convrec_train::evaluate::judge_example;
 
 use crate::Table;
-use crate::output::say;
+use crate::output::{say, say_table};
 
 /// Draws of the bootstrap and of the permutation test.
 const DRAWS: usize = 2000;
@@ -167,14 +167,14 @@ impl Comparison {
     pub fn print(&self) {
         let kept = self.kept();
         let dialogs: HashSet<&str> = self.dialogs(&kept).into_iter().collect();
-        say(self.table().print());
+        say_table(&self.table());
         say(format_args!(
             "{} samples of {} dialogs; 95% intervals by resampling dialogs\n",
             kept.len(),
             dialogs.len()
         ));
         if self.systems.len() > 1 {
-            say(self.differences().print());
+            say_table(&self.differences());
             say(
                 "p: paired permutation test over dialogs, not corrected for the number of \
                  comparisons",

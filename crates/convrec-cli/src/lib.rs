@@ -16,6 +16,8 @@ mod options;
 mod output;
 pub mod progress;
 mod run;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(feature = "services")]
 pub mod services;
 #[cfg(feature = "report")]
@@ -29,7 +31,11 @@ pub use data::DataOptions;
 pub use exit::{Outcome, Paused, exit};
 pub use files::{OutputError, check_apart, check_folder, check_output};
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};
+#[cfg(feature = "report")]
+pub use output::say_table;
 pub use output::{say, show_warnings, warn};
+#[cfg(feature = "serve")]
+pub use serve::{ServeOptions, ServedType};
 
 /// The allocator of the programs. glibc gives large buffers back to the system at every step of
 /// training, and takes them anew at the next.

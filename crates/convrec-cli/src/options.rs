@@ -277,7 +277,18 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(error(&[], "stepz = 1").starts_with("run.toml, field `stepz`: unknown field"));
+        let unknown = error(&[], "stepz = 1");
+        assert!(unknown.starts_with("run.toml, field `stepz`: unknown field"));
+        // Tables and fields that are read apart are as good.
+        for other in [
+            "`batch_size`",
+            "`[files]`",
+            "`[run]`",
+            "`[decoder]`",
+            "`num_train_epochs`",
+        ] {
+            assert!(unknown.contains(other), "{unknown}");
+        }
         assert!(error(&[], "[files]\ncatalogue = \"x\"").contains("`files.catalogue`"));
         let doctor = "[run.watch.doctor]\nwindow = 1";
         assert!(

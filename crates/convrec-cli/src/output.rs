@@ -14,6 +14,17 @@ pub fn say(line: impl Display) {
     let _ = writeln!(out, "{}", printable(&line)).and_then(|()| out.flush());
 }
 
+/// Prints a table on standard output. On a terminal, columns that do not fit follow below.
+#[cfg(feature = "report")]
+pub fn say_table(table: &convrec_watch::report::Table) {
+    let terminal = console::Term::stdout();
+    let width = terminal.size_checked().map(|(_, columns)| columns);
+    match width.filter(|_| terminal.is_term()) {
+        Some(width) => say(table.print_in(width.into())),
+        None => say(table.print()),
+    }
+}
+
 /// Prints a line on standard error, with the same patience and care.
 pub fn warn(line: &dyn Display) {
     let line = line.to_string();

@@ -14,6 +14,8 @@ pub struct Layers {
     /// The table of the file that these settings are; empty for a whole file.
     table: String,
     maps: Vec<String>,
+    /// Names that were taken out: an error about an unknown field lists them too.
+    taken: Vec<String>,
 }
 
 /// Reads the settings of a program without flags: `defaults`, and over them the file at `path`.
@@ -86,6 +88,7 @@ impl Layers {
     /// [`ConfigError`] when a layer has something else than a table there.
     pub fn take(&mut self, table: &str) -> Result<Self, ConfigError> {
         let name = dotted(&self.table, table);
+        self.remember(&format!("[{name}]"));
         let taken = self.layers.iter_mut().filter_map(|layer| {
             let fields = layer.fields.as_object_mut()?.remove(table)?;
             let file = layer.file.clone();
@@ -101,7 +104,14 @@ impl Layers {
             layers: taken.collect::<Result<_, _>>()?,
             table: name,
             maps: self.maps.clone(),
+            taken: vec![],
         })
+    }
+
+    fn remember(&mut self, name: &str) {
+        if !self.taken.iter().any(|taken| taken == name) {
+            self.taken.push(name.into());
+        }
     }
 
     /// The settings: `defaults`, and over them each layer. Fields that the type does not know are
@@ -118,7 +128,12 @@ impl Layers {
         serde_path_to_error::deserialize(settings).map_err(|e| {
             let path = e.path().to_string();
             let field = if path == "." { "" } else { path.as_str() };
-            let error = ConfigError::from_serde(field.into(), &e.inner().to_string());
+            let mut error = ConfigError::from_serde(field.into(), &e.inner().to_string());
+            let is_unknown = error.found.starts_with("unknown field");
+            if is_unknown && !field.contains('.') && !self.taken.is_empty() {
+                let others: Vec<String> = self.taken.iter().map(|t| format!("`{t}`")).collect();
+                error.expected = format!("{}, {}", error.expected, others.join(", "));
+            }
             self.locate(error)
         })
     }
@@ -154,6 +169,7 @@ impl Layers {
         field: &str,
     ) -> Result<Option<T>, ConfigError> {
         let value = self.get(field)?;
+        self.remember(field);
         for layer in &mut self.layers {
             layer
                 .fields

@@ -8,7 +8,7 @@ use convrec_demonstrations::chat::{
     ChatDescriber, ChatJudge, ChatTeacher, Prompts, SourceText, describe_catalog,
 };
 use convrec_demonstrations::{
-    ChatModel, ChatRequest, Describer, Done, Judge, ServiceError, Teacher,
+    ChatAnswer, ChatModel, ChatRequest, Describer, Done, Judge, ServiceError, Teacher,
 };
 
 /// A chat model that answers by a function of the message, and remembers its requests.
@@ -44,12 +44,12 @@ impl<F: Fn(&str) -> Result<String, ServiceError> + Send + Sync> ChatModel for Sc
         &self,
         requests: &[ChatRequest],
         done: Done<'_>,
-    ) -> Vec<Result<String, ServiceError>> {
+    ) -> Vec<Result<ChatAnswer, ServiceError>> {
         self.asked.lock().unwrap().extend(requests.iter().cloned());
         done(requests.len());
         requests
             .iter()
-            .map(|request| (self.answer)(&request.turns.last().unwrap().content))
+            .map(|request| (self.answer)(&request.turns.last().unwrap().content).map(Into::into))
             .collect()
     }
 }

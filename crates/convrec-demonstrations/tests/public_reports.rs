@@ -264,14 +264,6 @@ fn the_half_line_of_a_cut_answer_names_nothing() {
             &self,
             requests: &[ChatRequest],
             done: Done<'_>,
-        ) -> Vec<Result<String, ServiceError>> {
-            let answers = self.answer_or_cut(requests, done).into_iter();
-            answers.map(|answer| Ok(answer?.text)).collect()
-        }
-        fn answer_or_cut(
-            &self,
-            requests: &[ChatRequest],
-            done: Done<'_>,
         ) -> Vec<Result<ChatAnswer, ServiceError>> {
             done(requests.len());
             let answer = || ChatAnswer {

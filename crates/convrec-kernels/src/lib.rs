@@ -22,6 +22,7 @@
 //! | [`token_log_probs`] | logits: they live in blocks and are computed once more for the gradients |
 //! | [`decode_attention`] | slices and copies of the cache; a prompt is read once for all of its completions |
 //! | [`AdamW::update`], [`sum_of_squares`] | a walk over memory for every term of the formula |
+//! | [`PackedMatrix`] | half or three quarters of the memory traffic of weights that are not trained |
 //! | [`logits_constrained`], [`token_log_probs_constrained`] | rows of the output matrix that no row asks for |
 //!
 //! [arXiv 2205.14135]: https://arxiv.org/abs/2205.14135
@@ -55,11 +56,13 @@ pub mod composed;
 mod cpu;
 #[cfg(feature = "flex")]
 mod flex;
+mod packed;
 mod packing;
 
 use burn::tensor::{Device, Int, Tensor};
 
 pub use adamw::{AdamW, sum_of_squares};
+pub use packed::{PackedMatrix, PackedType};
 pub use packing::{Packing, SegmentId};
 
 #[cfg(feature = "flex")]

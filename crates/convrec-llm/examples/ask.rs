@@ -107,9 +107,10 @@ fn with_progress(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<Strin
     };
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
-            model.answer(requests, &|n| {
+            let answers = model.answer(requests, &|n| {
                 done.fetch_add(n, Ordering::Relaxed);
-            })
+            });
+            answers.into_iter().map(|answer| Ok(answer?.text)).collect()
         });
         let mut reported = Instant::now();
         while !asking.is_finished() {

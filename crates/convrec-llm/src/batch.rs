@@ -246,15 +246,6 @@ impl ChatModel for BatchWriter {
         &self,
         requests: &[ChatRequest],
         done: Done<'_>,
-    ) -> Vec<Result<String, ServiceError>> {
-        let answers = self.answer_or_cut(requests, done).into_iter();
-        answers.map(|answer| Ok(answer?.text)).collect()
-    }
-
-    fn answer_or_cut(
-        &self,
-        requests: &[ChatRequest],
-        done: Done<'_>,
     ) -> Vec<Result<ChatAnswer, ServiceError>> {
         let answers = requests.iter().map(|request| {
             let answer = self.answer_one(request);

@@ -161,15 +161,6 @@ impl ChatModel for HttpChat {
         &self,
         requests: &[ChatRequest],
         done: Done<'_>,
-    ) -> Vec<Result<String, ServiceError>> {
-        let answers = self.answer_or_cut(requests, done).into_iter();
-        answers.map(|answer| Ok(answer?.text)).collect()
-    }
-
-    fn answer_or_cut(
-        &self,
-        requests: &[ChatRequest],
-        done: Done<'_>,
     ) -> Vec<Result<ChatAnswer, ServiceError>> {
         // Bodies are made again when they are sent: all of them at once might not fit into memory.
         let distinct = Distinct::of(

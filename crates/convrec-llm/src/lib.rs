@@ -34,7 +34,8 @@
 //!
 //! let request = ChatRequest { turns: vec![Turn::user("Bank robbers!")], max_tokens: 100 };
 //! for _ in 0..2 {
-//!     assert_eq!(model.answer(&[request.clone()], &|_| ())[0].as_deref(), Ok("1. Heat (1995)"));
+//!     let answers = model.answer(&[request.clone()], &|_| ());
+//!     assert_eq!(answers[0].as_ref().map(|answer| &*answer.text), Ok("1. Heat (1995)"));
 //! }
 //! assert_eq!((model.usage().sent, model.usage().from_ledger), (1, 1));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

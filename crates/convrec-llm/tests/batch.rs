@@ -135,7 +135,7 @@ fn what_is_missing_goes_out_and_comes_back() {
         (3, 0, 0)
     );
     for (request, answer) in asked.iter().zip(writer.answer(&asked, &|_| ())) {
-        assert_eq!(answer.unwrap(), echo(&request.turns[0].content));
+        assert_eq!(answer.unwrap().text, echo(&request.turns[0].content));
     }
     assert!(
         writer

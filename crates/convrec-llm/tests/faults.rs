@@ -182,7 +182,7 @@ fn equal_requests_are_asked_once_and_counted_as_often_as_they_stand() {
     };
     let answers = convrec_services::ChatModel::answer(&model, &requests, &count);
     for (request, answer) in requests.iter().zip(answers) {
-        assert_eq!(answer.unwrap(), echo(&request.turns[0].content));
+        assert_eq!(answer.unwrap().text, echo(&request.turns[0].content));
     }
     assert_eq!(
         (server.requests(), ledger.len(), done.into_inner()),

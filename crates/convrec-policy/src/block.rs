@@ -71,17 +71,18 @@ pub(crate) struct Pass<'a> {
 }
 
 /// The tokens that a token sees.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one of it in a forward pass"
+)]
 pub(crate) enum Sight<'a> {
     /// Those of its sequence.
     Packed(&'a Packing),
-    /// The same; keys and values are kept at the places `[M]` of the caches.
-    Prompts {
+    /// Keys and values are kept at the places `[M]` of the caches. The first tokens see those of
+    /// their sequence as the packing says; the new tokens of rows, which follow, see what is in the
+    /// caches.
+    Cached {
         packing: &'a Packing,
-        places: Tensor<1, Int>,
-        caches: &'a mut [LayerCache],
-    },
-    /// Those in the caches, where the new ones are kept at the places `[M]`.
-    Rows {
         rows: &'a [DecodeRow],
         places: Tensor<1, Int>,
         caches: &'a mut [LayerCache],
@@ -109,6 +110,22 @@ impl Block {
             second.forward(x.clone())
         };
         x + maybe(&self.post_feedforward_layernorm, self.mlp.forward(input))
+    }
+
+    /// The projections that the block has, in no order.
+    pub(crate) fn projections(&self) -> impl Iterator<Item = &Linear> {
+        let (attention, mlp) = (&self.self_attn, &self.mlp);
+        let some = [
+            &attention.q_proj,
+            &attention.k_proj,
+            &attention.v_proj,
+            &attention.qkv_proj,
+            &mlp.gate_proj,
+            &mlp.up_proj,
+            &mlp.gate_up_proj,
+        ];
+        let all = [&attention.o_proj, &mlp.down_proj];
+        some.into_iter().flatten().chain(all)
     }
 
     /// The projections that the block has, in the order of the file.
@@ -145,21 +162,23 @@ impl Attention {
         };
         let mixed = match &mut pass.sight {
             Sight::Packed(packing) => attend(q, k, v, packing),
-            Sight::Prompts {
+            Sight::Cached {
                 packing,
-                places,
-                caches,
-            } => {
-                caches[layer].write(places, k.clone(), v.clone());
-                attend(q, k, v, packing)
-            }
-            Sight::Rows {
                 rows,
                 places,
                 caches,
             } => {
-                caches[layer].write(places, k, v);
-                caches[layer].attend(q, rows)
+                caches[layer].write(places, k.clone(), v.clone());
+                let new = packing.tokens();
+                match (new, m - new) {
+                    (_, 0) => attend(q, k, v, packing),
+                    (0, _) => caches[layer].attend(q, rows),
+                    (_, begun) => {
+                        let first = |x: Tensor<3>| x.narrow(0, 0, new);
+                        let rest = caches[layer].attend(q.clone().narrow(0, new, begun), rows);
+                        Tensor::cat(vec![attend(first(q), first(k), first(v), packing), rest], 0)
+                    }
+                }
             }
         }; // [M, H, d]
         self.o_proj.forward(mixed.reshape([m, heads * head_dim]))

@@ -52,6 +52,20 @@ impl LayerCache {
         });
     }
 
+    /// Writes what stands at the places `from` of another cache to the places `to` of this one.
+    pub(crate) fn copy_from(&mut self, other: &Self, from: &Tensor<1, Int>, to: &Tensor<1, Int>) {
+        let other = other.held();
+        self.change(|pool, is_keys| {
+            let values = if is_keys { &other.k } else { &other.v };
+            write(pool, to, values.clone().select(0, from.clone()))
+        });
+    }
+
+    fn held(&self) -> &DecodeCache {
+        let held = self.buffers.as_ref();
+        held.expect("only taken out within a change")
+    }
+
     /// Makes room for so many more tokens.
     pub(crate) fn grow(&mut self, places: usize) {
         self.change(|pool, _| {
@@ -63,13 +77,7 @@ impl LayerCache {
 
     /// Attention of the rows' new tokens, q `[M, H, d]` to `[M, H, d]`.
     pub(crate) fn attend(&self, q: Tensor<3>, rows: &[DecodeRow]) -> Tensor<3> {
-        convrec_kernels::decode_attention(
-            q,
-            self.buffers
-                .as_ref()
-                .expect("only taken out within a change"),
-            rows,
-        )
+        convrec_kernels::decode_attention(q, self.held(), rows)
     }
 }
 

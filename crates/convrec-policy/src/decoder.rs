@@ -12,6 +12,7 @@ use crate::lora_config::{LoraConfig, Projection};
 use crate::rope::RotaryFrequencies;
 use crate::safetensors_file::WeightType;
 use crate::saved_modules::SavedModules;
+use crate::work;
 
 /// A decoder-only language model: the weights, their shape, and where they are.
 ///
@@ -73,6 +74,7 @@ impl Policy {
         let model = Decoder {
             embed_tokens: Embedding {
                 weight: init.matrix([c.vocab_size, d], 1.0 / (d as f64).sqrt()),
+                packed: None,
             },
             layers: (0..c.num_hidden_layers)
                 .map(|layer| init.block(c, layer))
@@ -205,11 +207,17 @@ impl Policy {
 
     /// Logits of hidden states: `[M, D]` to `[M, V]`, before any temperature.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        convrec_kernels::linear(hidden, self.output_matrix())
+        match self.packed_output() {
+            Some(matrix) => matrix.linear(hidden),
+            None => convrec_kernels::linear(hidden, self.output_matrix()),
+        }
     }
 
-    /// `[V, D]`
+    /// `[V, D]`, unpacked where it is packed.
     pub(crate) fn output_matrix(&self) -> Tensor<2> {
+        if let Some(matrix) = self.packed_output() {
+            return matrix.select(0..matrix.dims()[0], &self.device());
+        }
         self.lm_head.as_ref().map_or_else(
             || self.model.embed_tokens.weight.val(),
             |head| head.weight.val(),
@@ -248,6 +256,7 @@ impl Policy {
 
     /// ids `[M]` to `[M, D]`.
     pub(crate) fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        work::count_pass();
         let x = self.model.embed_tokens.forward(ids);
         match self.config.family {
             Family::Gemma | Family::Gemma3 => {
@@ -259,6 +268,7 @@ impl Policy {
 
     /// x `[M, D]` to `[M, D]`.
     pub(crate) fn block(&self, layer: usize, x: Tensor<2>, pass: &mut Pass<'_>) -> Tensor<2> {
+        work::count_block(x.dims()[0]);
         self.model.layers[layer].forward(x, pass, layer)
     }
 

@@ -1,17 +1,19 @@
 //! Continuous batching: requests join and leave a running batch between its steps.
 
 mod draw;
+mod group;
+mod room;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::decoder::Policy;
 use crate::pool::Pool;
+use crate::prefix::{Known, PrefixCache, PrefixUse};
 use crate::queue::{Queue, Waiting};
 use crate::request::{Request, SubmitError, Written};
-use crate::row::{Row, Settings};
-use crate::session::{Going, Session};
+use crate::session::{Going, Prompt, Session};
+use group::{Group, Work};
 
 /// Writes the completions of many requests side by side, step by step.
 ///
@@ -34,6 +36,7 @@ use crate::session::{Going, Session};
 ///     max_new_tokens: 10,
 ///     end_token: 1,
 ///     writers: vec![Writer::new(seed, 0)],
+///     search: None,
 ///     top: 0,
 ///     client: 0,
 ///     deadline: None,
@@ -56,6 +59,7 @@ pub struct Engine<'a> {
     session: Session<'a>,
     limits: EngineLimits,
     pool: Pool,
+    prefixes: PrefixCache,
     queue: Queue<'a>,
     running: Vec<Group<'a>>,
     /// Completions of the running requests, those that are done included.
@@ -81,11 +85,14 @@ pub struct EngineLimits {
     /// Requests enter when one part in so many of `rows` is free: 1 waits until all is done, and a
     /// large number lets each enter at once. Letting in more of them at once is faster for all.
     pub free_share: usize,
+    /// Tokens of earlier prompts whose keys and values are kept, so that a request that begins alike
+    /// does not compute them again; 0 keeps none. It changes results by rounding at most.
+    pub prefix: usize,
 }
 
 impl Default for EngineLimits {
     /// 64 completions, 65,536 tokens, 512 waiting requests, 2048 tokens a pass; requests enter as
-    /// soon as there is room.
+    /// soon as there is room, and 8192 tokens of prompts are kept.
     fn default() -> Self {
         Self {
             rows: 64,
@@ -93,6 +100,7 @@ impl Default for EngineLimits {
             waiting: 512,
             prefill: 2048,
             free_share: usize::MAX,
+            prefix: 8192,
         }
     }
 }
@@ -123,42 +131,6 @@ pub struct Load {
     pub tokens: usize,
 }
 
-/// A prompt and its completions.
-struct Group<'a> {
-    ticket: Ticket,
-    client: u64,
-    deadline: Option<Instant>,
-    prompt: Cow<'a, [u32]>,
-    settings: Settings,
-    rows: Vec<Row<'a>>,
-    /// The place of the prompt; those of the rows follow.
-    first: usize,
-    /// Places of each row.
-    room: usize,
-}
-
-/// Tokens a completion that there is room for to begin with.
-const FIRST_ROOM: usize = 128;
-
-impl Group<'_> {
-    fn places(&self) -> usize {
-        self.prompt.len() + self.rows.len() * self.room
-    }
-
-    fn own(&self, row: usize) -> usize {
-        self.first + self.prompt.len() + row * self.room
-    }
-
-    /// The tokens that it may come to.
-    fn promised(&self) -> usize {
-        self.prompt.len() + self.rows.len() * self.settings.max_new_tokens
-    }
-
-    fn is_done(&self) -> bool {
-        self.rows.iter().all(|row| row.is_done(&self.settings))
-    }
-}
-
 impl<'a> Engine<'a> {
     /// An engine with nothing to do. Use a policy without autodiff (`policy.valid()`): with it,
     /// every step is kept for a backward pass that never comes.
@@ -175,6 +147,7 @@ impl<'a> Engine<'a> {
             session: Session::new(policy, 1),
             limits,
             pool: Pool::new(1),
+            prefixes: PrefixCache::new(policy, limits.prefix),
             queue: Queue::default(),
             running: vec![],
             rows: 0,
@@ -202,7 +175,7 @@ impl<'a> Engine<'a> {
 
     fn check(&self, request: &Request<'a>) -> Result<(), SubmitError> {
         let EngineLimits { rows, tokens, .. } = self.limits;
-        let (asked, prompt) = (request.writers.len(), &request.prompt);
+        let (asked, prompt) = (request.rows(), &request.prompt);
         if prompt.is_empty() {
             return Err(SubmitError::Empty("prompt"));
         }
@@ -229,6 +202,9 @@ impl<'a> Engine<'a> {
             });
         }
         request.sampling.check()?;
+        if let Some(search) = &request.search {
+            return search.check(request);
+        }
         let nothing = |writer: &crate::Writer<'a>| {
             let constraint = writer.constraint.as_ref();
             constraint.is_some_and(|constraint| constraint.allowed().is_empty())
@@ -266,8 +242,8 @@ impl<'a> Engine<'a> {
                 continue;
             }
             let group = self.leave(place);
-            let written = group.rows.into_iter().map(Row::written).collect();
-            self.finished.push((group.ticket, Outcome::Done(written)));
+            let ticket = group.ticket;
+            self.finished.push((ticket, Outcome::Done(group.written())));
         }
     }
 
@@ -288,18 +264,28 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// What is kept of earlier prompts.
+    #[must_use]
+    pub fn prefixes(&self) -> PrefixUse {
+        self.prefixes.used()
+    }
+
     /// Completions that wait for room.
     pub(crate) fn waiting_rows(&self) -> usize {
         self.queue.rows()
     }
 
     /// What a completion of a request under way consists of so far: its tokens and their
-    /// log-probabilities. There is nothing where the request waits or is no longer here.
+    /// log-probabilities. There is nothing where the request waits or is no longer here, and of a
+    /// search, which may yet give up what it has begun.
     #[must_use]
     pub fn written(&self, ticket: Ticket, writer: usize) -> (&[u32], &[f32]) {
         let group = self.running.iter().find(|group| group.ticket == ticket);
-        group
-            .and_then(|group| group.rows.get(writer))
+        let rows = group.map(|group| match &group.work {
+            Work::Rows(rows) => rows.as_slice(),
+            Work::Search(_) => &[],
+        });
+        rows.and_then(|rows| rows.get(writer))
             .map_or((&[], &[]), |row| {
                 (&row.completion.tokens, &row.completion.log_probs)
             })
@@ -329,7 +315,7 @@ impl<'a> Engine<'a> {
     /// Takes a request out of the batch.
     fn leave(&mut self, place: usize) -> Group<'a> {
         let group = self.running.remove(place);
-        self.rows -= group.rows.len();
+        self.rows -= group.slots;
         self.tokens -= group.promised();
         self.pool.give_back(group.first, group.places());
         group
@@ -339,20 +325,26 @@ impl<'a> Engine<'a> {
     fn admit(&mut self) -> bool {
         let mut under_way: HashMap<u64, usize> = HashMap::new();
         for group in &self.running {
-            *under_way.entry(group.client).or_default() += group.rows.len();
+            *under_way.entry(group.client).or_default() += group.slots;
         }
         let (already, mut tokens) = (self.running.len(), 0);
         while let Some(client) = self.queue.next_client(&under_way) {
             let Some(request) = self.queue.first_of(client) else {
                 break;
             };
-            let (rows, prompt) = (request.writers.len(), request.prompt.len());
-            let promised = prompt + rows * request.max_new_tokens;
-            tokens += prompt;
-            let is_first = self.running.len() == already;
+            let (rows, prompt) = (request.rows(), &request.prompt);
+            let promised = prompt.len() + rows * request.max_new_tokens;
+            let known = self.prefixes.find(prompt);
+            tokens += prompt.len() - known.length;
+            let entering = &self.running[already..];
+            // Of prompts that come together and begin alike, one is read first.
+            let waits = entering
+                .iter()
+                .any(|group| self.prefixes.is_worth_waiting(prompt, known, &group.prompt));
             if self.rows + rows > self.limits.rows
                 || self.tokens + promised > self.limits.tokens
-                || !(is_first || tokens <= self.limits.prefill)
+                || !(entering.is_empty() || tokens <= self.limits.prefill)
+                || waits
             {
                 break;
             }
@@ -362,75 +354,35 @@ impl<'a> Engine<'a> {
             *under_way.entry(client).or_default() += rows;
             self.rows += rows;
             self.tokens += promised;
-            self.running.push(group(waiting));
+            self.running.push(Group::new(waiting, known));
         }
         self.make_room(already);
         let entering = &mut self.running[already..];
         if entering.is_empty() {
             return false;
         }
-        let reading: Vec<(usize, &[u32])> = entering
+        let known: Vec<(Known, usize)> = entering.iter().map(|g| (g.known, g.first)).collect();
+        self.prefixes.copy_out(&mut self.session, &known);
+        let reading: Vec<Prompt<'_>> = entering
             .iter()
-            .map(|group| (group.first, &*group.prompt))
+            .map(|group| Prompt {
+                first: group.first,
+                tokens: &group.prompt,
+                known: group.known.length,
+            })
             .collect();
         let hidden = self.session.prefill(&reading);
+        for group in &*entering {
+            self.prefixes
+                .keep(&self.session, &group.prompt, group.first);
+        }
         draw::draw(
             self.session.policy,
             hidden,
             entering.iter_mut().map(Group::all),
         );
+        self.settle();
         true
-    }
-
-    /// Gives places to the requests from `already` on.
-    fn make_room(&mut self, already: usize) {
-        let needed: usize = self.running[already..].iter().map(Group::places).sum();
-        for place in already..self.running.len() {
-            let places = self.running[place].places();
-            self.running[place].first = self.take(places, needed);
-        }
-    }
-
-    /// So many adjacent places. Where there are none, room is made for as many as `needed`.
-    fn take(&mut self, places: usize, needed: usize) -> usize {
-        loop {
-            if let Some(first) = self.pool.take(places) {
-                return first;
-            }
-            let all = self.pool.places();
-            let more = all + needed.max(places).max(all);
-            self.session.grow(more);
-            self.pool.grow(more);
-        }
-    }
-
-    /// Moves requests whose completions have outgrown their places.
-    fn move_to_more_room(&mut self) {
-        let (mut from, mut to) = (vec![], vec![]);
-        for place in 0..self.running.len() {
-            let group = &self.running[place];
-            let written = group.rows.iter().map(|row| row.completion.tokens.len());
-            let longest = written.max().unwrap_or(0);
-            if longest <= group.room {
-                continue;
-            }
-            let room = longest.max(2 * group.room);
-            let room = room.min(group.settings.max_new_tokens);
-            let prompt = group.prompt.len();
-            let places = prompt + group.rows.len() * room;
-            let first = self.take(places, places);
-            let group = &mut self.running[place];
-            from.extend(group.first..group.first + prompt);
-            to.extend(first..first + prompt);
-            for (n, row) in group.rows.iter().enumerate() {
-                let (old, new) = (group.own(n), first + prompt + n * room);
-                from.extend(old..old + row.cached());
-                to.extend(new..new + row.cached());
-            }
-            self.pool.give_back(group.first, group.places());
-            (group.first, group.room) = (first, room);
-        }
-        self.session.copy(&from, &to);
     }
 
     /// Feeds what was written since the last pass, and draws what comes next.
@@ -438,39 +390,17 @@ impl<'a> Engine<'a> {
         self.move_to_more_room();
         let mut going = vec![];
         for group in &self.running {
-            let rows = group.rows.iter().enumerate();
-            let active = rows.filter(|(_, row)| !row.is_done(&group.settings));
-            going.extend(active.map(|(place, row)| Going {
+            going.extend(group.heads().into_iter().map(|head| Going {
                 prompt: group.first,
                 prompt_length: group.prompt.len(),
-                own: group.own(place),
-                tokens: &row.completion.tokens,
-                pending: row.pending(),
+                own: group.own(head.slot),
+                tokens: head.tokens,
+                pending: head.tokens.len() - head.cached,
             }));
         }
         let hidden = self.session.decode(&going);
         let sites = self.running.iter_mut().flat_map(Group::active);
         draw::draw(self.session.policy, hidden, sites);
-    }
-}
-
-/// It has no places yet.
-fn group(waiting: Waiting<'_>) -> Group<'_> {
-    let Waiting { ticket, request } = waiting;
-    let settings = Settings {
-        sampling: request.sampling,
-        max_new_tokens: request.max_new_tokens,
-        end_token: request.end_token,
-        top: request.top,
-    };
-    Group {
-        ticket,
-        client: request.client,
-        deadline: request.deadline,
-        prompt: request.prompt,
-        settings,
-        rows: request.writers.into_iter().map(Row::new).collect(),
-        first: 0,
-        room: request.max_new_tokens.min(FIRST_ROOM),
+        self.settle();
     }
 }

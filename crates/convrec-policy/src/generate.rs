@@ -132,6 +132,7 @@ impl Policy {
                     max_new_tokens: config.max_new_tokens,
                     end_token: config.end_token,
                     writers: (0..config.group_size).map(writer).collect(),
+                    search: None,
                     top: 0,
                     client: 0,
                     deadline: None,
@@ -169,6 +170,9 @@ fn limits(prompts: &[&[u32]], config: &Generation) -> EngineLimits {
         waiting: usize::MAX,
         prefill: PREFILL_TOKENS,
         free_share: FREE_SHARE,
+        // A prompt is read once for all of its completions as it is, and a resumed run has the
+        // bits of one that was not cut.
+        prefix: 0,
     }
 }
 

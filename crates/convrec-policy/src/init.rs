@@ -91,6 +91,7 @@ impl<'a> Init<'a> {
             bias,
             lora: None,
             bf16: false,
+            packed: None,
         }
     }
 

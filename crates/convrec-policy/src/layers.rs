@@ -1,7 +1,10 @@
 //! The layers that a block is made of, in the names of Hugging Face checkpoints.
 
+use std::sync::Arc;
+
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Int, Tensor, module::embedding};
+use convrec_kernels::PackedMatrix;
 
 #[derive(Module, Debug)]
 pub(crate) struct Linear {
@@ -11,12 +14,18 @@ pub(crate) struct Linear {
     pub(crate) lora: Option<Lora>,
     /// Whether the product is computed in bf16. The weight may be held in another type.
     pub(crate) bf16: bool,
+    /// In place of the weight, where the policy is only for serving.
+    #[module(skip)]
+    pub(crate) packed: Option<Arc<PackedMatrix>>,
 }
 
 #[derive(Module, Debug)]
 pub(crate) struct Embedding {
     /// `[V, D]`
     pub(crate) weight: Param<Tensor<2>>,
+    /// In place of the weight, where the policy is only for serving.
+    #[module(skip)]
+    pub(crate) packed: Option<Arc<PackedMatrix>>,
 }
 
 #[derive(Module, Debug)]
@@ -56,11 +65,13 @@ impl Lora {
 impl Linear {
     pub(crate) fn forward<const N: usize>(&self, x: Tensor<N>) -> Tensor<N> {
         let added = self.lora.as_ref().map(|lora| lora.forward(x.clone()));
-        let weight = self.weight.val();
-        let y = if self.bf16 {
-            convrec_kernels::linear(x.cast(DType::BF16), weight.cast(DType::BF16)).cast(DType::F32)
+        let y = if let Some(packed) = &self.packed {
+            packed.linear(x)
+        } else if self.bf16 {
+            let weight = self.weight.val().cast(DType::BF16);
+            convrec_kernels::linear(x.cast(DType::BF16), weight).cast(DType::F32)
         } else {
-            convrec_kernels::linear(x, weight)
+            convrec_kernels::linear(x, self.weight.val())
         };
         let y = match added {
             Some(added) => y + added,
@@ -84,6 +95,15 @@ impl RmsNorm {
 impl Embedding {
     /// ids `[M]` to `[M, D]`.
     pub(crate) fn forward(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        if let Some(packed) = &self.packed {
+            let device = ids.device();
+            let ids: Vec<usize> = ids
+                .into_data()
+                .iter::<i64>()
+                .map(|id| id as usize)
+                .collect();
+            return packed.select(ids, &device);
+        }
         embedding(self.weight.val(), ids.unsqueeze()).squeeze_dim(0)
     }
 }

@@ -117,7 +117,8 @@
 //!
 //! Under a [`Constraint`] only the tokens that it allows are written.
 //! [`Policy::generate_constrained`] samples, [`Policy::log_probs_constrained`] recomputes the same
-//! renormalised numbers, [`Policy::beam_search`] finds the most likely completions.
+//! renormalised numbers, [`Policy::beam_search`] finds the most likely completions, and
+//! [`Search::without_replacement`] draws different ones.
 //!
 //! # Fast sampling with the same numbers
 //!
@@ -133,10 +134,11 @@
 //!
 //! # Limits
 //!
-//! There are no quantised weights, no files but safetensors (`pytorch_model.bin` holds code), no
-//! rotary scaling but Llama 3's, no soft caps (Gemma 2), and no mixtures of experts. Fresh adapters
-//! sit on projections of all blocks and have no dropout. A sliding window hides keys; it does not
-//! free their memory.
+//! Quantised weights are for sampling alone ([`Policy::packed`]). There are no files but safetensors
+//! (`pytorch_model.bin` holds code), no rotary scaling but Llama 3's, no soft caps (Gemma 2), and no
+//! mixtures of experts. Fresh adapters sit on projections of all blocks and have no dropout. A
+//! sliding window hides keys; it does not free their
+//! memory.
 //!
 //! On a CPU the fused kernels need the feature `flex` of `convrec-kernels`; a run without them says
 //! so once, by a warning of the `log` crate.
@@ -164,9 +166,11 @@ mod layers;
 mod log_probs;
 mod lora;
 mod lora_config;
+mod packed;
 mod peft;
 mod pool;
 mod precision;
+mod prefix;
 mod queue;
 mod recompute;
 mod regular_file;
@@ -176,9 +180,11 @@ mod row;
 mod safetensors_file;
 mod sampling;
 mod saved_modules;
+mod search;
 mod session;
 mod source;
 mod weights;
+mod work;
 
 pub use beam::Beam;
 pub use config::{ConfigError, Family, Llama3Scaling, ModelConfig, SlidingWindow};
@@ -193,7 +199,10 @@ pub use generation_config::GenerationDefaults;
 pub use hub::{HubError, fetch_model};
 pub use log_probs::{Sequence, TokenLogProbs};
 pub use lora_config::{LoraConfig, Projection};
+pub use prefix::PrefixUse;
 pub use recompute::Tape;
 pub use request::{Request, SubmitError, Writer, Written};
 pub use safetensors_file::WeightType;
 pub use sampling::Sampling;
+pub use search::Search;
+pub use work::Work;

@@ -22,7 +22,7 @@ pub(crate) struct Queue<'a> {
 impl<'a> Queue<'a> {
     pub(crate) fn push(&mut self, waiting: Waiting<'a>) {
         self.requests += 1;
-        self.rows += waiting.request.writers.len();
+        self.rows += waiting.request.rows();
         let line = self.lines.entry(waiting.request.client).or_default();
         line.push_back(waiting);
     }
@@ -48,7 +48,7 @@ impl<'a> Queue<'a> {
             self.lines.remove(&client);
         }
         self.requests -= 1;
-        self.rows -= first.request.writers.len();
+        self.rows -= first.request.rows();
         Some(first)
     }
 
@@ -64,7 +64,7 @@ impl<'a> Queue<'a> {
                 let over = is_over(waiting.ticket, waiting.request.deadline);
                 if over {
                     *requests -= 1;
-                    *rows -= waiting.request.writers.len();
+                    *rows -= waiting.request.rows();
                     removed.push(waiting.ticket);
                 }
                 !over

@@ -7,6 +7,7 @@ use crate::config::ConfigError;
 use crate::constraint::Constraint;
 use crate::generation::Completion;
 use crate::sampling::Sampling;
+use crate::search::Search;
 
 /// Completions of one prompt.
 pub struct Request<'a> {
@@ -18,8 +19,12 @@ pub struct Request<'a> {
     pub max_new_tokens: usize,
     /// The token that ends a completion and is part of it.
     pub end_token: u32,
-    /// One for each completion, at least one. Their constraints are equal to begin with.
+    /// One for each completion, at least one; none where there is a search. Their constraints are
+    /// equal to begin with.
     pub writers: Vec<Writer<'a>>,
+    /// Looks for several completions together, in place of writers. The sampling then has a
+    /// temperature alone.
+    pub search: Option<Search<'a>>,
     /// For each token that was drawn, so many of the likeliest tokens are kept in
     /// [`Written::top`].
     pub top: usize,
@@ -28,6 +33,14 @@ pub struct Request<'a> {
     pub client: u64,
     /// When the request is given up.
     pub deadline: Option<Instant>,
+}
+
+impl Request<'_> {
+    /// Completions side by side.
+    pub(crate) fn rows(&self) -> usize {
+        let search = self.search.as_ref();
+        search.map_or(self.writers.len(), |search| search.num_beams)
+    }
 }
 
 /// How one completion of a [`Request`] is written.
@@ -114,6 +127,9 @@ pub enum SubmitError {
     /// The sampling makes no sense.
     #[error(transparent)]
     Sampling(#[from] ConfigError),
+    /// The search makes no sense.
+    #[error("{0}")]
+    Search(String),
     /// The constraint allows nothing.
     #[error("the constraint allows nothing")]
     NothingAllowed,

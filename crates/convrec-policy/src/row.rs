@@ -78,11 +78,6 @@ impl<'c> Row<'c> {
         self.cached
     }
 
-    /// Tokens that were written since the last forward pass.
-    pub(crate) fn pending(&self) -> usize {
-        self.completion.tokens.len() - self.cached
-    }
-
     /// Draws the next token and writes those after it that leave no choice. `logits` are of the
     /// allowed tokens, or of all.
     pub(crate) fn go_on(&mut self, logits: &[f32], prompt: &[u32], settings: &Settings) {

@@ -60,6 +60,7 @@ impl Policy {
             bias: None,
             lora: None,
             bf16: false,
+            packed: None,
         });
         self.config_mut().tie_word_embeddings = false;
     }

@@ -54,6 +54,7 @@ fn request(policy: &Policy, n: u64) -> Request<'static> {
         max_new_tokens: if n == 5 { 300 } else { 3 + n as usize % 20 },
         end_token: 2,
         writers: (0..1 + n % 4).map(writer).collect(),
+        search: None,
         top: (n % 3) as usize,
         client: n % 2,
         deadline: None,

@@ -8,12 +8,13 @@ use convrec_core::{Example, ItemId, Role};
 use crate::conversation_text;
 use crate::cooccurrence::ids;
 use crate::genres::Genres;
+use crate::vectors::VectorScorer;
 use crate::{
     Bm25Scorer, CooccurrenceScorer, PopularityScorer, Scorer, SimilarityScorer, WordScorer,
 };
 
 /// The sources, by the names that files know them by.
-pub(crate) const SOURCES: [&str; 10] = [
+pub(crate) const SOURCES: [&str; 11] = [
     "together",
     "together_last",
     "lift",
@@ -24,6 +25,7 @@ pub(crate) const SOURCES: [&str; 10] = [
     "words",
     "bm25",
     "bm25_last",
+    "vectors",
 ];
 
 /// Numbers that each source gives.
@@ -45,6 +47,7 @@ pub(crate) struct Sources {
     genres: Genres,
     words: WordScorer,
     bm25: Bm25Scorer,
+    vectors: VectorScorer,
 }
 
 impl Sources {
@@ -57,6 +60,7 @@ impl Sources {
             genres: Genres::new(catalog),
             words: WordScorer::new(catalog, training),
             bm25: Bm25Scorer::new(catalog),
+            vectors: VectorScorer::of(&shared, training),
             catalog: shared,
         }
     }
@@ -84,6 +88,7 @@ impl Sources {
             self.bm25.for_text(&conversation_text(example)),
             self.bm25
                 .for_text(last.map_or("", |turn| turn.content.as_str())),
+            self.vectors.scores(example),
         ]
     }
 }

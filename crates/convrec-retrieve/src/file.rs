@@ -11,6 +11,8 @@ use crate::features::{FORMS, SOURCES};
 
 /// The version of the file.
 const VERSION: u32 = 1;
+/// Sources that older files do not know. They count for nothing there.
+const LATER_SOURCES: [&str; 1] = ["vectors"];
 /// The most candidates that a file may ask for.
 const MOST_CANDIDATES: usize = 1 << 20;
 
@@ -141,14 +143,15 @@ impl Header {
         if let Some(name) = self.weights.keys().find(|k| !SOURCES.contains(&k.as_str())) {
             return Err(format!("field `weights`: unknown source `{name}`"));
         }
-        let of_source = |name: &&str| {
-            let weights = self.weights.get(*name);
-            weights.ok_or_else(|| format!("field `weights`: no source `{name}`"))
+        let of_source = |name: &&str| match self.weights.get(*name) {
+            Some(weights) => Ok(*weights),
+            None if LATER_SOURCES.contains(name) => Ok([0.0; FORMS]),
+            None => Err(format!("field `weights`: no source `{name}`")),
         };
         let weights = SOURCES
             .iter()
             .map(of_source)
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(weights.into_iter().flatten().copied().collect())
+        Ok(weights.into_iter().flatten().collect())
     }
 }

@@ -48,6 +48,7 @@ mod retriever;
 mod scorer;
 mod scorers;
 mod similarity;
+mod vectors;
 mod words;
 
 pub use conversation::conversation_text;

@@ -179,6 +179,14 @@ impl Retriever {
     /// among all unseen items.
     #[must_use]
     pub fn candidates(&self, example: &Example, n: usize) -> Candidates {
+        let (scores, shift) = self.unseen(example);
+        let best = top_k(&scores, n);
+        Candidates::scored(best.into_iter().map(|(id, score)| (id, score - shift)))
+    }
+
+    /// The scores, minus infinity for seen items, and what they are above the logarithms of the items'
+    /// probabilities among all unseen items.
+    fn unseen(&self, example: &Example) -> (Vec<f32>, f32) {
         let mut scores = self.scores(example);
         for name in &example.seen {
             for id in self.sources.catalog.may_mean(name, YEAR_TOLERANCE) {
@@ -190,9 +198,7 @@ impl Retriever {
             .iter()
             .map(|score| f64::from(score - highest).exp())
             .sum();
-        let shift = highest + all.ln() as f32;
-        let best = top_k(&scores, n);
-        Candidates::scored(best.into_iter().map(|(id, score)| (id, score - shift)))
+        (scores, highest + all.ln() as f32)
     }
 
     /// What a policy gets: [`Fitted::n_candidates`] candidates, their scores times
@@ -203,6 +209,15 @@ impl Retriever {
         let scores = found.scores().unwrap_or_default().iter();
         let scaled = scores.map(|score| score * self.weight);
         Candidates::scored(found.items().iter().copied().zip(scaled))
+    }
+
+    /// The unseen ones of these items, in their order, scored as those of [`prior`](Self::prior): so a
+    /// policy can rank what another search found.
+    #[must_use]
+    pub fn prior_among(&self, example: &Example, items: &[ItemId]) -> Candidates {
+        let (scores, shift) = self.unseen(example);
+        let scored = |id: &ItemId| (*id, (scores[id.index()] - shift) * self.weight);
+        Candidates::scored(items.iter().map(scored))
     }
 
     /// Lists of `n` to imitate: what was right, and candidates drawn by their scores. Conversations in

@@ -62,6 +62,8 @@ fn what_goes_together_is_found_with_its_probability() {
     assert_eq!(five.scores().unwrap(), &scores[..5]);
 }
 
+/// Whatever a training dialog named and said, its own samples are scored alike: nobody knows the
+/// answer.
 #[test]
 fn a_conversation_is_scored_as_if_its_dialog_had_not_been() {
     let (catalog, training) = (catalog(), conversations());
@@ -69,21 +71,52 @@ fn a_conversation_is_scored_as_if_its_dialog_had_not_been() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("retriever.jsonl");
     fitted.write(&path).unwrap();
-    let text = fs::read_to_string(&path).unwrap();
-    let others: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.contains("\"id\":\"d7-"))
-        .collect();
-    assert_eq!(text.lines().count() - others.len(), 2);
-    fs::write(&path, others.join("\n")).unwrap();
-    let without = Fitted::read(&path).unwrap().over(&catalog);
-    let with = fitted.over(&catalog);
+    let (mut lines, mut changed) = (vec![], 0);
+    for line in fs::read_to_string(&path).unwrap().lines() {
+        let is_own = line.contains("\"id\":\"d7-");
+        changed += usize::from(is_own);
+        lines.push(match is_own {
+            true => line
+                .replace("Film 1", "Film 2")
+                .replace("something", "nothing"),
+            false => line.to_string(),
+        });
+    }
+    assert_eq!(changed, 2);
+    fs::write(&path, lines.join("\n")).unwrap();
+    let other = Fitted::read(&path).unwrap();
+    assert_ne!(other, fitted);
+    let (fitted, other) = (fitted.over(&catalog), other.over(&catalog));
     for example in training.iter().filter(|x| x.dialog_id() == "d7") {
-        let (with, without) = (with.scores(example), without.scores(example));
-        for (a, b) in with.iter().zip(without) {
+        let (scores, others) = (fitted.scores(example), other.scores(example));
+        for (a, b) in scores.iter().zip(others) {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
     }
+    // A conversation that is not counted is scored with all dialogs, which differ.
+    let new = Example {
+        id: "new-1".into(),
+        ..training[14].clone()
+    };
+    assert_ne!(fitted.scores(&new), other.scores(&new));
+}
+
+/// A file without the sources that came later is read; they count for nothing.
+#[test]
+fn a_file_of_an_older_version_is_read() {
+    let (catalog, training) = (catalog(), conversations());
+    let fitted = Fitted::fit(&catalog, &training).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("retriever.jsonl");
+    let text = fitted.to_text();
+    let start = text.find(",\"vectors\":[").unwrap();
+    let end = start + text[start..].find(']').unwrap() + 1;
+    fs::write(&path, [&text[..start], &text[end..]].concat()).unwrap();
+    let read = Fitted::read(&path).unwrap();
+    let differing = fitted.weights().zip(read.weights()).filter(|(a, b)| a != b);
+    let names: Vec<&str> = differing.map(|((name, _), _)| name).collect();
+    assert_eq!(names, ["vectors"]);
+    assert!(read.weights().last().unwrap().1.iter().all(|x| *x == 0.0));
 }
 
 #[test]

@@ -2,24 +2,27 @@
 //!
 //! ```sh
 //! cargo run --release -p convrec-serve --example load -- --catalog films.jsonl [--model FOLDER] \
-//!   [--seconds 10] [--clients 1,8,32,256] [--serve]
+//!   [--seconds 10] [--clients 1,8,32,256] [--prefix-tokens 8192] \
+//!   [--weights-dtype bf16] [--kinds recommend,draw,text] [--at 127.0.0.1:8080] [--first-item] [--serve]
 //! ```
 //!
 //! Without a model it is an untrained one of the default shape, over a tokenizer of the catalog:
-//! it takes as long as a trained one. With `--serve` it only serves, for other clients.
+//! it takes as long as a trained one. With `--first-item` it measures the time to the first item of
+//! conversations, turn by turn, without and with the cache of prompts. With `--serve` it only
+//! serves, for other clients; with `--at` it measures a server that is there.
 
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod support;
+
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
-use convrec_catalog::Catalog;
-use convrec_policy::{ModelConfig, Policy};
-use convrec_serve::{Server, ServerConfig, serve};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{Language, Model, Prompts, TaskFormat};
-use serde_json::json;
+use convrec_serve::{EngineLimits, PackedType, Server, ServerConfig, Serving, serve};
+use serde_json::{Value, json};
+use support::client::{Client, at};
+use support::flags::Flags;
+use support::model;
+use support::process::{memory, processor_seconds};
 
 /// What one client asks, again and again, on one connection.
 #[derive(Clone, Copy)]
@@ -28,94 +31,87 @@ enum Kind {
     Recommend,
     /// A prompt of three tokens; a list that is drawn.
     Draw,
+    /// A text of a few dozen words, and up to 64 tokens of whatever the model says.
+    Text,
 }
 
 fn main() {
-    let mut arguments: HashMap<String, String> = HashMap::new();
-    let mut words = std::env::args().skip(1).peekable();
-    while let Some(word) = words.next() {
-        if let Some(name) = word.strip_prefix("--") {
-            let value = words.next_if(|next| !next.starts_with("--"));
-            arguments.insert(name.into(), value.unwrap_or_default());
-        }
+    let flags = Flags::read();
+    let prefix = flags.value("prefix-tokens", EngineLimits::default().prefix);
+    if flags.has("first-item") {
+        return first_items(&flags, prefix);
     }
-    let Some(catalog) = arguments.get("catalog") else {
-        eprintln!("error: no catalog; expected --catalog FILE");
-        std::process::exit(2);
-    };
-    let catalog = Catalog::read(catalog).unwrap();
-    let device = Device::flex();
-    let model = match arguments.get("model") {
-        Some(folder) => Model::load(folder, &device).unwrap(),
-        None => untrained(&catalog, &device),
-    };
-    let server = Server::new(model, Some(catalog), device, ServerConfig::new("load")).unwrap();
-    if arguments.contains_key("serve") {
+    if flags.has("serve") {
         let listener = TcpListener::bind("127.0.0.1:8800").unwrap();
         println!("at http://{}", listener.local_addr().unwrap());
-        return serve(listener, server).unwrap();
+        return serve(listener, server(&flags, prefix)).unwrap();
     }
-    let number =
-        |name: &str, usual: &str| arguments.get(name).cloned().unwrap_or_else(|| usual.into());
-    let seconds: f64 = number("seconds", "10").parse().unwrap();
-    let clients = number("clients", "1,8,16,32,256");
-    let serving = server
-        .start(TcpListener::bind("127.0.0.1:0").unwrap())
-        .unwrap();
-    println!("| what | clients | lists/s | p50 ms | p99 ms | longest ms | failed | memory MB |");
-    println!("|---|---|---|---|---|---|---|---|");
-    for (name, kind) in [("recommend", Kind::Recommend), ("draw", Kind::Draw)] {
+    let seconds = flags.value("seconds", 10.0);
+    let clients = flags.text("clients").unwrap_or("1,8,16,32,256");
+    // Another server with OpenAI's protocol, or one of our own.
+    let at: Option<SocketAddr> = flags.text("at").map(|at| at.parse().unwrap());
+    let serving = at.is_none().then(|| start(&flags, prefix));
+    let own = serving.as_ref().map(Serving::address);
+    let address = at.or(own).unwrap();
+    println!(
+        "| what | clients | answers/s | tokens/s | p50 ms | p99 ms | longest ms | failed | memory MB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for name in flags.text("kinds").unwrap_or("recommend,draw").split(',') {
+        let kind = match name {
+            "draw" => Kind::Draw,
+            "text" => Kind::Text,
+            _ => Kind::Recommend,
+        };
         for clients in clients.split(',').map(|n| n.parse().unwrap()) {
-            let line = measure(
-                serving.address(),
-                kind,
-                clients,
-                Duration::from_secs_f64(seconds),
-            );
-            println!("| {name} | {clients} | {line} | {} |", memory());
+            let time = Duration::from_secs_f64(seconds);
+            let line = measure(address, kind, clients, time);
+            println!("| {name} | {clients} | {line} | {} |", memory("self"));
         }
     }
-    serving.stop().unwrap();
+    if let Some(serving) = serving {
+        serving.stop().unwrap();
+    }
 }
 
-fn untrained(catalog: &Catalog, device: &Device) -> Model {
-    let special_tokens = ["<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
-    let config = TrainConfig {
-        vocab_size: 8192,
-        special_tokens: special_tokens.map(str::to_string).to_vec(),
-        ..TrainConfig::default()
+fn server(flags: &Flags, prefix: usize) -> Server {
+    let device = Device::flex();
+    let catalog = model::catalog(flags);
+    let model = model::model(flags, &catalog, &device);
+    let limits = EngineLimits {
+        prefix,
+        ..EngineLimits::default()
     };
-    let lines: Vec<String> = catalog
-        .iter()
-        .map(|(_, item)| format!("{}\n", item.item()))
-        .collect();
-    let tokenizer = TextTokenizer::train(lines.iter(), &config).unwrap();
-    let format = TaskFormat {
-        prompts: Prompts::Marked(PromptFormat::default()),
-        n_ranks: 20,
-        max_new_tokens: 1024,
+    let dtype = match flags.text("weights-dtype") {
+        Some("bf16") => Some(PackedType::Bf16),
+        Some("int8") => Some(PackedType::Int8),
+        _ => None,
     };
-    let shape = ModelConfig::small(tokenizer.vocab_size(), 256, 4, 4);
-    let policy = Policy::new(&shape, 1, device).unwrap();
-    Model {
-        policy,
-        language: Language::small(tokenizer, format),
-    }
+    let config = ServerConfig::new("load")
+        .engine(limits)
+        .weights_dtype(dtype);
+    Server::new(model, Some(catalog), device, config).unwrap()
+}
+
+fn start(flags: &Flags, prefix: usize) -> Serving {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    server(flags, prefix).start(listener).unwrap()
+}
+
+fn turn(role: &str, content: impl Into<String>) -> Value {
+    json!({ "role": role, "content": content.into() })
 }
 
 fn body(kind: Kind, seed: usize) -> (&'static str, String) {
     match kind {
         Kind::Recommend => {
-            let turn = |role: &str, content: String| json!({ "role": role, "content": content });
+            let greeting = "and I look for something to watch tonight.";
             let turns = [
+                turn("user", format!("Hi, I am number {seed}, {greeting}")),
+                turn("assistant", "What did you like lately?"),
                 turn(
                     "user",
-                    format!("Hi, I am number {seed}, and I look for something to watch tonight."),
-                ),
-                turn("assistant", "What did you like lately?".into()),
-                turn(
-                    "user",
-                    "I loved Heat (1995), and I like thrillers with a good cast.".into(),
+                    "I loved Heat (1995), and I like thrillers with a good cast.",
                 ),
             ];
             ("/v1/recommend", json!({ "messages": turns }).to_string())
@@ -124,96 +120,127 @@ fn body(kind: Kind, seed: usize) -> (&'static str, String) {
             let body = json!({ "prompt": [1, 2, 3], "seen": [], "seed": seed });
             ("/v1/completions", body.to_string())
         }
+        Kind::Text => {
+            let prompt = format!(
+                "Note {seed}. Heat is a film of 1995 about a robber and the detective who is after \
+                 him. The two meet once, over coffee, and talk about what they would give up. What \
+                 happens then is"
+            );
+            let body = json!({ "prompt": prompt, "max_tokens": 64, "temperature": 0 });
+            ("/v1/completions", body.to_string())
+        }
     }
 }
 
+/// Clients ask at once, each again and again.
 fn measure(address: SocketAddr, kind: Kind, clients: usize, time: Duration) -> String {
     let started = Instant::now();
-    let found: Vec<(Vec<f64>, usize)> = std::thread::scope(|scope| {
+    let found: Vec<Found> = std::thread::scope(|scope| {
         let client = |n: usize| {
             scope.spawn(move || {
-                let mut connection: Option<BufReader<TcpStream>> = None;
-                let (mut times, mut failed, mut asked) = (vec![], 0, 0);
+                let mut client = Client::new(address);
+                let (mut found, mut asked) = (Found::default(), 0);
                 while started.elapsed() < time {
                     let (path, body) = body(kind, n * 100_000 + asked);
                     asked += 1;
                     let began = Instant::now();
-                    let stream = connection
-                        .take()
-                        .or_else(|| TcpStream::connect(address).ok().map(BufReader::new));
-                    match stream.and_then(|stream| ask(stream, path, &body)) {
-                        Some((stream, 200)) => {
-                            times.push(began.elapsed().as_secs_f64() * 1e3);
-                            connection = Some(stream);
+                    match client.post(path, &body) {
+                        Some(answer) if answer.status == 200 => {
+                            found.times.push(began.elapsed().as_secs_f64() * 1e3);
+                            found.tokens += tokens(&answer.body);
                         }
-                        Some((stream, _)) => {
-                            failed += 1;
-                            connection = Some(stream);
-                        }
-                        None => failed += 1,
+                        _ => found.failed += 1,
                     }
                 }
-                (times, failed)
+                found
             })
         };
         let clients: Vec<_> = (0..clients).map(client).collect();
-        clients
-            .into_iter()
-            .map(|client| client.join().unwrap())
-            .collect()
+        let joined = clients.into_iter().map(|client| client.join().unwrap());
+        joined.collect()
     });
     let took = started.elapsed().as_secs_f64();
-    let failed: usize = found.iter().map(|(_, failed)| failed).sum();
-    let mut times: Vec<f64> = found.into_iter().flat_map(|(times, _)| times).collect();
+    let failed: usize = found.iter().map(|found| found.failed).sum();
+    let written: u64 = found.iter().map(|found| found.tokens).sum();
+    let mut times: Vec<f64> = found.into_iter().flat_map(|found| found.times).collect();
     times.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        times
-            .get(((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or(f64::NAN)
-    };
     let rate = times.len() as f64 / took;
-    format!(
-        "{rate:.1} | {:.0} | {:.0} | {:.0} | {failed}",
-        at(0.5),
-        at(0.99),
-        at(1.0)
-    )
+    let speed = written as f64 / took;
+    let [median, late, last] = [0.5, 0.99, 1.0].map(|share| at(&times, share));
+    format!("{rate:.1} | {speed:.0} | {median:.0} | {late:.0} | {last:.0} | {failed}")
 }
 
-/// The status of an answer on a connection that is kept.
-fn ask(
-    mut stream: BufReader<TcpStream>,
-    path: &str,
-    body: &str,
-) -> Option<(BufReader<TcpStream>, u16)> {
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    stream.get_mut().write_all(head.as_bytes()).ok()?;
-    let (mut line, mut status, mut length) = (String::new(), 0, 0);
-    loop {
-        line.clear();
-        stream.read_line(&mut line).ok().filter(|n| *n > 0)?;
-        let line = line.trim_end().to_ascii_lowercase();
-        if line.starts_with("http/") {
-            status = line.split(' ').nth(1)?.parse().ok()?;
-        } else if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        } else if line.is_empty() {
-            break;
+/// What came of a client's requests.
+#[derive(Default)]
+struct Found {
+    times: Vec<f64>,
+    tokens: u64,
+    failed: usize,
+}
+
+/// The tokens of an answer, where it says them.
+fn tokens(body: &str) -> u64 {
+    let body: Value = serde_json::from_str(body).unwrap_or_default();
+    body["usage"]["completion_tokens"].as_u64().unwrap_or(0)
+}
+
+/// Conversations of so many turns of the user are played turn by turn.
+const TURNS: usize = 4;
+
+/// The median time to the first item of each turn, without and with the cache.
+fn first_items(flags: &Flags, prefix: usize) {
+    let conversations = flags.value("conversations", 10);
+    let servers = [start(flags, 0), start(flags, prefix)];
+    let spent = processor_seconds();
+    let without = play(&servers[0], conversations);
+    let between = processor_seconds();
+    let with = play(&servers[1], conversations);
+    let all = processor_seconds();
+    println!("| turn | without, ms | with, ms |");
+    println!("|---|---|---|");
+    for (n, (without, with)) in without.iter().zip(&with).enumerate() {
+        println!("| {} | {without:.1} | {with:.1} |", n + 1);
+    }
+    let (without, with) = (between - spent, all - between);
+    println!("| processor time of all, s | {without:.1} | {with:.1} |");
+    let metrics = Client::new(servers[1].address()).ask("GET", "/metrics", "");
+    let text = metrics.map_or_else(String::new, |answer| answer.body);
+    let of_cache = text
+        .lines()
+        .filter(|line| line.starts_with("convrec_prefix"));
+    of_cache.for_each(|line| println!("{line}"));
+}
+
+fn play(serving: &Serving, conversations: usize) -> Vec<f64> {
+    let mut client = Client::new(serving.address());
+    let said = [
+        "and I look for something to watch tonight. It may be long, but nothing too sad please.",
+        "I loved Heat (1995), and I like thrillers with a good cast and a bank robbery or two.",
+        "Not that one, my brother has told me the end of it. Something that is a little older?",
+        "Those look good. One more thing: we are four, and one of us is only fourteen years old.",
+    ];
+    let mut times: Vec<Vec<f64>> = vec![vec![]; TURNS];
+    // The first conversation only warms up what every request needs.
+    for number in 0..=conversations {
+        let mut turns = vec![];
+        for (n, said) in said.iter().enumerate() {
+            turns.push(turn("user", format!("It is {number}, {said}")));
+            let body = json!({ "messages": turns, "stream": true }).to_string();
+            let began = Instant::now();
+            let answer = client.post("/v1/recommend", &body).unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            if let Some(first) = answer.first_item.filter(|_| number > 0) {
+                times[n].push((first - began).as_secs_f64() * 1e3);
+            }
+            turns.push(turn(
+                "assistant",
+                "Have a look at these, and tell me which you know.",
+            ));
         }
     }
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).ok()?;
-    Some((stream, status))
-}
-
-/// What the process holds in memory, in megabytes.
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kilobytes.unwrap_or(0) / 1024
+    let median = |mut times: Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        at(&times, 0.5)
+    };
+    times.into_iter().map(median).collect()
 }

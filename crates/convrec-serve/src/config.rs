@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use convrec_kernels::PackedType;
 use convrec_policy::EngineLimits;
 
 /// How a [`Server`](crate::Server) serves. It begins with what is safe on one's own machine.
@@ -28,6 +29,7 @@ pub struct ServerConfig {
     pub(crate) unconstrained: bool,
     pub(crate) keep_twins: bool,
     pub(crate) log: bool,
+    pub(crate) weights_dtype: Option<PackedType>,
     pub(crate) engine: EngineLimits,
     pub(crate) limits: Limits,
 }
@@ -47,6 +49,7 @@ impl ServerConfig {
             unconstrained: false,
             keep_twins: false,
             log: false,
+            weights_dtype: None,
             engine: EngineLimits::default(),
             limits: Limits::default(),
         }
@@ -108,6 +111,14 @@ impl ServerConfig {
     #[must_use]
     pub fn log(mut self, on: bool) -> Self {
         self.log = on;
+        self
+    }
+
+    /// Holds the model's matrices in bf16 or int8, which takes less memory; `None` holds them in f32.
+    /// Lists are those of f32 in most cases, not in all.
+    #[must_use]
+    pub fn weights_dtype(mut self, kind: Option<PackedType>) -> Self {
+        self.weights_dtype = kind;
         self
     }
 

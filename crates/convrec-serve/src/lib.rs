@@ -65,6 +65,7 @@ mod state;
 mod worker;
 
 pub use config::{Limits, ServerConfig};
+pub use convrec_kernels::PackedType;
 pub use convrec_policy::EngineLimits;
 pub use error::ServeError;
 pub use server::{Server, Serving, serve};

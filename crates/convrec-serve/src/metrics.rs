@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use convrec_policy::{Load, Written};
+use convrec_policy::{Load, PrefixUse, Written};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -33,11 +33,20 @@ pub(crate) struct Metrics {
     pub(crate) evicted: Counter,
     pub(crate) reloads: Counter,
     pub(crate) version: Gauge,
+    prefix_hits: Counter,
+    prefix_misses: Counter,
+    prefix_reused: Counter,
+    prefix_tokens: Gauge,
+    prefix_bytes: Gauge,
     registry: std::sync::Arc<Registry>,
 }
 
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 18))
+}
+
+fn set(gauge: &Gauge, value: usize) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
 impl Metrics {
@@ -59,6 +68,11 @@ impl Metrics {
             evicted: Counter::default(),
             reloads: Counter::default(),
             version: Gauge::default(),
+            prefix_hits: Counter::default(),
+            prefix_misses: Counter::default(),
+            prefix_reused: Counter::default(),
+            prefix_tokens: Gauge::default(),
+            prefix_bytes: Gauge::default(),
             registry: std::sync::Arc::default(),
         };
         let m = metrics.clone();
@@ -83,18 +97,34 @@ impl Metrics {
         registry.register("reloads", "New weights or catalogs", m.reloads);
         let help = "Number of the weights and catalog in use";
         registry.register("version", help, m.version);
+        let help = "Requests whose prompt began as an earlier one did";
+        registry.register("prefix_hits", help, m.prefix_hits);
+        let help = "Requests whose prompt was read as a whole";
+        registry.register("prefix_misses", help, m.prefix_misses);
+        let help = "Prompt tokens that were not computed again";
+        registry.register("prefix_reused_tokens", help, m.prefix_reused);
+        let help = "Tokens of earlier prompts that are kept";
+        registry.register("prefix_tokens", help, m.prefix_tokens);
+        let help = "Memory that is set aside for earlier prompts";
+        registry.register_with_unit("prefix", help, Unit::Bytes, m.prefix_bytes);
         metrics.registry = registry.into();
         metrics
     }
 
     pub(crate) fn load(&self, load: Load) {
-        let set = |gauge: &Gauge, value: usize| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
         set(&self.waiting, load.waiting);
         set(&self.running, load.running);
         set(&self.rows, load.rows);
         set(&self.cache, load.tokens);
+    }
+
+    /// What an engine keeps of prompts now, and before.
+    pub(crate) fn prefixes(&self, now: PrefixUse, before: PrefixUse) {
+        self.prefix_hits.inc_by(now.hits - before.hits);
+        self.prefix_misses.inc_by(now.misses - before.misses);
+        self.prefix_reused.inc_by(now.reused - before.reused);
+        set(&self.prefix_tokens, now.tokens);
+        set(&self.prefix_bytes, now.bytes);
     }
 
     pub(crate) fn step(&self, time: Duration, load: Load) {

@@ -217,10 +217,12 @@ pub(crate) fn start_worker(
     has_died: &Arc<AtomicBool>,
 ) -> std::io::Result<Worker> {
     let (died, has_died) = (died.clone(), has_died.clone());
-    Worker::start(policy, config.engine, metrics.clone(), move || {
+    let died = move || {
         has_died.store(true, Ordering::SeqCst);
         died.notify_one();
-    })
+    };
+    let (limits, dtype) = (config.engine, config.weights_dtype);
+    Worker::start(policy, limits, dtype, metrics.clone(), died)
 }
 
 async fn run(listener: TcpListener, state: Arc<State>, end: Arc<Notify>) -> Result<(), ServeError> {

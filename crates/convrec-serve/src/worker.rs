@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use burn::module::Module;
+use convrec_kernels::PackedType;
 use convrec_policy::{
     Engine, EngineLimits, ModelConfig, Outcome, Policy, Request, SubmitError, Ticket, Written,
 };
@@ -54,13 +55,15 @@ impl Worker {
     pub(crate) fn start(
         policy: &Policy,
         limits: EngineLimits,
+        weights_dtype: Option<PackedType>,
         metrics: Metrics,
         died: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, receiver) = channel();
         let (alive, pulse) = (Arc::new(AtomicBool::new(true)), Arc::new(Pulse::new()));
         let shape = policy.config().clone();
-        let (policy, lives, beats) = (policy.valid(), alive.clone(), pulse.clone());
+        let policy = weights_dtype.map_or_else(|| policy.valid(), |kind| policy.packed(kind));
+        let (lives, beats) = (alive.clone(), pulse.clone());
         let body = move || {
             let work = || run(&policy, limits, &receiver, &metrics, &beats);
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
@@ -129,6 +132,7 @@ fn run(
 ) {
     let mut engine = Engine::new(policy, limits);
     let mut jobs: Vec<UnderWay> = vec![];
+    let mut prefixes = engine.prefixes();
     loop {
         let first = match engine.is_idle() {
             true => {
@@ -161,6 +165,10 @@ fn run(
         let started = Instant::now();
         engine.step();
         metrics.step(started.elapsed(), engine.load());
+        let before = std::mem::replace(&mut prefixes, engine.prefixes());
+        if prefixes != before {
+            metrics.prefixes(prefixes, before);
+        }
         for job in jobs.iter_mut().filter(|job| job.streamed) {
             tell(&engine, job);
         }

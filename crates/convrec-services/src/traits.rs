@@ -27,6 +27,16 @@ pub struct ChatAnswer {
     pub is_cut: bool,
 }
 
+impl From<String> for ChatAnswer {
+    /// An answer that was not cut.
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            is_cut: false,
+        }
+    }
+}
+
 /// A language model that continues conversations, on a server or in this process.
 ///
 /// The module `chat` of `convrec-demonstrations` makes a teacher, a judge and a describer of it.
@@ -34,31 +44,17 @@ pub trait ChatModel: Send + Sync {
     /// The name that tells this model from others in manifests: its own, and where it runs.
     fn name(&self) -> String;
 
-    /// The text of one answer for each request, in their order. The model answers as many at a
-    /// time as it likes.
+    /// One answer for each request, in their order. The model answers as many at a time as it
+    /// likes. A model that does not know whether an answer was cut says that it was not
+    /// (`ChatAnswer::from(text)`).
     ///
     /// # Errors
     /// [`ServiceError`] for each request by itself, when it got no answer at all.
-    fn answer(&self, requests: &[ChatRequest], done: Done<'_>)
-    -> Vec<Result<String, ServiceError>>;
-
-    /// [`answer`](Self::answer), with whether each answer was cut. A model that does not know it
-    /// says that none was.
-    ///
-    /// # Errors
-    /// As [`answer`](Self::answer).
-    fn answer_or_cut(
+    fn answer(
         &self,
         requests: &[ChatRequest],
         done: Done<'_>,
-    ) -> Vec<Result<ChatAnswer, ServiceError>> {
-        let whole = |text| ChatAnswer {
-            text,
-            is_cut: false,
-        };
-        let answers = self.answer(requests, done).into_iter();
-        answers.map(|answer| answer.map(whole)).collect()
-    }
+    ) -> Vec<Result<ChatAnswer, ServiceError>>;
 }
 
 /// A black box that recommends: a large language model, recorded answers, a script.
@@ -200,16 +196,8 @@ macro_rules! behind_pointers {
                 &self,
                 requests: &[ChatRequest],
                 done: Done<'_>,
-            ) -> Vec<Result<String, ServiceError>> {
-                (**self).answer(requests, done)
-            }
-
-            fn answer_or_cut(
-                &self,
-                requests: &[ChatRequest],
-                done: Done<'_>,
             ) -> Vec<Result<ChatAnswer, ServiceError>> {
-                (**self).answer_or_cut(requests, done)
+                (**self).answer(requests, done)
             }
         }
 

@@ -9,12 +9,14 @@ pub struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: everything is the system's; the counters allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
         PEAK.fetch_max(held, Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: as our caller promises.
         unsafe { System.alloc(layout) }
     }
@@ -44,4 +46,9 @@ pub fn held<T>(f: impl FnOnce() -> T) -> (T, usize) {
 /// The bytes that are held now.
 pub fn now() -> usize {
     HELD.load(Ordering::Relaxed)
+}
+
+/// How often memory has been asked for.
+pub fn allocations() -> usize {
+    ALLOCATIONS.load(Ordering::Relaxed)
 }

@@ -244,8 +244,8 @@ impl<'a> ListNumber<'a> {
 /// The text behind the mark of a list number.
 fn after_mark(text: &str, hash: bool) -> Option<&str> {
     let marked = text.trim_start_matches(is_white);
-    if let Some(rest) = marked.strip_prefix(['.', ')', '、']) {
-        let rest = rest.strip_prefix(')').unwrap_or(rest);
+    if let Some(rest) = marked.strip_prefix(['.', ')', '、', '．', '）']) {
+        let rest = rest.strip_prefix([')', '）']).unwrap_or(rest);
         // `11.22.63` is a title.
         return (!rest.starts_with(is_digit)).then_some(rest);
     }

@@ -308,6 +308,18 @@ impl Task {
         Ok(sample)
     }
 
+    /// Candidates that another search found for `example`, with what the retriever says of each. They
+    /// stay as they are where there is no retriever or they have scores.
+    #[must_use]
+    pub fn prior_among(&self, example: &Example, candidates: Candidates) -> Candidates {
+        match &self.retriever {
+            Some(retriever) if candidates.scores().is_none() => {
+                retriever.prior_among(example, candidates.items())
+            }
+            _ => candidates,
+        }
+    }
+
     /// The beginning of a list, where lists are constrained.
     fn cursor(&self, open: Open<'_>) -> Option<Result<ListCursor, TrieError>> {
         let Constraining { trie, .. } = self.trie.as_ref()?;

@@ -405,7 +405,7 @@ fn answers_end_at_any_end_token() {
     let free: Vec<String> = chat
         .answer(&requests, &|_| ())
         .into_iter()
-        .map(Result::unwrap)
+        .map(|answer| answer.unwrap().text)
         .collect();
     std::fs::write(
         folder.path().join("generation_config.json"),
@@ -419,7 +419,7 @@ fn answers_end_at_any_end_token() {
     let cut: Vec<String> = chat
         .answer(&requests, &|_| ())
         .into_iter()
-        .map(Result::unwrap)
+        .map(|answer| answer.unwrap().text)
         .collect();
     // Token 50 instead of <|stop|> cuts texts that it stands in.
     assert!(
@@ -450,11 +450,11 @@ fn smollm2_answers() {
     ];
     let answers = chat.answer(&requests, &|_| ());
     assert!(
-        answers[0].as_ref().unwrap().contains("Paris"),
+        answers[0].as_ref().unwrap().text.contains("Paris"),
         "{answers:?}"
     );
     assert!(
-        !answers[1].as_ref().unwrap().contains("<|im_end|>"),
+        !answers[1].as_ref().unwrap().text.contains("<|im_end|>"),
         "{answers:?}"
     );
 }

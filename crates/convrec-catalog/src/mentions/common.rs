@@ -1,8 +1,18 @@
 //! Words that people say without meaning a title.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 /// Whether a case-folded word is a common English one.
 pub(super) fn is_common(word: &str) -> bool {
     COMMON.binary_search(&word).is_ok()
+}
+
+/// Whether a case-folded word, alone, is more often said than meant as a title: `alien`, `parents`.
+pub(super) fn is_ordinary(word: &str) -> bool {
+    static ORDINARY: LazyLock<HashSet<&str>> =
+        LazyLock::new(|| include_str!("ordinary.txt").split_whitespace().collect());
+    is_common(word) || ORDINARY.contains(word)
 }
 
 /// Function words, and the words that conversations about films and books are full of; sorted.

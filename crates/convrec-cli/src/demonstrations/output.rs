@@ -13,7 +13,7 @@ use convrec_watch::report::{Marked, Report};
 use serde::Serialize;
 
 use super::DemonstrationOptions;
-use crate::output::{say, warn};
+use crate::output::{say, say_table, warn};
 use crate::steps::{Figures, Step, steps};
 use crate::{Outcome, Paused, Table};
 
@@ -105,7 +105,7 @@ impl Output<'_> {
         let steps = steps(self.output, self.catalog, examples, n);
         let table = figures.table(&steps);
         self.report(&table, &steps)?;
-        say(table.print());
+        say_table(&table);
         say(format_args!(
             "measured on the conversations that the steps learned from; 95% intervals by resampling dialogs"
         ));

@@ -17,7 +17,7 @@ const TOKENS_OF_TALK: usize = 200;
 ///
 /// ```
 /// use convrec_demonstrations::chat::{ChatTeacher, Prompts};
-/// use convrec_demonstrations::{ChatModel, ChatRequest, Done, ServiceError, Teacher};
+/// use convrec_demonstrations::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher};
 /// use convrec_core::{Example, Turn};
 ///
 /// /// In earnest a model on a server, or a policy.
@@ -28,9 +28,14 @@ const TOKENS_OF_TALK: usize = 200;
 ///         "parrot".into()
 ///     }
 ///
-///     fn answer(&self, requests: &[ChatRequest], done: Done<'_>) -> Vec<Result<String, ServiceError>> {
+///     fn answer(
+///         &self,
+///         requests: &[ChatRequest],
+///         done: Done<'_>,
+///     ) -> Vec<Result<ChatAnswer, ServiceError>> {
 ///         done(requests.len());
-///         requests.iter().map(|request| Ok(request.turns.last().unwrap().content.clone())).collect()
+///         let last = |request: &ChatRequest| request.turns.last().unwrap().content.clone();
+///         requests.iter().map(|request| Ok(last(request).into())).collect()
 ///     }
 /// }
 ///
@@ -151,7 +156,7 @@ fn ask_or_cut(
         }
     }
     done(errors.len() - written.len());
-    let mut answers = model.answer_or_cut(&written, done).into_iter();
+    let mut answers = model.answer(&written, done).into_iter();
     let mut next = || {
         answers
             .next()

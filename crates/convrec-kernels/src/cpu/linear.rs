@@ -14,7 +14,7 @@ use super::simd::{simd_fn, widest_lanes};
 pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let (rows, out) = (x.len() / inner, weight.len() / inner);
     let (x_view, weight_view) = (Matrix::dense(x, inner), Matrix::dense(weight, inner));
-    if (OUTER).contains(&rows) && widest_lanes() == LANES {
+    if NARROW.contains(&rows) && widest_lanes() == LANES {
         narrow(x, weight, inner)
     } else if dots_are_faster(rows, weight.len(), inner) {
         skinny(x, weight, inner)
@@ -31,10 +31,10 @@ pub(crate) fn linear(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
 const LANES: usize = 16;
 
 /// Rows of x that fill one to three vectors well enough.
-const OUTER: std::ops::RangeInclusive<usize> = 7..=48;
+pub(super) const NARROW: std::ops::RangeInclusive<usize> = 7..=48;
 
 /// Rows of `x` from which on packing the weights pays off.
-const SKINNY: usize = 48;
+pub(super) const SKINNY: usize = 48;
 
 /// Whether dot products are faster, by measurement. A dot product ends in a sum across a vector,
 /// which only long rows make up for.
@@ -83,19 +83,9 @@ fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     /// Weight rows per task: a multiple of those in a block.
     const ROWS: usize = 96;
     let (rows, out) = (x.len() / inner, weight.len() / inner);
-    let width = rows.next_multiple_of(LANES);
-    let mut x_t = vec![0.0; inner * width]; // [inner, width]
-    for (m, row) in x.chunks_exact(inner).enumerate() {
-        row.iter()
-            .zip(x_t[m..].iter_mut().step_by(width))
-            .for_each(|(x, place)| *place = *x);
-    }
+    let (x_t, width) = columns(x, inner);
     let mut y_t = vec![0.0; out * width]; // [out, width]
-    let task = |(y_t, weight): (&mut [f32], &[f32])| match width / LANES {
-        1 => outer_1(&x_t, weight, inner, y_t),
-        2 => outer_2(&x_t, weight, inner, y_t),
-        _ => outer_3(&x_t, weight, inner, y_t),
-    };
+    let task = |(y_t, weight): (&mut [f32], &[f32])| narrow_block(&x_t, weight, inner, width, y_t);
     if weight.len() * rows <= PARALLEL_WORK {
         task((&mut y_t, weight));
     } else {
@@ -106,6 +96,33 @@ fn narrow(x: &[f32], weight: &[f32], inner: usize) -> Vec<f32> {
     let mut y = transpose(&y_t, width);
     y.truncate(rows * out);
     y
+}
+
+/// x^T with rows that fill vectors, `[inner, width]`, and the width.
+pub(super) fn columns(x: &[f32], inner: usize) -> (Vec<f32>, usize) {
+    let width = (x.len() / inner).next_multiple_of(LANES);
+    let mut x_t = vec![0.0; inner * width];
+    for (m, row) in x.chunks_exact(inner).enumerate() {
+        row.iter()
+            .zip(x_t[m..].iter_mut().step_by(width))
+            .for_each(|(x, place)| *place = *x);
+    }
+    (x_t, width)
+}
+
+/// Some weight rows with x^T `[inner, width]`: y^T `[rows, width]`.
+pub(super) fn narrow_block(
+    x_t: &[f32],
+    weight: &[f32],
+    inner: usize,
+    width: usize,
+    y_t: &mut [f32],
+) {
+    match width / LANES {
+        1 => outer_1(x_t, weight, inner, y_t),
+        2 => outer_2(x_t, weight, inner, y_t),
+        _ => outer_3(x_t, weight, inner, y_t),
+    }
 }
 
 /// Declares the product of some weight rows with x^T `[inner, C vectors]`: y^T `[rows, C vectors]`,

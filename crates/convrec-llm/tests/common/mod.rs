@@ -272,7 +272,8 @@ pub fn requests(n: usize) -> Vec<ChatRequest> {
 }
 
 pub fn ask(model: &HttpChat, requests: &[ChatRequest]) -> Vec<Result<String, ServiceError>> {
-    model.answer(requests, &|_| ())
+    let answers = model.answer(requests, &|_| ()).into_iter();
+    answers.map(|answer| Ok(answer?.text)).collect()
 }
 
 /// Asks one prompt that must fail, and returns the error's text.

@@ -172,6 +172,7 @@ impl Asking {
             max_new_tokens: most.map_or(longest, |most| most.min(longest)),
             end_token: deployment.end_token,
             writers: (0..n).map(writer).collect(),
+            search: None,
             top,
             client: client.0,
             deadline: Some(state.deadline()),

@@ -177,6 +177,7 @@ impl Asking {
                     max_new_tokens,
                     end_token: end,
                     writers: (first..n.min(first + side)).map(writer).collect(),
+                    search: None,
                     top: self.logprobs.filter(|k| *k > 1).unwrap_or(0),
                     client: client.0,
                     deadline: Some(state.deadline()),

@@ -10,6 +10,7 @@ pub(crate) mod models;
 mod params;
 pub(crate) mod recommend;
 mod response_format;
+mod several;
 mod sse;
 mod stop;
 mod why_not;

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::choices::{item, items};
 use super::messages::{self, Message};
 use super::params::{Seed, check_model, sampling};
+use super::several::{self, Several};
 use super::{new_id, sse, why_not};
 use crate::asked::{Asked, AskedQuota, List, Name, Only};
 use crate::deployment::{Deployment, Shelf};
@@ -42,6 +43,9 @@ pub(crate) struct Asking {
     seed: Option<Seed>,
     /// How many other items are shown at each rank.
     alternatives: Option<usize>,
+    num_return_sequences: Option<usize>,
+    num_beams: Option<usize>,
+    without_replacement: Option<bool>,
     stream: Option<bool>,
 }
 
@@ -53,6 +57,7 @@ struct Ready {
     shelf: Arc<Shelf>,
     list: List,
     alternatives: usize,
+    several: bool,
     client: u64,
     deadline: Instant,
     /// Tokens that an item can have at most.
@@ -85,6 +90,20 @@ impl Asking {
             let problem = format!("{alternatives}; expected at most {MOST_ALTERNATIVES}");
             return Err(Refusal::field("alternatives", problem));
         }
+        let several = Several::new(
+            self.num_return_sequences,
+            self.num_beams,
+            self.without_replacement,
+        );
+        if several.is_asked() && (alternatives > 0 || self.stream == Some(true)) {
+            let problem = "there are none with several lists, which come whole";
+            let field = if alternatives > 0 {
+                "alternatives"
+            } else {
+                "stream"
+            };
+            return Err(Refusal::field(field, problem));
+        }
         let asked = Asked {
             seen: self.seen.unwrap_or_default(),
             exclude: self.exclude.unwrap_or_default(),
@@ -98,19 +117,22 @@ impl Asking {
         let longest = shelf.task.longest_list();
         let longest = longest.unwrap_or(deployment.language.format.max_new_tokens);
         let deadline = state.deadline();
+        let seed = Seed::number(self.seed);
+        let temperature = self.temperature.unwrap_or(several.usual_temperature());
         let writer = Writer {
             constraint: list
                 .constraint
                 .clone()
                 .map(|constraint| Box::new(constraint) as Box<_>),
-            ..Writer::new(Seed::number(self.seed), 0)
+            ..Writer::new(seed, 0)
         };
         let request = Request {
             prompt: Cow::Owned(list.sample.prompt.clone()),
-            sampling: sampling(self.temperature.unwrap_or(0.0), self.top_p, None, None)?,
+            sampling: sampling(temperature, self.top_p, None, None)?,
             max_new_tokens: longest,
             end_token: deployment.end_token,
             writers: vec![writer],
+            search: None,
             // One of them is the item's own.
             top: if alternatives > 0 {
                 alternatives + 1
@@ -120,11 +142,16 @@ impl Asking {
             client: client.0,
             deadline: Some(deadline),
         };
+        let request = match several.is_asked() {
+            true => several.put(request, &list, seed, state)?,
+            false => request,
+        };
         let ready = Ready {
             deployment,
             shelf,
             list,
             alternatives,
+            several: several.is_asked(),
             client: client.0,
             deadline,
             longest,
@@ -162,8 +189,18 @@ impl Ready {
 
     async fn whole(self, state: &State, request: Request<'static>) -> Result<Response, Refusal> {
         let written = self.deployment.write(vec![request]).await?;
-        state.metrics.lists.inc();
         let mut answer = self.about(state);
+        if self.several {
+            let written = written.first().map_or(&[][..], Vec::as_slice);
+            let lists = several::lists(&self.list, &self.shelf, written);
+            state.metrics.lists.inc_by(lists.len() as u64);
+            answer["items"] = lists
+                .first()
+                .map_or(json!([]), |list| list["items"].clone());
+            answer["lists"] = lists.into();
+            return Ok(Json(answer).into_response());
+        }
+        state.metrics.lists.inc();
         let mut found = vec![];
         if let Some(written) = written.first().and_then(|group| group.first()) {
             let ranked = items(&self.list, &self.shelf, written);

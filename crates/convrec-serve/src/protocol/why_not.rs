@@ -149,6 +149,7 @@ pub(super) fn end_of_item(
         max_new_tokens: longest.max(1),
         end_token,
         writers: vec![Writer::new(0, 0).within(constraint)],
+        search: None,
         top: 0,
         client,
         deadline: Some(deadline),

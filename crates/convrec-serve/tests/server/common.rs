@@ -211,6 +211,20 @@ pub fn operate(serving: &Serving, path: &str, body: &Value) -> Answer {
     )
 }
 
+/// An answer without the probabilities of its items, which are the same to rounding alone where a
+/// prompt is known from before.
+pub fn without_scores(answer: &Value) -> Value {
+    match answer {
+        Value::Array(all) => all.iter().map(without_scores).collect(),
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(name, _)| *name != "score");
+            let kept = kept.map(|(name, value)| (name.clone(), without_scores(value)));
+            Value::Object(kept.collect())
+        }
+        other => other.clone(),
+    }
+}
+
 /// Sends bytes as they are, and reads what comes until the end or for a while.
 pub fn raw(address: SocketAddr, bytes: &[u8], wait: Duration) -> String {
     let mut stream = TcpStream::connect(address).unwrap();

@@ -8,6 +8,8 @@ mod connections;
 mod guard;
 mod hostile;
 mod page;
+mod prefix;
 mod recommend;
 mod reload;
 mod rollouts;
+mod several;

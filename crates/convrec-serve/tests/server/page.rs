@@ -83,7 +83,7 @@ fn everything_has_a_name() {
     assert_eq!(unique.len(), known.len());
     for part in [
         "role=\"status\"",
-        "aria-live=\"polite\"",
+        "role=\"alert\"",
         "role=\"combobox\"",
         "role=\"listbox\"",
         "class=\"skip\"",
@@ -108,7 +108,7 @@ fn everything_has_a_name() {
     for part in [
         "prefers-reduced-motion",
         "light-dark(",
-        "max-width: 44rem",
+        "max-width: 48rem",
         ":focus-visible",
     ] {
         assert!(style.contains(part), "{part}");

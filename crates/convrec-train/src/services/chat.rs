@@ -221,15 +221,6 @@ impl ChatModel for PolicyChat {
         &self,
         requests: &[ChatRequest],
         done: Done<'_>,
-    ) -> Vec<Result<String, ServiceError>> {
-        let answers = self.answer_or_cut(requests, done).into_iter();
-        answers.map(|answer| Ok(answer?.text)).collect()
-    }
-
-    fn answer_or_cut(
-        &self,
-        requests: &[ChatRequest],
-        done: Done<'_>,
     ) -> Vec<Result<ChatAnswer, ServiceError>> {
         let answer = |requests: &[ChatRequest]| {
             let answers = self.answer_some(requests);
