@@ -129,7 +129,7 @@ def main() -> None:
 
     for items in options.items:
         for tokenizer in options.tokenizers:
-            print(f"\n{items:,} titles, {tokenizer}\n")
+            print(f"\n{items:,} titles, {tokenizer}\n", flush=True)
             print(
                 "| | build | MB / peak | us a mask | p99 | share of a step | passes a list "
                 "| no repeats, not seen | exactly N |"
