@@ -223,7 +223,7 @@ impl Asked {
         }
         let cursor = task
             .list_cursor(n, &excluded, candidates.as_deref())
-            .map_err(|e| too_few(e, self.n_field, self.only.is_some()))?;
+            .map_err(|e| self.too_few(e))?;
         let Some(cursor) = cursor else {
             let is_free = self.exclude.is_empty() && self.only.is_none() && self.quotas.is_empty();
             return match is_free {
@@ -240,6 +240,35 @@ impl Asked {
         let quotas = self.quotas(n, &excluded, among.as_ref(), shelf)?;
         let limit = (n < cursor.n_ranks()).then_some(n);
         Ok((n, Some(ListConstraint::new(cursor, limit, n, quotas))))
+    }
+
+    /// Why no list can be written.
+    fn too_few(&self, problem: TrieError) -> Refusal {
+        match problem {
+            TrieError::TooFew { wanted, left, .. } if self.n.is_some() => Refusal::field(
+                self.n_field,
+                format!(
+                    "{wanted}; expected at most {left}, the items that `seen`, `exclude` and the \
+                     conversation leave"
+                ),
+            ),
+            TrieError::TooFew { wanted, left, .. } => Refusal::field(
+                "seen",
+                format!(
+                    "leaves {left} items; expected at least {wanted}, those of a list (`exclude` and \
+                     the conversation count as well), or a smaller `{}`",
+                    self.n_field
+                ),
+            ),
+            TrieError::NoCandidates { .. } if self.only.is_some() => {
+                let problem = format!("{problem} (`seen`, `exclude` and the conversation count)");
+                Refusal::field("only", problem)
+            }
+            TrieError::NoCandidates { .. } => {
+                Refusal::field("exclude", "leaves none of what the retriever finds")
+            }
+            other => Refusal::bad(other.to_string()),
+        }
     }
 
     /// The quotas, where all of them can be met whatever is written first.
@@ -338,26 +367,5 @@ impl Asked {
             return refuse("quotas", problem);
         }
         Ok(quotas)
-    }
-}
-
-/// Why no list can be written.
-fn too_few(problem: TrieError, n_field: &str, has_only: bool) -> Refusal {
-    match problem {
-        TrieError::TooFew { wanted, left, .. } => Refusal::field(
-            n_field,
-            format!(
-                "{wanted}; expected at most {left}, the items that `seen`, `exclude` and the \
-                 conversation leave"
-            ),
-        ),
-        TrieError::NoCandidates { .. } if has_only => {
-            let problem = format!("{problem} (`seen`, `exclude` and the conversation count)");
-            Refusal::field("only", problem)
-        }
-        TrieError::NoCandidates { .. } => {
-            Refusal::field("exclude", "leaves none of what the retriever finds")
-        }
-        other => Refusal::bad(other.to_string()),
     }
 }

@@ -88,8 +88,9 @@ fn what_cannot_be_is_refused_by_name() {
             json!({ "only": { "genres": ["western"] } }),
             "`western` is no genre; expected one of horror",
         ),
+        (json!({ "exclude": [0, 1, 2, 3] }), "leaves 1 items"),
         (
-            json!({ "exclude": [0, 1, 2, 3] }),
+            json!({ "exclude": [0, 1, 2, 3], "n": 2 }),
             "field `n`: 2; expected at most 1",
         ),
         (json!({ "n": 0 }), "field `n`: 0; expected 1 to 2"),
@@ -104,7 +105,7 @@ fn what_cannot_be_is_refused_by_name() {
             "33 quotas; expected at most 32",
         ),
         (
-            json!({ "quotas": [{ "genre": "Horror", "at_least": 1 }, { "items": [1, 2, 0], "at_most": 0 }] }),
+            json!({ "quotas": [{ "genre": "Horror", "at_least": 1 }, { "items": [3, 2, 0], "at_most": 0 }] }),
             "2 of the 2 that are left are in another quota",
         ),
         (json!({ "n": 3 }), "3; expected 1 to 2"),
