@@ -96,7 +96,10 @@ fn not_there(path: &Path, split: Option<&str>, error: std::io::Error) -> Result<
             false => above,
         });
     let name = path.file_name().and_then(|name| name.to_str());
-    match (above.filter(|above| above.is_dir()), name) {
+    // A folder without any data is not meant.
+    let is_meant =
+        |above: &&Path| above.is_dir() && !splits(above).is_ok_and(|splits| splits.is_empty());
+    match (above.filter(is_meant), name) {
         (Some(above), Some(name)) if split.is_none() && path.extension().is_none() => {
             in_folder(above, Some(name))
         }
