@@ -67,7 +67,10 @@ fn weights_that_do_not_fit_are_named() {
     let found = folder("found");
     std::fs::write(found.join("retriever.jsonl"), "{}\n").unwrap();
     refused(&found, "retriever.jsonl has another retriever");
-    for (number, part) in [(0.0, "all tokens are as likely"), (3e38, "not finite")] {
+    for (number, part) in [
+        (0.0, "all tokens are as likely"),
+        (3e38, "expected a trained model"),
+    ] {
         let filled = folder("filled");
         fill(&filled, number);
         refused(&filled, part);

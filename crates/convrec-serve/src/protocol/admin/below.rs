@@ -84,7 +84,8 @@ impl Below {
             let Ok(real) = entry.path().canonicalize() else {
                 continue;
             };
-            if !real.starts_with(&self.root) {
+            // Folders in a folder are not read.
+            if !real.is_dir() && !real.starts_with(&self.root) {
                 let (name, root) = (entry.file_name(), self.root.display());
                 let problem = format!(
                     "field `{field}`: {asked}: the file {} is a link out of {root}; expected \
