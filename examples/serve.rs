@@ -38,13 +38,13 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
+    let serving = &options.serving;
+    let config = serving.config(&options.model)?;
     let device = device()?;
     let model = Model::load(&options.model, &device)?;
     let read = |path| options.data.catalog(path, TwinRule::Merge);
     let catalog = options.catalog.as_deref().map(read).transpose()?;
-    let serving = &options.serving;
-    let config = serving
-        .config(&options.model)
+    let config = config
         .unconstrained(options.unconstrained)
         .keep_twins(options.data.keep_twins);
     let server = Server::new(model, catalog, device, config)?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::files::open_at_once;
+
 /// Why a growing file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -93,12 +95,13 @@ impl AppendFile {
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(refused)?;
-        let file = File::options()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)
-            .map_err(refused)?;
+        let mut options = File::options();
+        options.read(true).append(true).create(true);
+        let file = open_at_once(&path, &mut options).map_err(refused)?;
+        // The opened file may be another one than the file that was looked at.
+        if !file.metadata().map_err(refused)?.is_file() {
+            return Err(refused(io::Error::other("not a regular file")));
+        }
         match file.try_lock() {
             Ok(()) => (),
             Err(std::fs::TryLockError::WouldBlock) => return Err(Error::InUse { path }),

@@ -2,7 +2,7 @@
 //!
 //! A replaced file is written aside, synced and renamed. A reader never sees half of it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Take, Write};
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,19 @@ impl Error {
     }
 }
 
+/// Opens what is at `path` with these options, without waiting for anybody. A pipe would wait for
+/// its other end; it may have come to be there after somebody looked.
+///
+/// Whoever opens looks at the opened file's kind again. Reading a regular file is as ever.
+///
+/// # Errors
+/// As [`OpenOptions::open`].
+pub fn open_at_once(path: impl AsRef<Path>, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NONBLOCK);
+    options.open(path)
+}
+
 /// Opens a regular file of at most `largest` bytes for reading.
 ///
 /// Pipes, devices and folders are refused before they are opened: a pipe would wait for its other
@@ -65,7 +78,7 @@ pub fn open_regular(path: impl AsRef<Path>, largest: u64) -> Result<Take<File>, 
     let path = path.as_ref();
     let open = || {
         check_regular(&path.metadata()?, largest)?;
-        let file = File::open(path)?;
+        let file = open_at_once(path, File::options().read(true))?;
         // The opened file may be another one than the file that was looked at.
         check_regular(&file.metadata()?, largest)?;
         Ok(file.take(largest))
@@ -213,6 +226,8 @@ mod tests {
             assert!(made.unwrap().success());
             // Nobody writes into the pipe, so opening it would wait for ever.
             assert!(problem(&pipe, 4).contains("pipe or a device"));
+            let opened = open_at_once(&pipe, File::options().read(true)).unwrap();
+            assert!(!opened.metadata().unwrap().is_file());
             let link = folder.path().join("link");
             std::os::unix::fs::symlink(&path, &link).unwrap();
             assert_eq!(read_text(&link).unwrap(), "12345");

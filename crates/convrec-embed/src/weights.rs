@@ -28,7 +28,12 @@ pub(crate) fn map(folder: &Path) -> Result<(PathBuf, Mmap), EmbedError> {
         ));
     }
     let failed = |e| files::Error::new("read", &path, e);
-    let file = File::open(&path).map_err(failed)?;
+    let options = &mut File::options();
+    let file = files::open_at_once(&path, options.read(true)).map_err(failed)?;
+    // The opened file may be another one than the file that was looked at.
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(EmbedError::format(&path, "no regular file; expected one"));
+    }
     // SAFETY: the mapped file must not change. It is read once, while the model is loaded, and
     // never outside its bounds, whatever it holds.
     let bytes = unsafe { Mmap::map(&file) }.map_err(failed)?;

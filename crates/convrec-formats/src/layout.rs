@@ -96,11 +96,23 @@ fn not_there(path: &Path, split: Option<&str>, error: std::io::Error) -> Result<
             false => above,
         });
     let name = path.file_name().and_then(|name| name.to_str());
-    match (above.filter(|above| above.is_dir()), name) {
-        (Some(above), Some(name)) if split.is_none() && path.extension().is_none() => {
-            in_folder(above, Some(name))
+    let (Some(above), Some(name)) = (above.filter(|above| above.is_dir()), name) else {
+        return Err(files::Error::new("read", path, error).into());
+    };
+    if split.is_some() || path.extension().is_some() {
+        return Err(files::Error::new("read", path, error).into());
+    }
+    match splits(above) {
+        // A folder without any data is not meant.
+        Ok(found) if found.is_empty() => Err(files::Error::new("read", path, error).into()),
+        Ok(found) if !found.contains_key(name) => {
+            let problem = format!(
+                "there is no such file, and in the folder above {}",
+                no_split(name, &found)
+            );
+            Err(Error::layout(path, problem))
         }
-        _ => Err(files::Error::new("read", path, error).into()),
+        _ => in_folder(above, Some(name)),
     }
 }
 
@@ -161,20 +173,23 @@ fn saved(path: &Path, folder: &Path) -> Result<Source, Error> {
 /// The files of one split, in one format.
 type Parts = BTreeMap<Format, Vec<PathBuf>>;
 
+fn no_split(split: &str, found: &BTreeMap<String, Parts>) -> String {
+    let names = shown_names(found.keys().map(String::as_str));
+    format!(
+        "there is no split `{split}`; expected `{split}.jsonl`, `{split}.parquet`, \
+         `{split}-00000-of-00001.parquet` or the like in it, in its `data/`, or in \
+         `default/{split}/`; found the splits {names}"
+    )
+}
+
 /// A split of a folder without a description of its content.
 fn in_folder(folder: &Path, split: Option<&str>) -> Result<Source, Error> {
     let splits = splits(folder)?;
     let names = || shown_names(splits.keys().map(String::as_str));
     let (split, parts) = match split {
-        Some(split) => splits.get_key_value(split).ok_or_else(|| {
-            let problem = format!(
-                "there is no split `{split}`; expected `{split}.jsonl`, `{split}.parquet`, \
-                 `{split}-00000-of-00001.parquet` or the like in it, in its `data/`, or in \
-                 `default/{split}/`; found the splits {}",
-                names()
-            );
-            Error::layout(folder, problem)
-        })?,
+        Some(split) => splits
+            .get_key_value(split)
+            .ok_or_else(|| Error::layout(folder, no_split(split, &splits)))?,
         None if splits.len() == 1 => splits.first_key_value().expect("there is one"),
         None if splits.is_empty() => {
             return Err(Error::layout(

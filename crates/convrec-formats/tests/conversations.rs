@@ -464,7 +464,12 @@ fn what_is_no_data_set_says_what_was_expected() {
     write(at("nothing/README.md"), "");
     write(at("alone/dataset_dict.json"), "{\"splits\": [\"../x\"]}");
     for (path, split, part) in [
-        ("no", None, "there is no split `no`; expected `no.jsonl`"),
+        (
+            "no",
+            None,
+            "no such file, and in the folder above there is no split `no`; expected `no.jsonl`",
+        ),
+        ("nothing/no", None, "cannot read"),
         ("no.jsonl", None, "cannot read"),
         ("no/train", None, "cannot read"),
         ("x.txt", None, "expected a file `.jsonl`, `.json`, `.csv`"),

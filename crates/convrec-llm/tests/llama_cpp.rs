@@ -143,16 +143,15 @@ fn answers_chats_and_says_what_was_cut() {
         request("Rate Heat (1995) from -2 to 2. Answer with a number.", 8),
     ];
     let answers = model.answer(&requests, &|_| ());
-    let answers: Vec<String> = answers.into_iter().map(Result::unwrap).collect();
+    let texts = answers.into_iter().map(|answer| answer.unwrap().text);
+    let answers: Vec<String> = texts.collect();
     assert!(answers.iter().all(|answer| !answer.trim().is_empty()));
     assert!(answers[0].starts_with(answers[1].trim_end()), "{answers:?}");
     let usage = model.usage();
     assert!(usage.cut >= 1, "{usage}");
     // Again from the ledger.
-    assert_eq!(
-        model.answer(&requests, &|_| ())[0].as_ref().unwrap(),
-        &answers[0]
-    );
+    let again = &model.answer(&requests, &|_| ())[0];
+    assert_eq!(again.as_ref().unwrap().text, answers[0]);
     assert_eq!(model.usage().from_ledger, 3);
 }
 

@@ -1,7 +1,7 @@
 //! Reads files of other programs: only regular ones, and texts up to a stated size. A pipe would
 //! hang, and a device would never end.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
@@ -9,12 +9,22 @@ use std::path::Path;
 const MAX_TEXT: u64 = 64 << 20;
 
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // This is checked before the file is opened, as opening a pipe waits for a writer.
-    if !fs::metadata(path)?.is_file() {
-        let problem = "not a regular file; expected a file on disk";
-        return Err(io::Error::new(ErrorKind::InvalidInput, problem));
-    }
-    File::open(path)
+    let check = |data: Metadata| match data.is_file() {
+        true => Ok(()),
+        false => {
+            let problem = "not a regular file; expected a file on disk";
+            Err(io::Error::new(ErrorKind::InvalidInput, problem))
+        }
+    };
+    check(fs::metadata(path)?)?;
+    let mut options = File::options();
+    options.read(true);
+    // A pipe that comes to be there now would wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    check(file.metadata()?)?;
+    Ok(file)
 }
 
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {

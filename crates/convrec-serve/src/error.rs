@@ -9,6 +9,14 @@ pub enum ServeError {
     /// The model does not fit the catalog, or its folder is wrong.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A limit leaves no room for any request.
+    #[error("limit `{limit}` (`--{limit}`): {problem}")]
+    Limit {
+        /// The field of [`EngineLimits`](crate::EngineLimits).
+        limit: &'static str,
+        /// What was found and expected.
+        problem: String,
+    },
     /// The network or the system refuses something.
     #[error("cannot {doing}: {error}")]
     Io {

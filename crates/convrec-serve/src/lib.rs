@@ -55,6 +55,7 @@ mod deployment;
 mod error;
 mod http;
 mod listing;
+mod log;
 mod metrics;
 mod page;
 mod protocol;

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) cancelled: Counter,
     pub(crate) connections: Gauge,
     pub(crate) evicted: Counter,
+    pub(crate) unlogged: Counter,
     pub(crate) reloads: Counter,
     pub(crate) version: Gauge,
     prefix_hits: Counter,
@@ -66,6 +67,7 @@ impl Metrics {
             cancelled: Counter::default(),
             connections: Gauge::default(),
             evicted: Counter::default(),
+            unlogged: Counter::default(),
             reloads: Counter::default(),
             version: Gauge::default(),
             prefix_hits: Counter::default(),
@@ -92,8 +94,10 @@ impl Metrics {
         let help = "Requests whose client left before the answer";
         registry.register("cancelled", help, m.cancelled);
         registry.register("connections", "Connections open", m.connections);
-        let help = "Idle connections closed to make room";
+        let help = "Idle or slow connections closed to make room";
         registry.register("evicted_connections", help, m.evicted);
+        let help = "Lines of the log that were left out, as nobody read it";
+        registry.register("unlogged_requests", help, m.unlogged);
         registry.register("reloads", "New weights or catalogs", m.reloads);
         let help = "Number of the weights and catalog in use";
         registry.register("version", help, m.version);

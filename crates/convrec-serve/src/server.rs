@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_policy::Policy;
-use convrec_train::Model;
+use convrec_train::{Language, Model};
 use tokio::sync::Notify;
 
 use crate::config::ServerConfig;
@@ -16,6 +16,7 @@ use crate::deployment::{Deployment, Shelf};
 use crate::error::ServeError;
 use crate::http::connections::Connections;
 use crate::http::{connections, descriptors, router::router};
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::worker::Worker;
@@ -49,8 +50,9 @@ impl Server {
     /// are loaded to `device`.
     ///
     /// # Errors
-    /// [`ServeError::Model`] when the model and the catalog do not go together, [`ServeError::Io`]
-    /// when the thread of the model cannot be started.
+    /// [`ServeError::Model`] when the model and the catalog do not go together,
+    /// [`ServeError::Limit`] when the engine's limits leave no room for a list, [`ServeError::Io`]
+    /// when a thread cannot be started.
     pub fn new(
         model: Model,
         catalog: Option<Catalog>,
@@ -62,12 +64,16 @@ impl Server {
             .map(|catalog| Shelf::new(catalog, &language, &config))
             .transpose()?
             .map(Arc::new);
+        check_room(&config, &language, shelf.as_deref())?;
         let metrics = Metrics::new();
         let (died, has_died) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
         let worker = start_worker(&policy, &config, &metrics, &died, &has_died)
             .map_err(ServeError::io("start the thread of the model"))?;
         let first = Deployment::new(1, language, shelf, worker.into())?;
-        let state = State::new(config, metrics, device, first, died, has_died);
+        let start_log = || Log::start(std::io::stderr(), metrics.unlogged.clone());
+        let log = config.log.then(start_log).transpose();
+        let log = log.map_err(ServeError::io("start the thread of the log"))?;
+        let state = State::new(config, metrics, log, device, first, died, has_died);
         Ok(Self {
             state: state.into(),
         })
@@ -208,6 +214,38 @@ impl Signals {
     }
 }
 
+/// Whether the smallest request has room: a prompt of one token, and a list where there is a catalog.
+fn check_room(
+    config: &ServerConfig,
+    language: &Language,
+    shelf: Option<&Shelf>,
+) -> Result<(), ServeError> {
+    let list = |shelf: &Shelf| {
+        let longest = shelf.task.longest_list();
+        longest.unwrap_or(language.format.max_new_tokens)
+    };
+    let least = 1 + shelf.map_or(1, list);
+    let (rows, tokens) = (config.engine.rows, config.engine.tokens);
+    if rows == 0 {
+        let problem = "0; expected at least 1 completion".into();
+        return Err(ServeError::Limit {
+            limit: "rows",
+            problem,
+        });
+    }
+    if tokens < least {
+        let problem = format!(
+            "{tokens}; expected at least {least}, for a list of this catalog and its prompt, and \
+             better some thousands"
+        );
+        return Err(ServeError::Limit {
+            limit: "tokens",
+            problem,
+        });
+    }
+    Ok(())
+}
+
 /// Starts the thread of a model, whose death is told.
 pub(crate) fn start_worker(
     policy: &Policy,
@@ -239,6 +277,9 @@ async fn run(listener: TcpListener, state: Arc<State>, end: Arc<Notify>) -> Resu
         state.drain();
     };
     connections::serve(listener, router(state.clone()), open, limits, ends).await;
+    if let Some(log) = &state.log {
+        log.finish();
+    }
     match state.has_died.load(Ordering::SeqCst) {
         true => Err(ServeError::Died),
         false => Ok(()),

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::config::ServerConfig;
 use crate::deployment::{Deployment, Shelf};
+use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::worker::Event;
@@ -22,6 +23,8 @@ const STUCK: Duration = Duration::from_secs(60);
 pub(crate) struct State {
     pub(crate) config: ServerConfig,
     pub(crate) metrics: Metrics,
+    /// None where requests are not logged.
+    pub(crate) log: Option<Log>,
     pub(crate) device: Device,
     current: RwLock<Arc<Deployment>>,
     /// One reload at a time.
@@ -38,6 +41,7 @@ impl State {
     pub(crate) fn new(
         config: ServerConfig,
         metrics: Metrics,
+        log: Option<Log>,
         device: Device,
         first: Deployment,
         died: Arc<Notify>,
@@ -48,6 +52,7 @@ impl State {
         Self {
             config,
             metrics,
+            log,
             device,
             current: RwLock::new(first.into()),
             reloading: Mutex::default(),

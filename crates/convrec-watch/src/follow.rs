@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use convrec_core::files::open_at_once;
+
 use crate::error::Error;
 use crate::log::{Line, files_of, lines};
 use crate::record::Record;
@@ -155,7 +157,11 @@ impl Tail {
             if !self.path.metadata()?.is_file() {
                 return Err(io::Error::other("it is no regular file"));
             }
-            let mut file = File::open(&self.path)?;
+            let mut file = open_at_once(&self.path, File::options().read(true))?;
+            // The opened file may be another one than the file that was looked at.
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
             file.seek(SeekFrom::Start(self.read - self.last.len() as u64))?;
             file.read_to_end(&mut bytes)
         };

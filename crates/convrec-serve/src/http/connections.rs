@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use axum::http::{HeaderValue, header};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,12 +20,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
+use super::phase::Progress;
 use super::stall::Patient;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 
 /// After a failure to accept, as when there are too many open files.
 const BREATHER: Duration = Duration::from_millis(20);
+
+/// Bytes beyond the limit on headers that are still read.
+const MARGIN: usize = 16 << 10;
 
 /// Headers of one request.
 const HEADERS: usize = 64;
@@ -34,14 +39,13 @@ pub(crate) struct Connections {
     most: usize,
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     closed: Notify,
+    /// Whether somebody waits for room. Answers then end their connections.
+    crowded: AtomicBool,
     metrics: Metrics,
 }
 
 struct Connection {
-    /// Requests under way.
-    busy: AtomicUsize,
-    /// When the last one ended, or the connection began.
-    idle_since: Mutex<Instant>,
+    progress: Arc<Progress>,
     close: Notify,
 }
 
@@ -51,6 +55,7 @@ impl Connections {
             most,
             open: Mutex::default(),
             closed: Notify::new(),
+            crowded: AtomicBool::new(false),
             metrics,
         })
     }
@@ -59,24 +64,23 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room. The connection that has been idle longest makes it; where all are busy, the
-    /// first to end does.
+    /// Waits for room. The connection that has been idle longest makes it, then the slowest request;
+    /// where answers are under way on all, the first to end does.
     async fn room(&self) {
         loop {
             let closed = self.closed.notified();
-            let oldest = {
+            let first = {
                 let open = self.open();
-                if open.len() < self.most {
+                let is_full = open.len() >= self.most;
+                self.crowded.store(is_full, Ordering::SeqCst);
+                if !is_full {
                     return;
                 }
-                let idle = open.values().filter(|c| c.busy.load(Ordering::SeqCst) == 0);
-                let since = |c: &&Arc<Connection>| {
-                    *c.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
-                };
-                idle.min_by_key(since).cloned()
+                let known = open.values();
+                let free = known.filter_map(|c| Some((c.progress.dispensable()?, c)));
+                free.min_by_key(|(rank, _)| *rank).map(|(_, c)| c.clone())
             };
-            if let Some(connection) = oldest {
-                self.metrics.evicted.inc();
+            if let Some(connection) = first {
                 connection.close.notify_one();
             }
             // A connection that became busy in between does not close.
@@ -86,8 +90,7 @@ impl Connections {
 
     fn enter(&self, number: u64) -> Arc<Connection> {
         let connection = Arc::new(Connection {
-            busy: AtomicUsize::new(0),
-            idle_since: Mutex::new(Instant::now()),
+            progress: Arc::new(Progress::new()),
             close: Notify::new(),
         });
         self.open().insert(number, connection.clone());
@@ -115,8 +118,9 @@ pub(crate) async fn serve(
     tokio::pin!(end);
     loop {
         let accepted = async {
+            let accepted = listener.accept().await?;
             connections.room().await;
-            listener.accept().await
+            Ok::<_, std::io::Error>(accepted)
         };
         let accepted = tokio::select! {
             accepted = accepted => accepted,
@@ -131,12 +135,21 @@ pub(crate) async fn serve(
         number += 1;
         let connection = connections.enter(number);
         let router = router.clone().layer(axum::Extension(ConnectInfo(from)));
-        let served = answer(stream, router, &connection, &limits, &graceful);
+        let served = answer(
+            stream,
+            router,
+            &connection,
+            &connections,
+            &limits,
+            &graceful,
+        );
         let connections = connections.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = served => {}
-                () = connection.evicted() => {}
+                () = connection.evicted() => {
+                    connections.metrics.evicted.inc();
+                }
             }
             connections.leave(number);
         });
@@ -150,23 +163,32 @@ fn answer(
     stream: TcpStream,
     router: Router,
     connection: &Arc<Connection>,
+    connections: &Arc<Connections>,
     limits: &Limits,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + 'static {
-    let of = connection.clone();
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (router, busy) = (router.clone(), Busy::new(&of));
+    let (progress, connections) = (connection.progress.clone(), connections.clone());
+    let io = Patient::new(stream, limits.stall_time, progress.clone());
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (router, connections) = (router.clone(), connections.clone());
+        progress.has_head();
+        let busy = Busy(progress.clone());
+        let request: Request = request.map(|body| Body::new(Arriving::new(body, &progress)));
         async move {
-            let request: Request = request.map(Body::new);
-            let response = router.oneshot(request).await?;
+            let mut response = router.oneshot(request).await?;
+            if connections.crowded.load(Ordering::SeqCst) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok::<_, std::convert::Infallible>(response.map(|body| Guarded { body, _busy: busy }))
         }
     });
-    let io = TokioIo::new(Patient::new(stream, limits.stall_time));
+    let io = TokioIo::new(io);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes.max(8192))
+        // The limit itself is checked by the guard, whose refusal has a body.
+        .max_buf_size(limits.header_bytes.max(8192) + MARGIN)
         .max_headers(HEADERS)
         .serve_connection(io, service);
     let served = graceful.watch(served);
@@ -177,11 +199,11 @@ fn answer(
 }
 
 impl Connection {
-    /// Waits until the connection shall make room while nothing is under way.
+    /// Waits until the connection shall make room while no answer is under way.
     async fn evicted(&self) {
         loop {
             self.close.notified().await;
-            if self.busy.load(Ordering::SeqCst) == 0 {
+            if self.progress.dispensable().is_some() {
                 return;
             }
         }
@@ -189,23 +211,59 @@ impl Connection {
 }
 
 /// A request under way.
-struct Busy(Arc<Connection>);
-
-impl Busy {
-    fn new(connection: &Arc<Connection>) -> Self {
-        connection.busy.fetch_add(1, Ordering::SeqCst);
-        Self(connection.clone())
-    }
-}
+struct Busy(Arc<Progress>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *self
-            .0
-            .idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        self.0.is_answered();
+    }
+}
+
+/// The body of a request, which may come slowly.
+struct Arriving {
+    body: Incoming,
+    progress: Arc<Progress>,
+}
+
+impl Arriving {
+    fn new(body: Incoming, progress: &Arc<Progress>) -> Self {
+        if body.is_end_stream() {
+            progress.has_body();
+        }
+        Self {
+            body,
+            progress: progress.clone(),
+        }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.progress.has_body();
+    }
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if self.body.is_end_stream() || matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.progress.has_body();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -63,13 +63,12 @@ pub(crate) async fn guard(
     if let Some(origin) = origin.filter(|origin| is_listed(&state, origin)) {
         share(headers, origin);
     }
-    if state.config.log {
+    if let Some(log) = &state.log {
         let line = json!({
             "time": seconds(), "request": id, "method": method.as_str(), "path": route,
             "status": status, "seconds": started.elapsed().as_secs_f64(),
         });
-        // Standard error may be closed.
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{line}\n").as_bytes());
+        log.line(line.to_string());
     }
     response
 }
@@ -98,6 +97,7 @@ fn request_id(request: &Request) -> String {
 }
 
 fn admit(state: &State, request: &Request) -> Result<Client, Refusal> {
+    check_headers(state, request)?;
     check_host(state, request)?;
     check_origin(state, request)?;
     if request.method() == Method::OPTIONS {
@@ -106,8 +106,39 @@ fn admit(state: &State, request: &Request) -> Result<Client, Refusal> {
     let client = check_key(state, request)?;
     if request.method() == Method::POST {
         check_content_type(request.headers())?;
+        check_encoding(request.headers())?;
     }
     Ok(client)
+}
+
+/// Headers that are there twice may mean one thing to a proxy and another one here.
+fn check_headers(state: &State, request: &Request) -> Result<(), Refusal> {
+    let (headers, most) = (request.headers(), state.config.limits.header_bytes);
+    let uri = request.uri().path_and_query();
+    let uri = uri.map_or(0, |uri| uri.as_str().len());
+    // A colon, a space and the end of a line go along with each.
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let found = uri + headers.iter().map(field).sum::<usize>();
+    if found > most {
+        let message = format!("{found} bytes of headers; expected at most {most}");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Refusal::new(status, message));
+    }
+    let single = [
+        (header::HOST, "Host"),
+        (header::ORIGIN, "Origin"),
+        (header::AUTHORIZATION, "Authorization"),
+        (header::CONTENT_TYPE, "Content-Type"),
+    ];
+    match single
+        .iter()
+        .find(|(name, _)| headers.get_all(name).iter().count() > 1)
+    {
+        Some((_, name)) => Err(Refusal::bad(format!(
+            "the header `{name}` is there more than once; expected one"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A name that the server is not known by means that a hostile page has it point here.
@@ -277,6 +308,19 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         Some(kind) if kind.eq_ignore_ascii_case("application/json") => Ok(()),
         _ => {
             let message = "expected a header `Content-Type: application/json`";
+            Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+        }
+    }
+}
+
+/// A small body may unpack to a very large one, so none is unpacked.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut all = headers.get_all(header::CONTENT_ENCODING).iter();
+    match all.all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        true => Ok(()),
+        false => {
+            let message = "the header `Content-Encoding` says that the body is packed; expected a \
+                           body as it is";
             Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
         }
     }

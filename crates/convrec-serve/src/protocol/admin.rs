@@ -1,6 +1,8 @@
 //! `POST /admin/reload`: new weights and another catalog, while requests go on.
 
-use std::fs::File;
+mod below;
+mod fits;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -13,6 +15,7 @@ use convrec_policy::{ModelConfig, Policy, WeightsError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::below::Below;
 use crate::deployment::{Deployment, Shelf};
 use crate::http::body;
 use crate::refusal::Refusal;
@@ -64,13 +67,17 @@ pub(crate) async fn reload(
 
 impl Asking {
     fn load(self, state: &State) -> Result<Json<Value>, Refusal> {
+        if self.path.is_none() && self.is_of_weights_alone() {
+            let problem = "nothing is asked for; expected `path`, `catalog`, `add` or `remove`";
+            return Err(Refusal::bad(problem));
+        }
         let before = state.current();
         let shelf = self.shelf(state, &before)?;
         let worker =
             match &self.path {
                 None => before.worker.clone(),
                 Some(path) => {
-                    let policy = weights(path, state, before.shape())?;
+                    let policy = weights(path, state, &before)?;
                     let started = start_worker(
                         &policy,
                         &state.config,
@@ -92,8 +99,12 @@ impl Asking {
         ))
     }
 
+    fn is_of_weights_alone(&self) -> bool {
+        self.catalog.is_none() && self.add.is_empty() && self.remove.is_empty()
+    }
+
     fn shelf(&self, state: &State, before: &Deployment) -> Result<Option<Arc<Shelf>>, Refusal> {
-        if self.catalog.is_none() && self.add.is_empty() && self.remove.is_empty() {
+        if self.is_of_weights_alone() {
             return Ok(before.shelf.clone());
         }
         let items: Vec<CatalogItem> = match (&self.catalog, &before.shelf) {
@@ -131,92 +142,22 @@ impl Asking {
     }
 }
 
-fn weights(path: &Path, state: &State, shape: &ModelConfig) -> Result<Policy, Refusal> {
+fn weights(path: &Path, state: &State, before: &Deployment) -> Result<Policy, Refusal> {
     let opened = Below::open(path, "path", state)?;
+    opened.check_files("path")?;
     let folder = opened.path();
     let failed = |e: WeightsError| Refusal::field("path", opened.named(&e.to_string()));
+    let unfit = |problem: String| Refusal::field("path", opened.named(&problem));
     // First what is read in no time.
-    if ModelConfig::load_folder(&folder).map_err(failed)? != *shape {
+    if ModelConfig::load_folder(&folder).map_err(failed)? != *before.shape() {
         let folder = path.display();
         return Err(Refusal::field(
             "path",
             format!("{folder} has a model of another shape; expected the one that is served"),
         ));
     }
-    Policy::load_folder(&folder, &state.device).map_err(failed)
-}
-
-/// A file or a folder below the one that may be loaded from. It is held open, so that what is
-/// checked is what is read, whatever happens to its name.
-struct Below {
-    asked: PathBuf,
-    real: PathBuf,
-    #[cfg(target_os = "linux")]
-    held: File,
-}
-
-impl Below {
-    fn open(path: &Path, field: &str, state: &State) -> Result<Self, Refusal> {
-        let refuse = |message: String| Refusal::new(StatusCode::FORBIDDEN, message);
-        let Some(root) = &state.config.weights else {
-            return Err(refuse(
-                "nothing is loaded here; expected a server with a folder for weights (`--weights`)"
-                    .into(),
-            ));
-        };
-        let failed = |e: std::io::Error| Refusal::field(field, format!("{}: {e}", path.display()));
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        // Opening a pipe would wait for a writer.
-        if !metadata.is_dir() && !metadata.is_file() {
-            let problem = format!("{}: expected a file or a folder on disk", path.display());
-            return Err(Refusal::field(field, problem));
-        }
-        #[cfg(target_os = "linux")]
-        let (held, real) = {
-            use std::os::fd::AsRawFd;
-            let held = File::open(path).map_err(failed)?;
-            let link = format!("/proc/self/fd/{}", held.as_raw_fd());
-            let real = std::fs::read_link(link).map_err(failed)?;
-            (held, real)
-        };
-        #[cfg(not(target_os = "linux"))]
-        let real = path.canonicalize().map_err(failed)?;
-        let root_real = root.canonicalize().map_err(failed)?;
-        if !real.starts_with(&root_real) {
-            let (path, root) = (path.display(), root.display());
-            return Err(refuse(format!(
-                "field `{field}`: {path}; expected something below {root}, as `--weights` says"
-            )));
-        }
-        Ok(Self {
-            asked: path.to_path_buf(),
-            real,
-            #[cfg(target_os = "linux")]
-            held,
-        })
-    }
-
-    /// The path that it is read from.
-    #[cfg(target_os = "linux")]
-    fn path(&self) -> PathBuf {
-        use std::os::fd::AsRawFd;
-        format!("/proc/self/fd/{}", self.held.as_raw_fd()).into()
-    }
-
-    /// The path that it is read from.
-    #[cfg(not(target_os = "linux"))]
-    fn path(&self) -> PathBuf {
-        self.real.clone()
-    }
-
-    /// An error with the name that the client knows.
-    fn named(&self, problem: &str) -> String {
-        let read = self.path().display().to_string();
-        problem
-            .replace(&read, &self.asked.display().to_string())
-            .replace(
-                &self.real.display().to_string(),
-                &self.asked.display().to_string(),
-            )
-    }
+    fits::language(&folder, &before.language).map_err(unfit)?;
+    let policy = Policy::load_folder(&folder, &state.device).map_err(failed)?;
+    fits::numbers(&folder, &policy).map_err(unfit)?;
+    Ok(policy)
 }

@@ -119,7 +119,7 @@ pub(crate) async fn answer(
     let reading = state.clone();
     let ready = state.read(move || asking.ready(&reading, client)).await?;
     match stream {
-        true => Ok(streamed::response(&state, ready, usage)),
+        true => streamed::response(&state, ready, usage).await,
         false => answer::whole(&state, ready).await,
     }
 }

@@ -117,7 +117,7 @@ pub(crate) async fn answer(
     let reading = state.clone();
     let ready = state.read(move || asking.ready(&reading, client)).await?;
     match stream {
-        true => Ok(answer::streamed(&state, ready)),
+        true => answer::streamed(&state, ready).await,
         false => answer::whole(ready).await,
     }
 }

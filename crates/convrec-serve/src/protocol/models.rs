@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,8 +21,9 @@ pub(crate) async fn all(Shared(state): Shared<Arc<State>>) -> Json<Value> {
 /// The model.
 pub(crate) async fn one(
     Shared(state): Shared<Arc<State>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
+    let Path(id) = id.map_err(|e| Refusal::bad(e.body_text()))?;
     match id == state.config.name {
         true => Ok(Json(model(&state))),
         false => Err(no_model(&id, &state.config.name)),

@@ -76,7 +76,7 @@ pub(crate) async fn answer(
     let reading = state.clone();
     let (ready, request) = state.read(move || asking.ready(&reading, client)).await?;
     match stream {
-        true => Ok(ready.streamed(&state, request)),
+        true => ready.streamed(&state, request).await,
         false => ready.whole(&state, request).await,
     }
 }
@@ -219,13 +219,17 @@ impl Ready {
     }
 
     /// Events `about`, `item` for each rank, `alternatives` where they are asked for, and `done`.
-    fn streamed(self, state: &Arc<State>, request: Request<'static>) -> Response {
+    async fn streamed(
+        self,
+        state: &Arc<State>,
+        request: Request<'static>,
+    ) -> Result<Response, Refusal> {
         let named = |name: &str, value: &Value| sse::data(value).event(name);
         let first = vec![named("about", &self.about(state))];
-        let mut events = self.deployment.worker.send(vec![request], true);
+        let (metrics, started) = (state.metrics.clone(), Instant::now());
+        let mut events = sse::begun(self.deployment.worker.send(vec![request], true)).await?;
         // The alternatives are asked of the model when the list is there, so a task sees to both.
         let (sender, receiver) = unbounded_channel();
-        let (metrics, started) = (state.metrics.clone(), Instant::now());
         tokio::spawn(async move {
             let mut reader = self.list.constraint.clone().map(ListReader::new);
             let mut told = 0;
@@ -277,6 +281,6 @@ impl Ready {
                 }
             }
         });
-        sse::forwarded(receiver, first)
+        Ok(sse::forwarded(receiver, first))
     }
 }

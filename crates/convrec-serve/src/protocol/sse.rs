@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::refusal::Refusal;
+use crate::state::refused;
 use crate::worker::Event;
 
 /// A comment is sent where nothing else has been for so long, so that proxies keep the connection.
@@ -28,14 +29,50 @@ pub(super) fn failed(refusal: &Refusal) -> Sent {
     data(&refusal.body())
 }
 
+/// The events of a job that was taken on.
+pub(super) struct Begun {
+    first: Option<Event>,
+    rest: UnboundedReceiver<Event>,
+}
+
+impl Begun {
+    /// The next event; none where the model died.
+    pub(super) async fn recv(&mut self) -> Option<Event> {
+        match self.first.take() {
+            Some(event) => Some(event),
+            None => self.rest.recv().await,
+        }
+    }
+}
+
+/// Waits until a job is taken on, so that a refusal has a status of its own. A job that waits in the
+/// queue for long counts as taken on: the head of its answer is sent, and comments follow.
+///
+/// # Errors
+/// [`Refusal`] when the job is refused, or is over before anything was written.
+pub(super) async fn begun(mut events: UnboundedReceiver<Event>) -> Result<Begun, Refusal> {
+    let first = match tokio::time::timeout(KEEP_ALIVE, events.recv()).await {
+        Err(_) => None,
+        Ok(Some(Event::Refused(problem))) => return Err(refused(&problem)),
+        Ok(Some(Event::Expired)) => return Err(Refusal::late()),
+        Ok(None) => return Err(Refusal::dead()),
+        Ok(first) => first,
+    };
+    Ok(Begun {
+        first,
+        rest: events,
+    })
+}
+
 /// What `pieces` makes of each event of the model. Where the model died, the last piece says so.
 pub(super) fn response(
-    events: UnboundedReceiver<Event>,
+    events: Begun,
     first: Vec<Sent>,
     mut pieces: impl FnMut(Option<Event>) -> Vec<Sent> + Send + 'static,
 ) -> Response {
     let ends = stream::once(async { None });
-    let events = received(events).map(Some).chain(ends);
+    let events = stream::iter(events.first).chain(received(events.rest));
+    let events = events.map(Some).chain(ends);
     let pieces = events.flat_map(move |event| stream::iter(pieces(event)));
     sent(stream::iter(first).chain(pieces))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::common::*;
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
@@ -18,7 +18,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+pub const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Whether a kept-alive connection gets its answer.
 fn answered(stream: &mut TcpStream) -> bool {
@@ -293,9 +293,9 @@ fn an_end_loses_nothing() {
 /// This test program serves in a process of its own, for signals and for limits of the system.
 #[test]
 fn serves_in_its_own_process() {
-    if std::env::var("CONVREC_SERVE_TEST").is_err() {
+    let Ok(kind) = std::env::var("CONVREC_SERVE_TEST") else {
         return;
-    }
+    };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     println!("\nat {}", listener.local_addr().unwrap());
     let model = convrec_train::Model {
@@ -303,12 +303,21 @@ fn serves_in_its_own_process() {
         language: language(),
     };
     let device = burn::tensor::Device::flex();
-    let server = convrec_serve::Server::new(model, Some(catalog()), device, config()).unwrap();
+    let config = config().log(kind == "log");
+    let server = convrec_serve::Server::new(model, Some(catalog()), device, config).unwrap();
     convrec_serve::serve(listener, server).unwrap();
 }
 
 /// A server in a process of its own that is started by a shell.
 fn process(before: &str) -> (std::process::Child, SocketAddr, impl Sized) {
+    process_with(before, "1", Stdio::null())
+}
+
+pub fn process_with(
+    before: &str,
+    kind: &str,
+    errors: Stdio,
+) -> (std::process::Child, SocketAddr, impl Sized) {
     use std::io::BufRead;
     let program = std::env::current_exe().unwrap();
     let command = format!(
@@ -317,9 +326,9 @@ fn process(before: &str) -> (std::process::Child, SocketAddr, impl Sized) {
     );
     let mut child = Command::new("sh")
         .args(["-c", &command])
-        .env("CONVREC_SERVE_TEST", "1")
+        .env("CONVREC_SERVE_TEST", kind)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(errors)
         .spawn()
         .unwrap();
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());

@@ -115,7 +115,8 @@ fn keys_are_asked_for() {
         let headers = [JSON, ("authorization", key.as_str())];
         ask(serving.address(), "POST", "/admin/reload", &headers, b"{}").status
     };
-    assert_eq!([reload("one"), reload(ADMIN)], [401, 200]);
+    // The operator is let through; nothing is asked for.
+    assert_eq!([reload("one"), reload(ADMIN)], [401, 400]);
     serving.stop().unwrap();
     let closed = start_with(1, None, convrec_serve::ServerConfig::new("policy"));
     let answer = post(&closed, "/admin/reload", &json!({}));
@@ -184,5 +185,72 @@ fn the_counters_count() {
         .lines()
         .find_map(|line| line.strip_prefix("convrec_tokens_total "));
     assert!(tokens.unwrap().parse::<u64>().unwrap() > 3 * 2);
+    serving.stop().unwrap();
+}
+
+/// What a proxy and the server could read in two ways, and what is not read at all.
+#[test]
+fn headers_mean_one_thing() {
+    let serving = start(1, Some(catalog()));
+    let address = serving.address();
+    let status = |headers: &str| {
+        let length = BODY.len();
+        let head = format!(
+            "POST /v1/completions HTTP/1.1\r\n{headers}Connection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        let answer = raw(
+            address,
+            &[head.as_bytes(), BODY].concat(),
+            std::time::Duration::from_secs(30),
+        );
+        let status = answer.split(' ').nth(1).unwrap_or_default().to_string();
+        let body = answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body.to_string());
+        (status, body.unwrap_or_default())
+    };
+    let well = format!("Host: {address}\r\nContent-Type: application/json\r\n");
+    assert_eq!(status(&well).0, "200");
+    for (more, code, part) in [
+        ("Host: localhost\r\n", "400", "`Host`"),
+        (
+            "Content-Type: application/json\r\n",
+            "400",
+            "`Content-Type`",
+        ),
+        ("Content-Encoding: gzip\r\n", "415", "`Content-Encoding`"),
+        (
+            "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
+            "400",
+            "`Authorization`",
+        ),
+        (
+            &format!("Origin: http://{address}\r\nOrigin: http://evil.example\r\n"),
+            "400",
+            "`Origin`",
+        ),
+        (
+            &format!("X-Long: {}\r\n", "y".repeat(33_000)),
+            "431",
+            "expected at most 32768",
+        ),
+    ] {
+        let (status, body) = status(&format!("{well}{more}"));
+        assert!(status == code && body.contains(part), "{status}: {body}");
+    }
+    assert_eq!(
+        status(&format!("{well}Content-Encoding: identity\r\n")).0,
+        "200"
+    );
+    let long = format!("{well}X-Long: {}\r\n", "y".repeat(30_000));
+    assert_eq!(status(&long).0, "200");
+    let unreadable = get(&serving, "/v1/models/%ff");
+    assert_eq!(
+        (
+            unreadable.status,
+            unreadable.json()["error"]["type"].as_str()
+        ),
+        (400, Some("invalid_request_error"))
+    );
     serving.stop().unwrap();
 }

@@ -39,7 +39,11 @@ struct Stream {
     metrics: Metrics,
 }
 
-pub(super) fn response(state: &State, mut ready: Ready, with_usage: bool) -> Response {
+pub(super) async fn response(
+    state: &State,
+    mut ready: Ready,
+    with_usage: bool,
+) -> Result<Response, Refusal> {
     let frame = json!({
         "id": new_id("chatcmpl"), "object": "chat.completion.chunk", "created": now(),
         "model": ready.name, "system_fingerprint": fingerprint(ready.deployment.version),
@@ -53,7 +57,8 @@ pub(super) fn response(state: &State, mut ready: Ready, with_usage: bool) -> Res
     };
     let choices: Vec<Open> = (0..ready.n).map(open).collect();
     let parts = ready.request.take().into_iter().collect();
-    let events = ready.deployment.worker.send(parts, true);
+    let started = Some(Instant::now());
+    let events = sse::begun(ready.deployment.worker.send(parts, true)).await?;
     let mut stream = Stream {
         ready,
         choices,
@@ -61,7 +66,7 @@ pub(super) fn response(state: &State, mut ready: Ready, with_usage: bool) -> Res
         with_usage,
         received: 0,
         is_over: false,
-        started: Some(Instant::now()),
+        started,
         metrics: state.metrics.clone(),
     };
     let first = (0..stream.choices.len())
@@ -75,7 +80,9 @@ pub(super) fn response(state: &State, mut ready: Ready, with_usage: bool) -> Res
             )
         })
         .collect();
-    sse::response(events, first, move |event| stream.pieces(event))
+    Ok(sse::response(events, first, move |event| {
+        stream.pieces(event)
+    }))
 }
 
 impl Stream {

@@ -106,7 +106,7 @@ struct Open {
     told: usize,
 }
 
-pub(super) fn streamed(state: &State, mut ready: Ready) -> Response {
+pub(super) async fn streamed(state: &State, mut ready: Ready) -> Result<Response, Refusal> {
     let parts = std::mem::take(&mut ready.parts);
     // The first choice of each part.
     let firsts: Vec<usize> = parts
@@ -125,8 +125,8 @@ pub(super) fn streamed(state: &State, mut ready: Ready) -> Response {
     });
     let metrics = state.metrics.clone();
     let mut started = Some(std::time::Instant::now());
-    let events = ready.deployment.worker.send(parts, true);
-    sse::response(events, vec![], move |event| {
+    let events = sse::begun(ready.deployment.worker.send(parts, true)).await?;
+    let answer = sse::response(events, vec![], move |event| {
         if is_over {
             return vec![];
         }
@@ -199,7 +199,8 @@ pub(super) fn streamed(state: &State, mut ready: Ready) -> Response {
                 }
             }
         }
-    })
+    });
+    Ok(answer)
 }
 
 impl Open {
