@@ -1,5 +1,5 @@
-//! TREC files: what is read is judged and written back the same, all else is an error that names the
-//! line.
+//! TREC files: what is read is judged and written back the same, all else is an error that names
+//! the line.
 #![no_main]
 
 use convrec_metrics::Measure;
@@ -12,7 +12,10 @@ fn names_the_file(error: &str) -> bool {
 
 fuzz_target!(|data: &[u8]| {
     // The part before a NUL is the run, the part behind it the judgements.
-    let at = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let at = data
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(data.len());
     let (run, qrels) = (&data[..at], data.get(at + 1..).unwrap_or_default());
     let run = match Run::read(run, "f") {
         Ok(run) => run,
@@ -32,7 +35,12 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => return assert!(names_the_file(&error.to_string()), "{error}"),
     };
     for list in qrels.judge(&run) {
-        for measure in [Measure::Mrr(10), Measure::Ndcg(10), Measure::Recall(3), Measure::Map(5)] {
+        for measure in [
+            Measure::Mrr(10),
+            Measure::Ndcg(10),
+            Measure::Recall(3),
+            Measure::Map(5),
+        ] {
             let value = measure.of(&list);
             assert!((0.0..=1.0 + 1e-9).contains(&value), "{value}");
         }
@@ -40,6 +48,10 @@ fuzz_target!(|data: &[u8]| {
     let mut text = Vec::new();
     qrels.write(&mut text).unwrap();
     if !text.is_empty() {
-        assert!(qrels.queries().eq(Qrels::read(&text[..], "f").unwrap().queries()));
+        assert!(
+            qrels
+                .queries()
+                .eq(Qrels::read(&text[..], "f").unwrap().queries())
+        );
     }
 });

@@ -1,6 +1,6 @@
 //! The folder of cases from public reports, walked as a whole: every file in it belongs to a row of
-//! the table, and every row names the test that shows its outcome. Rows that no crate can show alone
-//! have their outcome here.
+//! the table, and every row names the test that shows its outcome. Rows that no crate can show
+//! alone have their outcome here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -41,7 +41,11 @@ pub const ENGLISH_STOP_WORDS: &[&str] = &[
 /// use convrec_catalog::{Bm25, ENGLISH_STOP_WORDS, top_k};
 /// use convrec_core::ItemId;
 ///
-/// let texts = ["Heat (1995), a thief and a detective", "Alien (1979), a crew meets an alien", "Jaws (1975), a shark"];
+/// let texts = [
+///     "Heat (1995), a thief and a detective",
+///     "Alien (1979), a crew meets an alien",
+///     "Jaws (1975), a shark",
+/// ];
 /// let search = Bm25::new(texts, ENGLISH_STOP_WORDS);
 /// let scores = search.scores("Something like ALIEN, with an alien? Or with a shark");
 /// let best: Vec<ItemId> = top_k(&scores, 2).into_iter().map(|(id, _)| id).collect();

@@ -80,12 +80,20 @@ pub enum EmbeddingsError {
 ///
 /// let rows = arr2(&[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]]);
 /// let items = Embeddings::new(rows.clone())?;
-/// assert_eq!(items.top_k(arr1(&[0.0, 1.0]).view(), 2), [(ItemId(2), 1.0), (ItemId(1), 0.8)]);
+/// assert_eq!(
+///     items.top_k(arr1(&[0.0, 1.0]).view(), 2),
+///     [(ItemId(2), 1.0), (ItemId(1), 0.8)]
+/// );
 ///
 /// // The same from a file, which is written block by block as they are computed.
 /// # let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("embeddings.safetensors");
-/// Embeddings::write(&path, [3, 2], rows.outer_iter().map(|row| row.to_owned().insert_axis(ndarray::Axis(0))))?;
+/// Embeddings::write(
+///     &path,
+///     [3, 2],
+///     rows.outer_iter()
+///         .map(|row| row.to_owned().insert_axis(ndarray::Axis(0))),
+/// )?;
 /// assert_eq!(Embeddings::open(&path)?.rows(), rows);
 /// # Ok::<(), convrec_catalog::EmbeddingsError>(())
 /// ```

@@ -33,12 +33,18 @@
 //! let list: Vec<_> = list.iter().map(find).collect();
 //!
 //! // The ground truth, and what had been seen: another film than the one in the list.
-//! let ground_truth: Vec<_> = [Item::new("Die Straße", 1954), Item::new("Dune", 1984)].iter().filter_map(find).collect();
+//! let ground_truth: Vec<_> = [Item::new("Die Straße", 1954), Item::new("Dune", 1984)]
+//!     .iter()
+//!     .filter_map(find)
+//!     .collect();
 //! let seen = catalog.may_mean(&Item::new("Dune", 2021), YEAR_TOLERANCE);
 //!
 //! let relevant = relevance(&list, &ground_truth, &seen);
 //! assert_eq!(relevant, [true, false, true, false]);
-//! assert_eq!(RankReward::LogDecay.rewards(&relevant), [1.5, 0.5, 0.5, 0.0]);
+//! assert_eq!(
+//!     RankReward::LogDecay.rewards(&relevant),
+//!     [1.5, 0.5, 0.5, 0.0]
+//! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -60,12 +66,17 @@
 //! let names = FuzzyIndex::new(&catalog);
 //! let title = |title: &str, year: Option<i32>| {
 //!     let guess = names.resolve(&Item::new(title, year), YEAR_TOLERANCE);
-//!     guess.at_least(CONFIDENT).map(|id| catalog[id].title.as_str())
+//!     guess
+//!         .at_least(CONFIDENT)
+//!         .map(|id| catalog[id].title.as_str())
 //! };
 //!
 //! assert_eq!(title("Godfather, The", Some(1972)), Some("The Godfather"));
 //! assert_eq!(title("AMELIE", None), Some("Amélie"));
-//! assert_eq!(title("Star Wars", Some(1977)), Some("Star Wars: Episode IV - A New Hope"));
+//! assert_eq!(
+//!     title("Star Wars", Some(1977)),
+//!     Some("Star Wars: Episode IV - A New Hope")
+//! );
 //! assert_eq!(title("Gladiator II", Some(2024)), None);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -49,7 +49,12 @@ pub fn relevance(list: &[Option<ItemId>], ground_truth: &[ItemId], seen: &[ItemI
 ///     {"title": "Heat", "year": 1995}"#;
 /// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
 ///
-/// let list = [Item::new("HEAT", 1996), Item::new("Jumanji", 1995), Item::new("Jumanji", 2017), Item::new("Heat", 1995)];
+/// let list = [
+///     Item::new("HEAT", 1996),
+///     Item::new("Jumanji", 1995),
+///     Item::new("Jumanji", 2017),
+///     Item::new("Heat", 1995),
+/// ];
 /// let ground_truth = [Item::new("Jumanji", 2017), Item::new("Heat", 1995)];
 /// let seen = [Item::new("Jumanji", 1995)];
 /// let relevant = relevance_of_names(&catalog, &list, &ground_truth, &seen, YEAR_TOLERANCE);

@@ -54,11 +54,21 @@ pub struct Mention {
 /// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
 /// let mentions = Mentions::new(&catalog);
 /// let named = |text: &str| -> Vec<u32> {
-///     mentions.in_turns(&[Turn::user(text)]).into_iter().map(|id| id.0).collect()
+///     mentions
+///         .in_turns(&[Turn::user(text)])
+///         .into_iter()
+///         .map(|id| id.0)
+///         .collect()
 /// };
-/// assert_eq!(named("I loved Heat and TOY STORY (1995). It was long."), [0, 1]);
+/// assert_eq!(
+///     named("I loved Heat and TOY STORY (1995). It was long."),
+///     [0, 1]
+/// );
 /// assert_eq!(named("The heat in \"it\""), [2]);
-/// assert_eq!(named("I saw It, and dune (2021); not the other Dune."), [2, 4]);
+/// assert_eq!(
+///     named("I saw It, and dune (2021); not the other Dune."),
+///     [2, 4]
+/// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]

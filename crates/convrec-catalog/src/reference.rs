@@ -30,9 +30,14 @@ use crate::normalise::is_space;
 /// use convrec_catalog::reference;
 /// use convrec_core::Item;
 ///
-/// let recommended = [Item::new("Dune", 2021), Item::new("HEAT", 1995), Item::new("Heat", 1995)];
+/// let recommended = [
+///     Item::new("Dune", 2021),
+///     Item::new("HEAT", 1995),
+///     Item::new("Heat", 1995),
+/// ];
 /// let ground_truth = [Item::new("heat", 1996)];
-/// let in_catalog = |item: &Item| *item == Item::new("Heat", 1995) || *item == Item::new("Dune", 2021);
+/// let in_catalog =
+///     |item: &Item| *item == Item::new("Heat", 1995) || *item == Item::new("Dune", 2021);
 /// let hits = reference::hits(&recommended, &[], &ground_truth, in_catalog, 4, 2);
 /// assert_eq!(hits, [false, false, true, false]);
 /// ```

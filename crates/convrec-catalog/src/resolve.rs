@@ -90,11 +90,26 @@ impl Catalog {
     ///     {"title": "Police Academy", "year": null}"#;
     /// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?;
     ///
-    /// assert_eq!(catalog.resolve(&Item::new("DUNE", 2021), 2), Resolution::Normalised(ItemId(1)));
-    /// assert_eq!(catalog.resolve(&Item::new("Dune", 1985), 2), Resolution::YearTolerant(ItemId(0), -1));
-    /// assert_eq!(catalog.resolve(&Item::new("Dune", None), 2), Resolution::Ambiguous(vec![ItemId(0), ItemId(1)]));
-    /// assert_eq!(catalog.resolve(&Item::new("Dune", 2000), 2), Resolution::NotFound);
-    /// assert_eq!(catalog.resolve(&Item::new("Police Academy", 1984), 2), Resolution::YearUnknown(ItemId(2)));
+    /// assert_eq!(
+    ///     catalog.resolve(&Item::new("DUNE", 2021), 2),
+    ///     Resolution::Normalised(ItemId(1))
+    /// );
+    /// assert_eq!(
+    ///     catalog.resolve(&Item::new("Dune", 1985), 2),
+    ///     Resolution::YearTolerant(ItemId(0), -1)
+    /// );
+    /// assert_eq!(
+    ///     catalog.resolve(&Item::new("Dune", None), 2),
+    ///     Resolution::Ambiguous(vec![ItemId(0), ItemId(1)])
+    /// );
+    /// assert_eq!(
+    ///     catalog.resolve(&Item::new("Dune", 2000), 2),
+    ///     Resolution::NotFound
+    /// );
+    /// assert_eq!(
+    ///     catalog.resolve(&Item::new("Police Academy", 1984), 2),
+    ///     Resolution::YearUnknown(ItemId(2))
+    /// );
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn resolve(&self, item: &Item, year_tolerance: u32) -> Resolution {

@@ -10,7 +10,10 @@ use convrec_core::ItemId;
 /// use convrec_catalog::top_k;
 /// use convrec_core::ItemId;
 ///
-/// assert_eq!(top_k(&[0.5_f32, 2.0, 0.5, 1.0], 3), [(ItemId(1), 2.0), (ItemId(3), 1.0), (ItemId(0), 0.5)]);
+/// assert_eq!(
+///     top_k(&[0.5_f32, 2.0, 0.5, 1.0], 3),
+///     [(ItemId(1), 2.0), (ItemId(3), 1.0), (ItemId(0), 0.5)]
+/// );
 /// ```
 pub fn top_k<S: Copy + Into<f64>>(scores: &[S], k: usize) -> Vec<(ItemId, S)> {
     // Adding 0 turns -0 into 0, which `total_cmp` would tell apart.

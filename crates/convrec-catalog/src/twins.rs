@@ -81,9 +81,13 @@ impl Catalog {
     /// use convrec_catalog::Catalog;
     /// use convrec_core::{Item, ItemId, jsonl};
     ///
-    /// let lines = "{\"title\": \"The Godfather\"}\n{\"title\": \"Godfather, The\", \"year\": 1972}\n";
+    /// let lines =
+    ///     "{\"title\": \"The Godfather\"}\n{\"title\": \"Godfather, The\", \"year\": 1972}\n";
     /// let catalog = Catalog::new(jsonl::read(lines.as_bytes(), "films.jsonl")?)?.merge_twins();
-    /// assert_eq!(catalog.find(&Item::new("The Godfather", None)), Some(ItemId(1)));
+    /// assert_eq!(
+    ///     catalog.find(&Item::new("The Godfather", None)),
+    ///     Some(ItemId(1))
+    /// );
     /// assert_eq!(catalog.aliases(), [ItemId(0)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -49,7 +49,11 @@ fn brute_force(rows: &Array2<f32>, query: &[f32]) -> Vec<(usize, f64)> {
 
 proptest! {
     #[test]
-    fn equal_to_brute_force_where_sums_are_exact(rows in coarse_rows(60), queries in coarse_rows(150), k in 0..70_usize) {
+    fn equal_to_brute_force_where_sums_are_exact(
+        rows in coarse_rows(60),
+        queries in coarse_rows(150),
+        k in 0..70_usize,
+    ) {
         let items = Embeddings::new(rows.clone()).unwrap();
         let batch = items.top_k_batch(queries.view(), k);
         prop_assert_eq!(batch.len(), queries.nrows());
@@ -73,10 +77,19 @@ proptest! {
             for list in [found, &items.top_k(query, k)] {
                 prop_assert_eq!(list.len(), k.min(rows.nrows()));
                 for (rank, (id, cosine)) in list.iter().enumerate() {
-                    let of_id = exact.iter().find(|(place, _)| *place == id.index()).unwrap().1;
+                    let of_id = exact
+                        .iter()
+                        .find(|(place, _)| *place == id.index())
+                        .unwrap()
+                        .1;
                     prop_assert!((f64::from(*cosine) - of_id).abs() < 1e-5);
-                    prop_assert!((exact[rank].1 - of_id).abs() < 1e-5, "rank {} is not \
-                        {}", rank, id.index());
+                    prop_assert!(
+                        (exact[rank].1 - of_id).abs() < 1e-5,
+                        "rank {} is not \
+                        {}",
+                        rank,
+                        id.index()
+                    );
                 }
             }
         }
@@ -111,10 +124,17 @@ fn mapped(rows: &Array2<f32>) -> Embeddings {
 
 proptest! {
     #[test]
-    fn a_file_holds_what_was_written(rows in coarse_rows(60), queries in coarse_rows(9), k in 0..70_usize) {
+    fn a_file_holds_what_was_written(
+        rows in coarse_rows(60),
+        queries in coarse_rows(9),
+        k in 0..70_usize,
+    ) {
         let (owned, mapped) = (Embeddings::new(rows.clone()).unwrap(), mapped(&rows));
         prop_assert_eq!(mapped.rows(), rows);
-        prop_assert_eq!(mapped.top_k_batch(queries.view(), k), owned.top_k_batch(queries.view(), k));
+        prop_assert_eq!(
+            mapped.top_k_batch(queries.view(), k),
+            owned.top_k_batch(queries.view(), k)
+        );
     }
 }
 

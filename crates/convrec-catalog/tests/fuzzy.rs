@@ -158,9 +158,18 @@ fn real_names_reach_the_floors() {
 
 proptest! {
     #[test]
-    fn any_text_gets_a_guess(titles in prop::collection::hash_set("[ -~é–ß·½]{0,12}[a-z]", 1..8), name in ".{0,20}", year in prop::option::of(any::<i32>())) {
+    fn any_text_gets_a_guess(
+        titles in prop::collection::hash_set("[ -~é–ß·½]{0,12}[a-z]", 1..8),
+        name in ".{0,20}",
+        year in prop::option::of(any::<i32>()),
+    ) {
         let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
-        let catalog = catalog(&titles.iter().map(|&title| (title, None)).collect::<Vec<_>>());
+        let catalog = catalog(
+            &titles
+                .iter()
+                .map(|&title| (title, None))
+                .collect::<Vec<_>>(),
+        );
         let index = FuzzyIndex::new(&catalog);
         let guess = index.resolve(&Item::new(name, year), YEAR_TOLERANCE);
         prop_assert!((0.0..=1.0).contains(&guess.confidence));

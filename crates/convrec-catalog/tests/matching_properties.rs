@@ -150,39 +150,88 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn by_name(catalog in catalog(), list in names(8), relevant_items in names(5), seen in names(3), tolerance in 0..4_i32) {
+    fn by_name(
+        catalog in catalog(),
+        list in names(8),
+        relevant_items in names(5),
+        seen in names(3),
+        tolerance in 0..4_i32,
+    ) {
         let fast = relevance_of_names(&catalog, &list, &relevant_items, &seen, tolerance as u32);
-        prop_assert_eq!(&fast, &slow_relevance(&catalog, &list, &relevant_items, &seen, tolerance));
+        prop_assert_eq!(
+            &fast,
+            &slow_relevance(&catalog, &list, &relevant_items, &seen, tolerance)
+        );
         let count = fast.iter().filter(|&&relevant| relevant).count();
         prop_assert!(count <= relevant_items.len().min(list.len()));
         // Ground truth and seen items are sets: their order does not matter.
         let reversed = |names: &[Item]| names.iter().rev().cloned().collect::<Vec<_>>();
-        let other_order = relevance_of_names(&catalog, &list, &reversed(&relevant_items), &reversed(&seen), tolerance as u32);
+        let other_order = relevance_of_names(
+            &catalog,
+            &list,
+            &reversed(&relevant_items),
+            &reversed(&seen),
+            tolerance as u32,
+        );
         prop_assert_eq!(fast, other_order);
     }
 
     #[test]
     fn by_the_public_codes_rule(
-        catalog in catalog(), list in names(8), relevant_items in names(6), seen in names(2), n in 0..10_usize, tolerance in 0..4_i32,
+        catalog in catalog(),
+        list in names(8),
+        relevant_items in names(6),
+        seen in names(2),
+        n in 0..10_usize,
+        tolerance in 0..4_i32,
     ) {
         let seen: Vec<String> = seen.into_iter().map(|item| item.title).collect();
         let in_catalog = |item: &Item| catalog.find(item).is_some();
-        let fast = reference::hits(&list, &seen, &relevant_items, in_catalog, n, tolerance as u32);
-        prop_assert_eq!(&fast, &slow_hits(&catalog, &list, &relevant_items, &seen, n, tolerance));
-        prop_assert!(fast.iter().filter(|&&hit| hit).count() <= relevant_items.len().min(list.len()));
+        let fast = reference::hits(
+            &list,
+            &seen,
+            &relevant_items,
+            in_catalog,
+            n,
+            tolerance as u32,
+        );
+        prop_assert_eq!(
+            &fast,
+            &slow_hits(&catalog, &list, &relevant_items, &seen, n, tolerance)
+        );
+        prop_assert!(
+            fast.iter().filter(|&&hit| hit).count() <= relevant_items.len().min(list.len())
+        );
         let mut other_order = relevant_items.clone();
         other_order.reverse();
-        prop_assert_eq!(fast, reference::hits(&list, &seen, &other_order, in_catalog, n, tolerance as u32));
+        prop_assert_eq!(
+            fast,
+            reference::hits(&list, &seen, &other_order, in_catalog, n, tolerance as u32)
+        );
     }
 
     #[test]
     fn lookups_find_what_a_scan_finds(catalog in catalog(), name in name()) {
         let place = |fits: &dyn Fn(&CatalogItem) -> bool| -> Vec<usize> {
-            catalog.iter().filter(|(_, item)| fits(item)).map(|(id, _)| id.index()).collect()
+            catalog
+                .iter()
+                .filter(|(_, item)| fits(item))
+                .map(|(id, _)| id.index())
+                .collect()
         };
         let exact = place(&|item| item.item() == name);
-        prop_assert_eq!(catalog.find(&name).map(|id| id.index()), exact.first().copied());
-        let titled: Vec<usize> = catalog.find_normalised(&name.title).iter().map(|id| id.index()).collect();
-        prop_assert_eq!(titled, place(&|item| folded(&item.title) == folded(&name.title)));
+        prop_assert_eq!(
+            catalog.find(&name).map(|id| id.index()),
+            exact.first().copied()
+        );
+        let titled: Vec<usize> = catalog
+            .find_normalised(&name.title)
+            .iter()
+            .map(|id| id.index())
+            .collect();
+        prop_assert_eq!(
+            titled,
+            place(&|item| folded(&item.title) == folded(&name.title))
+        );
     }
 }

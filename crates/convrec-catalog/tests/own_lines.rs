@@ -114,7 +114,7 @@ fn titles_that_hold_the_year() {
     assert_eq!(catalog.seen(&Item::new("heat", None)), [ItemId(3)]);
     assert_eq!(catalog.find_line("Babylon 5"), Some(ItemId(7)));
 
-    let text = "I loved Toy Story (1995), the Seven (a.k.a. Se7en) (1995) and heat. And babylon 5!";
+    let text = "I loved Toy Story (1995), the Seven (a.k.a. Se7en) (1995) and Heat. And babylon 5!";
     let named = Mentions::new(&catalog).in_turns(&[Turn::user(text)]);
     assert_eq!(named, [0, 6, 3, 7].map(ItemId));
 }

@@ -124,8 +124,8 @@ impl DataOptions {
         self.in_catalog(catalog, self.conversations(path)?, path)
     }
 
-    /// [`examples`](Self::examples) on which a list can be right. The number of the others is said on
-    /// stderr.
+    /// [`examples`](Self::examples) on which a list can be right. The number of the others is said
+    /// on stderr.
     ///
     /// # Errors
     /// As [`examples`](Self::examples), and when none is left.

@@ -19,8 +19,8 @@ pub struct TrainingOptions {
     /// (`org/name`, with the feature `hub`).
     #[arg(long)]
     pub model: Option<PathBuf>,
-    /// A retriever, as `fit_retriever` writes it. Lists hold what it finds and nothing else, and its
-    /// scores are added to what the policy says. The model keeps it.
+    /// A retriever, as `fit_retriever` writes it. Lists hold what it finds and nothing else, and
+    /// its scores are added to what the policy says. The model keeps it.
     #[arg(long, conflicts_with = "unconstrained")]
     pub retriever: Option<PathBuf>,
     /// Conversations to evaluate on while training.

@@ -56,7 +56,12 @@ pub enum Error {
 /// assert_eq!(file.append(b"first\n")?, 0);
 /// assert_eq!(file.append(b"second\n")?, 6);
 /// assert_eq!(file.read_at(0, 5)?, b"first");
-/// assert!(AppendFile::open(&path).unwrap_err().to_string().contains("in use"));
+/// assert!(
+///     AppendFile::open(&path)
+///         .unwrap_err()
+///         .to_string()
+///         .contains("in use")
+/// );
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

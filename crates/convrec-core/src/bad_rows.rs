@@ -39,8 +39,15 @@ impl fmt::Display for BadRow {
 ///
 /// let mut bad = BadRows::default();
 /// bad.rows_read = 120;
-/// bad.push(BadRow { row: 6, place: "films.csv, line 8".into(), problem: "no title".into() });
-/// assert_eq!(bad.to_string(), "1 of 120 rows is bad:\n  films.csv, line 8: no title");
+/// bad.push(BadRow {
+///     row: 6,
+///     place: "films.csv, line 8".into(),
+///     problem: "no title".into(),
+/// });
+/// assert_eq!(
+///     bad.to_string(),
+///     "1 of 120 rows is bad:\n  films.csv, line 8: no title"
+/// );
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BadRows {

@@ -65,7 +65,9 @@ pub fn open_at_once(path: impl AsRef<Path>, options: &mut OpenOptions) -> io::Re
 /// ```
 /// use convrec_core::files::{LARGEST_TEXT, open_regular};
 ///
-/// let error = open_regular(std::env::temp_dir(), LARGEST_TEXT).unwrap_err().to_string();
+/// let error = open_regular(std::env::temp_dir(), LARGEST_TEXT)
+///     .unwrap_err()
+///     .to_string();
 /// assert!(error.contains("is a folder; expected a file"), "{error}");
 /// ```
 ///

@@ -38,7 +38,10 @@ pub fn shown(text: &str) -> String {
 /// use convrec_core::printable;
 ///
 /// assert_eq!(printable("Heat (1995)\n"), "Heat (1995)\n");
-/// assert_eq!(printable("\u{1b}[2JHeat\u{202e}"), "\u{fffd}[2JHeat\u{fffd}");
+/// assert_eq!(
+///     printable("\u{1b}[2JHeat\u{202e}"),
+///     "\u{fffd}[2JHeat\u{fffd}"
+/// );
 /// ```
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {

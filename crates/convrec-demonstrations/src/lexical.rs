@@ -25,7 +25,13 @@ const TRIPLE_WEIGHT: f32 = 1.0;
 /// ```
 /// use convrec_demonstrations::{Embedder, LexicalEmbedder};
 ///
-/// let catalog: Vec<String> = ["Heat (1995), thief", "Alien (1979), monster", "Brazil (1985), state"].map(String::from).into();
+/// let catalog: Vec<String> = [
+///     "Heat (1995), thief",
+///     "Alien (1979), monster",
+///     "Brazil (1985), state",
+/// ]
+/// .map(String::from)
+/// .into();
 /// let embedder = LexicalEmbedder::fit(&catalog, LexicalEmbedder::DEFAULT_WIDTH);
 /// let items = embedder.embed(&catalog)?;
 /// let query = embedder.embed(&["Alein (1980)".to_string()])?;

@@ -87,7 +87,10 @@ pub enum ReplayError {
 /// ```
 /// use convrec_demonstrations::{Answer, ReplayTeacher};
 ///
-/// let answers = vec![Answer { id: "d-1".into(), raw: "1. Heat (1995)".into() }];
+/// let answers = vec![Answer {
+///     id: "d-1".into(),
+///     raw: "1. Heat (1995)".into(),
+/// }];
 /// let teacher = ReplayTeacher::new("answers.jsonl", answers)?;
 /// assert_eq!(teacher.answer("d-1"), Some("1. Heat (1995)"));
 /// assert_eq!(teacher.answer("d-2"), None);

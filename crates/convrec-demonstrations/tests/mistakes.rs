@@ -54,8 +54,16 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn without_mistakes_every_item_is_read_back(seed in any::<u64>(), n in 1_usize..35, preamble in 0.0..1.0_f64) {
-        let answer = Mistakes { preamble, ..Mistakes::NONE }.write(&clean(), n, &mut ChaCha8Rng::seed_from_u64(seed));
+    fn without_mistakes_every_item_is_read_back(
+        seed in any::<u64>(),
+        n in 1_usize..35,
+        preamble in 0.0..1.0_f64,
+    ) {
+        let answer = Mistakes {
+            preamble,
+            ..Mistakes::NONE
+        }
+        .write(&clean(), n, &mut ChaCha8Rng::seed_from_u64(seed));
         let read: Vec<Item> = FORMAT.parse(&answer).items().cloned().collect();
         prop_assert_eq!(&read, &clean()[..n.min(30)], "{}", answer);
     }
@@ -65,10 +73,19 @@ proptest! {
         let answer = Mistakes::default().write(&clean(), 20, &mut ChaCha8Rng::seed_from_u64(seed));
         let mut named = HashSet::new();
         let read: Vec<Item> = FORMAT.parse(&answer).items().cloned().collect();
-        let kept: Vec<&Item> = read.iter().filter(|item| clean().contains(item) && named.insert(*item)).collect();
-        let positions: Vec<usize> = kept.iter().map(|item| clean().iter().position(|c| c == *item).unwrap()).collect();
+        let kept: Vec<&Item> = read
+            .iter()
+            .filter(|item| clean().contains(item) && named.insert(*item))
+            .collect();
+        let positions: Vec<usize> = kept
+            .iter()
+            .map(|item| clean().iter().position(|c| c == *item).unwrap())
+            .collect();
         // A duplicate of a broken line reads like a clean item out of order.
-        let out_of_order = positions.windows(2).filter(|pair| pair[0] > pair[1]).count();
+        let out_of_order = positions
+            .windows(2)
+            .filter(|pair| pair[0] > pair[1])
+            .count();
         prop_assert!(kept.len() >= 8 && out_of_order <= 2, "{}", answer);
     }
 }

@@ -83,19 +83,36 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn factored_and_dense_are_the_slow_objective(rows in 1..400_usize, items in 1..40_usize, width in 1..20_usize, seed: u64) {
+    fn factored_and_dense_are_the_slow_objective(
+        rows in 1..400_usize,
+        items in 1..40_usize,
+        width in 1..20_usize,
+        seed: u64,
+    ) {
         let world = World::new(rows, items, width, seed);
         let dense = world.dense();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let x: Vec<f64> = (0..2 * items).map(|_| rng.random_range(-1.0..2.0)).collect();
+        let x: Vec<f64> = (0..2 * items)
+            .map(|_| rng.random_range(-1.0..2.0))
+            .collect();
         let expected = slow(&dense, &world.ground_truth, 0.01, &x);
-        let value = Objective::new(&dense, &world.ground_truth, 0.01, Reduction::Mean).value_and_gradient(&x).0;
-        prop_assert!((value - expected).abs() < 1e-12 * expected.abs().max(1.0), "dense {value}, \
-            expected {expected}");
+        let value = Objective::new(&dense, &world.ground_truth, 0.01, Reduction::Mean)
+            .value_and_gradient(&x)
+            .0;
+        prop_assert!(
+            (value - expected).abs() < 1e-12 * expected.abs().max(1.0),
+            "dense {value}, \
+            expected {expected}"
+        );
         let factored = world.factored();
-        let value = Objective::new(&factored, &world.ground_truth, 0.01, Reduction::Mean).value_and_gradient(&x).0;
-        prop_assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "factored \
-            {value}, expected {expected}");
+        let value = Objective::new(&factored, &world.ground_truth, 0.01, Reduction::Mean)
+            .value_and_gradient(&x)
+            .0;
+        prop_assert!(
+            (value - expected).abs() < 1e-5 * expected.abs().max(1.0),
+            "factored \
+            {value}, expected {expected}"
+        );
     }
 
     #[test]
@@ -105,9 +122,17 @@ proptest! {
         let selected: Vec<usize> = (0..20).map(|_| rng.random_range(0..rows)).collect();
         let dense = world.dense();
         let mut found = vec![0.0; 20 * items];
-        world.factored().select(selected.clone()).read(0..20, &mut found);
+        world
+            .factored()
+            .select(selected.clone())
+            .read(0..20, &mut found);
         for (found, row) in found.chunks_exact(items).zip(selected) {
-            prop_assert!(found.iter().zip(dense.row(row)).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5));
+            prop_assert!(
+                found
+                    .iter()
+                    .zip(dense.row(row))
+                    .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-5)
+            );
         }
     }
 }

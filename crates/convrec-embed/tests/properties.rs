@@ -17,7 +17,11 @@ static ROBERTA: LazyLock<SentenceEncoder> =
 const ROUNDING: f32 = 2e-6;
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// A text's row does not depend on the other texts or on its place.
     #[test]

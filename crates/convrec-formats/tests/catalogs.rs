@@ -186,12 +186,17 @@ impl Pickler {
 proptest! {
     #[test]
     fn what_is_written_is_read_back(
-        items in items(), year_first in any::<bool>(), trailing in any::<bool>(),
+        items in items(),
+        year_first in any::<bool>(),
+        trailing in any::<bool>(),
     ) {
         let json = lines(&items);
         prop_assert_eq!(&read("c.jsonl", json).rows, &items);
 
-        let headers = ["title,year,genres,metadata,x\n", "\u{feff}year,other,title,metadata,genres\r\n"];
+        let headers = [
+            "title,year,genres,metadata,x\n",
+            "\u{feff}year,other,title,metadata,genres\r\n",
+        ];
         let mut csv = headers[usize::from(year_first)].to_string();
         for (index, item) in items.iter().enumerate() {
             let year = item.year.map_or(String::new(), |year| year.to_string());
@@ -212,10 +217,7 @@ proptest! {
 
     #[test]
     fn what_is_pickled_is_read_back(
-        names in prop::collection::btree_set(
-            ("[a-c]{0,2}d|é{150}", prop::option::of(-70_000..70_000i32)),
-            1..300,
-        ),
+        names in prop::collection::btree_set( ("[a-c]{0,2}d|é{150}", prop::option::of(-70_000..70_000i32)), 1..300, ),
         protocol in 2..=5u8,
         one_by_one in any::<bool>(),
         tuples in any::<bool>(),
@@ -244,14 +246,20 @@ proptest! {
 
     #[test]
     fn lines_and_arrays_hold_the_same_rows(
-        items in items(), pretty in any::<bool>(), bom in any::<bool>(),
+        items in items(),
+        pretty in any::<bool>(),
+        bom in any::<bool>(),
     ) {
         let text = match pretty {
             true => serde_json::to_string_pretty(&items),
             false => serde_json::to_string(&items),
         };
         let text = text.unwrap();
-        let text = if bom { format!("\u{feff}\n{text}\n") } else { text };
+        let text = if bom {
+            format!("\u{feff}\n{text}\n")
+        } else {
+            text
+        };
         prop_assert_eq!(&read("c.json", text).rows, &items);
         let lines = lines(&items);
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

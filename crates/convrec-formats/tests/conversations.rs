@@ -339,12 +339,15 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn what_is_written_is_read_back(
-        rows in demonstrations(), separator in prop::sample::select(vec![b',', b';', b'\t']),
+        rows in demonstrations(),
+        separator in prop::sample::select(vec![b',', b';', b'\t']),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let read = |name: &str, bytes: &[u8]| {
             write(folder.path().join(name), bytes);
-            read_demonstrations(folder.path().join(name), None).unwrap().rows
+            read_demonstrations(folder.path().join(name), None)
+                .unwrap()
+                .rows
         };
         let lines: String = rows.iter().map(|row| json(row) + "\n").collect();
         prop_assert_eq!(&read("a.jsonl", lines.as_bytes()), &rows);
@@ -353,23 +356,41 @@ proptest! {
 
         // The cells of the table have lists as JSON: with a row for each conversation, and a row
         // for each turn.
-        let mut by_row = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
-        by_row.write_record(["id", "dialog", "seen", "ground_truth", "list"]).unwrap();
-        let mut by_turn = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
-        let columns = ["id", "turn", "role", "content", "seen", "ground_truth", "list"];
+        let mut by_row = csv::WriterBuilder::new()
+            .delimiter(separator)
+            .from_writer(Vec::new());
+        by_row
+            .write_record(["id", "dialog", "seen", "ground_truth", "list"])
+            .unwrap();
+        let mut by_turn = csv::WriterBuilder::new()
+            .delimiter(separator)
+            .from_writer(Vec::new());
+        let columns = [
+            "id",
+            "turn",
+            "role",
+            "content",
+            "seen",
+            "ground_truth",
+            "list",
+        ];
         by_turn.write_record(columns).unwrap();
         for Demonstration { example, list } in &rows {
             let cells = [json(&example.seen), json(&example.ground_truth), json(list)];
             let [seen, ground_truth, list] = cells.each_ref().map(String::as_str);
             let (id, dialog) = (example.id.as_str(), json(&example.dialog));
-            by_row.write_record([id, &dialog, seen, ground_truth, list]).unwrap();
+            by_row
+                .write_record([id, &dialog, seen, ground_truth, list])
+                .unwrap();
             for (number, turn) in example.dialog.iter().enumerate() {
                 let last = number + 1 == example.dialog.len();
                 let cell = |text| if last { text } else { "" };
                 let number = number.to_string();
                 let [seen, ground_truth, list] = [seen, ground_truth, list].map(cell);
                 let (role, content) = (turn.role.as_str(), turn.content.as_str());
-                by_turn.write_record([id, &number, role, content, seen, ground_truth, list]).unwrap();
+                by_turn
+                    .write_record([id, &number, role, content, seen, ground_truth, list])
+                    .unwrap();
             }
         }
         prop_assert_eq!(&read("rows.csv", &by_row.into_inner().unwrap()), &rows);

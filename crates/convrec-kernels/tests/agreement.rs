@@ -61,19 +61,42 @@ mod at_fixed_shapes {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn at_random_shapes(m in 1usize..70, n in 1usize..90, k in 1usize..70) {
-        assert_agree("linear", &fused::linear(m, n, k).outcome(), &composed::linear(m, n, k).outcome(), TOLERANCE);
-        assert_agree("rms_norm", &fused::rms_norm(m, k + 3).outcome(), &composed::rms_norm(m, k + 3).outcome(), TOLERANCE);
-        assert_agree("swiglu", &fused::swiglu(m * n).outcome(), &composed::swiglu(m * n).outcome(), TOLERANCE);
+        assert_agree(
+            "linear",
+            &fused::linear(m, n, k).outcome(),
+            &composed::linear(m, n, k).outcome(),
+            TOLERANCE,
+        );
+        assert_agree(
+            "rms_norm",
+            &fused::rms_norm(m, k + 3).outcome(),
+            &composed::rms_norm(m, k + 3).outcome(),
+            TOLERANCE,
+        );
+        assert_agree(
+            "swiglu",
+            &fused::swiglu(m * n).outcome(),
+            &composed::swiglu(m * n).outcome(),
+            TOLERANCE,
+        );
         // From two tokens on: with one, the queries' gradient is exactly 0 and rounding has nothing
         // to be relative to.
-        let trees: &[(usize, &[usize])] = &[(n + 1, &[m, k, n % 7]), (k + 1, &[]), (m, &[n % 5, 64])];
+        let trees: &[(usize, &[usize])] =
+            &[(n + 1, &[m, k, n % 7]), (k + 1, &[]), (m, &[n % 5, 64])];
         let (h, hk, d) = (2 * (1 + m % 2), 1 + m % 2, 2 * (1 + k % 20));
         let name = format!("attention {trees:?} {h} {hk} {d}");
-        let (got, expected) = (fused::attention(trees, h, hk, d).outcome(), composed::attention(trees, h, hk, d).outcome());
+        let (got, expected) = (
+            fused::attention(trees, h, hk, d).outcome(),
+            composed::attention(trees, h, hk, d).outcome(),
+        );
         assert_agree(&name, &got, &expected, TOLERANCE);
         let window = 2 + k % 97;
         let name = format!("attention in a window {trees:?} {window} {h} {hk} {d}");
@@ -83,15 +106,46 @@ proptest! {
         );
         assert_agree(&name, &got, &expected, TOLERANCE);
         let lengths = &[n + 1, k, m % 9 + 2];
-        let (got, expected) = (fused::attention_both_ways(lengths, h, d).outcome(), composed::attention_both_ways(lengths, h, d).outcome());
-        assert_agree(&format!("attention both ways {lengths:?} {h} \
-                               {d}"), &got, &expected, TOLERANCE);
-        assert_agree("bias_gelu", &fused::bias_gelu(m, n), &composed::bias_gelu(m, n), 1e-6);
-        assert_agree("rotate", &fused::rotate(m, h, d).outcome(), &composed::rotate(m, h, d).outcome(), TOLERANCE);
-        let within = (fused::token_log_probs_constrained(m, n * 3, k).outcome(), composed::token_log_probs_constrained(m, n * 3, k).outcome());
-        assert_agree("token_log_probs_constrained", &within.0, &within.1, TOLERANCE);
+        let (got, expected) = (
+            fused::attention_both_ways(lengths, h, d).outcome(),
+            composed::attention_both_ways(lengths, h, d).outcome(),
+        );
+        assert_agree(
+            &format!(
+                "attention both ways {lengths:?} {h} \
+                               {d}"
+            ),
+            &got,
+            &expected,
+            TOLERANCE,
+        );
+        assert_agree(
+            "bias_gelu",
+            &fused::bias_gelu(m, n),
+            &composed::bias_gelu(m, n),
+            1e-6,
+        );
+        assert_agree(
+            "rotate",
+            &fused::rotate(m, h, d).outcome(),
+            &composed::rotate(m, h, d).outcome(),
+            TOLERANCE,
+        );
+        let within = (
+            fused::token_log_probs_constrained(m, n * 3, k).outcome(),
+            composed::token_log_probs_constrained(m, n * 3, k).outcome(),
+        );
+        assert_agree(
+            "token_log_probs_constrained",
+            &within.0,
+            &within.1,
+            TOLERANCE,
+        );
         let v = n * 12;
-        let (got, expected) = (fused::token_log_probs(m, v, k).outcome(), composed::token_log_probs(m, v, k).outcome());
+        let (got, expected) = (
+            fused::token_log_probs(m, v, k).outcome(),
+            composed::token_log_probs(m, v, k).outcome(),
+        );
         assert_agree("token_log_probs", &got, &expected, TOLERANCE);
     }
 }

@@ -103,7 +103,11 @@ fn inside(x: Tensor<2>, before: usize, turned: bool) -> Tensor<2> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn views_into_other_tensors(
@@ -114,22 +118,52 @@ proptest! {
         let view = |shape, seed| inside(tensor(shape, seed), before, turned);
         let check = |what: &str, got: Tensor<2>, expected: Tensor<2>| {
             assert_eq!(got.dims(), expected.dims());
-            assert_close(what, &host(got.flatten(0, 1)), &host(expected.flatten(0, 1)), TOLERANCE);
+            assert_close(
+                what,
+                &host(got.flatten(0, 1)),
+                &host(expected.flatten(0, 1)),
+                TOLERANCE,
+            );
         };
         let (x, w) = (|| view([m, k], 1), || view([n, k], 2));
-        check("linear", fused::linear(x(), w()), composed::linear(tensor([m, k], 1), tensor([n, k], 2)));
+        check(
+            "linear",
+            fused::linear(x(), w()),
+            composed::linear(tensor([m, k], 1), tensor([n, k], 2)),
+        );
         let scale = tensor([k], 3);
-        check("rms_norm", fused::rms_norm(x(), scale.clone(), 1e-5), composed::rms_norm(x(), scale, 1e-5));
+        check(
+            "rms_norm",
+            fused::rms_norm(x(), scale.clone(), 1e-5),
+            composed::rms_norm(x(), scale, 1e-5),
+        );
         let up = || view([m, k], 4);
-        check("swiglu", fused::swiglu(x(), up()), composed::swiglu(x(), up()));
+        check(
+            "swiglu",
+            fused::swiglu(x(), up()),
+            composed::swiglu(x(), up()),
+        );
         let bias = tensor([k], 5);
-        check("bias_gelu", fused::bias_gelu(x(), bias.clone()), composed::bias_gelu(x(), bias));
-        let squares: f64 = host(tensor([m, k], 1).flatten(0, 1)).iter().map(|x| f64::from(*x).powi(2)).sum();
+        check(
+            "bias_gelu",
+            fused::bias_gelu(x(), bias.clone()),
+            composed::bias_gelu(x(), bias),
+        );
+        let squares: f64 = host(tensor([m, k], 1).flatten(0, 1))
+            .iter()
+            .map(|x| f64::from(*x).powi(2))
+            .sum();
         let found = fused::sum_of_squares(x());
-        prop_assert!((found - squares).abs() <= 1e-6 * squares.max(1e-6), "{} and {}", found, squares);
+        prop_assert!(
+            (found - squares).abs() <= 1e-6 * squares.max(1e-6),
+            "{} and {}",
+            found,
+            squares
+        );
         let row = |x: (Tensor<1>, Tensor<1>)| Tensor::cat(vec![x.0, x.1], 0).unsqueeze::<2>();
         let ids: Vec<i64> = (0..m).map(|row| (row * 7 % n) as i64).collect();
-        let ids = || Tensor::<1, Int>::from_data(TensorData::new(ids.clone(), [m]), &Device::flex());
+        let ids =
+            || Tensor::<1, Int>::from_data(TensorData::new(ids.clone(), [m]), &Device::flex());
         check(
             "token_log_probs",
             row(fused::token_log_probs(x(), w(), ids(), 0.9)),
@@ -139,7 +173,13 @@ proptest! {
 
     /// Heads whose tokens lie in the memory order of another layout.
     #[test]
-    fn heads_in_another_order(t in 1usize..90, hk in 1usize..4, group in 1usize..4, half in 1usize..9, window in 1usize..100) {
+    fn heads_in_another_order(
+        t in 1usize..90,
+        hk in 1usize..4,
+        group in 1usize..4,
+        half in 1usize..9,
+        window in 1usize..100,
+    ) {
         let (h, d) = (hk * group, 2 * half);
         // [H, T, d] in memory, seen as [T, H, d].
         let heads = |h, seed| tensor([h, t, d], seed).swap_dims(0, 1);
@@ -147,13 +187,23 @@ proptest! {
         for packing in [packing.clone(), packing.with_window(window)] {
             let got = fused::attention(heads(h, 1), heads(hk, 2), heads(hk, 3), &packing);
             let expected = composed::attention(heads(h, 1), heads(hk, 2), heads(hk, 3), &packing);
-            assert_close("attention", &host(got.flatten(0, 2)), &host(expected.flatten(0, 2)), TOLERANCE);
+            assert_close(
+                "attention",
+                &host(got.flatten(0, 2)),
+                &host(expected.flatten(0, 2)),
+                TOLERANCE,
+            );
         }
         let angles = tensor([half, t], 4).swap_dims(0, 1);
         let (cos, sin) = (angles.clone().cos(), angles.sin());
         let got = fused::rotate(heads(h, 1), cos.clone(), sin.clone());
         let expected = composed::rotate(heads(h, 1), cos, sin);
-        assert_close("rotate", &host(got.flatten(0, 2)), &host(expected.flatten(0, 2)), TOLERANCE);
+        assert_close(
+            "rotate",
+            &host(got.flatten(0, 2)),
+            &host(expected.flatten(0, 2)),
+            TOLERANCE,
+        );
     }
 }
 

@@ -131,12 +131,15 @@ impl HttpCompletions {
             .map(|server| server.concurrency())
             .collect();
         let groups = dispatch(&workers, prompts.len(), |server, place| {
-            self.ask(
-                &self.servers[server],
-                &prompts[place],
-                seed(sampled.seed, place),
-                sampled,
-            )
+            let (server, prompt) = (&self.servers[server], &prompts[place]);
+            let seed = seed(sampled.seed, place);
+            if !self.settings.separate {
+                return self.ask(server, prompt, seed, sampled);
+            }
+            let one = Sampled { n: 1, ..*sampled };
+            let each = (0..sampled.n as u64).map(|g| self.ask(server, prompt, seed + g, &one));
+            each.collect::<Result<Vec<_>, _>>()
+                .map(|each| each.concat())
         });
         groups
             .into_iter()
@@ -241,6 +244,11 @@ impl HttpCompletions {
             "seed": seed,
             "logprobs": 1,
             "stop_token_ids": [sampled.end_token],
+            // The whole distribution, whatever the server's defaults: llama.cpp cuts its tail, vLLM
+            // does as the model's `generation_config.json` says. -1 is no limit for all of them.
+            "top_k": -1,
+            "top_p": 1.0,
+            "min_p": 0.0,
             // The server reads the one of the two fields that it knows.
             "return_token_ids": true,
             "return_tokens_as_token_ids": true,

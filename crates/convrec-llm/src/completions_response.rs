@@ -36,10 +36,66 @@ struct Choice {
     stop_reason: Option<Value>,
 }
 
+impl Choice {
+    /// Whether token ids are those of `logprobs.content` alone.
+    fn is_content(&self) -> bool {
+        let logprobs = self.logprobs.as_ref();
+        self.token_ids.is_none() && logprobs.is_some_and(|logprobs| logprobs.content.is_some())
+    }
+}
+
+/// Refuses completions of `logprobs.content` that lack tokens, or may.
+fn check_whole(completions: &[SampledCompletion], counted: Option<u64>) -> Result<(), Unusable> {
+    let problem = match (completions, counted) {
+        ([one], Some(counted)) if one.tokens.len() as u64 == counted => return Ok(()),
+        ([one], Some(counted)) => format!(
+            "field `logprobs.content`: {} tokens of {counted}, as `usage` says; expected all: \
+             llama.cpp leaves out those that end inside of a character, so it cannot sample such \
+             completions for training",
+            one.tokens.len()
+        ),
+        ([_], None) => "field `usage.completion_tokens`: missing; expected the number of tokens, \
+                        by which those of `logprobs.content` are checked"
+            .into(),
+        _ => "field `logprobs.content` of several completions: their tokens cannot be counted; \
+              expected `completions.separate = true` for llama.cpp's server"
+            .into(),
+    };
+    Err(Unusable {
+        problem,
+        chance: Chance::Never,
+    })
+}
+
 #[derive(Deserialize)]
 struct LogProbs {
     token_logprobs: Option<Vec<Option<f32>>>,
     tokens: Option<Vec<String>>,
+    /// As llama.cpp's server sends them. A token that ends inside of a character is left out; the
+    /// usage counts it.
+    content: Option<Vec<Content>>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    id: Option<u32>,
+    logprob: Option<f32>,
+}
+
+impl LogProbs {
+    /// The token ids and their log-probabilities, as far as they are there.
+    fn read(self) -> (Option<Vec<u32>>, Option<Vec<f32>>) {
+        if let Some(content) = self.content {
+            let ids = content.iter().map(|token| token.id).collect();
+            return (ids, content.iter().map(|token| token.logprob).collect());
+        }
+        let id = |name: &String| name.strip_prefix("token_id:")?.parse().ok();
+        let ids = self.tokens.and_then(|names| names.iter().map(id).collect());
+        let log_probs = self
+            .token_logprobs
+            .and_then(|log_probs| log_probs.into_iter().collect());
+        (ids, log_probs)
+    }
 }
 
 /// The part of the request that the answer must fit.
@@ -61,6 +117,7 @@ impl Asked<'_> {
             )
             .into());
         }
+        let is_content = choices.iter().any(Choice::is_content);
         let mut completions: Vec<Option<SampledCompletion>> = vec![None; self.n];
         for (place, choice) in choices.into_iter().enumerate() {
             let index = choice.index.unwrap_or(place);
@@ -72,6 +129,9 @@ impl Asked<'_> {
             *slot = Some(self.completion(choice, place)?);
         }
         let completions: Vec<SampledCompletion> = completions.into_iter().flatten().collect();
+        if is_content {
+            check_whole(&completions, counted(&usage, "completion_tokens"))?;
+        }
         let received = completions
             .iter()
             .map(|completion| completion.tokens.len() as u64)
@@ -102,34 +162,21 @@ impl Asked<'_> {
                  changes no prompt",
             ));
         }
-        let LogProbs {
-            token_logprobs,
-            tokens: names,
-        } = logprobs.unwrap_or(LogProbs {
-            token_logprobs: None,
-            tokens: None,
-        });
-        let named = || {
-            names?
-                .iter()
-                .map(|name| name.strip_prefix("token_id:")?.parse().ok())
-                .collect()
-        };
-        let tokens: Vec<u32> = token_ids.or_else(named).ok_or_else(|| {
+        let (named, log_probs) = logprobs.map_or((None, None), LogProbs::read);
+        let tokens: Vec<u32> = token_ids.or(named).ok_or_else(|| {
             lasting(
-                "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that \
-                 knows `return_token_ids` or `return_tokens_as_token_ids`, as vLLM and SGLang in \
-                 recent versions",
+                "fields `token_ids`, `logprobs.tokens` and `logprobs.content`: no token ids; \
+                 expected a server that knows `return_token_ids` or \
+                 `return_tokens_as_token_ids`, as vLLM and SGLang in recent versions, or \
+                 llama.cpp's",
             )
         })?;
-        let log_probs = token_logprobs
-            .and_then(|log_probs| log_probs.into_iter().collect::<Option<Vec<f32>>>())
-            .ok_or_else(|| {
-                lasting(
-                    "field `logprobs.token_logprobs`: missing or null; expected a number for each \
-                     token",
-                )
-            })?;
+        let log_probs = log_probs.ok_or_else(|| {
+            lasting(
+                "field `logprobs.token_logprobs`: missing or null; expected a number for each \
+                 token",
+            )
+        })?;
         let (n, found) = (tokens.len(), log_probs.len());
         if n == 0 || n != found {
             let problem = format!(
@@ -202,6 +249,54 @@ mod tests {
         );
     }
 
+    /// What llama.cpp's server (release b10434) answered, shortened.
+    #[test]
+    fn tokens_of_llama_cpp_are_read_where_none_is_left_out() {
+        let one = Asked { n: 1, ..ASKED };
+        let answer = |content: &Value, counted: Value| {
+            let choice = json!({ "text": "", "index": 0, "finish_reason": "stop",
+                "logprobs": { "content": content } });
+            let usage = json!({ "completion_tokens": counted, "prompt_tokens": 2 });
+            serde_json::to_vec(&json!({ "choices": [choice], "usage": usage })).unwrap()
+        };
+        let content = json!([
+            { "id": 28, "token": ",", "bytes": [44], "logprob": -1.5,
+              "top_logprobs": [{ "id": 284, "token": " and", "logprob": -1.0 }] },
+            { "id": 9, "token": "", "bytes": [], "logprob": -0.5 },
+        ]);
+        let (found, tokens) = one.read(&answer(&content, json!(2))).unwrap();
+        assert_eq!(
+            (&found[0].tokens, &found[0].log_probs, tokens.output),
+            (&vec![28, 9], &vec![-1.5, -0.5], 2)
+        );
+        assert!(found[0].ended);
+        for (content, counted, part) in [
+            (&content, json!(3), "2 tokens of 3"),
+            (&content, json!(null), "`usage.completion_tokens`: missing"),
+            (
+                &json!([{ "token": ",", "logprob": -1.5 }]),
+                json!(1),
+                "no token ids",
+            ),
+            (
+                &json!([{ "id": 28, "prob": 0.5 }]),
+                json!(1),
+                "missing or null",
+            ),
+            (&json!([]), json!(0), "0 numbers for 0 tokens"),
+        ] {
+            let problem = one.read(&answer(content, counted)).unwrap_err().problem;
+            assert!(problem.contains(part), "{problem}");
+        }
+        // The usage is that of one completion.
+        let choice = json!({ "logprobs": { "content": content } });
+        let (problem, lasting) = read(json!([choice, choice])).unwrap_err();
+        assert!(
+            problem.contains("`completions.separate = true`") && lasting,
+            "{problem}"
+        );
+    }
+
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let choice = |change: Value| {
@@ -227,7 +322,7 @@ mod tests {
             ),
             (
                 choice(json!({ "token_ids": null })),
-                "fields `token_ids` and `logprobs.tokens`: no token ids",
+                "fields `token_ids`, `logprobs.tokens` and `logprobs.content`: no token ids",
                 true,
             ),
             (

@@ -14,6 +14,9 @@ use crate::weights::WeightUpdate;
 pub struct CompletionsSettings {
     /// The model, as the servers call it. For servers that load adapters it is the adapter's name.
     pub model: String,
+    /// Whether each completion of a prompt is a request of its own, with `n` 1. llama.cpp's server
+    /// needs it, as it counts the tokens of one completion alone.
+    pub separate: bool,
     /// Further fields of the requests' bodies, as in `{ ignore_eos = true }`.
     pub extra_body: Map<String, Value>,
     /// The price of tokens.

@@ -119,7 +119,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_stays_as_it_is(texts in proptest::collection::vec(any::<String>(), 0..5), n in any::<f64>()) {
+        fn json_stays_as_it_is(
+            texts in proptest::collection::vec(any::<String>(), 0..5),
+            n in any::<f64>(),
+        ) {
             let json = serde_json::json!({ "texts": texts, "n": n }).to_string();
             let read = strict(json.as_bytes());
             prop_assert_eq!(read.as_ref(), json.as_bytes());

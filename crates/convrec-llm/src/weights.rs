@@ -9,8 +9,14 @@ use serde_json::{Value, json};
 /// ```
 /// use convrec_llm::CompletionsSettings;
 ///
-/// for update in [r#""vllm""#, r#"{ calls = [{ path = "/load", body = { folder = "{path}" } }] }"#] {
-///     toml::from_str::<CompletionsSettings>(&format!("model = \"policy\"\nupdate = {update}"))?.check()?;
+/// for update in [
+///     r#""vllm""#,
+///     r#"{ calls = [{ path = "/load", body = { folder = "{path}" } }] }"#,
+/// ] {
+///     toml::from_str::<CompletionsSettings>(&format!(
+///         "model = \"policy\"\nupdate = {update}"
+///     ))?
+///     .check()?;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

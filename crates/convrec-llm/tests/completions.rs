@@ -44,9 +44,11 @@ fn completed(seen: &Seen) -> Reply {
         body["max_tokens"],
         body["stop_token_ids"],
         body["temperature"],
-        body["logprobs"]
+        body["logprobs"],
+        // The whole distribution.
+        [&body["top_k"], &body["top_p"], &body["min_p"]]
     ]);
-    assert_eq!(wanted, json!([3, 4, [END], 0.5, 1]));
+    assert_eq!(wanted, json!([3, 4, [END], 0.5, 1, [-1, 1.0, 0.0]]));
     let (prompt, seed) = (
         body["prompt"][0].as_u64().unwrap(),
         body["seed"].as_u64().unwrap(),
@@ -213,13 +215,43 @@ fn the_work_of_a_server_that_is_down_goes_to_the_others() {
     );
 }
 
+/// As llama.cpp's server needs it. It sends ids in `logprobs.content`.
+#[test]
+fn separate_completions_are_requests_of_their_own() {
+    let server = TestServer::start(|seen| {
+        assert_eq!(seen.body["n"], 1);
+        let id = seen.body["seed"].as_u64().unwrap() % 1000 + 10;
+        let content = json!([{ "id": id, "logprob": -0.5 }, { "id": END, "logprob": -0.25 }]);
+        Reply::json(json!({
+            "choices": [{ "index": 0, "logprobs": { "content": content } }],
+            "usage": { "completion_tokens": 2 },
+        }))
+    });
+    let settings = CompletionsSettings {
+        separate: true,
+        ..settings()
+    };
+    let sampler = sampler(settings, [quick(&server)]);
+    for group in complete(&sampler, &prompts(5)) {
+        let group = group.unwrap();
+        let firsts: Vec<u32> = group.iter().map(|one| one.tokens[0]).collect();
+        let seeds = [0, 1, 2].map(|g| (firsts[0] - 10 + g) % 1000 + 10);
+        assert_eq!(firsts, seeds);
+        assert!(
+            group
+                .iter()
+                .all(|one| one.ended && one.log_probs == [-0.5, -0.25])
+        );
+    }
+}
+
 #[test]
 fn servers_without_token_ids_are_given_up_soon() {
     let texts = |tokens: Value| json!({ "index": 0, "logprobs": { "tokens": tokens, "token_logprobs": [-0.5] } });
     for (choice, part) in [
         (
             texts(json!([" film"])),
-            "fields `token_ids` and `logprobs.tokens`: no token ids; expected a server that knows",
+            "`logprobs.tokens` and `logprobs.content`: no token ids; expected a server that knows",
         ),
         (
             json!({ "index": 0, "token_ids": [5] }),

@@ -67,7 +67,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4, ..ProptestConfig::default() })]
 
     #[test]
-    fn cut_anywhere_it_opens_with_the_whole_records_before(texts in prop::collection::vec(".{0,20}", 1..4)) {
+    fn cut_anywhere_it_opens_with_the_whole_records_before(
+        texts in prop::collection::vec(".{0,20}", 1..4),
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let (bytes, ends) = file_of(&texts, &folder.path().join("whole"));
         let path = folder.path().join("cut");
@@ -79,7 +81,10 @@ proptest! {
             let start = if whole == 0 { 0 } else { ends[whole - 1] };
             prop_assert_eq!(ledger.torn(), (len - start) as u64);
             for (index, text) in texts[..whole].iter().enumerate() {
-                let kept = ledger.get(&RequestKey::of(&index.to_string().into())).unwrap().unwrap();
+                let kept = ledger
+                    .get(&RequestKey::of(&index.to_string().into()))
+                    .unwrap()
+                    .unwrap();
                 prop_assert_eq!(&kept.text, text);
             }
             // It then goes on as usual. Waiting for the disk takes long, so this is not tested
@@ -94,7 +99,9 @@ proptest! {
 
     #[test]
     fn a_changed_byte_is_found_with_its_line(
-        texts in prop::collection::vec(".{0,40}", 2..5), at in any::<prop::sample::Index>(), change in 1u8..=255,
+        texts in prop::collection::vec(".{0,40}", 2..5),
+        at in any::<prop::sample::Index>(),
+        change in 1u8..=255,
     ) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger");
@@ -105,7 +112,12 @@ proptest! {
         let error = Ledger::open(&path).unwrap_err().to_string();
         let line = ends.iter().filter(|&&end| end <= at).count() + 1;
         let name = format!("{}, line {line}", path.display());
-        prop_assert!(error.starts_with(&name), "{} is not of line {}", error, line);
+        prop_assert!(
+            error.starts_with(&name),
+            "{} is not of line {}",
+            error,
+            line
+        );
         prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 }
@@ -196,15 +208,25 @@ proptest! {
         fields in prop::collection::hash_map("[a-z]{1,5}", prop::option::of(any::<i64>()), 0..8),
     ) {
         let text = |fields: Vec<(&String, &Option<i64>)>| {
-            let fields: Vec<String> =
-                fields.into_iter().map(|(k, v)| format!("\"{k}\": \
-                    {}", serde_json::json!(v))).collect();
+            let fields: Vec<String> = fields
+                .into_iter()
+                .map(|(k, v)| {
+                    format!(
+                        "\"{k}\": \
+                    {}",
+                        serde_json::json!(v)
+                    )
+                })
+                .collect();
             serde_json::from_str::<serde_json::Value>(&format!("{{{}}}", fields.join(","))).unwrap()
         };
         let one: HashMap<_, _> = fields.clone();
         let mut sorted: Vec<_> = fields.iter().collect();
         sorted.sort();
-        prop_assert_eq!(RequestKey::of(&text(one.iter().collect())), RequestKey::of(&text(sorted)));
+        prop_assert_eq!(
+            RequestKey::of(&text(one.iter().collect())),
+            RequestKey::of(&text(sorted))
+        );
     }
 }
 

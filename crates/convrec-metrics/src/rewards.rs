@@ -64,7 +64,10 @@ pub fn ideal_dcg(n_relevant: usize) -> f64 {
 ///
 /// let relevant = [false, true, false, true];
 /// assert_eq!(RankReward::ExpInf.rewards(&relevant), [0.0, 1.0, 0.0, 1.0]);
-/// assert_eq!(RankReward::ExpGamma { gamma: 2.0 }.rewards(&relevant), [0.625, 1.25, 0.5, 1.0]);
+/// assert_eq!(
+///     RankReward::ExpGamma { gamma: 2.0 }.rewards(&relevant),
+///     [0.625, 1.25, 0.5, 1.0]
+/// );
 /// assert!(RankReward::ExpGamma { gamma: 1.0 }.check().is_err());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -91,7 +91,13 @@ proptest! {
         let judged = JudgedList::from_ids(&list, &relevant);
         for measure in MEASURES.map(|measure| measure(k)) {
             let (fast, slow) = (measure.of(&judged), slow(measure, &list, &relevant));
-            prop_assert!((fast - slow).abs() < 1e-12, "{} is {}, slowly {}", measure, fast, slow);
+            prop_assert!(
+                (fast - slow).abs() < 1e-12,
+                "{} is {}, slowly {}",
+                measure,
+                fast,
+                slow
+            );
         }
     }
 
@@ -99,7 +105,12 @@ proptest! {
     fn measures_lie_between_0_and_1(list in judged(), k in 0usize..30) {
         for measure in MEASURES.map(|measure| measure(k)) {
             let value = measure.of(&list);
-            prop_assert!((0.0..=1.0 + 1e-12).contains(&value), "{} is {}", measure, value);
+            prop_assert!(
+                (0.0..=1.0 + 1e-12).contains(&value),
+                "{} is {}",
+                measure,
+                value
+            );
         }
     }
 
@@ -112,8 +123,10 @@ proptest! {
 
     #[test]
     fn a_hit_moved_up_never_hurts(
-        before in prop::collection::vec(any::<bool>(), 0..12), after in prop::collection::vec(any::<bool>(), 0..12),
-        not_found in 0usize..5, k in 1usize..30,
+        before in prop::collection::vec(any::<bool>(), 0..12),
+        after in prop::collection::vec(any::<bool>(), 0..12),
+        not_found in 0usize..5,
+        k in 1usize..30,
     ) {
         let with = |pair: [bool; 2]| {
             let hits = [before.as_slice(), &pair, &after].concat();
@@ -122,7 +135,11 @@ proptest! {
         };
         let (list, moved) = (with([false, true]), with([true, false]));
         for measure in MEASURES.map(|measure| measure(k)) {
-            prop_assert!(measure.of(&moved) >= measure.of(&list) - 1e-12, "{}", measure);
+            prop_assert!(
+                measure.of(&moved) >= measure.of(&list) - 1e-12,
+                "{}",
+                measure
+            );
         }
         // Measures that see the order gain wherever the upper rank is in their sight.
         if before.len() < k {
@@ -162,35 +179,58 @@ proptest! {
     }
 
     #[test]
-    fn with_one_relevant_item_measures_are_one(numbers in prop::collection::vec(0u8..25, 0..25), k in 1usize..30) {
+    fn with_one_relevant_item_measures_are_one(
+        numbers in prop::collection::vec(0u8..25, 0..25),
+        k in 1usize..30,
+    ) {
         let list = JudgedList::from_ids(&numbers, &HashSet::from([7]));
         prop_assert_eq!(recall(&list, k), hit_rate(&list, k));
         prop_assert_eq!(average_precision(&list, k), reciprocal_rank(&list, k));
         let rr = reciprocal_rank(&list, k);
-        let expected = if rr == 0.0 { 0.0 } else { 1.0 / (1.0 / rr + 1.0).log2() };
+        let expected = if rr == 0.0 {
+            0.0
+        } else {
+            1.0 / (1.0 / rr + 1.0).log2()
+        };
         prop_assert!((ndcg(&list, k) - expected).abs() < 1e-12);
     }
 
     /// Nothing to filter, no title twice, a list longer than the ground truth: no quirk acts.
     #[test]
     fn protocols_agree_where_no_quirk_acts(
-        numbers in prop::collection::hash_set(0u32..60, 20..30), wanted in prop::collection::hash_set(0u32..60, 1..6),
+        numbers in prop::collection::hash_set(0u32..60, 20..30),
+        wanted in prop::collection::hash_set(0u32..60, 1..6),
     ) {
         let titles: Vec<String> = (0..60).map(|number| format!("Film {number}")).collect();
         let name = |number: u32| TitleYear::new(&titles[number as usize], 1990);
         let recommended: Vec<TitleYear> = numbers.into_iter().map(name).collect();
         let ground_truth: Vec<TitleYear> = wanted.into_iter().map(name).collect();
         let catalog = (0..60).map(name).collect();
-        let sample = NamedList { recommended: &recommended, seen: &[], ground_truth: &ground_truth };
+        let sample = NamedList {
+            recommended: &recommended,
+            seen: &[],
+            ground_truth: &ground_truth,
+        };
         let by_id = JudgedList::from_ids(&recommended, &ground_truth.iter().copied().collect());
         let cutoffs = [5, 10, 15, 20];
         let textbook = Protocol::Textbook.evaluate(&sample, &catalog, &cutoffs);
         for (scores, k) in textbook.iter().zip(cutoffs) {
-            prop_assert_eq!((scores.recall, scores.ndcg), (recall(&by_id, k), ndcg(&by_id, k)));
+            prop_assert_eq!(
+                (scores.recall, scores.ndcg),
+                (recall(&by_id, k), ndcg(&by_id, k))
+            );
         }
         for protocol in [Protocol::Reference, Protocol::ReferenceTruncatedFirst] {
-            for (scores, expected) in protocol.evaluate(&sample, &catalog, &cutoffs).iter().zip(&textbook) {
-                prop_assert!((scores.recall - expected.recall).abs() < 1e-12, "{}", protocol);
+            for (scores, expected) in protocol
+                .evaluate(&sample, &catalog, &cutoffs)
+                .iter()
+                .zip(&textbook)
+            {
+                prop_assert!(
+                    (scores.recall - expected.recall).abs() < 1e-12,
+                    "{}",
+                    protocol
+                );
                 prop_assert!((scores.ndcg - expected.ndcg).abs() < 1e-12, "{}", protocol);
             }
         }

@@ -151,22 +151,33 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_p_value_is_that_of_all_swaps(sums in prop::collection::vec(-3i32..4, 2..11), seed in any::<u64>()) {
+    fn the_p_value_is_that_of_all_swaps(
+        sums in prop::collection::vec(-3i32..4, 2..11),
+        seed in any::<u64>(),
+    ) {
         // Thirds, as scores often are: equal sums then differ in their last digits.
         let first: Vec<f64> = sums.iter().map(|&sum| f64::from(sum) / 3.0).collect();
         let ids: Vec<usize> = (0..first.len()).collect();
-        let p_value = paired_test(&first, &vec![0.0; first.len()], &ids, seed, 20_000).unwrap().p_value;
+        let p_value = paired_test(&first, &vec![0.0; first.len()], &ids, seed, 20_000)
+            .unwrap()
+            .p_value;
         // Five standard errors.
         prop_assert!((p_value - exact_p_value(&first)).abs() < 0.018, "{p_value}");
     }
 
     #[test]
-    fn copies_of_a_sample_add_no_certainty(values in prop::collection::vec(0.0f64..1.0, 2..40), seed in any::<u64>()) {
+    fn copies_of_a_sample_add_no_certainty(
+        values in prop::collection::vec(0.0f64..1.0, 2..40),
+        seed in any::<u64>(),
+    ) {
         let ids: Vec<usize> = (0..values.len()).collect();
-        let thrice = |list: &[f64]| -> Vec<f64> { list.iter().flat_map(|&value| [value; 3]).collect() };
+        let thrice =
+            |list: &[f64]| -> Vec<f64> { list.iter().flat_map(|&value| [value; 3]).collect() };
         let once = cluster_bootstrap(&values, &ids, seed, 200).unwrap();
         let copied_ids: Vec<usize> = ids.iter().flat_map(|&id| [id; 3]).collect();
         let copied = cluster_bootstrap(&thrice(&values), &copied_ids, seed, 200).unwrap();
-        prop_assert!((once.low - copied.low).abs() < 1e-12 && (once.high - copied.high).abs() < 1e-12);
+        prop_assert!(
+            (once.low - copied.low).abs() < 1e-12 && (once.high - copied.high).abs() < 1e-12
+        );
     }
 }

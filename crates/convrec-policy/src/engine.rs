@@ -78,7 +78,7 @@ pub struct EngineLimits {
     /// Tokens of prompts and of what their completions may come to, at least 1. It bounds memory,
     /// which grows with what is written and is kept for later requests.
     pub tokens: usize,
-    /// Requests that wait.
+    /// Requests that wait; those that were submitted together are one.
     pub waiting: usize,
     /// Prompt tokens in one forward pass; one prompt may be longer.
     pub prefill: usize,
@@ -162,15 +162,32 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// [`SubmitError::Full`] when too many requests wait; the others when it can never be answered.
     pub fn submit(&mut self, request: Request<'a>) -> Result<Ticket, SubmitError> {
-        self.check(&request)?;
+        Ok(self.submit_all(vec![request])?[0])
+    }
+
+    /// Takes on several requests, or none of them. They count as one of those that wait.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit) for the first of them that is not taken.
+    pub fn submit_all(&mut self, requests: Vec<Request<'a>>) -> Result<Vec<Ticket>, SubmitError> {
+        requests
+            .iter()
+            .try_for_each(|request| self.check(request))?;
         let waiting = self.queue.requests();
         if waiting >= self.limits.waiting {
             return Err(SubmitError::Full { waiting });
         }
-        let ticket = Ticket(self.submitted);
-        self.submitted += 1;
-        self.queue.push(Waiting { ticket, request });
-        Ok(ticket)
+        let take = |(place, request)| {
+            let ticket = Ticket(self.submitted);
+            self.submitted += 1;
+            self.queue.push(Waiting {
+                ticket,
+                request,
+                rides: place > 0,
+            });
+            ticket
+        };
+        Ok(requests.into_iter().enumerate().map(take).collect())
     }
 
     fn check(&self, request: &Request<'a>) -> Result<(), SubmitError> {
@@ -250,7 +267,7 @@ impl<'a> Engine<'a> {
     /// Whether nothing waits and nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.running.is_empty() && self.queue.requests() == 0
+        self.running.is_empty() && self.queue.is_empty()
     }
 
     /// What there is to do.

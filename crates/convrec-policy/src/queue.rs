@@ -9,31 +9,44 @@ use crate::request::Request;
 pub(crate) struct Waiting<'a> {
     pub(crate) ticket: Ticket,
     pub(crate) request: Request<'a>,
+    /// Whether it came together with others and is not counted beside them.
+    pub(crate) rides: bool,
 }
 
 /// A line for each client.
 #[derive(Default)]
 pub(crate) struct Queue<'a> {
     lines: BTreeMap<u64, VecDeque<Waiting<'a>>>,
+    /// When each client had its last turn.
+    turns: HashMap<u64, u64>,
+    turn: u64,
+    /// Requests that are counted.
     requests: usize,
     rows: usize,
 }
 
+/// Clients whose last turns are remembered while they have nothing that waits.
+const REMEMBERED: usize = 4096;
+
 impl<'a> Queue<'a> {
     pub(crate) fn push(&mut self, waiting: Waiting<'a>) {
-        self.requests += 1;
+        self.requests += usize::from(!waiting.rides);
         self.rows += waiting.request.rows();
         let line = self.lines.entry(waiting.request.client).or_default();
         line.push_back(waiting);
     }
 
-    /// The client whose turn it is: the one with the fewest rows under way, and of those the one
-    /// that has waited longest.
+    /// The client whose turn it is: the one with the fewest rows under way, of those the one whose
+    /// last turn is longest ago, and of those the one that has waited longest.
     pub(crate) fn next_client(&self, under_way: &HashMap<u64, usize>) -> Option<u64> {
         let rows = |client: &u64| under_way.get(client).copied().unwrap_or(0);
         let lines = self.lines.iter();
         lines
-            .min_by_key(|(client, line)| (rows(client), line.front().map(|first| first.ticket)))
+            .min_by_key(|(client, line)| {
+                let last = self.turns.get(client).copied().unwrap_or(0);
+                let first = line.front().map(|first| first.ticket);
+                (rows(client), last, first)
+            })
             .map(|(client, _)| *client)
     }
 
@@ -47,8 +60,14 @@ impl<'a> Queue<'a> {
         if line.is_empty() {
             self.lines.remove(&client);
         }
-        self.requests -= 1;
+        self.requests -= usize::from(!first.rides);
         self.rows -= first.request.rows();
+        self.turn += 1;
+        if self.turns.len() >= REMEMBERED {
+            let lines = &self.lines;
+            self.turns.retain(|client, _| lines.contains_key(client));
+        }
+        self.turns.insert(client, self.turn);
         Some(first)
     }
 
@@ -63,7 +82,7 @@ impl<'a> Queue<'a> {
             line.retain(|waiting| {
                 let over = is_over(waiting.ticket, waiting.request.deadline);
                 if over {
-                    *requests -= 1;
+                    *requests -= usize::from(!waiting.rides);
                     *rows -= waiting.request.rows();
                     removed.push(waiting.ticket);
                 }
@@ -76,6 +95,10 @@ impl<'a> Queue<'a> {
 
     pub(crate) fn requests(&self) -> usize {
         self.requests
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
     }
 
     pub(crate) fn rows(&self) -> usize {

@@ -276,6 +276,62 @@ fn turns_are_taken() {
     assert!(greedy.windows(2).all(|two| place(two[0]) < place(two[1])));
 }
 
+/// A request that fills the batch is followed by another client's, whatever else the first one asks.
+#[test]
+fn large_requests_take_turns_too() {
+    let policy = sharp(&configs()[0], 5);
+    let limits = EngineLimits {
+        rows: 2,
+        ..EngineLimits::default()
+    };
+    let mut engine = Engine::new(&policy, limits);
+    let of = |client: u64| Request {
+        writers: vec![Writer::new(1, 0), Writer::new(1, 1)],
+        max_new_tokens: 8,
+        end_token: u32::MAX,
+        client,
+        ..request(&policy, 1)
+    };
+    let mut all: Vec<Ticket> = (0..6).map(|_| engine.submit(of(1)).unwrap()).collect();
+    engine.step();
+    all.extend((0..2).map(|_| engine.submit(of(2)).unwrap()));
+    let mut found = vec![];
+    finish(&mut engine, &mut found);
+    let order: Vec<usize> = found
+        .iter()
+        .map(|(ticket, _)| all.iter().position(|other| other == ticket).unwrap())
+        .collect();
+    assert_eq!(order, [0, 6, 1, 7, 2, 3, 4, 5]);
+}
+
+/// Requests that come together are taken on together, and count as one that waits.
+#[test]
+fn parts_of_a_request_count_once() {
+    let policy = sharp(&configs()[0], 5);
+    let limits = EngineLimits {
+        waiting: 2,
+        ..EngineLimits::default()
+    };
+    let mut engine = Engine::new(&policy, limits);
+    let parts = |n: u64| (0..n).map(|n| request(&policy, n)).collect::<Vec<_>>();
+    assert_eq!(engine.submit_all(parts(5)).unwrap().len(), 5);
+    let mut bad = parts(3);
+    bad[2].max_new_tokens = 0;
+    assert_eq!(
+        engine.submit_all(bad).unwrap_err(),
+        SubmitError::Empty("max_new_tokens")
+    );
+    assert_eq!(engine.load().waiting, 1);
+    engine.submit(request(&policy, 9)).unwrap();
+    assert_eq!(
+        engine.submit_all(parts(2)).unwrap_err(),
+        SubmitError::Full { waiting: 2 }
+    );
+    let mut found = vec![];
+    finish(&mut engine, &mut found);
+    assert_eq!(found.len(), 6);
+}
+
 #[test]
 fn deadlines_end_requests() {
     let policy = sharp(&configs()[0], 5);

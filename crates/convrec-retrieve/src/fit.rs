@@ -29,8 +29,8 @@ struct Value {
     curvature: Vec<f64>,
 }
 
-/// The F weights w that minimise the mean over the choices of -ln p(right) + ridge |w|^2, where p is
-/// the softmax of w's products with the features, each divided by its standard deviation.
+/// The F weights w that minimise the mean over the choices of -ln p(right) + ridge |w|^2, where p
+/// is the softmax of w's products with the features, each divided by its standard deviation.
 pub(crate) fn fit(choices: &[Choice], n_features: usize, ridge: f64) -> Vec<f64> {
     let scales = scales(choices, n_features);
     let mut weights = vec![0.0; n_features];

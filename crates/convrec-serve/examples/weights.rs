@@ -53,9 +53,9 @@ fn main() {
     let kinds = [None, Some(PackedType::Bf16), Some(PackedType::Int8)];
     println!("{} lists", samples.len());
     println!(
-        "| weights | MB | equal lists | equal first items | NDCG@10 | one list, ms | {SIDE_BY_SIDE} side by side, lists/s |"
+        "| weights | MB | equal lists | equal first items | NDCG@10 | one list, ms | {SIDE_BY_SIDE} side by side, lists/s | processor ms a list, alone and side by side |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     let mut first: Option<Evaluation> = None;
     for kind in kinds {
         let policy = kind.map_or_else(|| plain.clone(), |kind| plain.packed(kind));

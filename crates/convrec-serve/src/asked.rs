@@ -1,6 +1,7 @@
 //! What a request may say of a list: what was seen, what may not be in it, and how long it is.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use convrec_core::{Candidates, Example, Item, ItemId, Turn};
 use convrec_text::TrieError;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 
 use crate::config::Limits;
 use crate::deployment::Shelf;
+use crate::http::body::Object;
 use crate::listing::{ListConstraint, Quota};
 use crate::refusal::Refusal;
 
@@ -46,7 +48,7 @@ pub(crate) struct Group {
 
 /// At most or at least so many items of a kind.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct AskedQuota {
     #[serde(default)]
     items: Vec<Name>,
@@ -61,9 +63,11 @@ pub(crate) struct Asked {
     pub(crate) seen: Vec<Name>,
     pub(crate) exclude: Vec<Name>,
     pub(crate) only: Option<Only>,
-    pub(crate) quotas: Vec<AskedQuota>,
+    pub(crate) quotas: Vec<Object<AskedQuota>>,
     /// Items of the list; all that the model writes where there is none.
     pub(crate) n: Option<usize>,
+    /// What the request calls `n`.
+    pub(crate) n_field: &'static str,
 }
 
 /// A list that can be written.
@@ -122,6 +126,14 @@ impl Asked {
             Some(Only::Items(items)) => items.len(),
             Some(Only::Of(group)) => group.items.len() + group.genres.len(),
         };
+        if self.quotas.len() > limits.quotas {
+            let problem = format!(
+                "{} quotas; expected at most {}",
+                self.quotas.len(),
+                limits.quotas
+            );
+            return Err(Refusal::field("quotas", problem));
+        }
         let quotas: usize = self.quotas.iter().map(|quota| 1 + quota.items.len()).sum();
         for (field, found) in [
             ("seen", self.seen.len()),
@@ -155,12 +167,12 @@ impl Asked {
             seen,
             ground_truth: vec![],
         };
-        let sample = task.sample(&example).map_err(|e| {
+        let sample = task.sample_unchecked(&example).map_err(|e| {
             let message = e.to_string();
             let message = message.strip_prefix("sample `asked-1`").unwrap_or(&message);
             Refusal::bad(message.trim_start_matches([',', ':', ' ']))
         })?;
-        let (n, constraint) = self.constraint(&sample.seen, shelf)?;
+        let (n, constraint) = self.constraint(&sample.seen, Some((&example, &sample)), shelf)?;
         Ok(List {
             sample,
             constraint,
@@ -171,13 +183,15 @@ impl Asked {
     /// The constraint on a list whose prompt somebody else wrote.
     pub(crate) fn completion(&self, shelf: &Shelf) -> Result<Option<ListConstraint>, Refusal> {
         let seen = Name::items(&self.seen, "seen", shelf)?;
-        Ok(self.constraint(&seen, shelf)?.1)
+        Ok(self.constraint(&seen, None, shelf)?.1)
     }
 
-    /// The constraint on a list, with its length.
+    /// The constraint on a list, with its length. What a retriever says of the items is part of it
+    /// where there is a conversation.
     fn constraint(
         &self,
         seen: &[ItemId],
+        conversation: Option<(&Example, &Sample)>,
         shelf: &Shelf,
     ) -> Result<(usize, Option<ListConstraint>), Refusal> {
         let task = &shelf.task;
@@ -185,11 +199,11 @@ impl Asked {
         let n = self.n.unwrap_or(most);
         if !(1..=most).contains(&n) {
             let problem = format!("{n}; expected 1 to {most}, the length of the model's lists");
-            return Err(Refusal::field("n_items", problem));
+            return Err(Refusal::field(self.n_field, problem));
         }
         let mut excluded = seen.to_vec();
         excluded.extend(Name::items(&self.exclude, "exclude", shelf)?);
-        let mut candidates = None;
+        let mut candidates = conversation.and_then(|(_, sample)| sample.candidates.clone());
         if let Some(only) = &self.only {
             let (items, genres): (&[Name], &[String]) = match only {
                 Only::Items(items) => (items, &[]),
@@ -200,13 +214,16 @@ impl Asked {
             for name in genres {
                 kept.extend(genre(name, "only", shelf)?);
             }
-            candidates = Some(Candidates::new(
-                kept.iter().map(|id| catalog.representative(*id)),
-            ));
+            let kept = Candidates::new(kept.iter().map(|id| catalog.representative(*id)));
+            let kept = match conversation {
+                Some((example, _)) => task.prior_among(example, kept),
+                None => kept,
+            };
+            candidates = Some(kept.into());
         }
         let cursor = task
-            .list_cursor(n, &excluded, candidates.as_ref())
-            .map_err(too_few)?;
+            .list_cursor(n, &excluded, candidates.as_deref())
+            .map_err(|e| self.too_few(e))?;
         let Some(cursor) = cursor else {
             let is_free = self.exclude.is_empty() && self.only.is_none() && self.quotas.is_empty();
             return match is_free {
@@ -225,6 +242,35 @@ impl Asked {
         Ok((n, Some(ListConstraint::new(cursor, limit, n, quotas))))
     }
 
+    /// Why no list can be written.
+    fn too_few(&self, problem: TrieError) -> Refusal {
+        match problem {
+            TrieError::TooFew { wanted, left, .. } if self.n.is_some() => Refusal::field(
+                self.n_field,
+                format!(
+                    "{wanted}; expected at most {left}, the items that `seen`, `exclude` and the \
+                     conversation leave"
+                ),
+            ),
+            TrieError::TooFew { wanted, left, .. } => Refusal::field(
+                "seen",
+                format!(
+                    "leaves {left} items; expected at least {wanted}, those of a list (`exclude` and \
+                     the conversation count as well), or a smaller `{}`",
+                    self.n_field
+                ),
+            ),
+            TrieError::NoCandidates { .. } if self.only.is_some() => {
+                let problem = format!("{problem} (`seen`, `exclude` and the conversation count)");
+                Refusal::field("only", problem)
+            }
+            TrieError::NoCandidates { .. } => {
+                Refusal::field("exclude", "leaves none of what the retriever finds")
+            }
+            other => Refusal::bad(other.to_string()),
+        }
+    }
+
     /// The quotas, where all of them can be met whatever is written first.
     fn quotas(
         &self,
@@ -237,7 +283,7 @@ impl Asked {
             return Ok(vec![]);
         }
         let catalog = shelf.task.catalog();
-        let mut quotas = vec![];
+        let mut quotas: Vec<Quota> = vec![];
         for (place, asked) in self.quotas.iter().enumerate() {
             let field = format!("quotas[{place}]");
             let mut items: HashSet<ItemId> = Name::items(&asked.items, &field, shelf)?
@@ -252,11 +298,20 @@ impl Asked {
                 let expected = "`genre` or `items`, and `at_most` or `at_least`";
                 return Err(Refusal::field(&field, format!("expected {expected}")));
             }
-            quotas.push(Quota {
-                items,
+            let quota = Quota {
+                items: Arc::new(items),
                 at_most: asked.at_most,
                 at_least: asked.at_least.unwrap_or(0),
-            });
+            };
+            // Two of the same items are one with both bounds.
+            match quotas.iter_mut().find(|other| other.items == quota.items) {
+                Some(other) => {
+                    let bounds = other.at_most.into_iter().chain(quota.at_most);
+                    other.at_most = bounds.min();
+                    other.at_least = other.at_least.max(quota.at_least);
+                }
+                None => quotas.push(quota),
+            }
         }
         let excluded: HashSet<ItemId> = excluded
             .iter()
@@ -281,7 +336,18 @@ impl Asked {
             let is_left = |id: &&ItemId| is_open(id) && !elsewhere(id);
             let left = quota.items.iter().filter(is_left).count();
             if least > left.min(most) {
-                let problem = format!("at least {least} of {} that may be written", left.min(most));
+                let all = quota.items.iter().filter(|id| is_open(id)).count();
+                let why = match left < all.min(most) {
+                    true => format!(
+                        ": {} of the {all} that are left are in another quota with `at_most`",
+                        all - left
+                    ),
+                    false => String::new(),
+                };
+                let problem = format!(
+                    "at least {least} of {} that may be written{why}",
+                    left.min(most)
+                );
                 return refuse(&field, problem);
             }
         }
@@ -301,18 +367,5 @@ impl Asked {
             return refuse("quotas", problem);
         }
         Ok(quotas)
-    }
-}
-
-fn too_few(problem: TrieError) -> Refusal {
-    match problem {
-        TrieError::TooFew { wanted, left, .. } => Refusal::field(
-            "seen",
-            format!(
-                "leaves {left} items; expected at least {wanted}, those of a list (`exclude` counts as well)"
-            ),
-        ),
-        TrieError::NoCandidates { .. } => Refusal::field("only", problem),
-        other => Refusal::bad(other.to_string()),
     }
 }

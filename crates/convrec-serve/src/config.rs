@@ -153,6 +153,8 @@ pub struct Limits {
     pub characters: usize,
     /// Items that a request names.
     pub items: usize,
+    /// Quotas of a request.
+    pub quotas: usize,
     /// Completions that a request asks for.
     pub completions: usize,
     /// Time for a request's headers, and for which a connection may be idle.
@@ -169,7 +171,7 @@ pub struct Limits {
 
 impl Default for Limits {
     /// 1024 connections, 32 KiB of headers, 4 MiB of body, 500 turns, 200,000 characters, 10,000
-    /// items, 4096 completions; 30 s for headers, 15 s for a body, 30 s without progress, 120 s for
+    /// items, 32 quotas, 4096 completions; 30 s for headers, 15 s for a body, 30 s without progress, 120 s for
     /// an answer, 30 s to end.
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -180,6 +182,7 @@ impl Default for Limits {
             turns: 500,
             characters: 200_000,
             items: 10_000,
+            quotas: 32,
             completions: 4096,
             header_time: seconds(30),
             body_time: seconds(15),

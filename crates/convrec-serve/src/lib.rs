@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `GET /` | a page: a conversation, its list, and what else could have been in it |
 //! | `POST /v1/chat/completions` | a conversation; the answer is a list, whole or item by item as it is written |
-//! | `POST /v1/recommend` | the same as items with probabilities, under constraints: `seen`, `exclude`, `only`, `quotas` |
+//! | `POST /v1/recommend` | the same as items with probabilities, under constraints: `seen`, `exclude`, `only`, `quotas`; several lists by beam search or drawn without replacement |
 //! | `POST /v1/completions` | prompts as token ids or texts, `n`, `seed`, `temperature`, `logprobs`; with `seen` lists that cannot leave the catalog |
 //! | `GET /v1/models`, `GET /v1/models/{id}`, `GET /v1/items?q=` | the model, the catalog |
 //! | `POST /admin/reload` | new weights of the same shape, another catalog, or items more or fewer; for operators |

@@ -1,6 +1,7 @@
 //! Lists while they are written, and what they come to.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use convrec_core::ItemId;
 use convrec_policy::Constraint;
@@ -9,7 +10,7 @@ use convrec_text::ListCursor;
 /// At most and at least so many of some items.
 #[derive(Debug, Clone)]
 pub(crate) struct Quota {
-    pub(crate) items: HashSet<ItemId>,
+    pub(crate) items: Arc<HashSet<ItemId>>,
     pub(crate) at_most: Option<usize>,
     pub(crate) at_least: usize,
 }
@@ -58,7 +59,7 @@ impl ListConstraint {
         let left = self.n - self.cursor.items().len();
         let mut out: HashSet<ItemId> = HashSet::new();
         let full = self.quotas.iter().filter(|quota| quota.at_most == Some(0));
-        full.for_each(|quota| out.extend(&quota.items));
+        full.for_each(|quota| out.extend(quota.items.iter()));
         let needy: Vec<&Quota> = self.quotas.iter().filter(|q| q.at_least > 0).collect();
         let needed: usize = needy.iter().map(|quota| quota.at_least).sum();
         if needed >= left {
@@ -76,6 +77,13 @@ impl Constraint for ListConstraint {
         match self.limit {
             Some(limit) if self.cursor.items().len() >= limit => &[],
             _ => self.cursor.allowed(),
+        }
+    }
+
+    fn prior(&self) -> Option<&[f32]> {
+        match self.limit {
+            Some(limit) if self.cursor.items().len() >= limit => None,
+            _ => self.cursor.prior(),
         }
     }
 

@@ -20,7 +20,7 @@ impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
-            message: message.into(),
+            message: shortened(message.into()),
             param: None,
             code: None,
         }
@@ -34,7 +34,7 @@ impl Refusal {
     /// A field of the request is wrong.
     pub(crate) fn field(field: &str, problem: impl std::fmt::Display) -> Self {
         Self {
-            param: Some(field.into()),
+            param: Some(shortened(field.into())),
             ..Self::bad(format!("field `{field}`: {problem}"))
         }
     }
@@ -81,6 +81,15 @@ impl Refusal {
         json!({ "error": {
             "message": self.message, "type": kind, "param": self.param, "code": self.code,
         } })
+    }
+}
+
+/// A text that echoes no more than a part of a long name.
+fn shortened(text: String) -> String {
+    const MOST: usize = 2000;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} ...", &text[..end]),
+        None => text,
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct State {
     /// One reload at a time.
     pub(crate) reloading: Mutex<()>,
     /// Threads that read conversations and tokens.
-    pub(crate) readers: Semaphore,
+    pub(crate) readers: Arc<Semaphore>,
     draining: AtomicBool,
     /// Told when a model has died.
     pub(crate) died: Arc<Notify>,
@@ -56,7 +56,7 @@ impl State {
             device,
             current: RwLock::new(first.into()),
             reloading: Mutex::default(),
-            readers: Semaphore::new(readers),
+            readers: Semaphore::new(readers).into(),
             draining: AtomicBool::new(false),
             died,
             has_died,
@@ -102,10 +102,20 @@ impl State {
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let permit = self.readers.acquire().await.map_err(|_| Refusal::dead())?;
-        let done = tokio::task::spawn_blocking(work).await;
-        drop(permit);
-        done.map_err(|_| Refusal::dead())?
+        let permit = self.readers.clone().acquire_owned();
+        let permit = tokio::time::timeout(self.config.limits.request_time, permit).await;
+        let permit = permit
+            .map_err(|_| Refusal::late())?
+            .map_err(|_| Refusal::dead())?;
+        // The work goes on where the client has gone, and so keeps its permit.
+        let held = move || {
+            let done = work();
+            drop(permit);
+            done
+        };
+        tokio::task::spawn_blocking(held)
+            .await
+            .map_err(|_| Refusal::dead())?
     }
 
     pub(crate) fn deadline(&self) -> Instant {

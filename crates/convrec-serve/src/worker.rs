@@ -180,21 +180,19 @@ fn run(
 
 /// Hands a job to the engine.
 fn begin(engine: &mut Engine<'_>, job: Job) -> Option<UnderWay> {
-    let mut parts = vec![];
-    for (part, request) in job.parts.into_iter().enumerate() {
-        let writers = request.writers.len();
-        match engine.submit(request) {
-            Ok(ticket) => parts.push((part, ticket, vec![0; writers])),
-            Err(problem) => {
-                for (_, ticket, _) in &parts {
-                    engine.cancel(*ticket);
-                }
-                // Who asked may be gone.
-                job.reply.send(Event::Refused(problem)).unwrap_or_default();
-                return None;
-            }
+    let writers: Vec<usize> = job.parts.iter().map(|part| part.writers.len()).collect();
+    let tickets = match engine.submit_all(job.parts) {
+        Ok(tickets) => tickets,
+        Err(problem) => {
+            // Who asked may be gone.
+            job.reply.send(Event::Refused(problem)).unwrap_or_default();
+            return None;
         }
-    }
+    };
+    let parts = tickets.into_iter().zip(writers).enumerate();
+    let parts = parts
+        .map(|(part, (ticket, writers))| (part, ticket, vec![0; writers]))
+        .collect();
     Some(UnderWay {
         reply: job.reply,
         streamed: job.streamed,

@@ -91,8 +91,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The title before the first `(year)` of four digits, else of fewer, and that year. Where there
-    /// is none, it is the first year of `(1994–2004)`, `(2008–)` or `(2024, more)`.
+    /// The title before the first `(year)` of four digits, else of fewer, and that year. Where
+    /// there is none, it is the first year of `(1994–2004)`, `(2008–)` or `(2024, more)`.
     pub(crate) fn title_and_year(&self) -> Option<(&'a str, i32)> {
         let mut short = None;
         for (at, _) in self.body.match_indices(['(', '（']) {

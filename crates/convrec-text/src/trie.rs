@@ -3,6 +3,7 @@
 mod among;
 mod arrays;
 mod cursor;
+mod encode;
 mod error;
 mod file;
 mod ids;
@@ -17,6 +18,7 @@ use convrec_core::{Candidates, Item, ItemId};
 use self::among::Among;
 use self::arrays::Arrays;
 pub use self::cursor::{ListCursor, NotAllowed};
+use self::encode::encode_lines;
 pub use self::error::TrieError;
 use self::lines::{Lines, line_arrays};
 use self::source::Source;
@@ -103,7 +105,7 @@ struct Shared {
 
 impl ListTrie {
     /// The trie of lists of `n_ranks` of `items`, whose ids are their places, written in `format`
-    /// and ended by the token `end`.
+    /// and ended by the token `end`. Large catalogs are tokenized on all processors.
     ///
     /// # Errors
     /// [`TrieError::NoRanks`] when `n_ranks` is 0, [`TrieError::TooFew`] when there are fewer
@@ -122,8 +124,7 @@ impl ListTrie {
         let named = |place: usize| format!("\"{}\" (item {})", items[place], place + 1);
         let (mut words, mut nodes) = (vec![], vec![]);
         for rank in 0..ranks_apart(format, n_ranks) {
-            let line = |item| tokenizer.encode_exactly(&format.line(rank, item));
-            let lines = items.iter().map(line).collect::<Result<Vec<_>, _>>()?;
+            let lines = encode_lines(tokenizer, format, rank, items)?;
             let rank_nodes = line_arrays(&lines, end, &mut words).map_err(|problem| {
                 problem.named(named, |a, b| {
                     why_alike(&items[a], &items[b], &lines[a], &lines[b])

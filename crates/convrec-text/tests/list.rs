@@ -327,10 +327,19 @@ fn item() -> impl Strategy<Value = Item> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
-    fn what_is_rendered_is_parsed(items in prop::collection::vec(item(), 0..25), without in any::<bool>()) {
+    fn what_is_rendered_is_parsed(
+        items in prop::collection::vec(item(), 0..25),
+        without in any::<bool>(),
+    ) {
         for format in FORMATS {
-            let years = |item: &Item| item.year.filter(|_| !(without && format.years == Years::Optional));
-            let items: Vec<Item> = items.iter().map(|item| Item::new(item.title.clone(), years(item))).collect();
+            let years = |item: &Item| {
+                item.year
+                    .filter(|_| !(without && format.years == Years::Optional))
+            };
+            let items: Vec<Item> = items
+                .iter()
+                .map(|item| Item::new(item.title.clone(), years(item)))
+                .collect();
             let text = format.render(&items);
             let list = format.parse(&text);
             prop_assert_eq!(list.items().cloned().collect::<Vec<_>>(), items.clone());
@@ -347,15 +356,25 @@ proptest! {
     ) {
         for format in FORMATS {
             let list = format.parse(&text);
-            let mut spans: Vec<_> = list.entries.iter().map(|entry| (entry.line, entry.span.clone())).collect();
-            spans.extend(list.unparsed.iter().map(|line| (line.line, line.span.clone())));
+            let mut spans: Vec<_> = list
+                .entries
+                .iter()
+                .map(|entry| (entry.line, entry.span.clone()))
+                .collect();
+            spans.extend(
+                list.unparsed
+                    .iter()
+                    .map(|line| (line.line, line.span.clone())),
+            );
             spans.sort_by_key(|(line, _)| *line);
             let mut rest = text.clone();
             for (line, span) in spans.into_iter().rev() {
                 prop_assert_eq!(text[..span.start].matches('\n').count(), line);
                 rest.replace_range(span, "");
             }
-            let is_blank = rest.chars().all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c));
+            let is_blank = rest
+                .chars()
+                .all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c));
             prop_assert!(is_blank);
         }
     }

@@ -211,7 +211,11 @@ proptest! {
     /// The ranks of tokens against the lines as they were written, found without the parse: by the
     /// place of bytes.
     #[test]
-    fn a_reward_meets_only_the_tokens_of_its_item(pieces in pieces(), style in 0..3usize, ended in any::<bool>()) {
+    fn a_reward_meets_only_the_tokens_of_its_item(
+        pieces in pieces(),
+        style in 0..3usize,
+        ended in any::<bool>(),
+    ) {
         let (mut text, mut rank_of_byte, mut items) = (String::new(), Vec::new(), Vec::new());
         for piece in &pieces {
             let line = match piece {
@@ -226,7 +230,11 @@ proptest! {
                     format!("{mark}{title} ({year})\n")
                 }
             };
-            let rank = if matches!(piece, Piece::Item(..)) { items.len() as i32 - 1 } else { NO_RANK };
+            let rank = if matches!(piece, Piece::Item(..)) {
+                items.len() as i32 - 1
+            } else {
+                NO_RANK
+            };
             rank_of_byte.extend(std::iter::repeat_n(rank, line.len()));
             text.push_str(&line);
         }
@@ -244,23 +252,44 @@ proptest! {
             // The first byte of text decides. A token of white space alone belongs to the line on
             // which it begins.
             let own = &rank_of_byte[at..at + bytes.len()];
-            let written: Vec<i32> = own.iter().zip(bytes).filter(|(_, b)| !b.is_ascii_whitespace()).map(|(r, _)| *r).collect();
-            prop_assert!(written.iter().all(|&r| r == rank), "token {token} of {text:?}");
-            prop_assert!(!written.is_empty() || own[0] == rank, "token {token} of {text:?}");
+            let written: Vec<i32> = own
+                .iter()
+                .zip(bytes)
+                .filter(|(_, b)| !b.is_ascii_whitespace())
+                .map(|(r, _)| *r)
+                .collect();
+            prop_assert!(
+                written.iter().all(|&r| r == rank),
+                "token {token} of {text:?}"
+            );
+            prop_assert!(
+                !written.is_empty() || own[0] == rank,
+                "token {token} of {text:?}"
+            );
             if rank >= 0 {
                 covered[rank as usize] = true;
             }
             at += bytes.len();
         }
-        prop_assert!(covered.into_iter().all(|c| c), "an item without tokens in {text:?}");
-        prop_assert_eq!(segments.ending(items.len()), if ended { Ending::Complete } else { Ending::Cut });
+        prop_assert!(
+            covered.into_iter().all(|c| c),
+            "an item without tokens in {text:?}"
+        );
+        prop_assert_eq!(
+            segments.ending(items.len()),
+            if ended { Ending::Complete } else { Ending::Cut }
+        );
     }
 
     #[test]
     fn formats_and_line_counting_agree_on_plain_lists(n in 1..25usize) {
         let items: Vec<Item> = (0..n).map(|rank| Item::new("Heat", rank as i32)).collect();
         for style in [Style::Plain, Style::Numbered] {
-            let text = ListFormat { style, years: Years::Required }.render(&items);
+            let text = ListFormat {
+                style,
+                years: Years::Required,
+            }
+            .render(&items);
             let mut by_parse = read(text.trim_end(), true, Segmentation::OneParse).2;
             let by_line = read(text.trim_end(), true, Segmentation::Reference).2;
             // S3: the end token belongs to the last line.

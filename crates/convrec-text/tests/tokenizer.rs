@@ -301,14 +301,22 @@ proptest! {
     #[test]
     fn token_bytes_are_the_text(text in any::<String>()) {
         let ids = TOKENIZER.encode(&text).unwrap();
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| TOKENIZER.token_bytes(id)).copied().collect();
+        let bytes: Vec<u8> = ids
+            .iter()
+            .flat_map(|&id| TOKENIZER.token_bytes(id))
+            .copied()
+            .collect();
         prop_assert_eq!(&bytes, text.as_bytes());
         prop_assert_eq!(TOKENIZER.decode(&ids), text);
     }
 
     #[test]
     fn any_ids_are_decoded(ids in prop::collection::vec(0u32..400, 0..40)) {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| TOKENIZER.token_bytes(id)).copied().collect();
+        let bytes: Vec<u8> = ids
+            .iter()
+            .flat_map(|&id| TOKENIZER.token_bytes(id))
+            .copied()
+            .collect();
         prop_assert_eq!(TOKENIZER.decode(&ids), String::from_utf8_lossy(&bytes));
     }
 
@@ -316,8 +324,14 @@ proptest! {
     #[test]
     fn lists_are_encoded_line_by_line(titles in prop::collection::vec("[A-Za-z(é][A-Za-z0-9 \
         '.)-]{0,12}", 1..6)) {
-        let lines: Vec<String> = titles.iter().map(|title| format!("{title} (1995)\n")).collect();
-        let ids: Vec<u32> = lines.iter().flat_map(|line| TOKENIZER.encode(line).unwrap()).collect();
+        let lines: Vec<String> = titles
+            .iter()
+            .map(|title| format!("{title} (1995)\n"))
+            .collect();
+        let ids: Vec<u32> = lines
+            .iter()
+            .flat_map(|line| TOKENIZER.encode(line).unwrap())
+            .collect();
         prop_assert_eq!(TOKENIZER.encode(&lines.concat()).unwrap(), ids);
     }
 }

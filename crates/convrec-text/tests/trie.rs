@@ -585,6 +585,31 @@ fn token_ids_alone_make_the_same_trie() {
     assert!(problem(&[], &[]).contains("a list of 1 items cannot be made of 0"));
 }
 
+/// A catalog that several threads tokenize has the trie of its lines in order.
+#[test]
+fn large_catalogs_are_tokenized_in_order() {
+    let name = |n: i32| Item::new(format!("Film {}", n * 7919 % 10_007), 1930 + n % 90);
+    let items: Vec<Item> = (0..9000).map(name).collect();
+    let tokenizer = tokenizer(&items[..200], 300);
+    let end = tokenizer.special_id("<eos>").unwrap();
+    let lines = items.iter().map(|item| {
+        let line = PLAIN.line(0, item);
+        tokenizer.encode_exactly(&line).unwrap()
+    });
+    let lines: Vec<Vec<u32>> = lines.collect();
+    let folder = tempfile::tempdir().unwrap();
+    let arrays = |name: &str, trie: ListTrie| {
+        let path = folder.path().join(name);
+        trie.save(&path).unwrap();
+        // Without the hashes of what each was made from, and of the whole file.
+        let bytes = std::fs::read(path).unwrap();
+        bytes[96..bytes.len() - 32].to_vec()
+    };
+    let several = ListTrie::new(&tokenizer, PLAIN, end, &items, 20).unwrap();
+    let one = ListTrie::from_token_ids(&lines, &[], end, 20).unwrap();
+    assert!(arrays("several", several) == arrays("one", one));
+}
+
 /// All tokens but the allowed ones are masked, at every step, for any logits.
 #[test]
 fn a_mask_leaves_what_is_allowed() {
@@ -604,6 +629,12 @@ fn a_mask_leaves_what_is_allowed() {
             let is_allowed = cursor.is_allowed(id as u32);
             assert_eq!(*logit == -(id as f32), is_allowed, "{id}");
             assert_eq!(*logit == f32::NEG_INFINITY, !is_allowed, "{id}");
+        }
+        let mut bits = vec![0xdead_beef; logits.len().div_ceil(32)];
+        cursor.mask_bits(&mut bits);
+        for id in 0..32 * bits.len() {
+            let is_set = bits[id / 32] >> (id % 32) & 1 == 1;
+            assert_eq!(is_set, cursor.is_allowed(id as u32), "{id}");
         }
         let Some(token) = logits.iter().position(|logit| logit.is_finite()) else {
             break;

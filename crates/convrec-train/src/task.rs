@@ -308,6 +308,18 @@ impl Task {
         Ok(sample)
     }
 
+    /// Candidates that another search found for `example`, with what the retriever says of each. They
+    /// stay as they are where there is no retriever or they have scores.
+    #[must_use]
+    pub fn prior_among(&self, example: &Example, candidates: Candidates) -> Candidates {
+        match &self.retriever {
+            Some(retriever) if candidates.scores().is_none() => {
+                retriever.prior_among(example, candidates.items())
+            }
+            _ => candidates,
+        }
+    }
+
     /// The beginning of a list, where lists are constrained.
     fn cursor(&self, open: Open<'_>) -> Option<Result<ListCursor, TrieError>> {
         let Constraining { trie, .. } = self.trie.as_ref()?;
@@ -418,16 +430,26 @@ impl Task {
         Ok(self.sample_and_cut(example)?.0)
     }
 
+    /// The same where [`list_cursor`](Self::list_cursor) says whether a list can be written, which
+    /// may be shorter than N.
+    ///
+    /// # Errors
+    /// When a ground-truth item means no item of the catalog, or the prompt cannot be written.
+    pub fn sample_unchecked(&self, example: &Example) -> Result<Sample, TaskError> {
+        Ok(self.unchecked(example)?.0)
+    }
+
     /// The sample, and whether its conversation was shortened.
     pub(crate) fn sample_and_cut(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
+        let (sample, is_cut) = self.unchecked(example)?;
+        self.check_open(&example.id, sample.open())?;
+        Ok((sample, is_cut))
+    }
+
+    fn unchecked(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
         let ExampleIds { seen, ground_truth } = self.catalog.example_ids(example)?;
         let seen = without_aliases(&self.catalog, seen);
         let candidates = self.candidates(example, &[]);
-        let open = Open {
-            seen: &seen,
-            candidates: candidates.as_deref(),
-        };
-        self.check_open(&example.id, open)?;
         let (prompt, is_cut) = self.prompt(example)?;
         let sample = Sample {
             id: example.id.clone(),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use convrec_catalog::Catalog;
 use convrec_core::{Example, ItemId, files};
-use convrec_metrics::trec::{Qrels, Run};
+use convrec_metrics::trec::{self, Qrels, Run};
 
 use crate::evaluate::Evaluation;
 
@@ -40,14 +40,82 @@ pub fn write_run<'a>(
 ) -> Result<(), Box<dyn Error>> {
     let mut run = Run::new("convrec")?;
     for ((example, _), sample) in examples.filter(|(_, asked)| **asked).zip(&found.samples) {
-        run.add(
-            &example.id,
-            documents(&sample.list).iter().map(String::as_str),
-        )?;
+        add_list(&mut run, &example.id, &sample.list)?;
     }
     Ok(files::write_atomic(path, |out| run.write(out))?)
 }
 
+/// A document of a run is no item of the catalog.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "query `{query}`: found document `{document}`, expected `r0` to `r{last}`, the place of an item in the \
+     catalog; is it another catalog's run?"
+)]
+pub struct UnknownDocument {
+    /// The query.
+    pub query: String,
+    /// The document.
+    pub document: String,
+    /// The last place in the catalog.
+    pub last: usize,
+}
+
+/// The items that a run lists for a query, best first; none for a query without a list.
+///
+/// # Errors
+/// [`UnknownDocument`] at the first document that is not `r<n>` with a place n in the catalog.
+pub fn listed(run: &Run, query: &str, catalog: &Catalog) -> Result<Vec<ItemId>, UnknownDocument> {
+    let item = |document: &str| {
+        let place = document.strip_prefix('r').and_then(|n| n.parse().ok());
+        let known = place.filter(|n| (*n as usize) < catalog.len());
+        known.map(ItemId).ok_or_else(|| UnknownDocument {
+            query: query.into(),
+            document: document.into(),
+            last: catalog.len().saturating_sub(1),
+        })
+    };
+    run.ranking(query).map(item).collect()
+}
+
+/// Adds a list of items to a run.
+///
+/// # Errors
+/// As [`Run::add`].
+pub fn add_list(run: &mut Run, query: &str, list: &[ItemId]) -> Result<(), trec::Error> {
+    run.add(query, documents(list).iter().map(String::as_str))
+}
+
 fn documents(ids: &[ItemId]) -> Vec<String> {
     ids.iter().map(|id| format!("r{}", id.0)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use convrec_core::CatalogItem;
+
+    use super::*;
+
+    #[test]
+    fn lists_come_back_and_other_catalogs_documents_are_refused_by_name() {
+        let item = |title: &str| CatalogItem {
+            title: title.into(),
+            year: Some(1990),
+            genres: vec![],
+            metadata: String::new(),
+        };
+        let catalog = Catalog::new(["Heat", "Up", "Alien"].map(item).to_vec()).unwrap();
+        let mut run = Run::new("test").unwrap();
+        add_list(&mut run, "a-1", &[ItemId(2), ItemId(0)]).unwrap();
+        run.add("b-1", ["r1", "r3"]).unwrap();
+        run.add("c-1", ["tt0113277"]).unwrap();
+        let listed = |query| listed(&run, query, &catalog);
+        assert_eq!(listed("a-1").unwrap(), [ItemId(2), ItemId(0)]);
+        assert_eq!(listed("nowhere").unwrap(), []);
+        for (query, document) in [("b-1", "r3"), ("c-1", "tt0113277")] {
+            let error = listed(query).unwrap_err().to_string();
+            let expected =
+                format!("query `{query}`: found document `{document}`, expected `r0` to `r2`");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
 }

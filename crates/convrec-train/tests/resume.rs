@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use burn::module::Module;
-use common::{bytes, lora, policy, run, world};
+use common::{bytes, lora, policy, retrieved, run, world};
 use convrec_core::Item;
 use convrec_policy::{LoraConfig, Policy, Sequence};
 use convrec_train::evaluate::Decoding;
@@ -16,7 +16,7 @@ use convrec_train::{
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
-    let world = world();
+    let (world, with_retriever) = (world(), retrieved(4, 1.0));
     for kind in [
         "sft",
         "rank_grpo",
@@ -26,15 +26,22 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         "constrained+lora",
         "sft+bf16",
         "constrained+lora+bf16",
+        "retriever: constrained sft",
+        "retriever: everything",
     ] {
+        let world = match kind.starts_with("retriever: ") {
+            true => &with_retriever,
+            false => &world,
+        };
+        let kind = kind.trim_start_matches("retriever: ");
         let folder = tempfile::tempdir().unwrap();
-        let whole = run(&world, kind, 5, &folder.path().join("whole"), false).unwrap();
+        let whole = run(world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
         assert_eq!(log.iter().filter(|byte| **byte == b'\n').count(), 5);
         // The run is cut after step 2: later files are gone, and the log's last line was being
         // written.
         let cut = folder.path().join("cut");
-        run(&world, kind, 5, &cut, false).unwrap();
+        run(world, kind, 5, &cut, false).unwrap();
         for step in 3..=5 {
             fs::remove_dir_all(cut.join(format!("checkpoint-{step:06}"))).unwrap();
         }
@@ -46,7 +53,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
             .unwrap()
             .0;
         fs::write(cut.join("log.jsonl"), &log[..third + 10]).unwrap();
-        let resumed = run(&world, kind, 5, &cut, true).unwrap();
+        let resumed = run(world, kind, 5, &cut, true).unwrap();
         assert!(
             bytes(&whole) == bytes(&resumed),
             "{kind}: the weights differ"

@@ -6,44 +6,19 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
 use burn::module::Module;
-use common::{World, policy, world};
-use convrec_core::{Demonstration, Example, Item, ItemId, Turn};
-use convrec_retrieve::Fitted;
+use common::{World, conversations, policy, retrieved};
+use convrec_core::{Candidates, Demonstration, Example, Item, ItemId};
 use convrec_train::evaluate::{Decoding, evaluate};
 use convrec_train::{
     RankGrpoTrainer, RlConfig, RunOptions, Sample, SftConfig, SftJob, Task, Validation, train_sft,
 };
 
-/// After a film with an odd number somebody is recommended the next one.
-fn examples(world: &World) -> Vec<Example> {
-    let names: Vec<Item> = world.task.catalog().iter().map(|(_, x)| x.item()).collect();
-    let example = |n: usize| Example {
-        id: format!("d{n}-1"),
-        dialog: vec![Turn::user("something with robots")],
-        seen: vec![names[2 * (n % 3)].clone()],
-        ground_truth: vec![names[2 * (n % 3) + 1].clone()],
-    };
-    (0..12).map(example).collect()
-}
-
-fn task(world: &World, n_candidates: usize, weight: f32) -> Task {
-    let catalog = world.task.catalog();
-    let mut fitted = Fitted::fit(catalog, &examples(world)).unwrap();
-    (fitted.n_candidates, fitted.weight) = (n_candidates, weight);
-    let constrained = world.task.clone().constrained().unwrap();
-    constrained.with_retriever(fitted.over(catalog).into())
-}
-
 #[test]
 fn a_policy_that_says_little_lists_what_the_retriever_ranks_first() {
-    let world = world();
-    let task = task(&world, 4, 1e4);
-    let samples: Vec<Sample> = examples(&world)
-        .iter()
-        .map(|example| task.sample(example).unwrap())
-        .collect();
+    let world = retrieved(4, 1e4);
+    let World { task, samples, .. } = &world;
     let decoding = Decoding::greedy(24, 8);
-    let found = evaluate(&policy(&world).valid(), &task, &samples, &decoding);
+    let found = evaluate(&policy(&world).valid(), task, samples, &decoding);
     for (sample, answered) in samples.iter().zip(&found.samples) {
         let candidates = sample.candidates.as_ref().unwrap();
         assert_eq!(candidates.len(), 4);
@@ -62,12 +37,8 @@ fn a_policy_that_says_little_lists_what_the_retriever_ranks_first() {
 /// Every step compares the sampler's numbers with the trainer's, and fails where they differ.
 #[test]
 fn sampler_and_trainer_agree_under_a_prior() {
-    let world = world();
-    let task = task(&world, 3, 1.0);
-    let samples: Vec<Sample> = examples(&world)
-        .iter()
-        .map(|example| task.sample(example).unwrap())
-        .collect();
+    let world = retrieved(3, 1.0);
+    let World { task, samples, .. } = &world;
     let config = RlConfig {
         max_steps: 3,
         prompts_per_step: 4,
@@ -78,13 +49,13 @@ fn sampler_and_trainer_agree_under_a_prior() {
         ..RlConfig::default()
     };
     let mut log = vec![];
-    RankGrpoTrainer::new(policy(&world), &task, &samples)
+    RankGrpoTrainer::new(policy(&world), task, samples)
         .config(config)
         .observer(&mut |view: &convrec_train::StepView<'_>| log.push(view.record.clone()))
         .train()
         .unwrap();
     assert_eq!(log.len(), 3);
-    for sample in &samples {
+    for sample in samples {
         let outside = ItemId(
             (0..6)
                 .find(|id| {
@@ -93,7 +64,7 @@ fn sampler_and_trainer_agree_under_a_prior() {
                 })
                 .unwrap(),
         );
-        let list = [task.catalog()[outside].item(), sample_item(&task, sample)];
+        let list = [task.catalog()[outside].item(), sample_item(task, sample)];
         let completion = task.prompter().completion(&list).unwrap();
         let walked = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let mut constraint = task.constraint(sample).unwrap();
@@ -113,8 +84,8 @@ fn sample_item(task: &Task, sample: &Sample) -> Item {
 
 #[test]
 fn demonstrated_items_can_be_learned_though_the_retriever_does_not_find_them() {
-    let world = world();
-    let task = task(&world, 2, 1.0);
+    let world = retrieved(2, 1.0);
+    let task = &world.task;
     let pair = |example: &Example| {
         let sample = task.sample(example).unwrap();
         let found = sample.candidates.unwrap();
@@ -128,7 +99,7 @@ fn demonstrated_items_can_be_learned_though_the_retriever_does_not_find_them() {
         };
         task.pair(&demonstration).unwrap()
     };
-    let pairs: Vec<_> = examples(&world).iter().map(pair).collect();
+    let pairs: Vec<_> = conversations(task.catalog()).iter().map(pair).collect();
     assert!(
         pairs
             .iter()
@@ -141,10 +112,10 @@ fn demonstrated_items_can_be_learned_though_the_retriever_does_not_find_them() {
         ..SftConfig::default()
     };
     let job = SftJob {
-        task: &task,
+        task,
         data: &pairs,
         validation: Validation {
-            task: &task,
+            task,
             samples: &[],
             decoding: Decoding::greedy(24, 8),
         },
@@ -165,4 +136,41 @@ fn demonstrated_items_can_be_learned_though_the_retriever_does_not_find_them() {
     )
     .unwrap();
     assert!(losses[59] < losses[0] - 0.1, "{} {}", losses[0], losses[59]);
+}
+
+/// What another search found is scored by the retriever, so that a policy that says little ranks it as
+/// the retriever does, in whatever order it was found.
+#[test]
+fn candidates_of_another_search_are_ranked_by_the_retrievers_scores() {
+    let world = retrieved(6, 1e4);
+    let task = &world.task;
+    let policy = policy(&world).valid();
+    for example in conversations(task.catalog()) {
+        let sample = task.sample(&example).unwrap();
+        let own = sample.candidates.clone().unwrap();
+        // The worst first, a seen film among them.
+        let found: Vec<ItemId> = own.items().iter().rev().take(3).copied().collect();
+        let given = Candidates::new(found.iter().copied().chain(sample.seen.iter().copied()));
+        let scored = task.prior_among(&example, given);
+        assert_eq!(scored.items(), found);
+        for (id, score) in found.iter().zip(scored.scores().unwrap()) {
+            let place = own.items().iter().position(|own| own == id).unwrap();
+            assert_eq!(*score, own.scores().unwrap()[place]);
+        }
+        let best = scored
+            .scores()
+            .unwrap()
+            .iter()
+            .copied()
+            .fold(f32::MIN, f32::max);
+        // Scores that somebody gave are kept.
+        let others = Candidates::scored([(found[0], 1.0)]);
+        assert_eq!(task.prior_among(&example, others.clone()), others);
+
+        let sample = task.among(sample, scored.clone()).unwrap();
+        let answered = evaluate(&policy, task, &[sample], &Decoding::greedy(24, 8));
+        let first = answered.samples[0].list[0];
+        let place = found.iter().position(|id| *id == first).unwrap();
+        assert!(best - scored.scores().unwrap()[place] < 1.0, "{scored:?}");
+    }
 }

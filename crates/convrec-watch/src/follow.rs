@@ -18,7 +18,8 @@ use crate::record::Record;
 /// let folder = tempfile::tempdir()?;
 /// let mut follow = Follow::new(folder.path());
 /// assert!(follow.poll()?.records.is_empty()); // no log yet
-/// Log::open(folder.path(), 0)?.append(&Record::from_iter([("step".to_string(), 1.into())]))?;
+/// Log::open(folder.path(), 0)?
+///     .append(&Record::from_iter([("step".to_string(), 1.into())]))?;
 /// assert_eq!(follow.poll()?.records.len(), 1);
 /// assert!(follow.poll()?.records.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -86,7 +86,11 @@ impl TimedStep {
 /// use convrec_watch::{Pace, Timing};
 ///
 /// let mut pace = Pace::default();
-/// pace.add(Timing { seconds: 2.0, rollout_seconds: 1.5, tokens: 300 });
+/// pace.add(Timing {
+///     seconds: 2.0,
+///     rollout_seconds: 1.5,
+///     tokens: 300,
+/// });
 /// assert_eq!(pace.tokens_per_second(), Some(150.0));
 /// assert_eq!(pace.time_left(40, 100).unwrap().as_secs(), 120);
 /// ```

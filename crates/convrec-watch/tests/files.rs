@@ -340,8 +340,8 @@ fn a_log_that_was_removed_goes_on_in_a_new_file() {
     assert_eq!(steps(&log::read(folder.path()).unwrap()), [3, 4]);
 }
 
-/// Damage in the middle of a log: a resumed run goes on from its checkpoint, and the damaged lines are
-/// kept aside.
+/// Damage in the middle of a log: a resumed run goes on from its checkpoint, and the damaged lines
+/// are kept aside.
 #[test]
 fn a_run_is_resumed_whatever_was_damaged_in_its_log() {
     let line = |step| serde_json::to_string(&record(step)).unwrap() + "\n";

@@ -287,11 +287,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn best_is_a_sort_cut_short(keys in prop::collection::vec(prop_oneof![Just(f64::NEG_INFINITY), (0..9).prop_map(f64::from)], 0..40), n in 0usize..50) {
-            let mut slow: Vec<usize> = (0..keys.len()).filter(|place| keys[*place].is_finite()).collect();
+        fn best_is_a_sort_cut_short(
+            keys in prop::collection::vec(prop_oneof![Just(f64::NEG_INFINITY), (0..9).prop_map(f64::from)], 0..40),
+            n in 0usize..50,
+        ) {
+            let mut slow: Vec<usize> = (0..keys.len())
+                .filter(|place| keys[*place].is_finite())
+                .collect();
             slow.sort_by(|a, b| keys[*b].total_cmp(&keys[*a]));
             slow.truncate(n);
-            let fast: Vec<usize> = best(keys.into_iter(), n).iter().map(|id| id.index()).collect();
+            let fast: Vec<usize> = best(keys.into_iter(), n)
+                .iter()
+                .map(|id| id.index())
+                .collect();
             prop_assert_eq!(fast, slow);
         }
 
@@ -299,7 +307,11 @@ mod tests {
         fn choices_are_distinct_and_not_seen(seed: u64, m in 1usize..10, seen in 0usize..5) {
             let (world, mut rng) = (World::embedded(), ChaCha8Rng::seed_from_u64(seed));
             let taste = taste(&mut rng);
-            let seen: Vec<Item> = world.choose(&taste, &[], seen, &mut rng).into_iter().map(|id| world.name(id)).collect();
+            let seen: Vec<Item> = world
+                .choose(&taste, &[], seen, &mut rng)
+                .into_iter()
+                .map(|id| world.name(id))
+                .collect();
             let mut chosen = world.choose(&taste, &seen, m, &mut rng);
             prop_assert!(chosen.iter().all(|id| !seen.contains(&world.name(*id))));
             chosen.sort();

@@ -73,6 +73,9 @@ pub enum Bound {
 /// target is missed and shrinks while there is slack. It is the whole state: log it, and keep the
 /// struct in the checkpoint.
 ///
+/// Let the policy learn faster than the multiplier: they swing otherwise. `examples/targets.rs`
+/// shows what several targets cost.
+///
 /// ```
 /// use rank_grpo::{Bound, Constraint};
 ///

@@ -100,7 +100,11 @@
 //! let advantages = spread(&advantages.values, &segments)?;
 //! let inputs = LossSlices::new([2, 4], &mask, &segments, &advantages);
 //!
-//! let loss = LossConfig { kl: None, ..LossConfig::paper() }.check()?;
+//! let loss = LossConfig {
+//!     kl: None,
+//!     ..LossConfig::paper()
+//! }
+//! .check()?;
 //! let log_probs = [-1.2, -0.3, -0.8, 0.0, /**/ -0.9, -0.4, -0.7, -0.2]; // of the policy
 //! let (mut workspace, mut gradient) = (Workspace::default(), [0.0; 8]);
 //! let value = loss.evaluate_into(&log_probs, &inputs, &mut workspace, &mut gradient)?;
@@ -117,7 +121,6 @@
 //! tensor to call `backward` on. It reads the log-probabilities to the host once, computes there in
 //! f64, and returns a tensor with exactly that value and that gradient. The result has the same
 //! bits on every device. `examples/tabular_ranking.rs` trains a policy this way in a second or two.
-//!
 #![cfg_attr(
     feature = "burn",
     doc = "```",

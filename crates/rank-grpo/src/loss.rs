@@ -80,7 +80,11 @@ impl Loss {
     /// ```
     /// use rank_grpo::{LossConfig, LossSlices, Segments, Workspace};
     ///
-    /// let loss = LossConfig { kl: None, ..LossConfig::paper() }.check()?;
+    /// let loss = LossConfig {
+    ///     kl: None,
+    ///     ..LossConfig::paper()
+    /// }
+    /// .check()?;
     /// let segments = Segments::ranks(&[0, 1, 1, /**/ 0, 0, 1], 2);
     /// let (mask, advantages) = ([true; 6], [0.7_f32, -0.7, -0.7, -0.7, -0.7, 0.7]);
     /// let inputs = LossSlices::new([2, 3], &mask, &segments, &advantages);

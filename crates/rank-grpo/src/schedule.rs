@@ -15,9 +15,15 @@ use crate::check::{ConfigError, not_negative, positive, require};
 /// ```
 /// use rank_grpo::{AdaptiveEntropy, LossConfig};
 ///
-/// let mut control = AdaptiveEntropy { entropy_target: 0.5, ..AdaptiveEntropy::default() };
+/// let mut control = AdaptiveEntropy {
+///     entropy_target: 0.5,
+///     ..AdaptiveEntropy::default()
+/// };
 /// for entropy in [0.8, 0.4, 0.3] {
-///     let config = LossConfig { entropy_coef: control.applied(), ..LossConfig::paper() };
+///     let config = LossConfig {
+///         entropy_coef: control.applied(),
+///         ..LossConfig::paper()
+///     };
 ///     // ... a step with this loss, whose mean entropy (`Metrics::entropy`) is `entropy` ...
 ///     control.update(entropy);
 /// }
@@ -105,7 +111,10 @@ impl AdaptiveEntropy {
 /// ```
 /// use rank_grpo::RefModelSync;
 ///
-/// let sync = RefModelSync { ref_model_mixup_alpha: 0.25, ref_model_sync_steps: 2 };
+/// let sync = RefModelSync {
+///     ref_model_mixup_alpha: 0.25,
+///     ref_model_sync_steps: 2,
+/// };
 /// let mut reference = [0.0_f32, 4.0];
 /// for step in 1..=2 {
 ///     if sync.is_due(step) {

@@ -23,7 +23,10 @@ use crate::{AdvantageError, Segments};
 ///
 /// // One completion of three tokens and one of padding.
 /// let segments = Segments::ranks(&[0, 0, 1, -1], 2);
-/// assert_eq!(spread(&[vec![0.5, -0.5]], &segments)?, [0.5, 0.5, -0.5, 0.0]);
+/// assert_eq!(
+///     spread(&[vec![0.5, -0.5]], &segments)?,
+///     [0.5, 0.5, -0.5, 0.0]
+/// );
 /// # Ok::<(), rank_grpo::AdvantageError>(())
 /// ```
 pub fn spread(advantages: &[Vec<f64>], segments: &Segments) -> Result<Vec<f64>, AdvantageError> {
@@ -104,8 +107,14 @@ impl LengthShaping {
     /// let segments = Segments::ranks_and_overflow(&[0, 1, 1, /**/ 0, 1, 2], 2);
     /// let mut advantages = spread(&[vec![1.0, -1.0], vec![-1.0, 1.0]], &segments)?;
     /// let ends = [
-    ///     ListEnd { n_items: 2, end_token: Some(2) },
-    ///     ListEnd { n_items: 3, end_token: None },
+    ///     ListEnd {
+    ///         n_items: 2,
+    ///         end_token: Some(2),
+    ///     },
+    ///     ListEnd {
+    ///         n_items: 3,
+    ///         end_token: None,
+    ///     },
     /// ];
     /// LengthShaping::default().apply(&mut advantages, &segments, &ends)?;
     /// assert_eq!(advantages, [1.0, -1.0, 0.1, /**/ -1.0, 1.0, -0.1]);
@@ -161,7 +170,16 @@ impl LengthShaping {
 /// ```
 /// use rank_grpo::{ListEnd, mask_truncated_completions};
 ///
-/// let ends = [ListEnd { n_items: 1, end_token: Some(1) }, ListEnd { n_items: 1, end_token: None }];
+/// let ends = [
+///     ListEnd {
+///         n_items: 1,
+///         end_token: Some(1),
+///     },
+///     ListEnd {
+///         n_items: 1,
+///         end_token: None,
+///     },
+/// ];
 /// let mut mask = [true, true, true, true];
 /// mask_truncated_completions(&mut mask, &ends)?;
 /// assert_eq!(mask, [true, true, false, false]);

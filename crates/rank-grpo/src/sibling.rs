@@ -32,6 +32,7 @@ use crate::advantage::{STD_EPSILON, check_groups, mean};
 /// assert!(advantages[0][0] > 0.9 && advantages[3][0] < -0.9); // 7 is better than 8
 /// assert!(advantages[0][1] > 1.4 && advantages[1][1] < -0.7); // and 7, 1 better than 7, 2
 /// assert_eq!(advantages[3][1], 0.0); // 8 has one child
+///
 /// # Ok::<(), rank_grpo::AdvantageError>(())
 /// ```
 pub fn sibling_advantages<Id: Ord>(

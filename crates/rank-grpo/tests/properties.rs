@@ -209,7 +209,11 @@ fn same(found: &(f64, Vec<f64>), expected: &(f64, Vec<f64>), tolerance: f64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_host_loss_is_the_dual_number_oracle(case in cases()) {
@@ -223,39 +227,79 @@ proptest! {
         let (loss, gradient) = evaluate(&case);
         let [b, t] = case.inputs.shape;
         let wide = left + t + right;
-        let pad = |table: &[f64], junk: f64| (0..b * wide).map(|i| {
-            let place = (i % wide).wrapping_sub(left);
-            if place < t { table[i / wide * t + place] } else { junk }
-        }).collect::<Vec<f64>>();
+        let pad = |table: &[f64], junk: f64| {
+            (0..b * wide)
+                .map(|i| {
+                    let place = (i % wide).wrapping_sub(left);
+                    if place < t {
+                        table[i / wide * t + place]
+                    } else {
+                        junk
+                    }
+                })
+                .collect::<Vec<f64>>()
+        };
         let id = |t: usize| case.inputs.segments.get(t).map_or(-1.0, |s| s as f64);
         let ids: Vec<f64> = (0..b * t).map(id).collect();
         let ids: Vec<i64> = pad(&ids, 0.0).into_iter().map(|s| s as i64).collect();
         let mask: Vec<f64> = case.inputs.mask.iter().map(|m| f64::from(*m)).collect();
         let overflow = case.inputs.segments.count() > N_RANKS;
-        let segments = if overflow { Segments::ranks_and_overflow } else { Segments::ranks };
+        let segments = if overflow {
+            Segments::ranks_and_overflow
+        } else {
+            Segments::ranks
+        };
         let mask = pad(&mask, 0.0).into_iter().map(|m| m == 1.0).collect();
         let inputs = LossInputs {
             old_log_probs: case.inputs.old_log_probs.as_ref().map(|x| pad(x, f64::NAN)),
-            sampler_log_probs: case.inputs.sampler_log_probs.as_ref().map(|x| pad(x, f64::NEG_INFINITY)),
-            ref_log_probs: case.inputs.ref_log_probs.as_ref().map(|x| pad(x, f64::INFINITY)),
+            sampler_log_probs: case
+                .inputs
+                .sampler_log_probs
+                .as_ref()
+                .map(|x| pad(x, f64::NEG_INFINITY)),
+            ref_log_probs: case
+                .inputs
+                .ref_log_probs
+                .as_ref()
+                .map(|x| pad(x, f64::INFINITY)),
             entropies: case.inputs.entropies.as_ref().map(|x| pad(x, 1e30)),
-            ..LossInputs::new([b, wide], mask, segments(&ids, N_RANKS), pad(&case.inputs.advantages, 7.0))
+            ..LossInputs::new(
+                [b, wide],
+                mask,
+                segments(&ids, N_RANKS),
+                pad(&case.inputs.advantages, 7.0),
+            )
         };
-        let found = case.loss().evaluate(&pad(&case.log_probs, f64::NEG_INFINITY), &inputs).unwrap();
-        same(&(found.loss, found.gradient), &(loss, pad(&gradient, 0.0)), 1e-12);
+        let found = case
+            .loss()
+            .evaluate(&pad(&case.log_probs, f64::NEG_INFINITY), &inputs)
+            .unwrap();
+        same(
+            &(found.loss, found.gradient),
+            &(loss, pad(&gradient, 0.0)),
+            1e-12,
+        );
     }
 
     /// Micro-batches sum to their batch, for every average.
     #[test]
     fn gradient_accumulation_changes_nothing(case in cases(), at in 0usize..4) {
-        let config = LossConfig { top_entropy_quantile: 1.0, ..case.config.clone() };
+        let config = LossConfig {
+            top_entropy_quantile: 1.0,
+            ..case.config.clone()
+        };
         // All tokens have ranks, so that the totals of the masks are the totals of the loss.
         let [b, t] = case.inputs.shape;
-        let ids: Vec<i64> = (0..b * t).map(|i| case.inputs.segments.get(i).unwrap_or(0) as i64).collect();
+        let ids: Vec<i64> = (0..b * t)
+            .map(|i| case.inputs.segments.get(i).unwrap_or(0) as i64)
+            .collect();
         let segments = |ids: &[i64]| Segments::ranks_and_overflow(ids, N_RANKS);
         let whole = Case {
             config,
-            inputs: LossInputs { segments: segments(&ids), ..case.inputs.clone() },
+            inputs: LossInputs {
+                segments: segments(&ids),
+                ..case.inputs.clone()
+            },
             ..case
         };
         let at = at.min(b) * t;
@@ -264,17 +308,38 @@ proptest! {
             mask: whole.inputs.mask[range.clone()].to_vec(),
             segments: segments(&ids[range.clone()]),
             advantages: whole.inputs.advantages[range.clone()].to_vec(),
-            old_log_probs: whole.inputs.old_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
-            sampler_log_probs: whole.inputs.sampler_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
-            ref_log_probs: whole.inputs.ref_log_probs.as_ref().map(|x| x[range.clone()].to_vec()),
-            entropies: whole.inputs.entropies.as_ref().map(|x| x[range.clone()].to_vec()),
+            old_log_probs: whole
+                .inputs
+                .old_log_probs
+                .as_ref()
+                .map(|x| x[range.clone()].to_vec()),
+            sampler_log_probs: whole
+                .inputs
+                .sampler_log_probs
+                .as_ref()
+                .map(|x| x[range.clone()].to_vec()),
+            ref_log_probs: whole
+                .inputs
+                .ref_log_probs
+                .as_ref()
+                .map(|x| x[range.clone()].to_vec()),
+            entropies: whole
+                .inputs
+                .entropies
+                .as_ref()
+                .map(|x| x[range.clone()].to_vec()),
             whole_batch,
         };
         let totals = BatchTotals::of(&[part(0..at, None), part(at..b * t, None)]);
         let loss = whole.loss();
-        let [first, second] = [0..at, at..b * t]
-            .map(|range| loss.evaluate(&whole.log_probs[range.clone()], &part(range, Some(totals))).unwrap());
-        let sum = (first.loss + second.loss, [first.gradient, second.gradient].concat());
+        let [first, second] = [0..at, at..b * t].map(|range| {
+            loss.evaluate(&whole.log_probs[range.clone()], &part(range, Some(totals)))
+                .unwrap()
+        });
+        let sum = (
+            first.loss + second.loss,
+            [first.gradient, second.gradient].concat(),
+        );
         same(&sum, &evaluate(&whole), 1e-12);
     }
 
@@ -283,12 +348,30 @@ proptest! {
     fn token_and_sequence_ratios_are_rank_ratios_of_other_segments(case in cases()) {
         let [b, t] = case.inputs.shape;
         // Means over ranks would be over other ranks.
-        let tokens = |a: Aggregation| if matches!(a, Aggregation::RankMean(_)) { Aggregation::TokenMean } else { a };
-        let kl = case.config.kl.clone().map(|kl| Kl { aggregation: kl.aggregation.map(tokens), ..kl });
+        let tokens = |a: Aggregation| {
+            if matches!(a, Aggregation::RankMean(_)) {
+                Aggregation::TokenMean
+            } else {
+                a
+            }
+        };
+        let kl = case.config.kl.clone().map(|kl| Kl {
+            aggregation: kl.aggregation.map(tokens),
+            ..kl
+        });
         // And so would a correction by rank.
-        let correction = case.config.correction.clone().filter(|correction| correction.level != RatioLevel::Rank);
+        let correction = case
+            .config
+            .correction
+            .clone()
+            .filter(|correction| correction.level != RatioLevel::Rank);
         let aggregation = tokens(case.config.aggregation.clone());
-        let config = LossConfig { kl, aggregation, correction, ..case.config.clone() };
+        let config = LossConfig {
+            kl,
+            aggregation,
+            correction,
+            ..case.config.clone()
+        };
         let columns: Vec<i64> = (0..b * t).map(|i| (i % t) as i64).collect();
         for (level, segments) in [
             (RatioLevel::Token, Segments::ranks(&columns, t)),
@@ -296,26 +379,48 @@ proptest! {
         ] {
             let with = |importance_sampling_level, inputs: LossInputs| Case {
                 id: String::new(),
-                config: LossConfig { importance_sampling_level, ..config.clone() },
+                config: LossConfig {
+                    importance_sampling_level,
+                    ..config.clone()
+                },
                 log_probs: case.log_probs.clone(),
                 inputs,
             };
             let direct = with(level, case.inputs.clone());
-            let by_rank = with(RatioLevel::Rank, LossInputs { segments, ..case.inputs.clone() });
+            let by_rank = with(
+                RatioLevel::Rank,
+                LossInputs {
+                    segments,
+                    ..case.inputs.clone()
+                },
+            );
             same(&evaluate(&by_rank), &evaluate(&direct), 1e-12);
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// A sampler whose numbers are the trainer's changes no bit, at every level and in every mode.
     #[test]
-    fn a_sampler_that_is_the_trainer_is_not_corrected(case in cases(), correction in corrections()) {
+    fn a_sampler_that_is_the_trainer_is_not_corrected(
+        case in cases(),
+        correction in corrections(),
+    ) {
         let [b, t] = case.inputs.shape;
-        let ids: Vec<i64> = (0..b * t).map(|i| case.inputs.segments.get(i).unwrap_or(0) as i64).collect();
-        let sampler = case.inputs.old_log_probs.clone().unwrap_or(case.log_probs.clone());
+        let ids: Vec<i64> = (0..b * t)
+            .map(|i| case.inputs.segments.get(i).unwrap_or(0) as i64)
+            .collect();
+        let sampler = case
+            .inputs
+            .old_log_probs
+            .clone()
+            .unwrap_or(case.log_probs.clone());
         let inputs = LossInputs {
             segments: Segments::ranks_and_overflow(&ids, N_RANKS),
             sampler_log_probs: Some(sampler),
@@ -323,20 +428,32 @@ proptest! {
         };
         let correction = fitting(&case.config.clip, correction);
         let with = |correction| {
-            let loss = LossConfig { correction, ..case.config.clone() }.check().unwrap();
+            let loss = LossConfig {
+                correction,
+                ..case.config.clone()
+            }
+            .check()
+            .unwrap();
             loss.evaluate(&case.log_probs, &inputs).unwrap()
         };
         let (corrected, plain) = (with(Some(correction)), with(None));
         prop_assert_eq!(corrected.loss.to_bits(), plain.loss.to_bits());
         prop_assert_eq!(corrected.gradient, plain.gradient);
         let found = corrected.metrics.correction.unwrap();
-        prop_assert_eq!((found.mean, found.min, found.max, found.cut), (1.0, 1.0, 1.0, 0.0));
+        prop_assert_eq!(
+            (found.mean, found.min, found.max, found.cut),
+            (1.0, 1.0, 1.0, 0.0)
+        );
         prop_assert_eq!(plain.metrics.correction, None);
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn the_tensor_loss_is_the_dual_number_oracle(case in cases()) {
@@ -355,7 +472,12 @@ proptest! {
         prop_assume!(!near_a_corner(&case));
         let (_, gradient) = evaluate(&case);
         let differences = oracle::differences(&case, 1e-6);
-        assert_close("gradient", &gradient, &differences, 1e-7 * max_abs(&gradient).max(1.0));
+        assert_close(
+            "gradient",
+            &gradient,
+            &differences,
+            1e-7 * max_abs(&gradient).max(1.0),
+        );
     }
 }
 

@@ -246,7 +246,11 @@ fn wild() -> impl Strategy<Value = f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_input_makes_an_update_that_f32_cannot_hold(
@@ -263,19 +267,43 @@ proptest! {
         let levels = [RatioLevel::Token, RatioLevel::Rank, RatioLevel::Sequence];
         let importance_sampling_level = levels[level as usize];
         let mode = [
-            CorrectionMode::Truncate { clip_max: 1e6, clip_min: None },
-            CorrectionMode::Mask { clip_max: 1e6, clip_min: Some(0.5) },
+            CorrectionMode::Truncate {
+                clip_max: 1e6,
+                clip_min: None,
+            },
+            CorrectionMode::Mask {
+                clip_max: 1e6,
+                clip_min: Some(0.5),
+            },
         ][correction as usize % 2];
-        let correction = levels.get(correction as usize / 2).map(|&level| Correction { level, mode });
+        let correction = levels
+            .get(correction as usize / 2)
+            .map(|&level| Correction { level, mode });
         let vespo = clip == 4; // takes a correction at token level only
         let correction = correction.filter(|c| !vespo || c.level == RatioLevel::Token);
         let clip = [
             Clip::None,
-            Clip::Ppo { epsilon: 0.2, epsilon_high: 0.2, delta: None },
-            Clip::Cispo { lowest: 0.0, epsilon_high: 5.0 },
-            Clip::Sapo { temperature_pos: 1.0, temperature_neg: 1.05 },
-            Clip::Vespo { k_pos: 90.0, lambda_pos: 0.1, k_neg: 3.0, lambda_neg: 2.0 },
-        ][clip as usize].clone();
+            Clip::Ppo {
+                epsilon: 0.2,
+                epsilon_high: 0.2,
+                delta: None,
+            },
+            Clip::Cispo {
+                lowest: 0.0,
+                epsilon_high: 5.0,
+            },
+            Clip::Sapo {
+                temperature_pos: 1.0,
+                temperature_neg: 1.05,
+            },
+            Clip::Vespo {
+                k_pos: 90.0,
+                lambda_pos: 0.1,
+                k_neg: 3.0,
+                lambda_neg: 2.0,
+            },
+        ][clip as usize]
+            .clone();
         let aggregation = [
             Aggregation::RowMean,
             Aggregation::TokenMean,
@@ -283,9 +311,15 @@ proptest! {
             Aggregation::RankMean(RankCount::All),
             Aggregation::RankMean(RankCount::Present),
             Aggregation::RowSum,
-        ][aggregation as usize].clone();
+        ][aggregation as usize]
+            .clone();
         let estimator = if k1 { KlEstimator::K1 } else { KlEstimator::K3 };
-        let kl = Some(Kl { beta: 1.0, estimator, use_bias_correction_kl, aggregation: None });
+        let kl = Some(Kl {
+            beta: 1.0,
+            estimator,
+            use_bias_correction_kl,
+            aggregation: None,
+        });
         let config = LossConfig {
             importance_sampling_level,
             clip,
@@ -307,7 +341,11 @@ proptest! {
         let found = config.check().unwrap().evaluate(&part(0), &inputs).unwrap();
         // The squares are finite too, as an optimiser's second moment must not become infinite.
         prop_assert!((found.loss as f32).is_finite());
-        prop_assert!(found.gradient.iter().all(|g| ((g * g) as f32).is_finite()), "{:?}", found.gradient);
+        prop_assert!(
+            found.gradient.iter().all(|g| ((g * g) as f32).is_finite()),
+            "{:?}",
+            found.gradient
+        );
         prop_assert!(found.metrics.ratio_max.is_finite() && found.metrics.kl.unwrap().is_finite());
     }
 }

@@ -24,11 +24,27 @@ const RATING_FIELDS: [&str; 3] = ["rating", "score", "value"];
 /// ```
 /// use convrec_demonstrations::chat::read_ratings;
 ///
-/// let names = ["Heat (1995)", "2001: A Space Odyssey (1968)", "Up (2009)"].map(String::from);
-/// assert_eq!(read_ratings("Sure!\n1: 2\n2. 2001: A Space Odyssey (1968) - rating: -1\n", &names), [Some(2), Some(-1), None]);
-/// assert_eq!(read_ratings("<think>1: -2</think>1: 2", &names), [Some(2), None, None]);
-/// assert_eq!(read_ratings("Up (2009): +1\n1: 9", &names), [None, None, Some(1)]);
-/// assert_eq!(read_ratings("```json\n{\"1\": 0, \"3\": -2}\n```", &names), [Some(0), None, Some(-2)]);
+/// let names =
+///     ["Heat (1995)", "2001: A Space Odyssey (1968)", "Up (2009)"].map(String::from);
+/// assert_eq!(
+///     read_ratings(
+///         "Sure!\n1: 2\n2. 2001: A Space Odyssey (1968) - rating: -1\n",
+///         &names
+///     ),
+///     [Some(2), Some(-1), None]
+/// );
+/// assert_eq!(
+///     read_ratings("<think>1: -2</think>1: 2", &names),
+///     [Some(2), None, None]
+/// );
+/// assert_eq!(
+///     read_ratings("Up (2009): +1\n1: 9", &names),
+///     [None, None, Some(1)]
+/// );
+/// assert_eq!(
+///     read_ratings("```json\n{\"1\": 0, \"3\": -2}\n```", &names),
+///     [Some(0), None, Some(-2)]
+/// );
 /// ```
 #[must_use]
 pub fn read_ratings(answer: &str, names: &[String]) -> Vec<Option<i8>> {

@@ -16,9 +16,11 @@ const TOKENS_OF_TALK: usize = 200;
 /// ([`whole_lines`]). How many answers were cut is logged as a warning.
 ///
 /// ```
-/// use convrec_demonstrations::chat::{ChatTeacher, Prompts};
-/// use convrec_demonstrations::{ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher};
 /// use convrec_core::{Example, Turn};
+/// use convrec_demonstrations::chat::{ChatTeacher, Prompts};
+/// use convrec_demonstrations::{
+///     ChatAnswer, ChatModel, ChatRequest, Done, ServiceError, Teacher,
+/// };
 ///
 /// /// In earnest a model on a server, or a policy.
 /// struct Parrot;
@@ -35,15 +37,31 @@ const TOKENS_OF_TALK: usize = 200;
 ///     ) -> Vec<Result<ChatAnswer, ServiceError>> {
 ///         done(requests.len());
 ///         let last = |request: &ChatRequest| request.turns.last().unwrap().content.clone();
-///         requests.iter().map(|request| Ok(last(request).into())).collect()
+///         requests
+///             .iter()
+///             .map(|request| Ok(last(request).into()))
+///             .collect()
 ///     }
 /// }
 ///
-/// let teacher = ChatTeacher::new(Parrot, &Prompts { kind: "films".into(), ..Prompts::default() })?;
+/// let teacher = ChatTeacher::new(
+///     Parrot,
+///     &Prompts {
+///         kind: "films".into(),
+///         ..Prompts::default()
+///     },
+/// )?;
 /// let dialog = vec![Turn::user("Bank robbers, please")];
-/// let example = Example { id: "d-1".into(), dialog, seen: vec![], ground_truth: vec![] };
+/// let example = Example {
+///     id: "d-1".into(),
+///     dialog,
+///     seen: vec![],
+///     ground_truth: vec![],
+/// };
 /// let asked = teacher.recommend(&example, 20)?;
-/// assert!(asked.contains("User: Bank robbers, please\n</conversation>\n\nWhich films would you recommend"));
+/// assert!(asked.contains(
+///     "User: Bank robbers, please\n</conversation>\n\nWhich films would you recommend"
+/// ));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

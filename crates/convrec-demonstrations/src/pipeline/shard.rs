@@ -27,7 +27,10 @@ use super::{Failure, PipelineConfig, Scored};
 ///
 /// let shard: Shard = "2/3".parse()?;
 /// assert_eq!(shard.range(10), 3..6);
-/// assert_eq!("4/3".parse::<Shard>().unwrap_err(), "`4/3`; expected a part and the number of parts, as in `2/8`");
+/// assert_eq!(
+///     "4/3".parse::<Shard>().unwrap_err(),
+///     "`4/3`; expected a part and the number of parts, as in `2/8`"
+/// );
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,8 +14,8 @@ use super::{ScoreRows, block_rows};
 /// product whenever they are read.
 ///
 /// ```
-/// use convrec_demonstrations::{FactoredScores, ScoreRows};
 /// use convrec_core::ItemId;
+/// use convrec_demonstrations::{FactoredScores, ScoreRows};
 /// use ndarray::array;
 ///
 /// let catalog = array![[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]; // [C, D]

@@ -17,7 +17,10 @@
 //! let scorers = Scorers::new(&catalog, &[]);
 //! let settings = ServiceSettings::default(); // or ServiceSettings::read("services.toml")
 //! let open = OpenServices::open(&settings, &catalog, &scorers, HandedIn::default())?;
-//! assert_eq!(open.names()[1], ("teacher", "scripted, noisy, seed 1".to_string()));
+//! assert_eq!(
+//!     open.names()[1],
+//!     ("teacher", "scripted, noisy, seed 1".to_string())
+//! );
 //! # Ok(())
 //! # }
 //! ```

@@ -312,7 +312,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 200,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         /// Views have gaps and may be transposed. The numbers between the rows of the output stay.
         #[test]
@@ -325,12 +329,19 @@ mod tests {
                 let stride = columns + gap;
                 (numbers(rows * stride), stride)
             };
-            let shape = |rows, columns, turned| if turned { (columns, rows) } else { (rows, columns) };
+            let shape = |rows, columns, turned| {
+                if turned {
+                    (columns, rows)
+                } else {
+                    (rows, columns)
+                }
+            };
             let (a_rows, a_columns) = shape(m, k, transpose_a);
             let (b_rows, b_columns) = shape(k, n, transpose_b);
             let (a, a_stride) = view(a_rows, a_columns, gaps[0]);
             let (b, b_stride) = view(b_rows, b_columns, gaps[1]);
-            let turn = |view: Matrix<'static>, turned| if turned { view.transposed() } else { view };
+            let turn =
+                |view: Matrix<'static>, turned| if turned { view.transposed() } else { view };
             let (a, b) = (a.leak(), b.leak());
             let a = turn(Matrix::strided(a, a_rows, a_columns, a_stride), transpose_a);
             let b = turn(Matrix::strided(b, b_rows, b_columns, b_stride), transpose_b);

@@ -41,7 +41,8 @@ impl SparseHead<'_> {
         &self.weight[token as usize * self.width..][..self.width]
     }
 
-    /// The logits of each row's allowed tokens, without the prior and not divided by the temperature.
+    /// The logits of each row's allowed tokens, without the prior and not divided by the
+    /// temperature.
     pub(crate) fn logits(&self) -> Vec<Vec<f32>> {
         let Some(shared) = Shared::new(self) else {
             return self

@@ -49,7 +49,9 @@ pub(super) struct Head<'g> {
 impl<'a> Group<'a> {
     /// A request as it comes in. It has no places yet.
     pub(super) fn new(waiting: Waiting<'a>, known: Known) -> Self {
-        let Waiting { ticket, request } = waiting;
+        let Waiting {
+            ticket, request, ..
+        } = waiting;
         let settings = Settings {
             sampling: request.sampling,
             max_new_tokens: request.max_new_tokens,

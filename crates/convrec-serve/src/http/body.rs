@@ -1,10 +1,13 @@
 //! Bodies of JSON, within their limits.
 
+use std::ops::Deref;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::config::Limits;
 use crate::refusal::Refusal;
@@ -38,16 +41,76 @@ pub(crate) async fn json<T: DeserializeOwned>(
     parse(&bytes)
 }
 
+/// A value of an object. serde's derived code would take a list as well, its fields by position.
+#[derive(Debug, Clone)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<T> Deref for Object<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(OfMap(deserializer)).map(Self)
+    }
+}
+
+/// Asks for a map, whatever is asked of it.
+struct OfMap<D>(D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for OfMap<D> {
+    type Error = D::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
+    }
+}
+
 /// # Errors
 /// [`Refusal`] with the field that is wrong.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Refusal::bad("the body is empty; expected a JSON object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-        match e.path().to_string().as_str() {
-            "." => Refusal::bad(e.inner().to_string()),
-            field => Refusal::field(field, e.inner()),
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+        let path = e.path().to_string();
+        let problem = in_words(&e.inner().to_string());
+        // The path ends in `?` where the body breaks off.
+        match path.trim_end_matches(['?', '.']) {
+            "" => Refusal::bad(problem),
+            field => Refusal::field(field, problem),
         }
     })?;
     json.end().map_err(|e| Refusal::bad(e.to_string()))?;
     Ok(value)
+}
+
+/// serde's message, without the names of Rust's types.
+fn in_words(problem: &str) -> String {
+    let types = [
+        ("usize", "a whole number from 0 on"),
+        ("u64", "a whole number from 0 on"),
+        ("u32", "a whole number from 0 on"),
+        ("i64", "a whole number"),
+        ("f32", "a number"),
+        ("f64", "a number"),
+        ("a boolean", "true or false"),
+        ("a sequence", "a list"),
+    ];
+    let mut problem = problem.replace("invalid type: sequence", "invalid type: list");
+    for (name, words) in types {
+        problem = problem.replace(&format!("expected {name}"), &format!("expected {words}"));
+    }
+    problem
 }

@@ -19,21 +19,21 @@ use super::response_format::{JsonList, ResponseFormat};
 use super::stop::Stop;
 use crate::asked::{Asked, AskedQuota, List, Name, Only};
 use crate::deployment::{Deployment, Shelf};
-use crate::http::body;
+use crate::http::body::{self, Object};
 use crate::http::guard::Client;
 use crate::refusal::Refusal;
 use crate::state::State;
 
 /// The fields that are known; others are refused, as OpenAI refuses them.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct Asking {
     model: Option<String>,
-    messages: Vec<Message>,
+    messages: Vec<Object<Message>>,
     seen: Option<Vec<Name>>,
     exclude: Option<Vec<Name>>,
     only: Option<Only>,
-    quotas: Option<Vec<AskedQuota>>,
+    quotas: Option<Vec<Object<AskedQuota>>>,
     n_items: Option<usize>,
     n: Option<usize>,
     temperature: Option<f32>,
@@ -45,13 +45,13 @@ pub(crate) struct Asking {
     max_completion_tokens: Option<usize>,
     stop: Option<Stop>,
     stream: Option<bool>,
-    stream_options: Option<StreamOptions>,
+    stream_options: Option<Object<StreamOptions>>,
     logprobs: Option<bool>,
     top_logprobs: Option<usize>,
     frequency_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     logit_bias: Option<Value>,
-    response_format: Option<ResponseFormat>,
+    response_format: Option<Object<ResponseFormat>>,
     tool_choice: Option<Value>,
     function_call: Option<Value>,
     // What says nothing about a list.
@@ -113,6 +113,7 @@ pub(crate) async fn answer(
     let stream = asking.stream == Some(true);
     let usage = asking
         .stream_options
+        .as_ref()
         .and_then(|options| options.include_usage)
         == Some(true);
     let reading = state.clone();
@@ -131,16 +132,28 @@ impl Asking {
         let logprobs = self.logprobs == Some(true);
         let top = self.top_logprobs.unwrap_or(0);
         let limits = &state.config.limits;
+        let json = ResponseFormat::list(self.response_format)?;
+        let at_most = json.as_ref().and_then(|json| json.at_most);
         let asked = Asked {
             seen: self.seen.unwrap_or_default(),
             exclude: self.exclude.unwrap_or_default(),
             only: self.only,
             quotas: self.quotas.unwrap_or_default(),
-            n: self.n_items,
+            // A schema may ask for fewer than the model writes, or more.
+            n: match self.n_items {
+                Some(n) => Some(at_most.map_or(n, |most| n.min(most))),
+                None => at_most.map(|most| most.min(shelf.task.n_ranks())),
+            },
+            n_field: "n_items",
         };
         asked.check(limits)?;
         let turns = messages::turns(self.messages, limits)?;
         let list = asked.list(turns, &shelf)?;
+        let at_least = json.as_ref().map_or(0, |json| json.at_least);
+        if list.n < at_least {
+            let problem = format!("`minItems` of {at_least}; expected at most {}", list.n);
+            return Err(Refusal::field("response_format", problem));
+        }
         let longest = shelf.task.longest_list();
         let longest = longest.unwrap_or(deployment.language.format.max_new_tokens);
         let most = self.max_completion_tokens.or(self.max_tokens);
@@ -183,7 +196,7 @@ impl Asking {
             list,
             request: Some(request),
             n,
-            json: ResponseFormat::list(self.response_format)?,
+            json,
             stops: Stop::texts(self.stop)?,
             logprobs,
             name: state.config.name.clone(),

@@ -17,7 +17,7 @@ use super::stop::{Stop, Watch};
 use crate::asked::{Asked, AskedQuota, Name, Only};
 use crate::config::Limits;
 use crate::deployment::Deployment;
-use crate::http::body;
+use crate::http::body::{self, Object};
 use crate::http::guard::Client;
 use crate::listing::ListConstraint;
 use crate::refusal::Refusal;
@@ -25,7 +25,7 @@ use crate::state::State;
 
 /// The fields that are known; all others are refused, as they may mean what is not done here.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct Asking {
     model: Option<String>,
     prompt: Prompts,
@@ -33,7 +33,7 @@ pub(crate) struct Asking {
     seen: Option<Vec<Name>>,
     exclude: Option<Vec<Name>>,
     only: Option<Only>,
-    quotas: Option<Vec<AskedQuota>>,
+    quotas: Option<Vec<Object<AskedQuota>>>,
     n_items: Option<usize>,
     n: Option<usize>,
     best_of: Option<usize>,
@@ -51,7 +51,7 @@ pub(crate) struct Asking {
     echo: Option<bool>,
     suffix: Option<String>,
     stream: Option<bool>,
-    stream_options: Option<StreamOptions>,
+    stream_options: Option<Object<StreamOptions>>,
     frequency_penalty: Option<f32>,
     presence_penalty: Option<f32>,
     logit_bias: Option<Value>,
@@ -76,6 +76,12 @@ enum Prompts {
 
 /// The largest number of likely tokens that are shown.
 const MOST_TOP: usize = 20;
+
+/// The largest number of likely tokens in an answer.
+const MOST_SHOWN: usize = 500_000;
+
+/// The largest number of items that the completions of a request keep out of their lists.
+const MOST_NAMED: usize = 2_000_000;
 
 /// How an answer is shown.
 #[derive(Debug, Clone)]
@@ -130,6 +136,7 @@ impl Asking {
                 format!("{n}; expected at least 1, and at most {most} completions of all prompts");
             return Err(Refusal::field("n", problem));
         }
+        self.check_memory(n * prompts.len(), constraint.is_some())?;
         let (end, others) = self.ends(&deployment);
         let stops = Stop::texts(self.stop)?;
         let sampling = sampling(
@@ -230,6 +237,28 @@ impl Asking {
         }
     }
 
+    /// Whether an answer of so many completions is not too large to be held.
+    fn check_memory(&self, completions: usize, is_constrained: bool) -> Result<(), Refusal> {
+        let named = [&self.seen, &self.exclude].map(|names| names.as_ref().map_or(0, Vec::len));
+        let named: usize = named.iter().sum();
+        if is_constrained && completions.saturating_mul(named) > MOST_NAMED {
+            let problem = format!(
+                "{completions} completions with {named} items of `seen` and `exclude`; expected at \
+                 most {MOST_NAMED} in all"
+            );
+            return Err(Refusal::field("n", problem));
+        }
+        let top = self.logprobs.filter(|k| *k > 1).unwrap_or(0);
+        let tokens = completions.saturating_mul(self.max_tokens.unwrap_or(1));
+        if tokens.saturating_mul(top) > MOST_SHOWN {
+            let problem = format!(
+                "{top} for each of up to {tokens} tokens; expected at most {MOST_SHOWN} in all"
+            );
+            return Err(Refusal::field("logprobs", problem));
+        }
+        Ok(())
+    }
+
     fn constraint(
         &self,
         deployment: &Deployment,
@@ -254,6 +283,7 @@ impl Asking {
             only: self.only.clone(),
             quotas: self.quotas.clone().unwrap_or_default(),
             n: self.n_items,
+            n_field: "n_items",
         };
         asked.check(limits)?;
         asked.completion(shelf)

@@ -4,10 +4,12 @@ use convrec_core::{Role, Turn};
 use serde::Deserialize;
 
 use crate::config::Limits;
+use crate::http::body::Object;
 use crate::refusal::Refusal;
 
 /// One of `messages`. Fields that are not known here mean nothing to a list.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(expecting = "an object")]
 pub(crate) struct Message {
     role: String,
     content: Option<Content>,
@@ -17,10 +19,11 @@ pub(crate) struct Message {
 #[serde(untagged, expecting = "expected a text, or a list of text parts")]
 enum Content {
     Text(String),
-    Parts(Vec<Part>),
+    Parts(Vec<Object<Part>>),
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(expecting = "an object")]
 struct Part {
     #[serde(rename = "type")]
     kind: String,
@@ -29,7 +32,7 @@ struct Part {
 }
 
 /// The turns of the user and the assistant. Instructions are left out: the model has its own.
-pub(crate) fn turns(messages: Vec<Message>, limits: &Limits) -> Result<Vec<Turn>, Refusal> {
+pub(crate) fn turns(messages: Vec<Object<Message>>, limits: &Limits) -> Result<Vec<Turn>, Refusal> {
     if messages.len() > limits.turns {
         let problem = format!(
             "{} turns; expected at most {}",
@@ -39,7 +42,7 @@ pub(crate) fn turns(messages: Vec<Message>, limits: &Limits) -> Result<Vec<Turn>
         return Err(Refusal::field("messages", problem));
     }
     let (mut turns, mut characters) = (vec![], 0);
-    for (place, message) in messages.into_iter().enumerate() {
+    for (place, Object(message)) in messages.into_iter().enumerate() {
         let field = format!("messages[{place}]");
         let role = match message.role.as_str() {
             "system" | "developer" => None,
@@ -78,9 +81,9 @@ pub(crate) fn turns(messages: Vec<Message>, limits: &Limits) -> Result<Vec<Turn>
     }
 }
 
-fn texts(parts: Vec<Part>, field: &str) -> Result<String, Refusal> {
+fn texts(parts: Vec<Object<Part>>, field: &str) -> Result<String, Refusal> {
     let mut texts = vec![];
-    for (place, part) in parts.into_iter().enumerate() {
+    for (place, Object(part)) in parts.into_iter().enumerate() {
         match (part.kind.as_str(), part.text) {
             ("text" | "input_text" | "refusal", Some(text)) => texts.push(text),
             (kind, _) => {

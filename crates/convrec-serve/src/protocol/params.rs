@@ -27,7 +27,7 @@ impl Seed {
 
 /// What a client asks of a stream.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct StreamOptions {
     /// A last chunk with the number of tokens.
     pub(crate) include_usage: Option<bool>,
@@ -51,7 +51,7 @@ pub(crate) fn sampling(
     };
     match sampling.check() {
         Ok(()) => Ok(sampling),
-        Err(e) => Err(Refusal::bad(e.to_string())),
+        Err(e) => Err(Refusal::field(&e.field, e.problem)),
     }
 }
 

@@ -20,7 +20,7 @@ use super::several::{self, Several};
 use super::{new_id, sse, why_not};
 use crate::asked::{Asked, AskedQuota, List, Name, Only};
 use crate::deployment::{Deployment, Shelf};
-use crate::http::body;
+use crate::http::body::{self, Object};
 use crate::http::guard::Client;
 use crate::listing::ListReader;
 use crate::refusal::Refusal;
@@ -29,14 +29,14 @@ use crate::worker::Event;
 
 /// A conversation, and what its list may hold.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct Asking {
     model: Option<String>,
-    messages: Vec<Message>,
+    messages: Vec<Object<Message>>,
     seen: Option<Vec<Name>>,
     exclude: Option<Vec<Name>>,
     only: Option<Only>,
-    quotas: Option<Vec<AskedQuota>>,
+    quotas: Option<Vec<Object<AskedQuota>>>,
     n: Option<usize>,
     temperature: Option<f32>,
     top_p: Option<f32>,
@@ -110,6 +110,7 @@ impl Asking {
             only: self.only,
             quotas: self.quotas.unwrap_or_default(),
             n: self.n,
+            n_field: "n",
         };
         asked.check(&state.config.limits)?;
         let turns = messages::turns(self.messages, &state.config.limits)?;

@@ -165,6 +165,66 @@ fn lists_are_drawn_where_a_temperature_says_so() {
     serving.stop().unwrap();
 }
 
+/// A stream says of each token what the whole answer says, and once.
+#[test]
+fn a_stream_has_the_log_probabilities_of_all_tokens() {
+    let serving = start(3, Some(catalog()));
+    let said = |answers: &[Value], part: &str| -> Vec<(Value, f64)> {
+        let chunks = answers
+            .iter()
+            .filter_map(|answer| answer["choices"][0][part]["content"].as_array().cloned());
+        let token = |one: Value| (one["bytes"].clone(), one["logprob"].as_f64().unwrap());
+        chunks.flatten().map(token).collect()
+    };
+    let whole = ask_with(&serving, json!({ "logprobs": true })).json();
+    let whole = said(&[whole], "logprobs");
+    let stream = ask_with(&serving, json!({ "logprobs": true, "stream": true }));
+    let stream = said(&stream.events(), "logprobs");
+    assert!(whole.len() > 10);
+    assert_eq!(stream.len(), whole.len());
+    for ((token, p), (other, q)) in stream.iter().zip(&whole) {
+        assert!(token == other && (p - q).abs() < 1e-4, "{token} {p} {q}");
+    }
+    serving.stop().unwrap();
+}
+
+/// A schema's `maxItems` is the length of the list; what cannot be kept is refused by its place.
+#[test]
+fn schemas_are_kept() {
+    let serving = start(3, Some(catalog()));
+    let format = |list: Value| {
+        let schema = json!({ "type": "object", "properties": { "films": list } });
+        json!({ "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": schema } } })
+    };
+    let one = json!({ "type": "array", "maxItems": 1, "items": { "type": "string" } });
+    let answer = ask_with(&serving, format(one)).json();
+    let text = answer["choices"][0]["message"]["content"].as_str().unwrap();
+    let films: Value = serde_json::from_str(text).unwrap();
+    assert_eq!(films["films"].as_array().unwrap().len(), 1);
+    for (list, part) in [
+        (
+            json!({ "type": "array", "minItems": 3, "items": { "type": "string" } }),
+            "`minItems` of 3; expected at most 2",
+        ),
+        (
+            json!({ "type": "array", "items": { "type": "object", "properties": { "year": { "type": "string" } } } }),
+            "films.items.properties.year",
+        ),
+        (
+            json!({ "type": "array", "items": { "type": "string", "enum": ["Heat"] } }),
+            "films.items.enum",
+        ),
+    ] {
+        let answer = ask_with(&serving, format(list));
+        assert!(
+            answer.status == 400 && answer.message().contains(part),
+            "{}",
+            answer.body
+        );
+    }
+    serving.stop().unwrap();
+}
+
 #[test]
 fn a_stream_says_the_same_item_by_item() {
     let serving = start(3, Some(catalog()));

@@ -188,6 +188,10 @@ fn what_cannot_be_done_is_refused_by_name() {
         (json!({ "temperature": -0.5 }), "`temperature`"),
         (json!({ "top_p": 0 }), "`top_p`"),
         (json!({ "logprobs": 21 }), "field `logprobs`: 21"),
+        (
+            json!({ "logprobs": 20, "n": 1000, "max_tokens": 50 }),
+            "field `logprobs`: 20 for each of up to 50000 tokens",
+        ),
         (json!({ "echo": true }), "field `echo`"),
         (json!({ "best_of": 2 }), "field `best_of`: 2"),
         (json!({ "beams": 2 }), "unknown field `beams`"),
@@ -323,5 +327,22 @@ fn the_likeliest_tokens_are_shown() {
             .fold(f64::NEG_INFINITY, f64::max);
         assert_eq!(top[token.as_str().unwrap()].as_f64().unwrap(), best);
     }
+    serving.stop().unwrap();
+}
+
+/// The prompts of a request are one that waits, however many they are.
+#[test]
+fn many_prompts_fit_a_short_queue() {
+    let engine = convrec_serve::EngineLimits {
+        rows: 8,
+        waiting: 4,
+        ..Default::default()
+    };
+    let serving = start_with(1, None, config().engine(engine));
+    let prompts: Vec<[u32; 2]> = (0..40).map(|n| [n, 7]).collect();
+    let body = json!({ "prompt": prompts, "max_tokens": 2, "seed": 1 });
+    let answer = post(&serving, "/v1/completions", &body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.json()["choices"].as_array().unwrap().len(), 40);
     serving.stop().unwrap();
 }

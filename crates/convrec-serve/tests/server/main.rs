@@ -12,6 +12,7 @@ mod page;
 mod prefix;
 mod recommend;
 mod reload;
+mod retriever;
 mod rollouts;
 mod several;
 mod unfit;

@@ -89,6 +89,25 @@ fn what_cannot_be_is_refused_by_name() {
             "`western` is no genre; expected one of horror",
         ),
         (json!({ "exclude": [0, 1, 2, 3] }), "leaves 1 items"),
+        (
+            json!({ "exclude": [0, 1, 2, 3], "n": 2 }),
+            "field `n`: 2; expected at most 1",
+        ),
+        (json!({ "n": 0 }), "field `n`: 0; expected 1 to 2"),
+        (json!({ "n": -1 }), "expected a whole number from 0 on"),
+        (json!({ "messages": [["user", "hi"]] }), "messages[0]"),
+        (
+            json!({ "quotas": [[[], "Horror", 1, null]] }),
+            "expected an object",
+        ),
+        (
+            json!({ "quotas": vec![json!({ "genre": "Horror", "at_most": 1 }); 33] }),
+            "33 quotas; expected at most 32",
+        ),
+        (
+            json!({ "quotas": [{ "genre": "Horror", "at_least": 1 }, { "items": [3, 2, 0], "at_most": 0 }] }),
+            "2 of the 2 that are left are in another quota",
+        ),
         (json!({ "n": 3 }), "3; expected 1 to 2"),
         (
             json!({ "quotas": [{ "genre": "Horror", "at_least": 3 }] }),
@@ -116,6 +135,32 @@ fn what_cannot_be_is_refused_by_name() {
             answer.body
         );
     }
+    serving.stop().unwrap();
+}
+
+/// What is left need not be as much as the model writes, only as much as is asked for; two quotas of
+/// the same items are one.
+#[test]
+fn short_lists_of_what_is_left() {
+    let serving = start(3, Some(catalog()));
+    let left = json!({ "seen": [0, 1, 2, 3], "n": 1 });
+    assert_eq!(names(&ask_with(&serving, left)), ["Her"]);
+    let left = json!({ "seen": [0, 1, 2], "only": [2, 3] });
+    assert_eq!(names(&ask_with(&serving, left)).len(), 1);
+    let both = json!({ "quotas": [{ "genre": "Horror", "at_least": 1 }, { "genre": "Horror", "at_most": 1 }] });
+    let horror = names(&ask_with(&serving, both));
+    let horror = horror.iter().filter(|name| name.starts_with("Alien"));
+    assert_eq!(horror.count(), 1);
+    let list = post_bytes(
+        &serving,
+        AT,
+        b"[null, [{\"role\": \"user\", \"content\": \"hi\"}]]",
+    );
+    assert!(
+        list.status == 400 && list.message().contains("expected an object"),
+        "{}",
+        list.body
+    );
     serving.stop().unwrap();
 }
 

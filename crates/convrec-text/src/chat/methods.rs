@@ -9,8 +9,8 @@ pub(super) const BYTES_A_STEP: u64 = 64;
 /// Formatted values are padded to at most this many characters.
 const MAX_WIDTH: i64 = 10_000;
 
-/// Calls a method of a value. Each takes a step for each item, and for each [`BYTES_A_STEP`] that it
-/// reads and writes, which the engine only knows of its own filters.
+/// Calls a method of a value. Each takes a step for each item, and for each [`BYTES_A_STEP`] that
+/// it reads and writes, which the engine only knows of its own filters.
 pub(super) fn method(
     state: &mut State,
     value: &Value,

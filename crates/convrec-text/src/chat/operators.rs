@@ -18,8 +18,8 @@ use super::methods::BYTES_A_STEP;
 pub(super) const BOUNDED: &str = "__bounded";
 pub(super) const PERCENT: &str = "__percent";
 
-/// The source with calls in place of the operators. A source that is no template stays as it is: the
-/// engine says what is wrong with it.
+/// The source with calls in place of the operators. A source that is no template stays as it is:
+/// the engine says what is wrong with it.
 pub(super) fn rewrite(source: &str, syntax: &SyntaxConfig) -> String {
     let mut found = Found {
         source,
@@ -73,8 +73,8 @@ impl Found<'_> {
         self.edits.entry(end).or_default().closing += 1;
     }
 
-    /// The operator behind a left side becomes a comma: nothing but white space and closing brackets
-    /// stands between.
+    /// The operator behind a left side becomes a comma: nothing but white space and closing
+    /// brackets stands between.
     fn comma(&mut self, end_of_left: usize) {
         let behind = self.source.get(end_of_left..).unwrap_or_default();
         if let Some(at) = behind.find('%') {

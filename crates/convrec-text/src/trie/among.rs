@@ -11,7 +11,8 @@ pub(super) struct Among {
     /// Items with their scores, by id; scores of 0 where there are none.
     items: Vec<(ItemId, f32)>,
     is_scored: bool,
-    /// The places of those that are left among the lines of this rank, ascending, with their scores.
+    /// The places of those that are left among the lines of this rank, ascending, with their
+    /// scores.
     open: Vec<(u32, f32)>,
     /// The number of different items to begin with. Twins count once.
     pub(super) distinct: usize,

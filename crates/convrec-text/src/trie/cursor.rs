@@ -186,6 +186,31 @@ impl ListCursor {
         logits[from..].fill(f32::NEG_INFINITY);
     }
 
+    /// Sets the bits of the tokens that may come next, and clears all others: bit `t % 32` of word
+    /// `t / 32` is token t's. Engines that apply such masks on their device take them from here.
+    ///
+    /// ```
+    /// use convrec_text::ListTrie;
+    ///
+    /// let trie = ListTrie::from_token_ids(&[[1, 2], [33, 2]], &[], 9, 1)?;
+    /// let mut bits = [u32::MAX; 2];
+    /// trie.cursor(&[])?.mask_bits(&mut bits);
+    /// assert_eq!(bits, [1 << 1, 1 << 1]);
+    /// # Ok::<(), convrec_text::TrieError>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When there are no bits for a token that may come next: they are of another tokenizer.
+    pub fn mask_bits(&self, bits: &mut [u32]) {
+        bits.fill(0);
+        let n = 32 * bits.len();
+        for token in self.allowed() {
+            let token = *token as usize;
+            assert!(token < n, "{n} bits have none for token {token}");
+            bits[token / 32] |= 1 << (token % 32);
+        }
+    }
+
     /// Goes on with a token.
     ///
     /// # Panics

@@ -211,6 +211,7 @@ pub(super) fn line_arrays(
         .enumerate()
         .for_each(|(place, item)| place_of[*item] = place as u32);
     let nodes = places.len() as u32;
+    words.reserve_exact(3 * places.len() + 2 * order.len());
     words.extend(first.into_iter().chain(tokens).chain(places));
     words.extend(order.into_iter().map(|item| item as u32).chain(place_of));
     Ok(nodes)

@@ -94,8 +94,9 @@ impl Recommender {
     }
 
     /// [`recommend`](Self::recommend) from among candidates alone: at most `n` of them, best first,
-    /// and fewer where fewer are unseen. So it ranks what another search found. The lists must be
-    /// constrained; else the candidates are passed over.
+    /// and fewer where fewer are unseen. So it ranks what another search found. Candidates without
+    /// scores get those of the model's retriever, where it has one ([`Task::prior_among`]). The lists
+    /// must be constrained; else the candidates are passed over.
     ///
     /// # Errors
     /// As [`recommend`](Self::recommend), and [`RecommendError::Task`] when no candidate is left.
@@ -129,7 +130,10 @@ impl Recommender {
         };
         let sample = self.task.sample(&example)?;
         let sample = match candidates {
-            Some(candidates) => self.task.among(sample, candidates)?,
+            Some(candidates) => {
+                let candidates = self.task.prior_among(&example, candidates);
+                self.task.among(sample, candidates)?
+            }
             None => sample,
         };
         let found = evaluate(&self.policy, &self.task, &[sample], &self.decoding);

@@ -9,6 +9,7 @@ use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::{CatalogItem, Demonstration, Example, Item, Turn};
 use convrec_policy::{LoraConfig, ModelConfig, Policy, Projection};
+use convrec_retrieve::Fitted;
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
@@ -62,6 +63,34 @@ pub fn world() -> World {
             .map(|n| task.pair(&demonstration(n)).unwrap())
             .collect(),
         samples: (0..12).map(|n| task.sample(&example(n)).unwrap()).collect(),
+        task,
+    }
+}
+
+/// Conversations in the world: after a film with an odd number somebody is recommended the next one.
+pub fn conversations(catalog: &Catalog) -> Vec<Example> {
+    let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
+    let example = |n: usize| Example {
+        id: format!("d{n}-1"),
+        dialog: vec![Turn::user("something with robots")],
+        seen: vec![names[2 * (n % 3)].clone()],
+        ground_truth: vec![names[2 * (n % 3) + 1].clone()],
+    };
+    (0..12).map(example).collect()
+}
+
+/// The world with a retriever, which finds `n_candidates` films and is as loud as `weight`.
+pub fn retrieved(n_candidates: usize, weight: f32) -> World {
+    let World { task, .. } = world();
+    let examples = conversations(task.catalog());
+    let mut fitted = Fitted::fit(task.catalog(), &examples).unwrap();
+    (fitted.n_candidates, fitted.weight) = (n_candidates, weight);
+    let retriever = fitted.over(task.catalog());
+    let lists = retriever.demonstrations(&examples, 2, true, 0);
+    let task = task.constrained().unwrap().with_retriever(retriever.into());
+    World {
+        pairs: lists.iter().map(|list| task.pair(list).unwrap()).collect(),
+        samples: examples.iter().map(|x| task.sample(x).unwrap()).collect(),
         task,
     }
 }

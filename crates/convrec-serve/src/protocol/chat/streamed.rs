@@ -22,6 +22,10 @@ struct Open {
     reader: Option<ListReader>,
     content: Content,
     items: usize,
+    /// Tokens that came.
+    tokens: usize,
+    /// What is to be said of tokens that came and are in no chunk yet.
+    logprobs: Vec<Value>,
 }
 
 struct Stream {
@@ -48,6 +52,8 @@ pub(super) async fn response(
         reader: ready.list.constraint.clone().map(ListReader::new),
         content: Content::new(ready.json.clone(), ready.stops.clone()),
         items: 0,
+        tokens: 0,
+        logprobs: vec![],
     };
     let choices: Vec<Open> = (0..ready.n).map(open).collect();
     let parts = ready.request.take().into_iter().collect();
@@ -80,18 +86,22 @@ pub(super) async fn response(
 }
 
 impl Stream {
+    /// A chunk of a choice, with what is to be said of its tokens.
     fn chunk(
-        &self,
+        &mut self,
         index: usize,
         delta: Value,
         reason: Option<&str>,
-        extra: Option<(Value, Value)>,
+        item: Option<Value>,
     ) -> Sent {
         let mut chunk = self.frame.clone();
         let mut choice = json!({ "index": index, "delta": delta, "finish_reason": reason });
-        if let Some((items, logprobs)) = extra {
-            choice["items"] = items;
-            choice["logprobs"] = logprobs;
+        if let Some(item) = item {
+            choice["items"] = json!([item]);
+        }
+        let logprobs = std::mem::take(&mut self.choices[index].logprobs);
+        if !logprobs.is_empty() {
+            choice["logprobs"] = json!({ "content": logprobs });
         }
         chunk["choices"] = json!([choice]);
         if self.with_usage {
@@ -123,18 +133,20 @@ impl Stream {
         vec![sse::failed(refusal), sse::done()]
     }
 
-    fn progress(&mut self, index: usize, tokens: &[u32], log_probs: &[f32]) -> Vec<Sent> {
+    /// Keeps what is to be said of tokens, where a client asks for it.
+    fn came(&mut self, index: usize, tokens: &[u32], log_probs: &[f32]) {
         let tokenizer = &self.ready.deployment.language.tokenizer;
-        let logprobs = match self.ready.logprobs {
-            true => {
-                let pairs = tokens.iter().zip(log_probs);
-                let content: Vec<Value> = pairs
-                    .map(|(token, p)| log_probability(tokenizer, *token, *p))
-                    .collect();
-                json!({ "content": content })
-            }
-            false => Value::Null,
-        };
+        let open = &mut self.choices[index];
+        open.tokens += tokens.len();
+        if self.ready.logprobs {
+            let pairs = tokens.iter().zip(log_probs);
+            let said = pairs.map(|(token, p)| log_probability(tokenizer, *token, *p));
+            open.logprobs.extend(said);
+        }
+    }
+
+    fn progress(&mut self, index: usize, tokens: &[u32], log_probs: &[f32]) -> Vec<Sent> {
+        self.came(index, tokens, log_probs);
         let open = &mut self.choices[index];
         let found = match &mut open.reader {
             Some(reader) => reader.read(tokens, log_probs),
@@ -146,8 +158,7 @@ impl Stream {
             open.items += 1;
             let item = item(&self.ready.shelf, open.items, ranked);
             if let Some(content) = open.content.push(&item) {
-                let extra = (json!([item]), logprobs.clone());
-                pieces.push(self.chunk(index, json!({ "content": content }), None, Some(extra)));
+                pieces.push(self.chunk(index, json!({ "content": content }), None, Some(item)));
             }
         }
         if let (false, Some(started)) = (pieces.is_empty(), self.started) {
@@ -165,17 +176,14 @@ impl Stream {
             self.received += written.completion.tokens.len();
             let found = items(&self.ready.list, &self.ready.shelf, written);
             // What was not told yet.
+            let (tokens, log_probs) = (&written.completion.tokens, &written.completion.log_probs);
+            let came = self.choices[index].tokens.min(tokens.len());
+            self.came(index, &tokens[came..], &log_probs[came..]);
             let told = self.choices[index].items;
             for (place, ranked) in found.iter().enumerate().skip(told) {
                 let item = item(&self.ready.shelf, place + 1, ranked);
                 if let Some(content) = self.choices[index].content.push(&item) {
-                    let extra = (json!([item]), Value::Null);
-                    pieces.push(self.chunk(
-                        index,
-                        json!({ "content": content }),
-                        None,
-                        Some(extra),
-                    ));
+                    pieces.push(self.chunk(index, json!({ "content": content }), None, Some(item)));
                 }
             }
             let ended = written.completion.ended;
