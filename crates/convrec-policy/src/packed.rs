@@ -14,7 +14,7 @@ impl Policy {
     /// A policy for sampling whose matrices are in bf16 or int8, adapters included. Embeddings, all
     /// projections and the output matrix are packed; norms and biases stay in f32. It computes the
     /// same to the precision of that type, takes half or a quarter of the memory, and has no
-    /// gradients. It cannot be saved or trained.
+    /// gradients. It cannot be trained, and saving it is an error.
     ///
     /// ```
     /// use burn::tensor::Device;
@@ -56,6 +56,11 @@ impl Policy {
         let linears = blocks.flat_map(Block::projections).chain(&self.lm_head);
         let linears = linears.map(|linear| bytes(&linear.weight, &linear.packed));
         bytes(&embeddings.weight, &embeddings.packed) + linears.sum::<usize>()
+    }
+
+    /// Whether its matrices are in fewer bits.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.model.embed_tokens.packed.is_some()
     }
 
     /// The output matrix, where it is packed.

@@ -54,9 +54,13 @@ pub(crate) fn model_name(path: &str) -> Option<String> {
 }
 
 /// Refuses to save a policy with an adapter as a model. The files hold no adapter, and it must not
-/// be lost silently.
+/// be lost silently. A packed policy no longer has the weights that they hold.
 pub(crate) fn refuse_adapter(policy: &Policy, path: &Path) -> Result<(), WeightsError> {
     match policy.lora() {
+        None if policy.is_packed() => Err(WeightsError::format(
+            path,
+            "the policy is packed, which is for sampling alone; save the one that was packed",
+        )),
         Some(_) => Err(WeightsError::format(
             path,
             "the policy has an adapter; save what `merged` gives, or `save_lora`",

@@ -48,6 +48,17 @@ fn packing_bf16_numbers_loses_nothing() {
     }
 }
 
+/// What is packed no longer has the weights that a file holds.
+#[test]
+fn a_packed_policy_is_not_saved() {
+    let packed = sharp(&configs()[0], 1).packed(PackedType::Int8);
+    let folder = tempfile::tempdir().unwrap();
+    let saved = packed.save_folder(folder.path(), &Default::default());
+    assert!(saved.unwrap_err().to_string().contains("is packed"));
+    assert!(packed.to_safetensors().is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 /// Log-probabilities move by little, and less with more bits; memory is a half and about a quarter.
 #[test]
 fn fewer_bits_move_log_probabilities_by_little() {

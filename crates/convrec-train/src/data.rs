@@ -12,10 +12,13 @@
 //! | a prompt longer than the model's positions | its oldest turns are left out |
 //! | a last turn longer than that | the sample is left out |
 
+use std::collections::HashMap;
 use std::fmt;
 
 use convrec_catalog::{Catalog, YEAR_TOLERANCE};
-use convrec_core::{BadRow, BadRowPolicy, BadRows, Demonstration, Example, Item, ItemId};
+use convrec_core::{
+    BadRow, BadRowPolicy, BadRows, Candidates, Demonstration, Example, Item, ItemId,
+};
 use rayon::prelude::*;
 
 use crate::task::{Sample, Task, TaskError, TokenPair};
@@ -356,9 +359,16 @@ pub fn pairs(
             ..demonstration.clone()
         });
     }
+    // A conversation often has several lists, and a retriever takes longer than all the rest.
+    let first = first_of_each(&mended);
+    let find = |(place, first): (usize, &usize)| {
+        (place == *first).then(|| task.found(&mended[place].example))?
+    };
+    let found: Vec<Option<Candidates>> = first.par_iter().enumerate().map(find).collect();
     let made: Vec<_> = mended
         .par_iter()
-        .map(|demonstration| task.pair_and_cut(demonstration))
+        .zip(&first)
+        .map(|(demonstration, first)| task.pair_and_cut(demonstration, found[*first].clone()))
         .collect();
     for read in made {
         match read {
@@ -372,6 +382,23 @@ pub fn pairs(
     }
     report.used = pairs.len();
     Ok((pairs, report))
+}
+
+/// For each demonstration the place of the first one of the same conversation.
+fn first_of_each(demonstrations: &[Demonstration]) -> Vec<usize> {
+    let mut of_id: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut firsts = Vec::with_capacity(demonstrations.len());
+    for (place, Demonstration { example, .. }) in demonstrations.iter().enumerate() {
+        let others = of_id.entry(example.id.as_str()).or_default();
+        let same = |other: &&usize| demonstrations[**other].example == *example;
+        // Ids that say nothing must not make this slow.
+        let first = others.iter().take(16).find(same).copied();
+        firsts.push(first.unwrap_or(place));
+        if first.is_none() {
+            others.push(place);
+        }
+    }
+    firsts
 }
 
 /// The list of a demonstration without seen and repeated items. Items that are not in the catalog

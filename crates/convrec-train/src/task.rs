@@ -449,7 +449,7 @@ impl Task {
     fn unchecked(&self, example: &Example) -> Result<(Sample, bool), TaskError> {
         let ExampleIds { seen, ground_truth } = self.catalog.example_ids(example)?;
         let seen = without_aliases(&self.catalog, seen);
-        let candidates = self.candidates(example, &[]);
+        let candidates = self.found(example).map(Arc::from);
         let (prompt, is_cut) = self.prompt(example)?;
         let sample = Sample {
             id: example.id.clone(),
@@ -465,13 +465,16 @@ impl Task {
     /// When an item of the list is not in the catalog (by its exact title and year), or the prompt
     /// cannot be written.
     pub fn pair(&self, demonstration: &Demonstration) -> Result<TokenPair, TaskError> {
-        Ok(self.pair_and_cut(demonstration)?.0)
+        let found = self.found(&demonstration.example);
+        Ok(self.pair_and_cut(demonstration, found)?.0)
     }
 
-    /// The pair, and whether its conversation was shortened.
+    /// The pair, and whether its conversation was shortened. `found` is what the retriever
+    /// [finds](Self::found) for the example.
     pub(crate) fn pair_and_cut(
         &self,
         demonstration: &Demonstration,
+        found: Option<Candidates>,
     ) -> Result<(TokenPair, bool), TaskError> {
         let id = &demonstration.example.id;
         let listed = demonstration.list.iter().map(|item| {
@@ -495,7 +498,7 @@ impl Task {
             prompt,
             completion,
             seen,
-            candidates: self.candidates(&demonstration.example, &listed),
+            candidates: found.map(|found| with_listed(found, &listed).into()),
             accepted: self
                 .accepted(&demonstration.example, &listed)
                 .map_err(|e| failed(e.into()))?,
@@ -518,18 +521,9 @@ impl Task {
         Ok(accepted)
     }
 
-    /// What the retriever finds, where there is one, and all items of `listed`: those that it does not
-    /// find are worth as much as the last that it does.
-    fn candidates(&self, example: &Example, listed: &[ItemId]) -> Option<Arc<Candidates>> {
-        let found = self.retriever.as_ref()?.prior(example);
-        if listed.iter().all(|id| found.items().contains(id)) {
-            return Some(found.into());
-        }
-        let scores = found.scores().unwrap_or_default();
-        let last = scores.last().copied().unwrap_or(0.0);
-        let all = found.items().iter().copied().zip(scores.iter().copied());
-        let all = all.chain(listed.iter().map(|id| (*id, last)));
-        Some(Candidates::scored(all).into())
+    /// What the retriever finds, where there is one.
+    pub(crate) fn found(&self, example: &Example) -> Option<Candidates> {
+        Some(self.retriever.as_ref()?.prior(example))
     }
 
     fn seen(&self, example: &Example) -> Vec<ItemId> {
@@ -650,6 +644,18 @@ impl TokenPair {
 }
 
 /// `seen` with the items that a twin stands for: no list may hold these.
+/// What a retriever found, and all items of `listed`: those that it did not find are worth as much
+/// as the last that it did.
+fn with_listed(found: Candidates, listed: &[ItemId]) -> Candidates {
+    if listed.iter().all(|id| found.items().contains(id)) {
+        return found;
+    }
+    let scores = found.scores().unwrap_or_default();
+    let last = scores.last().copied().unwrap_or(0.0);
+    let all = found.items().iter().copied().zip(scores.iter().copied());
+    Candidates::scored(all.chain(listed.iter().map(|id| (*id, last))))
+}
+
 fn without_aliases(catalog: &Catalog, mut seen: Vec<ItemId>) -> Vec<ItemId> {
     seen.extend_from_slice(catalog.aliases());
     seen
