@@ -40,7 +40,10 @@ impl<'a> Numbering<'a> {
 
     fn accepts(&mut self, number: u32) -> bool {
         let text = self.text;
+        // Behind other numbers, 1 begins another list.
+        let begins_anew = number == 1 && self.last > 0;
         let accepted = number == self.last + 1
+            || begins_anew
             || *self
                 .most_lines_have_one
                 .get_or_insert_with(|| most_lines_have_a_number(text));
