@@ -6,7 +6,13 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 venv=${CONVREC_CONSTRAINT_VENV:-.venv}
-[ -d "$venv" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q numpy pytest mypy ruff; }
+# One that was cut while it was made is made anew.
+if [ -z "${CONVREC_CONSTRAINT_VENV:-}" ] && [ ! -f "$venv/complete" ]; then
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install -q numpy pytest mypy ruff
+  touch "$venv/complete"
+fi
 [ "${CONVREC_CONSTRAINT_TORCH:-0}" = 0 ] || "$venv/bin/pip" install -q torch transformers
 export PYTHONPATH=python
 "$venv/bin/python" -c "import torch, transformers" 2>/dev/null ||

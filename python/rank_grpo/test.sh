@@ -5,7 +5,13 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 venv=${RANK_GRPO_VENV:-.venv}
-[ -d "$venv" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q "maturin>=1.9,<2" numpy pytest mypy ruff; }
+# One that was cut while it was made is made anew.
+if [ -z "${RANK_GRPO_VENV:-}" ] && [ ! -f "$venv/complete" ]; then
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/pip" install -q "maturin>=1.9,<2" numpy pytest mypy ruff
+  touch "$venv/complete"
+fi
 [ "${RANK_GRPO_TORCH:-0}" = 0 ] || "$venv/bin/pip" install -q torch "trl==1.16.0"
 unset CARGO_TARGET_DIR
 rm -rf target/wheels

