@@ -7,6 +7,7 @@
 
 #[path = "../../crates/convrec-serve/src"]
 mod serve {
+    pub mod object;
     pub mod refusal;
 
     #[path = "protocol"]
@@ -32,13 +33,14 @@ use serde_json::{Value, json};
 use serve::protocol::messages::{self, Message};
 use serve::protocol::response_format::{JsonList, ResponseFormat};
 use serve::protocol::stop::{self, Stop, Watch};
-// The sources name it from the root of their crate.
+// The sources name them from the root of their crate.
+use serve::object::{self, Object};
 use serve::refusal;
 
 #[derive(Deserialize)]
 struct Body {
-    messages: Option<Vec<Message>>,
-    response_format: Option<ResponseFormat>,
+    messages: Option<Vec<Object<Message>>>,
+    response_format: Option<Object<ResponseFormat>>,
     stop: Option<Stop>,
     /// What the model wrote.
     written: Option<String>,
@@ -65,8 +67,9 @@ fuzz_target!(|data: &[u8]| {
 /// Clients get few words, whatever they sent.
 fn said<T>(read: Result<T, refusal::Refusal>) -> Result<T, ()> {
     read.map_err(|refusal| {
-        let message = refusal.body()["error"]["message"].to_string();
-        assert!(message.len() > 10 && message.len() < 2000, "{message}");
+        let body = refusal.body();
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!((11..2010).contains(&message.chars().count()), "{message}");
     })
 }
 

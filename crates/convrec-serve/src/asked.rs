@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 use crate::config::Limits;
 use crate::deployment::Shelf;
-use crate::http::body::Object;
 use crate::listing::{ListConstraint, Quota};
+use crate::object::Object;
 use crate::refusal::Refusal;
 
 /// An item of the catalog.

@@ -57,6 +57,7 @@ mod http;
 mod listing;
 mod log;
 mod metrics;
+mod object;
 mod page;
 mod protocol;
 mod pulse;

@@ -19,8 +19,9 @@ use super::response_format::{JsonList, ResponseFormat};
 use super::stop::Stop;
 use crate::asked::{Asked, AskedQuota, List, Name, Only};
 use crate::deployment::{Deployment, Shelf};
-use crate::http::body::{self, Object};
+use crate::http::body;
 use crate::http::guard::Client;
+use crate::object::Object;
 use crate::refusal::Refusal;
 use crate::state::State;
 

@@ -17,9 +17,10 @@ use super::stop::{Stop, Watch};
 use crate::asked::{Asked, AskedQuota, Name, Only};
 use crate::config::Limits;
 use crate::deployment::Deployment;
-use crate::http::body::{self, Object};
+use crate::http::body;
 use crate::http::guard::Client;
 use crate::listing::ListConstraint;
+use crate::object::Object;
 use crate::refusal::Refusal;
 use crate::state::State;
 

@@ -4,7 +4,7 @@ use convrec_core::{Role, Turn};
 use serde::Deserialize;
 
 use crate::config::Limits;
-use crate::http::body::Object;
+use crate::object::Object;
 use crate::refusal::Refusal;
 
 /// One of `messages`. Fields that are not known here mean nothing to a list.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::http::body::Object;
+use crate::object::Object;
 use crate::refusal::Refusal;
 
 /// The field `response_format`.
