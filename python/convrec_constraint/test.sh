@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 venv=${CONVREC_CONSTRAINT_VENV:-.venv}
+unset PYTHONPATH # pip would take what lies there for installed
 # One that was cut while it was made is made anew.
 if [ -z "${CONVREC_CONSTRAINT_VENV:-}" ] && [ ! -f "$venv/complete" ]; then
   rm -rf "$venv"

@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 venv=${RANK_GRPO_VENV:-.venv}
+unset PYTHONPATH # pip would take what lies there for installed
 # One that was cut while it was made is made anew.
 if [ -z "${RANK_GRPO_VENV:-}" ] && [ ! -f "$venv/complete" ]; then
   rm -rf "$venv"
