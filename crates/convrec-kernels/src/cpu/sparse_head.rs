@@ -1,6 +1,8 @@
 //! Logits of some tokens a row. Only the rows of the output matrix that are asked for are read.
 //! Where rows ask for nearly the same tokens, the logits are one product of matrices.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::head::Slopes;
@@ -197,7 +199,7 @@ impl SparseHead<'_> {
     /// [`backward`](Self::backward) by products of matrices.
     fn shared_backward(
         &self,
-        shared: &Shared,
+        shared: &Shared<'_>,
         slope: impl Fn(usize, usize) -> f32 + Sync,
         frozen: bool,
     ) -> (Vec<f32>, Vec<f32>) {
@@ -225,16 +227,16 @@ impl SparseHead<'_> {
 }
 
 /// The U tokens that some row allows, where most rows allow most of them.
-struct Shared {
+struct Shared<'a> {
     tokens: Vec<u32>,
     /// The place of each of these tokens; other entries have no meaning. Shape `[V]`.
     place: Vec<usize>,
     /// Their rows of the output matrix. Shape `[U, D]`.
-    weight: Vec<f32>,
+    weight: Cow<'a, [f32]>,
 }
 
-impl Shared {
-    fn new(head: &SparseHead<'_>) -> Option<Self> {
+impl<'a> Shared<'a> {
+    fn new(head: &SparseHead<'a>) -> Option<Self> {
         if head.allowed.len() < SHARED_ROWS {
             return None;
         }
@@ -244,23 +246,33 @@ impl Shared {
             .iter()
             .flatten()
             .for_each(|token| is_allowed[*token as usize] = true);
-        let tokens: Vec<u32> = (0..vocabulary as u32)
+        let mut tokens: Vec<u32> = (0..vocabulary as u32)
             .filter(|token| is_allowed[*token as usize])
             .collect();
         let asked: usize = head.allowed.iter().map(Vec::len).sum();
         if 2 * asked < tokens.len() * head.allowed.len() {
             return None;
         }
+        let (first, last) = (*tokens.first()?, *tokens.last()?);
+        // Tokens that lie together are not copied, and a few between them cost less than a copy.
+        let span = (last - first) as usize + 1;
+        let lie_together = span <= tokens.len() + tokens.len() / 4;
+        if lie_together {
+            tokens = (first..=last).collect();
+        }
         let mut place = vec![0; vocabulary];
         tokens
             .iter()
             .enumerate()
             .for_each(|(n, token)| place[*token as usize] = n);
-        let weight = tokens
-            .iter()
-            .flat_map(|token| head.weight(*token))
-            .copied()
-            .collect();
+        let weight = if lie_together {
+            Cow::Borrowed(&head.weight[first as usize * head.width..][..span * head.width])
+        } else {
+            let mut weight = Vec::with_capacity(tokens.len() * head.width);
+            let rows = tokens.iter().map(|token| head.weight(*token));
+            rows.for_each(|row| weight.extend_from_slice(row));
+            Cow::Owned(weight)
+        };
         Some(Self {
             tokens,
             place,
