@@ -2,7 +2,8 @@
 //!
 //! ```sh
 //! cargo run --release -p convrec-serve --example soak -- --catalog films.jsonl [--model FOLDER] \
-//!   [--seconds 3600] [--patient 4] [--rate 6] [--reload-every 20] [--kill-every 600]
+//!   [--seconds 3600] [--patient 4] [--rate 6] [--reload-every 20] [--kill-every 600] \
+//!   [--prefix-tokens 8192]
 //! ```
 //!
 //! The server is a process of its own. What patient clients ask has a known answer under each of two

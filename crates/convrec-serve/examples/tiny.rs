@@ -8,16 +8,17 @@
 //! `CONVREC_API_KEYS` and `CONVREC_ADMIN_KEY`. Its lists are of no use to anybody: they only have
 //! the form of lists. Each start gives the same ones.
 
+mod support;
+
 use std::error::Error;
 use std::net::TcpListener;
 
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
 use convrec_core::CatalogItem;
-use convrec_policy::{ModelConfig, Policy};
 use convrec_serve::{EngineLimits, Server, ServerConfig, serve};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{Language, Model, Prompts, TaskFormat};
+use support::flags::Flags;
+use support::model::{Shape, untrained};
 
 /// Titles that a page may stumble over are among them.
 const FILMS: [(&str, i32, &[&str]); 16] = [
@@ -44,20 +45,12 @@ const FILMS: [(&str, i32, &[&str]); 16] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let number = |flag: &str, usual: usize| -> Result<usize, Box<dyn Error>> {
-        let mut words = std::env::args().skip_while(|word| word != flag);
-        match (words.next(), words.next()) {
-            (None, _) => Ok(usual),
-            (_, Some(value)) => Ok(value
-                .parse()
-                .map_err(|e| format!("{flag} {value}: {e}; expected a number"))?),
-            (_, None) => Err(format!("{flag} has no value; expected a number").into()),
-        }
-    };
+    let flags = Flags::read();
+    let engine = EngineLimits::default();
     let engine = EngineLimits {
-        rows: number("--rows", 64)?,
-        waiting: number("--waiting", 512)?,
-        ..EngineLimits::default()
+        rows: flags.value("rows", engine.rows),
+        waiting: flags.value("waiting", engine.waiting),
+        ..engine
     };
     let keys = |name: &str| -> Vec<String> {
         let keys = std::env::var(name).unwrap_or_default();
@@ -76,32 +69,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let catalog = Catalog::new(films.to_vec())?;
     let device = Device::flex();
-    let server = Server::new(untrained(&catalog, &device)?, Some(catalog), device, config)?;
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("http://{}", listener.local_addr()?);
-    Ok(serve(listener, server)?)
-}
-
-fn untrained(catalog: &Catalog, device: &Device) -> Result<Model, Box<dyn Error>> {
-    let special_tokens = ["<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
-    let config = TrainConfig {
+    let shape = Shape {
         vocab_size: 400,
-        special_tokens: special_tokens.map(str::to_string).to_vec(),
-        ..TrainConfig::default()
-    };
-    let lines: Vec<String> = catalog
-        .iter()
-        .map(|(_, item)| format!("{}\n", item.item()))
-        .collect();
-    let tokenizer = TextTokenizer::train(lines.iter(), &config)?;
-    let format = TaskFormat {
-        prompts: Prompts::Marked(PromptFormat::default()),
+        width: 32,
+        layers: 2,
+        heads: 2,
         n_ranks: 5,
         max_new_tokens: 200,
     };
-    let shape = ModelConfig::small(tokenizer.vocab_size(), 32, 2, 2);
-    Ok(Model {
-        policy: Policy::new(&shape, 1, device)?,
-        language: Language::small(tokenizer, format),
-    })
+    let model = untrained(&catalog, &device, &shape);
+    let server = Server::new(model, Some(catalog), device, config)?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("http://{}", listener.local_addr()?);
+    Ok(serve(listener, server)?)
 }

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use burn::tensor::Device;
-use convrec_serve::{Server, ServerConfig};
+use convrec_serve::{EngineLimits, Server, ServerConfig};
 
 use crate::support::flags::Flags;
 use crate::support::model;
@@ -16,8 +16,13 @@ pub fn serve(flags: &Flags) {
     let device = Device::flex();
     let catalog = model::catalog(flags);
     let model = model::model(flags, &catalog, &device);
+    let engine = EngineLimits::default();
     let config = ServerConfig::new("soak")
         .admin_keys(std::env::var(KEY))
+        .engine(EngineLimits {
+            prefix: flags.value("prefix-tokens", engine.prefix),
+            ..engine
+        })
         .weights(flags.value("weights", PathBuf::new()));
     let server = Server::new(model, Some(catalog), device, config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
