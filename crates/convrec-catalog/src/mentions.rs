@@ -19,16 +19,17 @@ const LONG_TITLE: usize = 3;
 pub struct Mention {
     /// The item.
     pub id: ItemId,
-    /// The bytes of the name in the text as it is compared: with case folded, white space collapsed,
-    /// and one way of writing for what looks alike.
+    /// The bytes of the name in the text as it is compared: with case folded, white space
+    /// collapsed, and one way of writing for what looks alike.
     pub span: Range<usize>,
 }
 
 /// Finds the items of a catalog that texts name, in time linear in the text.
 ///
 /// Texts and names are compared as by [`Catalog::find_normalised`]: case, white space and the forms
-/// in which Unicode writes one character do not matter, punctuation and accents do. A name stands between characters that are no letters and digits. Of
-/// names inside one another the longest counts.
+/// in which Unicode writes one character do not matter, punctuation and accents do. A name stands
+/// between characters that are no letters and digits. Of names inside one another the longest
+/// counts.
 ///
 /// - An item's own line, `Heat (1995)` or a title that holds its year, names the item in every
 ///   text.

@@ -29,8 +29,8 @@ pub fn normalise(title: &str) -> String {
         .into_owned()
 }
 
-/// [`normalise`] of a text without what only Unicode tells apart ([`unify`]): the form in which names
-/// of people are compared with titles.
+/// [`normalise`] of a text without what only Unicode tells apart ([`unify`]): the form in which
+/// names of people are compared with titles.
 pub(crate) fn fold(text: &str) -> String {
     normalise(&unify(text))
 }

@@ -73,8 +73,8 @@ impl fmt::Display for ServedType {
 }
 
 impl ServeOptions {
-    /// The config of a server of the model in a folder. Keys come from the environment, several with
-    /// commas between them: `CONVREC_API_KEYS` for clients, `CONVREC_ADMIN_KEY` for operators.
+    /// The config of a server of the model in a folder. Keys come from the environment, several
+    /// with commas between them: `CONVREC_API_KEYS` for clients, `CONVREC_ADMIN_KEY` for operators.
     ///
     /// # Errors
     /// When a flag or a variable means nothing that can be served; the error names it.

@@ -390,8 +390,8 @@ pub fn logits_constrained(hidden: Tensor<2>, weight: Tensor<2>, allowed: &[&[u32
 /// Log-probabilities and entropies under the softmax over part of the vocabulary: `allowed[m]` for
 /// row m, among them its target. Otherwise it is [`token_log_probs`].
 ///
-/// `prior` is added to the logits before they are divided by the temperature: `prior[m]` has a number
-/// for each of `allowed[m]`. It may be empty, and has no gradient.
+/// `prior` is added to the logits before they are divided by the temperature: `prior[m]` has a
+/// number for each of `allowed[m]`. It may be empty, and has no gradient.
 ///
 /// Only the rows of `weight` that some `allowed[m]` names take part. The composed body makes `[M,
 /// U]` logits, U the number of these rows; the fused one as many as there are allowed tokens.

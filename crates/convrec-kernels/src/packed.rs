@@ -15,8 +15,8 @@ pub enum PackedType {
     Int8,
 }
 
-/// A matrix `[out, in]` in bf16 or int8. Products with it read half or a quarter of the memory that an
-/// f32 matrix takes; sums are of f32.
+/// A matrix `[out, in]` in bf16 or int8. Products with it read half or a quarter of the memory that
+/// an f32 matrix takes; sums are of f32.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

@@ -24,7 +24,8 @@ use serde_json::{Value, json};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightUpdate {
-    /// `/admin/reload` with `{"path": "{path}"}`, as `serve` knows it; it needs the server's key for operators.
+    /// `/admin/reload` with `{"path": "{path}"}`, as `serve` knows it; it needs the server's key
+    /// for operators.
     #[default]
     Reload,
     /// vLLM with whole models. `/collective_rpc` calls `reload_weights` of its workers, and

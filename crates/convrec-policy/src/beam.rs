@@ -15,8 +15,8 @@ use crate::search::Search;
 pub struct Beam {
     /// The tokens, with the end token where the constraint has one.
     pub tokens: Vec<u32>,
-    /// The log-probability of all of it in nats, renormalised over the allowed tokens: the sum of what
-    /// [`Policy::log_probs_constrained`] gives at the temperature of the search.
+    /// The log-probability of all of it in nats, renormalised over the allowed tokens: the sum of
+    /// what [`Policy::log_probs_constrained`] gives at the temperature of the search.
     pub log_prob: f64,
 }
 
@@ -31,8 +31,8 @@ impl Policy {
     /// them.
     ///
     /// With a `width` of 1 it is greedy decoding; with one as large as the number of completions it
-    /// is exact. Under the trie of one-item lists it ranks a catalog by the probability of each item
-    /// (De Cao et al., "Autoregressive entity retrieval", arXiv 2010.00904).
+    /// is exact. Under the trie of one-item lists it ranks a catalog by the probability of each
+    /// item (De Cao et al., "Autoregressive entity retrieval", arXiv 2010.00904).
     ///
     /// # Panics
     /// When [`Policy::search`] panics.
@@ -51,9 +51,9 @@ impl Policy {
     /// `softmax(logits / temperature)`.
     ///
     /// # Panics
-    /// When a prompt is empty or holds a token that is not in the vocabulary, a search has no beams or
-    /// gives back none or more than it has beams, its constraint allows nothing to begin with, or the
-    /// temperature is negative.
+    /// When a prompt is empty or holds a token that is not in the vocabulary, a search has no beams
+    /// or gives back none or more than it has beams, its constraint allows nothing to begin with,
+    /// or the temperature is negative.
     pub fn search<'c>(
         &'c self,
         prompts: &[&'c [u32]],

@@ -17,10 +17,10 @@ use group::{Group, Work};
 
 /// Writes the completions of many requests side by side, step by step.
 ///
-/// Requests are [submitted](Self::submit) at any time. Each [`step`](Self::step) either lets waiting
-/// requests in or takes all completions on by a choice, and those that are done leave at once. What
-/// is drawn depends on a request alone: which others there are, and when they come and go, changes
-/// no token (save where two tokens tie to rounding).
+/// Requests are [submitted](Self::submit) at any time. Each [`step`](Self::step) either lets
+/// waiting requests in or takes all completions on by a choice, and those that are done leave at
+/// once. What is drawn depends on a request alone: which others there are, and when they come and
+/// go, changes no token (save where two tokens tie to rounding).
 ///
 /// ```
 /// use std::borrow::Cow;
@@ -85,8 +85,8 @@ pub struct EngineLimits {
     /// Requests enter when one part in so many of `rows` is free: 1 waits until all is done, and a
     /// large number lets each enter at once. Letting in more of them at once is faster for all.
     pub free_share: usize,
-    /// Tokens of earlier prompts whose keys and values are kept, so that a request that begins alike
-    /// does not compute them again; 0 keeps none. It changes results by rounding at most.
+    /// Tokens of earlier prompts whose keys and values are kept, so that a request that begins
+    /// alike does not compute them again; 0 keeps none. It changes results by rounding at most.
     pub prefix: usize,
 }
 

@@ -50,12 +50,13 @@ impl Policy {
         })
     }
 
-    /// Samples with a seed for each prompt in place of the config's: what is drawn for a prompt then
-    /// does not depend on which others there are. Completions are constrained where `begin` is
+    /// Samples with a seed for each prompt in place of the config's: what is drawn for a prompt
+    /// then does not depend on which others there are. Completions are constrained where `begin` is
     /// given.
     ///
     /// # Panics
-    /// When [`Policy::generate_constrained`] panics, and when there are not as many seeds as prompts.
+    /// When [`Policy::generate_constrained`] panics, and when there are not as many seeds as
+    /// prompts.
     pub fn generate_seeded<'c>(
         &self,
         prompts: &[&[u32]],

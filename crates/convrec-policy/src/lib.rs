@@ -134,11 +134,10 @@
 //!
 //! # Limits
 //!
-//! Quantised weights are for sampling alone ([`Policy::packed`]). There are no files but safetensors
-//! (`pytorch_model.bin` holds code), no rotary scaling but Llama 3's, no soft caps (Gemma 2), and no
-//! mixtures of experts. Fresh adapters sit on projections of all blocks and have no dropout. A
-//! sliding window hides keys; it does not free their
-//! memory.
+//! Quantised weights are for sampling alone ([`Policy::packed`]). There are no files but
+//! safetensors (`pytorch_model.bin` holds code), no rotary scaling but Llama 3's, no soft caps
+//! (Gemma 2), and no mixtures of experts. Fresh adapters sit on projections of all blocks and have
+//! no dropout. A sliding window hides keys; it does not free their memory.
 //!
 //! On a CPU the fused kernels need the feature `flex` of `convrec-kernels`; a run without them says
 //! so once, by a warning of the `log` crate.

@@ -196,8 +196,8 @@ impl Sampling {
         }
     }
 
-    /// The `n` likeliest tokens with their log-probabilities, best first, under the distribution that
-    /// the log-probability of `drawn` is of.
+    /// The `n` likeliest tokens with their log-probabilities, best first, under the distribution
+    /// that the log-probability of `drawn` is of.
     pub(crate) fn likeliest(&self, logits: &[f32], drawn: &Drawn, n: usize) -> Vec<(u32, f32)> {
         if n == 0 {
             return vec![];

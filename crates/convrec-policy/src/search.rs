@@ -11,8 +11,8 @@ use crate::sampling::Sampling;
 
 /// How an [`Engine`](crate::Engine) looks for several completions of a prompt under a constraint.
 ///
-/// Every step takes each of the `num_beams` best beginnings on by one choice. The search ends when no
-/// beginning is better than the completions that were found.
+/// Every step takes each of the `num_beams` best beginnings on by one choice. The search ends when
+/// no beginning is better than the completions that were found.
 pub struct Search<'a> {
     /// Beginnings that are kept from step to step.
     pub num_beams: usize,
@@ -32,8 +32,8 @@ enum Kind {
 }
 
 impl<'a> Search<'a> {
-    /// The most likely completions, best first. With one beam it is greedy decoding; with as many as
-    /// there are completions it is exact.
+    /// The most likely completions, best first. With one beam it is greedy decoding; with as many
+    /// as there are completions it is exact.
     #[must_use]
     pub fn beams(constraint: impl Constraint + Clone + 'a, num_beams: usize) -> Self {
         Self {
@@ -46,8 +46,9 @@ impl<'a> Search<'a> {
 
     /// So many different completions, drawn one after the other without replacement: each from the
     /// policy's distribution over those that were not drawn before (stochastic beam search, Kool et
-    /// al., [arXiv 1903.06059]). They are exact draws however many beams there are, as long as there
-    /// is one for each. Completions with the same seed and other streams are drawn independently.
+    /// al., [arXiv 1903.06059]). They are exact draws however many beams there are, as long as
+    /// there is one for each. Completions with the same seed and other streams are drawn
+    /// independently.
     ///
     /// [arXiv 1903.06059]: https://arxiv.org/abs/1903.06059
     #[must_use]
@@ -338,9 +339,9 @@ impl<'a> Beam<'a> {
         child
     }
 
-    /// For each child its perturbed log-probability, and the seed of its own children. The perturbed
-    /// log-probabilities are Gumbel variables of which the largest is this beginning's own. They
-    /// depend on the seed and on the way here alone.
+    /// For each child its perturbed log-probability, and the seed of its own children. The
+    /// perturbed log-probabilities are Gumbel variables of which the largest is this beginning's
+    /// own. They depend on the seed and on the way here alone.
     fn perturbed(&self, log_probs: &[f64]) -> Vec<(f64, u64)> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let draw = |log_prob: &f64| {

@@ -276,7 +276,8 @@ fn turns_are_taken() {
     assert!(greedy.windows(2).all(|two| place(two[0]) < place(two[1])));
 }
 
-/// A request that fills the batch is followed by another client's, whatever else the first one asks.
+/// A request that fills the batch is followed by another client's, whatever else the first one
+/// asks.
 #[test]
 fn large_requests_take_turns_too() {
     let policy = sharp(&configs()[0], 5);

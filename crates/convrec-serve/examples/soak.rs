@@ -1,4 +1,5 @@
-//! A server under hours of patient, impatient and hostile clients, with reloads, kills and restarts.
+//! A server under hours of patient, impatient and hostile clients, with reloads, kills and
+//! restarts.
 //!
 //! ```sh
 //! cargo run --release -p convrec-serve --example soak -- --catalog films.jsonl [--model FOLDER] \
@@ -6,10 +7,10 @@
 //!   [--prefix-tokens 8192]
 //! ```
 //!
-//! The server is a process of its own. What patient clients ask has a known answer under each of two
-//! models, which reloads exchange; an answer says which version it is of. A request that finds no
-//! server is asked again. Every second kill is SIGKILL, the others are SIGTERM. The program prints
-//! tables, and fails where an answer was wrong or lost, or where memory or descriptors grew.
+//! The server is a process of its own. What patient clients ask has a known answer under each of
+//! two models, which reloads exchange; an answer says which version it is of. A request that finds
+//! no server is asked again. Every second kill is SIGKILL, the others are SIGTERM. The program
+//! prints tables, and fails where an answer was wrong or lost, or where memory or descriptors grew.
 
 mod soak_parts;
 mod support;

@@ -114,8 +114,8 @@ impl ServerConfig {
         self
     }
 
-    /// Holds the model's matrices in bf16 or int8, which takes less memory; `None` holds them in f32.
-    /// Lists are those of f32 in most cases, not in all.
+    /// Holds the model's matrices in bf16 or int8, which takes less memory; `None` holds them in
+    /// f32. Lists are those of f32 in most cases, not in all.
     #[must_use]
     pub fn weights_dtype(mut self, kind: Option<PackedType>) -> Self {
         self.weights_dtype = kind;
@@ -171,8 +171,8 @@ pub struct Limits {
 
 impl Default for Limits {
     /// 1024 connections, 32 KiB of headers, 4 MiB of body, 500 turns, 200,000 characters, 10,000
-    /// items, 32 quotas, 4096 completions; 30 s for headers, 15 s for a body, 30 s without progress, 120 s for
-    /// an answer, 30 s to end.
+    /// items, 32 quotas, 4096 completions; 30 s for headers, 15 s for a body, 30 s without
+    /// progress, 120 s for an answer, 30 s to end.
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {

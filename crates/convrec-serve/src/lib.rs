@@ -1,5 +1,5 @@
-//! A recommender behind HTTP: lists that cannot leave the catalog, in OpenAI's protocol and in one of
-//! its own, with a page to talk to.
+//! A recommender behind HTTP: lists that cannot leave the catalog, in OpenAI's protocol and in one
+//! of its own, with a page to talk to.
 //!
 //! | endpoint | |
 //! |---|---|

@@ -214,7 +214,8 @@ impl Signals {
     }
 }
 
-/// Whether the smallest request has room: a prompt of one token, and a list where there is a catalog.
+/// Whether the smallest request has room: a prompt of one token, and a list where there is a
+/// catalog.
 fn check_room(
     config: &ServerConfig,
     language: &Language,

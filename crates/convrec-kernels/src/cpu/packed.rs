@@ -1,5 +1,5 @@
-//! `y = x W^T` with weights in bf16 or int8. Blocks of rows are unpacked into the cache nearest to the
-//! core and used there, so that memory is read in the smaller type.
+//! `y = x W^T` with weights in bf16 or int8. Blocks of rows are unpacked into the cache nearest to
+//! the core and used there, so that memory is read in the smaller type.
 
 use std::cell::RefCell;
 use std::ops::Range;

@@ -17,7 +17,8 @@ pub fn catalog(flags: &Flags) -> Catalog {
     Catalog::read(catalog).unwrap()
 }
 
-/// The model of `--model`, or an untrained one of the default shape over a tokenizer of the catalog.
+/// The model of `--model`, or an untrained one of the default shape over a tokenizer of the
+/// catalog.
 pub fn model(flags: &Flags, catalog: &Catalog, device: &Device) -> Model {
     match flags.text("model") {
         Some(folder) => Model::load(folder, device).unwrap(),

@@ -64,8 +64,8 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room. The connection that has been idle longest makes it, then the slowest request;
-    /// where answers are under way on all, the first to end does.
+    /// Waits for room. The connection that has been idle longest makes it, then the slowest
+    /// request; where answers are under way on all, the first to end does.
     async fn room(&self) {
         loop {
             let closed = self.closed.notified();

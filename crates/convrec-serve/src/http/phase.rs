@@ -82,8 +82,8 @@ impl Progress {
     }
 
     /// How readily the connection is closed to make room: the least goes first. Connections between
-    /// two requests go before slow requests, and of each kind the one that waits longest. Nothing is
-    /// said of a connection whose answer is under way.
+    /// two requests go before slow requests, and of each kind the one that waits longest. Nothing
+    /// is said of a connection whose answer is under way.
     pub(super) fn dispensable(&self) -> Option<(u8, Instant)> {
         let (phase, since) = *self.phase();
         let rank = match phase {

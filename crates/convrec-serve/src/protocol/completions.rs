@@ -1,4 +1,5 @@
-//! `POST /v1/completions`: what the policy writes behind prompts, for trainers that sample elsewhere.
+//! `POST /v1/completions`: what the policy writes behind prompts, for trainers that sample
+//! elsewhere.
 
 mod answer;
 

@@ -1,4 +1,5 @@
-//! Several lists for one conversation: by beam search, drawn without replacement, or drawn one by one.
+//! Several lists for one conversation: by beam search, drawn without replacement, or drawn one by
+//! one.
 
 use convrec_policy::{Request, Search, Writer, Written};
 use serde_json::{Value, json};

@@ -45,8 +45,8 @@ impl Begun {
     }
 }
 
-/// Waits until a job is taken on, so that a refusal has a status of its own. A job that waits in the
-/// queue for long counts as taken on: the head of its answer is sent, and comments follow.
+/// Waits until a job is taken on, so that a refusal has a status of its own. A job that waits in
+/// the queue for long counts as taken on: the head of its answer is sent, and comments follow.
 ///
 /// # Errors
 /// [`Refusal`] when the job is refused, or is over before anything was written.

@@ -45,8 +45,8 @@ fn a_conversation_is_answered_with_a_list() {
             .iter()
             .all(|item| (0.0..=1.0).contains(&item["score"].as_f64().unwrap()))
     );
-    // Of three items that are left, the probabilities of the first rank's two come to 1 at most, and
-    // no two answers have the same name.
+    // Of three items that are left, the probabilities of the first rank's two come to 1 at most,
+    // and no two answers have the same name.
     let again = post(&serving, CHAT, &body).json();
     assert_ne!(answer["id"], again["id"]);
     assert_eq!(without_scores(choice), without_scores(&again["choices"][0]));

@@ -51,8 +51,8 @@ fn assert_alike(found: &[(Value, f64)], expected: &[(Value, f64)]) {
 /// Short, as the small model's prompts hold 64 tokens of a conversation, and a letter is a token.
 const SAID: [&str; 3] = ["A film with robbers, please.", "Old?", "Yes, and long."];
 
-/// A conversation is read on from its earlier turns, with the same lists. New weights know nothing of
-/// what the old ones have read.
+/// A conversation is read on from its earlier turns, with the same lists. New weights know nothing
+/// of what the old ones have read.
 #[test]
 fn earlier_turns_are_read_once_for_each_weights() {
     let root = tempfile::tempdir().unwrap();

@@ -138,8 +138,8 @@ fn what_cannot_be_is_refused_by_name() {
     serving.stop().unwrap();
 }
 
-/// What is left need not be as much as the model writes, only as much as is asked for; two quotas of
-/// the same items are one.
+/// What is left need not be as much as the model writes, only as much as is asked for; two quotas
+/// of the same items are one.
 #[test]
 fn short_lists_of_what_is_left() {
     let serving = start(3, Some(catalog()));

@@ -1,4 +1,5 @@
-//! Whether new weights go together with what stays: the tokenizer, the form of lists, the retriever.
+//! Whether new weights go together with what stays: the tokenizer, the form of lists, the
+//! retriever.
 
 use std::path::Path;
 
