@@ -12,40 +12,12 @@ mod ranking;
 
 use std::error::Error;
 
-use convrec::metrics::stats::{cluster_bootstrap, paired_test};
+use convrec::metrics::stats::paired_test;
 use rand::{RngExt, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use ranking::{Policy, Ranking};
+use ranking::registry::{ACTIONS, KINDS, THINGS, parts};
+use ranking::{Policy, Ranking, print};
 
-/// Words of descriptions, each with words that people say instead.
-const ACTIONS: [[&str; 4]; 10] = [
-    ["convert", "turn", "change", "transform"],
-    ["translate", "render", "say", "interpret"],
-    ["summarise", "shorten", "digest", "condense"],
-    ["search", "find", "locate", "look"],
-    ["send", "deliver", "forward", "post"],
-    ["schedule", "book", "arrange", "plan"],
-    ["delete", "remove", "erase", "drop"],
-    ["compare", "contrast", "weigh", "match"],
-    ["monitor", "watch", "follow", "track"],
-    ["draw", "sketch", "plot", "paint"],
-];
-const THINGS: [[&str; 4]; 12] = [
-    ["currency", "money", "dollars", "euros"],
-    ["document", "paper", "report", "text"],
-    ["email", "message", "mail", "note"],
-    ["meeting", "appointment", "call", "session"],
-    ["image", "picture", "photo", "scan"],
-    ["flight", "plane", "trip", "journey"],
-    ["weather", "forecast", "rain", "temperature"],
-    ["stock", "share", "market", "price"],
-    ["song", "music", "track", "tune"],
-    ["recipe", "dish", "meal", "dinner"],
-    ["code", "program", "script", "function"],
-    ["map", "route", "road", "way"],
-];
-/// Tools of each action and thing: one for people, one for programs.
-const KINDS: usize = 2;
 const N: usize = 5;
 
 /// A request in words, and what it is about.
@@ -56,11 +28,6 @@ struct Request {
 }
 
 struct Registry(Vec<Request>);
-
-/// The action and the thing of a tool.
-fn parts(tool: usize) -> (usize, usize) {
-    (tool / KINDS / THINGS.len(), tool / KINDS % THINGS.len())
-}
 
 impl Registry {
     fn new(n: usize, rng: &mut ChaCha8Rng) -> Self {
@@ -129,30 +96,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    // The share of the two right tools that are among the five.
-    let recall = |policy: &Policy, request: usize| {
-        let list = policy.list(&test, request, N, None);
-        test.rewards(request, &list)
-            .iter()
-            .filter(|r| **r == 1.0)
-            .count() as f64
-            / KINDS as f64
-    };
     let requests: Vec<usize> = (0..test.0.len()).collect();
-    let of = |policy: &Policy| {
-        requests
-            .iter()
-            .map(|r| recall(policy, *r))
-            .collect::<Vec<f64>>()
+    // The share of the two right tools that are among the five.
+    let recall = |policy: &Policy| -> Vec<f64> {
+        let of_request = |request: &usize| {
+            let rewards = test.rewards(*request, &policy.list(&test, *request, N, None));
+            rewards.iter().filter(|r| **r == 1.0).count() as f64 / KINDS as f64
+        };
+        requests.iter().map(of_request).collect()
     };
-    let (words, learned) = (of(&baseline), of(&policy));
-    for (name, values) in [("shared words", &words), ("Rank-GRPO", &learned)] {
-        let found = cluster_bootstrap(values, &requests, 1, 2000)?;
-        println!(
-            "{name:<13} Recall@{N} {:.3} [{:.3}, {:.3}]",
-            found.mean, found.low, found.high
-        );
-    }
+    let (words, learned) = (recall(&baseline), recall(&policy));
+    print("shared words  Recall@5", &words, &requests)?;
+    print("Rank-GRPO     Recall@5", &learned, &requests)?;
     let test = paired_test(&learned, &words, &requests, 1, 2000)?;
     let (difference, p) = (test.difference.mean, test.p_value.max(0.001));
     println!("difference    {difference:+.3}, p at most {p:.3}");

@@ -12,10 +12,9 @@ mod ranking;
 
 use std::error::Error;
 
-use convrec::metrics::stats::cluster_bootstrap;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ranking::{Policy, Ranking};
+use ranking::{Policy, Ranking, print};
 
 const SONGS: usize = 60;
 const ARTISTS: usize = 6;
@@ -99,7 +98,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             .iter()
             .sum()
     };
-
     // The baseline knows how well each song suits, and ranks by that alone.
     let suits: Vec<f64> = music.suits.iter().flatten().copied().chain([0.0]).collect();
     let by_suit = Policy::new(suits);
@@ -112,20 +110,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    let of = |policy: &Policy| moods.iter().map(|mood| total(policy, *mood)).collect();
-    let best = moods.iter().map(|mood| music.best(*mood)).collect();
-    let rows: [(&str, Vec<f64>); 4] = [
-        ("untrained", before),
-        ("by suit", of(&by_suit)),
-        ("Rank-GRPO", of(&policy)),
-        ("best known", best),
-    ];
-    for (name, values) in rows {
-        let found = cluster_bootstrap(&values, &moods, 1, 2000)?;
-        println!(
-            "{name:<10} reward {:.3} [{:.3}, {:.3}]",
-            found.mean, found.low, found.high
-        );
-    }
+    let of = |policy| -> Vec<f64> { moods.iter().map(|m| total(policy, *m)).collect() };
+    let best: Vec<f64> = moods.iter().map(|mood| music.best(*mood)).collect();
+    print("untrained  reward", &before, &moods)?;
+    print("by suit    reward", &of(&by_suit), &moods)?;
+    print("Rank-GRPO  reward", &of(&policy), &moods)?;
+    print("best known reward", &best, &moods)?;
     Ok(())
 }

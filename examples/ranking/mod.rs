@@ -3,9 +3,15 @@
 //! The policy draws a list item by item (a Plackett-Luce model). The log-odds of an item are a sum
 //! of weights, one for each of its features, so gradients take a few lines.
 
+#![allow(dead_code, reason = "each program uses a part")]
+
+pub mod documents;
+pub mod registry;
+
 use convrec::loss::{
     LossConfig, LossSlices, ScaleRewards, Segments, Workspace, group_advantages, spread,
 };
+use convrec::metrics::stats::cluster_bootstrap;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -178,4 +184,16 @@ impl Policy {
             *weight -= learning_rate * *m / (v.sqrt() + 1e-12);
         }
     }
+}
+
+/// Prints the mean of values with its 95% interval, contexts resampled.
+pub fn print(
+    name: &str,
+    values: &[f64],
+    contexts: &[usize],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let found = cluster_bootstrap(values, contexts, 1, 2000)?;
+    let (mean, low, high) = (found.mean, found.low, found.high);
+    println!("{name} {mean:.3} [{low:.3}, {high:.3}]");
+    Ok(())
 }
