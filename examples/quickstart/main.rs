@@ -62,6 +62,7 @@ impl Options {
 }
 
 fn main() -> std::process::ExitCode {
+    convrec_cli::keep_freed_memory();
     exit(run(&Options::parse()))
 }
 

@@ -76,6 +76,7 @@ struct Line {
 }
 
 fn main() -> std::process::ExitCode {
+    convrec_cli::keep_freed_memory();
     exit(run(&Options::parse()))
 }
 

@@ -133,6 +133,7 @@ impl Which {
 }
 
 fn main() -> std::process::ExitCode {
+    convrec_cli::keep_freed_memory();
     exit(run(Options::parse()))
 }
 

@@ -12,6 +12,8 @@ pub mod data;
 pub mod demonstrations;
 mod exit;
 mod files;
+#[cfg(feature = "mimalloc")]
+mod memory;
 mod options;
 mod output;
 pub mod progress;
@@ -30,15 +32,11 @@ pub use convrec_watch::report::Table;
 pub use data::DataOptions;
 pub use exit::{Outcome, Paused, exit};
 pub use files::{OutputError, check_apart, check_folder, check_output};
+#[cfg(feature = "mimalloc")]
+pub use memory::keep_freed_memory;
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};
 #[cfg(feature = "report")]
 pub use output::say_table;
 pub use output::{say, show_warnings, warn};
 #[cfg(feature = "serve")]
 pub use serve::{ServeOptions, ServedType};
-
-/// The allocator of the programs. glibc gives large buffers back to the system at every step of
-/// training, and takes them anew at the next.
-#[cfg(feature = "mimalloc")]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

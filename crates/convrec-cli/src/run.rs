@@ -16,6 +16,8 @@ impl TrainingOptions {
     /// The error of the run. A run that was stopped is an error too; see [`exit`](crate::exit()).
     pub fn run(&self, runner: Runner) -> Outcome {
         show_warnings();
+        #[cfg(feature = "mimalloc")]
+        crate::keep_freed_memory();
         if self.dry_run {
             print_plan(&runner.plan()?);
             return Ok(());
