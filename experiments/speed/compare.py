@@ -20,9 +20,19 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from math import prod
 from statistics import median
 
 SIDES = ("PyTorch", "ours")
+# What the machine can do at most, with its unit.
+LIMITS = {"limit_memory": "GB/s", "limit_product_f32": "GFLOP/s", "limit_product_bf16": "GFLOP/s"}
+# The limit of a work, and what a token costs for each parameter: bytes, or operations.
+COSTS = {
+    "prefill_1x512": ("limit_product_f32", 2),
+    "decode_1": ("limit_memory", 4),
+    "train_2x256": ("limit_product_f32", 6),
+    "train_8x512": ("limit_product_f32", 6),
+}
 
 
 def measure(command, threads):
@@ -61,6 +71,41 @@ def pair(values, form, smaller_is_better=False):
     return [*cells, "-" if None in values else f"{ours / theirs:.2f}"]
 
 
+def parameters(model):
+    """The number of parameters of a model's folder, by the header of its weights."""
+    with open(Path(model) / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def spread(values):
+    """The median with its range."""
+    return f"{median(values):,.1f} ({min(values):,.1f} to {max(values):,.1f})"
+
+
+def report_limits(works, found, args):
+    """The limits by threads, and how near the works come to the higher of the two sides'."""
+    rows = []
+    for limit, unit in LIMITS.items():
+        for threads in dict.fromkeys((1, args.threads)):
+            lines = [found.get((limit, side, threads), []) for side in SIDES]
+            cells = [spread([line["tokens_per_s"] / 1e9 for line in side]) if side else "-" for side in lines]
+            rows.append([limit.removeprefix("limit_"), unit, str(threads), *cells])
+    table("The machine's limits.", ["limit", "unit", "threads", *SIDES], rows)
+    rows = []
+    for work in works:
+        limit, cost = COSTS.get(work, (None, 0))
+        lines = [line for side in SIDES for line in found.get((limit, side, args.threads), [])]
+        if not lines or not all(found.get((work, side)) for side in SIDES):
+            continue
+        most = max(line["tokens_per_s"] for line in lines)
+        speed = [median(line["tokens_per_s"] for line in found[work, side]) for side in SIDES]
+        shares = [f"{x * cost * parameters(args.model) / most:.2f}" for x in speed]
+        rows.append([work, limit.removeprefix("limit_"), *shares])
+    if rows:
+        table("Shares of the limit.", ["work", "limit", *SIDES], rows)
+
+
 def report(works, found, rounds):
     def of(work, fold, read):
         """One number per side: `fold` of what `read` says of each line."""
@@ -70,7 +115,12 @@ def report(works, found, rounds):
     rows = []
     for work in works:
         peaks = pair(of(work, max, lambda line: line["peak_rss_mb"]), ",.0f")[:2]
-        rows.append([work, *pair(of(work, median, lambda line: line["tokens_per_s"]), ",.1f"), *peaks])
+        theirs, ours, ratio = pair(of(work, median, lambda line: line["tokens_per_s"]), ",.1f")
+        rounds_of = zip(*(found.get((work, side), []) for side in SIDES))
+        ratios = [b["tokens_per_s"] / a["tokens_per_s"] for a, b in rounds_of]
+        if len(ratios) > 1:
+            ratio += f" ({min(ratios):.2f} to {max(ratios):.2f})"
+        rows.append([work, theirs, ours, ratio, *peaks])
     header = ["work", "PyTorch tokens/s", "ours tokens/s", "ours / PyTorch", "PyTorch peak MB", "ours peak MB"]
     table(f"Medians over rounds ({rounds}); peaks are the largest.", header, rows)
 
@@ -93,6 +143,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", required=True, help="a file for all JSON lines, as they come")
     parser.add_argument("--threads", type=int, default=2, help="of both sides")
+    parser.add_argument("--limits", action="store_true", help="measure the machine's limits too, by 1 and all threads")
     parser.add_argument("--extra", default="", help='more arguments that both sides know, as one word: --extra="--scale 0.25"')
     args = parser.parse_args()
 
@@ -100,26 +151,34 @@ def main():
     script = str(Path(__file__).resolve().parent / "transformers_speed.py")
     programs = dict(zip(SIDES, ([args.python, script], [args.rust])))
     found, failed = {}, []
+    # What is run, under which key it is kept, by how many threads.
+    runs = [(work, lambda side, work=work: (work, side), args.threads) for work in works]
+    for limit in LIMITS if args.limits else ():
+        for threads in dict.fromkeys((1, args.threads)):
+            runs.append((limit, lambda side, limit=limit, threads=threads: (limit, side, threads), threads))
     with open(args.out, "w", encoding="utf-8") as out:
-        for work in works:
+        for work, key, threads in runs:
             for round_ in range(1, args.rounds + 1):
                 for side, program in programs.items():
                     if (work, side) in failed:
                         continue
-                    print(f"{work}, round {round_} of {args.rounds}: {side}", file=sys.stderr)
+                    print(f"{work}, {threads} threads, round {round_} of {args.rounds}: {side}", file=sys.stderr)
                     arguments = ["--work", work, "--model", args.model, "--repeats", "1", *shlex.split(args.extra)]
                     if side == "PyTorch":
-                        arguments += ["--threads", str(args.threads)]
+                        arguments += ["--threads", str(threads)]
                     try:
-                        lines = measure(program + arguments, args.threads)
+                        lines = measure(program + arguments, threads)
                     except RuntimeError as error:
                         failed.append((work, side))
                         print(f"{work}: {side} failed: {error}", file=sys.stderr)
                         continue
-                    found.setdefault((work, side), []).extend(lines)
+                    found.setdefault(key(side), []).extend(lines)
                     for line in lines:
-                        print(json.dumps({"side": side, "round": round_, **line}), file=out, flush=True)
+                        kept = {"side": side, "round": round_, "threads": threads, **line}
+                        print(json.dumps(kept), file=out, flush=True)
     report(works, found, args.rounds)
+    if args.limits:
+        report_limits(works, found, args)
     if failed:
         names = ", ".join(f"{work} ({side})" for work, side in failed)
         sys.exit(f"\nfailed, so with fewer rounds or none: {names}")

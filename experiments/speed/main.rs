@@ -5,6 +5,7 @@
 //! Two things differ from PyTorch's side. Lists are written under the trie of a catalog, and a
 //! prompt is computed once for its completions, in sampling and in training.
 
+mod limits;
 mod works;
 
 use std::collections::BTreeMap;

@@ -262,7 +262,35 @@ def embed(model, args):
     return run
 
 
+def memory(_model, _args):
+    """A gibibyte of f32, added up."""
+    numbers = torch.ones(1 << 28)
+
+    def run():
+        start = time.perf_counter()
+        total = numbers.sum().item()
+        return {"seconds": time.perf_counter() - start, "tokens": 4 << 28, "check": total}
+
+    return run
+
+
+def product(dtype):
+    """A product of two square matrices; operations are counted."""
+    size = 2048
+    x, weight = (torch.randn(size, size).to(dtype) for _ in range(2))
+
+    def run():
+        start = time.perf_counter()
+        F.linear(x, weight)
+        return {"seconds": time.perf_counter() - start, "tokens": 2 * size**3}
+
+    return run
+
+
 WORKS = {
+    "limit_memory": memory,
+    "limit_product_f32": lambda _m, _a: product(torch.float32),
+    "limit_product_bf16": lambda _m, _a: product(torch.bfloat16),
     "prefill_1x512": lambda m, a: prefill(m, a, 1, 512),
     "decode_1": lambda m, a: decode(m, a, 1),
     "decode_8": lambda m, a: decode(m, a, 8),
@@ -298,7 +326,9 @@ def main():
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    model = load(args.model, AutoModel) if args.work == "embed" else load(args.model)
+    model = None
+    if not args.work.startswith("limit_"):
+        model = load(args.model, AutoModel) if args.work == "embed" else load(args.model)
     run = WORKS[args.work](model, args)
     for _ in range(args.warmup):
         getattr(run, "warm_up", run)()

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use clap::ValueEnum;
 use convrec::device;
 use convrec_catalog::Catalog;
@@ -20,7 +20,7 @@ use rank_grpo::{
     BatchTotals, LossConfig, LossInputs, ScaleRewards, Segments, group_advantages, spread, to_host,
 };
 
-use crate::{Clock, Done, Options};
+use crate::{Clock, Done, Options, limits};
 
 /// Items of a list.
 const RANKS: usize = 20;
@@ -61,6 +61,15 @@ pub enum Work {
     /// The same with prompts of 1,000 tokens.
     #[value(name = "grpo_1000")]
     Grpo1000,
+    /// A gibibyte of memory that is read; bytes are counted.
+    #[value(name = "limit_memory")]
+    LimitMemory,
+    /// A product of matrices in f32; operations are counted.
+    #[value(name = "limit_product_f32")]
+    LimitProduct,
+    /// The same in bf16.
+    #[value(name = "limit_product_bf16")]
+    LimitProductBf16,
     /// Embeddings of the catalog's texts; the model is an encoder, and texts are counted, not
     /// tokens.
     Embed,
@@ -76,9 +85,9 @@ impl fmt::Display for Work {
     }
 }
 
-type Error = Box<dyn std::error::Error>;
+pub type Error = Box<dyn std::error::Error>;
 /// A repetition. Its argument says whether it is only a warm-up.
-type Repetition = Box<dyn FnMut(bool) -> Result<Done, Error>>;
+pub type Repetition = Box<dyn FnMut(bool) -> Result<Done, Error>>;
 
 pub fn prepare(options: &Options) -> Result<Repetition, Error> {
     Ok(match options.work {
@@ -92,6 +101,9 @@ pub fn prepare(options: &Options) -> Result<Repetition, Error> {
         Work::List8 => lists(load(options)?, trie(options)?, 8),
         Work::Grpo150 => grpo(load(options)?, trie(options)?, 150, options),
         Work::Grpo1000 => grpo(load(options)?, trie(options)?, 1000, options),
+        Work::LimitMemory => limits::memory(),
+        Work::LimitProduct => limits::product(DType::F32)?,
+        Work::LimitProductBf16 => limits::product(DType::BF16)?,
         Work::Embed => embed(options)?,
     })
 }
