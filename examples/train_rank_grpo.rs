@@ -17,8 +17,9 @@ struct Options {
     /// The conversations to train on.
     #[arg(long)]
     conversations: Option<PathBuf>,
-    /// Items that should not be recommended, in a format of catalogs. `[reward_weights]` of the
-    /// config file gives `blocklist` a weight.
+    /// Items that should not be recommended, in a format of catalogs. The config file gives
+    /// `blocklist` a weight under `[reward_weights]`, or `blocked` a target under
+    /// `[reward_targets]`.
     #[arg(long)]
     blocklist: Option<PathBuf>,
     /// A TOML file that names the servers which sample in place of this process (docs/rollouts.md).

@@ -5,7 +5,8 @@ use std::path::Path;
 use convrec_config::{Layer, Layers};
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::{
-    Algorithm, DynamicSampling, Language, Prompts, RlSettings, Schedule, SftSettings, TaskFormat,
+    Algorithm, DynamicSampling, Language, Prompts, RewardTarget, RlSettings, Schedule, SftSettings,
+    TaskFormat,
 };
 
 fn language() -> Language {
@@ -28,17 +29,34 @@ fn rl(text: &str, algorithm: Option<Algorithm>) -> Result<RlSettings, String> {
     resolved.map_err(|e| e.to_string())
 }
 
+/// The n-th TOML file of the page on training, from 0.
+fn documented(n: usize) -> &'static str {
+    let page = include_str!("../../docs/training.md");
+    let file = page.split("```toml\n").nth(n + 1).unwrap();
+    file.split("```").next().unwrap()
+}
+
+#[test]
+fn documented_targets_and_conditions_are_read_and_printed() {
+    let settings = rl(documented(1), None).unwrap();
+    let training = &settings.training;
+    let blocked = &training.reward_targets["blocked"];
+    assert_eq!(*blocked, RewardTarget::at_most(0.01));
+    let western = &training.reward_targets["genre:Western"];
+    let expected = RewardTarget {
+        learning_rate: 0.5,
+        multiplier: 0.2,
+        ..RewardTarget::at_least(0.05)
+    };
+    assert_eq!(*western, expected);
+    assert_eq!(training.reward_conditions["novelty"].given, "relevance");
+    let printed = settings.to_toml().unwrap();
+    assert_eq!(&rl(&printed, None).unwrap().training, training, "{printed}");
+}
+
 #[test]
 fn the_documented_file_is_read_as_a_whole() {
-    let page = include_str!("../../docs/training.md");
-    let file = page
-        .split("```toml\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    let settings = rl(file, None).unwrap();
+    let settings = rl(documented(0), None).unwrap();
     let training = &settings.training;
     let dynamic = DynamicSampling {
         max_batches: 4,
@@ -102,4 +120,37 @@ fn contradictions_are_named() {
     assert!(unknown.contains("expected some of relevance"), "{unknown}");
     let unused = error("[reward_weights]\nblocklist = 1.0", None);
     assert!(unused.contains("--blocklist FILE"), "{unused}");
+    let unused = error("[reward_targets]\nblocked = { at_most = 0.01 }", None);
+    assert!(
+        unused.starts_with("run.toml, field `reward_targets.blocked`: expected --blocklist FILE"),
+        "{unused}"
+    );
+    let unused = error("[files]\nblocklist = \"x\"", None);
+    assert!(
+        unused.contains("`blocked = { at_most = 0.01 }`"),
+        "{unused}"
+    );
+    let unknown = error("[reward_targets]\nfun = { at_most = 0.01 }", None);
+    assert!(
+        unknown.contains("field `reward_targets`") && unknown.contains("fun"),
+        "{unknown}"
+    );
+    let both = error(
+        "[reward_targets]\nnovelty = { at_most = 1, at_least = 0 }",
+        None,
+    );
+    assert!(
+        both.contains("expected either `at_most` or `at_least`"),
+        "{both}"
+    );
+    let misspelt = error("[reward_targets]\nnovelty = { at_mots = 1 }", None);
+    assert!(
+        misspelt.contains("at_mots") && misspelt.contains("run.toml"),
+        "{misspelt}"
+    );
+    let idle = error(
+        "[reward_conditions]\nnovelty = { given = \"relevance\", threshold = 1 }",
+        None,
+    );
+    assert!(idle.contains("a name with a weight or a target"), "{idle}");
 }

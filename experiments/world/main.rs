@@ -1,6 +1,7 @@
-//! The paper's experiments on the embedded world, each one command: all members of the loss family
-//! (`algorithms`), this project's choices against the paper's (`ablations`), the steps of
-//! Remap-Reflect-Adjust (`demonstrations`).
+//! The paper's experiments on the embedded world, each one command: its algorithms (`algorithms`),
+//! all members of the loss family (`family`), this project's choices against the paper's
+//! (`ablations`), targets for a reward (`targets`), the steps of Remap-Reflect-Adjust
+//! (`demonstrations`).
 //!
 //! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
@@ -47,6 +48,12 @@ enum Which {
     /// SFT, GRPO, GSPO, Dr.GRPO, DAPO, Rank-GRPO with three rewards, and Rank-GRPO without SFT;
     /// with mu 1 and 2 (5 seeds, 1800 steps of SFT, 20 batches of rollouts).
     Algorithms(Common),
+    /// All members of the loss family, with two updates of each batch (5 seeds, 1800 steps of SFT,
+    /// 20 batches of rollouts).
+    Family(Common),
+    /// At most some share of a genre, by a target and by fixed prices (1 seed, 1800 steps of SFT, 60
+    /// batches of rollouts).
+    Targets(Common),
     /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds, 1800
     /// steps of SFT, 20 batches of rollouts).
     Ablations(Common),
@@ -110,6 +117,22 @@ impl Which {
                     variants: variants::algorithms,
                     claims: checklist::algorithms,
                     usual: [5, 1800, 20],
+                },
+            ),
+            Which::Family(common) => (
+                common,
+                Kind {
+                    variants: variants::family,
+                    claims: |_| Ok(vec![]),
+                    usual: [5, 1800, 20],
+                },
+            ),
+            Which::Targets(common) => (
+                common,
+                Kind {
+                    variants: variants::targets,
+                    claims: |_| Ok(vec![]),
+                    usual: [1, 1800, 60],
                 },
             ),
             Which::Ablations(common) => (
@@ -264,7 +287,11 @@ fn print(summary: &Summary) {
     let quality = [Lists::Constrained, Lists::Unconstrained]
         .map(|lists| Some(tables::quality(summary, lists)));
     let training = [tables::training(summary), tables::per_rank(summary)].map(Some);
-    let rest = [tables::paired(summary), tables::checklist(&summary.claims)];
+    let rest = [
+        tables::targets(summary),
+        tables::paired(summary),
+        tables::checklist(&summary.claims),
+    ];
     for table in std::iter::once(demonstrations)
         .chain(quality)
         .chain(training)

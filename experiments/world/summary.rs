@@ -13,6 +13,7 @@ use crate::evidence::{Evidence, RESAMPLES, mean};
 use crate::lab::Sizes;
 use crate::outcome::{Done, Judged, Made};
 use crate::results::{Lists, Results, Runs, hits, hits_per_rank, number, relevance};
+use crate::variants::BOUNDED;
 
 /// The options of the run.
 #[derive(Debug, Clone, Serialize)]
@@ -106,6 +107,10 @@ pub struct Training {
     pub largest_grad_norm: f64,
     /// The share of runs that were stopped, or lost half of the reward that they began with.
     pub diverged: f64,
+    /// The share of items of the genre [`BOUNDED`] in the first and last batches of rollouts.
+    pub share: Option<[f64; 2]>,
+    /// The same of the multiplier of its target.
+    pub multiplier: Option<[f64; 2]>,
 }
 
 /// The delta of a variant to the one that it is tested against.
@@ -296,6 +301,10 @@ impl Training {
             let ends = runs.ends(of);
             [0, 1].map(|end| mean(&ends.iter().map(|ends| ends[end]).collect::<Vec<_>>()))
         };
+        let ends_of = |field: &str, divisor: f64| {
+            let of = |record: &convrec_train::Record| number(record, field).map(|x| x / divisor);
+            (!runs.ends(&of).is_empty()).then(|| ends(&of))
+        };
         let values = |field: &str| -> Vec<f64> {
             runs.done
                 .iter()
@@ -320,6 +329,9 @@ impl Training {
             clip_ratio: mean(&values("clip_ratio/region_mean")),
             largest_grad_norm: largest("grad_norm"),
             diverged: mean(&diverged),
+            // Rewards of ranks are summed over the list.
+            share: ends_of(&format!("rewards/{BOUNDED}/mean"), N as f64),
+            multiplier: ends_of(&format!("targets/{BOUNDED}/multiplier"), 1.0),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::checklist::Claim;
 use crate::evidence::{Evidence, mean};
 use crate::results::Lists;
 use crate::summary::{Quality, Summary, Training};
+use crate::variants::BOUNDED;
 use crate::verdict::MARGIN;
 
 /// The quality of the lists of every variant.
@@ -132,6 +133,26 @@ pub fn per_rank(summary: &Summary) -> Table {
         }
     }
     table
+}
+
+/// The shares of a genre, and what its items cost; none where no variant rewards it.
+pub fn targets(summary: &Summary) -> Option<Table> {
+    let mut table = Table::new([BOUNDED, "share of rollouts", "multiplier", "DCG"]);
+    let mut is_empty = true;
+    for variant in &summary.variants {
+        let Some(training) = &variant.training else {
+            continue;
+        };
+        if let Some(share) = training.share {
+            is_empty = false;
+            let multiplier = training.multiplier.map_or_else(String::new, arrow);
+            table.row(
+                &variant.name,
+                [arrow(share), multiplier, arrow(training.dcg)],
+            );
+        }
+    }
+    (!is_empty).then_some(table)
 }
 
 /// The demonstrations, where variants learned from different ones.

@@ -3,7 +3,7 @@
 use convrec_demonstrations::PipelineConfig;
 use convrec_metrics::rewards::RankReward;
 use convrec_text::segments::Segmentation;
-use convrec_train::{ForcedTokens, Reward, RlConfig};
+use convrec_train::{AdvantageEstimator, ForcedTokens, Reward, RewardTarget, RlConfig};
 use quickstart::{MAX_NEW_TOKENS, cloning, list_level, rank_grpo};
 use rank_grpo::{LossConfig, ScaleRewards};
 use serde::Serialize;
@@ -65,7 +65,7 @@ fn reinforced(name: &str, config: RlConfig) -> Variant {
     }
 }
 
-/// All members of the loss family, each with one update and with two of each batch.
+/// The paper's members of the loss family, each with one update and with two of each batch.
 pub fn algorithms(rl_steps: usize) -> Experiment {
     let mut variants = vec![
         Variant {
@@ -116,6 +116,98 @@ pub fn algorithms(rl_steps: usize) -> Experiment {
         against: "SFT",
     }
 }
+
+/// Every member of the loss family, from one policy, with the same rollouts, updates (two of each
+/// batch) and KL penalty.
+pub fn family(rl_steps: usize) -> Experiment {
+    let base = rank_grpo(rl_steps, 0);
+    let list = |loss| list_level(&base, loss);
+    let ordinal = |config| RlConfig {
+        advantage_estimator: AdvantageEstimator::Ordinal,
+        ..config
+    };
+    // Dr.GRPO takes advantages without standard deviation.
+    let dr_grpo = RlConfig {
+        scale_rewards: ScaleRewards::None,
+        ..list(LossConfig::dr_grpo(MAX_NEW_TOKENS))
+    };
+    let masked = LossConfig {
+        off_policy_mask_threshold: Some(OFF_POLICY),
+        ..LossConfig::grpo()
+    };
+    let ranked = |clip| RlConfig {
+        loss: LossConfig {
+            clip,
+            ..base.loss.clone()
+        },
+        ..base.clone()
+    };
+    let members = [
+        ("GRPO", list(LossConfig::grpo())),
+        ("GSPO", list(LossConfig::gspo())),
+        ("Dr.GRPO", dr_grpo),
+        ("BNPO", list(LossConfig::bnpo())),
+        ("DAPO", list(LossConfig::dapo())),
+        ("CISPO", list(LossConfig::cispo())),
+        ("SAPO", list(LossConfig::sapo())),
+        ("LUSPO", list(LossConfig::luspo())),
+        ("VESPO", list(LossConfig::vespo())),
+        ("two-sided clip", list(LossConfig::two_sided(4.0))),
+        ("off-policy mask", list(masked)),
+        ("GOPO", ordinal(list(LossConfig::grpo()))),
+        ("Rank-GRPO", base.clone()),
+        ("Rank-GRPO, CISPO", ranked(LossConfig::cispo().clip)),
+        ("Rank-GRPO, SAPO", ranked(LossConfig::sapo().clip)),
+        ("Rank-GRPO, ordinal", ordinal(base.clone())),
+    ];
+    let mut variants = vec![imitating("SFT", cloning())];
+    variants.extend(members.map(|(name, config)| reinforced(name, config)));
+    Experiment {
+        name: "family",
+        title: "The loss family at equal budgets",
+        variants,
+        against: "GRPO",
+    }
+}
+
+/// The reward that [`targets`] keeps within bounds: 1 for an item of this genre.
+pub const BOUNDED: &str = "genre:Horror";
+
+/// A genre as a block list: fixed prices of its items against targets for their share.
+pub fn targets(rl_steps: usize) -> Experiment {
+    let priced = |weight| {
+        let mut config = rank_grpo(rl_steps, 0);
+        config.reward_weights.insert(BOUNDED.into(), weight);
+        config
+    };
+    let bounded = |share| {
+        let mut config = priced(0.0);
+        let target = RewardTarget::at_most(share);
+        config.reward_targets.insert(BOUNDED.into(), target);
+        config
+    };
+    let trained = [
+        (NO_TARGET, priced(0.0)),
+        ("cost 0.05", priced(-0.05)),
+        ("cost 0.2", priced(-0.2)),
+        ("at most 5%", bounded(0.05)),
+        ("at most 1%", bounded(0.01)),
+    ];
+    let mut variants = vec![imitating("SFT", cloning())];
+    variants.extend(trained.map(|(name, config)| reinforced(name, config)));
+    Experiment {
+        name: "targets",
+        title: "A target for the share of a genre",
+        variants,
+        against: NO_TARGET,
+    }
+}
+
+/// The name of the variant of [`targets`] without one.
+const NO_TARGET: &str = "no target";
+
+/// The threshold of off-policy sequence masking in [`family`], nats a token. TRL has no default.
+const OFF_POLICY: f64 = 0.01;
 
 /// The name of a variant with `mu` updates of each batch.
 pub fn named(name: &str, mu: usize) -> String {
@@ -257,8 +349,13 @@ mod tests {
     fn arms_differ_and_their_settings_make_sense() {
         for Experiment {
             variants, against, ..
-        } in [algorithms(2), ablations(2), demonstration_steps(2)]
-        {
+        } in [
+            algorithms(2),
+            family(2),
+            targets(2),
+            ablations(2),
+            demonstration_steps(2),
+        ] {
             assert!(variants.iter().any(|variant| variant.name == against));
             for (place, variant) in variants.iter().enumerate() {
                 let (name, rl) = (&variant.name, &variant.rl);

@@ -1,12 +1,20 @@
-"""Speed of the loss beside torch on the same inputs: forward and backward by the log-probabilities.
+"""Speed and memory of the loss beside torch on the same inputs.
 
-Prints the median times in milliseconds and the ratio for torch as it is, for torch.compile where it
-works, and for TRL's own function where TRL is installed. All run on the CPU, in float32, with the
-threads that torch chooses; this package uses one thread.
+Prints a Markdown table. Each row compares one call forward and backward by the log-probabilities:
+this package with torch as it is, with torch.compile where it works (it needs a C++ compiler), and
+with TRL's own function where TRL is installed. All run on the CPU in float32. torch takes the
+threads that it chooses, or those of --threads; this package takes one.
+
+The implementations take turns, so that other work on the machine slows all of them. A ratio is that
+of two calls of one turn. Brackets hold the 10th and the 90th percentile. Memory is the growth of
+the process's resident memory at its peak, from the first call of a fresh loss, with the gradient.
 """
 
 from __future__ import annotations
 
+import argparse
+import ctypes
+import gc
 import statistics
 import sys
 import time
@@ -20,16 +28,50 @@ import torch
 from rank_grpo import Loss, preset
 
 N_RANKS, BETA = 20, 0.04
+SIZES = ((64, 512), (1024, 1024))
 
 
-def median(call: Callable[[], Any], seconds: float = 3.0) -> float:
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
     call()
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 3:
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    return time.perf_counter() - start
+
+
+def turns(calls: dict[str, Callable[[], Any]], budget: float) -> dict[str, list[float]]:
+    """The milliseconds of each implementation, turn by turn."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < budget or len(times["rank_grpo"]) < 5:
+        for name, call in calls.items():
+            times[name].append(1e3 * seconds(call))
+    return times
+
+
+def shown(values: list[float], digits: int) -> str:
+    """The median with the 10th and the 90th percentile."""
+    low, high = np.quantile(values, [0.1, 0.9])
+    median = statistics.median(values)
+    return f"{median:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def status(field: str) -> int:
+    """A number of kilobytes from Linux's report on this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+
+
+def peak(call: Callable[[], Any]) -> str:
+    """The megabytes by which resident memory grows during a call, on Linux."""
+    if not Path("/proc/self/clear_refs").exists():
+        return ""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = status("VmRSS")
+    kept = call()
+    grown = status("VmHWM") - before
+    del kept
+    return f"{grown / 1024:.1f}"
 
 
 def inputs(b: int, t: int) -> dict[str, np.ndarray]:
@@ -100,44 +142,64 @@ def trl_loss(tables: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.
     return call
 
 
+def compare(b: int, t: int, name: str, budget: float) -> None:
+    """Prints the rows of one loss at one size."""
+    tables = inputs(b, t)
+    tensors = {key: torch.from_numpy(value) for key, value in tables.items()}
+    leaf = tensors["log_probs"].requires_grad_()
+    constants = [tensors["old"], tensors["ref"], tensors["mask"].float(), tensors["advantages"]]
+    given = {"old_log_probs": tables["old"], "ref_log_probs": tables["ref"]}
+    given |= {"mask": tables["mask"], "advantages": tables["advantages"]}
+    formula, config = grpo, preset("grpo")
+    if name == "Rank-GRPO":
+        formula, config = rank_grpo, preset("paper")
+        constants.append(tensors["ranks"])
+        given |= {"segments": tables["ranks"], "n_ranks": N_RANKS}
+    config["kl"]["beta"] = BETA
+    out = np.empty((b, t), np.float32)
+    loss, log_probs = Loss(config), tables["log_probs"]
+
+    def backward(call: Callable[..., torch.Tensor]) -> torch.Tensor:
+        (gradient,) = torch.autograd.grad(call(leaf, *constants), leaf)
+        return gradient
+
+    rivals: dict[str, Callable[..., torch.Tensor]] = {"torch": formula}
+    rivals["torch.compile"] = torch.compile(formula)
+    if name == "GRPO" and (trl := trl_loss(tensors)):
+        rivals["TRL 1.16.0"] = lambda x, *_: trl(x)
+    loss(log_probs, **given, out=out)
+    calls: dict[str, Callable[[], Any]] = {"rank_grpo": lambda: loss(log_probs, **given, out=out)}
+    for rival, call in rivals.items():
+        try:
+            found = backward(call).numpy()
+        except Exception as error:  # torch.compile without a C++ compiler
+            print(f"{rival} was not measured: {type(error).__name__}", file=sys.stderr)
+            continue
+        assert np.abs(out - found).max() <= 1e-5 * np.abs(found).max(), f"{rival} differs"
+        calls[rival] = lambda call=call: backward(call)
+    times = turns(calls, budget)
+    memory = {rival: peak(call) for rival, call in calls.items()}
+    memory["rank_grpo"] = peak(lambda: Loss(config)(log_probs, **given))
+    ours = times.pop("rank_grpo")
+    for rival, theirs in times.items():
+        ratios = [other / own for other, own in zip(theirs, ours, strict=True)]
+        row = [f"{b} x {t}", name, rival, shown(theirs, 2), shown(ours, 2), shown(ratios, 1)]
+        print(f"| {' | '.join([*row, memory[rival], memory['rank_grpo']])} |", flush=True)
+
+
 def main() -> None:
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    for b, t in ((64, 512), (1024, 1024)):
-        tables = inputs(b, t)
-        tensors = {name: torch.from_numpy(value) for name, value in tables.items()}
-        leaf = tensors["log_probs"].requires_grad_()
-        constants = [tensors["old"], tensors["ref"], tensors["mask"].float(), tensors["advantages"]]
-        for name, formula, extra in (
-            ("GRPO", grpo, []),
-            ("Rank-GRPO", rank_grpo, [tensors["ranks"]]),
-        ):
-            config = preset("grpo" if name == "GRPO" else "paper")
-            config["kl"]["beta"] = BETA
-            loss, out = Loss(config), np.empty((b, t), np.float32)
-            given = {"old_log_probs": tables["old"], "ref_log_probs": tables["ref"]}
-            given |= {"mask": tables["mask"], "advantages": tables["advantages"], "out": out}
-            if name != "GRPO":
-                given |= {"segments": tables["ranks"], "n_ranks": N_RANKS}
-            log_probs = tables["log_probs"]
-
-            def backward(call: Callable[..., torch.Tensor], *given: Any) -> torch.Tensor:
-                (gradient,) = torch.autograd.grad(call(leaf, *given), leaf)  # noqa: B023
-                return gradient
-
-            ours = median(lambda: loss(log_probs, **given))  # noqa: B023
-            expected = backward(formula, *constants, *extra).numpy()
-            assert np.abs(out - expected).max() <= 1e-5 * np.abs(expected).max(), "gradients differ"
-            print(f"\nB {b} x T {t}, {name}: rank_grpo {ours:.2f} ms")
-            rivals = {"torch": formula, "torch.compile": torch.compile(formula)}
-            if name == "GRPO" and (trl := trl_loss(tensors)):
-                rivals["TRL 1.16.0"] = lambda x, *_, trl=trl: trl(x)
-            for rival, call in rivals.items():
-                try:
-                    theirs = median(lambda: backward(call, *constants, *extra))  # noqa: B023
-                except Exception as error:  # torch.compile needs a C++ compiler
-                    print(f"  {rival}: not measured ({type(error).__name__})")
-                    continue
-                print(f"  {rival}: {theirs:.2f} ms, ratio {theirs / ours:.1f}")
+    parser = argparse.ArgumentParser(description="Speed of the loss beside torch, as a table.")
+    parser.add_argument("--threads", type=int, help="torch's threads")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each loss and size")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    heading = ["B x T", "loss", "beside", "ms", "rank_grpo, ms", "ratio", "MB", "rank_grpo, MB"]
+    print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
+    for b, t in SIZES:
+        for name in ("GRPO", "Rank-GRPO"):
+            compare(b, t, name, options.seconds)
 
 
 if __name__ == "__main__":

@@ -78,8 +78,9 @@ pub use model::{
 pub use optim::{Accumulator, OptimizerConfig, Update, Updates};
 pub use plan::Plan;
 pub use reward::{
-    BlocklistReward, DiversityReward, Listed, MultiObjectiveAggregation, NoveltyReward, Popularity,
-    PopularityReward, RelevanceReward, Reward, RewardError, RewardFunction,
+    AdvantageEstimator, BlockedReward, BlocklistReward, DiversityReward, GenreReward, Listed,
+    MultiObjectiveAggregation, NoveltyReward, Popularity, PopularityReward, RelevanceReward,
+    Reward, RewardCondition, RewardError, RewardFunction, RewardTarget,
 };
 pub use rl::{DynamicSampling, KlControl, RankGrpoTrainer, RlConfig};
 pub use rollout::ForcedTokens;

@@ -2,6 +2,7 @@
 //! them, and weights add them up.
 
 mod built_in;
+mod targets;
 mod weighted;
 
 use convrec_core::ItemId;
@@ -10,12 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::Sample;
 
-pub(crate) use built_in::built_in;
 pub use built_in::{
-    BlocklistReward, DiversityReward, NoveltyReward, Popularity, PopularityReward, RelevanceReward,
+    BlockedReward, BlocklistReward, DiversityReward, GenreReward, NoveltyReward, Popularity,
+    PopularityReward, RelevanceReward,
 };
-pub(crate) use weighted::{LARGEST_REWARD, RowRewards, WeightedRewards};
-pub use weighted::{MultiObjectiveAggregation, RewardError};
+pub(crate) use built_in::{GENRE, built_in};
+pub use targets::{RewardCondition, RewardTarget};
+pub(crate) use targets::{check_tables, named};
+pub use weighted::{AdvantageEstimator, MultiObjectiveAggregation, RewardError};
+pub(crate) use weighted::{LARGEST_REWARD, Measured, RowRewards, WeightedRewards};
 
 /// A list that is to be rewarded.
 #[derive(Debug, Clone, Copy)]

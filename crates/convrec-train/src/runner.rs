@@ -1,6 +1,6 @@
 //! A training run from settings and data: what a training program does after it has read both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use convrec_catalog::Catalog;
 use convrec_config::ConfigError;
 use convrec_core::files;
 use convrec_core::hash::sha256;
-use convrec_core::{Demonstration, Example, Item};
+use convrec_core::{Demonstration, Example, Item, ItemId};
 use convrec_policy::{Policy, SaveOptions};
 use convrec_retrieve::Fitted;
 use convrec_text::{PromptFormat, TrieError, Years};
@@ -23,7 +23,7 @@ use crate::data::{self, DataReport};
 use crate::inputs::hash_of_path;
 use crate::model::{Language, Model, ModelError, ModelSource, Prompts, TaskFormat};
 use crate::plan::Plan;
-use crate::reward::{BlocklistReward, RewardFunction};
+use crate::reward::{BlockedReward, BlocklistReward, RewardFunction};
 use crate::rl::{RankGrpoTrainer, RlConfig};
 use crate::run::{RunOptions, Stop, TrainError, Validation};
 use crate::sampler::Sampler;
@@ -302,7 +302,9 @@ impl Runner {
         let mut rewards: Vec<Box<dyn RewardFunction>> = vec![];
         if let Some(path) = &files.blocklist {
             inputs.insert("blocklist_sha256".into(), hash_of_path(path)?);
-            rewards.push(Box::new(blocklist(&task, path, &data.blocklist)?));
+            let blocked = blocked(&task, path, &data.blocklist)?;
+            rewards.push(Box::new(BlocklistReward(blocked.clone())));
+            rewards.push(Box::new(BlockedReward(blocked)));
         }
         let config = settings.training.clone();
         let completions = config.prompts_per_step * config.num_generations;
@@ -598,7 +600,7 @@ fn hash_of_data<'a, T: Serialize + 'a>(
     Ok(sha256(rows.map(row).collect::<String>().as_bytes()))
 }
 
-fn blocklist(task: &Task, path: &Path, items: &[Item]) -> Result<BlocklistReward, RunError> {
+fn blocked(task: &Task, path: &Path, items: &[Item]) -> Result<HashSet<ItemId>, RunError> {
     let ids = items.iter().map(|item| {
         task.catalog().find(item).ok_or_else(|| {
             let expected = format!("items of the catalog in {}", path.display());
@@ -609,7 +611,7 @@ fn blocklist(task: &Task, path: &Path, items: &[Item]) -> Result<BlocklistReward
             ))
         })
     });
-    Ok(BlocklistReward(ids.collect::<Result<_, _>>()?))
+    ids.collect()
 }
 
 #[cfg(feature = "http")]

@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::decoder::Decoder;
 use crate::model::Language;
 use crate::optim::OptimizerConfig;
-use crate::reward::Reward;
+use crate::reward::{GENRE, Reward};
 use crate::rl::RlConfig;
 use crate::run::RunOptions;
 use crate::schedule::Schedule;
 use crate::sft::SftConfig;
 
 /// Tables of a config file whose keys are names, not fields.
-const MAPS: [&str; 1] = ["reward_weights"];
+const MAPS: [&str; 3] = ["reward_weights", "reward_targets", "reward_conditions"];
 /// The bounds of the number of SFT updates that follows from the data.
 const FEWEST_STEPS: usize = 20;
 const MOST_STEPS: usize = 3000;
@@ -323,8 +323,8 @@ impl RlSettings {
         Self::resolve_with_rewards(layers, algorithm, language, &[])
     }
 
-    /// Resolves the settings as [`resolve`](Self::resolve) does. `reward_weights` may also name the
-    /// reward functions of `rewards`, which the program hands to
+    /// Resolves the settings as [`resolve`](Self::resolve) does. They may also name the reward
+    /// functions of `rewards`, which the program hands to
     /// [`Runner::with_rewards`](crate::Runner::with_rewards).
     ///
     /// # Errors
@@ -430,36 +430,28 @@ fn refuse(
     }
 }
 
-/// Whether something can reward each of the weights, before anything is loaded.
+/// Whether there is a reward function for each name, before anything is loaded.
 fn check_rewards(config: &RlConfig, files: &Files, own: &[&str]) -> Result<(), ConfigError> {
-    const BUILT_IN: [&str; 5] = [
-        "relevance",
-        "novelty",
-        "popularity",
-        "diversity",
-        "blocklist",
-    ];
-    let weighted = config.reward_weights.contains_key("blocklist");
-    let field = "reward_weights.blocklist";
-    match &files.blocklist {
-        None if weighted => Err(ConfigError::new(field, "", "--blocklist FILE with it")),
-        Some(path) if !weighted => {
-            let expected = "a weight for it, `blocklist = 1.0` under `[reward_weights]`";
-            Err(ConfigError::new(
-                "files.blocklist",
-                path.display(),
-                expected,
-            ))
+    const OF_A_FILE: [&str; 2] = ["blocklist", "blocked"];
+    const BUILT_IN: [&str; 4] = ["relevance", "novelty", "popularity", "diversity"];
+    let named = config.named_rewards();
+    let known = [&BUILT_IN, &OF_A_FILE[..], own].concat();
+    let unknown = |(_, name): &&(String, &str)| !known.contains(name) && !name.starts_with(GENRE);
+    if let Some((field, name)) = named.iter().find(unknown) {
+        let expected = format!("some of {}, {GENRE}NAME", known.join(", "));
+        let table = field.strip_suffix(&format!(".{name}"));
+        return Err(ConfigError::new(table.unwrap_or(field), name, expected));
+    }
+    let of_file = named.iter().find(|(_, name)| OF_A_FILE.contains(name));
+    match (&files.blocklist, of_file) {
+        (None, Some((field, _))) => Err(ConfigError::new(field, "", "--blocklist FILE with it")),
+        (Some(path), None) => {
+            let expected = "a use for it: `blocklist = 1.0` under `[reward_weights]`, or \
+                            `blocked = { at_most = 0.01 }` under `[reward_targets]`";
+            let found = path.display();
+            Err(ConfigError::new("files.blocklist", found, expected))
         }
-        _ => {
-            let known = [&BUILT_IN, own].concat();
-            let mut names = config.reward_weights.keys();
-            let unknown = names.find(|name| !known.contains(&name.as_str()));
-            unknown.map_or(Ok(()), |name| {
-                let expected = format!("some of {}", known.join(", "));
-                Err(ConfigError::new("reward_weights", name, expected))
-            })
-        }
+        _ => Ok(()),
     }
 }
 

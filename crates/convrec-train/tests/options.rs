@@ -2,12 +2,17 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::{World, policy, world};
+use convrec_core::ItemId;
 use convrec_policy::{Completion, Generation, Policy};
 use convrec_train::{
-    DynamicSampling, Listed, Local, RankGrpoTrainer, Record, RewardFunction, RlConfig, RunOptions,
-    Sample, Sampler, StepView, Stop, Task, TrainError,
+    BlockedReward, DynamicSampling, Listed, Local, RankGrpoTrainer, Record, RewardFunction,
+    RewardTarget, RlConfig, RunOptions, Sample, Sampler, StepView, Stop, Task, TrainError,
+    WatchConfig,
 };
+use convrec_watch::{Check, DoctorConfig};
 use rank_grpo::LossConfig;
 
 /// Four prompts of four completions, without a KL penalty.
@@ -158,6 +163,87 @@ fn a_reward_that_is_no_number_is_named() {
         error.contains("step 1") && error.contains("reward `endless`") && error.contains("rank 1"),
         "{error}"
     );
+}
+
+/// All that is relevant is blocked, so that the policy learns to list blocked films. With a target
+/// it learns not to, and the price of a blocked film is in the log.
+#[test]
+fn a_target_brings_the_share_of_blocked_items_to_its_bound() {
+    const BOUND: f64 = 0.1;
+    const STEPS: usize = 120;
+    let world = world();
+    let task = world.task.clone().constrained().unwrap();
+    let blocked = [ItemId(4), ItemId(5)];
+    let samples: Vec<Sample> = world
+        .samples
+        .iter()
+        .map(|sample| Sample {
+            ground_truth: blocked.to_vec(),
+            ..sample.clone()
+        })
+        .collect();
+    let run = |targets: BTreeMap<String, RewardTarget>| {
+        let mut config = RlConfig {
+            max_steps: STEPS,
+            reward_weights: [("relevance", 1.0), ("blocked", 0.0)]
+                .map(|(name, weight)| (name.to_string(), weight))
+                .into(),
+            reward_targets: targets,
+            ..config()
+        };
+        config.optimizer.learning_rate = 3e-3;
+        // What is popular is blocked, so lists that keep the target drift away from it.
+        let doctor = DoctorConfig {
+            off: [Check::PopularityDrift, Check::EntropyLow].into(),
+            ..DoctorConfig::default()
+        };
+        let watch = WatchConfig {
+            doctor,
+            ..WatchConfig::default()
+        };
+        let mut log = Vec::new();
+        let mut observe = |view: &StepView<'_>| log.push(view.record.clone());
+        RankGrpoTrainer::new(policy(&world), &task, &samples)
+            .config(config)
+            .reward_function(BlockedReward(blocked.into()))
+            .run(RunOptions {
+                watch,
+                ..RunOptions::default()
+            })
+            .observer(&mut observe)
+            .train()
+            .unwrap();
+        // The reward is summed over the two ranks.
+        let share = |record: &Record| number(record, "rewards/blocked/mean") / 2.0;
+        let last = &log[STEPS - 40..];
+        let mean = last.iter().map(share).sum::<f64>() / last.len() as f64;
+        (mean, log)
+    };
+    let (free, log) = run(BTreeMap::new());
+    assert!(!log[0].contains_key("targets/blocked/multiplier"));
+    let target = RewardTarget::at_most(BOUND);
+    let (bounded, log) = run([("blocked".to_string(), target)].into());
+    let prices: Vec<f64> = log
+        .iter()
+        .map(|record| number(record, "targets/blocked/multiplier"))
+        .collect();
+    let shares: Vec<f64> = log
+        .iter()
+        .map(|record| number(record, "targets/blocked/mean"))
+        .collect();
+    assert!(
+        free > 0.8 && bounded < BOUND + 0.15,
+        "{free}, {bounded}: {prices:?}, {shares:?}"
+    );
+    // Dual ascent with a rate of 1, step by step.
+    assert_eq!(prices[0], 0.0);
+    for step in 1..STEPS {
+        let expected = (prices[step - 1] + shares[step - 1] - BOUND).clamp(0.0, 10.0);
+        assert!((prices[step] - expected).abs() < 1e-12, "step {step}");
+    }
+    let record = &log[STEPS / 2];
+    let share = number(record, "rewards/blocked/mean") / 2.0;
+    assert!((number(record, "targets/blocked/mean") - share).abs() < 1e-12);
 }
 
 /// A server that hangs in the second batch until the run is stopped.

@@ -38,6 +38,10 @@ fn a_resumed_run_is_the_uninterrupted_one() {
         let whole = run(world, kind, 5, &folder.path().join("whole"), false).unwrap();
         let log = fs::read(folder.path().join("whole/log.jsonl")).unwrap();
         assert_eq!(log.iter().filter(|byte| **byte == b'\n').count(), 5);
+        if kind == "everything" {
+            let prices = prices(&log);
+            assert!(prices[0] == 0.0 && prices[2] != prices[3], "{prices:?}");
+        }
         // The run is cut after step 2: later files are gone, and the log's last line was being
         // written.
         let cut = folder.path().join("cut");
@@ -68,6 +72,14 @@ fn a_resumed_run_is_the_uninterrupted_one() {
             "{kind}: the log differs"
         );
     }
+}
+
+/// The multiplier of the target of `everything`, by step.
+fn prices(log: &[u8]) -> Vec<f64> {
+    let lines = log.split(|byte| *byte == b'\n');
+    let read = |line| serde_json::from_slice::<serde_json::Value>(line).ok();
+    let price = |record: serde_json::Value| record["targets/genre:odd/multiplier"].as_f64();
+    lines.filter_map(read).filter_map(price).collect()
 }
 
 /// A run with an adapter leaves the weights as they were, and a trained adapter.

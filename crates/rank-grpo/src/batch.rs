@@ -1,7 +1,7 @@
 //! The evaluation of a checked loss on checked inputs, row by row.
 
 use crate::correction::CorrectionMeter;
-use crate::inputs::usable;
+use crate::inputs::keep_usable;
 use crate::metrics::Meter;
 use crate::terms::{Ratio, Term, vespo_weights};
 use crate::{
@@ -11,15 +11,15 @@ use crate::{
 
 /// A batch on which all tables have the shape and none is missing.
 pub(crate) struct Batch<'a, F> {
-    config: &'a LossConfig,
-    log_probs: &'a [F],
-    inputs: &'a LossSlices<'a, F>,
-    needs_ranks: bool,
+    pub(crate) config: &'a LossConfig,
+    pub(crate) log_probs: &'a [F],
+    pub(crate) inputs: &'a LossSlices<'a, F>,
+    pub(crate) needs_ranks: bool,
 }
 
 /// Figures of a batch that are known before its first row.
-struct Plan {
-    whole: BatchTotals,
+pub(crate) struct Plan {
+    pub(crate) whole: BatchTotals,
     /// The tokens that count.
     kept: usize,
     /// The share of the mask that was unusable.
@@ -31,11 +31,11 @@ struct Plan {
 }
 
 /// Sums that are collected row by row.
-struct Sums {
-    loss: f64,
+pub(crate) struct Sums {
+    pub(crate) loss: f64,
     bonus: f64,
-    entropy: f64,
-    meter: Meter,
+    pub(crate) entropy: f64,
+    pub(crate) meter: Meter,
     correction: CorrectionMeter,
     off_policy: usize,
 }
@@ -66,18 +66,31 @@ impl<'a, F: Real> Batch<'a, F> {
             off_policy: 0,
         };
         gradient.fill(F::from_f64(0.0));
-        let columns = std::mem::take(&mut workspace.columns);
-        let mut begin = 0;
+        let plain = self.plain();
         for row in 0..rows {
-            let columns = &columns[begin..workspace.ends[row]];
-            begin += columns.len();
-            if !columns.is_empty() {
-                let first = row * tokens;
-                let gradient = &mut gradient[first..first + tokens];
-                self.row(first, columns, &plan, workspace, gradient, &mut sums);
+            let first = row * tokens;
+            let gradient = &mut gradient[first..first + tokens];
+            let Workspace { keep, columns, .. } = &mut *workspace;
+            let keep = &keep[first..first + tokens];
+            columns.clear();
+            let kept = count(keep);
+            if keep[..kept].iter().all(|keep| *keep) {
+                columns.extend(0..kept);
+            } else {
+                columns.extend((0..tokens).filter(|column| keep[*column]));
+            }
+            if columns.is_empty() {
+                continue;
+            }
+            let done = plain.is_some_and(|range| {
+                self.plain_row(first, range, &plan, workspace, gradient, &mut sums)
+            });
+            if !done {
+                let columns = std::mem::take(&mut workspace.columns);
+                self.row(first, &columns, &plan, workspace, gradient, &mut sums);
+                workspace.columns = columns;
             }
         }
-        workspace.columns = columns;
         let entropy = self.inputs.entropies.map(|_| sums.entropy);
         let count = plan.kept.max(1) as f64;
         let metrics = Metrics {
@@ -94,44 +107,40 @@ impl<'a, F: Real> Batch<'a, F> {
         }
     }
 
-    /// Whether a token is in the mask and has a rank where it needs one.
-    fn present(&self, t: usize) -> bool {
-        self.inputs.mask[t] && (!self.needs_ranks || self.inputs.segments.get(t).is_some())
-    }
-
-    /// Whether all numbers of a token are usable.
-    fn kept(&self, t: usize) -> bool {
-        usable(self.log_probs[t]) && self.inputs.usable(t)
+    /// Marks the tokens of a row that count: they are in the mask, have a rank where they need one,
+    /// and all of their numbers are usable. Returns the number of tokens before the last of these
+    /// conditions.
+    fn mark(&self, first: usize, keep: &mut [bool]) -> usize {
+        keep.copy_from_slice(&self.inputs.mask[first..first + keep.len()]);
+        if self.needs_ranks {
+            self.inputs.segments.keep(first, keep);
+        }
+        let present = count(keep);
+        keep_usable(self.log_probs, first, keep);
+        self.inputs.keep(first, keep);
+        present
     }
 
     fn plan(&self, workspace: &mut Workspace) -> Plan {
         let [rows, tokens] = self.inputs.shape;
         let quantile = self.config.top_entropy_quantile;
         let ranked = self.inputs.entropies.filter(|_| quantile < 1.0);
-        let Workspace {
-            columns,
-            ends,
-            sorted,
-            ..
-        } = workspace;
-        columns.clear();
-        ends.clear();
+        let Workspace { keep, sorted, .. } = workspace;
+        keep.clear();
+        keep.resize(rows * tokens, false);
         sorted.clear();
-        let mut present = 0_usize;
+        let (mut present, mut kept) = (0_usize, 0_usize);
         for row in 0..rows {
             let first = row * tokens;
-            for column in (0..tokens).filter(|column| self.present(first + column)) {
-                present += 1;
-                if self.kept(first + column) {
-                    columns.push(column);
-                    if let Some(entropies) = ranked {
-                        sorted.push(entropies[first + column].to_f64());
-                    }
-                }
+            let keep = &mut keep[first..first + tokens];
+            present += self.mark(first, keep);
+            kept += count(keep);
+            if let Some(entropies) = ranked {
+                let of_row = keep.iter().zip(&entropies[first..]);
+                let of_row = of_row.filter(|(keep, _)| **keep);
+                sorted.extend(of_row.map(|(_, entropy)| entropy.to_f64()));
             }
-            ends.push(columns.len());
         }
-        let kept = columns.len();
         workspace.sorted.sort_unstable_by(f64::total_cmp);
         let threshold = ranked.map_or(f64::NEG_INFINITY, |_| {
             self::quantile(&workspace.sorted, 1.0 - quantile)
@@ -326,6 +335,10 @@ impl<'a, F: Real> Batch<'a, F> {
             .sum();
         sum / columns.len().max(1) as f64 > threshold
     }
+}
+
+fn count(keep: &[bool]) -> usize {
+    keep.iter().filter(|keep| **keep).count()
 }
 
 /// The quantile of a sorted list by linear interpolation; of an empty one, minus infinity.

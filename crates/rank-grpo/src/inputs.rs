@@ -288,15 +288,18 @@ impl<'a, F: Real> LossSlices<'a, F> {
         Ok(())
     }
 
-    /// Whether a token counts: it is in the mask and every number given for it is usable.
-    #[inline(always)] // one call a token
-    pub(crate) fn usable(&self, token: usize) -> bool {
-        let given = |table: Option<&[F]>| table.is_none_or(|table| usable(table[token]));
-        usable(self.advantages[token])
-            && given(self.old_log_probs)
-            && given(self.sampler_log_probs)
-            && given(self.ref_log_probs)
-            && given(self.entropies)
+    /// Leaves those of the tokens from `first` on whose numbers are all usable.
+    pub(crate) fn keep(&self, first: usize, keep: &mut [bool]) {
+        let tables = [
+            self.old_log_probs,
+            self.sampler_log_probs,
+            self.ref_log_probs,
+            self.entropies,
+        ];
+        keep_usable(self.advantages, first, keep);
+        for table in tables.into_iter().flatten() {
+            keep_usable(table, first, keep);
+        }
     }
 }
 
@@ -337,8 +340,10 @@ impl LossConfig {
 /// range of f32.
 const LARGEST: f64 = 1e6;
 
-#[inline(always)]
-pub(crate) fn usable<F: Real>(x: F) -> bool {
-    // The comparison is false for NaN.
-    x.to_f64().abs() <= LARGEST
+/// Leaves those of the tokens from `first` on whose number is usable.
+pub(crate) fn keep_usable<F: Real>(table: &[F], first: usize, keep: &mut [bool]) {
+    for (keep, x) in keep.iter_mut().zip(&table[first..]) {
+        // The comparison is false for NaN.
+        *keep &= x.to_f64().abs() <= LARGEST;
+    }
 }

@@ -218,6 +218,11 @@
 //!   Optimization for Generative Recommendation*, arXiv 2602.10699.
 //! - F-GRPO: Surana et al., *F-GRPO: Factorized Group-Relative Policy Optimization for Unified
 //!   Candidate Generation and Ranking*, arXiv 2605.12995.
+//! - SAGE: Xie et al., *SAGE: Sequence-level Adaptive Gradient Evolution for Generative
+//!   Recommendation*, arXiv 2601.21452. It is no member: only its abstract and summaries were to be
+//!   had. Its ratio is [`RatioLevel::Sequence`], and its advantage of several rewards is
+//!   [`normalize_then_sum`]. Its bounds depend on the entropy of a list by a formula that the
+//!   summaries do not give.
 //! - Adaptive entropy: *Skywork-OR1*, arXiv 2505.22312.
 //! - Entropy quantile: *Beyond the 80/20 Rule*, arXiv 2506.01939.
 //! - Reference synchronisation: *TR-DPO*, arXiv 2404.09656.
@@ -234,11 +239,13 @@ mod config;
 mod constraints;
 mod correction;
 mod inputs;
+mod lanes;
 mod loss;
 mod loss_type;
 mod metrics;
 mod objectives;
 mod ordinal;
+mod plain;
 mod presets;
 mod real;
 pub mod reference;

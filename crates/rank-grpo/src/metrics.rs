@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::CorrectionMetrics;
+use crate::lanes::Totals;
 use crate::terms::Clipped;
 
 /// The numbers of a step to log. Means and shares are over the tokens that count, whatever the
@@ -57,6 +58,16 @@ impl Meter {
         self.ratio_sum += ratio;
         let (min, max) = self.ratio_range.unwrap_or((ratio, ratio));
         self.ratio_range = Some((min.min(ratio), max.max(ratio)));
+    }
+
+    /// Adds a row whose ratios were measured together.
+    pub fn add(&mut self, row: &Totals) {
+        self.kl += row.kl;
+        self.low += row.low;
+        self.high += row.high;
+        self.ratio_sum += row.ratio_sum;
+        let (min, max) = self.ratio_range.unwrap_or((row.ratio_min, row.ratio_max));
+        self.ratio_range = Some((min.min(row.ratio_min), max.max(row.ratio_max)));
     }
 
     pub fn metrics(

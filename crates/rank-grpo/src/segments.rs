@@ -88,6 +88,14 @@ impl Segments {
         usize::try_from(self.ids[token]).ok()
     }
 
+    /// Leaves those of the tokens from `first` on that have a segment.
+    pub(crate) fn keep(&self, first: usize, keep: &mut [bool]) {
+        let ids = &self.ids[first..];
+        for (keep, id) in keep.iter_mut().zip(ids) {
+            *keep &= *id >= 0;
+        }
+    }
+
     /// N, the number of ranks of a full list.
     #[must_use]
     pub fn n_ranks(&self) -> usize {

@@ -1,26 +1,31 @@
 //! The buffers that one evaluation of the loss needs, kept for the next one.
 
+use crate::lanes::Lanes;
 use crate::terms::Ratio;
 use crate::{RatioLevel, Segments};
 
 /// The buffers of [`Loss::evaluate_into`](crate::Loss::evaluate_into).
 ///
-/// Make one with [`Workspace::default`] and keep it. It grows at the first call: by one number for
-/// each token of the batch (two more with entropies), and a few for each token and rank of one row.
+/// Make one with [`Workspace::default`] and keep it. It grows at the first call: by one byte for
+/// each token of the batch (two numbers more with entropies), and some numbers for each token and
+/// rank of one row.
 /// A later call of the same shape allocates nothing. One workspace serves any loss and both element
 /// types.
 #[derive(Clone, Debug, Default)]
 pub struct Workspace {
-    /// The columns of the tokens that count, row after row.
+    /// Whether each token of the batch counts.
+    pub(crate) keep: Vec<bool>,
+    /// The columns of the tokens of a row that count.
     pub(crate) columns: Vec<usize>,
-    /// The end of each row in `columns`.
-    pub(crate) ends: Vec<usize>,
     /// The segments of the importance ratios.
     pub(crate) ratio: Groups,
     /// The importance ratio of each of these segments.
     pub(crate) ratios: Vec<Ratio>,
     /// VESPO's weights of each of them, for advantages of 0 or more and for negative ones.
     pub(crate) phi: Vec<[f64; 2]>,
+    /// The importance ratios of the segments of a row without options, and its tokens.
+    pub(crate) group_ratios: Vec<f64>,
+    pub(crate) lanes: Lanes,
     /// The segments of the correction.
     pub(crate) correction: Groups,
     /// The weight of each of these segments, and whether it was out of bounds.
@@ -88,11 +93,14 @@ impl Groups {
             }
             RatioLevel::Rank => {
                 sizes.resize(segments.count(), 0.0);
-                of.extend(columns.iter().map(|column| {
-                    let rank = segments.get(first + column).unwrap_or(0);
-                    sizes[rank] += 1.0;
-                    rank
-                }));
+                of.extend(
+                    columns
+                        .iter()
+                        .map(|column| segments.get(first + column).unwrap_or(0)),
+                );
+                for run in of.chunk_by(|a, b| a == b) {
+                    sizes[run[0]] += run.len() as f64;
+                }
             }
         }
     }
@@ -101,8 +109,17 @@ impl Groups {
     pub fn sum(&mut self, values: impl Iterator<Item = f64>) {
         self.sums.clear();
         self.sums.resize(self.sizes.len(), 0.0);
+        // Neighbours mostly share a segment, whose sum then need not go through memory.
+        let (mut last, mut sum) = (0, 0.0);
         for (&group, value) in self.of.iter().zip(values) {
-            self.sums[group] += value;
+            if group != last {
+                self.sums[last] = sum;
+                (last, sum) = (group, self.sums[group]);
+            }
+            sum += value;
+        }
+        if let Some(total) = self.sums.get_mut(last) {
+            *total = sum;
         }
         let means = self.sums.iter().zip(&self.sizes);
         self.means.clear();

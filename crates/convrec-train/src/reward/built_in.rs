@@ -1,8 +1,9 @@
 //! The reward functions that come with the crate.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use convrec_catalog::Catalog;
+use convrec_config::ConfigError;
 use convrec_core::ItemId;
 use convrec_metrics::rewards;
 
@@ -158,6 +159,63 @@ impl RewardFunction for BlocklistReward {
     }
 }
 
+/// The reward function `blocked`: 1 for each listed item that should not be recommended. Its mean
+/// is the share of such items, for a target such as "at most 1%". [`BlocklistReward`] is a fixed
+/// penalty in its place.
+#[derive(Debug, Clone)]
+pub struct BlockedReward(pub HashSet<ItemId>);
+
+impl RewardFunction for BlockedReward {
+    fn name(&self) -> &str {
+        "blocked"
+    }
+
+    fn rewards(&self, list: &Listed<'_>) -> Vec<f64> {
+        each(list, |id| f64::from(u8::from(self.0.contains(&id))))
+    }
+}
+
+/// The beginning of the names of [`GenreReward`]s.
+pub(crate) const GENRE: &str = "genre:";
+
+/// The reward function `genre:NAME`: 1 for each listed item of this genre. Its mean is the share of
+/// such items.
+#[derive(Debug, Clone)]
+pub struct GenreReward {
+    name: String,
+    is_in: Vec<bool>,
+}
+
+impl GenreReward {
+    /// Reads which of the catalog's items are of `genre`, which is written as in the catalog.
+    #[must_use]
+    pub fn of(catalog: &Catalog, genre: &str) -> Self {
+        Self {
+            name: format!("{GENRE}{genre}"),
+            is_in: catalog
+                .iter()
+                .map(|(_, item)| item.genres.iter().any(|other| other == genre))
+                .collect(),
+        }
+    }
+
+    /// Returns the number of items of the genre.
+    #[must_use]
+    pub fn n_items(&self) -> usize {
+        self.is_in.iter().filter(|is_in| **is_in).count()
+    }
+}
+
+impl RewardFunction for GenreReward {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn rewards(&self, list: &Listed<'_>) -> Vec<f64> {
+        each(list, |id| f64::from(u8::from(self.is_in[id.0 as usize])))
+    }
+}
+
 fn each(list: &Listed<'_>, reward: impl Fn(ItemId) -> f64) -> Vec<f64> {
     list.items
         .iter()
@@ -165,15 +223,56 @@ fn each(list: &Listed<'_>, reward: impl Fn(ItemId) -> f64) -> Vec<f64> {
         .collect()
 }
 
-/// The reward functions that need nothing but the catalog and the popularity of its items.
-pub(crate) fn built_in(catalog: &Catalog, popularity: &Popularity) -> Vec<Box<dyn RewardFunction>> {
-    vec![
+/// The reward functions that need nothing but the catalog and the popularity of its items: the
+/// fixed ones, and one for each genre that settings name. `named` has the fields and the names.
+///
+/// # Errors
+/// [`ConfigError`] when a genre is not in the catalog.
+pub(crate) fn built_in(
+    catalog: &Catalog,
+    popularity: &Popularity,
+    named: &[(String, &str)],
+) -> Result<Vec<Box<dyn RewardFunction>>, ConfigError> {
+    let mut functions: Vec<Box<dyn RewardFunction>> = vec![
         Box::new(RelevanceReward),
         Box::new(NoveltyReward(popularity.clone())),
         Box::new(PopularityReward(popularity.clone())),
         Box::new(DiversityReward::of(catalog)),
-    ]
+    ];
+    let mut seen = BTreeSet::new();
+    for (field, name) in named {
+        let Some(genre) = name.strip_prefix(GENRE) else {
+            continue;
+        };
+        if !seen.insert(genre) {
+            continue;
+        }
+        let function = GenreReward::of(catalog, genre);
+        if function.n_items() == 0 {
+            return Err(no_such_genre(catalog, field, genre));
+        }
+        functions.push(Box::new(function));
+    }
+    Ok(functions)
 }
+
+fn no_such_genre(catalog: &Catalog, field: &str, genre: &str) -> ConfigError {
+    let genres = catalog.iter().flat_map(|(_, item)| &item.genres);
+    let known: BTreeSet<&str> = genres.map(String::as_str).collect();
+    let shown: Vec<&str> = known.iter().copied().take(MOST_SHOWN).collect();
+    let expected = match known.len() {
+        0 => "another reward: the items of the catalog have no genres".to_string(),
+        n if n > MOST_SHOWN => format!("one of the {n} genres: {}, ...", shown.join(", ")),
+        _ => format!("one of the genres {}", shown.join(", ")),
+    };
+    ConfigError {
+        found: format!("genre `{genre}`, which no item has"),
+        ..ConfigError::new(field, "", expected)
+    }
+}
+
+/// The most genres that an error lists.
+const MOST_SHOWN: usize = 30;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -238,6 +337,30 @@ pub(super) mod tests {
         assert_eq!(
             rewards(&BlocklistReward(HashSet::from([ItemId(1)])), &list),
             [0.0, -1.0, 0.0, 0.0, -1.0]
+        );
+        assert_eq!(
+            rewards(&BlockedReward(HashSet::from([ItemId(1)])), &list),
+            [0.0, 1.0, 0.0, 0.0, 1.0]
+        );
+        let crime = GenreReward::of(&catalog(), "crime");
+        assert_eq!((crime.name(), crime.n_items()), ("genre:crime", 2));
+        assert_eq!(rewards(&crime, &list), [1.0, 1.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn genres_are_rewarded_where_settings_name_them() {
+        let popularity = Popularity::of(&[], 4);
+        let functions = |name| {
+            let named = [("reward_targets".to_string(), name), (String::new(), name)];
+            built_in(&catalog(), &popularity, &named)
+        };
+        let found = functions("genre:comedy").unwrap();
+        let names: Vec<&str> = found.iter().map(|function| function.name()).collect();
+        assert_eq!(names[4..], ["genre:comedy"]);
+        let error = functions("genre:horror").err().unwrap().to_string();
+        assert!(
+            error.contains("`reward_targets`") && error.contains("comedy, crime, drama"),
+            "{error}"
         );
     }
 }

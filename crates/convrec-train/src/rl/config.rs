@@ -9,7 +9,10 @@ use super::collect::DynamicSampling;
 use super::kl::KlControl;
 use crate::config::check_lora;
 use crate::optim::OptimizerConfig;
-use crate::reward::{LARGEST_REWARD, MultiObjectiveAggregation, Reward};
+use crate::reward::{
+    AdvantageEstimator, LARGEST_REWARD, MultiObjectiveAggregation, Reward, RewardCondition,
+    RewardTarget, check_tables, named,
+};
 use crate::rollout::ForcedTokens;
 use crate::task::Task;
 
@@ -47,14 +50,22 @@ pub struct RlConfig {
     /// The rule by which a rank, or a list, is credited with the numbers of the reward functions.
     pub reward: Reward,
     /// The reward functions with their weights: `relevance` (the paper's only one), `novelty`,
-    /// `popularity`, `diversity`, and those that the program adds.
+    /// `popularity`, `diversity`, `genre:NAME`, and those that the program adds.
     pub reward_weights: BTreeMap<String, f64>,
+    /// Targets for the means of reward functions, by name. They need no weight.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reward_targets: BTreeMap<String, RewardTarget>,
+    /// Conditions on reward functions, by the name of the one that depends.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reward_conditions: BTreeMap<String, RewardCondition>,
     /// Whether the rewards are added up before or after they are compared within a group.
     pub multi_objective_aggregation: MultiObjectiveAggregation,
     /// Dynamic sampling: further prompts replace those whose completions all earn the same.
     pub dynamic_sampling: Option<DynamicSampling>,
     /// A controller that lets the weight of the KL penalty follow the KL.
     pub kl_control: Option<KlControl>,
+    /// The way in which the rewards of a group become advantages.
+    pub advantage_estimator: AdvantageEstimator,
     /// The divisor of advantages.
     pub scale_rewards: ScaleRewards,
     /// The loss. The default is the paper's with a wider clip.
@@ -91,9 +102,12 @@ impl Default for RlConfig {
             max_completion_length: 256,
             reward: Reward::Rank(convrec_metrics::rewards::RankReward::ExpInf),
             reward_weights: BTreeMap::from([("relevance".into(), 1.0)]),
+            reward_targets: BTreeMap::new(),
+            reward_conditions: BTreeMap::new(),
             multi_objective_aggregation: MultiObjectiveAggregation::SumThenNormalize,
             dynamic_sampling: None,
             kl_control: None,
+            advantage_estimator: AdvantageEstimator::Group,
             scale_rewards: ScaleRewards::Group,
             // The paper's clip is for means over all tokens of a title. A constraint forces most of
             // them, so such means hardly move. Means over decisions alone need more room
@@ -197,6 +211,13 @@ impl RlConfig {
                 "`sum_then_normalize` where `scale_rewards` is not `group`",
             ),
             (
+                "advantage_estimator",
+                self.advantage_estimator == AdvantageEstimator::Group
+                    || self.multi_objective_aggregation
+                        == MultiObjectiveAggregation::SumThenNormalize,
+                "`group` where `multi_objective_aggregation` is `normalize_then_sum`",
+            ),
+            (
                 "dynamic_sampling.max_batches",
                 self.dynamic_sampling.is_none_or(|d| d.max_batches > 0),
                 "at least 1",
@@ -228,6 +249,8 @@ impl RlConfig {
             ),
         ];
         check(self, &rules)?;
+        let (targets, conditions) = (&self.reward_targets, &self.reward_conditions);
+        check_tables(&self.reward_weights, targets, conditions)?;
         check_lora(self.lora.as_ref())?;
         self.optimizer.check()?;
         let bad = |e: rank_grpo::ConfigError| {
@@ -239,6 +262,15 @@ impl RlConfig {
         }
         .check()
         .map_err(bad)
+    }
+
+    /// The reward functions that the settings name, each with its field.
+    pub(crate) fn named_rewards(&self) -> Vec<(String, &str)> {
+        named(
+            &self.reward_weights,
+            &self.reward_targets,
+            &self.reward_conditions,
+        )
     }
 
     /// Updates in all.

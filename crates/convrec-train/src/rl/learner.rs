@@ -1,5 +1,6 @@
 //! One step: rollouts, then updates of the policy by micro-batches.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use burn::tensor::Device;
@@ -16,16 +17,20 @@ use super::micro_batch::{MicroBatch, deal};
 use crate::checkpoint::CheckpointError;
 use crate::optim::Updates;
 use crate::replicas::gradients;
+use crate::reward::RowRewards;
 use crate::sampler::Sampler;
 use crate::task::Sample;
 
 /// The state that a step needs from earlier steps, beside weights and moments.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     /// The number of batches of prompts that were sampled.
     pub(super) batches: usize,
     /// The weight of the KL penalty.
     pub(super) beta: f64,
+    /// The multipliers of the rewards with a target, by name. Before the first step there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) multipliers: BTreeMap<String, f64>,
 }
 
 impl State {
@@ -33,8 +38,8 @@ impl State {
         serde_json::from_value(state).map_err(|e| CheckpointError::State(e.to_string()))
     }
 
-    pub(super) fn write(self) -> Value {
-        serde_json::to_value(self).expect("two numbers")
+    pub(super) fn write(&self) -> Value {
+        serde_json::to_value(self).expect("numbers")
     }
 }
 
@@ -83,11 +88,13 @@ impl Learner<'_> {
         samples: &[Sample],
     ) -> Result<StepResult, StepError> {
         let clock = Instant::now();
+        self.job.rewards.set_multipliers(&self.state.multipliers);
         let policy = self.policy.as_ref().expect(HELD);
         let batches = &mut self.state.batches;
         let collected = collect(&self.job, policy, self.sampler, step, samples, batches)?;
         let rollout_seconds = clock.elapsed().as_secs_f64();
         let mut log = StepLog::new(&self.job, &collected);
+        self.follow_targets(&collected, &mut log);
         self.learn(step, &collected, &mut log)?;
         log.beta(self.state.beta);
         let config = self.job.config;
@@ -113,6 +120,18 @@ impl Learner<'_> {
             grad_norm,
             logp_difference,
         })
+    }
+
+    /// Logs the multipliers of this step, and makes those of the next one.
+    fn follow_targets(&mut self, collected: &Collected<'_>, log: &mut StepLog) {
+        let sampled = collected.sampled();
+        let rewards: Vec<&RowRewards> = sampled.iter().map(|row| &row.rewards).collect();
+        for mut measured in self.job.rewards.measure(&rewards) {
+            log.target(&measured);
+            measured.constraint.update(measured.mean);
+            let (name, multiplier) = (measured.name, measured.constraint.multiplier);
+            self.state.multipliers.insert(name.into(), multiplier);
+        }
     }
 
     /// Goes `num_iterations` times through the completions, in `mini_batches` updates each time.

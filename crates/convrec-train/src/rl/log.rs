@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::collect::Collected;
 use super::job::Job;
+use crate::reward::Measured;
 use crate::rollout::Row;
 
 /// Collects the figures of a step.
@@ -136,6 +137,14 @@ impl StepLog {
     /// The number of rows that were trained on.
     pub(super) fn active_rows(&mut self, rows: usize) {
         self.record.insert("active_rows".into(), json!(rows));
+    }
+
+    /// The mean of a reward with a target, and the multiplier that it had in this step.
+    pub(super) fn target(&mut self, measured: &Measured<'_>) {
+        let field = |what: &str| format!("targets/{}/{what}", measured.name);
+        self.record.insert(field("mean"), json!(measured.mean));
+        let multiplier = measured.constraint.multiplier;
+        self.record.insert(field("multiplier"), json!(multiplier));
     }
 
     /// The weight of the KL penalty in this step.

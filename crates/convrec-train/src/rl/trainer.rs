@@ -91,7 +91,8 @@ impl<'a> RankGrpoTrainer<'a> {
     }
 
     /// Adds a reward function to the built-in ones. It counts where
-    /// [`RlConfig::reward_weights`] gives its name a weight.
+    /// [`RlConfig::reward_weights`] gives its name a weight, or
+    /// [`RlConfig::reward_targets`] a target.
     pub fn reward_function(mut self, function: impl RewardFunction + 'a) -> Self {
         self.reward_functions.push(Box::new(function));
         self
@@ -168,18 +169,12 @@ impl<'a> RankGrpoTrainer<'a> {
         let sampler = self.sampler.unwrap_or(&mut own_sampler);
         let popularity = Popularity::of(samples, task.catalog().len());
         let mut functions: Vec<Box<dyn RewardFunction + '_>> =
-            built_in(task.catalog(), &popularity);
+            built_in(task.catalog(), &popularity, &config.named_rewards())?;
         functions.extend(self.reward_functions);
         let job = Job {
             config,
             task,
-            rewards: WeightedRewards::new(
-                &functions,
-                &config.reward_weights,
-                config.reward,
-                config.multi_objective_aggregation,
-                config.scale_rewards,
-            )?,
+            rewards: WeightedRewards::new(&functions, config)?,
             popularity: &popularity,
         };
         // The reference is the policy without any adapter, bit for bit, for the whole run. The two
@@ -201,6 +196,7 @@ impl<'a> RankGrpoTrainer<'a> {
             None => State {
                 batches: 0,
                 beta: config.kl().map_or(0.0, |kl| kl.beta),
+                multipliers: BTreeMap::new(),
             },
         };
         // A checkpoint does not record these two settings, so they are set after it was read.
@@ -251,7 +247,7 @@ fn drive(
         )
     };
     for step in first..config.max_steps {
-        let before = learner.state;
+        let before = learner.state.clone();
         let result = learner.step(step, samples);
         if matches!(result, Err(StepError::Sampler(_))) && run.is_stopping() {
             // A stop was asked for while the sampler hung. Nothing of this step is kept, and the

@@ -13,9 +13,9 @@ use convrec_retrieve::Fitted;
 use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
-    DynamicSampling, KlControl, MultiObjectiveAggregation, Observer, RankGrpoTrainer, RlConfig,
-    RunOptions, Sample, SftConfig, SftJob, Task, TokenPair, TrainError, Validation, WatchConfig,
-    train_sft,
+    DynamicSampling, KlControl, MultiObjectiveAggregation, Observer, RankGrpoTrainer,
+    RewardCondition, RewardTarget, RlConfig, RunOptions, Sample, SftConfig, SftJob, Task,
+    TokenPair, TrainError, Validation, WatchConfig, train_sft,
 };
 
 pub struct World {
@@ -28,7 +28,7 @@ pub fn world() -> World {
     let item = |n: usize| CatalogItem {
         title: format!("Film {}", ["One", "Two", "Three", "Four", "Five", "Six"][n]),
         year: Some(1990 + n as i32),
-        genres: vec![],
+        genres: vec![["even", "odd"][n % 2].to_string()],
         metadata: String::new(),
     };
     let catalog = Catalog::new((0..6).map(item).collect()).unwrap();
@@ -222,13 +222,20 @@ pub fn run_observed(
         .train()
 }
 
-/// A config whose steps depend on earlier steps: by the place in the data and the weight of the KL.
+/// A config whose steps depend on earlier steps: by the place in the data, the weight of the KL and
+/// the multiplier of a target.
 fn everything(config: RlConfig) -> RlConfig {
+    let condition = RewardCondition {
+        given: "genre:odd".into(),
+        threshold: 1.0,
+    };
     RlConfig {
         mini_batches: 2,
         reward_weights: ["relevance", "novelty", "diversity"]
             .map(|name| (name.to_string(), 1.0))
             .into(),
+        reward_targets: [("genre:odd".to_string(), RewardTarget::at_most(0.2))].into(),
+        reward_conditions: [("diversity".to_string(), condition)].into(),
         multi_objective_aggregation: MultiObjectiveAggregation::NormalizeThenSum,
         dynamic_sampling: Some(DynamicSampling {
             max_batches: 3,
