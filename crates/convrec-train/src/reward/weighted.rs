@@ -6,6 +6,7 @@ use convrec_config::ConfigError;
 use rank_grpo::{
     AdvantageError, GroupAdvantages, ScaleRewards, group_advantages, normalize_then_sum,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{Listed, Reward, RewardFunction};
 
@@ -50,7 +51,7 @@ pub enum RewardError {
 pub(crate) const LARGEST_REWARD: f64 = 1e9;
 
 /// The rewards of one completion.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct RowRewards {
     /// `[functions][N]`, or `[functions][1]` where lists as a whole are rewarded.
     pub(crate) each: Vec<Vec<f64>>,
