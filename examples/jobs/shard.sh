@@ -32,5 +32,9 @@ if [ -f "$parts/$part/shard.json" ]; then
   exit 0
 fi
 mkdir -p "$parts"
+# Only answers of services are paid for.
+case " $*" in
+  *" --services"*) set -- "$@" --ledger "$parts/ledger-$part.jsonl" ;;
+esac
 exec "${BUILD_DEMONSTRATIONS:-build_demonstrations}" "$@" \
-  --ledger "$parts/ledger-$part.jsonl" --shard "$part/$SHARDS" --out "$parts/$part"
+  --shard "$part/$SHARDS" --out "$parts/$part"

@@ -27,14 +27,27 @@ const LOCAL_SIZE: &str = "OMPI_COMM_WORLD_LOCAL_SIZE";
 /// | `MASTER_PORT` | a free port there; 29500 without it |
 /// | `CONVREC_GROUP_TIMEOUT` | seconds that a process may send nothing; 1800 without it |
 ///
+/// With the feature `mpi`, processes that a launcher of MPI started use MPI, and no address.
+///
 /// # Errors
 /// [`GroupError::Variable`] when a variable is wrong, [`GroupError::Meeting`] when the processes do
 /// not find each other within 5 minutes.
 pub fn from_environment() -> Result<ProcessGroup, GroupError> {
+    #[cfg(feature = "mpi")]
+    if under_mpi(&|name| std::env::var(name).ok()) {
+        return Ok(ProcessGroup::new(crate::Mpi::join()?));
+    }
     match settings(&|name| std::env::var(name).ok())? {
         None => Ok(ProcessGroup::alone()),
         Some(settings) => Ok(ProcessGroup::new(Tcp::join(&settings)?)),
     }
+}
+
+/// Whether a launcher of MPI started this process, and nobody says otherwise.
+#[cfg(feature = "mpi")]
+fn under_mpi(get: &dyn Fn(&str) -> Option<String>) -> bool {
+    let [torch, mpi @ ..] = RANK_AND_SIZE;
+    get(torch[0]).is_none() && mpi.iter().any(|[rank, _]| get(rank).is_some())
 }
 
 /// The settings in the variables; none where the process is alone.

@@ -6,7 +6,8 @@
 //!
 //! A [`Transport`] moves the bytes. It has one operation: every process sends something to every
 //! other one. [`Tcp`] connects processes on any number of hosts, and [`threads`] the threads of one
-//! process. The group makes everything else of it.
+//! process. `Mpi`, with the feature `mpi`, is for processes that `mpirun` started. The group makes
+//! everything else of it.
 //!
 //! ```
 //! use convrec_collective::{ProcessGroup, threads};
@@ -47,6 +48,8 @@
 mod environment;
 mod error;
 mod group;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod tcp;
 mod threads;
 mod transport;
@@ -54,6 +57,8 @@ mod transport;
 pub use environment::from_environment;
 pub use error::GroupError;
 pub use group::{ProcessGroup, Traffic};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use tcp::{Tcp, TcpSettings};
 pub use threads::threads;
 pub use transport::Transport;

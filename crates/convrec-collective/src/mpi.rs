@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Mutex;
 
-use mpi::Threading;
-use mpi::environment::Universe;
-use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
+use ::mpi::Threading;
+use ::mpi::environment::Universe;
+use ::mpi::topology::SimpleCommunicator;
+use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Source};
 
 use crate::error::GroupError;
 use crate::transport::Transport;
@@ -41,7 +41,7 @@ impl Mpi {
             size: 1,
             problem: problem.into(),
         };
-        let begun = mpi::initialize_with_threading(Threading::Serialized);
+        let begun = ::mpi::initialize_with_threading(Threading::Serialized);
         let (universe, threading) =
             begun.ok_or_else(|| failed("MPI is in use in this process already"))?;
         if threading < Threading::Serialized {
@@ -85,7 +85,7 @@ impl Transport for Mpi {
         world.all_to_all_into(&lengths[..], &mut incoming[..]);
         incoming[self.rank] = 0;
         let mut received: Vec<Vec<u8>> = incoming.iter().map(|n| vec![0; *n as usize]).collect();
-        mpi::request::scope(|scope| {
+        ::mpi::request::scope(|scope| {
             let process = |rank: usize| world.process_at_rank(rank as i32);
             let mut under_way = Vec::new();
             for (rank, bytes) in received.iter_mut().enumerate() {
@@ -114,6 +114,9 @@ impl Transport for Mpi {
     fn abort(&self, reason: &str) {
         log::error!("error: {reason}");
         let world = self.world.lock();
-        world.expect("no thread panics in MPI").communicator.abort(1);
+        world
+            .expect("no thread panics in MPI")
+            .communicator
+            .abort(1);
     }
 }

@@ -68,17 +68,19 @@ impl Local {
         first: usize,
         generation: &Generation,
     ) -> Vec<Vec<Completion>> {
-        let size = samples.len().div_ceil(self.devices.len() + 1).max(1);
-        let shares: Vec<&[&Sample]> = samples.chunks(size).collect();
+        let devices = self.devices.len() + 1;
+        // As processes share prompts: rows side by side round alike.
+        let place = |device: usize| samples.len() * device / devices;
         let of_share = |policy: &Policy, n: usize| {
-            let Some(share) = shares.get(n) else {
+            let share = &samples[place(n)..place(n + 1)];
+            if share.is_empty() {
                 return vec![];
-            };
+            }
             let prompts: Vec<&[u32]> = share
                 .iter()
                 .map(|sample| sample.prompt.as_slice())
                 .collect();
-            let first = first + n * size;
+            let first = first + place(n);
             generate(policy, task, |p| share[p], &prompts, first, generation)
         };
         on_each(policy, &self.devices, &of_share).concat()
