@@ -12,6 +12,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "convrec-cli",
         &[
             "convrec-catalog",
+            // The processes of a training run.
+            "convrec-collective",
             "convrec-config",
             "convrec-core",
             "convrec-demonstrations",
@@ -24,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "convrec-watch",
         ],
     ),
+    ("convrec-collective", &[]),
     ("convrec-config", &[]),
     (
         "convrec-serve",
@@ -74,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "convrec-train",
         &[
             "convrec-catalog",
+            "convrec-collective",
             "convrec-config",
             "convrec-core",
             "convrec-kernels",
@@ -100,6 +104,7 @@ const FACADE: &str = "convrec";
 
 /// Crates that must not know tensors, directly or through others.
 const WITHOUT_BURN: &[&str] = &[
+    "convrec-collective",
     "convrec-config",
     "convrec-core",
     "convrec-metrics",
@@ -116,6 +121,7 @@ const WITHOUT_BURN: &[&str] = &[
 
 /// Crates that must not know texts, directly or through others.
 const WITHOUT_TEXT: &[&str] = &[
+    "convrec-collective",
     "convrec-config",
     "convrec-core",
     "convrec-services",

@@ -1,3 +1,6 @@
+use std::time::{Duration, Instant};
+
+use convrec_collective::{ProcessGroup, from_environment};
 use convrec_train::{Plan, Runner, StepView, Stop};
 use convrec_watch::number;
 #[cfg(feature = "tui")]
@@ -12,14 +15,28 @@ impl TrainingOptions {
     /// Runs a training by its flags, with a progress bar and a stop by Ctrl-C that loses nothing.
     /// With `--dry-run` it only prints the estimated cost.
     ///
+    /// The run is shared with other processes where the environment says so
+    /// ([`from_environment`]). Process 0 speaks for all.
+    ///
     /// # Errors
-    /// The error of the run. A run that was stopped is an error too; see [`exit`](crate::exit()).
+    /// The error of the run, or [`GroupError`](convrec_collective::GroupError) when its processes do
+    /// not meet. A run that was stopped is an error too; see [`exit`](crate::exit()).
     pub fn run(&self, runner: Runner) -> Outcome {
         show_warnings();
         #[cfg(feature = "mimalloc")]
         crate::keep_freed_memory();
+        let group = from_environment()?;
+        let runner = runner.with_group(group.clone());
         if self.dry_run {
-            print_plan(&runner.plan()?);
+            let plan = runner.plan()?;
+            if group.is_first() {
+                print_plan(&plan);
+            }
+            return Ok(());
+        }
+        if !group.is_first() {
+            stop_at_ctrl_c(runner.stop())?;
+            runner.run(&mut ())?;
             return Ok(());
         }
         for (name, value) in runner.facts() {
@@ -37,6 +54,7 @@ impl TrainingOptions {
                 return Ok(());
             }
         }
+        let clock = Instant::now();
         let bar = progress::bar(name, runner.total_steps());
         let mut silent = Silence::default();
         let folder = runner.run(&mut |view: &StepView<'_>| {
@@ -46,6 +64,7 @@ impl TrainingOptions {
         });
         bar.abandon();
         say(format_args!("the model is in {}", folder?.display()));
+        print_traffic(&group, clock.elapsed());
         silent.warn();
         Ok(())
     }
@@ -88,6 +107,21 @@ fn stop_at_ctrl_c(stop: Stop) -> Result<(), ctrlc::Error> {
         }
         warn(&"stopping after this step, with a checkpoint; once more ends at once");
     })
+}
+
+/// What this process sent to the others.
+fn print_traffic(group: &ProcessGroup, whole: Duration) {
+    if group.size() > 1 {
+        let traffic = group.traffic();
+        let (time, whole) = (traffic.time.as_secs_f64(), whole.as_secs_f64());
+        say(format_args!(
+            "{} processes: this one sent {:.1} MB; {time:.1} of {whole:.1} s ({:.0}%) went into \
+             sending, receiving and waiting for the others",
+            group.size(),
+            traffic.bytes_sent as f64 / 1e6,
+            100.0 * time / whole.max(1e-9),
+        ));
+    }
 }
 
 fn print_plan(plan: &Plan) {

@@ -38,39 +38,33 @@ pub(crate) struct Row<'a> {
 }
 
 /// Numbers of a completion's tokens under the policy, `[T]` each.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct TokenNumbers {
     pub(crate) log_probs: Vec<f32>,
     pub(crate) entropies: Vec<f32>,
 }
 
-/// Reads and rewards completions, as many of each sample as there are. Those of a sample are
-/// adjacent.
+/// Reads completions, as many of each sample as there are. Those of a sample are adjacent. They are
+/// not rewarded yet.
 pub(crate) fn read_rows<'a>(
     task: &Task,
     samples: &[&'a Sample],
     completions: Vec<Vec<Completion>>,
-    rewards: &WeightedRewards<'_>,
-) -> Result<Vec<Row<'a>>, RewardError> {
+) -> Vec<Row<'a>> {
     let read = |sample: &'a Sample, completion: Completion| {
         let answer = task.answer(sample, &completion.tokens);
         // Every table of the step is N wide, for lists of any length.
         let items = task.by_rank(&answer);
         let relevant = relevance(&items, &sample.ground_truth, &sample.seen);
-        let rewards = rewards.of(&Listed {
-            sample,
-            items: &items,
-            relevant: &relevant,
-        })?;
-        Ok(Row {
+        Row {
             sample,
             allowed: task.allowed(sample, &completion.tokens),
             completion,
             answer,
             relevant,
-            rewards,
+            rewards: RowRewards::default(),
             recomputed: None,
-        })
+        }
     };
     let groups = samples.iter().zip(completions);
     groups
@@ -80,6 +74,19 @@ pub(crate) fn read_rows<'a>(
                 .map(move |completion| read(sample, completion))
         })
         .collect()
+}
+
+/// The rewards of a row.
+pub(crate) fn rewards_of(
+    task: &Task,
+    row: &Row<'_>,
+    rewards: &WeightedRewards<'_>,
+) -> Result<RowRewards, RewardError> {
+    rewards.of(&Listed {
+        sample: row.sample,
+        items: &task.by_rank(&row.answer),
+        relevant: &row.relevant,
+    })
 }
 
 /// Log-probabilities and entropies of the rows' tokens, under the constraint that the rows were

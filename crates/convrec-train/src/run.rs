@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use convrec_collective::{GroupError, ProcessGroup};
 use convrec_config::ConfigError;
 use convrec_core::files::write_atomic;
 use convrec_core::{Item, ItemId};
@@ -20,6 +21,8 @@ use serde_json::{Value, json};
 use crate::checkpoint::{self, CheckpointError, Manifest};
 use crate::evaluate::{Decoding, Evaluated, Evaluation, evaluate};
 use crate::optim::Updates;
+use crate::processes::{same_everywhere, same_weights};
+use crate::sent;
 use crate::task::{Answer, Sample, Task};
 
 /// The folder of a run, and how often it writes.
@@ -46,6 +49,10 @@ pub struct RunOptions {
     /// Stops the run after the current step with a checkpoint.
     #[serde(skip)]
     pub stop: Stop,
+    /// The processes that train together. Process 0 writes the files, and the others need no
+    /// folder. They share prompts and micro-batches, and take the same steps.
+    #[serde(skip)]
+    pub group: ProcessGroup,
     /// The text that is kept in the folder as `config.toml`.
     #[serde(skip)]
     pub settings: Option<String>,
@@ -150,6 +157,9 @@ pub enum TrainError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another process of the run ended or stopped.
+    #[error("{0}; a resumed run goes on from its newest checkpoint, if it has one")]
+    Group(#[from] GroupError),
     /// The loss refused its inputs, or the device failed.
     #[error("step {step}: {source}")]
     Loss {
@@ -158,6 +168,15 @@ pub enum TrainError {
         /// Why.
         source: rank_grpo::InputError,
     },
+}
+
+impl TrainError {
+    /// Tells the other processes of the run that this one stops, unless they stop as well.
+    pub(crate) fn tell(&self, group: &ProcessGroup) {
+        if !matches!(self, Self::Stopped { .. }) {
+            group.abort(&self.to_string());
+        }
+    }
 }
 
 impl From<Trouble> for TrainError {
@@ -197,6 +216,7 @@ impl<'a> Run<'a> {
         mut inputs: BTreeMap<String, String>,
         mut start: Start,
     ) -> Result<(Self, Start), TrainError> {
+        let group = &options.group;
         // Another interval would give another log.
         inputs.insert("evaluate_every".into(), options.evaluate_every.to_string());
         let config = serde_json::to_value(config).expect("a config holds numbers, texts and lists");
@@ -208,21 +228,22 @@ impl<'a> Run<'a> {
             state: Value::Null,
             files: BTreeMap::new(),
         };
-        if let Some(folder) = &options.folder {
-            match checkpoint::list(folder)?.pop() {
-                Some((_, newest)) if options.resume => start = resume(&newest, &manifest, start)?,
-                Some(_) => return Err(TrainError::Exists(folder.clone())),
-                None if !options.resume && convrec_watch::log::exists(folder)? => {
-                    return Err(TrainError::Exists(folder.clone()));
-                }
-                None => {}
-            }
+        same_everywhere(group, facts(options, &manifest))?;
+        if let Some(folder) = &options.folder
+            && let Some(newest) = sent::newest(group, || newest(folder, options.resume))?
+        {
+            start = resume(&newest.path, &manifest, start)?;
         }
-        let run_folder = options.folder.as_deref();
+        same_weights(group, &start.policy)?;
+        let run_folder = options.folder.as_deref().filter(|_| group.is_first());
         if let (Some(folder), Some(text)) = (run_folder, &options.settings) {
             keep_settings(folder, text, start.step > 0)?;
         }
-        let journal = Journal::open(options.folder.clone(), start.step, options.watch.clone())?;
+        let journal = Journal::open(
+            run_folder.map(Path::to_path_buf),
+            start.step,
+            options.watch.clone(),
+        )?;
         Ok((
             Run {
                 options,
@@ -241,6 +262,10 @@ impl<'a> Run<'a> {
         view: &StepView<'_>,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
+        // The others have no figures of evaluations, which may be why the doctor stops a run.
+        if !self.options.group.is_first() {
+            return Ok(());
+        }
         let recorded = self.journal.step(view);
         observer.observe(view);
         Ok(recorded?)
@@ -265,7 +290,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a checkpoint after `done` of `total` steps when one is due, and stops where a stop
-    /// was asked for.
+    /// was asked for, in any process.
     pub(crate) fn checkpoint(
         &self,
         done: usize,
@@ -274,36 +299,70 @@ impl<'a> Run<'a> {
         updates: &Updates,
         state: Value,
     ) -> Result<(), TrainError> {
+        let group = &self.options.group;
         let spent = self
             .options
             .stop_after
             .is_some_and(|steps| done - self.first >= steps);
-        let stops = done < total && (spent || self.options.stop.is_asked());
-        if let Some(folder) = &self.options.folder
-            && (stops || done == total || due(done, self.options.checkpoint_every))
-        {
-            let manifest = Manifest {
-                step: done,
-                state,
-                ..self.manifest.clone()
-            };
-            let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
-            if let Some(text) = &self.options.settings {
-                keep_settings(folder, text, true)?;
-            }
-            checkpoint::save(
-                folder,
-                policy,
-                optimizer,
-                manifest,
-                self.options.keep_checkpoints,
-            )?;
+        let asked = group.any(self.is_stopping())?;
+        let stops = done < total && (spent || asked);
+        if stops || done == total || due(done, self.options.checkpoint_every) {
+            same_weights(group, policy)?;
+            self.write(done, policy, updates, state)?;
         }
         if stops {
             Err(TrainError::Stopped { done, total })
         } else {
             Ok(())
         }
+    }
+
+    /// Writes a checkpoint, and stops. The other processes are not asked.
+    pub(crate) fn stop_here(
+        &self,
+        done: usize,
+        total: usize,
+        policy: &Policy,
+        updates: &Updates,
+        state: Value,
+    ) -> TrainError {
+        let written = self.write(done, policy, updates, state);
+        let stopped = TrainError::Stopped { done, total };
+        self.options.group.abort(&stopped.to_string());
+        written.err().unwrap_or(stopped)
+    }
+
+    /// Writes a checkpoint into the run's folder, where there is one and this is process 0.
+    fn write(
+        &self,
+        done: usize,
+        policy: &Policy,
+        updates: &Updates,
+        state: Value,
+    ) -> Result<(), TrainError> {
+        let Some(folder) = &self.options.folder else {
+            return Ok(());
+        };
+        if !self.options.group.is_first() {
+            return Ok(());
+        }
+        let manifest = Manifest {
+            step: done,
+            state,
+            ..self.manifest.clone()
+        };
+        let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
+        if let Some(text) = &self.options.settings {
+            keep_settings(folder, text, true)?;
+        }
+        checkpoint::save(
+            folder,
+            policy,
+            optimizer,
+            manifest,
+            self.options.keep_checkpoints,
+        )?;
+        Ok(())
     }
 
     /// Lists for the first validation samples where completions of this step are kept, to compare
@@ -320,6 +379,9 @@ impl<'a> Run<'a> {
             decoding,
         } = validation;
         let samples = &samples[..samples.len().min(SHOWN)];
+        if !self.options.group.is_first() {
+            return vec![];
+        }
         if samples.is_empty() || !self.journal.wants_completions(step) {
             return vec![];
         }
@@ -338,6 +400,9 @@ impl<'a> Run<'a> {
         validation: &Validation<'_>,
     ) -> Record {
         let every = self.options.evaluate_every;
+        if !self.options.group.is_first() {
+            return Record::new();
+        }
         if validation.samples.is_empty() || !(due(done, every) || (every > 0 && done == total)) {
             return Record::new();
         }
@@ -441,6 +506,32 @@ fn keep_settings(folder: &Path, text: &str, has_begun: bool) -> Result<(), Check
         );
     }
     Ok(write_atomic(path, |out| out.write_all(text.as_bytes()))?)
+}
+
+/// The newest checkpoint of a run that is resumed. A run that is not resumed must have none.
+fn newest(folder: &Path, resume: bool) -> Result<Option<PathBuf>, TrainError> {
+    match checkpoint::list(folder)?.pop() {
+        Some((_, newest)) if resume => Ok(Some(newest)),
+        Some(_) => Err(TrainError::Exists(folder.into())),
+        None if !resume && convrec_watch::log::exists(folder)? => {
+            Err(TrainError::Exists(folder.into()))
+        }
+        None => Ok(None),
+    }
+}
+
+/// What all processes of a run must have been started with.
+fn facts(options: &RunOptions, manifest: &Manifest) -> BTreeMap<String, String> {
+    let run = [
+        ("folder", options.folder.is_some().to_string()),
+        ("resume", options.resume.to_string()),
+        ("checkpoint_every", options.checkpoint_every.to_string()),
+        ("stop_after", format!("{:?}", options.stop_after)),
+        ("training", manifest.kind.clone()),
+        ("config", manifest.run.to_string()),
+    ];
+    let run = run.map(|(name, value)| (name.to_string(), value));
+    run.into_iter().chain(manifest.inputs.clone()).collect()
 }
 
 fn resume(newest: &Path, expected: &Manifest, start: Start) -> Result<Start, TrainError> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::Device;
 use convrec_catalog::Catalog;
+use convrec_collective::ProcessGroup;
 use convrec_config::ConfigError;
 use convrec_core::files;
 use convrec_core::hash::sha256;
@@ -394,6 +395,15 @@ impl Runner {
         self
     }
 
+    /// The same run, shared with other processes. All must have been set up with the same files
+    /// and settings. The devices of each take a share of the work. A sampler of
+    /// [`with_sampler`](Self::with_sampler) is asked by process 0 alone.
+    #[must_use]
+    pub fn with_group(mut self, group: ProcessGroup) -> Self {
+        self.options.group = group;
+        self
+    }
+
     /// Numbers that describe the run, with their names, for people to read.
     #[must_use]
     pub fn facts(&self) -> &[(&'static str, String)] {
@@ -472,7 +482,8 @@ impl Runner {
         })
     }
 
-    /// Trains, and writes the model into the run's folder, which is returned.
+    /// Trains, and writes the model into the run's folder, which is returned. Of several processes
+    /// the first one writes.
     ///
     /// # Errors
     /// [`RunError::Train`] with [`TrainError::Stopped`] when the run was stopped and can be resumed;
@@ -483,10 +494,15 @@ impl Runner {
             ConfigError::new("run.folder", "", expected)
         };
         let folder = self.options.folder.clone().ok_or_else(missing)?;
-        check_folder(&folder)?;
+        let writes = self.options.group.is_first();
+        if writes {
+            check_folder(&folder)?;
+        }
         let (options, save) = (self.options.clone(), self.save);
         let model = self.train(&options, observer)?;
-        model.save_as(&folder, &save)?;
+        if writes {
+            model.save_as(&folder, &save)?;
+        }
         Ok(folder)
     }
 

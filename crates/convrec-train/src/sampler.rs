@@ -3,9 +3,11 @@
 use std::error::Error;
 
 use burn::tensor::Device;
+use convrec_collective::ProcessGroup;
 use convrec_policy::{Completion, Generation, Policy};
 
 use crate::evaluate::generate;
+use crate::processes;
 use crate::replicas::on_each;
 use crate::task::{Sample, Task};
 
@@ -56,6 +58,35 @@ pub struct Local {
     pub devices: Vec<Device>,
 }
 
+impl Local {
+    /// The completions of a part of a batch, which begins at place `first` of it.
+    fn sample_part(
+        &self,
+        policy: &Policy,
+        task: &Task,
+        samples: &[&Sample],
+        first: usize,
+        generation: &Generation,
+    ) -> Vec<Vec<Completion>> {
+        let devices = self.devices.len() + 1;
+        // As processes share prompts: rows side by side round alike.
+        let place = |device: usize| samples.len() * device / devices;
+        let of_share = |policy: &Policy, n: usize| {
+            let share = &samples[place(n)..place(n + 1)];
+            if share.is_empty() {
+                return vec![];
+            }
+            let prompts: Vec<&[u32]> = share
+                .iter()
+                .map(|sample| sample.prompt.as_slice())
+                .collect();
+            let first = first + place(n);
+            generate(policy, task, |p| share[p], &prompts, first, generation)
+        };
+        on_each(policy, &self.devices, &of_share).concat()
+    }
+}
+
 impl Sampler for Local {
     fn sample(
         &mut self,
@@ -64,22 +95,91 @@ impl Sampler for Local {
         samples: &[&Sample],
         generation: &Generation,
     ) -> Result<Vec<Vec<Completion>>, Box<dyn Error + Send + Sync>> {
-        let size = samples.len().div_ceil(self.devices.len() + 1).max(1);
-        let shares: Vec<&[&Sample]> = samples.chunks(size).collect();
-        let of_share = |policy: &Policy, n: usize| {
-            let Some(share) = shares.get(n) else {
-                return vec![];
-            };
-            let prompts: Vec<&[u32]> = share
-                .iter()
-                .map(|sample| sample.prompt.as_slice())
-                .collect();
-            generate(policy, task, |p| share[p], &prompts, n * size, generation)
-        };
-        Ok(on_each(policy, &self.devices, &of_share).concat())
+        Ok(self.sample_part(policy, task, samples, 0, generation))
     }
 
     fn is_trainer(&self) -> bool {
         true
     }
+}
+
+/// The sampler of a group of processes. All processes get all completions.
+pub(crate) enum Shared<'a> {
+    /// Each process samples a part of the prompts.
+    Dealt(Local, &'a ProcessGroup),
+    /// Process 0 asks a sampler of its own.
+    OfFirst(&'a mut dyn Sampler, &'a ProcessGroup),
+}
+
+/// A completion as processes send it: tokens, log-probabilities, entropies, whether it ended, and
+/// its passes.
+type Sent = (Vec<u32>, Vec<f32>, Vec<f32>, bool, usize);
+
+impl Sampler for Shared<'_> {
+    fn begin_step(
+        &mut self,
+        policy: &Policy,
+        step: usize,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        match self {
+            Self::OfFirst(sampler, group) if group.is_first() => sampler.begin_step(policy, step),
+            _ => Ok(()),
+        }
+    }
+
+    fn sample(
+        &mut self,
+        policy: &Policy,
+        task: &Task,
+        samples: &[&Sample],
+        generation: &Generation,
+    ) -> Result<Vec<Vec<Completion>>, Box<dyn Error + Send + Sync>> {
+        let groups = match self {
+            Self::Dealt(local, group) => {
+                let share = group.share(samples.len());
+                let part = &samples[share.clone()];
+                let own = local.sample_part(policy, task, part, share.start, generation);
+                processes::gather(group, sent(own))?.concat()
+            }
+            Self::OfFirst(sampler, group) => processes::broadcast(group, || {
+                let sampled = sampler.sample(policy, task, samples, generation)?;
+                Ok::<_, Box<dyn Error + Send + Sync>>(sent(sampled))
+            })?,
+        };
+        Ok(received(groups))
+    }
+
+    fn is_trainer(&self) -> bool {
+        match self {
+            Self::Dealt(local, _) => local.is_trainer(),
+            Self::OfFirst(sampler, _) => sampler.is_trainer(),
+        }
+    }
+}
+
+fn sent(groups: Vec<Vec<Completion>>) -> Vec<Vec<Sent>> {
+    let of_one = |one: Completion| {
+        let Completion {
+            tokens,
+            log_probs,
+            entropies,
+            ended,
+            passes,
+        } = one;
+        (tokens, log_probs, entropies, ended, passes)
+    };
+    let of_group = |group: Vec<Completion>| group.into_iter().map(of_one).collect();
+    groups.into_iter().map(of_group).collect()
+}
+
+fn received(groups: Vec<Vec<Sent>>) -> Vec<Vec<Completion>> {
+    let of_one = |(tokens, log_probs, entropies, ended, passes): Sent| Completion {
+        tokens,
+        log_probs,
+        entropies,
+        ended,
+        passes,
+    };
+    let of_group = |group: Vec<Sent>| group.into_iter().map(of_one).collect();
+    groups.into_iter().map(of_group).collect()
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use convrec_collective::GroupError;
 use convrec_config::{ConfigError, check};
 use convrec_policy::{Allowed, LoraConfig, Policy, Sequence, TokenLogProbs};
 use convrec_watch::{Observer, Record, StepView, Timing};
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::batches::places;
 use crate::config::{check_lora, frozen, with_lora};
 use crate::optim::{OptimizerConfig, Updates};
-use crate::replicas::gradients;
+use crate::replicas::{Workers, gradients};
 use crate::run::{Run, RunOptions, Start, TrainError, Validation};
 use crate::task::{Task, TokenPair};
 
@@ -119,6 +119,18 @@ pub fn train_sft(
     inputs: BTreeMap<String, String>,
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
+    let trained = train(policy, job, config, options, inputs, observer);
+    trained.inspect_err(|error| error.tell(&options.group))
+}
+
+fn train(
+    policy: Policy,
+    job: SftJob<'_>,
+    config: &SftConfig,
+    options: &RunOptions,
+    inputs: BTreeMap<String, String>,
+    observer: &mut dyn Observer,
+) -> Result<Policy, TrainError> {
     config.check()?;
     let SftJob {
         task,
@@ -151,6 +163,7 @@ pub fn train_sft(
     policy = policy
         .with_gradient_checkpointing(config.gradient_checkpointing)
         .with_bf16_products(config.bf16);
+    let workers = Workers::new(&options.group, devices)?;
     for step in first..config.max_steps {
         let clock = Instant::now();
         let batch = places(data.len(), config.batch_size, step, config.seed);
@@ -179,9 +192,9 @@ pub fn train_sft(
             };
             let loss = log_probs.sum().div_scalar(-(tokens.max(1) as f64));
             let value = f64::from(loss.clone().into_scalar::<f32>());
-            Ok::<_, Infallible>((output.tape.backward(loss, policy), value))
+            Ok::<_, GroupError>((output.tape.backward(loss, policy), value))
         };
-        let Ok((gradients, losses)) = gradients(&policy, devices, parts.len(), &compute);
+        let (gradients, losses) = gradients(&policy, &workers, parts.len(), &compute)?;
         let loss: f64 = losses.iter().sum();
         let update;
         (policy, update) = updates.step(step, policy, gradients);

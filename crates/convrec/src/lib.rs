@@ -49,6 +49,7 @@ mod read;
 
 pub use burn;
 pub use convrec_catalog as catalog;
+pub use convrec_collective as collective;
 pub use convrec_config as config;
 pub use convrec_core as core;
 pub use convrec_demonstrations as demonstrations;

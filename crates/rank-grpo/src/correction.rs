@@ -55,7 +55,7 @@ pub enum CorrectionMode {
 }
 
 /// The weights of a step, over the tokens that count.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorrectionMetrics {
     /// The mean weight; 1 without tokens. (TRL: `sampling/importance_sampling_ratio/mean`.)
     pub mean: f64,

@@ -1,6 +1,6 @@
 //! The numbers of a step to log.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::CorrectionMetrics;
 use crate::lanes::Totals;
@@ -8,7 +8,7 @@ use crate::terms::Clipped;
 
 /// The numbers of a step to log. Means and shares are over the tokens that count, whatever the
 /// ratio level.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// The mean KL estimate, before beta; `None` without [`LossConfig::kl`](crate::LossConfig::kl).
     pub kl: Option<f64>,

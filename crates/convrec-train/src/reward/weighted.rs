@@ -66,7 +66,7 @@ pub enum RewardError {
 pub(crate) const LARGEST_REWARD: f64 = 1e9;
 
 /// The rewards of one completion.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct RowRewards {
     /// `[functions][N]`, or `[functions][1]` where lists as a whole are rewarded.
     pub(crate) each: Vec<Vec<f64>>,

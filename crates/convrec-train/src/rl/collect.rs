@@ -5,13 +5,13 @@ use convrec_watch::CompletionRecord;
 use rank_grpo::{ScaleRewards, to_host};
 use serde::{Deserialize, Serialize};
 
-use super::config::RlConfig;
 use super::job::{Job, StepError};
 use super::sampled::check;
 use crate::batches::places;
 use crate::config::frozen;
-use crate::reward::MultiObjectiveAggregation;
-use crate::rollout::{Row, TokenNumbers, log_probs, read_rows};
+use crate::processes;
+use crate::reward::{MultiObjectiveAggregation, RowRewards};
+use crate::rollout::{Row, TokenNumbers, log_probs, read_rows, rewards_of};
 use crate::run::listed;
 use crate::sampler::Sampler;
 use crate::task::{Sample, Task};
@@ -132,8 +132,8 @@ pub(super) fn collect<'s>(
         let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
         let completions = sample(job, &policy, sampler, &batch, *batches)?;
         *batches += 1;
-        let rows =
-            read_rows(job.task, &batch, completions, &job.rewards).map_err(StepError::Reward)?;
+        let mut rows = read_rows(job.task, &batch, completions);
+        reward(job, &mut rows)?;
         let advantages = job.advantages(&rows);
         collected.add(rows, advantages, size, wanted, min_ranks);
         if collected.rows.len() == wanted * size {
@@ -148,7 +148,7 @@ pub(super) fn collect<'s>(
         collected.advantages = job.advantages(&collected.rows);
     }
     if !sampler.is_trainer() {
-        recompute(&mut collected.rows, &policy, config)?;
+        recompute(&mut collected.rows, &policy, job)?;
     }
     Ok(collected)
 }
@@ -164,12 +164,29 @@ fn sample(
     let generation = job.config.generation(job.task, n);
     let completions = sampler
         .sample(policy, job.task, batch, &generation)
-        .map_err(StepError::Sampler)?;
+        .map_err(|error| match error.downcast() {
+            Ok(of_group) => StepError::Group(*of_group),
+            Err(error) => StepError::Sampler(error),
+        })?;
     if !sampler.is_trainer() {
         check(job.task, policy, batch, &completions, &generation)
             .map_err(|e| StepError::Sampler(e.into()))?;
     }
     Ok(completions)
+}
+
+/// Rewards rows. Each process does so for a part of them, so that a reward function is asked once.
+fn reward(job: &Job<'_>, rows: &mut [Row<'_>]) -> Result<(), StepError> {
+    let own = &rows[job.group.share(rows.len())];
+    let own: Result<Vec<RowRewards>, _> = own
+        .iter()
+        .map(|row| rewards_of(job.task, row, &job.rewards))
+        .collect();
+    let all = processes::gather(job.group, own.map_err(StepError::Reward)?)?;
+    for (row, rewards) in rows.iter_mut().zip(all.into_iter().flatten()) {
+        row.rewards = rewards;
+    }
+    Ok(())
 }
 
 /// The number of ranks at which the completions of a group differ in reward. Advantages are 0 at
@@ -182,18 +199,31 @@ fn informative_ranks(group: &[Vec<f64>]) -> usize {
 
 /// Computes the trainer's own numbers for completions that another sampler wrote: its
 /// log-probabilities differ by rounding, and ratios must start at exactly 1.
-fn recompute(rows: &mut [Row<'_>], policy: &Policy, config: &RlConfig) -> Result<(), StepError> {
-    for rows in rows.chunks_mut(config.micro_batch) {
+fn recompute(rows: &mut [Row<'_>], policy: &Policy, job: &Job<'_>) -> Result<(), StepError> {
+    let (config, group) = (job.config, job.group);
+    let mut own = Vec::new();
+    let chunks = rows.chunks(config.micro_batch);
+    for rows in chunks.skip(group.rank()).step_by(group.size()) {
         let output = log_probs(policy, &rows.iter().collect::<Vec<_>>(), config.temperature);
         let width = output.log_probs.dims()[1];
         let [log_probs, entropies] = [to_host(&output.log_probs)?, to_host(&output.entropies)?];
-        for (n, row) in rows.iter_mut().enumerate() {
+        let numbers = rows.iter().enumerate().map(|(n, row)| {
             let tokens = n * width..n * width + row.completion.tokens.len();
             let own = |table: &[f64]| table[tokens.clone()].iter().map(|x| *x as f32).collect();
-            row.recomputed = Some(TokenNumbers {
+            TokenNumbers {
                 log_probs: own(&log_probs),
                 entropies: own(&entropies),
-            });
+            }
+        });
+        own.push(numbers.collect::<Vec<_>>());
+    }
+    let all = processes::gather(group, own)?;
+    let mut all: Vec<_> = all.into_iter().map(Vec::into_iter).collect();
+    for (n, rows) in rows.chunks_mut(config.micro_batch).enumerate() {
+        let numbers = all[n % group.size()].next();
+        let numbers = numbers.expect("as many chunks as in every process");
+        for (row, numbers) in rows.iter_mut().zip(numbers) {
+            row.recomputed = Some(numbers);
         }
     }
     Ok(())

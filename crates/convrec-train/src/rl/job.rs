@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use burn::tensor::TensorReadError;
+use convrec_collective::{GroupError, ProcessGroup};
 use convrec_text::segments::Segmentation;
 use rank_grpo::InputError;
 
@@ -18,6 +20,8 @@ pub(super) struct Job<'a> {
     pub(super) rewards: WeightedRewards<'a>,
     /// The popularity that the log reports.
     pub(super) popularity: &'a Popularity,
+    /// The processes of the run.
+    pub(super) group: &'a ProcessGroup,
 }
 
 impl Job<'_> {
@@ -48,14 +52,27 @@ pub(super) fn kind_of_lists(task: &Task) -> String {
 
 /// A step failed.
 pub(super) enum StepError {
+    Group(GroupError),
     Loss(InputError),
     Reward(RewardError),
     Sampler(Box<dyn Error + Send + Sync>),
 }
 
-impl<E: Into<InputError>> From<E> for StepError {
-    fn from(error: E) -> Self {
+impl From<InputError> for StepError {
+    fn from(error: InputError) -> Self {
+        StepError::Loss(error)
+    }
+}
+
+impl From<TensorReadError> for StepError {
+    fn from(error: TensorReadError) -> Self {
         StepError::Loss(error.into())
+    }
+}
+
+impl From<GroupError> for StepError {
+    fn from(error: GroupError) -> Self {
+        StepError::Group(error)
     }
 }
 
@@ -63,6 +80,7 @@ impl StepError {
     /// The error of a run whose `step` (from 1) failed.
     pub(super) fn at(self, step: usize) -> TrainError {
         match self {
+            StepError::Group(source) => TrainError::Group(source),
             StepError::Loss(source) => TrainError::Loss { step, source },
             StepError::Reward(source) => TrainError::Reward { step, source },
             StepError::Sampler(source) => TrainError::Sampler { step, source },

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use burn::tensor::Device;
 use convrec_policy::Policy;
 use convrec_watch::{CompletionRecord, Record, Timing};
 use rank_grpo::{Kl, Loss, LossConfig};
@@ -16,7 +15,7 @@ use super::log::StepLog;
 use super::micro_batch::{MicroBatch, deal};
 use crate::checkpoint::CheckpointError;
 use crate::optim::Updates;
-use crate::replicas::gradients;
+use crate::replicas::{Workers, gradients};
 use crate::reward::RowRewards;
 use crate::sampler::Sampler;
 use crate::task::Sample;
@@ -60,8 +59,8 @@ pub(super) struct StepResult {
 pub(super) struct Learner<'a> {
     pub(super) job: Job<'a>,
     pub(super) sampler: &'a mut dyn Sampler,
-    /// Further devices; the policy's own comes first.
-    pub(super) devices: &'a [Device],
+    /// The devices of all processes.
+    pub(super) workers: Workers<'a>,
     /// The reference of the KL penalty, where there is one.
     pub(super) reference: Option<Policy>,
     /// `None` only while an update owns the policy, so that its weights are changed in place.
@@ -145,7 +144,8 @@ impl Learner<'_> {
         // Dealt once for all passes: the old and the reference log-probabilities stay those of the
         // policy that sampled and of the reference.
         let loss = self.loss();
-        let updates = deal(&self.job, collected, self.reference.as_ref(), step)?;
+        let reference = self.reference.as_ref();
+        let updates = deal(&self.job, &self.workers, collected, reference, step)?;
         log.active_rows(updates.iter().flatten().map(|part| part.rows.len()).sum());
         for iteration in 0..config.num_iterations {
             for (n, parts) in updates.iter().enumerate() {
@@ -172,9 +172,11 @@ impl Learner<'_> {
             return Ok(());
         }
         let temperature = self.job.config.temperature;
-        let compute =
-            |policy: &Policy, n: usize| parts[n].gradients(policy, loss, temperature, first);
-        let (gradients, computed) = gradients(self.policy(), self.devices, parts.len(), &compute)?;
+        let compute = |policy: &Policy, n: usize| {
+            let computed = parts[n].gradients(policy, loss, temperature, first);
+            computed.map_err(StepError::from)
+        };
+        let (gradients, computed) = gradients(self.policy(), &self.workers, parts.len(), &compute)?;
         for (part, computed) in parts.iter().zip(computed) {
             log.micro_batch(&computed.metrics, computed.loss);
             if let Some(log_probs) = computed.log_probs {

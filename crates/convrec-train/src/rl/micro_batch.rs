@@ -5,11 +5,13 @@ use convrec_policy::{Policy, TokenLogProbs};
 use rank_grpo::{
     BatchTotals, InputError, LengthShaping, Loss, LossInputs, Metrics, PolicyOutput, to_host,
 };
+use serde::{Deserialize, Serialize};
 
 use super::collect::Collected;
 use super::config::RlConfig;
 use super::job::Job;
 use crate::batches::{micro_batches, shuffled};
+use crate::replicas::Workers;
 use crate::rollout::{Collation, Row, TokenTargets, log_probs, padded};
 
 /// Completions that are computed side by side: a part of an update.
@@ -19,6 +21,7 @@ pub(super) struct MicroBatch<'r> {
 }
 
 /// The results of a micro-batch beside its gradients.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Computed {
     pub(super) metrics: Metrics,
     pub(super) loss: f64,
@@ -27,9 +30,11 @@ pub(super) struct Computed {
 }
 
 /// Deals the completions of `step` to its updates, each a list of micro-batches. All updates
-/// together are one pass over the completions.
+/// together are one pass over the completions. The numbers of the reference are there for the
+/// micro-batches of this process alone.
 pub(super) fn deal<'r>(
     job: &Job<'_>,
+    workers: &Workers<'_>,
     collected: &'r Collected<'r>,
     reference: Option<&Policy>,
     step: usize,
@@ -54,7 +59,7 @@ pub(super) fn deal<'r>(
         .expect("an advantage for each rank");
     updates(config, collected.rows.len(), step)
         .iter()
-        .map(|places| micro_batches_of(job, collected, &targets, reference, places))
+        .map(|places| micro_batches_of(job, workers, collected, &targets, reference, places))
         .collect()
 }
 
@@ -86,6 +91,7 @@ const ORDER_IN_STEP: u64 = 0x5AE5;
 /// The micro-batches of one update, over the rows at `places`.
 fn micro_batches_of<'r>(
     job: &Job<'_>,
+    workers: &Workers<'_>,
     collected: &'r Collected<'r>,
     targets: &[TokenTargets],
     reference: Option<&Policy>,
@@ -109,7 +115,7 @@ fn micro_batches_of<'r>(
     // Absent old log-probabilities are the current ones, which makes every ratio exactly 1. That
     // holds for a single update; with several the policy has moved after the first.
     let several_updates = config.num_iterations * config.mini_batches > 1;
-    let build = |places: Vec<usize>| {
+    let build = |(part, places): (usize, Vec<usize>)| {
         let rows: Vec<&Row<'_>> = places.iter().map(|&place| &collected.rows[place]).collect();
         let targets: Vec<&TokenTargets> = places.iter().map(|&place| &targets[place]).collect();
         let table = |values: fn(&'r Row<'r>) -> &'r [f32]| {
@@ -128,7 +134,7 @@ fn micro_batches_of<'r>(
         if config.loss.correction.is_some() {
             inputs.sampler_log_probs = Some(table(|row| &row.completion.log_probs));
         }
-        if let Some(reference) = reference {
+        if let Some(reference) = reference.filter(|_| workers.has(part)) {
             let output = log_probs(reference, &rows, config.temperature);
             inputs.ref_log_probs = Some(to_host(&output.log_probs)?);
         }
@@ -136,6 +142,7 @@ fn micro_batches_of<'r>(
     };
     micro_batches(&active, config.micro_batch, config.num_generations)
         .into_iter()
+        .enumerate()
         .map(build)
         .collect()
 }

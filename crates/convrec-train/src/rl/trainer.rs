@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use burn::tensor::Device;
+use convrec_collective::ProcessGroup;
 use convrec_config::check;
 use convrec_policy::Policy;
 use convrec_watch::{Observer, StepView};
@@ -13,9 +14,10 @@ use super::job::{Job, StepError, kind_of_lists};
 use super::learner::{Learner, State, StepResult};
 use crate::config::{frozen, with_lora};
 use crate::optim::Updates;
+use crate::replicas::Workers;
 use crate::reward::{Popularity, RewardFunction, WeightedRewards, built_in};
 use crate::run::{Run, RunOptions, Start, TrainError, Validation};
-use crate::sampler::{Local, Sampler};
+use crate::sampler::{Local, Sampler, Shared};
 use crate::task::{Sample, Task};
 
 /// Trains a policy by Rank-GRPO or another member of the loss family, from the ground truth of
@@ -158,15 +160,34 @@ impl<'a> RankGrpoTrainer<'a> {
     ///   fails.
     /// - [`TrainError::Diverged`], [`TrainError::Disagree`] and [`TrainError::Unhealthy`] when
     ///   training goes wrong.
+    /// - [`TrainError::Group`] when another process of the run ends or stops.
     /// - [`TrainError::Stopped`] when it was asked to stop.
     pub fn train(self) -> Result<Policy, TrainError> {
+        let group = self.options.group.clone();
+        self.train_in(&group)
+            .inspect_err(|error| error.tell(&group))
+    }
+
+    fn train_in(self, group: &ProcessGroup) -> Result<Policy, TrainError> {
         let (config, task, samples) = (&self.config, self.task, self.samples);
         config.check()?;
         check_fit(config, task, samples)?;
         let mut own_sampler = Local {
             devices: self.devices.to_vec(),
         };
-        let sampler = self.sampler.unwrap_or(&mut own_sampler);
+        let mut shared;
+        let sampler: &mut dyn Sampler = match self.sampler {
+            Some(sampler) if group.size() == 1 => sampler,
+            None if group.size() == 1 => &mut own_sampler,
+            Some(sampler) => {
+                shared = Shared::OfFirst(sampler, group);
+                &mut shared
+            }
+            None => {
+                shared = Shared::Dealt(own_sampler, group);
+                &mut shared
+            }
+        };
         let popularity = Popularity::of(samples, task.catalog().len());
         let mut functions: Vec<Box<dyn RewardFunction + '_>> =
             built_in(task.catalog(), &popularity, &config.named_rewards())?;
@@ -176,6 +197,7 @@ impl<'a> RankGrpoTrainer<'a> {
             task,
             rewards: WeightedRewards::new(&functions, config)?,
             popularity: &popularity,
+            group,
         };
         // The reference is the policy without any adapter, bit for bit, for the whole run. The two
         // share these weights, except for the copy of the projections with bf16.
@@ -207,7 +229,7 @@ impl<'a> RankGrpoTrainer<'a> {
         let learner = Learner {
             job,
             sampler,
-            devices: self.devices,
+            workers: Workers::new(group, self.devices)?,
             reference,
             policy: Some(policy),
             updates: start.updates,
@@ -253,7 +275,14 @@ fn drive(
             // A stop was asked for while the sampler hung. Nothing of this step is kept, and the
             // resumed run begins it again.
             learner.state = before;
-            save(&run, &learner, step)?;
+            let state = learner.state.write();
+            return Err(run.stop_here(
+                step,
+                config.max_steps,
+                learner.policy(),
+                &learner.updates,
+                state,
+            ));
         }
         let done = step + 1;
         let StepResult {

@@ -155,6 +155,18 @@ pub fn run_observed(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
+    run_on(world, kind, steps, options, &[], observer)
+}
+
+/// The same on further devices.
+pub fn run_on(
+    world: &World,
+    kind: &str,
+    steps: usize,
+    options: &RunOptions,
+    devices: &[Device],
+    observer: &mut dyn Observer,
+) -> Result<Policy, TrainError> {
     let validation = Validation {
         task: &world.task,
         samples: &world.samples,
@@ -193,7 +205,7 @@ pub fn run_observed(
             task: &task,
             data: &world.pairs,
             validation,
-            devices: &[],
+            devices,
         };
         return train_sft(first, job, &config, options, inputs, observer);
     }
@@ -215,6 +227,7 @@ pub fn run_observed(
     };
     RankGrpoTrainer::new(first, &task, &world.samples)
         .config(config)
+        .devices(devices)
         .validation(validation)
         .run(options.clone())
         .inputs(inputs)
