@@ -9,12 +9,13 @@ use crate::conversation_text;
 use crate::cooccurrence::ids;
 use crate::genres::Genres;
 use crate::vectors::VectorScorer;
+use crate::word_vectors::WordVectors;
 use crate::{
     Bm25Scorer, CooccurrenceScorer, PopularityScorer, Scorer, SimilarityScorer, WordScorer,
 };
 
 /// The sources, by the names that files know them by.
-pub(crate) const SOURCES: [&str; 11] = [
+pub(crate) const SOURCES: [&str; 12] = [
     "together",
     "together_last",
     "lift",
@@ -26,6 +27,7 @@ pub(crate) const SOURCES: [&str; 11] = [
     "bm25",
     "bm25_last",
     "vectors",
+    "word_vectors",
 ];
 
 /// Numbers that each source gives.
@@ -48,11 +50,13 @@ pub(crate) struct Sources {
     words: WordScorer,
     bm25: Bm25Scorer,
     vectors: VectorScorer,
+    word_vectors: WordVectors,
 }
 
 impl Sources {
     pub(crate) fn new(catalog: &Catalog, training: &[Example]) -> Self {
         let shared = Arc::new(catalog.clone());
+        let vectors = VectorScorer::of(&shared, training);
         Self {
             beside: CooccurrenceScorer::of(&shared, training),
             popularity: PopularityScorer::new(catalog, training),
@@ -60,7 +64,8 @@ impl Sources {
             genres: Genres::new(catalog),
             words: WordScorer::new(catalog, training),
             bm25: Bm25Scorer::new(catalog),
-            vectors: VectorScorer::of(&shared, training),
+            word_vectors: WordVectors::new(catalog, training, &vectors),
+            vectors,
             catalog: shared,
         }
     }
@@ -89,6 +94,7 @@ impl Sources {
             self.bm25
                 .for_text(last.map_or("", |turn| turn.content.as_str())),
             self.vectors.scores(example),
+            self.word_vectors.scores(example, &self.vectors),
         ]
     }
 }

@@ -12,7 +12,7 @@ use crate::features::{FORMS, SOURCES};
 /// The version of the file.
 const VERSION: u32 = 1;
 /// Sources that older files do not know. They count for nothing there.
-const LATER_SOURCES: [&str; 1] = ["vectors"];
+const LATER_SOURCES: [&str; 2] = ["vectors", "word_vectors"];
 /// The most candidates that a file may ask for.
 const MOST_CANDIDATES: usize = 1 << 20;
 

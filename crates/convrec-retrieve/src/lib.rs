@@ -49,6 +49,7 @@ mod scorer;
 mod scorers;
 mod similarity;
 mod vectors;
+mod word_vectors;
 mod words;
 
 pub use conversation::conversation_text;

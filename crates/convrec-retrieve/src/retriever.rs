@@ -22,8 +22,9 @@ const POOL: usize = 100;
 const OTHERS: usize = 200;
 /// Conversations that the weights are fitted to, at most; evenly spread.
 const MOST_CHOICES: usize = 3000;
-/// The strength of the pull of the weights towards 0.
-const RIDGE: f64 = 1e-3;
+/// The strength of the pull of the weights towards 0, as that of so many conversations: the fewer
+/// there are, the more it counts.
+const PULL: f64 = 3.0;
 /// The candidates that a policy gets, unless a file says otherwise.
 const CANDIDATES: usize = 300;
 
@@ -68,7 +69,7 @@ impl Fitted {
             .enumerate()
             .map(|(place, example)| choice(&sources, example, place))
             .collect();
-        let weights = fit(&choices, FEATURES, RIDGE);
+        let weights = fit(&choices, FEATURES, PULL / choices.len() as f64);
         Ok(Self {
             n_candidates: CANDIDATES,
             weight: 1.0,

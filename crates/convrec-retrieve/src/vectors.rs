@@ -13,7 +13,7 @@ use crate::Scorer;
 use crate::cooccurrence::ids;
 
 /// The numbers of a vector.
-const WIDTH: usize = 32;
+pub(crate) const WIDTH: usize = 32;
 /// The fewest dialogs that name an item with a vector.
 const LEAST_DIALOGS: usize = 2;
 /// What the pairs of both items are raised by: rare items would go together by chance.
@@ -21,7 +21,7 @@ const RARE: f64 = 30.0;
 /// Steps of subspace iteration.
 const ITERATIONS: usize = 20;
 /// The parts that training dialogs are dealt to. A dialog is scored by vectors from the other parts.
-const PARTS: usize = 8;
+pub(crate) const PARTS: usize = 8;
 
 /// A scorer by items that have the same neighbours as the seen ones, though they may never have been
 /// named beside them.
@@ -67,6 +67,19 @@ impl VectorScorer {
         }
     }
 
+    /// The part of a training sample's own dialog; none for other conversations.
+    pub(crate) fn part(&self, example: &Example) -> Option<usize> {
+        let own = self.places.get(example.dialog_id());
+        own.map(|place| place % PARTS)
+    }
+
+    /// The vectors of all items, learned without a part of the dialogs, or from all of them. Those
+    /// of items without a vector are zeros.
+    pub(crate) fn table_without(&self, part: Option<usize>) -> &[[f32; WIDTH]] {
+        let table = &self.tables[part.map_or(0, |part| part + 1)];
+        table.get_or_init(|| self.table(part))
+    }
+
     /// The vectors from the dialogs outside of a part, from all of them where there is no part. Those
     /// of items without a vector are zeros.
     fn table(&self, part: Option<usize>) -> Vec<[f32; WIDTH]> {
@@ -99,9 +112,7 @@ impl VectorScorer {
 
 impl Scorer for VectorScorer {
     fn scores(&self, example: &Example) -> Vec<f32> {
-        let own = self.places.get(example.dialog_id());
-        let part = own.map(|place| place % PARTS);
-        let table = self.tables[part.map_or(0, |part| part + 1)].get_or_init(|| self.table(part));
+        let table = self.table_without(self.part(example));
         let mut sum = [0.0; WIDTH];
         let mut known = 0.0;
         for seen in ids(&self.catalog, &example.seen) {
@@ -119,7 +130,7 @@ impl Scorer for VectorScorer {
     }
 }
 
-fn dot(a: &[f32; WIDTH], b: &[f32; WIDTH]) -> f32 {
+pub(crate) fn dot(a: &[f32; WIDTH], b: &[f32; WIDTH]) -> f32 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 

@@ -117,10 +117,12 @@ pub(crate) fn words_of(example: &Example) -> BTreeSet<String> {
         .dialog
         .iter()
         .filter(|turn| turn.role != Role::System);
-    let text = said
-        .map(|turn| normalise(&turn.content))
-        .collect::<Vec<_>>()
-        .join(" ");
+    said.flat_map(|turn| words_in(&turn.content)).collect()
+}
+
+/// The words of a text, with repetitions.
+pub(crate) fn words_in(text: &str) -> Vec<String> {
+    let text = normalise(text);
     let words = text
         .split(|c: char| !c.is_alphabetic())
         .filter(|word| word.chars().count() >= LEAST_LETTERS);

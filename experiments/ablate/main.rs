@@ -4,6 +4,8 @@
 //! Adjust learns from ground truth, so it is fitted to some dialogs and measured on others, each
 //! dialog once.
 
+mod beside;
+
 use std::path::PathBuf;
 
 use clap::Parser;
@@ -18,6 +20,8 @@ use convrec_demonstrations::services::OpenServices;
 use convrec_demonstrations::{
     AdjustError, Pipeline, PipelineConfig, PipelineOutput, Reduction, Scored,
 };
+
+use beside::Beside;
 
 /// Measures the steps of Remap-Reflect-Adjust, and compares their settings.
 #[derive(Parser)]
@@ -48,6 +52,8 @@ struct Options {
     /// Only the steps, without variants.
     #[arg(long)]
     steps_only: bool,
+    #[command(flatten)]
+    beside: Beside,
     #[command(flatten)]
     data: DataOptions,
     #[command(flatten)]
@@ -132,6 +138,17 @@ fn run(options: &Options) -> Outcome {
         Some(to_fit) => format!("to {} others", to_fit.len()),
         None => format!("out of fold ({} folds of dialogs)", options.folds),
     };
+    let answered = output.steps.iter().map(|steps| &examples[steps.example]);
+    let answered: Vec<&Example> = answered.collect();
+    let others = options.beside.steps(&catalog, &answered, config.n)?;
+    if !others.is_empty() {
+        println!("{}\n", figures.table(&others).print());
+        let differences = others
+            .iter()
+            .map(|other| (other.name.clone(), &table[0], other));
+        let differences = figures.differences("delta to the teacher", differences);
+        println!("{}\n", differences.print());
+    }
     println!(
         "{} conversations, {} without an answer; Adjust fitted {fitted}",
         examples.len(),
