@@ -8,6 +8,7 @@ mod connections;
 mod crowds;
 mod guard;
 mod hostile;
+mod packed;
 mod page;
 mod prefix;
 mod recommend;
