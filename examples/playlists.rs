@@ -1,8 +1,8 @@
 //! Writes playlists: ten songs that suit a mood, each unlike the one before it, by Rank-GRPO.
 //!
 //! The best playlist is known. The reward of a rank is how well its song suits the mood, less a
-//! penalty for the artist of the song before. So a rank's reward depends on the ranks before it. One
-//! reward for the whole list would tell the policy only the sum.
+//! penalty for the artist of the song before. So a rank's reward depends on the ranks before it.
+//! One reward for the whole list would tell the policy only the sum.
 //!
 //! ```text
 //! cargo run --release --example playlists

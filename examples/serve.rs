@@ -13,7 +13,8 @@ use convrec_cli::{Outcome, ServeOptions, exit, say};
 /// Serves a model: a page at /, OpenAI's protocol at /v1, recommendations at /v1/recommend.
 ///
 /// Keys come from the environment, several with commas between them: CONVREC_API_KEYS for clients,
-/// CONVREC_ADMIN_KEY for who loads new weights. SIGTERM and Ctrl-C end it once requests are answered.
+/// CONVREC_ADMIN_KEY for who loads new weights. SIGTERM and Ctrl-C end it once requests are
+/// answered.
 #[derive(Parser)]
 struct Options {
     /// The model's folder.

@@ -1,5 +1,5 @@
-//! The job files of the demonstrations' parts. Their tasks run as processes, with the variables that
-//! Slurm and Kubernetes set.
+//! The job files of the demonstrations' parts. Their tasks run as processes, with the variables
+//! that Slurm and Kubernetes set.
 
 #![cfg(unix)]
 

@@ -21,7 +21,8 @@ fn rerank() -> PathBuf {
     examples.join("rerank")
 }
 
-/// An untrained model in `model`, eight films in `films.jsonl`, and two conversations in `asked.jsonl`.
+/// An untrained model in `model`, eight films in `films.jsonl`, and two conversations in
+/// `asked.jsonl`.
 fn files(folder: &Path) -> (Model, Catalog, Vec<Example>) {
     let mut tokens = TrainConfig {
         vocab_size: 262,

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use crate::ItemId;
 
-/// The items that one list may hold, in the order in which they were given, each once. They may have
-/// scores: what they are worth before a policy looks.
+/// The items that one list may hold, in the order in which they were given, each once. They may
+/// have scores: what they are worth before a policy looks.
 ///
 /// A score is a logarithm, up to a constant: an item whose score is higher by 1 is e times as
 /// likely.
@@ -38,8 +38,8 @@ impl Candidates {
         }
     }
 
-    /// Candidates with scores. An item that is given again is passed over, and so is one whose score
-    /// is NaN or infinite.
+    /// Candidates with scores. An item that is given again is passed over, and so is one whose
+    /// score is NaN or infinite.
     #[must_use]
     pub fn scored(items: impl IntoIterator<Item = (ItemId, f32)>) -> Self {
         let mut known = HashSet::new();

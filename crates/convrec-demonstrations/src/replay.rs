@@ -122,8 +122,8 @@ impl ReplayTeacher {
         })
     }
 
-    /// Reads a file of JSON lines, an [`Answer`] each. Where a line says besides that the answer was
-    /// cut (`"finish_reason": "length"`), a last line of it that is not whole is left out
+    /// Reads a file of JSON lines, an [`Answer`] each. Where a line says besides that the answer
+    /// was cut (`"finish_reason": "length"`), a last line of it that is not whole is left out
     /// ([`whole_lines`]).
     ///
     /// # Errors

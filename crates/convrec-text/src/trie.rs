@@ -109,8 +109,8 @@ impl ListTrie {
     ///
     /// # Errors
     /// [`TrieError::NoRanks`] when `n_ranks` is 0, [`TrieError::TooFew`] when there are fewer
-    /// items, [`TrieError::Ambiguous`] when two lines cannot be told apart, [`TrieError::NoTokens`] when a
-    /// line has no tokens, [`TrieError::EndInside`] when it holds the end token,
+    /// items, [`TrieError::Ambiguous`] when two lines cannot be told apart, [`TrieError::NoTokens`]
+    /// when a line has no tokens, [`TrieError::EndInside`] when it holds the end token,
     /// [`TrieError::TooLarge`] beyond four billion tokens, and [`TrieError::Tokenizer`] when the
     /// tokenizer fails on a line or changes it.
     pub fn new(

@@ -669,8 +669,8 @@ fn lists(n: usize, left: &[u32]) -> BTreeSet<Vec<u32>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Candidates that are drawn by their scores alone: every token that the cursor allows goes on to
-    /// some list, and a list is as likely as when its items are drawn one by one without the
+    /// Candidates that are drawn by their scores alone: every token that the cursor allows goes on
+    /// to some list, and a list is as likely as when its items are drawn one by one without the
     /// others' spelling.
     #[test]
     fn candidates_alone_are_written_and_their_prior_is_that_of_items(

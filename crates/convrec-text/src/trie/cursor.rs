@@ -251,8 +251,8 @@ impl ListCursor {
         Ok(())
     }
 
-    /// Uses up items that are not to be written any more, between two lines. Ids that are not in the
-    /// catalog exclude nothing.
+    /// Uses up items that are not to be written any more, between two lines. Ids that are not in
+    /// the catalog exclude nothing.
     ///
     /// Where nothing is left for the next rank, nothing is [allowed](Self::allowed) any more.
     ///

@@ -1,5 +1,6 @@
-//! Tries in files: flat little-endian words, mapped into memory. `docs/trie-file.md` specifies them.
-//! `python/convrec_constraint` reads them too: a change of the layout needs another [`VERSION`].
+//! Tries in files: flat little-endian words, mapped into memory. `docs/trie-file.md` specifies
+//! them. `python/convrec_constraint` reads them too: a change of the layout needs another
+//! [`VERSION`].
 //!
 //! ```text
 //! magic [8 bytes] | version [u32] | ranks with lines of their own [u32] | source [80 bytes]

@@ -94,8 +94,8 @@ impl Task {
     /// other items are never in it.
     ///
     /// # Errors
-    /// [`TrieError::TooFew`] when fewer than `n` items are left, [`TrieError::NoCandidates`] when no
-    /// candidate is.
+    /// [`TrieError::TooFew`] when fewer than `n` items are left, [`TrieError::NoCandidates`] when
+    /// no candidate is.
     pub fn list_cursor(
         &self,
         n: usize,
@@ -119,8 +119,8 @@ impl Task {
         Some(Box::new(InCatalog(cursor)))
     }
 
-    /// `sample` with constrained lists of these items alone: N of them, or all that are unseen where
-    /// these are fewer. Scores of candidates are added to the policy's logits.
+    /// `sample` with constrained lists of these items alone: N of them, or all that are unseen
+    /// where these are fewer. Scores of candidates are added to the policy's logits.
     ///
     /// # Errors
     /// [`TaskError::NoList`] when lists are constrained and no candidate is unseen.
