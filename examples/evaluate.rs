@@ -10,7 +10,7 @@ use convrec::prelude::*;
 use convrec::retrieve::Fitted;
 use convrec::train::trec;
 use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file, samples_of};
-use convrec_cli::{Comparison, Outcome, at_least_one, check_output, exit, recall_and_ndcg, say};
+use convrec_cli::{Comparison, Outcome, at_least_one, check_outputs, exit, recall_and_ndcg, say};
 
 /// Evaluates models on conversations.
 #[derive(Parser)]
@@ -65,9 +65,13 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
-    for output in [&options.run, &options.write_qrels].into_iter().flatten() {
-        check_output(output)?;
-    }
+    check_outputs(
+        [&options.run, &options.write_qrels].into_iter().flatten(),
+        [&options.catalog, &options.conversations]
+            .into_iter()
+            .chain(&options.train)
+            .chain(&options.retriever),
+    )?;
     let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
     let file = &options.conversations;
     let examples = options.data.judged_examples(&catalog, file)?;

@@ -9,7 +9,7 @@ use convrec::metrics::Measure;
 use convrec::retrieve::Fitted;
 use convrec::train::evaluate::judge_example;
 use convrec_cli::data::{DataOptions, TwinRule};
-use convrec_cli::{Outcome, Table, at_least_one, check_output, exit, say, say_table};
+use convrec_cli::{Outcome, Table, at_least_one, check_outputs, exit, say, say_table};
 use rayon::prelude::*;
 
 /// Fits a retriever: the weights of co-occurrence, words, similarity and BM25 in one score.
@@ -28,7 +28,7 @@ struct Options {
     #[arg(long, default_value_t = 300, value_parser = at_least_one)]
     candidates: usize,
     /// The factor of the scores that are added to a policy's logits.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = weight)]
     weight: f32,
     /// Conversations that the candidates are measured on.
     #[arg(long)]
@@ -53,14 +53,25 @@ struct Options {
     data: DataOptions,
 }
 
+/// A factor that scores can be multiplied by.
+fn weight(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(weight) if weight > 0.0 && weight <= 1e3 => Ok(weight),
+        _ => Err("expected a number above 0, at most 1000".into()),
+    }
+}
+
 fn main() -> std::process::ExitCode {
     exit(run(&Options::parse()))
 }
 
 fn run(options: &Options) -> Outcome {
-    for path in std::iter::once(&options.out).chain(&options.demonstrations) {
-        check_output(path)?;
-    }
+    check_outputs(
+        [&options.out].into_iter().chain(&options.demonstrations),
+        [&options.catalog, &options.conversations]
+            .into_iter()
+            .chain(&options.validation),
+    )?;
     let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
     let training = options.data.conversations(&options.conversations)?;
     let mut fitted = Fitted::fit(&catalog, &training)?;

@@ -10,7 +10,7 @@ use convrec::metrics::trec::Run;
 use convrec::prelude::*;
 use convrec::train::trec;
 use convrec_cli::data::{DataOptions, TwinRule, in_catalog_file};
-use convrec_cli::{Outcome, at_least_one, check_output, exit, say};
+use convrec_cli::{Outcome, at_least_one, check_outputs, exit, say};
 
 /// Ranks candidates of conversations by a trained policy.
 #[derive(Parser)]
@@ -43,7 +43,12 @@ fn main() -> std::process::ExitCode {
 }
 
 fn run(options: &Options) -> Outcome {
-    check_output(&options.out)?;
+    let inputs = [
+        &options.catalog,
+        &options.conversations,
+        &options.candidates,
+    ];
+    check_outputs([&options.out], inputs)?;
     let model = Model::load(&options.model, &device()?)?;
     let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
     let task = in_catalog_file(&options.catalog, model.language.task_for(catalog, false))?;

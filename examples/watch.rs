@@ -17,7 +17,7 @@ use clap::Parser;
 use convrec::watch::report::{TrainingRun, page};
 use convrec::watch::tui::{Board, follow};
 use convrec::watch::{Doctor, DoctorConfig, Events};
-use convrec_cli::{Outcome, Paused, exit, say};
+use convrec_cli::{Outcome, Paused, check_outputs, exit, say};
 
 /// Watches a training run, or looks back on runs.
 #[derive(Parser)]
@@ -55,6 +55,9 @@ fn run(options: &Options) -> Outcome {
             Board::new(&run.display().to_string(), config)?,
         )?);
     }
+    let logs = options.runs.iter().map(|run| run.join("log.jsonl"));
+    let inputs: Vec<PathBuf> = logs.chain(options.runs.clone()).collect();
+    check_outputs(&options.report, inputs.iter().chain(&options.doctor))?;
     let runs = TrainingRun::read_all(&options.runs)?;
     if let Some(out) = &options.report {
         let report = page("Training runs", &runs, &config)?;

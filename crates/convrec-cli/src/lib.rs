@@ -31,7 +31,7 @@ pub use comparison::{Comparison, recall_and_ndcg};
 pub use convrec_watch::report::Table;
 pub use data::DataOptions;
 pub use exit::{Outcome, Paused, exit};
-pub use files::{OutputError, check_apart, check_folder, check_output};
+pub use files::{OutputError, check_apart, check_folder, check_outputs};
 #[cfg(feature = "mimalloc")]
 pub use memory::keep_freed_memory;
 pub use options::{DecoderOptions, TrainingOptions, at_least_one};

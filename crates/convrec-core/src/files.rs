@@ -160,21 +160,23 @@ pub(crate) fn not_utf8(bytes: &[u8], valid: usize) -> String {
     )
 }
 
-/// Replaces the file at `path` by what `fill` writes. The folders above it are created.
+/// Replaces the file at `path` by what `fill` writes. The folders above it are created. Where the
+/// path is a link, the file that it leads to is replaced, and the link stays.
 ///
 /// # Errors
 /// [`Error`] when a folder or the file cannot be written, or when `fill` fails. The former file is
-/// then still there.
+/// then still there. Pipes and devices are refused: they would be replaced too.
 pub fn write_atomic(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let path = path.as_ref();
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
+        let path = &replaced(path)?;
+        let folder = path
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
         let mut out = BufWriter::new(aside().tempfile_in(folder)?);
         fill(&mut out)?;
@@ -187,6 +189,27 @@ pub fn write_atomic(
         Ok(())
     };
     write().map_err(|e| Error::new("write", path, e))
+}
+
+/// The file that a new one at `path` takes the place of, with links followed.
+///
+/// # Errors
+/// When it is no regular file, or a link that leads nowhere.
+pub fn replaced(path: &Path) -> io::Result<PathBuf> {
+    let refused = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    let Ok(found) = path.symlink_metadata() else {
+        return Ok(path.into());
+    };
+    if !found.is_symlink() {
+        return match found.is_dir() || found.is_file() {
+            true => Ok(path.into()),
+            false => refused("it is a pipe or a device; expected the name of a file"),
+        };
+    }
+    match path.canonicalize() {
+        Ok(target) => replaced(&target),
+        Err(_) => refused("it is a link that leads nowhere; expected the name of a file"),
+    }
 }
 
 fn aside() -> tempfile::Builder<'static, 'static> {
@@ -231,6 +254,29 @@ mod tests {
             let link = folder.path().join("link");
             std::os::unix::fs::symlink(&path, &link).unwrap();
             assert_eq!(read_text(&link).unwrap(), "12345");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, pipe, nowhere] =
+            ["file", "link", "pipe", "nowhere"].map(|name| folder.path().join(name));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        std::os::unix::fs::symlink("none", &nowhere).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let write = |path: &Path| write_atomic(path, |out| out.write_all(b"new"));
+        write(&link).unwrap();
+        assert_eq!(read_text(&file).unwrap(), "new");
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        for (path, part) in [(&pipe, "a pipe or a device"), (&nowhere, "leads nowhere")] {
+            let before = path.symlink_metadata().unwrap().file_type();
+            let error = write(path).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert_eq!(path.symlink_metadata().unwrap().file_type(), before);
         }
     }
 

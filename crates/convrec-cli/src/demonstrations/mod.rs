@@ -16,7 +16,10 @@ use convrec_demonstrations::{
 use crate::data::DataOptions;
 use crate::output::{say, warn};
 use crate::services::{ServiceOptions, described, finished};
-use crate::{Outcome, check_apart, check_folder, check_output, progress};
+use crate::{Outcome, check_apart, check_folder, check_outputs, progress};
+
+/// Endings of files beside `--out` that are replaced or removed.
+const BESIDE: [&str; 3] = ["manifest.json", "failures.jsonl", "report.html"];
 
 pub use output::Output;
 
@@ -88,20 +91,27 @@ impl DemonstrationOptions {
         Ok(config)
     }
 
-    /// Checks before any work that `--out` can be written and replaces nothing that is read.
+    /// Checks before any work that `--out` and what is written beside it replace nothing that is
+    /// read.
     ///
     /// # Errors
     /// [`OutputError`](crate::OutputError).
     pub fn check_files(&self, settings: &ServiceSettings) -> Outcome {
-        match self.shard {
-            Some(_) => check_folder(&self.out)?,
-            None => check_output(&self.out)?,
-        }
         let inputs = [&self.catalog, &self.conversations]
             .into_iter()
             .chain(&self.config);
-        let files = inputs.chain(self.services.files()).map(PathBuf::as_path);
-        Ok(check_apart(&self.out, files.chain(settings.files()))?)
+        let inputs: Vec<PathBuf> = inputs
+            .map(PathBuf::as_path)
+            .chain(self.services.files().map(PathBuf::as_path))
+            .chain(settings.files())
+            .map(PathBuf::from)
+            .collect();
+        if self.shard.is_some() {
+            check_folder(&self.out)?;
+            return Ok(check_apart(&self.out, inputs.iter().map(PathBuf::as_path))?);
+        }
+        let beside = BESIDE.map(|ending| self.out.with_extension(ending));
+        Ok(check_outputs(beside.iter().chain([&self.out]), &inputs)?)
     }
 
     /// The catalog, described by the server where the settings ask for it and this is no part.

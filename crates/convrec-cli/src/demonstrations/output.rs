@@ -107,7 +107,8 @@ impl Output<'_> {
         self.report(&table, &steps)?;
         say_table(&table);
         say(format_args!(
-            "measured on the conversations that the steps learned from; 95% intervals by resampling dialogs"
+            "measured on the conversations that the steps learned from; 95% intervals by \
+             resampling dialogs"
         ));
         let Counts {
             conversations,
@@ -120,8 +121,8 @@ impl Output<'_> {
             ..
         } = counts;
         say(format_args!(
-            "{named} items named, {named_in_catalog} in the catalog, {} more by a likely guess; {empty} answers without \
-             any; {unrated} of {candidates} candidates unrated",
+            "{named} items named, {named_in_catalog} in the catalog, {} more by a likely guess; \
+             {empty} answers without any; {unrated} of {candidates} candidates unrated",
             counts.guessed
         ));
         if let Some(usage) = &self.usage {
@@ -138,12 +139,14 @@ impl Output<'_> {
         let without = conversations - counts.failed - demonstrations;
         if without > 0 {
             warn(&format_args!(
-                "{without} conversations have no list, as everything that might be listed was seen"
+                "{without} conversations have no list, as their answers name no item of the catalog \
+                 that was not seen"
             ));
         }
         if 2 * empty > conversations - counts.failed {
             warn(&format_args!(
-                "most answers name no item that could be read; look at the report, and at `years` in the settings"
+                "most answers name no item that could be read; look at the report, and at `years` \
+                 in the settings"
             ));
         }
         complete(&self.output.failures, again)
