@@ -249,6 +249,8 @@ fn under_mpirun_processes_find_each_other() {
             .current_dir(folder.path())
             .args("--allow-run-as-root --oversubscribe -np 2 -x MASTER_PORT".split(' '))
             .env("MASTER_PORT", free_port())
+            // A container may lack ssh, which is for other hosts.
+            .env("OMPI_MCA_plm_rsh_agent", "sh")
             .arg(program.get_program())
             .args(program.get_args());
         let process = Process::start(launcher, folder.path().join("mpirun.txt"));
