@@ -6,8 +6,10 @@ with TRL's own function where TRL is installed. All run on the CPU in float32. t
 threads that it chooses, or those of --threads; this package takes one.
 
 The implementations take turns, so that other work on the machine slows all of them. A ratio is that
-of two calls of one turn. Brackets hold the 10th and the 90th percentile. Memory is the growth of
-the process's resident memory at its peak, from the first call of a fresh loss, with the gradient.
+of two calls of one turn. Brackets hold the 10th and the 90th percentile. --cpu counts processor
+time in place of time on the wall, for a machine with much other work; take --threads 1 with it.
+Memory is the growth of the process's resident memory at its peak, with the gradient. Here it begins
+with a fresh loss.
 """
 
 from __future__ import annotations
@@ -31,19 +33,24 @@ N_RANKS, BETA = 20, 0.04
 SIZES = ((64, 512), (1024, 1024))
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+Clock = Callable[[], float]
+
+
+def seconds(call: Callable[[], Any], clock: Clock) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def turns(calls: dict[str, Callable[[], Any]], budget: float) -> dict[str, list[float]]:
+def turns(
+    calls: dict[str, Callable[[], Any]], budget: float, clock: Clock
+) -> dict[str, list[float]]:
     """The milliseconds of each implementation, turn by turn."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     begin = time.perf_counter()
     while time.perf_counter() - begin < budget or len(times["rank_grpo"]) < 5:
         for name, call in calls.items():
-            times[name].append(1e3 * seconds(call))
+            times[name].append(1e3 * seconds(call, clock))
     return times
 
 
@@ -142,7 +149,7 @@ def trl_loss(tables: dict[str, torch.Tensor]) -> Callable[[torch.Tensor], torch.
     return call
 
 
-def compare(b: int, t: int, name: str, budget: float) -> None:
+def compare(b: int, t: int, name: str, budget: float, clock: Clock) -> None:
     """Prints the rows of one loss at one size."""
     tables = inputs(b, t)
     tensors = {key: torch.from_numpy(value) for key, value in tables.items()}
@@ -177,7 +184,7 @@ def compare(b: int, t: int, name: str, budget: float) -> None:
             continue
         assert np.abs(out - found).max() <= 1e-5 * np.abs(found).max(), f"{rival} differs"
         calls[rival] = lambda call=call: backward(call)
-    times = turns(calls, budget)
+    times = turns(calls, budget, clock)
     memory = {rival: peak(call) for rival, call in calls.items()}
     memory["rank_grpo"] = peak(lambda: Loss(config)(log_probs, **given))
     ours = times.pop("rank_grpo")
@@ -190,16 +197,19 @@ def compare(b: int, t: int, name: str, budget: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of the loss beside torch, as a table.")
     parser.add_argument("--threads", type=int, help="torch's threads")
+    parser.add_argument("--cpu", action="store_true", help="count processor time")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each loss and size")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    clock = time.process_time if options.cpu else time.perf_counter
+    kind = "processor time" if options.cpu else "time on the wall"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {kind}\n")
     heading = ["B x T", "loss", "beside", "ms", "rank_grpo, ms", "ratio", "MB", "rank_grpo, MB"]
     print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
     for b, t in SIZES:
         for name in ("GRPO", "Rank-GRPO"):
-            compare(b, t, name, options.seconds)
+            compare(b, t, name, options.seconds, clock)
 
 
 if __name__ == "__main__":

@@ -367,7 +367,7 @@ impl RlSettings {
         check(&config, &[("loss.kl.beta", beta != Some(0.0), off)])
             .map_err(|e| layers.locate(e))?;
         config.check().map_err(|e| layers.locate(e))?;
-        check_rewards(&config, &files, rewards)?;
+        check_rewards(&config, &files, rewards).map_err(|e| layers.locate(e))?;
         Ok(Self {
             training: config,
             files,

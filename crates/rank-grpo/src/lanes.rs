@@ -297,6 +297,9 @@ mod tests {
 
     use super::*;
 
+    /// The log-probability, advantage, log ratio and reference of a token.
+    type Token = (f64, f64, f64, f64);
+
     proptest! {
         #[test]
         fn powers_are_those_of_the_standard_library(
@@ -317,7 +320,7 @@ mod tests {
                 (-3.0_f64..0.0, -2.0_f64..2.0, -1.0_f64..1.0, -4.0_f64..0.0), 1..40),
             delta in prop::option::of(1.0_f64..2.0),
         ) {
-            let column = |of: &dyn Fn(&(f64, f64, f64, f64)) -> f64| -> Vec<f64> {
+            let column = |of: &dyn Fn(&Token) -> f64| -> Vec<f64> {
                 tokens.iter().map(of).collect()
             };
             let mut lanes = Lanes {

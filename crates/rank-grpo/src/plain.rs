@@ -198,6 +198,9 @@ mod tests {
         Aggregation, Clip, Kl, KlEstimator, LossConfig, LossInputs, RankCount, RatioLevel, Segments,
     };
 
+    /// The log-probability, log ratio, advantage, rank and mask of a token.
+    type Token = (f64, f64, f64, i64, u8);
+
     const SHAPE: [usize; 2] = [3, 19];
     const N: usize = SHAPE[0] * SHAPE[1];
 
@@ -247,7 +250,7 @@ mod tests {
                 kl,
                 ..LossConfig::grpo()
             };
-            let column = |of: &dyn Fn(&(f64, f64, f64, i64, u8)) -> f64| -> Vec<f64> {
+            let column = |of: &dyn Fn(&Token) -> f64| -> Vec<f64> {
                 tokens.iter().map(of).collect()
             };
             let mut log_probs = column(&|token| token.0);
