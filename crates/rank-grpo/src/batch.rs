@@ -36,7 +36,7 @@ pub(crate) struct Sums {
     bonus: f64,
     pub(crate) entropy: f64,
     pub(crate) meter: Meter,
-    correction: CorrectionMeter,
+    pub(crate) correction: CorrectionMeter,
     off_policy: usize,
 }
 
@@ -82,14 +82,16 @@ impl<'a, F: Real> Batch<'a, F> {
             if columns.is_empty() {
                 continue;
             }
+            let columns = std::mem::take(&mut workspace.columns);
+            self.corrections(first, &columns, workspace);
             let done = plain.is_some_and(|range| {
-                self.plain_row(first, range, &plan, workspace, gradient, &mut sums)
+                let place = (first, &columns[..]);
+                self.plain_row(place, range, &plan, workspace, gradient, &mut sums)
             });
             if !done {
-                let columns = std::mem::take(&mut workspace.columns);
                 self.row(first, &columns, &plan, workspace, gradient, &mut sums);
-                workspace.columns = columns;
             }
+            workspace.columns = columns;
         }
         let entropy = self.inputs.entropies.map(|_| sums.entropy);
         let count = plan.kept.max(1) as f64;
@@ -161,7 +163,8 @@ impl<'a, F: Real> Batch<'a, F> {
         }
     }
 
-    /// The row that begins at token `first`, with the columns that count.
+    /// The row that begins at token `first`, with the columns that count. Its corrections are in the
+    /// workspace.
     fn row(
         &self,
         first: usize,
@@ -173,7 +176,6 @@ impl<'a, F: Real> Batch<'a, F> {
     ) {
         let (config, inputs) = (self.config, self.inputs);
         self.ratios(first, columns, workspace);
-        self.corrections(first, columns, workspace);
         let Workspace {
             ratio: segments,
             ratios,

@@ -1,4 +1,5 @@
-//! The rows of losses without options, in vectors: PPO's clip with or without a KL penalty.
+//! The rows of losses without options, in vectors: PPO's clip with or without a KL penalty, and
+//! with or without a correction for another sampler.
 
 use crate::aggregate::RowWeights;
 use crate::batch::{Batch, Plan, Sums};
@@ -19,8 +20,7 @@ impl<F: Real> Batch<'_, F> {
         else {
             return None;
         };
-        let has_options = config.correction.is_some()
-            || config.off_policy_mask_threshold.is_some()
+        let has_options = config.off_policy_mask_threshold.is_some()
             || config.top_entropy_quantile < 1.0
             || config.entropy_coef != 0.0
             || config
@@ -38,7 +38,7 @@ impl<F: Real> Batch<'_, F> {
     /// that it counts as another one.
     pub(crate) fn plain_row(
         &self,
-        first: usize,
+        (first, columns): (usize, &[usize]),
         range: Range,
         plan: &Plan,
         workspace: &mut Workspace,
@@ -47,8 +47,9 @@ impl<F: Real> Batch<'_, F> {
     ) -> bool {
         let (config, inputs) = (self.config, self.inputs);
         let Workspace {
-            columns,
             ratio: segments,
+            correction,
+            corrections,
             ranks,
             rank_weights: [for_policy, for_kl],
             group_ratios,
@@ -101,6 +102,15 @@ impl<F: Real> Batch<'_, F> {
             }
         };
         weights(&config.aggregation, for_policy, 1.0, &mut lanes.weight);
+        let has_correction = config.correction.is_some();
+        if has_correction {
+            let of_token = correction.of.iter().map(|group| corrections[*group].0);
+            lanes
+                .weight
+                .iter_mut()
+                .zip(of_token)
+                .for_each(|(weight, factor)| *weight *= factor);
+        }
         let kl = config.kl.as_ref().zip(config.kl_aggregation());
         let kl = kl.zip(inputs.ref_log_probs);
         let estimator = kl.map(|((kl, aggregation), ref_log_probs)| {
@@ -114,6 +124,10 @@ impl<F: Real> Batch<'_, F> {
         }
         sums.loss += totals.loss;
         sums.meter.add(&totals);
+        if has_correction {
+            let of_token = correction.of.iter().map(|group| corrections[*group]);
+            of_token.for_each(|corrected| sums.correction.add(corrected));
+        }
         if let Some(entropies) = inputs.entropies {
             let of_row = columns
                 .iter()
