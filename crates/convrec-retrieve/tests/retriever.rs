@@ -213,7 +213,8 @@ fn real_conversations_are_answered_better_than_by_counting_pairs() {
     let catalog = data.parent().unwrap().with_file_name("catalog");
     let catalog = Catalog::read(catalog.join("redial.jsonl")).unwrap();
     let training = read("redial_train.jsonl");
-    let validation = read("redial_validation.jsonl");
+    let validation = read("redial_validation.jsonl").into_iter().step_by(3);
+    let validation: Vec<Example> = validation.collect();
     let fitted = Fitted::fit(&catalog, &training).unwrap();
     let retriever = fitted.over(&catalog);
     let together = CooccurrenceScorer::new(&catalog, &training);
@@ -243,5 +244,5 @@ fn real_conversations_are_answered_better_than_by_counting_pairs() {
     };
     let (ours, theirs) = (measured(&retriever), measured(&together));
     println!("retriever {ours:?}, co-occurrence {theirs:?}");
-    assert!(ours.0 > theirs.0 + 0.02 && ours.1 > theirs.1 + 0.005);
+    assert!(ours.0 > theirs.0 + 0.03 && ours.1 > theirs.1 + 0.015);
 }
