@@ -42,9 +42,10 @@ struct Options {
     /// Write the ground truth as a TREC qrels file, by which other tools can score `--run`.
     #[arg(long)]
     write_qrels: Option<PathBuf>,
-    /// A retriever, as `fit_retriever` writes it: its ranking is evaluated beside the others.
+    /// A retriever, as `fit_retriever` writes it: its ranking is evaluated beside the others. It may
+    /// be given often. Without a model the first one is compared with all others.
     #[arg(long)]
-    retriever: Option<PathBuf>,
+    retriever: Vec<PathBuf>,
     /// So many models at a time, in the order given, are seeds of one recipe: the mean of their
     /// measures is taken sample by sample.
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
@@ -134,14 +135,14 @@ fn run(options: &Options) -> Outcome {
             _ => comparison.add_run(judged),
         }
     }
-    if let Some(train) = &options.train {
-        let train = options.data.conversations(train)?;
-        comparison.add_baselines(&catalog, &examples, &train, n_ranks);
-    }
-    if let Some(path) = &options.retriever {
+    for path in &options.retriever {
         let retriever = Fitted::read(path)?.over(&catalog);
         let name = path.display().to_string();
         comparison.add_scorer(&name, &retriever, &catalog, &examples, n_ranks);
+    }
+    if let Some(train) = &options.train {
+        let train = options.data.conversations(train)?;
+        comparison.add_baselines(&catalog, &examples, &train, n_ranks);
     }
     if !comparison.is_empty() {
         comparison.print();

@@ -212,11 +212,13 @@ fn real_conversations_are_answered_better_than_by_counting_pairs() {
         |name: &str| -> Vec<Example> { jsonl::read_file(data.with_file_name(name)).unwrap() };
     let catalog = data.parent().unwrap().with_file_name("catalog");
     let catalog = Catalog::read(catalog.join("redial.jsonl")).unwrap();
-    let training = read("redial_train.jsonl");
-    let validation = read("redial_validation.jsonl");
-    let fitted = Fitted::fit(&catalog, &training).unwrap();
+    // A part of both, as the whole takes a minute on a busy machine.
+    let training = &read("redial_train.jsonl")[..2000];
+    let validation = read("redial_validation.jsonl").into_iter().step_by(3);
+    let validation: Vec<Example> = validation.collect();
+    let fitted = Fitted::fit(&catalog, training).unwrap();
     let retriever = fitted.over(&catalog);
-    let together = CooccurrenceScorer::new(&catalog, &training);
+    let together = CooccurrenceScorer::new(&catalog, training);
     let measured = |scorer: &dyn Scorer| {
         let judged: Vec<JudgedList> = validation
             .iter()
@@ -243,5 +245,5 @@ fn real_conversations_are_answered_better_than_by_counting_pairs() {
     };
     let (ours, theirs) = (measured(&retriever), measured(&together));
     println!("retriever {ours:?}, co-occurrence {theirs:?}");
-    assert!(ours.0 > theirs.0 + 0.02 && ours.1 > theirs.1 + 0.005);
+    assert!(ours.0 > theirs.0 + 0.03 && ours.1 > theirs.1 + 0.015);
 }
