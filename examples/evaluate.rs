@@ -76,6 +76,15 @@ fn run(options: &Options) -> Outcome {
     let catalog = options.data.catalog(&options.catalog, TwinRule::Keep)?;
     let file = &options.conversations;
     let examples = options.data.judged_examples(&catalog, file)?;
+    if options.run.is_some() {
+        let failed = |e| {
+            format!(
+                "{}: {e}; --run needs ids that TREC files can hold",
+                file.display()
+            )
+        };
+        trec::check_queries(&examples).map_err(failed)?;
+    }
     if let Some(path) = &options.write_qrels {
         trec::write_qrels(path, &catalog, &examples)?;
         say(format_args!(

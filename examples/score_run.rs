@@ -34,6 +34,16 @@ fn run(options: &Options) -> Outcome {
     let mut comparison = Comparison::new(qrels.queries().map(dialog), measures.collect());
     for path in &options.runs {
         let run = Run::read_file(path)?;
+        if !qrels
+            .queries()
+            .any(|query| run.ranking(query).next().is_some())
+        {
+            let (run, qrels) = (path.display(), options.qrels.display());
+            return Err(format!(
+                "{run}: found no list for a query of {qrels}; expected the same query ids in both"
+            )
+            .into());
+        }
         let name = format!("{} ({} queries)", run.tag(), run.queries().len());
         comparison.add(name, qrels.judge(&run));
     }

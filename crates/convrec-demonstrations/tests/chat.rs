@@ -301,6 +301,11 @@ fn bad_templates_are_named() {
         "{unknown}"
     );
     assert!(error(&recommend("{{ dialog")).starts_with("prompts.recommend: syntax error"));
+    // What nobody could answer is not asked.
+    assert_eq!(
+        error(&recommend("Which {{ kind }}?")),
+        "prompts.recommend: found no `{{ dialog }}` and no `{{ seen }}`; mend the template"
+    );
     assert!(
         error(&Prompts {
             system: "{{ n }}".into(),
@@ -326,6 +331,10 @@ fn bad_templates_are_named() {
             0,
         )
     };
+    assert_eq!(
+        rate("{{ dialog }}").err().unwrap().to_string(),
+        "prompts.rate: found no `{{ candidates }}`; mend the template"
+    );
     for text in [
         "{% for c in candidates %}{{ c.titel }}{% endfor %}",
         "{% for c in candidates %}{{ c.genres[0] }}{% endfor %}",

@@ -28,6 +28,16 @@ pub fn write_qrels(
     Ok(files::write_atomic(path, |out| qrels.write(out))?)
 }
 
+/// Checks that the ids of examples can be the queries of a run.
+///
+/// # Errors
+/// [`trec::Error`] at the first id that is empty, has white space in it, or comes twice.
+pub fn check_queries(examples: &[Example]) -> Result<(), trec::Error> {
+    let mut run = Run::new("convrec")?;
+    let add = |example: &Example| run.add(&example.id, []);
+    examples.iter().try_for_each(add)
+}
+
 /// Writes the judged lists of an evaluation as a TREC run file. `examples` come with whether they
 /// became samples, in the order of the samples.
 ///

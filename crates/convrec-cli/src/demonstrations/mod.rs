@@ -18,6 +18,17 @@ use crate::output::{say, warn};
 use crate::services::{ServiceOptions, described, finished};
 use crate::{Outcome, check_apart, check_folder, check_outputs, progress};
 
+/// Endings of other formats, by which readers would take the demonstrations for these.
+const OTHER_FORMATS: [&str; 6] = ["csv", "tsv", "json", "parquet", "arrow", "pkl"];
+
+/// Memory bounds the conversations that are made.
+fn at_most_a_million(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n <= 1_000_000 => Ok(n),
+        _ => Err("expected a number, at most 1000000".into()),
+    }
+}
+
 /// Endings of files beside `--out` that are replaced or removed.
 const BESIDE: [&str; 3] = ["manifest.json", "failures.jsonl", "report.html"];
 
@@ -44,7 +55,12 @@ pub struct DemonstrationOptions {
     pub n: Option<usize>,
     /// Adds this many conversations without words, of one to four items of a training dialog, so
     /// that the policy sees more of the catalog.
-    #[arg(long, default_value_t = 0, conflicts_with_all = ["answers", "services"])]
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_parser = at_most_a_million,
+        conflicts_with_all = ["answers", "services"]
+    )]
     pub item_conversations: usize,
     /// Adds a conversation without words for every item of the catalog, in which it was seen.
     #[arg(long, conflicts_with_all = ["answers", "services"])]
@@ -109,6 +125,12 @@ impl DemonstrationOptions {
         if self.shard.is_some() {
             check_folder(&self.out)?;
             return Ok(check_apart(&self.out, inputs.iter().map(PathBuf::as_path))?);
+        }
+        let ending = self.out.extension().and_then(|ending| ending.to_str());
+        if let Some(ending) = ending.filter(|ending| OTHER_FORMATS.contains(ending)) {
+            let out = self.out.display();
+            let problem = format!("--out {out}: found `.{ending}`, expected `.jsonl`, the format");
+            return Err(format!("{problem} of what is written").into());
         }
         let beside = BESIDE.map(|ending| self.out.with_extension(ending));
         Ok(check_outputs(beside.iter().chain([&self.out]), &inputs)?)

@@ -131,7 +131,32 @@ impl Template {
         for probe in probes {
             template.render(probe)?;
         }
+        template.check_variables()?;
         Ok(template)
+    }
+
+    /// Whether the template says what it is asked about. A request without it would be paid for in
+    /// vain.
+    fn check_variables(&self) -> Result<(), PromptError> {
+        let read = self.environment.get_template(self.field);
+        let read = read.map(|template| template.undeclared_variables(false));
+        let read = read.unwrap_or_default();
+        let needed: &[&[&str]] = match self.field {
+            "recommend" => &[&["dialog", "seen"]],
+            "rate" => &[&["dialog"], &["candidates"]],
+            "describe_from_text" => &[&["name"], &["text"]],
+            _ => &[&["name"]],
+        };
+        match needed
+            .iter()
+            .find(|any| any.iter().all(|name| !read.contains(*name)))
+        {
+            None => Ok(()),
+            Some(any) => Err(PromptError {
+                field: self.field,
+                problem: format!("found no `{{{{ {} }}}}`", any.join(" }}` and no `{{ ")),
+            }),
+        }
     }
 
     /// The turns of a request.
