@@ -217,7 +217,9 @@ fn completion(fields: &Map<String, Value>) -> Result<Option<Answer>, Problem> {
     let Some((name, value)) = first(fields, COMPLETION) else {
         return Ok(None);
     };
-    if let (Value::String(text), None) = (value, crate::fields::elements(value)) {
+    if let (Value::String(text), None) = (value, crate::fields::elements(value))
+        && crate::turns::broken(text).is_none()
+    {
         return Ok(Some((name.into(), text.clone())));
     }
     match turns(value, name)?.as_slice() {
