@@ -19,7 +19,7 @@ use crate::year::{of_date, without_year, year};
 /// Reads the catalog at `path`.
 ///
 /// [`Source::find`] lists the supported files and folders. Each row is an object with these fields,
-/// or a pair `[title, year]`:
+/// a pair `[title, year]`, or text as `Heat (1995)`:
 ///
 /// | field | other names | |
 /// |---|---|---|
@@ -72,12 +72,17 @@ fn item(row: &Value) -> Result<CatalogItem, Problem> {
     let fields = match row {
         Value::Object(fields) => fields,
         Value::Array(pair) if pair.len() == 2 => return from_pair(&pair[0], &pair[1]),
+        Value::String(text) if Item::split_line(text.trim()).1.is_some() => {
+            let Item { title, year } = Item::from_line(text.trim());
+            return from_pair(&title.into(), &year.into());
+        }
         other => {
             let problem = match other {
                 Value::Array(values) => format!("found a list of {}", values.len()),
                 other => format!("found {}", found(other)),
             };
-            let expected = "expected an item: an object with a `title`, or `[title, year]`";
+            let expected = "expected an item: an object with a `title`, `[title, year]`, or text \
+                            as `Heat (1995)`";
             return Err(Problem::new("", format!("{problem}; {expected}")));
         }
     };
@@ -197,6 +202,7 @@ mod tests {
         for (row, genres, metadata) in [
             (json!({"title": "Up", "year": 2009}), &[][..], ""),
             (json!(["Up", "2009"]), &[], ""),
+            (json!("Up (2009)"), &[], ""),
             (
                 json!({"title": "Up", "year": 2009, "genres": null, "metadata": null}),
                 &[],
