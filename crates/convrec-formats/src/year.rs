@@ -44,7 +44,8 @@ pub(crate) fn of_date(value: &Value) -> Result<Option<i32>, String> {
     let text = match value {
         Value::String(text) if is_missing(text) => return Ok(None),
         Value::String(text) => text.trim(),
-        other => return year(other),
+        Value::Null | Value::Number(_) => return year(value),
+        _ => "",
     };
     let day = text.split(['T', ' ']).next().unwrap_or("");
     let is_year = |part: &&str| part.len() == 4 && part.bytes().all(|byte| byte.is_ascii_digit());
