@@ -38,8 +38,9 @@ struct Table {
     /// Lines before the header.
     skipped: usize,
     name: String,
-    /// Rows without a cell, until a row follows. At the end they are none: Excel writes them.
-    blank: VecDeque<Row>,
+    /// Lines of rows without a cell, until a row follows. At the end they are none: Excel writes
+    /// them.
+    blank: VecDeque<u64>,
     /// The row behind the blank ones.
     behind: Option<Row>,
     done: bool,
@@ -158,7 +159,8 @@ impl Iterator for Table {
     fn next(&mut self) -> Option<Row> {
         loop {
             if self.behind.is_some() {
-                return self.blank.pop_front().or_else(|| self.behind.take());
+                let blank = self.blank.pop_front().map(|line| self.blank_row(line));
+                return blank.or_else(|| self.behind.take());
             }
             if self.done {
                 return None;
@@ -173,14 +175,15 @@ impl Iterator for Table {
                 Ok(_) => record.iter().all(|cell| matches!(cell, "" | END_OF_FILE)),
                 Err(_) => record.iter().eq([END_OF_FILE]),
             };
-            let row = match read {
+            if is_blank {
+                self.blank
+                    .push_back(record.position().map_or(0, |position| position.line()));
+                continue;
+            }
+            self.behind = Some(match read {
                 Ok(_) => self.row(&record),
                 Err(error) => Err(self.bad(&error)),
-            };
-            match is_blank {
-                true => self.blank.push_back(row),
-                false => self.behind = Some(row),
-            }
+            });
         }
     }
 }
@@ -202,6 +205,15 @@ fn unquoted(cell: &str) -> Cow<'_, str> {
 impl Table {
     fn place(&self, line: u64) -> Place {
         Place::new(&self.name, At::Line(line as usize + self.skipped))
+    }
+
+    fn blank_row(&self, line: u64) -> Row {
+        let names = self.header.iter().filter(|name| !name.is_empty());
+        let fields: Map<String, Value> = names.map(|name| (name.into(), Value::Null)).collect();
+        Ok(RawRow {
+            place: self.place(line),
+            value: Value::Object(fields),
+        })
     }
 
     fn row(&mut self, record: &StringRecord) -> Row {

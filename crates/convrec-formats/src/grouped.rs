@@ -13,8 +13,8 @@ use convrec_core::shown;
 /// The rows, with the turns of each conversation put together where a row holds one turn: where the
 /// first row has a role and no conversation.
 ///
-/// Rows with the same id must lie together, in the order of the turns or with their numbers. Other fields, as the ground
-/// truth, may stand in any of these rows.
+/// Rows with the same id must lie together, in the order of the turns or with their numbers. Other
+/// fields, as the ground truth, may stand in any of these rows.
 pub(crate) fn grouped<'a>(
     rows: impl Iterator<Item = Row> + 'a,
 ) -> Box<dyn Iterator<Item = Row> + 'a> {
@@ -247,7 +247,10 @@ mod tests {
     #[test]
     fn turns_with_numbers_are_put_in_order() {
         let numbered = |name: &str, rows: &[(&str, Value)]| -> Result<String, String> {
-            let row = |(role, number): &(&str, Value)| json!({"id": "a", "role": role, "content": number.to_string(), name: number});
+            let row = |(role, number): &(&str, Value)| {
+                let content = number.to_string();
+                json!({"id": "a", "role": role, "content": content, name: number})
+            };
             let read = read(rows.iter().map(row).collect()).remove(0)?;
             let text = |turn: &Value| turn["content"].as_str().unwrap_or("").to_string();
             let turns = read["messages"].as_array().unwrap().iter().map(text);
