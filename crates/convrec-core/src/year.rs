@@ -8,7 +8,8 @@ use crate::text::shown;
 
 /// Reads a year from text. Blank text is an unknown year, `None`.
 ///
-/// `1995.0` is read too: tables write integers so in columns with gaps.
+/// `1995.0` and `1995.00` are read too: tables write integers so in columns with gaps. So are
+/// full-width digits.
 ///
 /// # Errors
 /// A message with what was found and expected, when the text is neither blank nor an integer.
@@ -17,13 +18,25 @@ pub fn parse(text: &str) -> Result<Option<i32>, String> {
     if year.is_empty() {
         return Ok(None);
     }
-    let integer = year.strip_suffix(".0").unwrap_or(year);
+    let digits: String = year.chars().map(ascii_digit).collect();
+    let integer = match digits.split_once('.') {
+        Some((integer, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => integer,
+        _ => &digits,
+    };
     integer.parse().map(Some).map_err(|_| {
         format!(
             "`{}` is no year; expected an integer, or nothing",
             shown(text)
         )
     })
+}
+
+/// Full-width digits, as Japanese keyboards write them, as ASCII.
+fn ascii_digit(c: char) -> char {
+    match c {
+        '０'..='９' => char::from(b'0' + (u32::from(c) - u32::from('０')) as u8),
+        other => other,
+    }
 }
 
 /// Deserialises a year from an integer, its digits as text, or null. For `deserialize_with`.
@@ -96,6 +109,8 @@ mod tests {
             ("\" 1995 \"", Some(1995)),
             ("1995.0", Some(1995)),
             ("\"1995.0\"", Some(1995)),
+            ("\"1995.00\"", Some(1995)),
+            ("\"１９９５\"", Some(1995)),
             ("-720", Some(-720)),
             ("\"-720\"", Some(-720)),
             ("201", Some(201)),

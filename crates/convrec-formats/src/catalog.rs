@@ -3,30 +3,33 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use convrec_core::CatalogItem;
+use convrec_core::{CatalogItem, Item};
 use serde_json::{Map, Value};
 
 use crate::error::{At, Error};
 use crate::fields::{
-    GENRES, METADATA, TITLE, YEAR, elements, first, found, is_missing, split, text,
+    DATE, GENRES, METADATA, TITLE, YEAR, broken_list, elements, first, found, is_missing, split,
+    text,
 };
 use crate::records::{Current, ReadOptions, Records};
 use crate::row::Problem;
 use crate::source::Source;
-use crate::year::year;
+use crate::year::{of_date, without_year, year};
 
 /// Reads the catalog at `path`.
 ///
 /// [`Source::find`] lists the supported files and folders. Each row is an object with these fields,
-/// or a pair `[title, year]`:
+/// a pair `[title, year]`, or text as `Heat (1995)`:
 ///
 /// | field | other names | |
 /// |---|---|---|
 /// | `title` | `name`, `movie_title` | required, not blank |
 /// | `year` | `release_year` | see [the crate](crate#years) |
+/// | `release_date` | | its year, where neither `year` nor the title has one |
 /// | `genres` | `genre` | a list, or text with `\|`, `;` or `,` between two |
 /// | `metadata` | `description`, `overview`, `plot` | text |
 ///
+/// A title that ends in the year of its row, as in `Heat (1995)` beside 1995, is read without it.
 /// Fields that are null or missing are empty, and the genre `(no genres listed)` is none.
 ///
 /// The id of an item is its place among the returned items, from 0. Skipping a row moves the ids
@@ -69,24 +72,35 @@ fn item(row: &Value) -> Result<CatalogItem, Problem> {
     let fields = match row {
         Value::Object(fields) => fields,
         Value::Array(pair) if pair.len() == 2 => return from_pair(&pair[0], &pair[1]),
+        Value::String(text) if Item::split_line(text.trim()).1.is_some() => {
+            let Item { title, year } = Item::from_line(text.trim());
+            return from_pair(&title.into(), &year.into());
+        }
         other => {
             let problem = match other {
                 Value::Array(values) => format!("found a list of {}", values.len()),
                 other => format!("found {}", found(other)),
             };
-            let expected = "expected an item: an object with a `title`, or `[title, year]`";
+            let expected = "expected an item: an object with a `title`, `[title, year]`, or text \
+                            as `Heat (1995)`";
             return Err(Problem::new("", format!("{problem}; {expected}")));
         }
     };
     let Some((name, title)) = first(fields, TITLE) else {
         return Err(without_title(row, fields));
     };
-    let year = match first(fields, YEAR) {
-        None => None,
-        Some((name, value)) => year(value).map_err(|problem| Problem::new(name, problem))?,
+    let title = not_blank(title, name)?;
+    let bad = |name, problem| Problem::new(name, problem);
+    let year = match (first(fields, YEAR), first(fields, DATE)) {
+        (Some((name, value)), _) => year(value).map_err(|problem| bad(name, problem))?,
+        // A film can be released in a later year than its title tells.
+        (None, Some((name, value))) if Item::split_line(&title).1.is_none() => {
+            of_date(value).map_err(|problem| bad(name, problem))?
+        }
+        _ => None,
     };
     Ok(CatalogItem {
-        title: not_blank(title, name)?,
+        title: without_year(title, year),
         year,
         genres: match first(fields, GENRES) {
             None => Vec::new(),
@@ -100,9 +114,10 @@ fn item(row: &Value) -> Result<CatalogItem, Problem> {
 }
 
 fn from_pair(title: &Value, year: &Value) -> Result<CatalogItem, Problem> {
+    let year = self::year(year).map_err(|problem| Problem::new("year", problem))?;
     Ok(CatalogItem {
-        title: not_blank(title, "title")?,
-        year: self::year(year).map_err(|problem| Problem::new("year", problem))?,
+        title: without_year(not_blank(title, "title")?, year),
+        year,
         genres: Vec::new(),
         metadata: String::new(),
     })
@@ -126,10 +141,13 @@ fn not_blank(title: &Value, field: &str) -> Result<String, Problem> {
 fn genres(value: &Value, field: &str) -> Result<Vec<String>, Problem> {
     let values = match (elements(value), value) {
         (Some(values), _) => values,
-        (None, Value::String(text)) => {
-            let parts = split(text, &['|', ';', ',']);
-            parts.into_iter().map(Value::String).collect()
-        }
+        (None, Value::String(text)) => match broken_list(text) {
+            Some(problem) => return Err(Problem::new(field, problem)),
+            None => {
+                let parts = split(text, &['|', ';', ',']);
+                parts.into_iter().map(Value::String).collect()
+            }
+        },
         (None, other) => {
             let problem = format!("found {}; expected a list of texts, or text", found(other));
             return Err(Problem::new(field, problem));
@@ -184,6 +202,7 @@ mod tests {
         for (row, genres, metadata) in [
             (json!({"title": "Up", "year": 2009}), &[][..], ""),
             (json!(["Up", "2009"]), &[], ""),
+            (json!("Up (2009)"), &[], ""),
             (
                 json!({"title": "Up", "year": 2009, "genres": null, "metadata": null}),
                 &[],
@@ -210,6 +229,22 @@ mod tests {
                 "",
             ),
             (
+                json!({"title": "Up (2009)", "year": 2009, "genres": "['Comedy' 'Drama']"}),
+                &["Comedy", "Drama"],
+                "",
+            ),
+            (json!(["Up (2009)", 2009]), &[], ""),
+            (
+                json!({"title": "Up", "release_date": "2009-05-28", "genres": "{'Comedy', 'A'}"}),
+                &["Comedy", "A"],
+                "",
+            ),
+            (
+                json!({"title": "Up", "year": 2009, "release_date": "soon", "genres": "set()"}),
+                &[],
+                "",
+            ),
+            (
                 json!({"title": "Up", "year": 2009, "genres": [{"name": "Comedy"}, null, "\\N"]}),
                 &["Comedy"],
                 "",
@@ -228,6 +263,8 @@ mod tests {
         ] {
             assert_eq!(item(&row), Ok(expected(genres, metadata)), "{row}");
         }
+        let dated = item(&json!({"title": "Heat (1994)", "release_date": "1995-12-15"})).unwrap();
+        assert_eq!((dated.title.as_str(), dated.year), ("Heat (1994)", None));
         assert_eq!(
             item(&json!({"title": 1917, "year": 2019})).unwrap().title,
             "1917"
@@ -264,6 +301,16 @@ mod tests {
                 json!({"title": "Up", "metadata": {}}),
                 "metadata",
                 "an object",
+            ),
+            (
+                json!({"title": "Up", "genres": "['Horror', 'Sci"}),
+                "genres",
+                "begins as a list that does not end, it may be cut",
+            ),
+            (
+                json!({"title": "Up", "release_date": "soon"}),
+                "release_date",
+                "found `soon`; expected a day",
             ),
             (json!(["Up"]), "", "a list of 1; expected an item"),
             (json!(["Up", []]), "year", "a list; expected an integer"),

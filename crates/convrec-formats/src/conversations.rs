@@ -195,17 +195,34 @@ fn example(
     })
 }
 
-/// Refuses misspelled names of the ground truth. A row may lack it, but a field that is meant as
-/// one must not be ignored.
+/// What other programs call the ground truth, and other things.
+const LIKE_GROUND_TRUTH: [&str; 8] = [
+    "target",
+    "targets",
+    "label",
+    "labels",
+    "gold",
+    "relevant",
+    "relevant_items",
+    "answers",
+];
+
+/// Refuses other names of the ground truth. A row may lack it, but a field that is meant as one
+/// must not be ignored.
 fn check_spelling(fields: &Map<String, Value>) -> Result<(), Problem> {
-    let is_meant = |name: &&String| {
+    let names_items = |value: &Value| {
+        let items = items(value, "", Names::TitleAndYear).unwrap_or_default();
+        items.iter().any(|item| item.year.is_some())
+    };
+    let is_meant = |(name, value): &(&String, &Value)| {
         let name = name.to_lowercase();
         let known = GROUND_TRUTH.contains(&name.as_str());
-        !known && name.contains("truth")
+        let is_like = LIKE_GROUND_TRUTH.contains(&name.as_str());
+        !known && (name.contains("truth") || is_like && names_items(value))
     };
-    match fields.keys().find(is_meant) {
+    match fields.iter().find(is_meant) {
         None => Ok(()),
-        Some(name) => {
+        Some((name, _)) => {
             let problem = "this field is not read; call it `ground_truth`";
             Err(Problem::new(name.as_str(), problem))
         }
@@ -217,7 +234,9 @@ fn completion(fields: &Map<String, Value>) -> Result<Option<Answer>, Problem> {
     let Some((name, value)) = first(fields, COMPLETION) else {
         return Ok(None);
     };
-    if let (Value::String(text), None) = (value, crate::fields::elements(value)) {
+    if let (Value::String(text), None) = (value, crate::fields::elements(value))
+        && crate::turns::broken(text).is_none()
+    {
         return Ok(Some((name.into(), text.clone())));
     }
     match turns(value, name)?.as_slice() {

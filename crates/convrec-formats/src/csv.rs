@@ -1,6 +1,8 @@
 //! Tables as text: CSV of any separator that the header shows.
 
+use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::rc::Rc;
 
@@ -36,6 +38,11 @@ struct Table {
     /// Lines before the header.
     skipped: usize,
     name: String,
+    /// Lines of rows without a cell, until a row follows. At the end they are none: Excel writes
+    /// them.
+    blank: VecDeque<u64>,
+    /// The row behind the blank ones.
+    behind: Option<Row>,
     done: bool,
 }
 
@@ -76,7 +83,7 @@ fn open(input: Input, name: &str) -> Result<Table, Error> {
         .map_err(|e| Error::damaged(at(skipped + 1), e.to_string()))?;
     let header: StringRecord = header
         .iter()
-        .map(|name| name.trim().to_lowercase())
+        .map(|name| unquoted(name).trim().to_lowercase())
         .collect();
     let repeated = |(at, name): &(usize, &str)| header.iter().take(*at).any(|other| other == *name);
     if let Some((_, name)) = header
@@ -97,6 +104,8 @@ fn open(input: Input, name: &str) -> Result<Table, Error> {
         header,
         skipped,
         name: name.into(),
+        blank: VecDeque::new(),
+        behind: None,
         done: false,
     })
 }
@@ -148,24 +157,63 @@ impl Iterator for Table {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {
-        if self.done {
-            return None;
-        }
-        let mut record = StringRecord::new();
-        match self.reader.read_record(&mut record) {
-            Ok(false) => {
-                self.done = true;
-                None
+        loop {
+            if self.behind.is_some() {
+                let blank = self.blank.pop_front().map(|line| self.blank_row(line));
+                return blank.or_else(|| self.behind.take());
             }
-            Ok(true) => Some(self.row(&record)),
-            Err(error) => Some(Err(self.bad(&error))),
+            if self.done {
+                return None;
+            }
+            let mut record = StringRecord::new();
+            let read = self.reader.read_record(&mut record);
+            if let Ok(false) = read {
+                self.done = true;
+                return None;
+            }
+            let is_blank = match read {
+                Ok(_) => record.iter().all(|cell| matches!(cell, "" | END_OF_FILE)),
+                Err(_) => record.iter().eq([END_OF_FILE]),
+            };
+            if is_blank {
+                self.blank
+                    .push_back(record.position().map_or(0, |position| position.line()));
+                continue;
+            }
+            self.behind = Some(match read {
+                Ok(_) => self.row(&record),
+                Err(error) => Err(self.bad(&error)),
+            });
         }
+    }
+}
+
+/// DOS programs end a text by Ctrl-Z.
+const END_OF_FILE: &str = "\u{1a}";
+
+/// A cell with quotes behind white space, which are part of the text to CSV: `"Heat" , "1995"`.
+fn unquoted(cell: &str) -> Cow<'_, str> {
+    let inner = cell
+        .starts_with(' ')
+        .then(|| cell.trim().strip_prefix('"')?.strip_suffix('"'));
+    match inner.flatten() {
+        Some(inner) => inner.replace("\"\"", "\"").into(),
+        None => cell.into(),
     }
 }
 
 impl Table {
     fn place(&self, line: u64) -> Place {
         Place::new(&self.name, At::Line(line as usize + self.skipped))
+    }
+
+    fn blank_row(&self, line: u64) -> Row {
+        let names = self.header.iter().filter(|name| !name.is_empty());
+        let fields: Map<String, Value> = names.map(|name| (name.into(), Value::Null)).collect();
+        Ok(RawRow {
+            place: self.place(line),
+            value: Value::Object(fields),
+        })
     }
 
     fn row(&mut self, record: &StringRecord) -> Row {
@@ -190,7 +238,7 @@ impl Table {
                 let value = if cell.is_empty() {
                     Value::Null
                 } else {
-                    cell.into()
+                    unquoted(cell).into()
                 };
                 (name.to_string(), value)
             })

@@ -9,6 +9,8 @@ use convrec_core::shown;
 
 pub(crate) const TITLE: &[&str] = &["title", "name", "movie_title"];
 pub(crate) const YEAR: &[&str] = &["year", "release_year"];
+/// A day, of which the year counts where there is no other.
+pub(crate) const DATE: &[&str] = &["release_date"];
 pub(crate) const GENRES: &[&str] = &["genres", "genre"];
 pub(crate) const METADATA: &[&str] = &["metadata", "description", "overview", "plot"];
 pub(crate) const DIALOG: &[&str] = &["dialog", "prompt"];
@@ -17,6 +19,20 @@ pub(crate) const MESSAGES: &[&str] = &["messages", "conversations", "conversatio
 pub(crate) const ID: &[&str] = &["id", "conversation_id", "dialog_id"];
 pub(crate) const ROLE: &[&str] = &["role", "from", "speaker"];
 pub(crate) const CONTENT: &[&str] = &["content", "value", "text", "utterance"];
+/// The number of a turn, in tables with one turn a row.
+pub(crate) const TURN: &[&str] = &[
+    "turn",
+    "turn_id",
+    "turn_index",
+    "turn_idx",
+    "turn_number",
+    "turn_num",
+    "utterance_id",
+    "utterance_index",
+    "utterance_idx",
+    "position",
+    "order",
+];
 pub(crate) const GROUND_TRUTH: &[&str] = &[
     "ground_truth",
     "groundtruth",
@@ -35,6 +51,7 @@ pub(crate) fn is_read(name: &str) -> bool {
     [
         TITLE,
         YEAR,
+        DATE,
         GENRES,
         METADATA,
         DIALOG,
@@ -42,6 +59,7 @@ pub(crate) fn is_read(name: &str) -> bool {
         ID,
         ROLE,
         CONTENT,
+        TURN,
         GROUND_TRUTH,
         SEEN,
         SEEN_TITLES,
@@ -156,15 +174,15 @@ pub(crate) fn is_missing(text: &str) -> bool {
 }
 
 /// The elements of a list in any of its forms; `None` where the value is something else. The forms
-/// are a list, a list that JSON or Python wrote as text, an object of lists of equal lengths, and
-/// nothing. `datasets` stores lists of objects as objects of lists.
+/// are a list, a list that JSON, Python or numpy wrote as text, an object of lists of equal
+/// lengths, and nothing. `datasets` stores lists of objects as objects of lists.
 pub(crate) fn elements(value: &Value) -> Option<Vec<Value>> {
     match value {
         Value::Null => Some(Vec::new()),
         Value::Array(values) => Some(values.clone()),
         Value::String(text) if text.trim().is_empty() => Some(Vec::new()),
-        Value::String(text) if text.trim_start().starts_with(['[', '(']) => {
-            match literal::parse(text)? {
+        Value::String(text) if text.trim_start().starts_with(['[', '(', '{', 's', 'a']) => {
+            match literal::parse_printed(text)? {
                 Value::Array(values) => Some(values),
                 _ => None,
             }
@@ -172,6 +190,16 @@ pub(crate) fn elements(value: &Value) -> Option<Vec<Value>> {
         Value::Object(fields) => transposed(fields),
         _ => None,
     }
+}
+
+/// The reason why this text, which begins as a list, is none; nothing where it is other text.
+/// `[REC]` and `[laughs]` begin no list: what a list holds begins with a quote.
+pub(crate) fn broken_list(text: &str) -> Option<String> {
+    let start = text.trim_start();
+    let inner = start.strip_prefix(['[', '{']).unwrap_or("x");
+    let inner = inner.trim_start_matches(|c: char| "[({".contains(c) || c.is_whitespace());
+    let begins = inner.starts_with(['"', '\'']) || inner.starts_with("array(");
+    begins.then(|| literal::why_unreadable(text))
 }
 
 fn transposed(fields: &Map<String, Value>) -> Option<Vec<Value>> {

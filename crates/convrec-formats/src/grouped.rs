@@ -6,15 +6,15 @@ use std::iter::Peekable;
 use serde_json::{Map, Value};
 
 use crate::error::Place;
-use crate::fields::{CONTENT, DIALOG, ID, MESSAGES, ROLE, first, text};
+use crate::fields::{CONTENT, DIALOG, ID, MESSAGES, ROLE, TURN, first, text};
 use crate::row::{RawRow, Row, RowError};
 use convrec_core::shown;
 
 /// The rows, with the turns of each conversation put together where a row holds one turn: where the
 /// first row has a role and no conversation.
 ///
-/// Rows with the same id must lie together, in the order of the turns. Other fields, as the ground
-/// truth, may stand in any of these rows.
+/// Rows with the same id must lie together, in the order of the turns or with their numbers. Other
+/// fields, as the ground truth, may stand in any of these rows.
 pub(crate) fn grouped<'a>(
     rows: impl Iterator<Item = Row> + 'a,
 ) -> Box<dyn Iterator<Item = Row> + 'a> {
@@ -72,16 +72,20 @@ impl<I: Iterator<Item = Row>> Groups<I> {
     fn group(&mut self, id: String, row: RawRow) -> Row {
         let RawRow { place, value } = row;
         let mut problem = self.spoilt.take().map(|at| broken(&at));
-        let (mut turns, mut fields) = (Vec::new(), Map::new());
-        if let Err(why) = add(value, &mut turns, &mut fields) {
-            problem.get_or_insert(why);
-        }
+        let mut rows = vec![value];
         let is_next = |row: &Row| {
             let next = row.as_ref().ok().and_then(self::id);
             next.as_ref() == Some(&id)
         };
         while let Some(Ok(row)) = self.rows.next_if(is_next) {
-            if let Err(why) = add(row.value, &mut turns, &mut fields) {
+            rows.push(row.value);
+        }
+        let (mut turns, mut fields) = (Vec::new(), Map::new());
+        if let Err(why) = sort_turns(&mut rows) {
+            problem.get_or_insert(why);
+        }
+        for row in rows {
+            if let Err(why) = add(row, &mut turns, &mut fields) {
                 problem.get_or_insert(why);
             }
         }
@@ -143,6 +147,47 @@ fn add(row: Value, turns: &mut Vec<Value>, fields: &mut Map<String, Value>) -> R
     Ok(())
 }
 
+/// The number of a turn in the first of these columns that has one in every row.
+fn turn_numbers(rows: &[Value]) -> Option<(&'static str, Vec<i64>)> {
+    let number = |value: &Value| -> Option<i64> {
+        let text = match value {
+            Value::String(text) => text.trim().to_string(),
+            other => other.as_number()?.to_string(),
+        };
+        text.strip_suffix(".0").unwrap_or(&text).parse().ok()
+    };
+    TURN.iter().find_map(|name| {
+        let numbers: Option<Vec<i64>> = rows.iter().map(|row| number(row.get(*name)?)).collect();
+        // A column that never changes numbers something else.
+        let numbers = numbers.filter(|all| all.iter().any(|one| *one != all[0]))?;
+        Some((*name, numbers))
+    })
+}
+
+/// Puts rows with numbers of turns into their order. A user and an assistant may share a number
+/// where the rows lie in order already: some tables count exchanges.
+fn sort_turns(rows: &mut Vec<Value>) -> Result<(), String> {
+    let Some((name, numbers)) = turn_numbers(rows) else {
+        return Ok(());
+    };
+    let is_sorted = numbers.is_sorted();
+    let mut numbered: Vec<(i64, Value)> = numbers.into_iter().zip(std::mem::take(rows)).collect();
+    numbered.sort_by_key(|(number, _)| *number);
+    let role = |row: &Value| first(row.as_object()?, ROLE).map(|(_, role)| role.clone());
+    let twice = numbered.windows(2).find(|pair| {
+        pair[0].0 == pair[1].0 && (!is_sorted || role(&pair[0].1) == role(&pair[1].1))
+    });
+    if let Some(pair) = twice {
+        let number = pair[0].0;
+        return Err(format!(
+            "two turns of this conversation have the number {number} in `{name}`; expected a \
+             number of its own for each"
+        ));
+    }
+    rows.extend(numbered.into_iter().map(|(_, row)| row));
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -197,6 +242,69 @@ mod tests {
                 Ok(json!({"id": "b", "messages": turns(&["three"])}))
             ]
         );
+    }
+
+    #[test]
+    fn turns_with_numbers_are_put_in_order() {
+        let numbered = |name: &str, rows: &[(&str, Value)]| -> Result<String, String> {
+            let row = |(role, number): &(&str, Value)| {
+                let content = number.to_string();
+                json!({"id": "a", "role": role, "content": content, name: number})
+            };
+            let read = read(rows.iter().map(row).collect()).remove(0)?;
+            let text = |turn: &Value| turn["content"].as_str().unwrap_or("").to_string();
+            let turns = read["messages"].as_array().unwrap().iter().map(text);
+            Ok(turns.collect::<Vec<String>>().join(" "))
+        };
+        let rows = [
+            ("user", json!(10)),
+            ("assistant", json!(9)),
+            ("user", json!(1)),
+        ];
+        for name in ["turn", "turn_id", "position"] {
+            assert_eq!(numbered(name, &rows), Ok("1 9 10".into()));
+        }
+        // Exchanges in order, and what is no number of a turn.
+        let [one, two] = [json!(1), json!(2)];
+        for (rows, order) in [
+            (
+                [
+                    ("user", one.clone()),
+                    ("assistant", one.clone()),
+                    ("user", two.clone()),
+                ],
+                "1 1 2",
+            ),
+            (
+                [
+                    ("user", two.clone()),
+                    ("assistant", two.clone()),
+                    ("user", two.clone()),
+                ],
+                "2 2 2",
+            ),
+            (
+                [
+                    ("user", two.clone()),
+                    ("assistant", json!(null)),
+                    ("user", one.clone()),
+                ],
+                "2 null 1",
+            ),
+        ] {
+            assert_eq!(numbered("turn", &rows), Ok(order.into()));
+        }
+        for rows in [
+            [
+                ("user", one.clone()),
+                ("user", one.clone()),
+                ("user", two.clone()),
+            ],
+            [("user", two), ("assistant", one.clone()), ("user", one)],
+        ] {
+            let problem = numbered("turn", &rows).unwrap_err();
+            assert!(problem.contains("two turns of this conversation have the number 1 in `turn`"));
+        }
     }
 
     #[test]

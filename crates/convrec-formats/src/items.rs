@@ -3,9 +3,9 @@
 use convrec_core::Item;
 use serde_json::Value;
 
-use crate::fields::{TITLE, YEAR, elements, first, found, split, text};
+use crate::fields::{TITLE, YEAR, broken_list, elements, first, found, split, text};
 use crate::row::Problem;
-use crate::year::year;
+use crate::year::{without_year, year};
 
 /// What a text says about an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,10 @@ pub(crate) enum Names {
 pub(crate) fn items(value: &Value, field: &str, names: Names) -> Result<Vec<Item>, Problem> {
     let values = match (elements(value), value) {
         (Some(values), _) => values,
-        (None, Value::String(text)) => split(text, &['|']).into_iter().map(Value::String).collect(),
+        (None, Value::String(text)) => match broken_list(text) {
+            Some(problem) => return Err(Problem::new(field, problem)),
+            None => names_of(text).into_iter().map(Value::String).collect(),
+        },
         (None, Value::Object(fields)) if first(fields, TITLE).is_some() => vec![value.clone()],
         (None, other) => {
             let problem = format!("found {}; expected a list of items", found(other));
@@ -32,6 +35,40 @@ pub(crate) fn items(value: &Value, field: &str, names: Names) -> Result<Vec<Item
     };
     let item = |(at, value)| item(value, &format!("{field}[{at}]"), names);
     values.iter().enumerate().map(item).collect()
+}
+
+/// The items of a cell: with `|` or a line end between two, or with `;` or `,` where each ends in
+/// its year. Titles hold `;` and `,` too.
+fn names_of(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in split(text, &['\n', '|']) {
+        match dated(&line) {
+            Some(several) => names.extend(several),
+            None => names.push(line),
+        }
+    }
+    names
+}
+
+/// The items of a line that all end in a year, `None` where one does not.
+fn dated(line: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut start = 0;
+    let ends = line.match_indices([';', ',']).map(|(at, _)| at);
+    for end in ends.chain([line.len()]) {
+        let name = line[start..end].trim();
+        if ends_in_year(name) {
+            names.push(name.to_string());
+            start = end + 1;
+        }
+    }
+    (start > line.len()).then_some(names)
+}
+
+/// Looks at the end alone, so that the time of a line with many marks stays linear.
+fn ends_in_year(name: &str) -> bool {
+    let tail = &name[name.floor_char_boundary(name.len().saturating_sub(40))..];
+    Item::split_line(tail).1.is_some()
 }
 
 fn item(value: &Value, field: &str, names: Names) -> Result<Item, Problem> {
@@ -43,7 +80,7 @@ fn item(value: &Value, field: &str, names: Names) -> Result<Item, Problem> {
         Value::Array(pair) if pair.len() == 2 => {
             let title = text(&pair[0], &format!("{field}[0]"))?;
             let year = year(&pair[1]).map_err(|e| Problem::new(format!("{field}[1]"), e))?;
-            Ok(Item::new(title, year))
+            Ok(Item::new(without_year(title, year), year))
         }
         Value::Object(fields) if first(fields, TITLE).is_some() => {
             let (name, title) = first(fields, TITLE).expect("just seen");
@@ -54,7 +91,7 @@ fn item(value: &Value, field: &str, names: Names) -> Result<Item, Problem> {
                     year(value).map_err(|e| Problem::new(format!("{field}.{name}"), e))?
                 }
             };
-            Ok(Item::new(title, year))
+            Ok(Item::new(without_year(title, year), year))
         }
         other => {
             let problem = match other {
@@ -86,6 +123,11 @@ mod tests {
             json!([" Heat (1995) ", {"name": "Up", "release_year": null}]),
             json!("Heat (1995) | Up"),
             json!("[['Heat', 1995], ('Up', None)]"),
+            json!("[array(['Heat', 1995], dtype=object) array(['Up', None], dtype=object)]"),
+            json!("['Heat (1995)' 'Up']"),
+            json!("Heat (1995)\r\nUp\r\n"),
+            json!([["Heat (1995)", 1995], ["Up", null]]),
+            json!([{"title": "Heat (1995)", "year": 1995}, "Up"]),
         ] {
             let read = items(&value, "seen", Names::TitleAndYear);
             assert_eq!(read, Ok(vec![heat.clone(), up.clone()]), "{value}");
@@ -98,6 +140,37 @@ mod tests {
         assert_eq!(titles, Ok(vec![Item::new("Heat (1995)", None)]));
         let rec = items(&json!("[REC] (2007)"), "seen", Names::TitleAndYear);
         assert_eq!(rec, Ok(vec![Item::new("[REC]", 2007)]));
+    }
+
+    #[test]
+    fn cells_of_several_names_are_split_where_that_is_clear() {
+        let all = |text: &str| -> Vec<String> {
+            let items = items(&json!(text), "seen", Names::TitleAndYear).unwrap();
+            items.iter().map(ToString::to_string).collect()
+        };
+        for (text, names) in [
+            (
+                "Heat (1995);Alien (1979)",
+                &["Heat (1995)", "Alien (1979)"][..],
+            ),
+            (
+                "Heat (1995), Alien (1979)",
+                &["Heat (1995)", "Alien (1979)"],
+            ),
+            (
+                "Heat (1995)\nAlien (1979)",
+                &["Heat (1995)", "Alien (1979)"],
+            ),
+            (
+                "Thing, The (1982), Steins;Gate (2011)",
+                &["Thing, The (1982)", "Steins;Gate (2011)"],
+            ),
+            ("Thing, The (1982)", &["Thing, The (1982)"]),
+            ("Me, You, Us", &["Me, You, Us"]),
+            ("Heat (1995), the film", &["Heat (1995), the film"]),
+        ] {
+            assert_eq!(all(text), names, "{text}");
+        }
     }
 
     #[test]
@@ -135,6 +208,16 @@ mod tests {
             ),
             (json!([null]), "seen[0]", "null; expected an item"),
             (json!(7), "seen", "the number 7; expected a list"),
+            (
+                json!("[['Heat', 1995], ['Alien', 19"),
+                "seen",
+                "begins as a list that does not end, it may be cut",
+            ),
+            (
+                json!("['Heat (1995)' 'Up' ... 'Jaws']"),
+                "seen",
+                "none from character 21 on, `... 'Jaws']`",
+            ),
         ] {
             let problem = items(&value, "seen", Names::TitleAndYear).unwrap_err();
             assert_eq!(problem.field, field);

@@ -1,7 +1,7 @@
-//! JSON: an object a line, or one array of objects.
+//! JSON: a row a line, or one array of rows.
 
 use std::fmt;
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Cursor, Read};
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use crate::row::{RawRow, Row, RowError, Rows, fatal};
 const EXPECTED: &str = "expected one JSON object a line, or one array of objects; in pandas: \
                         `df.to_json(path, orient=\"records\", lines=True)`";
 
-/// The rows of a JSON file. A line may hold several objects.
+/// The rows of a JSON file: objects, pairs, or texts. A line may hold several objects.
 pub(crate) fn rows(input: Input) -> Rows {
     let name = input.name.clone();
     let mut reader = match input.text() {
@@ -116,6 +116,14 @@ fn array(reader: Box<dyn BufRead>, mut line: usize, name: String) -> Rows {
         );
         return fatal(damaged(At::File, &problem));
     }
+    if is_pair(
+        bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default(),
+    ) {
+        return lines(Box::new(Cursor::new(bytes)), line, name);
+    }
     // An array on one line has no lines to name, so its elements are counted.
     let is_one_line = !bytes.trim_ascii().contains(&b'\n');
     let (mut at, mut row) = (1, 0);
@@ -166,6 +174,15 @@ fn array(reader: Box<dyn BufRead>, mut line: usize, name: String) -> Rows {
             Err(problem) => Err(RowError::Bad(place, problem)),
         })
     }))
+}
+
+/// Whether a line is one item, `["Heat", 1995]`, and not an array of rows.
+fn is_pair(line: &[u8]) -> bool {
+    match serde_json::from_slice::<(String, Value)>(line) {
+        Ok((_, Value::String(text))) => text.is_empty() || text.parse::<i32>().is_ok(),
+        Ok((_, year)) => year.is_number() || year.is_null(),
+        Err(_) => false,
+    }
 }
 
 /// The end of the element that `bytes` begin with: the comma or bracket behind it.

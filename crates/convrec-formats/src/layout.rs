@@ -294,7 +294,7 @@ fn files_by_split(folder: &Path) -> Result<BTreeMap<String, Parts>, Error> {
     for path in entries(folder, Path::is_file)? {
         let name = file_name(&path);
         match Format::of_name(&name) {
-            Some((format, stem)) if !DESCRIPTIONS.contains(&stem) && !is_number(stem) => {
+            Some((format, stem)) if !DESCRIPTIONS.contains(&stem) && number(stem).is_none() => {
                 let split = part(stem).map_or(stem, |(split, _)| split);
                 let files = splits
                     .entry(split.into())
@@ -309,21 +309,41 @@ fn files_by_split(folder: &Path) -> Result<BTreeMap<String, Parts>, Error> {
     Ok(splits)
 }
 
-/// The files of a folder that are named by numbers, as the hub's converter names them.
+/// The files of a folder that are named by numbers, as the hub's converter and Spark name them.
 fn numbered_files(folder: &Path) -> Result<Parts, Error> {
-    let mut parts = Parts::new();
+    let mut numbered = Vec::new();
     for path in entries(folder, Path::is_file)? {
         if let Some((format, stem)) = Format::of_name(&file_name(&path))
-            && is_number(stem)
+            && let Some(number) = number(stem)
         {
-            parts.entry(format).or_default().push(path);
+            numbered.push((number, format, path));
         }
+    }
+    // By number: Dask writes `part.10` behind `part.9`.
+    numbered.sort();
+    let mut parts = Parts::new();
+    for (_, format, path) in numbered {
+        parts.entry(format).or_default().push(path);
     }
     Ok(parts)
 }
 
 fn is_number(stem: &str) -> bool {
     !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The number of a file without the count of files: `0000`, and what Spark, pyarrow and Dask write:
+/// `part-00000-<job>.c000.snappy`, `part-0`, `part.0`.
+fn number(stem: &str) -> Option<u64> {
+    let of_part = stem
+        .strip_prefix("part")
+        .and_then(|rest| rest.strip_prefix(['-', '.', '_']));
+    let digits = match of_part {
+        Some(rest) => rest.split(['-', '.', '_']).next()?,
+        None => stem,
+    };
+    let is_part_of_counted = of_part.is_some() && part(stem).is_some();
+    (is_number(digits) && !is_part_of_counted).then(|| digits.parse().ok())?
 }
 
 /// The files of a split in the order of their rows, when none is missing.
@@ -349,7 +369,7 @@ fn whole(folder: &Path, split: &str, files: &[PathBuf]) -> Result<Vec<PathBuf>, 
     }
     // Nothing can be missing from a whole file, or from files that are numbered without their
     // count.
-    if parts.is_empty() && (files.len() == 1 || stems.iter().all(|stem| is_number(stem))) {
+    if parts.is_empty() && (files.len() == 1 || stems.iter().all(|stem| number(stem).is_some())) {
         return Ok(files.to_vec());
     }
     if parts.len() < files.len() {
@@ -397,7 +417,9 @@ fn incomplete(parts: &[(usize, usize)]) -> Option<String> {
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let bytes = Input::open(path)?.whole()?;
-    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(&bytes))
+    // Windows' editors put a byte order mark in front.
+    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(json))
         .map_err(|e| Error::layout(path, e.to_string()))
 }
 

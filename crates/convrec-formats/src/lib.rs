@@ -65,10 +65,12 @@
 //! An **item** is `["Heat", 1995]`, `{"title": "Heat", "year": 1995}` or `"Heat (1995)"`.
 //!
 //! A **list** of either may be a list, an object of lists (as `datasets` stores lists of objects),
-//! or text. Text is a list as JSON or Python write it, or items with `|` between two.
+//! or text. Text is a list as JSON, Python or numpy write it, or items with `|` or a line end
+//! between two, or with `;` or `,` where each ends in its year. A list that is cut is an error.
 //!
 //! Tables with **one turn a row** have `role`, `content` and an `id` of the conversation. Other
-//! fields stand in any row of the conversation. These rows are read as `messages`.
+//! fields stand in any row of the conversation. These rows are read as `messages`, in the order of
+//! the numbers where each row of a conversation has one (`turn`, `turn_id`, `turn_index`, ...).
 //!
 //! # Years
 //!

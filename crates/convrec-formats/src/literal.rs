@@ -5,6 +5,7 @@
 //! tuples, `None`, `True` and `False`. Neither is JSON. Both are read here, where JSON's own parser
 //! has failed.
 
+use convrec_core::shown;
 use serde_json::{Map, Number, Value};
 
 /// Lists and objects may nest this deep.
@@ -15,19 +16,57 @@ const MAX_DEPTH: usize = 64;
 /// `NaN` and `None` become null, infinities become their names as text, tuples become arrays, and
 /// a lone surrogate becomes U+FFFD.
 pub(crate) fn parse(text: &str) -> Option<Value> {
-    let mut parser = Parser { text, at: 0 };
-    let value = parser.value(0)?;
+    Parser::new(text, false).whole()
+}
+
+/// The same, also where numpy or a set printed it: `['a' 'b']`, `[array(['a', 1], dtype=object)]`,
+/// `{'a', 'b'}`, `set()`. A set becomes an array.
+pub(crate) fn parse_printed(text: &str) -> Option<Value> {
+    parse(text).or_else(|| Parser::new(text, true).whole())
+}
+
+/// The reason why [`parse_printed`] reads nothing from a text that begins as a list.
+pub(crate) fn why_unreadable(text: &str) -> String {
+    const ADVICE: &str = "write the list by `json.dumps`";
+    let mut parser = Parser::new(text, true);
+    let _ = parser.value(0);
     parser.space();
-    (parser.at == text.len()).then_some(value)
+    let rest = parser.rest();
+    match rest.is_empty() {
+        true => format!("the text begins as a list that does not end, it may be cut; {ADVICE}"),
+        false => format!(
+            "the text begins as a list and is none from character {} on, `{}`; {ADVICE}",
+            text[..parser.at].chars().count() + 1,
+            shown(rest)
+        ),
+    }
 }
 
 struct Parser<'a> {
     text: &'a str,
     /// The next byte, always at the start of a character.
     at: usize,
+    /// Whether lists may look as numpy and sets print them.
+    printed: bool,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str, printed: bool) -> Self {
+        Self {
+            text,
+            at: 0,
+            printed,
+        }
+    }
 }
 
 impl Parser<'_> {
+    fn whole(mut self) -> Option<Value> {
+        let value = self.value(0)?;
+        self.space();
+        (self.at == self.text.len()).then_some(value)
+    }
+
     fn rest(&self) -> &str {
         &self.text[self.at..]
     }
@@ -56,6 +95,9 @@ impl Parser<'_> {
         }
         self.space();
         match self.peek()? {
+            'a' if self.printed && self.take("array(") => self.numpy_array(depth),
+            's' if self.printed && self.take("set()") => Some(Value::Array(Vec::new())),
+            '{' if self.printed && self.is_set() => self.array("{", "}", depth),
             '{' => self.object(depth),
             '[' => self.array("[", "]", depth),
             '(' => self.array("(", ")", depth),
@@ -73,12 +115,29 @@ impl Parser<'_> {
         let mut values = Vec::new();
         while !self.take(close) {
             values.push(self.value(depth + 1)?);
-            let more = self.take(",");
+            let more = self.take(",") || self.printed;
             if !more {
                 return self.take(close).then_some(Value::Array(values));
             }
         }
         Some(Value::Array(values))
+    }
+
+    /// What follows `array(`: a list, and its type or not.
+    fn numpy_array(&mut self, depth: usize) -> Option<Value> {
+        let values = self.value(depth + 1)?;
+        if self.take(",") && self.take("dtype=") {
+            self.at += self.rest().find(')')?;
+        }
+        self.take(")").then_some(values)
+    }
+
+    /// Whether the braces that come next hold no names with values: the first text has no colon.
+    fn is_set(&self) -> bool {
+        let mut ahead = Parser { ..*self };
+        ahead.take("{");
+        ahead.space();
+        ahead.string().is_some() && !ahead.take(":")
     }
 
     fn object(&mut self, depth: usize) -> Option<Value> {
@@ -110,8 +169,7 @@ impl Parser<'_> {
             .find(|c: char| !(c.is_ascii_alphanumeric() || "+-._".contains(c)))
             .unwrap_or(self.rest().len());
         let word = self.rest()[..end].to_string();
-        self.at += end;
-        Some(match word.as_str() {
+        let value = match word.as_str() {
             "null" | "None" | "NaN" | "nan" | "-NaN" => Value::Null,
             "true" | "True" => true.into(),
             "false" | "False" => false.into(),
@@ -123,7 +181,9 @@ impl Parser<'_> {
                 })
             }
             _ => return None,
-        })
+        };
+        self.at += end;
+        Some(value)
     }
 
     fn string(&mut self) -> Option<String> {
@@ -243,6 +303,43 @@ mod tests {
         assert_eq!(parse(&"[".repeat(100_000)), None);
     }
 
+    #[test]
+    fn what_numpy_and_sets_print_is_read() {
+        for (text, value) in [
+            (r#"["Crime" "Drama"]"#, json!(["Crime", "Drama"])),
+            (
+                "['Crime' \"It's\"\n 'Drama']",
+                json!(["Crime", "It's", "Drama"]),
+            ),
+            ("{'Action', 'Crime'}", json!(["Action", "Crime"])),
+            ("{'Action': 1}", json!({"Action": 1})),
+            ("set()", json!([])),
+            (
+                "[array(['Heat', 1995], dtype=object) array(['Up', 2009], dtype=object)]",
+                json!([["Heat", 1995], ["Up", 2009]]),
+            ),
+            ("[array(['Up', 'A'])]", json!([["Up", "A"]])),
+        ] {
+            assert_eq!(parse_printed(text), Some(value), "{text}");
+        }
+        for (text, why) in [
+            (
+                "['a' 'b' ... 'y' 'z']",
+                "from character 10 on, `... 'y' 'z']`",
+            ),
+            ("['it's ok']", "from character 6 on, `s ok']`"),
+            ("['Horror', 'Sci", "may be cut"),
+            ("[['Heat', 1995], ['Alien', 19", "may be cut"),
+        ] {
+            assert_eq!(parse_printed(text), None, "{text}");
+            assert!(
+                why_unreadable(text).contains(why),
+                "{}",
+                why_unreadable(text)
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn json_is_read_as_its_own_parser_reads_it(text in ".*", number in any::<i64>()) {
@@ -252,7 +349,7 @@ mod tests {
 
         #[test]
         fn any_text_is_a_value_or_none(text in r#"([\[\](){}'",:\\ué0]|nan|\PC){0,30}"#) {
-            let _ = parse(&text);
+            let _ = (parse_printed(&text), why_unreadable(&text));
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) fn rows(input: Input) -> Rows {
         Err((at, problem)) => return fatal(at_byte(at, problem)),
     };
     let entries = match value {
-        Value::List(entries, _) => entries,
+        Value::List(entries, ..) => entries,
         Value::Tuple(entries, _) => entries.to_vec(),
         Value::Dict(..) => {
             let problem = "the pickle is a dictionary; expected a list of `(title, year)`; save \
@@ -82,8 +82,9 @@ fn json(value: &Value, budget: &mut Budget) -> Result<serde_json::Value, Unreada
         },
         Value::Text(text) => text.to_string().into(),
         Value::Tuple(entries, _) => array(entries, budget)?,
-        Value::List(entries, _) => array(entries, budget)?,
-        Value::Dict(entries, _) => {
+        Value::List(entries, ..) => array(entries, budget)?,
+        Value::Held(value) => return json(value, budget),
+        Value::Dict(entries, ..) => {
             let mut fields = Map::new();
             for (key, value) in entries {
                 let Value::Text(name) = key else {

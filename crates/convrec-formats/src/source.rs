@@ -95,6 +95,7 @@ impl Source {
     /// - A file with an ending of [`Format`].
     /// - A folder that `datasets` wrote with `save_to_disk`, of one split or of several.
     /// - A folder with the files of its splits: `train.jsonl`, `train-00000-of-00002.parquet`, ...
+    /// - A folder that Spark, pyarrow or Dask wrote: `part-00000-<job>.snappy.parquet`, ...
     /// - A snapshot of a repository of the Hugging Face hub: such files in `data/`, or
     ///   `default/train/0000.parquet`.
     /// - Nothing at `folder/train`, which stands for the split `train` of one of these folders.

@@ -3,7 +3,8 @@
 use convrec_core::{Role, Turn};
 use serde_json::{Map, Value};
 
-use crate::fields::{CONTENT, ROLE, elements, first, found};
+use crate::fields::{CONTENT, ROLE, broken_list, elements, first, found};
+use crate::literal;
 use crate::row::Problem;
 
 /// The turns of a conversation. A text that is no list is one turn of the user.
@@ -13,7 +14,10 @@ use crate::row::Problem;
 pub(crate) fn turns(value: &Value, field: &str) -> Result<Vec<Turn>, Problem> {
     let values = match (elements(value), value) {
         (Some(values), _) => values,
-        (None, Value::String(text)) => return Ok(vec![Turn::user(text.as_str())]),
+        (None, Value::String(text)) => match broken(text) {
+            Some(problem) => return Err(Problem::new(field, problem)),
+            None => return Ok(vec![Turn::user(text.as_str())]),
+        },
         (None, other) => {
             let problem = format!("found {}; expected a list of turns, or text", found(other));
             return Err(Problem::new(field, problem));
@@ -21,6 +25,26 @@ pub(crate) fn turns(value: &Value, field: &str) -> Result<Vec<Turn>, Problem> {
     };
     let turn = |(at, value)| turn(value, &format!("{field}[{at}]"));
     values.iter().enumerate().map(turn).collect()
+}
+
+/// The reason why this text, which begins as a list of turns or as one turn, is no list. A user may
+/// write other things in braces.
+pub(crate) fn broken(text: &str) -> Option<String> {
+    let is_turn = |inner: &str| {
+        let name = inner.trim_start().trim_start_matches(['"', '\'']);
+        let names = ROLE.iter().chain(CONTENT);
+        names.into_iter().any(|known| {
+            let rest = name.strip_prefix(known);
+            rest.is_some_and(|rest| rest.starts_with(['"', '\'']))
+        })
+    };
+    match text.trim_start().strip_prefix('{') {
+        Some(inner) if !is_turn(inner) => None,
+        Some(_) if literal::parse(text).is_some() => Some(
+            "found one object as text; expected a list of turns: put `[` and `]` around".into(),
+        ),
+        _ => broken_list(text),
+    }
 }
 
 fn turn(value: &Value, field: &str) -> Result<Turn, Problem> {
@@ -159,6 +183,38 @@ mod tests {
             turns(&json!("[no list"), "dialog").unwrap(),
             [Turn::user("[no list")]
         );
+    }
+
+    #[test]
+    fn broken_lists_of_turns_are_no_text() {
+        for (text, part) in [
+            (
+                "[{'role': 'user', 'content': 'I don't know'}]",
+                "begins as a list and is none from character 37 on, `t know'}]`",
+            ),
+            ("[{'role': 'user', 'content': 'I lov", "may be cut"),
+            (r#" [ {"role": "user", "content": "x""#, "may be cut"),
+            (r#"{"role": "user", "content": "x"}"#, "one object as text"),
+            (r#"{"role": "user", "con"#, "may be cut"),
+            ("[['user', 'hi'", "may be cut"),
+        ] {
+            let problem = turns(&json!(text), "dialog").unwrap_err();
+            assert_eq!(problem.field, "dialog");
+            assert!(
+                problem.problem.contains(part),
+                "{problem:?} does not say {part}"
+            );
+        }
+        for text in [
+            "[laughs] hi",
+            "[[laughs]] hi",
+            "{'a': 1} is what?",
+            "(sighs",
+            "array",
+            "[",
+        ] {
+            assert_eq!(turns(&json!(text), "dialog"), Ok(vec![Turn::user(text)]));
+        }
     }
 
     #[test]

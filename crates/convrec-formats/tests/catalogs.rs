@@ -354,6 +354,21 @@ fn tables_of_other_programs_are_read() {
         ("names.csv", b"name,release_year\nUp,2009\nHeat,1995\n"),
         ("old_mac.csv", b"title,year\rUp,2009\rHeat,1995\r"),
         ("pandas.csv", b",title,year\n0,Up,2009.0\n1,Heat,1995.0\n"),
+        (
+            "excel_rows.csv",
+            b"title,year,\r\nUp,2009,\r\nHeat,1995,\r\n,,\r\n,,\r\n",
+        ),
+        ("dos.csv", b"title,year\r\nUp,2009\r\nHeat,1995\r\n\x1a"),
+        ("dos1.csv", b"title\nUp (2009)\nHeat (1995)\n\x1a"),
+        (
+            "spaces.csv",
+            b"\"title\" , \"year\"\nUp, \"2009\"\nHeat,1995.00\n",
+        ),
+        (
+            "dates.csv",
+            b"title,release_date\nUp,2009-05-28\nHeat,1995-12-15\n",
+        ),
+        ("both.csv", b"title,year\nUp (2009),2009\nHeat,1995\n"),
         ("blank.csv", b"\n\ntitle,year\nUp,2009\n\nHeat,1995\n\n"),
     ] {
         assert_eq!(one(name, text), "Up (2009); Heat (1995)", "{name}");
@@ -390,6 +405,10 @@ fn json_of_other_programs_is_read() {
         "{\"title\":\"Up\",\"year\":2009,\"score\":NaN}\r\n{'title': 'Heat', 'year': 1995, 'seen': \
          None}\r\n",
         "[[\"Up\", 2009], [\"Heat\", \"1995\"]]",
+        "[\"Up\", 2009]\n[\"Heat\", \"1995\"]\n",
+        "[\"Up (2009)\", \"Heat (1995)\"]",
+        "[\n\"Up (2009)\",\n\"Heat (1995)\"\n]",
+        "\"Up (2009)\"\n\"Heat (1995)\"\n",
         "{\"Title\":\"Up\",\"YEAR\":2009.0}\n{\"name\":\"Heat\",\"release_year\":1995}",
     ] {
         assert_eq!(one(text), "Up (2009); Heat (1995)", "{text}");
@@ -650,6 +669,36 @@ fn pickles_of_scalars_are_read() {
         names(&read("c.pkl", numpy).rows).join("; "),
         "Up (2009); He (1995)"
     );
+}
+
+#[test]
+fn lists_that_two_rows_share_are_read() {
+    // `genres = ["a"]`, and two dictionaries that hold it.
+    let shared = b"\x80\x04](}(\x8c\x05title\x8c\x02Up\x8c\x06genres]\x94\x8c\x01aau\
+        }(\x8c\x05title\x8c\x02He\x8c\x06genresh\x00ue.";
+    let items = pickle(shared).unwrap();
+    assert_eq!(names(&items), ["Up", "He"]);
+    assert!(items.iter().all(|item| item.genres == ["a"]));
+    let texts = b"\x80\x04](\x8c\x09Up (2009)\x8c\x0bHeat (1995)e.";
+    assert_eq!(names(&pickle(texts).unwrap()), ["Up (2009)", "Heat (1995)"]);
+    // A list of two million texts, and the same list a hundred thousand times.
+    let long = [
+        &b"\x80\x02](](X\x01\0\0\0a"[..],
+        &vec![b'N'; 1 << 20],
+        b"eq\0",
+    ]
+    .concat();
+    let bomb = [&long[..], &[b'h', 0].repeat(100_000), b"e."].concat();
+    let message = pickle(&bomb).unwrap_err().to_string();
+    assert!(message.contains("unfolds to"), "{message}");
+    for own in [
+        &b"\x80\x02]q\0(]q\x01h\0ae."[..],
+        b"\x80\x02](]q\0h\0ae.",
+        b"\x80\x02]q\0(h\0e.",
+    ] {
+        let message = pickle(own).unwrap_err().to_string();
+        assert!(message.contains("named twice") || message.contains("appended to a list"));
+    }
 }
 
 fn pickle(bytes: &[u8]) -> Result<Vec<CatalogItem>, Error> {

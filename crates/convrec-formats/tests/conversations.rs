@@ -733,3 +733,52 @@ fn formats_that_are_not_built_in_are_named() {
         );
     }
 }
+
+#[test]
+fn folders_of_spark_and_dask_are_one_data_set() {
+    for names in [
+        [
+            "part-00000-tid-1-c000.snappy.jsonl",
+            "part-00001-tid-1-c000.snappy.jsonl",
+        ],
+        ["part-00000.jsonl", "part-00001.jsonl"],
+        ["part.9.jsonl", "part.10.jsonl"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let line = lines(&[row(name, "Heat (1995)", json!([]), &[])]);
+            write(folder.path().join(name), line);
+        }
+        write(folder.path().join("_SUCCESS"), "");
+        let read = read_conversations(folder.path(), None).unwrap();
+        let found: Vec<&str> = read
+            .iter()
+            .map(|row| row.dialog[0].content.as_str())
+            .collect();
+        assert_eq!(found, names);
+    }
+}
+
+#[test]
+fn other_names_of_the_ground_truth_are_not_ignored() {
+    let read = |field: &str, value: Value| {
+        let folder = tempfile::tempdir().unwrap();
+        let row = json!({"dialog": "Something like Alien?", field: value});
+        write(folder.path().join("x.jsonl"), lines(&[row]));
+        read_conversations(folder.path().join("x.jsonl"), None)
+    };
+    for (field, value) in [
+        ("target", json!([["Heat", 1995]])),
+        ("labels", json!("Heat (1995)")),
+        ("Relevant_Items", json!([{"title": "Heat", "year": 1995}])),
+    ] {
+        let message = read(field, value).unwrap_err().to_string();
+        let name = field.to_lowercase();
+        let part = format!("field `{name}`: this field is not read; call it `ground_truth`");
+        assert!(message.contains(&part), "{message}");
+    }
+    // The same names mean other things elsewhere.
+    for value in [json!(1), json!("sad"), json!(["a"]), json!([0, 1])] {
+        assert!(read("label", value).is_ok());
+    }
+}

@@ -22,10 +22,12 @@ pub(super) enum Value {
     Bytes(Rc<[u8]>),
     /// Its entries and its depth.
     Tuple(Rc<[Value]>, u8),
-    /// Its entries and its depth. Lists may still grow, so they are never shared.
-    List(Vec<Value>, u8),
-    /// Its entries and its depth. Dictionaries are never shared either.
-    Dict(Vec<(Value, Value)>, u8),
+    /// Its entries, its depth, and its place in the memo. It may still grow.
+    List(Vec<Value>, u8, Option<u32>),
+    /// Its entries, its depth, and its place in the memo. It may still grow.
+    Dict(Vec<(Value, Value)>, u8, Option<u32>),
+    /// A list or dictionary that another value holds. It grows no more, and may be named again.
+    Held(Rc<Value>),
     Callable(Callable),
     Dtype(Rc<Dtype>),
 }
@@ -42,14 +44,28 @@ impl Value {
             Value::Tuple(..) => "a tuple",
             Value::List(..) => "a list",
             Value::Dict(..) => "a dictionary",
+            Value::Held(value) => value.kind(),
             Value::Callable(_) => "a function",
             Value::Dtype(_) => "a type of numpy",
         }
     }
 
+    /// The place in the memo of a list or dictionary that may still grow.
+    fn place(&self) -> Option<u32> {
+        match self {
+            Value::List(_, _, place) | Value::Dict(_, _, place) => *place,
+            _ => None,
+        }
+    }
+
+    fn hold(&mut self) {
+        *self = Value::Held(Rc::new(std::mem::replace(self, Value::None)));
+    }
+
     fn depth(&self) -> u8 {
         match self {
-            Value::Tuple(_, depth) | Value::List(_, depth) | Value::Dict(_, depth) => *depth,
+            Value::Tuple(_, depth) | Value::List(_, depth, _) | Value::Dict(_, depth, _) => *depth,
+            Value::Held(value) => value.depth(),
             _ => 0,
         }
     }
@@ -82,8 +98,13 @@ struct Machine<'a> {
     stack: Vec<Value>,
     /// Heights of the stack that opcodes of many values go back to.
     marks: Vec<usize>,
-    /// `None` stands for a list, which may not be named again.
-    memo: HashMap<u32, Option<Value>>,
+    memo: HashMap<u32, Memo>,
+}
+
+enum Memo {
+    Known(Value),
+    /// A list or dictionary that may still grow, at this height of the stack.
+    Open(usize),
 }
 
 impl<'a> Machine<'a> {
@@ -100,7 +121,7 @@ impl<'a> Machine<'a> {
                 self.take(8)?;
             }
             MARK => self.marks.push(self.stack.len()),
-            EMPTY_LIST => self.stack.push(Value::List(Vec::new(), 1)),
+            EMPTY_LIST => self.stack.push(Value::List(Vec::new(), 1, None)),
             APPEND => {
                 let value = self.pop()?;
                 self.append(vec![value])?;
@@ -180,7 +201,7 @@ impl<'a> Machine<'a> {
                 let length = u32::from_le_bytes(self.array()?);
                 self.bytes(length as usize)?;
             }
-            EMPTY_DICT => self.stack.push(Value::Dict(Vec::new(), 1)),
+            EMPTY_DICT => self.stack.push(Value::Dict(Vec::new(), 1, None)),
             SETITEM => {
                 let pair = self.pop_many(2)?;
                 self.set(pair)?;
@@ -215,12 +236,12 @@ impl<'a> Machine<'a> {
             // Protocol 0 writes lines of text.
             LIST => {
                 let values = self.pop_to_mark()?;
-                let depth = depth_above(&values)?;
-                self.stack.push(Value::List(values, depth));
+                self.stack.push(Value::List(Vec::new(), 1, None));
+                self.append(values)?;
             }
             DICT => {
                 let values = self.pop_to_mark()?;
-                self.stack.push(Value::Dict(Vec::new(), 1));
+                self.stack.push(Value::Dict(Vec::new(), 1, None));
                 self.set(values)?;
             }
             INT => {
@@ -276,8 +297,9 @@ impl<'a> Machine<'a> {
     /// Grows the list on top of the stack.
     fn append(&mut self, values: Vec<Value>) -> Result<(), String> {
         let depth = depth_above(&values)?;
+        let values = self.held(values);
         match self.stack.last_mut() {
-            Some(Value::List(list, list_depth)) => {
+            Some(Value::List(list, list_depth, _)) => {
                 list.extend(values);
                 *list_depth = depth.max(*list_depth);
                 Ok(())
@@ -295,8 +317,9 @@ impl<'a> Machine<'a> {
         if values.len() % 2 == 1 {
             return Err("a key of a dictionary has no value".into());
         }
+        let values = self.held(values);
         match self.stack.last_mut() {
-            Some(Value::Dict(entries, dict_depth)) => {
+            Some(Value::Dict(entries, dict_depth, _)) => {
                 let mut values = values.into_iter();
                 while let (Some(key), Some(value)) = (values.next(), values.next()) {
                     entries.push((key, value));
@@ -332,6 +355,7 @@ impl<'a> Machine<'a> {
 
     fn tuple(&mut self, values: Vec<Value>) -> Result<(), String> {
         let depth = depth_above(&values)?;
+        let values = self.held(values);
         self.stack.push(Value::Tuple(values.into(), depth));
         Ok(())
     }
@@ -385,25 +409,53 @@ impl<'a> Machine<'a> {
     }
 
     fn memoize(&mut self, place: u32) -> Result<(), String> {
-        let shared = match self.stack.last() {
+        let shared = match self.stack.last_mut() {
             None => return Err("nothing is put into the memo".into()),
-            Some(Value::List(..) | Value::Dict(..)) => None,
-            Some(value) => Some(value.clone()),
+            Some(Value::List(_, _, memo) | Value::Dict(_, _, memo)) => {
+                *memo = Some(place);
+                Memo::Open(self.stack.len() - 1)
+            }
+            Some(value) => Memo::Known(value.clone()),
         };
         self.memo.insert(place, shared);
         Ok(())
     }
 
     fn name_again(&mut self, place: u32) -> Result<(), String> {
-        match self.memo.get(&place) {
-            None => Err(format!("the memo has no place {place}")),
-            Some(None) => Err("a list or dictionary is named twice; expected each once".into()),
-            Some(Some(value)) => {
+        let value = match self.memo.get(&place) {
+            None => return Err(format!("the memo has no place {place}")),
+            Some(Memo::Known(value)) => value.clone(),
+            Some(Memo::Open(height)) => self.close(*height, place)?,
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// Finishes a list or dictionary that lies on the stack. Whatever would still grow it is
+    /// refused, so that nothing holds itself.
+    fn close(&mut self, height: usize, place: u32) -> Result<Value, String> {
+        let top = self.stack.len();
+        let fills_it = height + 1 == top && self.marks.last().is_none_or(|mark| *mark == top);
+        match self.stack.get_mut(height) {
+            Some(value) if !fills_it && value.place() == Some(place) => {
+                value.hold();
                 let value = value.clone();
-                self.stack.push(value);
-                Ok(())
+                self.memo.insert(place, Memo::Known(value.clone()));
+                Ok(value)
+            }
+            _ => Err("a list or dictionary is named twice, the second time within itself".into()),
+        }
+    }
+
+    /// The values as another value holds them: finished, and in the memo where they have a place.
+    fn held(&mut self, mut values: Vec<Value>) -> Vec<Value> {
+        for value in &mut values {
+            if let Some(place) = value.place() {
+                value.hold();
+                self.memo.insert(place, Memo::Known(value.clone()));
             }
         }
+        values
     }
 
     fn pop(&mut self) -> Result<Value, String> {
