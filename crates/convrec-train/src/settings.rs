@@ -1,18 +1,20 @@
 //! The settings of a training program: one TOML file, the training's own fields at its top.
 
-use std::fmt;
+mod algorithm;
+mod files;
+
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use convrec_config::{ConfigError, Layers, check, to_toml};
-use convrec_policy::WeightType;
-use rank_grpo::{LengthShaping, LossConfig};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+pub use self::algorithm::Algorithm;
+pub use self::files::{Dtype, Files};
 
 use crate::decoder::Decoder;
 use crate::model::Language;
 use crate::optim::OptimizerConfig;
-use crate::reward::{GENRE, Reward};
+use crate::reward::GENRE;
 use crate::rl::RlConfig;
 use crate::run::RunOptions;
 use crate::schedule::Schedule;
@@ -23,106 +25,6 @@ const MAPS: [&str; 3] = ["reward_weights", "reward_targets", "reward_conditions"
 /// The bounds of the number of SFT updates that follows from the data.
 const FEWEST_STEPS: usize = 20;
 const MOST_STEPS: usize = 3000;
-
-/// What a run reads: the table `[files]` of a config file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Files {
-    /// The catalog.
-    pub catalog: Option<PathBuf>,
-    /// The model: its folder, an adapter's folder, or a name on the hub.
-    pub model: Option<PathBuf>,
-    /// The retriever that finds what lists may hold, where it is not the model's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retriever: Option<PathBuf>,
-    /// Demonstrations (SFT).
-    pub demonstrations: Option<PathBuf>,
-    /// Conversations to train on (RL).
-    pub conversations: Option<PathBuf>,
-    /// Conversations to evaluate on while training.
-    pub validation: Option<PathBuf>,
-    /// The most validation samples that are used, evenly spread over the file.
-    pub validation_samples: usize,
-    /// Items that should not be recommended (RL).
-    pub blocklist: Option<PathBuf>,
-    /// The servers that sample (RL).
-    pub sampler: Option<PathBuf>,
-    /// Whether lists are whatever the policy writes.
-    pub unconstrained: bool,
-    /// Whether rows that cannot be used are skipped, counted and listed. Else they are refused.
-    pub skip_bad: bool,
-    /// Whether items of the catalog that are most likely one count as one.
-    pub merge_twins: bool,
-    /// The type of the numbers in the model that is written; by default that of the model read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dtype: Option<Dtype>,
-}
-
-impl Default for Files {
-    fn default() -> Self {
-        Self {
-            catalog: None,
-            model: None,
-            retriever: None,
-            demonstrations: None,
-            conversations: None,
-            validation: None,
-            validation_samples: 300,
-            blocklist: None,
-            sampler: None,
-            unconstrained: false,
-            skip_bad: false,
-            merge_twins: false,
-            dtype: None,
-        }
-    }
-}
-
-impl Files {
-    /// What these layers say of `[files]`.
-    ///
-    /// # Errors
-    /// [`ConfigError`] when a field is wrong.
-    pub fn resolve(layers: &Layers) -> Result<Self, ConfigError> {
-        layers.clone().take("files")?.resolve(Self::default())
-    }
-}
-
-/// The type of the numbers of saved weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Dtype {
-    /// 32 bits.
-    F32,
-    /// 16 bits with 11 of precision.
-    F16,
-    /// 16 bits with 8 of precision and the range of f32.
-    Bf16,
-}
-
-impl From<Dtype> for WeightType {
-    fn from(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::F32 => WeightType::F32,
-            Dtype::F16 => WeightType::F16,
-            Dtype::Bf16 => WeightType::BF16,
-        }
-    }
-}
-
-impl FromStr for Dtype {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::Bf16),
-            _ => Err("expected f32, f16 or bf16".into()),
-        }
-    }
-}
 
 /// All settings of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -156,60 +58,6 @@ pub struct SftSetup {
     /// How `max_steps` was found, where nobody set it.
     #[serde(skip)]
     pub steps_rule: Option<String>,
-}
-
-/// The member of the family that a run starts from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Algorithm {
-    /// Rewards, advantages and ratios per rank.
-    #[default]
-    RankGrpo,
-    /// The DCG of the list as its reward, ratios per token.
-    Grpo,
-    /// The DCG of the list as its reward, one ratio per list.
-    Gspo,
-}
-
-impl FromStr for Algorithm {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "rank-grpo" => Ok(Self::RankGrpo),
-            "grpo" => Ok(Self::Grpo),
-            "gspo" => Ok(Self::Gspo),
-            _ => Err("expected rank-grpo, grpo or gspo".into()),
-        }
-    }
-}
-
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::RankGrpo => "rank-grpo",
-            Self::Grpo => "grpo",
-            Self::Gspo => "gspo",
-        })
-    }
-}
-
-impl Algorithm {
-    /// The settings that a config file changes.
-    #[must_use]
-    pub fn defaults(self) -> RlConfig {
-        let list = |loss| RlConfig {
-            loss,
-            reward: Reward::Dcg,
-            shaping: LengthShaping::OFF,
-            ..RlConfig::default()
-        };
-        match self {
-            Self::RankGrpo => RlConfig::default(),
-            Self::Grpo => list(LossConfig::grpo()),
-            Self::Gspo => list(LossConfig::gspo()),
-        }
-    }
 }
 
 impl SftSettings {
