@@ -116,7 +116,9 @@ impl<'a> Line<'a> {
 
     /// Where the first bracket stands that begins with a year of four digits and says more.
     fn year_with_more(&self) -> Option<(usize, Year<'a>)> {
-        let mut brackets = self.body.match_indices(['(', '（']);
+        // Without the last bracket that closes, each that opens would look for it to the end.
+        let end = self.body.rfind([')', '）'])?;
+        let mut brackets = self.body[..end].match_indices(['(', '（']);
         brackets.find_map(|(at, _)| {
             let year = Year::read_with_more(&self.body[at..])?;
             (!trim(&self.body[..at]).is_empty()).then_some((at, year))
@@ -274,9 +276,11 @@ impl<'a> Year<'a> {
         let mut digits = inner[..end].chars().map(digit);
         let value = digits.try_fold(0, |value, digit| Some(value * 10 + digit? as i32))?;
         let more = inner[end..].trim_start_matches(is_white);
+        if !more.starts_with(['-', '–', '—', '−', ',', '、', ';', '/']) {
+            return None;
+        }
         let close = more.find([')', '）'])?;
-        let says_more = more.starts_with(['-', '–', '—', '−', ',', '、', ';', '/']);
-        says_more.then(|| Self {
+        Some(Self {
             value,
             digits: 4,
             rest: more[close..].trim_start_matches([')', '）']),

@@ -297,6 +297,8 @@ fn hostile_text_takes_linear_time() {
         format!("a{}", " (".repeat(size)),
         "\n".repeat(2 * size),
         format!("{}{}", "'".repeat(size), "\"'".repeat(size / 2)),
+        "(1994-".repeat(size / 3),
+        format!("{})", "(1994".repeat(size / 3)),
     ];
     for text in texts {
         for format in FORMATS {
