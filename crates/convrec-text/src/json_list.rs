@@ -54,12 +54,13 @@ pub(crate) fn elements(text: &str) -> (Vec<(Range<usize>, Name)>, bool) {
 /// What an element names: itself, or in an object around a list the elements of that.
 fn names(value: &Value) -> Vec<Name> {
     let of_text = |title: &str| Name {
-        title: title.trim().into(),
+        // A line break would end the item.
+        title: title.trim().replace(['\n', '\r'], " "),
         year: None,
     };
     match value {
         Value::String(text) => vec![of_text(text)],
-        Value::Object(object) => match TITLES.iter().find_map(|key| object.get(*key)?.as_str()) {
+        Value::Object(object) => match title(object) {
             Some(title) => vec![Name {
                 // `Heat (1995)` says its year itself.
                 year: year(object).filter(|year| !title.contains(&format!("({year})"))),
@@ -72,6 +73,11 @@ fn names(value: &Value) -> Vec<Name> {
         },
         _ => vec![],
     }
+}
+
+fn title(object: &Map<String, Value>) -> Option<&str> {
+    let texts = TITLES.iter().filter_map(|key| object.get(*key)?.as_str());
+    texts.map(str::trim).find(|text| !text.is_empty())
 }
 
 fn year(object: &Map<String, Value>) -> Option<i32> {

@@ -98,6 +98,7 @@ pub(crate) struct Line<'a> {
     pub(crate) body: &'a str,
     /// Whether there was a bullet or a number.
     pub(crate) has_list_mark: bool,
+    has_number: bool,
     /// The end of an emphasis that began before the number and is still open, as in `**1. Heat**
     /// (1995)`; or empty.
     open_until: &'a str,
@@ -117,12 +118,15 @@ impl<'a> Line<'a> {
             Some(number) => Self {
                 body: without_tags(without_bullets(number.rest)),
                 has_list_mark: true,
+                has_number: true,
                 open_until: number.open_until,
                 cell_year: None,
             },
             None => Self {
                 body: without_tags(body),
-                has_list_mark: body.len() < line.len(),
+                // An emoji may stand before any sentence.
+                has_list_mark: body.len() < line.len() && after_symbol(line).is_none(),
+                has_number: false,
                 open_until: "",
                 cell_year: None,
             },
@@ -137,6 +141,7 @@ impl<'a> Line<'a> {
             Self {
                 body,
                 has_list_mark: true,
+                has_number: false,
                 open_until: "",
                 cell_year: cells.find_map(bare_year),
             }
@@ -152,8 +157,9 @@ impl<'a> Line<'a> {
             .unwrap_or(first)
     }
 
-    /// The title and the year of `Heat [1995]` and `Heat (1995 film)`, and with a list mark of
-    /// `- Heat, 1995` and `- Heat (M. Mann, 1995)`. Where items need no year, these may be titles.
+    /// The title and the year of `Heat [1995]` and `Heat (1995 film)`, and with a list number of
+    /// `1. Heat, 1995` and `1. Heat (M. Mann, 1995)`; a bullet may say `- Released: May 1, 1995`.
+    /// Where items need no year, these may be titles.
     pub(crate) fn title_and_loose_year(&self) -> Option<(&'a str, i32)> {
         let mut brackets = self.body.match_indices(['(', '[']);
         let (title, rest, year) = brackets
@@ -179,18 +185,18 @@ impl<'a> Line<'a> {
         }
         let year = match text.split_once(is_white) {
             Some((year, more)) if FILM_KINDS.iter().any(|kind| more.ends_with(kind)) => year,
-            _ if self.has_list_mark => text.rsplit_once(", ")?.1,
+            _ if self.has_number => text.rsplit_once(", ")?.1,
             _ => return None,
         };
         Some((bare_year(year)?, rest))
     }
 
-    /// `- Heat, 1995`, `- Heat – 1995`: title, rest and year.
+    /// `1. Heat, 1995`, `1. Heat – 1995`: title, rest and year.
     fn year_at_end(&self) -> Option<(&'a str, &'a str, i32)> {
         let body = self.body.trim_end_matches('.');
         let at = body
             .rfind([',', '–', '—', '-'])
-            .filter(|_| self.has_list_mark)?;
+            .filter(|_| self.has_number)?;
         let mark = body[at..].chars().next()?;
         let (title, year) = (&body[..at], &body[at + mark.len_utf8()..]);
         let is_apart = year.starts_with(is_white) && (mark == ',' || title.ends_with(is_white));

@@ -224,7 +224,7 @@ fn forms_that_models_write_are_read() {
     assert_eq!(required("Ocean&#39;s &amp; Co (2001)"), ocean);
     assert_eq!(required("1. Se7en, 1995"), [Item::new("Se7en", 1995)]);
     for line in [
-        "- Heat – 1995.",
+        "1. Heat – 1995.",
         "1. **Heat (1995 American film)**",
         "Heat (1995 film)",
         "Heat [1995]",
@@ -239,7 +239,16 @@ fn forms_that_models_write_are_read() {
     );
     let film = [Item::new("Heat (1995 film)", None)];
     assert_eq!(optional("Heat (1995 film)"), film);
-    assert_eq!(required("We met in Paris, 1999"), []);
+    for line in [
+        "We met in Paris, 1999",
+        "   - Released: December 15, 1995",
+        "🎬 Films like Heat (1995):",
+        "[{\"title\": \" \", \"year\": 1995}]",
+    ] {
+        assert_eq!(required(line), [], "{line}");
+    }
+    let text = "{\"title\": \"A\\nB\", \"year\": 1995}";
+    assert_eq!(required(text), [Item::new("A B", 1995)]);
 }
 
 #[test]
