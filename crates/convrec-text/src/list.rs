@@ -55,12 +55,12 @@ use crate::whitespace::trim;
 ///   and quotes are removed in pairs.
 /// - The brackets of the year may be full-width ones: `千と千尋（2001）`. Where a line has no such
 ///   year, `(1994–2004)`, `(2008–)` and `(2024, dir. X)` name their first one.
-/// - A number may also be written `(1)`, `[1]`, `①`, `1️⃣`, `No. 1:`, `Rank 1:` or `a)`. Those that
-///   titles begin with, as `(500) Days of Summer`, have to count from 1.
+/// - A number may also be written `(1)`, `[1]`, `①`, `1️⃣`, `No. 1:`, `Rank 1:` or `a)`. Those
+///   that titles begin with, as `(500) Days of Summer`, have to count from 1.
 /// - Links, tags and entities of HTML, boxes of tasks and emoji as bullets are removed. A row of a
 ///   table names its first cell that is no rank, with a year in it or in a cell behind it.
-/// - Where years are required, `Heat [1995]` and `Heat (1995 film)` have one, and with a list number
-///   `Heat, 1995` and `Heat (dir. M. Mann, 1995)`.
+/// - Where years are required, `Heat [1995]` and `Heat (1995 film)` have one, and with a list
+///   number `Heat, 1995` and `Heat (dir. M. Mann, 1995)`.
 /// - JSON lists of texts, or of objects with `title` or `name`, and `year`, name their elements.
 /// - Where there are no line feeds, carriage returns end lines.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
