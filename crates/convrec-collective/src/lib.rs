@@ -37,8 +37,8 @@
 //! # Faults
 //!
 //! When a process ends, hangs or stops with an error, every operation of the others fails with a
-//! [`GroupError`]. The error names the process. A group does not recover from a fault: its processes
-//! end, and are started again.
+//! [`GroupError`]. The error names the process. A group does not recover from a fault: its
+//! processes end, and are started again.
 //!
 //! # Security
 //!

@@ -192,7 +192,7 @@ mod tests {
                 "[{'role': 'user', 'content': 'I don't know'}]",
                 "begins as a list and is none from character 37 on, `t know'}]`",
             ),
-            ("[{'role': 'user', 'content': 'I lov", "may be cut"),
+            ("[{'role': 'user', 'content': 'I like", "may be cut"),
             (r#" [ {"role": "user", "content": "x""#, "may be cut"),
             (r#"{"role": "user", "content": "x"}"#, "one object as text"),
             (r#"{"role": "user", "con"#, "may be cut"),

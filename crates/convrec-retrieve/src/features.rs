@@ -99,8 +99,8 @@ impl Sources {
     }
 }
 
-/// The numbers that are made of one source's score s: ln(1 + s), its share of the highest score, and
-/// the logarithm of that share.
+/// The numbers that are made of one source's score s: ln(1 + s), its share of the highest score,
+/// and the logarithm of that share.
 pub(crate) fn forms(score: f32, highest: f32) -> [f32; FORMS] {
     let share = if highest > 0.0 { score / highest } else { 0.0 };
     [score.ln_1p(), share, (share + LEAST_SHARE).ln()]

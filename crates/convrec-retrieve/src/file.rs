@@ -96,8 +96,8 @@ impl Fitted {
     /// Reads a file that [`write`](Self::write) wrote.
     ///
     /// # Errors
-    /// [`RetrieverError::File`], [`RetrieverError::Header`] and [`RetrieverError::Conversation`] when
-    /// the file cannot be read, or one of its lines is bad.
+    /// [`RetrieverError::File`], [`RetrieverError::Header`] and [`RetrieverError::Conversation`]
+    /// when the file cannot be read, or one of its lines is bad.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, RetrieverError> {
         let path = path.as_ref();
         let text = files::read_text(path)?;

@@ -1,9 +1,9 @@
 //! Candidates for a conversation, by counting.
 //!
 //! A [`Scorer`] scores every item of a catalog for a conversation: [`PopularityScorer`],
-//! [`CooccurrenceScorer`], [`WordScorer`], [`SimilarityScorer`], [`Bm25Scorer`], or a [`MixedScorer`]
-//! of several with weights that somebody chose. A [`Retriever`] learns the weights from
-//! conversations, and gives the most likely items as [`Candidates`](convrec_core::Candidates):
+//! [`CooccurrenceScorer`], [`WordScorer`], [`SimilarityScorer`], [`Bm25Scorer`], or a
+//! [`MixedScorer`] of several with weights that somebody chose. A [`Retriever`] learns the weights
+//! from conversations, and gives the most likely items as [`Candidates`](convrec_core::Candidates):
 //!
 //! ```
 //! use convrec_catalog::Catalog;

@@ -17,8 +17,8 @@ use crate::words::words_of;
 
 /// The best items of each source take part in the fit.
 const POOL: usize = 100;
-/// Items of the whole catalog that take part too, evenly spread: else nothing would say how unlikely
-/// items are that no source finds.
+/// Items of the whole catalog that take part too, evenly spread: else nothing would say how
+/// unlikely items are that no source finds.
 const OTHERS: usize = 200;
 /// Conversations that the weights are fitted to, at most; evenly spread.
 const MOST_CHOICES: usize = 3000;
@@ -84,8 +84,8 @@ impl Fitted {
         self.training.len()
     }
 
-    /// The weight of each number that is made of each source's score s: of ln(1 + s), of its share of
-    /// the highest score, and of the logarithm of that share.
+    /// The weight of each number that is made of each source's score s: of ln(1 + s), of its share
+    /// of the highest score, and of the logarithm of that share.
     pub fn weights(&self) -> impl Iterator<Item = (&'static str, [f64; 3])> {
         let of_source = |(name, weights): (&&'static str, &[f64])| {
             (*name, [weights[0], weights[1], weights[2]])
@@ -185,8 +185,8 @@ impl Retriever {
         Candidates::scored(best.into_iter().map(|(id, score)| (id, score - shift)))
     }
 
-    /// The scores, minus infinity for seen items, and what they are above the logarithms of the items'
-    /// probabilities among all unseen items.
+    /// The scores, minus infinity for seen items, and what they are above the logarithms of the
+    /// items' probabilities among all unseen items.
     fn unseen(&self, example: &Example) -> (Vec<f32>, f32) {
         let mut scores = self.scores(example);
         for name in &example.seen {
@@ -212,8 +212,8 @@ impl Retriever {
         Candidates::scored(found.items().iter().copied().zip(scaled))
     }
 
-    /// The unseen ones of these items, in their order, scored as those of [`prior`](Self::prior): so a
-    /// policy can rank what another search found.
+    /// The unseen ones of these items, in their order, scored as those of [`prior`](Self::prior):
+    /// so a policy can rank what another search found.
     #[must_use]
     pub fn prior_among(&self, example: &Example, items: &[ItemId]) -> Candidates {
         let (scores, shift) = self.unseen(example);
@@ -221,8 +221,8 @@ impl Retriever {
         Candidates::scored(items.iter().map(scored))
     }
 
-    /// Lists of `n` to imitate: what was right, and candidates drawn by their scores. Conversations in
-    /// which nothing was right are left out. What was right is in front, in any order, or
+    /// Lists of `n` to imitate: what was right, and candidates drawn by their scores. Conversations
+    /// in which nothing was right are left out. What was right is in front, in any order, or
     /// `anywhere`: then a policy that learns the accepted items alone learns them at every rank.
     #[must_use]
     pub fn demonstrations(

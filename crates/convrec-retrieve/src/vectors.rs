@@ -20,16 +20,17 @@ const LEAST_DIALOGS: usize = 2;
 const RARE: f64 = 30.0;
 /// Steps of subspace iteration.
 const ITERATIONS: usize = 20;
-/// The parts that training dialogs are dealt to. A dialog is scored by vectors from the other parts.
+/// The parts that training dialogs are dealt to. A dialog is scored by vectors from the other
+/// parts.
 pub(crate) const PARTS: usize = 8;
 
-/// A scorer by items that have the same neighbours as the seen ones, though they may never have been
-/// named beside them.
+/// A scorer by items that have the same neighbours as the seen ones, though they may never have
+/// been named beside them.
 ///
 /// The score of item v is the cosine of its vector with those of the seen items, their mean, or 0
-/// where that is negative. The vectors are the leading directions of the symmetric matrix
-/// ln(1 + n(j, v) T / ((s(j) + 30) (s(v) + 30))). n(j, v) is the number of training dialogs that name
-/// both items, s its sum over the row, T over the matrix. The dialogs of the part that holds a training
+/// where that is negative. The vectors are the leading directions of the symmetric matrix ln(1 +
+/// n(j, v) T / ((s(j) + 30) (s(v) + 30))). n(j, v) is the number of training dialogs that name both
+/// items, s its sum over the row, T over the matrix. The dialogs of the part that holds a training
 /// sample's own dialog are left out.
 #[derive(Debug)]
 pub(crate) struct VectorScorer {
@@ -80,8 +81,8 @@ impl VectorScorer {
         table.get_or_init(|| self.table(part))
     }
 
-    /// The vectors from the dialogs outside of a part, from all of them where there is no part. Those
-    /// of items without a vector are zeros.
+    /// The vectors from the dialogs outside of a part, from all of them where there is no part.
+    /// Those of items without a vector are zeros.
     fn table(&self, part: Option<usize>) -> Vec<[f32; WIDTH]> {
         let others = self.dialogs.iter().enumerate();
         let others = others.filter(|(place, _)| part != Some(place % PARTS));
@@ -169,7 +170,8 @@ impl Matrix {
         self.0.iter().map(of_row).collect()
     }
 
-    /// The directions that the matrix stretches most, at most `n`, each times the root of its factor.
+    /// The directions that the matrix stretches most, at most `n`, each times the root of its
+    /// factor.
     fn leading(&self, n: usize) -> Vec<Vec<f64>> {
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         let random = |_| self.0.iter().map(|_| rng.random::<f64>() - 0.5).collect();
@@ -213,8 +215,8 @@ fn orthonormalise(columns: &mut [Vec<f64>]) {
 mod tests {
     use super::*;
 
-    /// Two dense blocks: the two leading directions are those of the blocks, with the roots of their
-    /// eigenvalues (3 and 2).
+    /// Two dense blocks: the two leading directions are those of the blocks, with the roots of
+    /// their eigenvalues (3 and 2).
     #[test]
     fn leading_directions_are_eigenvectors() {
         let block = |items: std::ops::Range<usize>| -> Vec<(usize, f64)> {

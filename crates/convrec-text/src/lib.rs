@@ -51,6 +51,7 @@
 
 mod chat;
 mod chat_format;
+mod json_list;
 mod line;
 mod list;
 pub mod parse;

@@ -6,7 +6,8 @@ use std::ops::Range;
 use convrec_core::Item;
 use serde::{Deserialize, Serialize};
 
-use crate::line::{Line, Numbering};
+use crate::json_list::{self, Name};
+use crate::line::{LINE_ENDS, Line, Numbering, is_blank, is_table_rule, without_entities};
 use crate::reasoning::Reasoning;
 use crate::whitespace::trim;
 
@@ -54,6 +55,14 @@ use crate::whitespace::trim;
 ///   and quotes are removed in pairs.
 /// - The brackets of the year may be full-width ones: `千と千尋（2001）`. Where a line has no such
 ///   year, `(1994–2004)`, `(2008–)` and `(2024, dir. X)` name their first one.
+/// - A number may also be written `(1)`, `[1]`, `①`, `1️⃣`, `No. 1:`, `Rank 1:` or `a)`. Those
+///   that titles begin with, as `(500) Days of Summer`, have to count from 1.
+/// - Links, tags and entities of HTML, boxes of tasks and emoji as bullets are removed. A row of a
+///   table names its first cell that is no rank, with a year in it or in a cell behind it.
+/// - Where years are required, `Heat [1995]` and `Heat (1995 film)` have one, and with a list
+///   number `Heat, 1995` and `Heat (dir. M. Mann, 1995)`.
+/// - JSON lists of texts, or of objects with `title` or `name`, and `year`, name their elements.
+/// - Where there are no line feeds, carriage returns end lines.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
 /// - A model's [reasoning](crate::Reasoning) is no part of its list.
 ///
@@ -111,7 +120,8 @@ pub struct ParsedEntry {
     pub item: Item,
     /// The number of its line, from 0.
     pub line: usize,
-    /// The bytes of its whole line in the text, the ending line feed included.
+    /// The bytes of its whole line in the text, the ending line feed included; in a JSON list
+    /// those of its element.
     pub span: Range<usize>,
 }
 
@@ -137,7 +147,17 @@ pub enum Reason {
     Preamble,
 }
 
+/// An element of a JSON list: its bytes, and the item that it names.
+type Found = (Range<usize>, Result<Item, Reason>);
+
 impl ParsedList {
+    fn push(&mut self, item: Result<Item, Reason>, line: usize, span: Range<usize>) {
+        match item {
+            Ok(item) => self.entries.push(ParsedEntry { item, line, span }),
+            Err(reason) => self.unparsed.push(UnparsedLine { reason, line, span }),
+        }
+    }
+
     /// The items, in order.
     pub fn items(&self) -> impl ExactSizeIterator<Item = &Item> {
         self.entries.iter().map(|entry| &entry.item)
@@ -206,33 +226,79 @@ impl ListFormat {
             ..ParsedList::default()
         };
         let mut numbering = Numbering::of(&answer);
-        let mut at = 0;
-        for (index, whole) in answer.split_inclusive('\n').enumerate() {
-            let span = at..at + whole.len();
-            at = span.end;
+        let ends = line_ends(&answer);
+        let mut may_be_json = true;
+        let (mut at, mut line) = (0, 0);
+        while at < answer.len() {
+            let rest = &answer[at..];
+            let whole = &rest[..line_len(rest, ends)];
             let content = trim(whole);
-            if content.is_empty() {
-                continue;
+            let mut end = whole.len();
+            if may_be_json && json_list::begins(content, rest) {
+                let (items, is_whole) = self.json_items(rest, &mut numbering, &mut known);
+                let names_items = items.iter().any(|(_, item)| item.is_ok());
+                // Text that turns out to be no JSON is not tried again, so time stays linear.
+                may_be_json = is_whole && names_items;
+                if let Some((last, _)) = items.last().filter(|_| names_items) {
+                    end = last.end + line_len(&rest[last.end..], ends);
+                    let mut counted = 0;
+                    for (range, item) in items {
+                        line += line_feeds(&rest[counted..range.start]);
+                        counted = range.start;
+                        list.push(item, line, at + range.start..at + range.end);
+                    }
+                    line += line_feeds(&rest[counted..end]);
+                    at += end;
+                    continue;
+                }
             }
-            let line = Line::read(content, &mut numbering);
-            let parsed = self.item(&line);
-            let own = known
-                .as_deref_mut()
-                .and_then(|known| self.known_item(whole, &line, parsed.as_ref().ok(), known));
-            match own.map_or(parsed, Ok) {
-                Ok(item) => list.entries.push(ParsedEntry {
-                    item,
-                    line: index,
-                    span,
-                }),
-                Err(reason) => list.unparsed.push(UnparsedLine {
-                    reason,
-                    line: index,
-                    span,
-                }),
+            if !content.is_empty() {
+                let is_head = content.starts_with('|') && is_table_rule(&rest[end..]);
+                let item = match is_head || is_fence(content) {
+                    true => Err(Reason::NoTitle),
+                    false => self.item_of(content, whole, &mut numbering, &mut known),
+                };
+                list.push(item, line, at..at + end);
             }
+            line += line_feeds(whole);
+            at += end;
         }
         list
+    }
+
+    /// The items of the JSON list that `text` begins with, and whether nothing cut it off.
+    fn json_items(
+        &self,
+        text: &str,
+        numbering: &mut Numbering<'_>,
+        known: &mut Option<&mut dyn FnMut(&Item) -> bool>,
+    ) -> (Vec<Found>, bool) {
+        let (elements, is_whole) = json_list::elements(text);
+        let mut item = |name: Name| match name.year {
+            Some(year) => Ok(Item::new(name.title, year)),
+            None => self.item_of(&name.title, &name.title, numbering, known),
+        };
+        let items = elements
+            .into_iter()
+            .map(|(range, name)| (range, item(name)));
+        (items.collect(), is_whole)
+    }
+
+    /// The item of a line; `content` is `whole` without white space around it.
+    fn item_of(
+        &self,
+        content: &str,
+        whole: &str,
+        numbering: &mut Numbering<'_>,
+        known: &mut Option<&mut dyn FnMut(&Item) -> bool>,
+    ) -> Result<Item, Reason> {
+        let content = without_entities(content);
+        let line = Line::read(&content, numbering);
+        let parsed = self.item(&line);
+        let own = known
+            .as_deref_mut()
+            .and_then(|known| self.known_item(whole, &line, parsed.as_ref().ok(), known));
+        own.map_or(parsed, Ok)
     }
 
     /// The first known item among the readings of a line; `parsed` is the last of them.
@@ -250,6 +316,7 @@ impl ListFormat {
                 .trim_start_matches(|c: char| c.is_ascii_digit())
                 .strip_prefix(". "),
         };
+        let shown = parsed.map(|item| Item::new(item.title.trim_matches(is_blank), item.year));
         let parsed = parsed.map(Item::to_string);
         let texts = [
             own,
@@ -269,7 +336,7 @@ impl ListFormat {
                 return Some(item);
             }
         }
-        None
+        shown.filter(|item| known(item))
     }
 
     fn item(&self, line: &Line<'_>) -> Result<Item, Reason> {
@@ -278,7 +345,10 @@ impl ListFormat {
         }
         let (title, year) = match (line.title_and_year(), self.years) {
             (Some((title, year)), _) => (title, Some(year)),
-            (None, Years::Required) => return Err(Reason::NoYear),
+            (None, Years::Required) => match line.title_and_loose_year() {
+                Some((title, year)) => (title, Some(year)),
+                None => return Err(Reason::NoYear),
+            },
             (None, Years::Optional) => (line.title(), None),
         };
         // Without a year, a title of marks alone is a ruler.
@@ -290,6 +360,29 @@ impl ListFormat {
             Err(Reason::NoTitle)
         }
     }
+}
+
+/// What ends the lines of an answer: line feeds, or where there are none, what looks so.
+fn line_ends(answer: &str) -> &'static [char] {
+    match trim(answer).contains('\n') {
+        true => &LINE_ENDS[..1],
+        false if trim(answer).contains(LINE_ENDS) => &LINE_ENDS,
+        false => &LINE_ENDS[..1],
+    }
+}
+
+/// Whether a line begins or ends a block of code.
+fn is_fence(content: &str) -> bool {
+    let info = content.strip_prefix("```");
+    info.is_some_and(|info| info.chars().all(char::is_alphanumeric))
+}
+
+fn line_len(text: &str, ends: &[char]) -> usize {
+    text.split_inclusive(ends).next().map_or(0, str::len)
+}
+
+fn line_feeds(text: &str) -> usize {
+    text.matches('\n').count()
 }
 
 /// `text` with its reasoning overwritten by spaces.
@@ -322,8 +415,9 @@ fn with_last_year(text: &str) -> Option<Item> {
 /// ```
 #[must_use]
 pub fn whole_lines(text: &str) -> &str {
-    let start = text.rfind('\n').map_or(0, |at| at + 1);
-    let last = trim(&text[start..]);
+    let last = text.rsplit(line_ends(text)).next().unwrap_or("");
+    let start = text.len() - last.len();
+    let last = trim(last);
     let mut numbering = Numbering::of(text);
     match last.is_empty() || Line::read(last, &mut numbering).is_whole() {
         true => text,

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// Names of XML-like tags around reasoning: `<think>`, `</think>`.
-const TAGS: [&str; 8] = [
+const TAGS: [&str; 9] = [
+    "analysis",
     "thinking",
     "thoughts",
     "thought",
@@ -51,13 +52,13 @@ pub fn strip_reasoning(text: &str) -> Cow<'_, str> {
 /// These marks are known:
 ///
 /// - the tags `<think>`, `<thinking>`, `<thought>`, `<thoughts>`, `<reasoning>`, `<reflection>`,
-///   `<scratchpad>` and `<seed:think>`, in any case
+///   `<scratchpad>`, `<analysis>` and `<seed:think>`, in any case
 /// - the marks `[THINK]`, `◁think▷`, `<|begin_of_thought|>`, `<|START_THINKING|>` and
 ///   `<|thinking|>`
 /// - the channels of the Harmony format, of which only `final` is an answer
 ///
-/// A block that is never closed reaches to the end of the text. A block that is closed but never
-/// opened begins with the text.
+/// A block that is never closed reaches to the end of the text, if it begins a line: a stray tag
+/// inside a line is text. A block that is closed but never opened begins with the text.
 ///
 /// ```
 /// use convrec_text::Reasoning;
@@ -84,7 +85,8 @@ impl Reasoning {
 
     pub(crate) fn find_in_bytes(text: &[u8]) -> Self {
         let mut spans: Vec<Range<usize>> = vec![];
-        let mut open = None;
+        // Where the open block starts, and whether it begins a line.
+        let mut open: Option<(usize, bool)> = None;
         let mut is_harmony = false;
         let mut at = 0;
         while at < text.len() {
@@ -95,9 +97,15 @@ impl Reasoning {
             let end = at + mark.len;
             is_harmony |= mark.is_harmony;
             match mark.kind {
-                Kind::Open => open = open.or(Some(at)),
+                Kind::Open => {
+                    let begins = mark.is_harmony || begins_line(text, at, &spans);
+                    // A stray tag inside a line gives way to a block.
+                    open = open
+                        .filter(|(_, first_begins)| *first_begins || !begins)
+                        .or(Some((at, begins)));
+                }
                 Kind::Close => match open.take() {
-                    Some(start) => spans.push(start..end),
+                    Some((start, _)) => spans.push(start..end),
                     None => spans = std::iter::once(0..end).collect(),
                 },
                 Kind::End if is_harmony && open.is_none() => spans.push(at..end),
@@ -105,10 +113,11 @@ impl Reasoning {
             }
             at = end;
         }
-        spans.extend(open.map(|start| start..text.len()));
+        let unclosed = open.filter(|(_, begins)| *begins);
+        spans.extend(unclosed.map(|(start, _)| start..text.len()));
         Self {
             spans,
-            is_unclosed: open.is_some(),
+            is_unclosed: unclosed.is_some(),
         }
     }
 
@@ -138,6 +147,18 @@ impl Reasoning {
                 .for_each(|byte| *byte = b' ');
         }
     }
+}
+
+/// Whether nothing but white space and reasoning stands before `at` on its line.
+fn begins_line(text: &[u8], at: usize, spans: &[Range<usize>]) -> bool {
+    let block_end = spans.last().map_or(0, |span| span.end);
+    let before = &text[block_end..at];
+    let blanks = before
+        .iter()
+        .rev()
+        .take_while(|b| matches!(b, b' ' | b'\t'));
+    let before = &before[..before.len() - blanks.count()];
+    matches!(before.last(), None | Some(b'\n' | b'\r'))
 }
 
 enum Kind {
@@ -252,6 +273,14 @@ mod tests {
                 "y",
             ),
             ("<|channel|>analysis<|message|>x", ""),
+            ("<analysis>Up (2009)</analysis>\nHeat (1995)", "Heat (1995)"),
+            // A stray tag is text.
+            (
+                "Heat (1995), to <think> on\nUp (2009)",
+                "Heat (1995), to <think> on\nUp (2009)",
+            ),
+            ("to <think>\n<think>a</think>\nb", "to <think>\n\nb"),
+            ("a</think>\n <think>b", ""),
             // These are no tags.
             ("<thinker> (1999)", "<thinker> (1999)"),
             ("I <think (1999)\n> so", "I <think (1999)\n> so"),

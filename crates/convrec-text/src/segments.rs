@@ -40,8 +40,9 @@ pub enum Segmentation {
     ///
     /// A token of several lines belongs to the line of its first byte that is not white space, else
     /// to that of its first byte. The line feed that ends an item's line therefore belongs to the
-    /// item. Tokens of no item and of [reasoning](crate::Reasoning) get [`NO_RANK`], the end token
-    /// gets [`END`], and items past the N-th get ranks from N on.
+    /// item. Tokens of no item, of lines with several items, and of
+    /// [reasoning](crate::Reasoning) get [`NO_RANK`], the end token gets [`END`], and items past
+    /// the N-th get ranks from N on.
     #[default]
     OneParse,
     /// The rank of a token is the number of line feeds before it, whatever the lines hold. This is
@@ -148,10 +149,13 @@ fn by_parse<'a>(
         {
             rank += 1;
         }
-        let is_item = list
-            .entries
-            .get(rank)
-            .is_some_and(|entry| entry.line == own_line);
+        let is_on_line = |rank: usize| {
+            list.entries
+                .get(rank)
+                .is_some_and(|entry| entry.line == own_line)
+        };
+        // Items that share a line, as in a JSON list, would take each other's rewards.
+        let is_item = is_on_line(rank) && !is_on_line(rank + 1);
         if is_item && !reasoning.get(index).copied().unwrap_or(false) {
             rank as i32
         } else {

@@ -322,3 +322,20 @@ fn reasoning_belongs_to_no_rank() {
     let none = NO_RANK;
     assert_eq!(ranks, [none, none, none, none, none, 0, none, none, END]);
 }
+
+/// Items on one line have no tokens of their own, so none takes another's reward.
+#[test]
+fn items_that_share_a_line_have_no_tokens() {
+    let tokens: [&[u8]; 5] = [
+        b"[\"Heat (1995)\",",
+        b" \"9 (2009)\"]",
+        b"\n",
+        b"Up (2009)",
+        b"",
+    ];
+    let text = String::from_utf8(tokens.concat()).unwrap();
+    let list = ListFormat::default().parse(&text);
+    assert_eq!(list.entries.len(), 3);
+    let segments = Segmentation::OneParse.segment(&list, tokens, true);
+    assert_eq!(segments.ranks, [NO_RANK, NO_RANK, NO_RANK, 2, END]);
+}

@@ -29,8 +29,8 @@ use crate::task::{Sample, Task, TokenPair};
 pub use self::error::RunError;
 pub use self::input::{RlData, SftData};
 
-/// A run that is ready to start: its model is loaded, its data is checked, and what it depends on is
-/// hashed.
+/// A run that is ready to start: its model is loaded, its data is checked, and what it depends on
+/// is hashed.
 pub struct Runner {
     job: Job,
     model: Model,
@@ -182,8 +182,8 @@ impl Runner {
     /// the first one writes.
     ///
     /// # Errors
-    /// [`RunError::Train`] with [`TrainError::Stopped`] when the run was stopped and can be resumed;
-    /// another error when it failed.
+    /// [`RunError::Train`] with [`TrainError::Stopped`] when the run was stopped and can be
+    /// resumed; another error when it failed.
     pub fn run(self, observer: &mut dyn Observer) -> Result<PathBuf, RunError> {
         let missing = || {
             let expected = "--out FOLDER, or `folder` under `[run]` of the config file";

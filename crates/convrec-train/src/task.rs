@@ -63,9 +63,9 @@ impl Task {
         }
     }
 
-    /// This task with constrained lists of what a retriever finds, [`Retriever::prior`]: nothing else
-    /// can be written, and the scores are added to the policy's logits. A policy that adds nothing
-    /// lists what the retriever ranks first.
+    /// This task with constrained lists of what a retriever finds, [`Retriever::prior`]: nothing
+    /// else can be written, and the scores are added to the policy's logits. A policy that adds
+    /// nothing lists what the retriever ranks first.
     #[must_use]
     pub fn with_retriever(self, retriever: Arc<Retriever>) -> Self {
         Self {
@@ -79,9 +79,9 @@ impl Task {
         self.retriever.is_some()
     }
 
-    /// This task with unconstrained lists read so. [`Segmentation::Reference`] pairs rewards and tokens as
-    /// the public Python code does, which is for comparisons; constrained lists are never read
-    /// as text, and the same either way.
+    /// This task with unconstrained lists read so. [`Segmentation::Reference`] pairs rewards and
+    /// tokens as the public Python code does, which is for comparisons; constrained lists are never
+    /// read as text, and the same either way.
     pub fn with_segmentation(self, segmentation: Segmentation) -> Self {
         Self {
             segmentation,
@@ -109,8 +109,8 @@ impl Task {
         self.n_ranks
     }
 
-    /// Candidates that another search found for `example`, with what the retriever says of each. They
-    /// stay as they are where there is no retriever or they have scores.
+    /// Candidates that another search found for `example`, with what the retriever says of each.
+    /// They stay as they are where there is no retriever or they have scores.
     #[must_use]
     pub fn prior_among(&self, example: &Example, candidates: Candidates) -> Candidates {
         match &self.retriever {

@@ -138,8 +138,8 @@ fn demonstrated_items_can_be_learned_though_the_retriever_does_not_find_them() {
     assert!(losses[59] < losses[0] - 0.1, "{} {}", losses[0], losses[59]);
 }
 
-/// What another search found is scored by the retriever, so that a policy that says little ranks it as
-/// the retriever does, in whatever order it was found.
+/// What another search found is scored by the retriever, so that a policy that says little ranks it
+/// as the retriever does, in whatever order it was found.
 #[test]
 fn candidates_of_another_search_are_ranked_by_the_retrievers_scores() {
     let world = retrieved(6, 1e4);

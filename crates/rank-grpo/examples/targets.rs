@@ -55,8 +55,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Means over the second half of the steps: the share of blocked items, relevance, price; and the best
-/// relevance at that share. A price swings about the right one, and the policy with it.
+/// Means over the second half of the steps: the share of blocked items, relevance, price; and the
+/// best relevance at that share. A price swings about the right one, and the policy with it.
 fn train(price: Price, seed: u64) -> Result<[f64; 4], Box<dyn std::error::Error>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let bonus = |item| if item < BLOCKED { 0.3 } else { 0.0 };

@@ -163,8 +163,8 @@ impl<'a, F: Real> Batch<'a, F> {
         }
     }
 
-    /// The row that begins at token `first`, with the columns that count. Its corrections are in the
-    /// workspace.
+    /// The row that begins at token `first`, with the columns that count. Its corrections are in
+    /// the workspace.
     fn row(
         &self,
         first: usize,

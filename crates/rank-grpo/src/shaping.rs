@@ -12,8 +12,8 @@ use crate::{AdvantageError, Segments};
 /// A segment can be a *phase* as well as a rank. F-GRPO (arXiv 2605.12995) writes candidates first
 /// and ranks them afterwards. Give the tokens of the phases the ids 0 and 1, and each completion a
 /// reward for either phase (coverage, then NDCG). [`group_advantages`](crate::group_advantages)
-/// without scaling and `spread` then give each phase its own advantage. The paper's abstract says so
-/// much. Its weights of the phases and its ratio were not to be had, so there is no preset.
+/// without scaling and `spread` then give each phase its own advantage. The paper's abstract says
+/// so much. Its weights of the phases and its ratio were not to be had, so there is no preset.
 ///
 /// # Errors
 /// [`AdvantageError::Count`] if the rows do not divide the tokens, [`AdvantageError::Width`] if a

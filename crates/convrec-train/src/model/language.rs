@@ -39,8 +39,8 @@ pub struct Language {
     pub format: TaskFormat,
     /// The positions of the model (`max_position_embeddings`): a prompt and its list fit in them.
     pub positions: usize,
-    /// What finds the candidates of constrained lists, and gives their scores to the policy; without
-    /// it a list may hold the whole catalog. In a model's folder it is `retriever.jsonl`.
+    /// What finds the candidates of constrained lists, and gives their scores to the policy;
+    /// without it a list may hold the whole catalog. In a model's folder it is `retriever.jsonl`.
     pub retriever: Option<Arc<Fitted>>,
     /// Whether the model's folder has a `task.json`.
     has_task: bool,

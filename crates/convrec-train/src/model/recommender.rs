@@ -95,8 +95,8 @@ impl Recommender {
 
     /// [`recommend`](Self::recommend) from among candidates alone: at most `n` of them, best first,
     /// and fewer where fewer are unseen. So it ranks what another search found. Candidates without
-    /// scores get those of the model's retriever, where it has one ([`Task::prior_among`]). The lists
-    /// must be constrained; else the candidates are passed over.
+    /// scores get those of the model's retriever, where it has one ([`Task::prior_among`]). The
+    /// lists must be constrained; else the candidates are passed over.
     ///
     /// # Errors
     /// As [`recommend`](Self::recommend), and [`RecommendError::Task`] when no candidate is left.

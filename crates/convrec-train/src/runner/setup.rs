@@ -32,8 +32,8 @@ use super::{Job, Runner};
 const SPARE_TOKENS: usize = 16;
 
 impl Runner {
-    /// Sets up supervised fine-tuning. The policy is trained on the first of the devices; the others
-    /// take a share of each batch.
+    /// Sets up supervised fine-tuning. The policy is trained on the first of the devices; the
+    /// others take a share of each batch.
     ///
     /// N, the length of the lists, is that of the model's `task.json`; for a new decoder, or a chat
     /// model without that file, it is the length of the longest demonstration.
@@ -149,8 +149,8 @@ impl Runner {
         )
     }
 
-    /// Sets up reinforcement learning. The policy is trained on the first of the devices; the others
-    /// take a share of the sampling and of each batch.
+    /// Sets up reinforcement learning. The policy is trained on the first of the devices; the
+    /// others take a share of the sampling and of each batch.
     ///
     /// # Errors
     /// [`RunError`] when a setting, the model or the data is wrong.

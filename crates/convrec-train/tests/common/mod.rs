@@ -67,7 +67,8 @@ pub fn world() -> World {
     }
 }
 
-/// Conversations in the world: after a film with an odd number somebody is recommended the next one.
+/// Conversations in the world: after a film with an odd number somebody is recommended the next
+/// one.
 pub fn conversations(catalog: &Catalog) -> Vec<Example> {
     let names: Vec<Item> = catalog.iter().map(|(_, item)| item.item()).collect();
     let example = |n: usize| Example {
