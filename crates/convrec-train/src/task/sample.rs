@@ -44,8 +44,9 @@ pub struct TokenPair {
 
 impl Task {
     /// # Errors
-    /// When a ground-truth item means no item of the catalog ([`Catalog::meant`]), the prompt
-    /// cannot be written, or, under a constraint, fewer than N items are unseen.
+    /// When a ground-truth item means no item of the catalog
+    /// ([`Catalog::meant`](convrec_catalog::Catalog::meant)), the prompt cannot be written, or,
+    /// under a constraint, fewer than N items are unseen.
     pub fn sample(&self, example: &Example) -> Result<Sample, TaskError> {
         Ok(self.sample_and_cut(example)?.0)
     }
