@@ -210,15 +210,17 @@ fn row_91_lines_of_lists() {
             "Breaking Bad (2008)",
             "The Office (US) (2005)",
             "Se7en (a.k.a. Seven) (1995)",
+            "Heat (1995)",
             "Dune: Part Two (2024)",
             "Blade Runner 2049 (2017)",
             "1917 (2019)",
             "300 (2006)",
             "Title: Coco (2017)",
-            "[Jaws](https://x.y) (1975)",
+            "Jaws (1975)",
             "Ronin (1998)",
             "Amélie (Le Fabuleux Destin d'Amélie Poulain) (2001)",
             "2001: A Space Odyssey (1968)",
+            "Fargo (1996)",
         ]
     );
     let lines = read("l2.txt");

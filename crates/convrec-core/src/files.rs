@@ -131,20 +131,15 @@ pub fn read_bytes(path: impl AsRef<Path>, largest: u64) -> Result<Vec<u8>, Error
     Ok(bytes)
 }
 
-/// Reads a text file of at most [`LARGEST_TEXT`] bytes as a whole, without the byte order mark that
-/// some editors put in front.
+/// Reads a text file of at most [`LARGEST_TEXT`] bytes as a whole.
 ///
 /// # Errors
 /// As [`open_regular`], and when the file is not UTF-8. The error then names the first bad byte.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String, Error> {
     let path = path.as_ref();
-    let text = String::from_utf8(read_bytes(path, LARGEST_TEXT)?).map_err(|e| {
+    String::from_utf8(read_bytes(path, LARGEST_TEXT)?).map_err(|e| {
         let problem = not_utf8(e.as_bytes(), e.utf8_error().valid_up_to());
         Error::new("read", path, io::Error::other(problem))
-    })?;
-    Ok(match text.strip_prefix('\u{feff}') {
-        Some(rest) => rest.to_string(),
-        None => text,
     })
 }
 
@@ -289,8 +284,6 @@ mod tests {
     fn text_that_is_none_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        std::fs::write(&path, "\u{feff}{}").unwrap();
-        assert_eq!(read_text(&path).unwrap(), "{}");
         for (bytes, part) in [
             (&b"Am\xe9lie"[..], "byte 3 is not UTF-8"),
             (&b"\xff\xfeH\0"[..], "found UTF-16 text"),

@@ -158,16 +158,13 @@ impl<'a> Line<'a> {
     }
 
     /// The title and the year of `Heat [1995]` and `Heat (1995 film)`, and with a list number of
-    /// `1. Heat, 1995` and `1. Heat (M. Mann, 1995)`; a bullet may say `- Released: May 1, 1995`.
-    /// Where items need no year, these may be titles.
+    /// `1. Heat (M. Mann, 1995)`. Where items need no year, these may be titles.
     pub(crate) fn title_and_loose_year(&self) -> Option<(&'a str, i32)> {
         let mut brackets = self.body.match_indices(['(', '[']);
-        let (title, rest, year) = brackets
-            .find_map(|(at, open)| {
-                let (year, rest) = self.loose_year(open, &self.body[at + 1..])?;
-                Some((&self.body[..at], rest, year))
-            })
-            .or_else(|| self.year_at_end())?;
+        let (title, rest, year) = brackets.find_map(|(at, open)| {
+            let (year, rest) = self.loose_year(open, &self.body[at + 1..])?;
+            Some((&self.body[..at], rest, year))
+        })?;
         Some((self.undress(title, rest), year)).filter(|(title, _)| !title.is_empty())
     }
 
@@ -189,18 +186,6 @@ impl<'a> Line<'a> {
             _ => return None,
         };
         Some((bare_year(year)?, rest))
-    }
-
-    /// `1. Heat, 1995`, `1. Heat – 1995`: title, rest and year.
-    fn year_at_end(&self) -> Option<(&'a str, &'a str, i32)> {
-        let body = self.body.trim_end_matches('.');
-        let at = body
-            .rfind([',', '–', '—', '-'])
-            .filter(|_| self.has_number)?;
-        let mark = body[at..].chars().next()?;
-        let (title, year) = (&body[..at], &body[at + mark.len_utf8()..]);
-        let is_apart = year.starts_with(is_white) && (mark == ',' || title.ends_with(is_white));
-        Some((title, "", bare_year(trim(year)).filter(|_| is_apart)?))
     }
 
     /// The title before the first `(year)` of four digits, else of fewer, and that year. Where

@@ -60,7 +60,7 @@ use crate::whitespace::trim;
 /// - Links, tags and entities of HTML, boxes of tasks and emoji as bullets are removed. A row of a
 ///   table names its first cell that is no rank, with a year in it or in a cell behind it.
 /// - Where years are required, `Heat [1995]` and `Heat (1995 film)` have one, and with a list
-///   number `Heat, 1995` and `Heat (dir. M. Mann, 1995)`.
+///   number `Heat (dir. M. Mann, 1995)`.
 /// - JSON lists of texts, or of objects with `title` or `name`, and `year`, name their elements.
 /// - Where there are no line feeds, carriage returns end lines.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.

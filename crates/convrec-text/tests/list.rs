@@ -222,9 +222,7 @@ fn forms_that_models_write_are_read() {
     assert!(list.items().eq([&heat]));
     let ocean = [Item::new("Ocean's & Co", 2001)];
     assert_eq!(required("Ocean&#39;s &amp; Co (2001)"), ocean);
-    assert_eq!(required("1. Se7en, 1995"), [Item::new("Se7en", 1995)]);
     for line in [
-        "1. Heat – 1995.",
         "1. **Heat (1995 American film)**",
         "Heat (1995 film)",
         "Heat [1995]",
@@ -241,6 +239,7 @@ fn forms_that_models_write_are_read() {
     assert_eq!(optional("Heat (1995 film)"), film);
     for line in [
         "We met in Paris, 1999",
+        "1. Se7en, 1995",
         "   - Released: December 15, 1995",
         "🎬 Films like Heat (1995):",
         "[{\"title\": \" \", \"year\": 1995}]",
