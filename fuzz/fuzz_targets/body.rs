@@ -46,10 +46,15 @@ struct Body {
     written: Option<String>,
 }
 
-const LIMITS: config::Limits = config::Limits { turns: 8, characters: 500 };
+const LIMITS: config::Limits = config::Limits {
+    turns: 8,
+    characters: 500,
+};
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(body) = serde_json::from_slice::<Body>(data) else { return };
+    let Ok(body) = serde_json::from_slice::<Body>(data) else {
+        return;
+    };
     if let Some(Ok(turns)) = body.messages.map(|all| said(messages::turns(all, &LIMITS))) {
         assert_eq!(turns.last().map(|turn| turn.role), Some(Role::User));
         assert!(turns.len() <= LIMITS.turns);
@@ -75,7 +80,13 @@ fn said<T>(read: Result<T, refusal::Refusal>) -> Result<T, ()> {
 
 fn is_json(list: &JsonList) {
     let item = json!({ "id": 1, "title": "\"\u{0}é", "year": null, "score": 0.5, "rank": 1, "name": "\"" });
-    let text = format!("{}{},{}{}", list.opening(), list.item(&item), list.item(&item), JsonList::CLOSING);
+    let text = format!(
+        "{}{},{}{}",
+        list.opening(),
+        list.item(&item),
+        list.item(&item),
+        JsonList::CLOSING
+    );
     let read: Value = serde_json::from_str(&text).expect("what is written is JSON");
     let lists: Vec<&Value> = read.as_object().unwrap().values().collect();
     assert!(lists.len() == 1 && lists[0].as_array().unwrap().len() == 2);
@@ -83,10 +94,17 @@ fn is_json(list: &JsonList) {
 
 /// The quick searches agree with the obvious one.
 fn ends_where_it_should(stops: &[String], text: &str) {
-    let first = stops.iter().filter_map(|stop| text.find(stop.as_str())).min();
+    let first = stops
+        .iter()
+        .filter_map(|stop| text.find(stop.as_str()))
+        .min();
     assert_eq!(stop::find(text, 0, stops), first);
     let mut watch = Watch::new(stops, |token| vec![token as u8]);
     let ends = text.bytes().position(|byte| watch.ends(u32::from(byte)));
-    let ending = (0..=text.len()).find(|end| stops.iter().any(|stop| text.as_bytes()[..*end].ends_with(stop.as_bytes())));
+    let ending = (0..=text.len()).find(|end| {
+        stops
+            .iter()
+            .any(|stop| text.as_bytes()[..*end].ends_with(stop.as_bytes()))
+    });
     assert_eq!(ends.map(|place| place + 1), ending);
 }

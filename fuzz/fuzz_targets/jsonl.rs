@@ -33,7 +33,16 @@ fuzz_target!(|data: &[u8]| {
         text.extend(serde_json::to_vec(row).unwrap());
         text.push(b'\n');
     }
-    assert_eq!(jsonl::read::<Demonstration>(&text[..], "f").unwrap(), read.rows);
+    assert_eq!(
+        jsonl::read::<Demonstration>(&text[..], "f").unwrap(),
+        read.rows
+    );
     let source = Source::from_bytes("f", Format::Json, text);
-    assert_eq!(source.demonstrations(BadRowPolicy::Refuse, Years::Optional).unwrap().rows, read.rows);
+    assert_eq!(
+        source
+            .demonstrations(BadRowPolicy::Refuse, Years::Optional)
+            .unwrap()
+            .rows,
+        read.rows
+    );
 });

@@ -21,7 +21,10 @@ fuzz_target!(|data: &[u8]| {
         key: RequestKey::of(&name.into()),
         model: text.chars().take(9).collect(),
         time: data.len() as u64,
-        tokens: Tokens { input: 1, output: 2 },
+        tokens: Tokens {
+            input: 1,
+            output: 2,
+        },
         finish: None,
         text: text.clone(),
     };
@@ -31,10 +34,14 @@ fuzz_target!(|data: &[u8]| {
     ledger.keep([record("b")]).unwrap();
     drop(ledger);
     let whole = fs::read(&path).unwrap();
-    let cut = first as usize + data.first().map_or(0, |byte| *byte as usize) % (whole.len() - first as usize);
+    let cut = first as usize
+        + data.first().map_or(0, |byte| *byte as usize) % (whole.len() - first as usize);
     fs::write(&path, &whole[..cut]).unwrap();
     let ledger = Ledger::open(&path).unwrap();
-    assert_eq!(ledger.get(&RequestKey::of(&"a".into())).unwrap(), Some(record("a")));
+    assert_eq!(
+        ledger.get(&RequestKey::of(&"a".into())).unwrap(),
+        Some(record("a"))
+    );
     assert_eq!(ledger.torn() as usize, cut - first as usize);
     drop(ledger);
     fs::remove_file(&path).unwrap();

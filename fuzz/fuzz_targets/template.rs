@@ -23,7 +23,12 @@ fuzz_target!(|source: &str| {
     for turns in [&turns[..], &turns[1..2]] {
         if let Ok(text) = template.render(turns, true) {
             let asked = |turn: &&Turn| turn.role == Role::User;
-            assert!(turns.iter().filter(asked).all(|turn| text.contains(&turn.content)));
+            assert!(
+                turns
+                    .iter()
+                    .filter(asked)
+                    .all(|turn| text.contains(&turn.content))
+            );
         }
     }
 });

@@ -14,7 +14,11 @@ fuzz_target!(|json: &str| {
             continue;
         };
         assert!(ids.iter().all(|id| (*id as usize) < tokenizer.vocab_size()));
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id)).copied().collect();
+        let bytes: Vec<u8> = ids
+            .iter()
+            .flat_map(|&id| tokenizer.token_bytes(id))
+            .copied()
+            .collect();
         assert_eq!(bytes, text.as_bytes());
     }
     let again = tokenizer.to_json().expect("what was read can be written");

@@ -72,10 +72,7 @@ impl<'a> Numbering<'a> {
 }
 
 fn most_lines_have_a_number(text: &str) -> bool {
-    let lines = text
-        .split(LINE_ENDS)
-        .map(trim)
-        .filter(|line| !line.is_empty());
+    let lines = text.split('\n').map(trim).filter(|line| !line.is_empty());
     let (lines, numbers) = lines.fold((0, 0), |(lines, numbers), line| {
         (
             lines + 1,
@@ -88,9 +85,6 @@ fn most_lines_have_a_number(text: &str) -> bool {
     });
     numbers >= 2 && 2 * numbers >= lines
 }
-
-/// Line feeds, and what takes their place in answers without one.
-pub(crate) const LINE_ENDS: [char; 4] = ['\n', '\r', '\u{2028}', '\u{2029}'];
 
 /// A line without bullets and list number.
 pub(crate) struct Line<'a> {
@@ -305,7 +299,7 @@ fn link<'a>(title: &'a str, rest: &'a str) -> Option<(&'a str, &'a str)> {
 
 /// Whether `text` begins with the line under the head of a table: `|---|:-:|`.
 pub(crate) fn is_table_rule(text: &str) -> bool {
-    let line = text.split(LINE_ENDS).next().unwrap_or("");
+    let line = text.split('\n').next().unwrap_or("");
     line.contains("--")
         && line
             .chars()

@@ -7,7 +7,7 @@ use convrec_core::Item;
 use serde::{Deserialize, Serialize};
 
 use crate::json_list::{self, Name};
-use crate::line::{LINE_ENDS, Line, Numbering, is_blank, is_table_rule, without_entities};
+use crate::line::{Line, Numbering, is_blank, is_table_rule, without_entities};
 use crate::reasoning::Reasoning;
 use crate::whitespace::trim;
 
@@ -62,7 +62,6 @@ use crate::whitespace::trim;
 /// - Where years are required, `Heat [1995]` and `Heat (1995 film)` have one, and with a list
 ///   number `Heat (dir. M. Mann, 1995)`.
 /// - JSON lists of texts, or of objects with `title` or `name`, and `year`, name their elements.
-/// - Where there are no line feeds, carriage returns end lines.
 /// - A line that ends in a colon and bears no list mark is a preamble. Blank lines mean nothing.
 /// - A model's [reasoning](crate::Reasoning) is no part of its list.
 ///
@@ -226,12 +225,11 @@ impl ListFormat {
             ..ParsedList::default()
         };
         let mut numbering = Numbering::of(&answer);
-        let ends = line_ends(&answer);
         let mut may_be_json = true;
         let (mut at, mut line) = (0, 0);
         while at < answer.len() {
             let rest = &answer[at..];
-            let whole = &rest[..line_len(rest, ends)];
+            let whole = &rest[..line_len(rest)];
             let content = trim(whole);
             let mut end = whole.len();
             if may_be_json && json_list::begins(content, rest) {
@@ -240,7 +238,7 @@ impl ListFormat {
                 // Text that turns out to be no JSON is not tried again, so time stays linear.
                 may_be_json = is_whole && names_items;
                 if let Some((last, _)) = items.last().filter(|_| names_items) {
-                    end = last.end + line_len(&rest[last.end..], ends);
+                    end = last.end + line_len(&rest[last.end..]);
                     let mut counted = 0;
                     for (range, item) in items {
                         line += line_feeds(&rest[counted..range.start]);
@@ -362,23 +360,14 @@ impl ListFormat {
     }
 }
 
-/// What ends the lines of an answer: line feeds, or where there are none, what looks so.
-fn line_ends(answer: &str) -> &'static [char] {
-    match trim(answer).contains('\n') {
-        true => &LINE_ENDS[..1],
-        false if trim(answer).contains(LINE_ENDS) => &LINE_ENDS,
-        false => &LINE_ENDS[..1],
-    }
-}
-
 /// Whether a line begins or ends a block of code.
 fn is_fence(content: &str) -> bool {
     let info = content.strip_prefix("```");
     info.is_some_and(|info| info.chars().all(char::is_alphanumeric))
 }
 
-fn line_len(text: &str, ends: &[char]) -> usize {
-    text.split_inclusive(ends).next().map_or(0, str::len)
+fn line_len(text: &str) -> usize {
+    text.split_inclusive('\n').next().map_or(0, str::len)
 }
 
 fn line_feeds(text: &str) -> usize {
@@ -415,7 +404,7 @@ fn with_last_year(text: &str) -> Option<Item> {
 /// ```
 #[must_use]
 pub fn whole_lines(text: &str) -> &str {
-    let last = text.rsplit(line_ends(text)).next().unwrap_or("");
+    let last = text.rsplit('\n').next().unwrap_or("");
     let start = text.len() - last.len();
     let last = trim(last);
     let mut numbering = Numbering::of(text);

@@ -255,8 +255,6 @@ fn whole_answers_in_other_forms_are_read() {
     let items = [Item::new("Heat", 1995), Item::new("9", 2009)];
     for text in [
         "| # | Title | Year |\n|---|:-:|--|\n| 1 | Heat | 1995 |\n| 2 | 9 | 2009 |\n",
-        "1. Heat (1995)\r2. 9 (2009)\r",
-        "1. Heat (1995)\u{2028}2. 9 (2009)",
         "[\"Heat (1995)\", \"9 (2009)\"]",
         "[\n  \"Heat (1995)\",\n  \"9 (2009)\"\n]\n",
         "[{\"title\": \"Heat\", \"year\": 1995}, {\"name\": \"9\", \"year\": \"2009\"}]",
