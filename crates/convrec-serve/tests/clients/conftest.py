@@ -2,7 +2,7 @@ import os
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from serving import PATIENCE, Gate, Server
 
 CHROMIUM = shutil.which("chromium")
@@ -55,7 +55,8 @@ def open_page(browser, server):
         contexts.append(context)
         pages.append(page)
         page.goto(url)
-        page.wait_for_function("document.querySelector('#about').textContent !== ''")
+        # A function that is waited for is evaluated, which the page's policy forbids at times.
+        expect(page.locator("#about")).not_to_be_empty(timeout=1000 * PATIENCE)
         return page
 
     yield opened
