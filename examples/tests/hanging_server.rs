@@ -2,6 +2,8 @@
 
 #![cfg(unix)]
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -11,36 +13,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use common::model;
 use convrec::core::{ItemId, jsonl};
-use convrec::policy::{ModelConfig, Policy};
-use convrec::prelude::{Device, Example, Language, Model, Turn};
+use convrec::prelude::{Device, Example, Turn};
 use convrec::serve::{Server, ServerConfig, Serving};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{Prompts, TaskFormat};
 
 /// The variable that both sides read the key of the operator from, and the key.
 const KEY: [&str; 2] = ["CONVREC_TEST_KEY", "of-a-test"];
 
 const STEPS: &str = "3";
-
-fn model(device: &Device) -> Model {
-    let special_tokens = ["<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
-    let config = TrainConfig {
-        vocab_size: 262,
-        special_tokens: special_tokens.map(str::to_string).to_vec(),
-        ..TrainConfig::default()
-    };
-    let tokenizer = TextTokenizer::train(["a"].iter(), &config).unwrap();
-    let format = TaskFormat {
-        prompts: Prompts::Marked(PromptFormat::default()),
-        n_ranks: 2,
-        max_new_tokens: 60,
-    };
-    Model {
-        policy: Policy::new(&ModelConfig::small(262, 32, 2, 2), 1, device).unwrap(),
-        language: Language::small(tokenizer, format),
-    }
-}
 
 /// A folder with a model, a catalog and conversations.
 fn data() -> tempfile::TempDir {

@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+mod common;
+
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,11 +12,9 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::model;
 use convrec::core::{ItemId, jsonl};
-use convrec::policy::{ModelConfig, Policy};
-use convrec::prelude::{Demonstration, Device, Example, Language, Model, Turn};
-use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
-use convrec_train::{Prompts, TaskFormat};
+use convrec::prelude::{Demonstration, Device, Example, Turn};
 use rand::{RngExt, SeedableRng};
 
 const SFT: &str = "train_sft --demonstrations train.jsonl --validation train.jsonl";
@@ -24,30 +24,11 @@ const RL: &str = "train_rank_grpo --conversations train.jsonl --validation train
 /// How long processes may take in all. They are beside others on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-fn model() -> Model {
-    let special_tokens = ["<bos>", "<user>", "<assistant>", "<seen>", "<rec>", "<eos>"];
-    let config = TrainConfig {
-        vocab_size: 262,
-        special_tokens: special_tokens.map(str::to_string).to_vec(),
-        ..TrainConfig::default()
-    };
-    let tokenizer = TextTokenizer::train(["a"].iter(), &config).unwrap();
-    let format = TaskFormat {
-        prompts: Prompts::Marked(PromptFormat::default()),
-        n_ranks: 2,
-        max_new_tokens: 60,
-    };
-    Model {
-        policy: Policy::new(&ModelConfig::small(262, 32, 2, 2), 1, &Device::flex()).unwrap(),
-        language: Language::small(tokenizer, format),
-    }
-}
-
 /// A folder with a model, a catalog and demonstrations, which are conversations as well.
 fn data() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    model().save(path("model")).unwrap();
+    model(&Device::flex()).save(path("model")).unwrap();
     let films = "title,year\nHeat,1995\nUp,2009\nAlien,1979\nHer,2013\nRan,1985\n";
     fs::write(path("films.csv"), films).unwrap();
     let catalog = convrec::read_catalog(path("films.csv")).unwrap();
