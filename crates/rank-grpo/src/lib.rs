@@ -238,6 +238,7 @@ mod clip;
 mod config;
 mod constraints;
 mod correction;
+mod groups;
 mod inputs;
 mod lanes;
 mod loss;
@@ -253,9 +254,11 @@ mod schedule;
 mod segments;
 mod shaping;
 mod sibling;
+mod side_by_side;
 #[cfg(feature = "burn")]
 mod tensor;
 mod terms;
+mod vectors;
 mod workspace;
 
 pub use advantage::{AdvantageError, GroupAdvantages, STD_EPSILON, ScaleRewards, group_advantages};
