@@ -60,7 +60,7 @@ enum Which {
     /// steps of SFT, 20 batches of rollouts).
     Ablations(Common),
     /// At most some share of unsafe items on a sample of Reddit-v2, by a target and by fixed prices
-    /// (1 seed, 200 steps of SFT, 60 batches of rollouts).
+    /// (1 seed, 100 steps of SFT, 40 batches of rollouts).
     Reddit(reddit::Options),
     /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds, 700 steps of SFT, 12
     /// batches of rollouts).

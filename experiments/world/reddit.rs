@@ -49,10 +49,10 @@ pub struct Options {
     #[arg(long, default_value_t = 0.5)]
     unsafe_from: f64,
     /// Updates of supervised fine-tuning.
-    #[arg(long, value_parser = at_least_one, default_value_t = 200)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 100)]
     sft_steps: usize,
     /// Batches of rollouts of each reinforcement learning run.
-    #[arg(long, value_parser = at_least_one, default_value_t = 60)]
+    #[arg(long, value_parser = at_least_one, default_value_t = 40)]
     rl_steps: usize,
     /// The seed of all random numbers.
     #[arg(long, default_value_t = 1)]
