@@ -242,7 +242,7 @@ fn texts_are_cut_as_in_python() {
             "abcabc",
         ),
     ] {
-        let template = ChatTemplate::new(&format!("{source}{{{{ messages[0].content }}}}"));
+        let template = ChatTemplate::new(format!("{source}{{{{ messages[0].content }}}}"));
         let shown = template.unwrap().render(&[Turn::user("!")], true).unwrap();
         assert_eq!(shown, format!("{expected}!"), "{source}");
     }
