@@ -1,7 +1,7 @@
 //! The paper's experiments on the embedded world, each one command: its algorithms (`algorithms`),
 //! all members of the loss family (`family`), this project's choices against the paper's
-//! (`ablations`), targets for a reward (`targets`), the steps of Remap-Reflect-Adjust
-//! (`demonstrations`).
+//! (`ablations`), targets for a reward (`targets`), rollouts that are a step late (`rollouts`), the
+//! steps of Remap-Reflect-Adjust (`demonstrations`).
 //!
 //! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
@@ -57,6 +57,9 @@ enum Which {
     /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds, 1800
     /// steps of SFT, 20 batches of rollouts).
     Ablations(Common),
+    /// Rollouts in order, and sampled while the updates of the step before run (3 seeds, 1800 steps
+    /// of SFT, 20 batches of rollouts).
+    Rollouts(Common),
     /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds, 700 steps of SFT, 12
     /// batches of rollouts).
     Demonstrations(Common),
@@ -139,6 +142,14 @@ impl Which {
                 common,
                 Kind {
                     variants: variants::ablations,
+                    claims: |_| Ok(vec![]),
+                    usual: [3, 1800, 20],
+                },
+            ),
+            Which::Rollouts(common) => (
+                common,
+                Kind {
+                    variants: variants::rollouts,
                     claims: |_| Ok(vec![]),
                     usual: [3, 1800, 20],
                 },

@@ -1,6 +1,6 @@
 //! A run from settings and data.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::data::{self, DataReport};
 use crate::inputs::hash_of_path;
 use crate::model::{Language, Model, ModelError, ModelSource, Prompts, TaskFormat};
 use crate::reward::{BlockedReward, BlocklistReward, RewardFunction};
-use crate::run::Stop;
+use crate::run::{RunOptions, Stop};
 use crate::sampler::Sampler;
-use crate::settings::{Dtype, Files, RlSettings, SftSettings};
+use crate::settings::{Dtype, Files, RlSettings, Settings, SftSettings};
 use crate::task::Task;
 
 use super::error::{RunError, in_file, of_catalog, unusable};
@@ -127,26 +127,15 @@ impl Runner {
             config: setup.config.clone(),
             pairs,
         };
-        let text = settings.to_toml()?;
-        let save = save_options(settings.files.dtype, &policy);
-        let runner = Self {
+        let parts = Parts {
             job,
             model: Model { policy, language },
             task,
-            validation: vec![],
             report,
-            validation_report: DataReport::default(),
             facts,
             inputs,
-            options: settings.run.clone(),
-            save,
-            devices: devices.to_vec(),
         };
-        runner.with_text(text).with_validation(
-            settings.files.validation.as_deref(),
-            settings.files.validation_samples,
-            &data.validation,
-        )
+        parts.runner(&settings, &data.validation, devices)
     }
 
     /// Sets up reinforcement learning. The policy is trained on the first of the devices; the
@@ -201,9 +190,7 @@ impl Runner {
             ("items in a list", task.n_ranks().to_string()),
         ];
         let sampler = sampler(files.sampler.as_deref(), &task, &settings.run.stop)?;
-        let text = settings.to_toml()?;
-        let save = save_options(settings.files.dtype, &model.policy);
-        let runner = Self {
+        let parts = Parts {
             job: Job::Rl {
                 config: Box::new(config),
                 samples,
@@ -212,34 +199,18 @@ impl Runner {
             },
             model,
             task,
-            validation: vec![],
             report,
-            validation_report: DataReport::default(),
             facts,
             inputs,
-            options: settings.run.clone(),
-            save,
-            devices: devices.to_vec(),
         };
-        runner.with_text(text).with_validation(
-            settings.files.validation.as_deref(),
-            settings.files.validation_samples,
-            &data.validation,
-        )
+        parts.runner(&settings, &data.validation, devices)
     }
 
-    fn with_text(mut self, text: String) -> Self {
-        self.options.settings = Some(text);
-        self
-    }
-
-    fn with_validation(
-        mut self,
-        path: Option<&Path>,
-        most: usize,
-        examples: &[Example],
-    ) -> Result<Self, RunError> {
-        let Some(path) = path else { return Ok(self) };
+    fn with_validation(mut self, files: &Files, examples: &[Example]) -> Result<Self, RunError> {
+        let Some(path) = files.validation.as_deref() else {
+            return Ok(self);
+        };
+        let most = files.validation_samples;
         let (samples, report) =
             data::samples(&self.task, examples).map_err(|source| in_file(path, source))?;
         if samples.is_empty() {
@@ -256,6 +227,52 @@ impl Runner {
             self.facts.push(("validation file", report.to_string()));
         }
         Ok(self)
+    }
+}
+
+/// The parts of a run that each training makes in its own way.
+struct Parts {
+    job: Job,
+    model: Model,
+    task: Task,
+    report: DataReport,
+    facts: Vec<(&'static str, String)>,
+    inputs: BTreeMap<String, String>,
+}
+
+impl Parts {
+    fn runner<T: Serialize + Clone>(
+        self,
+        settings: &Settings<T>,
+        validation: &[Example],
+        devices: &[Device],
+    ) -> Result<Runner, RunError> {
+        let Self {
+            job,
+            model,
+            task,
+            report,
+            facts,
+            inputs,
+        } = self;
+        let options = RunOptions {
+            settings: Some(settings.to_toml()?),
+            ..settings.run.clone()
+        };
+        let runner = Runner {
+            save: save_options(settings.files.dtype, &model.policy),
+            job,
+            model,
+            task,
+            validation: vec![],
+            report,
+            validation_report: DataReport::default(),
+            facts,
+            inputs,
+            options,
+            devices: devices.to_vec(),
+        };
+        runner.with_validation(&settings.files, validation)
     }
 }
 
