@@ -39,8 +39,8 @@ pub(super) fn language(folder: &Path, served: &Language) -> Result<(), String> {
     let path = folder.join("task.json");
     if path.exists() {
         let text = read_text(&path).map_err(|e| e.to_string())?;
-        let found: TaskFormat =
-            serde_json::from_str(&text).map_err(|e| format!("task.json: {e}"))?;
+        let found: TaskFormat = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|e| format!("task.json: {e}"))?;
         if found != served.format {
             return Err(other("task.json", "other prompts or lists"));
         }
