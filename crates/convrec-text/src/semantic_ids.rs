@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
-/// The most codes of an item.
-const MOST_PLACES: usize = 16;
+/// The most codes of an item. Items of equal vectors may need many.
+const MOST_PLACES: usize = 64;
 /// The largest number of codes at a place.
 const MOST_CODES: u32 = 1 << 16;
 

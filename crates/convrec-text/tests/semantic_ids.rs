@@ -73,7 +73,7 @@ fn files_keep_the_codes() {
         ),
         (
             "{\"item\":\"A\",\"codes\":[70000]}",
-            "the largest is 70000; expected 1 to 16 codes",
+            "the largest is 70000; expected 1 to 64 codes",
         ),
         ("{\"item\":\"A\",\"codes\":[-1]}", "line 1"),
         ("{\"item\":\"A\"}", "codes"),
