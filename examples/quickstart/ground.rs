@@ -68,7 +68,7 @@ impl Ground {
             n_validation: 0,
             n_test: test,
         });
-        let unconstrained = task(catalog, &split)?;
+        let unconstrained = task(catalog, &split.train)?;
         let constrained = unconstrained.clone().constrained()?;
         let samples = |examples: &[Example]| {
             examples
@@ -186,15 +186,17 @@ impl Ground {
 }
 
 /// A tokenizer trained on catalog lines and dialogs, and prompts written with it.
-fn task(catalog: Catalog, split: &Split) -> Result<Task, Box<dyn Error>> {
+///
+/// # Errors
+/// When the tokenizer cannot be trained.
+pub fn task(catalog: Catalog, examples: &[Example]) -> Result<Task, Box<dyn Error>> {
     let mut corpus: Vec<String> = catalog
         .iter()
         .map(|(_, item)| format!("{}\n", item.item()))
         .collect();
     corpus.extend(corpus.clone());
     corpus.extend(
-        split
-            .train
+        examples
             .iter()
             .flat_map(|example| example.dialog.iter().map(|turn| turn.content.clone())),
     );

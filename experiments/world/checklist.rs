@@ -218,6 +218,44 @@ fn stable(results: &Results) -> Result<Claim, Error> {
     Ok(claim)
 }
 
+/// What the papers of the family's members say of them.
+///
+/// # Errors
+/// When there are fewer than two test conversations.
+pub fn family(results: &Results) -> Result<Vec<Claim>, Error> {
+    use Expected::{Above, NotBelow};
+    let claims = [
+        ("Rank-GRPO is better than GRPO", "Rank-GRPO", "GRPO", Above),
+        ("Rank-GRPO is better than GSPO", "Rank-GRPO", "GSPO", Above),
+        ("GSPO is better than GRPO", "GSPO", "GRPO", Above),
+        ("Dr.GRPO is no worse than GRPO", "Dr.GRPO", "GRPO", NotBelow),
+        ("DAPO's loss is better than GRPO", "DAPO", "GRPO", Above),
+        ("CISPO is better than GRPO", "CISPO", "GRPO", Above),
+        ("CISPO is better than DAPO", "CISPO", "DAPO", Above),
+        ("SAPO is better than GRPO", "SAPO", "GRPO", Above),
+        ("SAPO is better than GSPO", "SAPO", "GSPO", Above),
+        ("LUSPO is better than GSPO", "LUSPO", "GSPO", Above),
+        ("VESPO is better than GRPO", "VESPO", "GRPO", Above),
+        ("GOPO is better than GRPO", "GOPO", "GRPO", Above),
+        (
+            "a two-sided clip costs nothing",
+            "two-sided clip",
+            "GRPO",
+            NotBelow,
+        ),
+        (
+            "an off-policy mask costs nothing",
+            "off-policy mask",
+            "GRPO",
+            NotBelow,
+        ),
+    ];
+    let claim = |(text, first, second, expected)| {
+        pair(results, text, [first, second], ("NDCG@10", &ndcg), expected)
+    };
+    claims.into_iter().map(claim).collect()
+}
+
 /// The paper's claims about the steps of Remap-Reflect-Adjust.
 ///
 /// # Errors
@@ -249,6 +287,7 @@ mod tests {
 
     use super::*;
     use crate::outcome::{Done, Hits, Judged, Outcome};
+    use crate::variants::family as family_variants;
     use crate::variants::{algorithms as algorithm_variants, demonstration_steps};
 
     /// A variant whose lists for 40 dialogs of three seeds hit at so many ranks from the first on,
@@ -367,6 +406,24 @@ mod tests {
         assert_eq!(stable.verdict, Verdict::NotReproduced);
         assert!(stable.text.contains("1 runs diverged"));
         assert!(others.iter().all(|claim| claim.verdict == Verdict::NotRun));
+    }
+
+    #[test]
+    fn the_papers_of_the_family_are_right_where_its_members_are_as_they_say() {
+        let hits = |name: &str| match name {
+            "GRPO" => 3,
+            "GSPO" | "DAPO" => 4,
+            "Rank-GRPO" => 6,
+            _ => 5,
+        };
+        let verdicts = |of: &dyn Fn(usize) -> usize| {
+            let variants = family_variants(1).variants;
+            let runs = variants.iter().map(|a| variant(&a.name, of(hits(&a.name))));
+            let claims = family(&results(runs.collect())).unwrap();
+            claims.iter().map(|claim| claim.verdict).collect::<Vec<_>>()
+        };
+        assert_eq!(verdicts(&|hits| hits), [Verdict::Reproduced; 14]);
+        assert_eq!(verdicts(&|hits| 8 - hits), [Verdict::NotReproduced; 14]);
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl<'a> Lab<'a> {
 }
 
 /// The options of a run that goes on in its folder, with a checkpoint every so many steps.
-fn kept_in(folder: &Path, checkpoint_every: usize) -> RunOptions {
+pub fn kept_in(folder: &Path, checkpoint_every: usize) -> RunOptions {
     // Only an unstable run ends early, as the compared runs shall train equally long.
     let off = [
         Check::StalledWeights,

@@ -1,7 +1,8 @@
 //! The paper's experiments on the embedded world, each one command: its algorithms (`algorithms`),
 //! all members of the loss family (`family`), this project's choices against the paper's
 //! (`ablations`), targets for a reward (`targets`), rollouts that are a step late (`rollouts`), the
-//! steps of Remap-Reflect-Adjust (`demonstrations`).
+//! steps of Remap-Reflect-Adjust (`demonstrations`). `reddit` keeps a target on a sample of real
+//! data.
 //!
 //! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
@@ -10,9 +11,11 @@
 
 mod checklist;
 mod evidence;
+mod frontier;
 mod lab;
 mod outcome;
 mod page;
+mod reddit;
 mod results;
 mod summary;
 mod tables;
@@ -60,6 +63,9 @@ enum Which {
     /// Rollouts in order, and sampled while the updates of the step before run (3 seeds, 1800 steps
     /// of SFT, 20 batches of rollouts).
     Rollouts(Common),
+    /// At most some share of unsafe items on a sample of Reddit-v2, by a target and by fixed prices
+    /// (1 seed, 100 steps of SFT, 40 batches of rollouts).
+    Reddit(reddit::Options),
     /// Demonstrations without some steps, through SFT to Rank-GRPO (3 seeds, 700 steps of SFT, 12
     /// batches of rollouts).
     Demonstrations(Common),
@@ -111,9 +117,10 @@ struct Kind {
 }
 
 impl Which {
-    /// The options, and the experiment.
-    fn into_parts(self) -> (Common, Kind) {
-        match self {
+    /// Runs it.
+    fn run(self) -> Outcome {
+        let (common, kind) = match self {
+            Which::Reddit(options) => return reddit::run(&options),
             Which::Algorithms(common) => (
                 common,
                 Kind {
@@ -126,7 +133,7 @@ impl Which {
                 common,
                 Kind {
                     variants: variants::family,
-                    claims: |_| Ok(vec![]),
+                    claims: checklist::family,
                     usual: [5, 1800, 20],
                 },
             ),
@@ -162,24 +169,22 @@ impl Which {
                     usual: [3, 700, 12],
                 },
             ),
-        }
+        };
+        run(common, kind)
     }
 }
 
 fn main() -> std::process::ExitCode {
     convrec_cli::keep_freed_memory();
-    exit(run(Options::parse()))
+    exit(Options::parse().which.run())
 }
 
-fn run(options: Options) -> Outcome {
-    let (
-        common,
-        Kind {
-            variants,
-            claims,
-            usual: [seeds, sft_steps, rl_steps],
-        },
-    ) = options.which.into_parts();
+fn run(common: Common, kind: Kind) -> Outcome {
+    let Kind {
+        variants,
+        claims,
+        usual: [seeds, sft_steps, rl_steps],
+    } = kind;
     let clock = Instant::now();
     let Common {
         conversations,
@@ -222,8 +227,13 @@ fn run(options: Options) -> Outcome {
     let folder = common.out.join(experiment.name);
     let text = serde_json::to_string_pretty(&summary)?;
     write_atomic(folder.join("results.json"), |out| writeln!(out, "{text}"))?;
-    page::page(experiment.title, &about, &summary, &results)?.write(&folder.join("report.html"))?;
-    println!("\n{about}\n{}: results.json, report.html", folder.display());
+    let page = page::page(experiment.title, &about, &summary, &results)?;
+    page.write(&folder.join("report.html"))?;
+    page.write_plots(&folder.join("plots"))?;
+    println!(
+        "\n{about}\n{}: results.json, report.html, plots",
+        folder.display()
+    );
     Ok(())
 }
 
@@ -299,7 +309,7 @@ fn print(summary: &Summary) {
         .map(|lists| Some(tables::quality(summary, lists)));
     let training = [tables::training(summary), tables::per_rank(summary)].map(Some);
     let rest = [
-        tables::targets(summary),
+        summary.frontier().map(|frontier| frontier.table()),
         tables::paired(summary),
         tables::checklist(&summary.claims),
     ];

@@ -51,6 +51,11 @@ pub fn page(
         let lines: Vec<Line> = variants.iter().copied().map(hits).collect();
         report.chart("hits per rank, constrained lists", "rank", &lines)?;
     }
+    if let Some(frontier) = summary.frontier() {
+        report.section("Relevance against violations", "");
+        report.table(&frontier.table());
+        frontier.draw(&mut report)?;
+    }
     add(&mut report, "Differences", tables::paired(summary));
     add(
         &mut report,

@@ -87,12 +87,8 @@ impl Runs {
     /// A number at the beginning and at the end of training, for each seed; empty where there was
     /// none.
     pub fn ends(&self, of: &dyn Fn(&Record) -> Option<f64>) -> Vec<[f64; 2]> {
-        let ends = |done: &Done| {
-            let curve: Vec<f64> = done.log.iter().filter_map(of).collect();
-            let window = WINDOW.min(curve.len().div_ceil(2));
-            (window > 0).then(|| [mean(&curve[..window]), mean(&curve[curve.len() - window..])])
-        };
-        self.done.iter().filter_map(ends).collect()
+        let of_run = |done: &Done| ends(&done.log, of);
+        self.done.iter().filter_map(of_run).collect()
     }
 
     /// Whether training was stopped, or lost half of the reward that it began with, by seed.
@@ -108,6 +104,13 @@ impl Runs {
             .map(|(seed, done)| done.outcome.stopped.is_some() || fell(seed))
             .collect()
     }
+}
+
+/// A number at the beginning and at the end of a log; none where it was never logged.
+pub fn ends(log: &[Record], of: &dyn Fn(&Record) -> Option<f64>) -> Option<[f64; 2]> {
+    let curve: Vec<f64> = log.iter().filter_map(of).collect();
+    let window = WINDOW.min(curve.len().div_ceil(2));
+    (window > 0).then(|| [mean(&curve[..window]), mean(&curve[curve.len() - window..])])
 }
 
 /// A number of a record.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::checklist::Claim;
 use crate::evidence::{Evidence, RESAMPLES, mean};
+use crate::frontier::{Frontier, Point};
 use crate::lab::Sizes;
 use crate::outcome::{Done, Judged, Made};
 use crate::results::{Lists, Results, Runs, hits, hits_per_rank, number, relevance};
@@ -159,6 +160,25 @@ impl Summary {
             paired,
             claims,
             settings,
+        })
+    }
+
+    /// Relevance against the share of a genre; none where no variant rewards it.
+    pub fn frontier(&self) -> Option<Frontier> {
+        let point = |variant: &ArmSummary| {
+            let training = variant.training.as_ref()?;
+            Some(Point {
+                name: variant.name.clone(),
+                share: training.share?,
+                relevance: training.dcg,
+                multiplier: training.multiplier,
+            })
+        };
+        let points: Vec<Point> = self.variants.iter().filter_map(point).collect();
+        (!points.is_empty()).then(|| Frontier {
+            violation: BOUNDED.into(),
+            relevance: format!("DCG@{N}"),
+            points,
         })
     }
 }

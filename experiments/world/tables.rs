@@ -5,9 +5,9 @@ use quickstart::{HEAD, N};
 
 use crate::checklist::Claim;
 use crate::evidence::{Evidence, mean};
+use crate::frontier::arrow;
 use crate::results::Lists;
 use crate::summary::{Quality, Summary, Training};
-use crate::variants::BOUNDED;
 use crate::verdict::MARGIN;
 
 /// The quality of the lists of every variant.
@@ -133,26 +133,6 @@ pub fn per_rank(summary: &Summary) -> Table {
         }
     }
     table
-}
-
-/// The shares of a genre, and what its items cost; none where no variant rewards it.
-pub fn targets(summary: &Summary) -> Option<Table> {
-    let mut table = Table::new([BOUNDED, "share of rollouts", "multiplier", "DCG"]);
-    let mut is_empty = true;
-    for variant in &summary.variants {
-        let Some(training) = &variant.training else {
-            continue;
-        };
-        if let Some(share) = training.share {
-            is_empty = false;
-            let multiplier = training.multiplier.map_or_else(String::new, arrow);
-            table.row(
-                &variant.name,
-                [arrow(share), multiplier, arrow(training.dcg)],
-            );
-        }
-    }
-    (!is_empty).then_some(table)
 }
 
 /// The demonstrations, where variants learned from different ones.
@@ -295,8 +275,4 @@ fn by_seed(seeds: &[f64], signed: bool) -> String {
         }
     });
     shown.collect::<Vec<_>>().join(" ")
-}
-
-fn arrow([first, last]: [f64; 2]) -> String {
-    format!("{first:.3}>{last:.3}")
 }

@@ -2,8 +2,8 @@
 
 Prints a Markdown table. Each row compares one call forward and backward by the log-probabilities:
 this package with torch as it is, with torch.compile where it works (it needs a C++ compiler), and
-with TRL's own function where TRL is installed. All run on the CPU in float32. torch takes the
-threads that it chooses, or those of --threads; this package takes one.
+with TRL's own function where TRL is installed. All run on the CPU in float32, with at most the
+threads that torch chooses, or those of --threads. This package takes one for the smaller size.
 
 The implementations take turns, so that other work on the machine slows all of them. A ratio is that
 of two calls of one turn. Brackets hold the 10th and the 90th percentile. --cpu counts processor
@@ -164,7 +164,8 @@ def compare(b: int, t: int, name: str, budget: float, clock: Clock) -> None:
         given |= {"segments": tables["ranks"], "n_ranks": N_RANKS}
     config["kl"]["beta"] = BETA
     out = np.empty((b, t), np.float32)
-    loss, log_probs = Loss(config), tables["log_probs"]
+    threads = torch.get_num_threads()
+    loss, log_probs = Loss(config, threads=threads), tables["log_probs"]
 
     def backward(call: Callable[..., torch.Tensor]) -> torch.Tensor:
         (gradient,) = torch.autograd.grad(call(leaf, *constants), leaf)
@@ -186,7 +187,7 @@ def compare(b: int, t: int, name: str, budget: float, clock: Clock) -> None:
         calls[rival] = lambda call=call: backward(call)
     times = turns(calls, budget, clock)
     memory = {rival: peak(call) for rival, call in calls.items()}
-    memory["rank_grpo"] = peak(lambda: Loss(config)(log_probs, **given))
+    memory["rank_grpo"] = peak(lambda: Loss(config, threads=threads)(log_probs, **given))
     ours = times.pop("rank_grpo")
     for rival, theirs in times.items():
         ratios = [other / own for other, own in zip(theirs, ours, strict=True)]

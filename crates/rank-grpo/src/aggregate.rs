@@ -1,6 +1,6 @@
 //! Aggregations as a weight for each token.
 
-use crate::workspace::Groups;
+use crate::groups::Groups;
 use crate::{Aggregation, BatchTotals, RankCount};
 
 /// The weights of a row's tokens: the aggregate of l is the sum of weight times l.

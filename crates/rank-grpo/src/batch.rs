@@ -1,9 +1,15 @@
 //! The evaluation of a checked loss on checked inputs, row by row.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::correction::CorrectionMeter;
 use crate::inputs::keep_usable;
 use crate::metrics::Meter;
+use crate::plain::{Found, Tried};
+use crate::side_by_side::{side_by_side, threads};
 use crate::terms::{Ratio, Term, vespo_weights};
+use crate::vectors::{Work, widest};
+use crate::workspace::{RowSpace, count};
 use crate::{
     Aggregation, BatchTotals, Clip, Correction, LossConfig, LossSlices, LossValue, Metrics,
     RatioLevel, Real, Workspace,
@@ -32,12 +38,39 @@ pub(crate) struct Plan {
 
 /// Sums that are collected row by row.
 pub(crate) struct Sums {
-    pub(crate) loss: f64,
+    loss: f64,
     bonus: f64,
-    pub(crate) entropy: f64,
-    pub(crate) meter: Meter,
-    pub(crate) correction: CorrectionMeter,
+    entropy: f64,
+    meter: Meter,
+    correction: CorrectionMeter,
     off_policy: usize,
+}
+
+impl Sums {
+    fn new() -> Self {
+        Sums {
+            loss: 0.0,
+            bonus: 0.0,
+            entropy: 0.0,
+            meter: Meter::default(),
+            correction: CorrectionMeter::new(),
+            off_policy: 0,
+        }
+    }
+
+    /// Adds a plain row.
+    fn add(&mut self, found: &Found) {
+        self.loss += found.totals.loss;
+        self.meter.add(&found.totals);
+        self.entropy += found.entropy;
+    }
+
+    /// Adds the corrections of the tokens of a row.
+    fn correct(&mut self, space: &RowSpace) {
+        let of_token = space.correction.of.iter();
+        let of_token = of_token.map(|group| space.corrections[*group]);
+        of_token.for_each(|corrected| self.correction.add(corrected));
+    }
 }
 
 impl<'a, F: Real> Batch<'a, F> {
@@ -52,96 +85,117 @@ impl<'a, F: Real> Batch<'a, F> {
 
     pub fn evaluate(&self, workspace: &mut Workspace, gradient: &mut [F]) -> LossValue {
         let [rows, tokens] = self.inputs.shape;
-        let plan = self.plan(workspace);
+        let threads = threads(workspace.threads, self.inputs.shape);
+        if workspace.rows.len() < threads {
+            workspace.rows.resize_with(threads, RowSpace::default);
+        }
+        let plan = self.plan(threads, workspace);
         workspace.entropy_gradient.clear();
         if self.config.entropy_coef != 0.0 {
             workspace.entropy_gradient.resize(gradient.len(), 0.0);
         }
-        let mut sums = Sums {
-            loss: 0.0,
-            bonus: 0.0,
-            entropy: 0.0,
-            meter: Meter::default(),
-            correction: CorrectionMeter::new(),
-            off_policy: 0,
-        };
-        gradient.fill(F::from_f64(0.0));
-        let plain = self.plain();
+        workspace.tried.clear();
+        if threads > 1 && self.plain().is_some() && self.config.correction.is_none() {
+            self.try_rows(threads, &plan, workspace, gradient);
+        }
+        let mut sums = Sums::new();
+        let Workspace {
+            keep,
+            rows: spaces,
+            tried,
+            entropy_gradient,
+            ..
+        } = workspace;
+        let space = &mut spaces[0];
         for row in 0..rows {
             let first = row * tokens;
-            let gradient = &mut gradient[first..first + tokens];
-            let Workspace { keep, columns, .. } = &mut *workspace;
-            let keep = &keep[first..first + tokens];
-            columns.clear();
-            let kept = count(keep);
-            if keep[..kept].iter().all(|keep| *keep) {
-                columns.extend(0..kept);
-            } else {
-                columns.extend((0..tokens).filter(|column| keep[*column]));
+            let (keep, gradient) = (&keep[first..][..tokens], &mut gradient[first..][..tokens]);
+            let found = match tried.get(row) {
+                Some(found) => *found,
+                None => self.try_row(first, keep, &plan, space, gradient),
+            };
+            match found {
+                Tried::Empty => {}
+                Tried::Plain(found) => {
+                    sums.add(&found);
+                    if self.config.correction.is_some() {
+                        sums.correct(space);
+                    }
+                }
+                Tried::NotPlain => {
+                    space.choose(keep);
+                    self.row(first, &plan, space, gradient, entropy_gradient, &mut sums);
+                }
             }
-            if columns.is_empty() {
-                continue;
-            }
-            let columns = std::mem::take(&mut workspace.columns);
-            self.corrections(first, &columns, workspace);
-            let done = plain.is_some_and(|range| {
-                let place = (first, &columns[..]);
-                self.plain_row(place, range, &plan, workspace, gradient, &mut sums)
-            });
-            if !done {
-                self.row(first, &columns, &plan, workspace, gradient, &mut sums);
-            }
-            workspace.columns = columns;
         }
-        let entropy = self.inputs.entropies.map(|_| sums.entropy);
-        let count = plan.kept.max(1) as f64;
-        let metrics = Metrics {
-            correction: (self.config.correction.as_ref()).map(|_| sums.correction.metrics()),
-            off_policy_masked: (self.config.off_policy_mask_threshold)
-                .map(|_| sums.off_policy as f64 / count),
-            ..sums
-                .meter
-                .metrics(self.config.kl.is_some(), entropy, plan.kept, plan.dropped)
-        };
         LossValue {
             loss: sums.loss - plan.bonus * sums.bonus,
-            metrics,
+            metrics: self.metrics(&plan, &sums),
         }
     }
 
-    /// Marks the tokens of a row that count: they are in the mask, have a rank where they need one,
-    /// and all of their numbers are usable. Returns the number of tokens before the last of these
-    /// conditions.
-    fn mark(&self, first: usize, keep: &mut [bool]) -> usize {
-        keep.copy_from_slice(&self.inputs.mask[first..first + keep.len()]);
-        if self.needs_ranks {
-            self.inputs.segments.keep(first, keep);
+    fn metrics(&self, plan: &Plan, sums: &Sums) -> Metrics {
+        let config = self.config;
+        let entropy = self.inputs.entropies.map(|_| sums.entropy);
+        let silenced = || sums.off_policy as f64 / plan.kept.max(1) as f64;
+        Metrics {
+            correction: (config.correction.as_ref()).map(|_| sums.correction.metrics()),
+            off_policy_masked: config.off_policy_mask_threshold.map(|_| silenced()),
+            ..sums
+                .meter
+                .metrics(config.kl.is_some(), entropy, plan.kept, plan.dropped)
         }
-        let present = count(keep);
-        keep_usable(self.log_probs, first, keep);
-        self.inputs.keep(first, keep);
-        present
     }
 
-    fn plan(&self, workspace: &mut Workspace) -> Plan {
+    /// Tries all rows as plain ones, on several threads. Their numbers are added up later, in the
+    /// order of the rows.
+    fn try_rows(&self, threads: usize, plan: &Plan, workspace: &mut Workspace, gradient: &mut [F]) {
+        let [rows, tokens] = self.inputs.shape;
+        workspace.tried.resize(rows, Tried::Empty);
+        let of_thread = rows.div_ceil(threads);
+        let tried = workspace.tried.chunks_mut(of_thread);
+        let gradients = gradient.chunks_mut(of_thread * tokens);
+        let parts = tried.zip(gradients).zip(&mut workspace.rows).enumerate();
+        let keep = &workspace.keep;
+        side_by_side(parts, |(part, ((tried, gradient), space))| {
+            let first = part * of_thread * tokens;
+            let rows = tried.iter_mut().zip(gradient.chunks_mut(tokens));
+            for (row, (found, gradient)) in rows.enumerate() {
+                let first = first + row * tokens;
+                *found = self.try_row(first, &keep[first..][..tokens], plan, space, gradient);
+            }
+        });
+    }
+
+    /// Marks the tokens that count. Returns the number of those that are in the mask and have a
+    /// rank where they need one.
+    fn mark(&self, threads: usize, keep: &mut [bool]) -> usize {
+        let of_thread = keep.len().div_ceil(threads).max(1);
+        let present = AtomicUsize::new(0);
+        let parts = keep.chunks_mut(of_thread).enumerate();
+        side_by_side(parts, |(part, keep)| {
+            // Parts of this size stay in the processor's nearest memory.
+            for (block, keep) in keep.chunks_mut(BLOCK).enumerate() {
+                let first = part * of_thread + block * BLOCK;
+                let batch = self;
+                present.fetch_add(widest(Marking { batch, first, keep }), Ordering::Relaxed);
+            }
+        });
+        present.into_inner()
+    }
+
+    fn plan(&self, threads: usize, workspace: &mut Workspace) -> Plan {
         let [rows, tokens] = self.inputs.shape;
         let quantile = self.config.top_entropy_quantile;
         let ranked = self.inputs.entropies.filter(|_| quantile < 1.0);
         let Workspace { keep, sorted, .. } = workspace;
-        keep.clear();
-        keep.resize(rows * tokens, false);
+        keep.resize(rows * tokens, false); // all of it is marked anew
         sorted.clear();
-        let (mut present, mut kept) = (0_usize, 0_usize);
-        for row in 0..rows {
-            let first = row * tokens;
-            let keep = &mut keep[first..first + tokens];
-            present += self.mark(first, keep);
-            kept += count(keep);
-            if let Some(entropies) = ranked {
-                let of_row = keep.iter().zip(&entropies[first..]);
-                let of_row = of_row.filter(|(keep, _)| **keep);
-                sorted.extend(of_row.map(|(_, entropy)| entropy.to_f64()));
-            }
+        let present = self.mark(threads, keep);
+        let kept = count(keep);
+        if let Some(entropies) = ranked {
+            let counted = keep.iter().zip(entropies).filter(|(keep, _)| **keep);
+            sorted.extend(counted.map(|(_, entropy)| entropy.to_f64()));
         }
         workspace.sorted.sort_unstable_by(f64::total_cmp);
         let threshold = ranked.map_or(f64::NEG_INFINITY, |_| {
@@ -163,20 +217,21 @@ impl<'a, F: Real> Batch<'a, F> {
         }
     }
 
-    /// The row that begins at token `first`, with the columns that count. Its corrections are in
-    /// the workspace.
+    /// The row that begins at token `first`, with any option.
     fn row(
         &self,
         first: usize,
-        columns: &[usize],
         plan: &Plan,
-        workspace: &mut Workspace,
+        space: &mut RowSpace,
         gradient: &mut [F],
+        entropy_gradient: &mut [f64],
         sums: &mut Sums,
     ) {
         let (config, inputs) = (self.config, self.inputs);
-        self.ratios(first, columns, workspace);
-        let Workspace {
+        self.corrections(first, space);
+        self.ratios(first, space);
+        let RowSpace {
+            columns,
             ratio: segments,
             ratios,
             phi,
@@ -186,9 +241,9 @@ impl<'a, F: Real> Batch<'a, F> {
             rank_weights: [for_policy, for_kl],
             direct,
             by_log_ratio,
-            entropy_gradient,
             ..
-        } = workspace;
+        } = space;
+        let columns = &columns[..];
         if self.needs_ranks {
             ranks.assign(RatioLevel::Rank, columns, first, inputs.segments);
         }
@@ -260,13 +315,14 @@ impl<'a, F: Real> Batch<'a, F> {
     }
 
     /// The importance ratios of a row's segments.
-    fn ratios(&self, first: usize, columns: &[usize], workspace: &mut Workspace) {
-        let Workspace {
+    fn ratios(&self, first: usize, space: &mut RowSpace) {
+        let RowSpace {
+            columns,
             ratio: segments,
             ratios,
             phi,
             ..
-        } = workspace;
+        } = space;
         let level = self.config.importance_sampling_level;
         segments.assign(level, columns, first, self.inputs.segments);
         let log_ratio = |t: usize| self.log_probs[t].to_f64() - self.old(t);
@@ -304,13 +360,18 @@ impl<'a, F: Real> Batch<'a, F> {
     }
 
     /// The weights of the correction of a row's segments.
-    fn corrections(&self, first: usize, columns: &[usize], workspace: &mut Workspace) {
+    pub(crate) fn corrections(&self, first: usize, space: &mut RowSpace) {
         let (Some(correction), Some(sampler)) =
             (&self.config.correction, self.inputs.sampler_log_probs)
         else {
             return;
         };
-        let segments = &mut workspace.correction;
+        let RowSpace {
+            columns,
+            correction: segments,
+            corrections,
+            ..
+        } = space;
         let Correction { level, .. } = correction;
         segments.assign(*level, columns, first, self.inputs.segments);
         segments.sum(columns.iter().map(|column| {
@@ -319,8 +380,8 @@ impl<'a, F: Real> Batch<'a, F> {
         }));
         let logs = segments.sums.iter().zip(&segments.means);
         let weights = logs.map(|(sum, mean)| correction.weight(*sum, *mean));
-        workspace.corrections.clear();
-        workspace.corrections.extend(weights);
+        corrections.clear();
+        corrections.extend(weights);
     }
 
     /// Whether the sampler is too far from the policy on a row for its negative advantages.
@@ -339,8 +400,33 @@ impl<'a, F: Real> Batch<'a, F> {
     }
 }
 
-fn count(keep: &[bool]) -> usize {
-    keep.iter().filter(|keep| **keep).count()
+/// The tokens that are marked at a time.
+const BLOCK: usize = 4096;
+
+/// Marks the tokens of a block that count: they are in the mask, have a rank where they need one,
+/// and all of their numbers are usable. Returns their number before the last of these conditions.
+struct Marking<'a, F> {
+    batch: &'a Batch<'a, F>,
+    /// The block's first token.
+    first: usize,
+    keep: &'a mut [bool],
+}
+
+impl<F: Real> Work for Marking<'_, F> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let Marking { batch, first, keep } = self;
+        keep.copy_from_slice(&batch.inputs.mask[first..first + keep.len()]);
+        if batch.needs_ranks {
+            batch.inputs.segments.keep(first, keep);
+        }
+        let present = count(keep);
+        keep_usable(batch.log_probs, first, keep);
+        batch.inputs.keep(first, keep);
+        present
+    }
 }
 
 /// The quantile of a sorted list by linear interpolation; of an empty one, minus infinity.

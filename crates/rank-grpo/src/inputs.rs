@@ -289,6 +289,7 @@ impl<'a, F: Real> LossSlices<'a, F> {
     }
 
     /// Leaves those of the tokens from `first` on whose numbers are all usable.
+    #[inline(always)]
     pub(crate) fn keep(&self, first: usize, keep: &mut [bool]) {
         let tables = [
             self.old_log_probs,
@@ -333,17 +334,10 @@ impl LossConfig {
     }
 }
 
-/// The largest number that the loss takes for a log-probability, an advantage or an entropy.
-///
-/// Logits of forbidden tokens are often set to -1e9 or to the lowest number there is, not to -inf.
-/// A number beyond this bound is as unusable as NaN. Inside it, no product in the loss leaves the
-/// range of f32.
-const LARGEST: f64 = 1e6;
-
 /// Leaves those of the tokens from `first` on whose number is usable.
+#[inline(always)]
 pub(crate) fn keep_usable<F: Real>(table: &[F], first: usize, keep: &mut [bool]) {
     for (keep, x) in keep.iter_mut().zip(&table[first..]) {
-        // The comparison is false for NaN.
-        *keep &= x.to_f64().abs() <= LARGEST;
+        *keep &= x.is_usable();
     }
 }

@@ -4,7 +4,7 @@
 //! give the same bits, whatever the width of their vectors.
 
 use crate::KlEstimator;
-use crate::terms::MAX_LOG_RATIO;
+use crate::terms::{MAX_LOG_RATIO, Range, ppo};
 
 /// The numbers of a row's tokens that count, in f64. All tables are as long.
 #[derive(Clone, Debug, Default)]
@@ -29,15 +29,6 @@ pub(crate) struct Lanes {
     pub by_log_ratio: Vec<f64>,
 }
 
-/// The clip of PPO.
-#[derive(Clone, Copy)]
-pub(crate) struct Range {
-    pub lowest: f64,
-    pub highest: f64,
-    /// The cap of the ratio; infinity for none.
-    pub delta: f64,
-}
-
 /// What a row adds to the sums of its batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Totals {
@@ -56,74 +47,38 @@ pub(crate) struct Totals {
 impl Lanes {
     /// Computes losses and derivatives of the tokens. `by_token` says that ratios are still to be
     /// computed, from the log ratio of each token by itself.
+    #[inline(always)]
     pub(crate) fn run(&mut self, range: Range, kl: Option<KlEstimator>, by_token: bool) -> Totals {
         let n = self.log_prob.len();
-        for table in [
-            &mut self.loss,
-            &mut self.kl,
-            &mut self.direct,
-            &mut self.by_log_ratio,
-        ] {
+        for table in [&mut self.loss, &mut self.by_log_ratio] {
+            table.resize(n, 0.0); // all of it is computed anew
+        }
+        for table in [&mut self.kl, &mut self.direct] {
             table.clear();
             table.resize(n, 0.0);
         }
+        let mut in_bounds = true;
         if by_token {
-            self.ratio.clear();
+            in_bounds &= largest(&self.log_ratio) <= MAX_LOG_RATIO;
             self.ratio.resize(n, 0.0);
-        }
-        #[cfg(target_arch = "x86_64")]
-        {
-            let has_avx512 = std::is_x86_feature_detected!("avx512f")
-                && std::is_x86_feature_detected!("avx512dq");
-            if has_avx512 {
-                // SAFETY: the processor has these instructions.
-                return unsafe { body_avx512(self, range, kl, by_token) };
-            }
-            if std::is_x86_feature_detected!("avx2") {
-                // SAFETY: the processor has these instructions.
-                return unsafe { body_avx2(self, range, kl, by_token) };
+            for (ratio, log) in self.ratio.iter_mut().zip(&self.log_ratio) {
+                *ratio = exp(*log);
             }
         }
-        body(self, range, kl, by_token)
-    }
-}
-
-/// [`body`] in wider vectors.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn body_avx2(lanes: &mut Lanes, range: Range, kl: Option<KlEstimator>, by_token: bool) -> Totals {
-    body(lanes, range, kl, by_token)
-}
-
-/// [`body`] in vectors that are wider still.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq")]
-fn body_avx512(lanes: &mut Lanes, range: Range, kl: Option<KlEstimator>, by_token: bool) -> Totals {
-    body(lanes, range, kl, by_token)
-}
-
-#[inline(always)]
-fn body(lanes: &mut Lanes, range: Range, kl: Option<KlEstimator>, by_token: bool) -> Totals {
-    let mut in_bounds = true;
-    if by_token {
-        in_bounds &= largest(&lanes.log_ratio) <= MAX_LOG_RATIO;
-        for (ratio, log) in lanes.ratio.iter_mut().zip(&lanes.log_ratio) {
-            *ratio = exp(*log);
+        let (low, high) = surrogate(self, range);
+        if let Some(estimator) = kl {
+            in_bounds &= penalty(self, estimator) <= MAX_LOG_RATIO;
         }
-    }
-    let (low, high) = surrogate(lanes, range);
-    if let Some(estimator) = kl {
-        in_bounds &= penalty(lanes, estimator) <= MAX_LOG_RATIO;
-    }
-    Totals {
-        loss: sum(&lanes.loss),
-        kl: sum(&lanes.kl),
-        ratio_sum: sum(&lanes.ratio),
-        ratio_min: -largest_of(&lanes.ratio, |x| -x),
-        ratio_max: largest(&lanes.ratio),
-        low,
-        high,
-        in_bounds,
+        Totals {
+            loss: sum(&self.loss),
+            kl: sum(&self.kl),
+            ratio_sum: sum(&self.ratio),
+            ratio_min: -largest_of(&self.ratio, |x| -x),
+            ratio_max: largest(&self.ratio),
+            low,
+            high,
+            in_bounds,
+        }
     }
 }
 
@@ -131,34 +86,16 @@ fn body(lanes: &mut Lanes, range: Range, kl: Option<KlEstimator>, by_token: bool
 /// of tokens that were clipped from below and from above.
 #[inline(always)]
 fn surrogate(lanes: &mut Lanes, range: Range) -> (usize, usize) {
-    let Range {
-        lowest,
-        highest,
-        delta,
-    } = range;
     let (mut low, mut high) = (0_u64, 0_u64);
     let given = lanes.ratio.iter().zip(&lanes.advantage).zip(&lanes.weight);
     let found = lanes.loss.iter_mut().zip(&mut lanes.by_log_ratio);
     for (((&ratio, &advantage), &weight), (loss, by_log_ratio)) in given.zip(found) {
-        let capped = if ratio <= delta { ratio } else { delta };
-        let free = capped * advantage;
-        let free_slope = if ratio <= delta { ratio } else { 0.0 };
-        let raised = if ratio < lowest { lowest } else { ratio };
-        let clamped = if raised > highest { highest } else { raised };
-        let clipped = clamped * advantage;
-        let clipped_slope = if clamped == ratio { ratio } else { 0.0 };
-        let shared = (free_slope + clipped_slope) / 2.0;
-        let not_less = if free > clipped {
-            clipped_slope
-        } else {
-            shared
-        };
-        let slope = if free < clipped { free_slope } else { not_less };
-        let value = if free < clipped { free } else { clipped };
+        let (value, slope) = ppo(ratio, ratio, advantage, range);
         *loss = -value * weight;
-        *by_log_ratio = -(slope * advantage) * weight;
-        low += u64::from((capped < lowest) & (advantage < 0.0));
-        high += u64::from((capped > highest) & (advantage > 0.0));
+        *by_log_ratio = -slope * weight;
+        let capped = range.capped(ratio);
+        low += u64::from((capped < range.lowest) & (advantage < 0.0));
+        high += u64::from((capped > range.highest) & (advantage > 0.0));
     }
     (low as usize, high as usize)
 }
@@ -188,10 +125,7 @@ fn penalty(lanes: &mut Lanes, estimator: KlEstimator) -> f64 {
                 *loss += *kl * weight;
                 *direct = -growth * weight;
             }
-            let (log_probs, references) = (&lanes.log_prob, &lanes.ref_log_prob);
-            let pairs = log_probs.iter().zip(references);
-            let difference = |(log_prob, reference): (&f64, &f64)| reference - log_prob;
-            pairs.map(difference).fold(f64::NEG_INFINITY, larger)
+            largest_difference(&lanes.ref_log_prob, &lanes.log_prob)
         }
     }
 }
@@ -236,6 +170,22 @@ fn largest_of(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
     }
     for (part, value) in parts.iter_mut().zip(rest) {
         *part = larger(*part, of(*value));
+    }
+    parts.into_iter().fold(f64::NEG_INFINITY, larger)
+}
+
+/// The largest `a - b`.
+#[inline(always)]
+fn largest_difference(a: &[f64], b: &[f64]) -> f64 {
+    let mut parts = [f64::NEG_INFINITY; WIDTH];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<WIDTH>(), b.as_chunks::<WIDTH>());
+    for (a, b) in a.iter().zip(b) {
+        for (part, (a, b)) in parts.iter_mut().zip(a.iter().zip(b)) {
+            *part = larger(*part, a - b);
+        }
+    }
+    for (part, (a, b)) in parts.iter_mut().zip(a_rest.iter().zip(b_rest)) {
+        *part = larger(*part, a - b);
     }
     parts.into_iter().fold(f64::NEG_INFINITY, larger)
 }
@@ -296,6 +246,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vectors::{Work, widest};
+
+    struct Run<'a>(&'a mut Lanes, Range);
+
+    impl Work for Run<'_> {
+        type Output = Totals;
+
+        #[inline(always)]
+        fn run(self) -> Totals {
+            self.0.run(self.1, Some(KlEstimator::K3), true)
+        }
+    }
 
     /// The log-probability, advantage, log ratio and reference of a token.
     type Token = (f64, f64, f64, f64);
@@ -332,14 +294,10 @@ mod tests {
                 kl_weight: column(&|_| 0.1),
                 ..Lanes::default()
             };
-            let range = Range {
-                lowest: 0.8,
-                highest: 1.2,
-                delta: delta.unwrap_or(f64::INFINITY),
-            };
-            let totals = lanes.run(range, Some(KlEstimator::K3), true);
+            let range = Range::new(0.2, 0.2, delta);
             let mut narrow = lanes.clone();
-            let slow = body(&mut narrow, range, Some(KlEstimator::K3), true);
+            let totals = widest(Run(&mut lanes, range));
+            let slow = Run(&mut narrow, range).run();
             prop_assert_eq!(totals, slow);
             prop_assert_eq!(&lanes.by_log_ratio, &narrow.by_log_ratio);
             prop_assert_eq!(&lanes.direct, &narrow.direct);

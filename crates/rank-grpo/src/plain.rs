@@ -2,11 +2,13 @@
 //! with or without a correction for another sampler.
 
 use crate::aggregate::RowWeights;
-use crate::batch::{Batch, Plan, Sums};
-use crate::lanes::{Lanes, Range, exp};
-use crate::terms::MAX_LOG_RATIO;
-use crate::workspace::Groups;
-use crate::{Aggregation, Clip, RatioLevel, Real, Workspace};
+use crate::batch::{Batch, Plan};
+use crate::groups::Groups;
+use crate::lanes::{Lanes, Totals, exp};
+use crate::terms::{MAX_LOG_RATIO, Range};
+use crate::vectors::{Work, widest};
+use crate::workspace::RowSpace;
+use crate::{Clip, RatioLevel, Real};
 
 impl<F: Real> Batch<'_, F> {
     /// The clip's range, where the loss has no other options. Then rows are computed here.
@@ -27,26 +29,86 @@ impl<F: Real> Batch<'_, F> {
                 .kl
                 .as_ref()
                 .is_some_and(|kl| kl.use_bias_correction_kl);
-        (!has_options).then_some(Range {
-            lowest: 1.0 - epsilon,
-            highest: 1.0 + epsilon_high,
-            delta: delta.unwrap_or(f64::INFINITY),
-        })
+        (!has_options).then(|| Range::new(epsilon, epsilon_high, delta))
     }
 
-    /// As `Batch::row`. Returns false, and has added nothing, where a number of the row is so large
-    /// that it counts as another one.
-    pub(crate) fn plain_row(
+    /// The row that begins at token `first`, where it is a plain one: its gradient is written. `keep`
+    /// marks its tokens that count.
+    pub(crate) fn try_row(
         &self,
-        (first, columns): (usize, &[usize]),
-        range: Range,
+        first: usize,
+        keep: &[bool],
         plan: &Plan,
-        workspace: &mut Workspace,
+        space: &mut RowSpace,
         gradient: &mut [F],
-        sums: &mut Sums,
-    ) -> bool {
-        let (config, inputs) = (self.config, self.inputs);
-        let Workspace {
+    ) -> Tried {
+        gradient.fill(F::from_f64(0.0));
+        space.choose(keep);
+        if space.columns.is_empty() {
+            return Tried::Empty;
+        }
+        let Some(range) = self.plain() else {
+            return Tried::NotPlain;
+        };
+        self.corrections(first, space);
+        let found = widest(PlainRow {
+            batch: self,
+            first,
+            range,
+            plan,
+            space,
+            gradient,
+        });
+        found.map_or(Tried::NotPlain, Tried::Plain)
+    }
+}
+
+/// What became of a row that was tried as a plain one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tried {
+    /// None of its tokens counts.
+    Empty,
+    /// It was one.
+    Plain(Found),
+    /// The loss has options, or a number of the row is so large that it counts as another one.
+    NotPlain,
+}
+
+/// What a plain row adds to the sums of its batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub totals: Totals,
+    pub entropy: f64,
+}
+
+/// A row that may be a plain one; none is found where a number is too large.
+struct PlainRow<'a, F> {
+    batch: &'a Batch<'a, F>,
+    /// The row's first token.
+    first: usize,
+    range: Range,
+    plan: &'a Plan,
+    /// The columns that count and the corrections are in it.
+    space: &'a mut RowSpace,
+    gradient: &'a mut [F],
+}
+
+impl<F: Real> Work for PlainRow<'_, F> {
+    type Output = Option<Found>;
+
+    #[inline(always)]
+    fn run(self) -> Option<Found> {
+        let PlainRow {
+            batch,
+            first,
+            range,
+            plan,
+            space,
+            gradient,
+        } = self;
+        let (config, inputs) = (batch.config, batch.inputs);
+        let RowSpace {
+            columns,
             ratio: segments,
             correction,
             corrections,
@@ -55,14 +117,14 @@ impl<F: Real> Batch<'_, F> {
             group_ratios,
             lanes,
             ..
-        } = workspace;
-        let gather = |table: &[F], into: &mut Vec<f64>| gather(table, first, columns, into);
-        gather(self.log_probs, &mut lanes.log_prob);
-        gather(inputs.advantages, &mut lanes.advantage);
+        } = space;
+        let columns = &columns[..];
+        gather(batch.log_probs, first, columns, &mut lanes.log_prob);
+        gather(inputs.advantages, first, columns, &mut lanes.advantage);
         match inputs.old_log_probs {
             None => refill(&mut lanes.log_ratio, columns.len(), 0.0),
             Some(old) => {
-                gather(old, &mut lanes.log_ratio);
+                gather(old, first, columns, &mut lanes.log_ratio);
                 for (old, new) in lanes.log_ratio.iter_mut().zip(&lanes.log_prob) {
                     *old = new - *old;
                 }
@@ -73,13 +135,13 @@ impl<F: Real> Batch<'_, F> {
             segments.assign(level, columns, first, inputs.segments);
             segments.sum(lanes.log_ratio.iter().copied());
             if segments.means.iter().any(|log| *log > MAX_LOG_RATIO) {
-                return false;
+                return None;
             }
             group_ratios.clear();
             group_ratios.extend(segments.means.iter().map(|log| exp(*log)));
             spread(segments, group_ratios, &mut lanes.ratio);
         }
-        let ranks: &Groups = match (self.needs_ranks, level) {
+        let ranks: &Groups = match (batch.needs_ranks, level) {
             (true, RatioLevel::Rank) => &*segments,
             (true, _) => {
                 ranks.assign(RatioLevel::Rank, columns, first, inputs.segments);
@@ -88,59 +150,41 @@ impl<F: Real> Batch<'_, F> {
             (false, _) => &*ranks,
         };
         let n_ranks = inputs.segments.n_ranks();
-        let weights = |aggregation: &Aggregation,
-                       by_rank: &mut Vec<f64>,
-                       factor: f64,
-                       into: &mut Vec<f64>| {
-            let weights = aggregation.weights(plan.whole, columns.len(), ranks, n_ranks, by_rank);
-            match weights {
-                RowWeights::Same(weight) => refill(into, columns.len(), weight * factor),
-                RowWeights::ByRank(weights) => {
-                    into.clear();
-                    into.extend(ranks.of.iter().map(|rank| weights[*rank] * factor));
-                }
-            }
-        };
-        weights(&config.aggregation, for_policy, 1.0, &mut lanes.weight);
-        let has_correction = config.correction.is_some();
-        if has_correction {
+        let (aggregation, n) = (&config.aggregation, columns.len());
+        let weights = aggregation.weights(plan.whole, n, ranks, n_ranks, for_policy);
+        each(weights, 1.0, ranks, n, &mut lanes.weight);
+        if config.correction.is_some() {
             let of_token = correction.of.iter().map(|group| corrections[*group].0);
-            lanes
-                .weight
-                .iter_mut()
-                .zip(of_token)
-                .for_each(|(weight, factor)| *weight *= factor);
+            let weights = lanes.weight.iter_mut().zip(of_token);
+            weights.for_each(|(weight, factor)| *weight *= factor);
         }
         let kl = config.kl.as_ref().zip(config.kl_aggregation());
         let kl = kl.zip(inputs.ref_log_probs);
-        let estimator = kl.map(|((kl, aggregation), ref_log_probs)| {
-            weights(aggregation, for_kl, kl.beta, &mut lanes.kl_weight);
-            gather(ref_log_probs, &mut lanes.ref_log_prob);
-            kl.estimator
-        });
+        let mut estimator = None;
+        if let Some(((kl, aggregation), ref_log_probs)) = kl {
+            let weights = aggregation.weights(plan.whole, n, ranks, n_ranks, for_kl);
+            each(weights, kl.beta, ranks, n, &mut lanes.kl_weight);
+            gather(ref_log_probs, first, columns, &mut lanes.ref_log_prob);
+            estimator = Some(kl.estimator);
+        }
         let totals = lanes.run(range, estimator, level == RatioLevel::Token);
         if !totals.in_bounds {
-            return false;
+            return None;
         }
-        sums.loss += totals.loss;
-        sums.meter.add(&totals);
-        if has_correction {
-            let of_token = correction.of.iter().map(|group| corrections[*group]);
-            of_token.for_each(|corrected| sums.correction.add(corrected));
-        }
-        if let Some(entropies) = inputs.entropies {
-            let of_row = columns
-                .iter()
-                .map(|column| entropies[first + column].to_f64());
-            sums.entropy += of_row.sum::<f64>();
-        }
+        let entropy = inputs.entropies.map_or(0.0, |entropies| {
+            let of_row = columns.iter();
+            of_row
+                .map(|column| entropies[first + column].to_f64())
+                .sum()
+        });
         write(lanes, segments, level, columns, gradient);
-        true
+        Some(Found { totals, entropy })
     }
 }
 
 /// Writes the gradient of a row: the mean over segments takes values forward and gradients back
 /// alike.
+#[inline(always)]
 fn write<F: Real>(
     lanes: &Lanes,
     segments: &mut Groups,
@@ -171,16 +215,22 @@ fn is_prefix(columns: &[usize]) -> bool {
     columns.last().is_none_or(|last| last + 1 == columns.len())
 }
 
+#[inline(always)]
 fn gather<F: Real>(table: &[F], first: usize, columns: &[usize], into: &mut Vec<f64>) {
-    into.clear();
+    into.resize(columns.len(), 0.0); // all of it is written
     let row = &table[first..];
     if is_prefix(columns) {
-        into.extend(row[..columns.len()].iter().map(|x| x.to_f64()));
+        for (cell, x) in into.iter_mut().zip(row) {
+            *cell = x.to_f64();
+        }
     } else {
-        into.extend(columns.iter().map(|column| row[*column].to_f64()));
+        for (cell, column) in into.iter_mut().zip(columns) {
+            *cell = row[*column].to_f64();
+        }
     }
 }
 
+#[inline(always)]
 fn scatter<F: Real>(values: impl Iterator<Item = f64>, columns: &[usize], row: &mut [F]) {
     if is_prefix(columns) {
         for (cell, value) in row.iter_mut().zip(values) {
@@ -194,14 +244,30 @@ fn scatter<F: Real>(values: impl Iterator<Item = f64>, columns: &[usize], row: &
 }
 
 /// The value of each token's segment.
+#[inline(always)]
 fn spread(segments: &Groups, values: &[f64], into: &mut Vec<f64>) {
-    into.clear();
-    into.extend(segments.of.iter().map(|group| values[*group]));
+    into.resize(segments.of.len(), 0.0); // all of it is written
+    for (cell, group) in into.iter_mut().zip(&segments.of) {
+        *cell = values[*group];
+    }
 }
 
+/// The weight of each of n tokens, times a factor.
+#[inline(always)]
+fn each(weights: RowWeights<'_>, factor: f64, ranks: &Groups, n: usize, into: &mut Vec<f64>) {
+    match weights {
+        RowWeights::Same(weight) => refill(into, n, weight * factor),
+        RowWeights::ByRank(weights) => {
+            spread(ranks, weights, into);
+            into.iter_mut().for_each(|weight| *weight *= factor);
+        }
+    }
+}
+
+#[inline(always)]
 fn refill(table: &mut Vec<f64>, length: usize, value: f64) {
-    table.clear();
-    table.resize(length, value);
+    table.resize(length, 0.0);
+    table.iter_mut().for_each(|cell| *cell = value);
 }
 
 #[cfg(test)]

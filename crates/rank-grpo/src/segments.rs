@@ -89,6 +89,7 @@ impl Segments {
     }
 
     /// Leaves those of the tokens from `first` on that have a segment.
+    #[inline(always)]
     pub(crate) fn keep(&self, first: usize, keep: &mut [bool]) {
         let ids = &self.ids[first..];
         for (keep, id) in keep.iter_mut().zip(ids) {

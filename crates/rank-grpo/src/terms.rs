@@ -89,12 +89,8 @@ impl Clip {
                 epsilon_high,
                 delta,
             } => {
-                let (value, slope) = ppo(
-                    ratio,
-                    advantage,
-                    (1.0 - epsilon, 1.0 + epsilon_high),
-                    delta.unwrap_or(f64::INFINITY),
-                );
+                let range = Range::new(epsilon, epsilon_high, delta);
+                let (value, slope) = ppo(ratio.value, ratio.slope, advantage, range);
                 through_ratio(-value, -slope)
             }
             Clip::Cispo {
@@ -129,11 +125,10 @@ impl Clip {
                 epsilon,
                 epsilon_high,
                 delta,
-            } => (
-                1.0 - epsilon,
-                1.0 + epsilon_high,
-                ratio.min(delta.unwrap_or(f64::INFINITY)),
-            ),
+            } => {
+                let range = Range::new(epsilon, epsilon_high, delta);
+                (range.lowest, range.highest, range.capped(ratio))
+            }
             Clip::Cispo {
                 lowest,
                 epsilon_high,
@@ -180,30 +175,58 @@ pub(crate) fn vespo_weights(clip: &Clip, log_w: f64) -> [f64; 2] {
     [phi(k_pos, lambda_pos), phi(k_neg, lambda_neg)]
 }
 
-/// `min(min(w, delta) A, clamp(w, range) A)` and its derivative by `log w`.
-#[inline(always)]
-fn ppo(ratio: Ratio, advantage: f64, (lowest, highest): (f64, f64), delta: f64) -> (f64, f64) {
-    let free = (
-        ratio.value.min(delta) * advantage,
-        if ratio.value <= delta {
-            ratio.slope
+/// The clip of PPO.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    pub lowest: f64,
+    pub highest: f64,
+    /// The cap of the ratio; infinity for none.
+    delta: f64,
+}
+
+impl Range {
+    pub fn new(epsilon: f64, epsilon_high: f64, delta: Option<f64>) -> Self {
+        Range {
+            lowest: 1.0 - epsilon,
+            highest: 1.0 + epsilon_high,
+            delta: delta.unwrap_or(f64::INFINITY),
+        }
+    }
+
+    #[inline(always)]
+    pub fn capped(self, ratio: f64) -> f64 {
+        if ratio <= self.delta {
+            ratio
         } else {
-            0.0
-        },
-    );
-    let inside = (lowest..=highest).contains(&ratio.value);
-    let clipped = (
-        ratio.value.clamp(lowest, highest) * advantage,
-        if inside { ratio.slope } else { 0.0 },
-    );
-    let slope = match free.0.total_cmp(&clipped.0) {
-        std::cmp::Ordering::Less => free.1,
-        std::cmp::Ordering::Greater => clipped.1,
-        // A tie is shared, as automatic differentiation does; inside the range both sides are the
-        // same.
-        std::cmp::Ordering::Equal => (free.1 + clipped.1) / 2.0,
+            self.delta
+        }
+    }
+}
+
+/// `min(min(w, delta) A, clamp(w, range) A)` and its derivative by `log w`, of which `w_slope` is
+/// that of w. It has no branches, so that a loop over tokens becomes vector instructions.
+#[inline(always)]
+pub(crate) fn ppo(w: f64, w_slope: f64, advantage: f64, range: Range) -> (f64, f64) {
+    let free = range.capped(w) * advantage;
+    let free_slope = if w <= range.delta { w_slope } else { 0.0 };
+    let raised = if w < range.lowest { range.lowest } else { w };
+    let clamped = if raised > range.highest {
+        range.highest
+    } else {
+        raised
     };
-    (free.0.min(clipped.0), slope * advantage)
+    let clipped = clamped * advantage;
+    let clipped_slope = if clamped == w { w_slope } else { 0.0 };
+    // A tie is shared, as automatic differentiation does; inside the range both sides are the same.
+    let shared = (free_slope + clipped_slope) / 2.0;
+    let not_less = if free > clipped {
+        clipped_slope
+    } else {
+        shared
+    };
+    let slope = if free < clipped { free_slope } else { not_less };
+    let value = if free < clipped { free } else { clipped };
+    (value, slope * advantage)
 }
 
 impl Kl {

@@ -133,6 +133,59 @@ fn a_used_workspace_changes_no_bit_and_new_memory_neither() {
     }
 }
 
+/// Rows of padding, of odd masks, without tokens, with unusable numbers, and with a ratio so large
+/// that the row is not a plain one.
+#[test]
+fn threads_change_no_bit() {
+    let shape = [390, 1024];
+    let n = shape[0] * shape[1];
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut table = |from: f32, to: f32| -> Vec<f32> {
+        let mut number = || from + (to - from) * rng.random::<f32>();
+        (0..n).map(|_| number()).collect()
+    };
+    let (mut log_probs, advantages) = (table(-3.0, -0.1), table(-1.0, 1.0));
+    let [shift, entropies] = [(-0.3, 0.3), (0.0, 2.0)].map(|(from, to)| table(from, to));
+    let old: Vec<f32> = log_probs.iter().zip(&shift).map(|(x, y)| x + y).collect();
+    for far in [5 * 1024 + 3, 389 * 1024] {
+        log_probs[far] += 70.0;
+    }
+    log_probs[7 * 1024] = f32::NAN;
+    let counts = |t: usize| match (t / 1024 % 4, t % 1024) {
+        (0, column) => column < 700,
+        (1, column) => column % 3 > 0,
+        (2, column) => t / 1024 % 8 == 2 && column > 0,
+        (_, _) => true,
+    };
+    let mask: Vec<bool> = (0..n).map(counts).collect();
+    let ids: Vec<i64> = (0..n).map(|t| (t % 1024 / 60) as i64 - 1).collect();
+    let segments = Segments::ranks(&ids, 15);
+    let slices = LossSlices {
+        old_log_probs: Some(&old),
+        ref_log_probs: Some(&old),
+        entropies: Some(&entropies),
+        ..LossSlices::new(shape, &mask, &segments, &advantages)
+    };
+    let mut configs = vec![LossConfig::paper(), LossConfig::grpo(), LossConfig::gspo()];
+    configs.extend([
+        LossConfig::dapo(),
+        LossConfig::two_sided(1.1),
+        LossConfig::cispo(),
+    ]);
+    for config in configs {
+        let loss = config.check().unwrap();
+        let evaluate = |threads| {
+            let (mut space, mut gradient) = (Workspace::with_threads(threads), vec![1.0; n]);
+            let value = loss.evaluate_into(&log_probs, &slices, &mut space, &mut gradient);
+            (value.unwrap(), gradient)
+        };
+        let (one, three) = (evaluate(1), evaluate(3));
+        assert_eq!(one.0.loss.to_bits(), three.0.loss.to_bits());
+        assert_eq!(one.0.metrics, three.0.metrics);
+        assert!(one.1 == three.1, "{:?}", loss.config());
+    }
+}
+
 #[test]
 fn f32_is_f64_rounded_once() {
     let (inputs, log_probs) = (inputs(), table(6, -3.0, -0.1));

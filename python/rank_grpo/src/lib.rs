@@ -22,7 +22,34 @@ const MOST_RANKS: usize = 1_000_000;
 #[pyclass(frozen)]
 struct Loss {
     loss: rank_grpo::Loss,
-    workspace: Mutex<Workspace>,
+    buffers: Mutex<Buffers>,
+}
+
+/// The memory of one call, kept for the next one.
+struct Buffers {
+    workspace: Workspace,
+    /// The last segments with their `overflow`.
+    segments: (Segments, bool),
+}
+
+impl Buffers {
+    fn new(threads: Option<usize>) -> Self {
+        Buffers {
+            workspace: threads.map_or_else(Workspace::default, Workspace::with_threads),
+            segments: (Segments::sequences(0), false),
+        }
+    }
+
+    /// Makes segments of ids, in the memory of the last ones where they are of the same kind.
+    fn fill(&mut self, ids: &[i64], n_ranks: usize, overflow: bool) -> PyResult<()> {
+        let (kept, kept_overflow) = &mut self.segments;
+        if (kept.n_ranks(), *kept_overflow) == (n_ranks, overflow) {
+            kept.refill(ids);
+        } else {
+            self.segments = (segments(ids, n_ranks, overflow)?, overflow);
+        }
+        Ok(())
+    }
 }
 
 /// The tables of a batch, flat.
@@ -54,14 +81,11 @@ impl Loss {
         ) -> PyResult<Option<&'a [F]>> {
             table.as_ref().map(|t| t.as_slice().map_err(value_error)).transpose()
         }
-        let segments = match flat(&tables.segments)? {
-            Some(ids) => segments(ids, tables.n_ranks, tables.overflow)?,
-            None => Segments::sequences(log_probs.len()?),
-        };
+        let none = Segments::sequences(0);
         let inputs = LossSlices {
             shape: tables.shape,
             mask: tables.mask.as_slice().map_err(value_error)?,
-            segments: &segments,
+            segments: &none,
             advantages: tables.advantages.as_slice().map_err(value_error)?,
             old_log_probs: flat(&tables.old_log_probs)?,
             sampler_log_probs: flat(&tables.sampler_log_probs)?,
@@ -71,12 +95,19 @@ impl Loss {
         };
         let log_probs = log_probs.as_slice().map_err(value_error)?;
         let gradient = gradient.as_slice_mut().map_err(value_error)?;
-        let (value, bonus) = py.detach(|| {
+        let (ids, n_ranks, overflow) = (flat(&tables.segments)?, tables.n_ranks, tables.overflow);
+        let (value, bonus) = py.detach(|| -> PyResult<_> {
             // A panic elsewhere leaves buffers that the next call clears.
-            let mut workspace = self.workspace.lock().unwrap_or_else(|e| e.into_inner());
-            let value = self.loss.evaluate_into(log_probs, &inputs, &mut workspace, gradient);
-            (value, workspace.entropy_gradient().to_vec())
-        });
+            let mut buffers = self.buffers.lock().unwrap_or_else(|e| e.into_inner());
+            match ids {
+                Some(ids) => buffers.fill(ids, n_ranks, overflow)?,
+                None => buffers.segments = (Segments::sequences(log_probs.len()), false),
+            }
+            let Buffers { workspace, segments: (segments, _) } = &mut *buffers;
+            let inputs = LossSlices { segments, ..inputs };
+            let value = self.loss.evaluate_into(log_probs, &inputs, workspace, gradient);
+            Ok((value, workspace.entropy_gradient().to_vec()))
+        })?;
         let value = value.map_err(value_error)?;
         let bonus = (self.loss.config().entropy_coef != 0.0).then_some(bonus);
         let metrics = serde_json::to_string(&value.metrics).map_err(value_error)?;
@@ -86,13 +117,13 @@ impl Loss {
 
 #[pymethods]
 impl Loss {
-    /// A loss from a configuration in JSON.
+    /// A loss from a configuration in JSON, for at most so many threads.
     #[new]
-    fn new(config: &str) -> PyResult<Self> {
+    fn new(config: &str, threads: Option<usize>) -> PyResult<Self> {
         let config: LossConfig = serde_json::from_str(config).map_err(value_error)?;
         Ok(Loss {
             loss: config.check().map_err(value_error)?,
-            workspace: Mutex::default(),
+            buffers: Mutex::new(Buffers::new(threads)),
         })
     }
 

@@ -50,6 +50,19 @@ def test_float32_stays_and_a_buffer_takes_the_gradient():
     assert not result.gradient[RANKS < 0].any()
 
 
+def test_threads_and_other_segments_change_no_bit():
+    log_probs = -3 * RNG.random((256, 1024), np.float32)
+    given = {"advantages": RNG.normal(size=256), "old_log_probs": log_probs - np.float32(0.1)}
+    loss, one = (Loss({**preset("paper"), "kl": None}, threads=n) for n in (2, 1))
+    for n_ranks in (20, 8, 8):  # the segments' memory is used again
+        given["segments"] = RNG.integers(-1, n_ranks, log_probs.shape)
+        found, expected = (x(log_probs, n_ranks=n_ranks, **given) for x in (loss, one))
+        assert found.loss == expected.loss and found.metrics == expected.metrics
+        np.testing.assert_array_equal(found.gradient, expected.gradient)
+        fresh = Loss(loss.config)(log_probs, n_ranks=n_ranks, **given)
+        np.testing.assert_array_equal(found.gradient, fresh.gradient)
+
+
 def test_one_advantage_of_each_completion_and_defaults():
     result = Loss("bnpo")(np.full((2, 2), -1.0), [1.0, -3.0])
     np.testing.assert_allclose(result.gradient, [[-0.25, -0.25], [0.75, 0.75]])

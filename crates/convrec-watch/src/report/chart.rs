@@ -14,6 +14,7 @@ use crate::scale;
 pub struct Line {
     name: String,
     points: Vec<(f64, f64)>,
+    is_marked: bool,
 }
 
 impl Line {
@@ -26,6 +27,7 @@ impl Line {
                 .enumerate()
                 .map(|(n, y)| (n as f64 + 1.0, *y))
                 .collect(),
+            is_marked: false,
         }
     }
 
@@ -34,6 +36,15 @@ impl Line {
         Self {
             name: name.into(),
             points,
+            is_marked: false,
+        }
+    }
+
+    /// The curve with a dot at each of its points, for few points that are results by themselves.
+    pub fn marked(self) -> Self {
+        Self {
+            is_marked: true,
+            ..self
         }
     }
 
@@ -136,6 +147,9 @@ pub(super) fn draw(title: &str, x: &str, lines: &[Line]) -> Result<Option<String
                 line.points.iter().copied(),
                 colour.stroke_width(2),
             ))?;
+            let marked = line.points.iter().filter(|_| line.is_marked);
+            let dots = marked.map(|point| Circle::new(*point, 4, colour.filled()));
+            chart.draw_series(dots)?;
         }
         area.present()?;
     }

@@ -47,12 +47,16 @@ class Loss:
     """A member of the loss family, checked.
 
     `config` is the name of a preset, or settings as `preset` returns them. Settings that make no
-    sense raise a `ValueError`.
+    sense raise a `ValueError`. `threads` is the most threads that a call takes, by default as many
+    as the machine has. Only large batches take more than one (2**18 tokens or more), and they
+    change no bit.
     """
 
-    def __init__(self, config: str | dict[str, Any] = "paper") -> None:
+    def __init__(
+        self, config: str | dict[str, Any] = "paper", *, threads: int | None = None
+    ) -> None:
         self.config = preset(config) if isinstance(config, str) else config
-        self._native = _native.Loss(json.dumps(self.config))
+        self._native = _native.Loss(json.dumps(self.config), threads)
 
     def __call__(
         self,
