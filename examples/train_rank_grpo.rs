@@ -38,6 +38,10 @@ struct Options {
     /// mu, the number of passes over each batch.
     #[arg(long)]
     num_iterations: Option<usize>,
+    /// Sample the next batch while a batch's updates run, from the weights before them. It saves
+    /// time where servers sample (docs/rollouts.md).
+    #[arg(long)]
+    one_step_off_policy: bool,
     /// The weight of the KL penalty; 0 turns the penalty off.
     #[arg(long, allow_negative_numbers = true)]
     beta: Option<f64>,
@@ -55,6 +59,8 @@ fn run(options: &Options) -> Outcome {
     flags.set("prompts_per_step", options.prompts_per_step);
     flags.set("num_generations", options.num_generations);
     flags.set("num_iterations", options.num_iterations);
+    let one_step_off_policy = options.one_step_off_policy.then_some(true);
+    flags.set("one_step_off_policy", one_step_off_policy);
     match options.beta {
         Some(0.0) => flags.set("loss.kl", Some(false)),
         beta => flags.set("loss.kl.beta", beta),

@@ -100,7 +100,7 @@ fn pass_on(
     }
 }
 
-fn trainer(folder: &Path, server: SocketAddr, resume: bool) -> Child {
+fn trainer(folder: &Path, server: SocketAddr, flags: &[&str]) -> Child {
     let settings = format!(
         "weights = \"weights\"\nconstrained = true\n[[servers]]\nbase_url = \"http://{server}/v1\"\n\
          api_key_env = \"{}\"\n[completions]\nmodel = \"policy\"\nupdate = \"reload\"\n",
@@ -115,11 +115,9 @@ fn trainer(folder: &Path, server: SocketAddr, resume: bool) -> Child {
         .args("--catalog films.csv --model model --conversations train.jsonl --out run".split(' '))
         .args("--sampler sampler.toml --prompts-per-step 2 --num-generations 2".split(' '))
         .args(["--max-steps", STEPS])
+        .args(flags)
         .env(KEY[0], KEY[1])
         .stdout(Stdio::null());
-    if resume {
-        command.arg("--resume");
-    }
     command.spawn().unwrap()
 }
 
@@ -138,10 +136,20 @@ fn exit_code(mut trainer: Child) -> Option<i32> {
 
 #[test]
 fn a_trainer_beside_a_hanging_server_ends_with_a_checkpoint() {
+    ends_with_a_checkpoint(&[]);
+}
+
+/// The weights change for the second time while the first step still learns.
+#[test]
+fn a_trainer_that_samples_ahead_ends_so_too() {
+    ends_with_a_checkpoint(&["--one-step-off-policy"]);
+}
+
+fn ends_with_a_checkpoint(flags: &[&str]) {
     let folder = data();
     let serving = serving(folder.path());
     let (front, hangs) = hanging_front(serving.address());
-    let mut running = trainer(folder.path(), front, false);
+    let mut running = trainer(folder.path(), front, flags);
     while hangs.recv_timeout(Duration::from_millis(200)).is_err() {
         let ended = running.try_wait().unwrap();
         assert!(ended.is_none(), "the trainer ended by itself: {ended:?}");
@@ -163,7 +171,8 @@ fn a_trainer_beside_a_hanging_server_ends_with_a_checkpoint() {
     };
     assert_eq!(checkpoints(), ["checkpoint-000001"]);
     // It goes on from there with a server that answers.
-    let resumed = trainer(folder.path(), serving.address(), true);
+    let flags = [flags, &["--resume"]].concat();
+    let resumed = trainer(folder.path(), serving.address(), &flags);
     assert_eq!(exit_code(resumed), Some(0));
     assert_eq!(checkpoints().last().unwrap(), "checkpoint-000003");
     serving.stop().unwrap();

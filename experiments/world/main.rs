@@ -1,7 +1,8 @@
 //! The paper's experiments on the embedded world, each one command: its algorithms (`algorithms`),
 //! all members of the loss family (`family`), this project's choices against the paper's
-//! (`ablations`), targets for a reward (`targets`), the steps of Remap-Reflect-Adjust
-//! (`demonstrations`). `reddit` keeps a target on a sample of real data.
+//! (`ablations`), targets for a reward (`targets`), rollouts that are a step late (`rollouts`), the
+//! steps of Remap-Reflect-Adjust (`demonstrations`). `reddit` keeps a target on a sample of real
+//! data.
 //!
 //! `cargo run --release --bin experiments -- algorithms` trains and evaluates every variant with
 //! several seeds, prints tables and a checklist of the paper's claims, and writes `results.json`
@@ -59,6 +60,9 @@ enum Which {
     /// Means, ratios, constraint and pairing: ours against the paper's or its code's (3 seeds, 1800
     /// steps of SFT, 20 batches of rollouts).
     Ablations(Common),
+    /// Rollouts in order, and sampled while the updates of the step before run (3 seeds, 1800 steps
+    /// of SFT, 20 batches of rollouts).
+    Rollouts(Common),
     /// At most some share of unsafe items on a sample of Reddit-v2, by a target and by fixed prices
     /// (1 seed, 100 steps of SFT, 40 batches of rollouts).
     Reddit(reddit::Options),
@@ -145,6 +149,14 @@ impl Which {
                 common,
                 Kind {
                     variants: variants::ablations,
+                    claims: |_| Ok(vec![]),
+                    usual: [3, 1800, 20],
+                },
+            ),
+            Which::Rollouts(common) => (
+                common,
+                Kind {
+                    variants: variants::rollouts,
                     claims: |_| Ok(vec![]),
                     usual: [3, 1800, 20],
                 },

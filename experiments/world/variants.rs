@@ -264,6 +264,31 @@ pub fn ablations(rl_steps: usize) -> Experiment {
     }
 }
 
+/// Rank-GRPO with rollouts and updates in order, and with rollouts that are sampled while the
+/// updates of the step before run; each with one update and with two of each batch.
+pub fn rollouts(rl_steps: usize) -> Experiment {
+    let mut variants = vec![imitating("SFT", cloning())];
+    for num_iterations in [1, 2] {
+        for (name, one_step_off_policy) in [(IN_ORDER, false), ("one step off-policy", true)] {
+            let config = RlConfig {
+                num_iterations,
+                one_step_off_policy,
+                ..rank_grpo(rl_steps, 0)
+            };
+            variants.push(reinforced(&named(name, num_iterations), config));
+        }
+    }
+    Experiment {
+        name: "rollouts",
+        title: "Rollouts in order, and one step off-policy",
+        variants,
+        against: "in order mu=2",
+    }
+}
+
+/// The name of the variants of [`rollouts`] in order, without mu.
+const IN_ORDER: &str = "in order";
+
 /// The name of the variant of [`demonstration_steps`] with all steps.
 pub const ALL_STEPS: &str = "all steps";
 
@@ -354,6 +379,7 @@ mod tests {
             family(2),
             targets(2),
             ablations(2),
+            rollouts(2),
             demonstration_steps(2),
         ] {
             assert!(variants.iter().any(|variant| variant.name == against));

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use convrec_core::files::{self, write_atomic};
@@ -18,6 +17,8 @@ const MANIFEST: &str = "manifest.json";
 /// The file with the SHA-256 of the manifest, which cannot hold its own.
 const SEAL: &str = "manifest.sha256";
 const OPTIMIZER: &str = "optimizer.bpk";
+/// The folder within a checkpoint with the behaviour policy.
+const BEHAVIOUR: &str = "behaviour";
 
 /// The description of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +36,19 @@ pub struct Manifest {
     pub state: Value,
     /// SHA-256 of the checkpoint's own files.
     pub files: BTreeMap<String, String>,
+}
+
+/// A checkpoint as it is read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its description.
+    pub manifest: Manifest,
+    /// The policy in training.
+    pub policy: Policy,
+    /// The behaviour policy, where it is another one.
+    pub behaviour: Option<Policy>,
+    /// The optimiser's moments.
+    pub optimizer: Vec<u8>,
 }
 
 /// A checkpoint cannot be written or used.
@@ -100,12 +114,15 @@ pub fn list(run: &Path) -> Result<Vec<(usize, PathBuf)>, CheckpointError> {
 /// Writes a checkpoint into `run/checkpoint-<step>`. It is written aside and renamed when whole.
 /// Then all but the newest `keep` are removed. `manifest.files` is filled in.
 ///
+/// `behaviour` is the policy that the next rollouts are drawn from, where it is not `policy`.
+///
 /// # Errors
 /// [`CheckpointError::File`] or [`CheckpointError::Model`] when a file cannot be written. Earlier
 /// checkpoints are then still there.
 pub fn save(
     run: &Path,
     policy: &Policy,
+    behaviour: Option<&Policy>,
     optimizer: Vec<u8>,
     mut manifest: Manifest,
     keep: usize,
@@ -119,10 +136,9 @@ pub fn save(
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(io(&aside, "remove"))?;
     }
-    match policy.lora() {
-        // The rest of the policy does not change and comes from the first policy.
-        Some(_) => policy.save_lora(&aside)?,
-        None => policy.save_folder(&aside, &SaveOptions::default())?,
+    save_policy(policy, &aside)?;
+    if let Some(behaviour) = behaviour {
+        save_policy(behaviour, &aside.join(BEHAVIOUR))?;
     }
     write(&aside.join(OPTIMIZER), &optimizer)?;
     manifest.files = hashes(&aside)?;
@@ -145,8 +161,16 @@ pub fn save(
     Ok(target)
 }
 
-/// Reads the manifest, policy and optimiser of a checkpoint. It must be of the run that `expected`
-/// describes, apart from `step`, `state` and `files`.
+fn save_policy(policy: &Policy, folder: &Path) -> Result<(), WeightsError> {
+    match policy.lora() {
+        // The rest of the policy does not change and comes from the first policy.
+        Some(_) => policy.save_lora(folder),
+        None => policy.save_folder(folder, &SaveOptions::default()),
+    }
+}
+
+/// Reads a checkpoint. It must be of the run that `expected` describes, apart from `step`, `state`
+/// and `files`.
 ///
 /// `first` is the policy that the run was started with. If that has an adapter, the checkpoint
 /// holds the adapter alone.
@@ -158,8 +182,8 @@ pub fn save(
 pub fn load(
     checkpoint: &Path,
     expected: &Manifest,
-    first: Policy,
-) -> Result<(Manifest, Policy, Vec<u8>), CheckpointError> {
+    first: &Policy,
+) -> Result<Loaded, CheckpointError> {
     let path = checkpoint.join(MANIFEST);
     let damaged = |problem| CheckpointError::Damaged {
         path: path.clone(),
@@ -202,11 +226,24 @@ pub fn load(
             });
         }
     }
-    let policy = match first.lora() {
-        Some(_) => first.load_lora(checkpoint)?,
-        None => Policy::load_folder(checkpoint, &first.device())?,
+    let load_policy = |folder: &Path| match first.lora() {
+        Some(_) => first.clone().load_lora(folder),
+        None => Policy::load_folder(folder, &first.device()),
     };
-    Ok((manifest, policy, read(&checkpoint.join(OPTIMIZER))?))
+    let has_behaviour = manifest.files.keys().any(|name| within(BEHAVIOUR, name));
+    let behaviour = has_behaviour.then(|| load_policy(&checkpoint.join(BEHAVIOUR)));
+    Ok(Loaded {
+        policy: load_policy(checkpoint)?,
+        behaviour: behaviour.transpose()?,
+        optimizer: read(&checkpoint.join(OPTIMIZER))?,
+        manifest,
+    })
+}
+
+/// Whether a file of a checkpoint lies in a folder of it.
+fn within(folder: &str, file: &str) -> bool {
+    let rest = file.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
@@ -263,16 +300,28 @@ fn first_difference(path: &str, found: &Value, expected: &Value) -> Option<Strin
 
 /// SHA-256 of the files in a folder, by their names.
 fn hashes(folder: &Path) -> Result<BTreeMap<String, String>, CheckpointError> {
-    let read = |e| files::Error::new("read", folder, e);
-    let entries = fs::read_dir(folder).map_err(read)?;
-    let hash = |entry: io::Result<fs::DirEntry>| {
-        let entry = entry.map_err(read)?;
-        Ok((
-            entry.file_name().to_string_lossy().into_owned(),
-            sha256_file(&entry.path())?,
-        ))
+    let hash = |name: String| {
+        let hash = sha256_file(&folder.join(&name))?;
+        Ok((name, hash))
     };
-    entries.map(hash).collect()
+    names(folder)?.into_iter().map(hash).collect()
+}
+
+/// The files in a folder and in the folders below it, as `behaviour/model.safetensors`.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, files::Error> {
+    let read = |e| files::Error::new("read", folder, e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type().map_err(read)?.is_dir() {
+            let below = names(&entry.path())?.into_iter();
+            found.extend(below.map(|file| format!("{name}/{file}")));
+        } else {
+            found.push(name);
+        }
+    }
+    Ok(found)
 }
 
 fn pretty(value: &impl Serialize) -> Vec<u8> {

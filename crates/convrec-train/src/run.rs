@@ -203,9 +203,19 @@ pub(crate) struct Run<'a> {
 pub(crate) struct Start {
     pub(crate) step: usize,
     pub(crate) policy: Policy,
+    /// The policy that the next rollouts are drawn from, where it is another one.
+    pub(crate) behaviour: Option<Policy>,
     pub(crate) updates: Updates,
     /// Further state of the loop; none at step 0.
     pub(crate) state: Option<Value>,
+}
+
+/// What a loop puts into a checkpoint.
+pub(crate) struct Progress<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) behaviour: Option<&'a Policy>,
+    pub(crate) updates: &'a Updates,
+    pub(crate) state: Value,
 }
 
 impl<'a> Run<'a> {
@@ -295,9 +305,7 @@ impl<'a> Run<'a> {
         &self,
         done: usize,
         total: usize,
-        policy: &Policy,
-        updates: &Updates,
-        state: Value,
+        progress: Progress<'_>,
     ) -> Result<(), TrainError> {
         let group = &self.options.group;
         let spent = self
@@ -307,8 +315,8 @@ impl<'a> Run<'a> {
         let asked = group.any(self.is_stopping())?;
         let stops = done < total && (spent || asked);
         if stops || done == total || due(done, self.options.checkpoint_every) {
-            same_weights(group, policy)?;
-            self.write(done, policy, updates, state)?;
+            same_weights(group, progress.policy)?;
+            self.write(done, progress)?;
         }
         if stops {
             Err(TrainError::Stopped { done, total })
@@ -322,24 +330,16 @@ impl<'a> Run<'a> {
         &self,
         done: usize,
         total: usize,
-        policy: &Policy,
-        updates: &Updates,
-        state: Value,
+        progress: Progress<'_>,
     ) -> TrainError {
-        let written = self.write(done, policy, updates, state);
+        let written = self.write(done, progress);
         let stopped = TrainError::Stopped { done, total };
         self.options.group.abort(&stopped.to_string());
         written.err().unwrap_or(stopped)
     }
 
     /// Writes a checkpoint into the run's folder, where there is one and this is process 0.
-    fn write(
-        &self,
-        done: usize,
-        policy: &Policy,
-        updates: &Updates,
-        state: Value,
-    ) -> Result<(), TrainError> {
+    fn write(&self, done: usize, progress: Progress<'_>) -> Result<(), TrainError> {
         let Some(folder) = &self.options.folder else {
             return Ok(());
         };
@@ -348,16 +348,17 @@ impl<'a> Run<'a> {
         }
         let manifest = Manifest {
             step: done,
-            state,
+            state: progress.state,
             ..self.manifest.clone()
         };
-        let optimizer = updates.to_bytes().map_err(TrainError::Optimizer)?;
+        let optimizer = progress.updates.to_bytes().map_err(TrainError::Optimizer)?;
         if let Some(text) = &self.options.settings {
             keep_settings(folder, text, true)?;
         }
         checkpoint::save(
             folder,
-            policy,
+            progress.policy,
+            progress.behaviour,
             optimizer,
             manifest,
             self.options.keep_checkpoints,
@@ -535,15 +536,16 @@ fn facts(options: &RunOptions, manifest: &Manifest) -> BTreeMap<String, String> 
 }
 
 fn resume(newest: &Path, expected: &Manifest, start: Start) -> Result<Start, TrainError> {
-    let (manifest, policy, optimizer) = checkpoint::load(newest, expected, start.policy)?;
+    let loaded = checkpoint::load(newest, expected, &start.policy)?;
     let updates = start
         .updates
-        .with_bytes(optimizer)
+        .with_bytes(loaded.optimizer)
         .map_err(TrainError::Optimizer)?;
     Ok(Start {
-        step: manifest.step,
-        policy,
+        step: loaded.manifest.step,
+        policy: loaded.policy,
+        behaviour: loaded.behaviour,
         updates,
-        state: Some(manifest.state),
+        state: Some(loaded.manifest.state),
     })
 }

@@ -8,7 +8,7 @@ use convrec_collective::ProcessGroup;
 use convrec_core::files;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint::{self, CheckpointError};
 use crate::processes::broadcast;
 use crate::run::TrainError;
 
@@ -63,20 +63,18 @@ pub(crate) fn newest(
 }
 
 fn content(checkpoint: &Path) -> Result<Content, TrainError> {
-    let read = |e| failed("read", checkpoint, e);
-    let name = |path: &Path| {
-        let name = path.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
+    let name = checkpoint.file_name().unwrap_or_default();
+    let file = |name: String| {
+        let path = checkpoint.join(&name);
+        let size = fs::metadata(&path)
+            .map_err(|e| failed("read", &path, e))?
+            .len();
+        Ok::<_, TrainError>((name, size))
     };
-    let entries = fs::read_dir(checkpoint).map_err(read)?;
-    let file = |entry: std::io::Result<fs::DirEntry>| {
-        let entry = entry?;
-        Ok((name(&entry.path()), entry.metadata()?.len()))
-    };
-    let files = entries.map(file).collect::<Result<_, _>>().map_err(read)?;
+    let names = checkpoint::names(checkpoint).map_err(CheckpointError::File)?;
     Ok(Content {
-        name: name(checkpoint),
-        files,
+        name: name.to_string_lossy().into_owned(),
+        files: names.into_iter().map(file).collect::<Result<_, _>>()?,
     })
 }
 
@@ -98,7 +96,11 @@ fn send(group: &ProcessGroup, path: &Path, size: u64) -> Result<(), TrainError> 
 }
 
 fn receive(group: &ProcessGroup, path: &Path, size: u64) -> Result<(), TrainError> {
-    let mut file = File::create(path).map_err(|e| failed("write", path, e))?;
+    let write = |e| failed("write", path, e);
+    path.parent()
+        .map_or(Ok(()), fs::create_dir_all)
+        .map_err(write)?;
+    let mut file = File::create(path).map_err(write)?;
     for _ in pieces(size) {
         let bytes = group.broadcast(vec![])?;
         std::io::Write::write_all(&mut file, &bytes).map_err(|e| failed("write", path, e))?;

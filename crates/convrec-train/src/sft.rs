@@ -13,7 +13,7 @@ use crate::batches::places;
 use crate::config::{check_lora, frozen, with_lora};
 use crate::optim::{OptimizerConfig, Updates};
 use crate::replicas::{Workers, gradients};
-use crate::run::{Run, RunOptions, Start, TrainError, Validation};
+use crate::run::{Progress, Run, RunOptions, Start, TrainError, Validation};
 use crate::task::{Task, TokenPair};
 
 /// Settings of supervised fine-tuning.
@@ -147,6 +147,7 @@ fn train(
     let start = Start {
         step: 0,
         policy,
+        behaviour: None,
         updates: Updates::new(&config.optimizer, config.max_steps),
         state: None,
     };
@@ -227,13 +228,13 @@ fn train(
             },
             observer,
         )?;
-        run.checkpoint(
-            done,
-            config.max_steps,
-            &policy,
-            &updates,
-            serde_json::Value::Null,
-        )?;
+        let progress = Progress {
+            policy: &policy,
+            behaviour: None,
+            updates: &updates,
+            state: serde_json::Value::Null,
+        };
+        run.checkpoint(done, config.max_steps, progress)?;
     }
     Ok(policy)
 }

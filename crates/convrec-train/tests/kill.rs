@@ -95,7 +95,7 @@ fn left(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn killed_thirty_times_a_run_ends_as_if_it_never_was() {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(9);
-    for kind in ["sft", "everything", "retriever: everything"] {
+    for kind in ["sft", "everything+async", "retriever: everything"] {
         // The retriever adds no file that is written; it is made anew by each process.
         let kills_in_all = if kind.starts_with("retriever") {
             5

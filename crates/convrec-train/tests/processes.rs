@@ -151,6 +151,42 @@ fn processes_that_were_started_differently_are_refused() {
     }
 }
 
+#[test]
+fn rollouts_beside_updates_need_a_single_process() {
+    let errors = in_processes(2, |group| {
+        let options = RunOptions {
+            group,
+            ..RunOptions::default()
+        };
+        let trained = run_on(&world(), "constrained+async", 2, &options, &[], &mut ());
+        trained.unwrap_err().to_string()
+    });
+    for error in errors {
+        let named = error.contains("field `one_step_off_policy`: found true");
+        assert!(named && error.contains("one process"), "{error}");
+    }
+}
+
+/// Its checkpoint holds a folder, which is sent with the rest before the settings are compared.
+#[test]
+fn a_run_of_one_step_off_policy_is_another_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = RunOptions {
+        stop_after: Some(1),
+        ..options(folder.path(), true)
+    };
+    let stopped = run_on(&world(), "constrained+async", 3, &alone, &[], &mut ());
+    assert!(matches!(stopped, Err(TrainError::Stopped { .. })));
+    for error in in_processes(2, |group| {
+        let options = in_folder(folder.path(), group);
+        let trained = run_on(&world(), "constrained", 3, &options, &[], &mut ());
+        trained.unwrap_err().to_string()
+    }) {
+        let expected = "config field `one_step_off_policy` was true and is null now";
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 /// Trains with a reward function or a sampler of the test's own.
 fn train_with(
     world: &World,

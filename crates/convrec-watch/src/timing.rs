@@ -16,7 +16,7 @@ use crate::log;
 pub struct Timing {
     /// Seconds of the whole step, without evaluation and checkpoint.
     pub seconds: f64,
-    /// Seconds of it that sampling took; 0 where nothing is sampled.
+    /// Seconds of it in which nothing but sampling went on; 0 where nothing is sampled.
     pub rollout_seconds: f64,
     /// Completion tokens that were sampled, or learned from where nothing is sampled.
     pub tokens: usize,

@@ -228,7 +228,12 @@ fn new_weights_are_in_use_once_it_says_so() {
     );
 }
 
-fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record> {
+fn train_over(
+    servers: &[&Serving],
+    weights: &Path,
+    steps: usize,
+    one_step_off_policy: bool,
+) -> Vec<Record> {
     let task = task();
     let settings = SamplerSettings {
         seen_as: SeenAs::default(),
@@ -274,12 +279,14 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
         prompts_per_step: 4,
         num_generations: 6,
         num_iterations: 2,
+        one_step_off_policy,
         loss: LossConfig {
             correction: Some(correction),
             ..LossConfig::paper()
         },
         optimizer: convrec_train::OptimizerConfig {
-            learning_rate: 0.01,
+            // A larger step apart, sampler and trainer would count as two policies.
+            learning_rate: if one_step_off_policy { 1e-3 } else { 0.01 },
             ..Default::default()
         },
         ..RlConfig::default()
@@ -301,6 +308,36 @@ fn train_over(servers: &[&Serving], weights: &Path, steps: usize) -> Vec<Record>
     log
 }
 
+fn number(record: &Record, name: &str) -> f64 {
+    record[name].as_f64().unwrap()
+}
+
+/// Servers sample while the trainer learns. They have the weights of one step before: with these
+/// the trainer's numbers are theirs, and with its own weights they are not.
+#[test]
+fn servers_that_sample_ahead_are_one_step_late() {
+    let weights = tempfile::tempdir().unwrap();
+    let server = start_below(7, weights.path(), Some(catalog()));
+    let log = train_over(&[&server], weights.path(), 6, true);
+    let difference = |record: &Record| number(record, "sampling/sampling_logp_difference/mean");
+    for (step, record) in log.iter().enumerate() {
+        let correction = |what: &str| {
+            let name = format!("sampling/importance_sampling_ratio/{what}");
+            number(record, &name)
+        };
+        assert!(
+            correction("min") > 0.999 && correction("max") < 1.001,
+            "{record:?}"
+        );
+        match step {
+            0 => assert!(difference(record) < 1e-5, "{record:?}"),
+            _ => assert!(difference(record) > 1e-3, "{record:?}"),
+        }
+    }
+    assert_eq!(std::fs::read_dir(weights.path()).unwrap().count(), 1);
+    server.stop().unwrap();
+}
+
 /// The servers begin with other weights than the trainer: without a reload before each batch the
 /// two would be far apart.
 #[test]
@@ -310,8 +347,7 @@ fn a_run_samples_from_servers_that_follow_its_weights() {
         start_below(7, weights.path(), Some(catalog())),
         start_below(8, weights.path(), Some(catalog())),
     ];
-    let log = train_over(&[&servers[0], &servers[1]], weights.path(), 6);
-    let number = |record: &Record, name: &str| record[name].as_f64().unwrap();
+    let log = train_over(&[&servers[0], &servers[1]], weights.path(), 6, false);
     for record in &log {
         assert!(
             number(record, "sampling/sampling_logp_difference/mean") < 1e-5,

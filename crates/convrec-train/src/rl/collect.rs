@@ -41,6 +41,8 @@ pub(super) struct Collected<'a> {
     pub(super) left_out: Vec<Row<'a>>,
     /// The number of prompts that were sampled.
     pub(super) prompts: usize,
+    /// The number of batches of prompts that the run has sampled, those of this step included.
+    pub(super) batches: usize,
     /// The number of their (prompt, rank) pairs, and of those whose rewards differ.
     pairs: usize,
     informative_pairs: usize,
@@ -108,14 +110,14 @@ impl<'a> Collected<'a> {
 }
 
 /// Samples batch after batch until `prompts_per_step` prompts are worth training on. Without
-/// dynamic sampling that is one batch. `batches` counts the batches of the run.
+/// dynamic sampling that is one batch. `batches` is the number of batches before this step.
 pub(super) fn collect<'s>(
     job: &Job<'_>,
     policy: &Policy,
     sampler: &mut dyn Sampler,
     step: usize,
     samples: &'s [Sample],
-    batches: &mut usize,
+    batches: usize,
 ) -> Result<Collected<'s>, StepError> {
     let config = job.config;
     let policy = frozen(policy, config.bf16);
@@ -126,12 +128,16 @@ pub(super) fn collect<'s>(
         .dynamic_sampling
         .map_or((1, 0), |dynamic| (dynamic.max_batches, dynamic.min_ranks));
     let (wanted, size) = (config.prompts_per_step, config.num_generations);
-    let mut collected = Collected::default();
+    let mut collected = Collected {
+        batches,
+        ..Collected::default()
+    };
     for _ in 0..max_batches {
-        let chosen = places(samples.len(), wanted, *batches, config.seed);
+        let n = collected.batches;
+        let chosen = places(samples.len(), wanted, n, config.seed);
         let batch: Vec<&Sample> = chosen.iter().map(|&place| &samples[place]).collect();
-        let completions = sample(job, &policy, sampler, &batch, *batches)?;
-        *batches += 1;
+        let completions = sample(job, &policy, sampler, &batch, n)?;
+        collected.batches += 1;
         let mut rows = read_rows(job.task, &batch, completions);
         reward(job, &mut rows)?;
         let advantages = job.advantages(&rows);

@@ -28,6 +28,11 @@ pub struct RlConfig {
     pub num_generations: usize,
     /// mu, the number of passes over each batch of rollouts.
     pub num_iterations: usize,
+    /// Whether the rollouts of the next step are sampled while the updates of a step run (verl's
+    /// `one_step_off_policy`). They are drawn by the policy as it was before these updates, and
+    /// the importance ratios compare with that policy.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub one_step_off_policy: bool,
     /// The updates of each pass. The batch's prompts are shuffled and dealt out, and each update is
     /// normalised by its own share.
     pub mini_batches: usize,
@@ -93,6 +98,7 @@ impl Default for RlConfig {
             prompts_per_step: 16,
             num_generations: 8,
             num_iterations: 1,
+            one_step_off_policy: false,
             mini_batches: 1,
             micro_batch: 32,
             gradient_checkpointing: false,
@@ -271,6 +277,12 @@ impl RlConfig {
             &self.reward_targets,
             &self.reward_conditions,
         )
+    }
+
+    /// Whether an importance ratio can be other than 1: the policy moves between the rollouts and
+    /// some of their updates.
+    pub(super) fn is_off_policy(&self) -> bool {
+        self.one_step_off_policy || self.num_iterations * self.mini_batches > 1
     }
 
     /// Updates in all.

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::collect::Collected;
 use super::config::RlConfig;
-use super::job::Job;
 use crate::batches::{micro_batches, shuffled};
 use crate::replicas::Workers;
 use crate::rollout::{Collation, Row, TokenTargets, log_probs, padded};
+use crate::task::Task;
 
 /// Completions that are computed side by side: a part of an update.
 pub(super) struct MicroBatch<'r> {
@@ -33,18 +33,18 @@ pub(super) struct Computed {
 /// together are one pass over the completions. The numbers of the reference are there for the
 /// micro-batches of this process alone.
 pub(super) fn deal<'r>(
-    job: &Job<'_>,
+    config: &RlConfig,
+    task: &Task,
     workers: &Workers<'_>,
     collected: &'r Collected<'r>,
     reference: Option<&Policy>,
     step: usize,
 ) -> Result<Vec<Vec<MicroBatch<'r>>>, InputError> {
-    let config = job.config;
     let collation = Collation {
-        n_ranks: job.task.n_ranks(),
+        n_ranks: task.n_ranks(),
         reward: config.reward,
         // The policy does not choose the length of a constrained list.
-        shaping: if job.task.is_constrained() {
+        shaping: if task.is_constrained() {
             LengthShaping::OFF
         } else {
             config.shaping
@@ -59,7 +59,14 @@ pub(super) fn deal<'r>(
         .expect("an advantage for each rank");
     updates(config, collected.rows.len(), step)
         .iter()
-        .map(|places| micro_batches_of(job, workers, collected, &targets, reference, places))
+        .map(|places| {
+            let rows = Rows {
+                collected,
+                targets: &targets,
+                places,
+            };
+            micro_batches_of(config, task, workers, &rows, reference)
+        })
         .collect()
 }
 
@@ -88,16 +95,26 @@ fn updates(config: &RlConfig, n_rows: usize, step: usize) -> Vec<Vec<usize>> {
 /// Mixed into the seed, so that the order of prompts within a step is not that of the data.
 const ORDER_IN_STEP: u64 = 0x5AE5;
 
-/// The micro-batches of one update, over the rows at `places`.
-fn micro_batches_of<'r>(
-    job: &Job<'_>,
-    workers: &Workers<'_>,
+/// The rows of one update: those at `places` of a step's rows.
+struct Rows<'r, 't> {
     collected: &'r Collected<'r>,
-    targets: &[TokenTargets],
+    targets: &'t [TokenTargets],
+    places: &'t [usize],
+}
+
+/// The micro-batches of one update.
+fn micro_batches_of<'r>(
+    config: &RlConfig,
+    task: &Task,
+    workers: &Workers<'_>,
+    rows: &Rows<'r, '_>,
     reference: Option<&Policy>,
-    places: &[usize],
 ) -> Result<Vec<MicroBatch<'r>>, InputError> {
-    let config = job.config;
+    let Rows {
+        collected,
+        targets,
+        places,
+    } = *rows;
     // The loss of a micro-batch is divided by the size of its whole update, so that gradients can
     // be added up for any split of the rows.
     let whole = BatchTotals {
@@ -113,8 +130,8 @@ fn micro_batches_of<'r>(
         .filter(|&place| all_act || targets[place].has_advantage())
         .collect();
     // Absent old log-probabilities are the current ones, which makes every ratio exactly 1. That
-    // holds for a single update; with several the policy has moved after the first.
-    let several_updates = config.num_iterations * config.mini_batches > 1;
+    // holds where the policy has not moved since the rollouts.
+    let is_off_policy = config.is_off_policy();
     let build = |(part, places): (usize, Vec<usize>)| {
         let rows: Vec<&Row<'_>> = places.iter().map(|&place| &collected.rows[place]).collect();
         let targets: Vec<&TokenTargets> = places.iter().map(|&place| &targets[place]).collect();
@@ -125,10 +142,10 @@ fn micro_batches_of<'r>(
                 0.0,
             )
         };
-        let mut inputs = TokenTargets::inputs(&targets, job.task.n_ranks());
+        let mut inputs = TokenTargets::inputs(&targets, task.n_ranks());
         inputs.whole_batch = Some(whole);
         inputs.entropies = Some(table(Row::entropies));
-        if several_updates {
+        if is_off_policy {
             inputs.old_log_probs = Some(table(Row::log_probs));
         }
         if config.loss.correction.is_some() {

@@ -13,6 +13,7 @@
 //! | advantages are spread over tokens, tokens padded to tables | `../rollout.rs` |
 //! | tables are dealt to updates and micro-batches | `micro_batch.rs` |
 //! | losses, gradients and updates are computed | `learner.rs` |
+//! | rollouts and updates are put in order, or side by side | `step.rs` |
 //! | the loop around steps | `trainer.rs` |
 //!
 //! Defaults differ from the authors' code where that code has quirks; each is a setting or a
@@ -29,6 +30,7 @@ mod learner;
 mod log;
 mod micro_batch;
 mod sampled;
+mod step;
 mod trainer;
 
 pub use collect::DynamicSampling;

@@ -11,7 +11,8 @@ use convrec_watch::{Observer, StepView};
 
 use super::config::RlConfig;
 use super::job::{Job, StepError, kind_of_lists};
-use super::learner::{Learner, State, StepResult};
+use super::learner::Learner;
+use super::step::{Rollouts, State, StepResult, Steps};
 use crate::config::{frozen, with_lora};
 use crate::optim::Updates;
 use crate::replicas::Workers;
@@ -171,7 +172,7 @@ impl<'a> RankGrpoTrainer<'a> {
     fn train_in(self, group: &ProcessGroup) -> Result<Policy, TrainError> {
         let (config, task, samples) = (&self.config, self.task, self.samples);
         config.check()?;
-        check_fit(config, task, samples)?;
+        check_fit(config, task, samples, group)?;
         let mut own_sampler = Local {
             devices: self.devices.to_vec(),
         };
@@ -207,6 +208,7 @@ impl<'a> RankGrpoTrainer<'a> {
         let start = Start {
             step: 0,
             policy: with_lora(self.policy, config.lora.as_ref(), config.seed)?,
+            behaviour: None,
             updates: Updates::new(&config.optimizer, config.updates()),
             state: None,
         };
@@ -222,67 +224,52 @@ impl<'a> RankGrpoTrainer<'a> {
             },
         };
         // A checkpoint does not record these two settings, so they are set after it was read.
-        let policy = start
-            .policy
-            .with_gradient_checkpointing(config.gradient_checkpointing)
-            .with_bf16_products(config.bf16);
-        let learner = Learner {
-            job,
-            sampler,
-            workers: Workers::new(group, self.devices)?,
-            reference,
-            policy: Some(policy),
-            updates: start.updates,
+        let set = |policy: Policy| {
+            policy
+                .with_gradient_checkpointing(config.gradient_checkpointing)
+                .with_bf16_products(config.bf16)
+        };
+        let steps = Steps {
+            rollouts: Rollouts {
+                job,
+                sampler,
+                samples,
+            },
+            learner: Learner {
+                config,
+                task,
+                workers: Workers::new(group, self.devices)?,
+                reference,
+                policy: Some(set(start.policy)),
+                updates: start.updates,
+            },
             state,
+            behaviour: start.behaviour.map(set),
+            ahead: None,
         };
         let mut nobody = ();
         let observer = self.observer.unwrap_or(&mut nobody);
-        drive(
-            learner,
-            run,
-            start.step,
-            samples,
-            self.validation.as_ref(),
-            observer,
-        )
+        let validation = self.validation.as_ref();
+        drive(steps, run, start.step, validation, observer)
     }
 }
 
 /// Takes the steps of a run from `first` on.
 fn drive(
-    mut learner: Learner<'_>,
+    mut steps: Steps<'_>,
     mut run: Run<'_>,
     first: usize,
-    samples: &[Sample],
     validation: Option<&Validation<'_>>,
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
-    let config = learner.job.config;
-    let save = |run: &Run<'_>, learner: &Learner<'_>, done: usize| {
-        let state = learner.state.write();
-        run.checkpoint(
-            done,
-            config.max_steps,
-            learner.policy(),
-            &learner.updates,
-            state,
-        )
-    };
-    for step in first..config.max_steps {
-        let before = learner.state.clone();
-        let result = learner.step(step, samples);
+    let (config, samples) = (steps.rollouts.job.config, steps.rollouts.samples.len());
+    let total = config.max_steps;
+    for step in first..total {
+        let result = steps.step(step);
         if matches!(result, Err(StepError::Sampler(_))) && run.is_stopping() {
             // A stop was asked for while the sampler hung. Nothing of this step is kept, and the
             // resumed run begins it again.
-            learner.state = before;
-            let state = learner.state.write();
-            return Err(run.stop_here(
-                step,
-                config.max_steps,
-                learner.policy(),
-                &learner.updates,
-                state,
-            ));
+            return Err(run.stop_here(step, total, steps.progress()));
         }
         let done = step + 1;
         let StepResult {
@@ -291,36 +278,42 @@ fn drive(
             timing,
             grad_norm,
             logp_difference,
+            is_stale,
         } = result.map_err(|error| error.at(done))?;
         run.watch(done, grad_norm)?;
-        if learner.sampler.is_trainer() {
-            agree(done, logp_difference, config.bf16)?;
+        if steps.rollouts.sampler.is_trainer() {
+            agree(done, logp_difference, config.bf16, is_stale)?;
         }
         record.insert("step".into(), done.into());
-        let visited = learner.state.batches * config.prompts_per_step;
-        let epoch = visited as f64 / samples.len() as f64;
+        let visited = steps.state.batches * config.prompts_per_step;
+        let epoch = visited as f64 / samples as f64;
         record.insert("epoch".into(), epoch.into());
         if let Some(validation) = validation {
-            let policy = || frozen(learner.policy(), config.bf16);
-            record.extend(run.evaluate(done, config.max_steps, &policy, validation));
+            let policy = || frozen(steps.learner.policy(), config.bf16);
+            record.extend(run.evaluate(done, total, &policy, validation));
             completions.extend(run.lists(done, &policy, validation));
         }
         let view = StepView {
             record: &record,
             completions: &completions,
             timing,
-            total_steps: config.max_steps,
+            total_steps: total,
         };
         // The log comes first: a resumed run drops the records behind its checkpoint, but cannot
         // make up missing ones.
         run.record(&view, observer)?;
-        save(&run, &learner, done)?;
+        run.checkpoint(done, total, steps.progress())?;
     }
-    Ok(learner.into_policy())
+    Ok(steps.learner.into_policy())
 }
 
-/// Checks the settings that depend on task and samples.
-fn check_fit(config: &RlConfig, task: &Task, samples: &[Sample]) -> Result<(), TrainError> {
+/// Checks the settings that depend on task, samples and processes.
+fn check_fit(
+    config: &RlConfig,
+    task: &Task,
+    samples: &[Sample],
+    group: &ProcessGroup,
+) -> Result<(), TrainError> {
     let ranks = if config.reward.is_ranked() {
         task.n_ranks()
     } else {
@@ -336,6 +329,12 @@ fn check_fit(config: &RlConfig, task: &Task, samples: &[Sample]) -> Result<(), T
             "at most N, the ranks of a list; 1 where lists as a whole are rewarded",
         ),
         ("samples", !samples.is_empty(), "at least one sample"),
+        (
+            "one_step_off_policy",
+            // What processes tell each other has one order, for rollouts and updates together.
+            !config.one_step_off_policy || group.size() == 1,
+            "false with several processes; leave it out, or train in one process",
+        ),
     ];
     Ok(check(config, &rules)?)
 }
@@ -357,10 +356,15 @@ fn with_kinds(
 }
 
 /// Stops where the sampler's log-probabilities are not the trainer's, as ratios would mean nothing.
-fn agree(step: usize, difference: f64, bf16: bool) -> Result<(), TrainError> {
+/// Stale ones are those of another policy, so that only NaN stops.
+fn agree(step: usize, difference: f64, bf16: bool, is_stale: bool) -> Result<(), TrainError> {
     // The limit is in nats a token, in the mean. Rounding makes about 1e-6 in f32 and up to 0.02 in
     // bf16. Another prompt, mask or temperature makes tenths.
-    let largest = if bf16 { 0.05 } else { 0.01 };
+    let largest = match (is_stale, bf16) {
+        (true, _) => f64::INFINITY,
+        (false, true) => 0.05,
+        (false, false) => 0.01,
+    };
     // The comparison is false for NaN, which then stops the run too.
     if difference <= largest {
         Ok(())
@@ -375,11 +379,12 @@ mod tests {
 
     #[test]
     fn a_sampler_that_is_not_the_trainer_stops_the_run() {
-        assert!(agree(3, 1e-5, false).is_ok());
-        assert!(agree(3, 0.02, true).is_ok());
-        assert!(agree(3, 0.02, false).is_err());
-        assert!(agree(3, f64::NAN, false).is_err());
-        let error = agree(3, 0.3, false).unwrap_err().to_string();
+        assert!(agree(3, 1e-5, false, false).is_ok());
+        assert!(agree(3, 0.02, true, false).is_ok());
+        assert!(agree(3, 0.02, false, false).is_err());
+        assert!(agree(3, 0.3, false, true).is_ok());
+        assert!(agree(3, f64::NAN, false, true).is_err());
+        let error = agree(3, 0.3, false, false).unwrap_err().to_string();
         assert!(error.contains("step 3") && error.contains("0.3"), "{error}");
     }
 }

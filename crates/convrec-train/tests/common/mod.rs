@@ -14,7 +14,7 @@ use convrec_text::{PromptFormat, TextTokenizer, TrainConfig};
 use convrec_train::evaluate::Decoding;
 use convrec_train::{
     DynamicSampling, KlControl, MultiObjectiveAggregation, Observer, RankGrpoTrainer,
-    RewardCondition, RewardTarget, RlConfig, RunOptions, Sample, SftConfig, SftJob, Task,
+    RewardCondition, RewardTarget, RlConfig, RunOptions, Sample, Sampler, SftConfig, SftJob, Task,
     TokenPair, TrainError, Validation, WatchConfig, train_sft,
 };
 
@@ -138,7 +138,7 @@ pub fn run(
 }
 
 /// Runs `kind`, one of `sft`, `constrained sft`, `rank_grpo`, `constrained` and `everything`, with
-/// `+lora` and `+bf16` behind it or without.
+/// `+lora`, `+bf16`, `+slow` and `+async` behind it, in this order, or without.
 pub fn run_with(
     world: &World,
     kind: &str,
@@ -168,6 +168,19 @@ pub fn run_on(
     devices: &[Device],
     observer: &mut dyn Observer,
 ) -> Result<Policy, TrainError> {
+    let how = (options, devices);
+    run_sampled(world, kind, steps, how, None, observer)
+}
+
+/// The same with a sampler of the test's own.
+pub fn run_sampled(
+    world: &World,
+    kind: &str,
+    steps: usize,
+    (options, devices): (&RunOptions, &[Device]),
+    sampler: Option<&mut dyn Sampler>,
+    observer: &mut dyn Observer,
+) -> Result<Policy, TrainError> {
     let validation = Validation {
         task: &world.task,
         samples: &world.samples,
@@ -175,6 +188,15 @@ pub fn run_on(
     };
     let inputs = BTreeMap::from([("catalog".to_string(), "x".to_string())]);
     let first = policy(world);
+    let (kind, one_step_off_policy) = match kind.strip_suffix("+async") {
+        Some(kind) => (kind, true),
+        None => (kind, false),
+    };
+    // The policy moves by less than what stops a run whose sampler is another policy.
+    let (kind, slow) = match kind.strip_suffix("+slow") {
+        Some(kind) => (kind, 0.01),
+        None => (kind, 1.0),
+    };
     // These settings are not in a checkpoint.
     let (kind, bf16) = match kind.strip_suffix("+bf16") {
         Some(kind) => (kind, true),
@@ -210,11 +232,12 @@ pub fn run_on(
         };
         return train_sft(first, job, &config, options, inputs, observer);
     }
-    let config = RlConfig {
+    let mut config = RlConfig {
         max_steps: steps,
         prompts_per_step: 2,
         num_generations: 4,
         num_iterations: 2,
+        one_step_off_policy,
         micro_batch: 3,
         max_completion_length: 24,
         lora,
@@ -222,18 +245,22 @@ pub fn run_on(
         gradient_checkpointing,
         ..RlConfig::default()
     };
+    config.optimizer.learning_rate *= slow;
     let config = match kind {
         "everything" => everything(config),
         _ => config,
     };
-    RankGrpoTrainer::new(first, &task, &world.samples)
+    let trainer = RankGrpoTrainer::new(first, &task, &world.samples)
         .config(config)
         .devices(devices)
         .validation(validation)
         .run(options.clone())
         .inputs(inputs)
-        .observer(observer)
-        .train()
+        .observer(observer);
+    match sampler {
+        Some(sampler) => trainer.sampler(sampler).train(),
+        None => trainer.train(),
+    }
 }
 
 /// A config whose steps depend on earlier steps: by the place in the data, the weight of the KL and
