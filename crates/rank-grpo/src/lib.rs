@@ -42,8 +42,8 @@
 //! lists of ten films whose best order is known, with two updates of each batch:
 //!
 //! 1. Five seeds of 20 batches (`docs/results/world.md`, "The algorithms").
-//! 2. A short comparison of all members (the same page, "The family"). It tells none of them from
-//!    GRPO. So do not expect much of a change of surrogate in short runs.
+//! 2. A short comparison of all members, five seeds of 8 batches (the same page, "The family"). It
+//!    tells none of them from GRPO. So do not expect much of a change of surrogate in short runs.
 //! 3. A table of logits, and 64 conversations (`docs/results/tasks.md`).
 //!
 //! The clip of the paper, 0.06 and 0.08, was too narrow where most tokens of a title are forced:
