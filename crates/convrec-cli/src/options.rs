@@ -148,6 +148,21 @@ pub struct DecoderOptions {
     /// Make each line of the catalog one token.
     #[arg(long)]
     pub title_tokens: bool,
+    /// Write each item of the catalog as some codes, which like items share: a million items need
+    /// some hundred tokens.
+    #[arg(long)]
+    pub semantic_ids: bool,
+    /// The codes of an item, without those that tell items of equal codes apart. [default: 3]
+    #[arg(long)]
+    pub semantic_levels: Option<usize>,
+    /// The most codes at each level. [default: 256]
+    #[arg(long)]
+    pub semantic_codes: Option<usize>,
+    /// Learn the codes from embeddings: a safetensors file with the f32 matrix `embeddings`, a row
+    /// of length 1 for each item of the catalog. Without it they are learned from what is listed
+    /// together and from the catalog's words.
+    #[arg(long)]
+    pub item_embeddings: Option<PathBuf>,
     /// Begin with a recommender in the policy. The embeddings of the titles begin as vectors of
     /// items that are listed together, and the first block looks them up. It needs --title-tokens.
     #[arg(long)]
@@ -171,6 +186,10 @@ impl DecoderOptions {
     pub fn set(&self, flags: &mut Layer) {
         flags.set("decoder.vocabulary", self.vocabulary);
         flags.set("decoder.title_tokens", given(self.title_tokens));
+        flags.set("decoder.semantic_ids", given(self.semantic_ids));
+        flags.set("decoder.semantic_levels", self.semantic_levels);
+        flags.set("decoder.semantic_codes", self.semantic_codes);
+        flags.set("files.item_embeddings", self.item_embeddings.as_ref());
         flags.set("decoder.item_vectors", given(self.item_vectors));
         flags.set("decoder.dialog_tokens", self.dialog_tokens);
         flags.set("decoder.width", self.width);
@@ -298,6 +317,16 @@ mod tests {
         assert!(error(&["--width", "8", "--model", "m"], "").contains("`decoder`: expected none"));
         assert!(error(&[], "files.blocklist = \"x\"").contains("does not read it"));
         assert!(error(&["--item-vectors"], "").contains("`decoder.item_vectors`"));
+        let both = error(&["--semantic-ids", "--title-tokens"], "");
+        assert!(
+            both.contains("`decoder.semantic_ids`") && both.contains("not both"),
+            "{both}"
+        );
+        let alone = error(&["--item-embeddings", "x"], "");
+        assert!(
+            alone.contains("found x, expected `semantic_ids = true`"),
+            "{alone}"
+        );
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl EmbedError {
 /// The content of a JSON file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EmbedError> {
     let text = files::read_text(path)?;
-    let mut json = serde_json::Deserializer::from_str(&text);
+    let mut json = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
     serde_path_to_error::deserialize(&mut json).map_err(|e| match e.path().to_string().as_str() {
         "." => EmbedError::format(path, e.inner().to_string()),
         field => EmbedError::field(path, field, e.inner().to_string()),

@@ -2,15 +2,16 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowDictionaryKeyType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowDictionaryKeyType, Date32Type, Date64Type, Float16Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, Schema, TimeUnit};
 use serde_json::{Map, Number, Value};
 
 use crate::error::{At, Error, Place};
-use crate::fields::{self, is_read, unreadable};
+use crate::fields::{self, is_date, is_read, unreadable};
 use crate::limits::Budget;
 use crate::row::{RawRow, Row};
 
@@ -106,10 +107,34 @@ fn row(batch: &RecordBatch, row: usize, budget: &mut Budget) -> Result<Value, St
     let mut fields = Map::new();
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         if is_read(field.name()) {
-            fields.insert(field.name().clone(), value(column, row, budget)?);
+            let day = day(column, row).filter(|_| is_date(field.name()));
+            let cell = day.map_or_else(|| value(column, row, budget), Ok)?;
+            fields.insert(field.name().clone(), cell);
         }
     }
     Ok(Value::Object(fields))
+}
+
+/// The day of a cell with a date or a time, as `1995-12-15`. Elsewhere such cells are not read.
+fn day(array: &dyn Array, row: usize) -> Option<Value> {
+    if array.is_null(row) {
+        return None;
+    }
+    macro_rules! of {
+        ($kind:ty) => {
+            array.as_primitive::<$kind>().value_as_date(row)
+        };
+    }
+    let day = match array.data_type() {
+        DataType::Date32 => of!(Date32Type),
+        DataType::Date64 => of!(Date64Type),
+        DataType::Timestamp(TimeUnit::Second, _) => of!(TimestampSecondType),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => of!(TimestampMillisecondType),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => of!(TimestampMicrosecondType),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => of!(TimestampNanosecondType),
+        _ => None,
+    };
+    day.map(|day| day.to_string().into())
 }
 
 fn value(array: &dyn Array, row: usize, budget: &mut Budget) -> Result<Value, String> {

@@ -70,6 +70,12 @@ pub(crate) fn is_read(name: &str) -> bool {
     .any(|names| names.contains(&name.as_str()))
 }
 
+/// Whether a column of this name holds days.
+#[cfg(any(feature = "arrow", feature = "parquet"))]
+pub(crate) fn is_date(name: &str) -> bool {
+    DATE.contains(&name.to_lowercase().as_str())
+}
+
 /// Whether a conversation has a field of this name that all its rows must agree on.
 pub(crate) fn is_of_conversation(name: &str) -> bool {
     let names = [ID, GROUND_TRUTH, SEEN, SEEN_TITLES, LIST, COMPLETION];

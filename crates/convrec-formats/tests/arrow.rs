@@ -11,7 +11,8 @@ use arrow_array::types::Int8Type;
 use arrow_array::{
     ArrayRef, BinaryArray, Date32Array, DictionaryArray, FixedSizeListArray, Float64Array,
     Int16Array, Int32Array, Int64Array, ListArray, ListViewArray, NullArray, OffsetSizeTrait,
-    RecordBatch, StringArray, StringViewArray, StructArray,
+    RecordBatch, StringArray, StringViewArray, StructArray, TimestampMillisecondArray,
+    TimestampNanosecondArray,
 };
 use arrow_buffer::OffsetBuffer;
 use arrow_ipc::CompressionType;
@@ -675,6 +676,34 @@ fn columns_of_all_kinds_are_read() {
 }
 
 /// Small files that unfold to more than there is memory.
+/// pandas writes a column of days as a date or as a time.
+#[test]
+fn the_year_of_a_day_counts() {
+    let day = 9_479; // 1995-12-15
+    let days: [ArrayRef; 3] = [
+        Arc::new(Date32Array::from(vec![Some(day), None])),
+        Arc::new(TimestampNanosecondArray::from(vec![
+            Some(i64::from(day) * 86_400 * 1_000_000_000 + 7),
+            None,
+        ])),
+        Arc::new(TimestampMillisecondArray::from(vec![
+            Some(i64::from(day) * 86_400_000),
+            None,
+        ])),
+    ];
+    for days in days {
+        let titles: ArrayRef = Arc::new(StringArray::from(vec!["Heat", "Up"]));
+        let columns = [("title", titles, false), ("release_date", days, true)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("films.parquet");
+        write_parquet(&path, &[batch], Compression::UNCOMPRESSED);
+        let read = read_catalog(path, &ReadOptions::default()).unwrap();
+        let years: Vec<_> = read.rows.iter().map(|item| item.year).collect();
+        assert_eq!(years, [Some(1995), None]);
+    }
+}
+
 #[test]
 fn files_that_blow_up_are_refused() {
     // A dictionary of one long text that every row names.

@@ -4,6 +4,7 @@
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
 
 use crate::packing::{Packing, Segment};
+use crate::parts::{attention_part, attention_parts};
 use crate::{AdamW, DecodeCache, DecodeRow};
 
 /// See [`crate::linear`].
@@ -44,10 +45,21 @@ pub fn rotate(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
 }
 
 /// A score that softmax turns into exactly 0.
-const HIDDEN: f32 = -1e30;
+pub(crate) const HIDDEN: f32 = -1e30;
+
+/// Scores that exist at once where nothing is kept for gradients: 64 MB in f32.
+const MOST_SCORES: usize = 1 << 24;
 
 /// See [`crate::attention`].
 pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) -> Tensor<3> {
+    // Under autodiff all scores are kept, so that parts would save nothing.
+    if !q.device().is_autodiff() {
+        let parts = attention_parts(packing, q.dims()[1], MOST_SCORES);
+        if parts.len() > 1 {
+            let part = |part| attention_part(q.clone(), k.clone(), v.clone(), packing, part);
+            return Tensor::cat(parts.iter().map(part).collect(), 0);
+        }
+    }
     let (trunks, branches): (Vec<&Segment>, Vec<&Segment>) = packing
         .segments()
         .iter()
@@ -75,7 +87,11 @@ pub fn attention(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, packing: &Packing) ->
 
 /// The output for the tokens of some segments, one after the other. The segments are padded to rows
 /// of one length.
-fn attention_of(segments: &[&Segment], packing: &Packing, [q, k, v]: [&Tensor<3>; 3]) -> Tensor<3> {
+pub(crate) fn attention_of(
+    segments: &[&Segment],
+    packing: &Packing,
+    [q, k, v]: [&Tensor<3>; 3],
+) -> Tensor<3> {
     let ([_, h, d], hk, device) = (q.dims(), k.dims()[1], q.device());
     let (n, group) = (segments.len(), h / hk);
     let (own, trunks): (Vec<_>, Vec<_>) = segments

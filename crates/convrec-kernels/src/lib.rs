@@ -58,16 +58,21 @@ mod cpu;
 mod flex;
 mod packed;
 mod packing;
+mod parts;
 
 use burn::tensor::{Device, Int, Tensor};
 
 pub use adamw::{AdamW, sum_of_squares};
 pub use packed::{PackedMatrix, PackedType};
 pub use packing::{Packing, SegmentId};
+pub use parts::{AttentionPart, attention_part, attention_parts};
 
 #[cfg(feature = "flex")]
 #[doc(hidden)]
 pub use cpu::{Vectors, limit_vectors};
+#[cfg(feature = "flex")]
+#[doc(hidden)]
+pub use flex::only_composed;
 
 /// Warns once, by the `log` crate, where operations on this device run on the composed bodies
 /// although there are fused ones for the CPU. The composed bodies are several times as slow, with

@@ -1,6 +1,8 @@
 //! One block of the decoder: attention and a gated MLP, with norms before or after them. Parts are
 //! named as in Hugging Face checkpoints, so that weights go in and out without renaming.
 
+use std::borrow::Cow;
+
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, activation};
 use convrec_kernels::{DecodeRow, Packing};
@@ -92,14 +94,24 @@ pub(crate) enum Sight<'a> {
 impl Block {
     /// x `[M, D]` to `[M, D]`; `layer` is the place of this block.
     pub(crate) fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>, layer: usize) -> Tensor<2> {
-        let maybe = |norm: &Option<RmsNorm>, x: Tensor<2>| match norm {
-            Some(norm) => norm.forward(x),
-            None => x,
-        };
+        let heads = self.queries_keys_values(x.clone(), &pass.rotation);
+        let mixed = self.self_attn.mix(heads, pass, layer);
+        self.rest(x, mixed)
+    }
+
+    /// What comes before the scores: x `[M, D]` to q `[M, H, d]`, k and v `[M, Hk, d]`.
+    pub(crate) fn queries_keys_values(&self, x: Tensor<2>, rotation: &Rotation) -> [Tensor<3>; 3] {
+        let x = maybe(&self.input_layernorm, x);
+        self.self_attn.queries_keys_values(x, rotation)
+    }
+
+    /// What comes after the scores, for each token by itself: x `[M, D]`, the block's input, and
+    /// the mixed values `[M, H, d]` to `[M, D]`.
+    pub(crate) fn rest(&self, x: Tensor<2>, mixed: Tensor<3>) -> Tensor<2> {
         let second = &self.post_attention_layernorm;
-        let mut mixed =
-            self.self_attn
-                .forward(maybe(&self.input_layernorm, x.clone()), pass, layer);
+        let [m, heads, head_dim] = mixed.dims();
+        let mixed = mixed.reshape([m, heads * head_dim]);
+        let mut mixed = self.self_attn.o_proj.forward(mixed);
         if self.post_feedforward_layernorm.is_some() {
             mixed = second.forward(mixed);
         }
@@ -147,20 +159,27 @@ impl Block {
     }
 }
 
+fn maybe(norm: &Option<RmsNorm>, x: Tensor<2>) -> Tensor<2> {
+    match norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    }
+}
+
 impl Attention {
-    /// x `[M, D]` to `[M, D]`.
-    fn forward(&self, x: Tensor<2>, pass: &mut Pass<'_>, layer: usize) -> Tensor<2> {
-        let [m, _] = x.dims();
-        let (heads, head_dim) = (self.shape.heads, self.shape.head_dim);
-        let window = self.shape.window;
-        let [q, k, v] = self.queries_keys_values(x, &pass.rotation);
-        let attend = |q, k, v, packing: &Packing| match window {
-            Some(window) => {
-                convrec_kernels::attention(q, k, v, &packing.clone().with_window(window))
-            }
-            None => convrec_kernels::attention(q, k, v, packing),
-        };
-        let mixed = match &mut pass.sight {
+    /// The packing as this block sees it.
+    pub(crate) fn seen<'p>(&self, packing: &'p Packing) -> Cow<'p, Packing> {
+        match self.shape.window {
+            Some(window) => Cow::Owned(packing.clone().with_window(window)),
+            None => Cow::Borrowed(packing),
+        }
+    }
+
+    /// q `[M, H, d]`, k and v `[M, Hk, d]` to the mixed values `[M, H, d]`.
+    fn mix(&self, [q, k, v]: [Tensor<3>; 3], pass: &mut Pass<'_>, layer: usize) -> Tensor<3> {
+        let [m, ..] = q.dims();
+        let attend = |q, k, v, packing| convrec_kernels::attention(q, k, v, &self.seen(packing));
+        match &mut pass.sight {
             Sight::Packed(packing) => attend(q, k, v, packing),
             Sight::Cached {
                 packing,
@@ -180,8 +199,7 @@ impl Attention {
                     }
                 }
             }
-        }; // [M, H, d]
-        self.o_proj.forward(mixed.reshape([m, heads * head_dim]))
+        }
     }
 
     /// x `[M, D]` to q `[M, H, d]`, k and v `[M, Hk, d]`, normed and turned to their positions.

@@ -272,6 +272,10 @@ impl Policy {
         self.model.layers[layer].forward(x, pass, layer)
     }
 
+    pub(crate) fn layer(&self, layer: usize) -> &Block {
+        &self.model.layers[layer]
+    }
+
     /// The final norm.
     pub(crate) fn normalise(&self, x: Tensor<2>) -> Tensor<2> {
         self.model.norm.forward(x)

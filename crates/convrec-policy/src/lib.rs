@@ -145,6 +145,7 @@
 mod atomic_file;
 mod beam;
 mod block;
+mod block_backward;
 mod cache;
 mod config;
 mod constraint;

@@ -11,6 +11,7 @@ use burn::tensor::{Int, Tensor};
 use convrec_kernels::Packing;
 
 use crate::block::{Pass, Sight};
+use crate::block_backward::block_backward;
 use crate::decoder::{Policy, indices};
 
 /// The backward pass from log-probabilities to the weights.
@@ -206,17 +207,7 @@ impl Tape {
             .frequencies()
             .rotation(&packing.positions(), &policy.device());
         for (layer, input) in inputs.into_iter().enumerate().rev() {
-            let input = input.autodiff().require_grad();
-            let mut pass = Pass {
-                rotation: rotation.clone(),
-                sight: Sight::Packed(&packing),
-            };
-            let output = policy.block(layer, input.clone(), &mut pass);
-            let gradients = (output * slope.autodiff()).sum().backward();
-            slope = input
-                .grad(&gradients)
-                .expect("a block depends on its input");
-            sum.accumulate(policy, GradientsParams::from_grads(gradients, policy));
+            slope = block_backward(policy, layer, input, &rotation, &packing, slope, &mut sum);
         }
         // Frozen embeddings, as under an adapter, have no gradient to add.
         let embedded = policy.embed(ids);

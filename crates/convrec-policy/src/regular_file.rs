@@ -27,12 +27,16 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// The text of a JSON file, without the byte order mark that editors on Windows write.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.take(MAX_TEXT + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_TEXT {
         let problem = format!("more than {MAX_TEXT} bytes; expected a smaller file");
         return Err(io::Error::new(ErrorKind::InvalidData, problem));
+    }
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
     }
     Ok(text)
 }

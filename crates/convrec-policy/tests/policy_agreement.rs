@@ -3,10 +3,9 @@
 
 mod common;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::optim::GradientsParams;
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
-use common::{configs, device, generation, recompute, sequences, sharp, tokens};
+use common::{configs, device, generation, of_params, recompute, sequences, sharp, tokens};
 use convrec_policy::{
     Allowed, Completion, Constraint, Generation, LoraConfig, Policy, Sampling, Sequence,
     TokenLogProbs,
@@ -452,22 +451,6 @@ fn bf16_products_agree_between_sampling_and_training() {
             assert!(gradient.iter().all(|x| x.is_finite()));
         }
     }
-}
-
-/// The gradients in the order of the module, of the parameters that have one.
-fn of_params(policy: &Policy, gradients: &GradientsParams) -> Vec<Vec<f32>> {
-    struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
-    impl ModuleVisitor for Collect<'_> {
-        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<N>>) {
-            let gradient = self.0.get::<N>(param.id);
-            self.1.extend(
-                gradient.map(|gradient| gradient.into_data().try_into_vec_as::<f32>().unwrap()),
-            );
-        }
-    }
-    let mut collect = Collect(gradients, vec![]);
-    policy.visit(&mut collect);
-    collect.1
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::{ChatError, ChatTemplate, OWN_VARIABLES};
 use crate::list::ListFormat;
-use crate::prompter::{Prompter, WritePrompt};
+use crate::prompter::{ItemTokens, Prompter, WritePrompt};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
 /// The settings by which a conversation becomes the prompt of a chat model. The prompt is one
@@ -164,7 +164,8 @@ impl ChatFormat {
         if !prompts.is_verbatim() && !prompts.message(PROBE, &[])?.contains(PROBE) {
             return Err(ChatError::NoDialog);
         }
-        let probe = || prompts.prompt(tokenizer, &[Turn::user(PROBE)], &[Item::new(PROBE, None)]);
+        let items = ItemTokens::of_text(tokenizer, self.list);
+        let probe = || prompts.prompt(&items, &[Turn::user(PROBE)], &[Item::new(PROBE, None)]);
         match probe() {
             Err(
                 ChatError::Refused { .. }
@@ -173,7 +174,7 @@ impl ChatFormat {
                 },
             ) if !self.system.is_empty() => {
                 prompts.folds_system = true;
-                prompts.prompt(tokenizer, &[Turn::user(PROBE)], &[Item::new(PROBE, None)])?;
+                prompts.prompt(&items, &[Turn::user(PROBE)], &[Item::new(PROBE, None)])?;
             }
             probed => {
                 probed?;
@@ -219,10 +220,11 @@ struct ChatPrompts {
 impl WritePrompt for ChatPrompts {
     fn prompt(
         &self,
-        tokenizer: &TextTokenizer,
+        items: &ItemTokens,
         dialog: &[Turn],
         seen: &[Item],
     ) -> Result<Vec<u32>, ChatError> {
+        let tokenizer = &items.tokenizer;
         let mut messages = if self.is_verbatim() {
             self.latest(tokenizer, dialog, |turn| Some(turn.content.clone()))?
         } else {

@@ -41,6 +41,7 @@
 //! | [`TextTokenizer`] | byte-level and SentencePiece tokenizers; the bytes of each token |
 //! | [`PromptFormat`] | conversations as prompts of small policies trained from scratch |
 //! | [`ChatFormat`], [`ChatTemplate`] | conversations as prompts of pretrained chat models |
+//! | [`SemanticIds`] | items as short sequences of codes |
 //! | [`Prompter`] | prompts and completions as token ids, of either kind |
 //! | [`parse`] | the reference's reading of a list, for parity |
 //!
@@ -59,6 +60,7 @@ mod prompt;
 mod prompter;
 mod reasoning;
 pub mod segments;
+mod semantic_ids;
 mod tokenizer;
 mod train;
 mod trie;
@@ -72,6 +74,7 @@ pub use list::{
 pub use prompt::PromptFormat;
 pub use prompter::Prompter;
 pub use reasoning::{Reasoning, strip_reasoning};
+pub use semantic_ids::SemanticIds;
 pub use tokenizer::{TextTokenizer, TokenizerError};
 pub use train::TrainConfig;
 pub use trie::{ListCursor, ListTrie, NotAllowed, TrieError};

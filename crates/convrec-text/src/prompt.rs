@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chat::ChatError;
 use crate::list::ListFormat;
-use crate::prompter::{Prompter, WritePrompt, encode_lines};
+use crate::prompter::{ItemTokens, Prompter, WritePrompt};
 use crate::tokenizer::{TextTokenizer, TokenizerError};
 
 /// The settings by which a conversation becomes the prompt of a policy without a chat template. It
@@ -94,18 +94,18 @@ struct MarkedPrompts {
 impl WritePrompt for MarkedPrompts {
     fn prompt(
         &self,
-        tokenizer: &TextTokenizer,
+        items: &ItemTokens,
         dialog: &[Turn],
         seen: &[Item],
     ) -> Result<Vec<u32>, ChatError> {
-        let dialog = self.dialog(tokenizer, dialog)?;
+        let dialog = self.dialog(&items.tokenizer, dialog)?;
         let seen = &seen[seen.len().saturating_sub(self.format.max_seen)..];
         let mut ids = vec![self.bos];
         ids.extend_from_slice(
             &dialog[dialog.len().saturating_sub(self.format.max_dialog_tokens)..],
         );
         ids.push(self.seen);
-        ids.extend(encode_lines(tokenizer, self.format.list, seen)?);
+        ids.extend(items.encode(seen)?);
         ids.push(self.rec);
         Ok(ids)
     }

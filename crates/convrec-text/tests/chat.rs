@@ -200,6 +200,65 @@ fn a_refused_system_message_says_what_helps() {
     assert!(template.render(&[Turn::user("x")], true).is_ok());
 }
 
+/// As Python says. Templates cut reasoning and roles off with these.
+#[test]
+fn texts_are_cut_as_in_python() {
+    for (source, expected) in [
+        ("{{ 'a b  c '.rsplit() | tojson }}", r#"["a", "b", "c"]"#),
+        (
+            "{{ ' a b  c '.rsplit(none, 1) | tojson }}",
+            r#"[" a b", "c"]"#,
+        ),
+        ("{{ ' a b '.rsplit(maxsplit=0) | tojson }}", r#"[" a b"]"#),
+        (
+            "{{ 'a,b,,c'.rsplit(',', 2) | tojson }}",
+            r#"["a,b", "", "c"]"#,
+        ),
+        ("{{ ',a'.rsplit(',') | tojson }}", r#"["", "a"]"#),
+        (
+            "{{ 'a,b,c'.split(',', maxsplit=1) | tojson }}",
+            r#"["a", "b,c"]"#,
+        ),
+        (
+            "{{ 'a,b,c'.split(sep=',') | tojson }}",
+            r#"["a", "b", "c"]"#,
+        ),
+        (
+            "{{ 'a--b--c'.partition('--') | tojson }}",
+            r#"["a", "--", "b--c"]"#,
+        ),
+        (
+            "{{ 'a--b--c'.rpartition('--') | tojson }}",
+            r#"["a--b", "--", "c"]"#,
+        ),
+        ("{{ 'abc'.partition('-') | tojson }}", r#"["abc", "", ""]"#),
+        ("{{ 'abc'.rpartition('-') | tojson }}", r#"["", "", "abc"]"#),
+        (
+            "{{ 'abcab'.removeprefix('ab') }}{{ 'abcab'.removesuffix('ab') }}",
+            "cababc",
+        ),
+        (
+            "{{ 'abc'.removeprefix('x') }}{{ 'abc'.removesuffix('') }}",
+            "abcabc",
+        ),
+    ] {
+        let template = ChatTemplate::new(format!("{source}{{{{ messages[0].content }}}}"));
+        let shown = template.unwrap().render(&[Turn::user("!")], true).unwrap();
+        assert_eq!(shown, format!("{expected}!"), "{source}");
+    }
+    for source in [
+        "{{ 'a'.rsplit('') }}",
+        "{{ 'a'.partition('') }}",
+        "{{ 'a'.rsplit(x=1) }}",
+    ] {
+        let template = ChatTemplate::new(source).unwrap();
+        assert!(
+            template.render(&[Turn::user("!")], true).is_err(),
+            "{source}"
+        );
+    }
+}
+
 /// As Python writes them. (`transformers` renders the same.)
 #[test]
 fn texts_are_formatted_and_titled_as_in_python() {

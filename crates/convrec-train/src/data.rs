@@ -68,7 +68,7 @@ impl fmt::Display for DataReport {
         let faults = [
             (
                 self.without_ground_truth,
-                "left out, as no unseen item of the ground truth is left",
+                "left out, as they have no ground truth that is not seen",
             ),
             (
                 self.too_short,

@@ -83,6 +83,7 @@ pub(crate) fn in_words(key: &str) -> &str {
         "blocklist_sha256" => "the blocklist",
         "validation_sha256" => "the validation samples",
         "tokenizer_sha256" => "the tokenizer",
+        "semantic_ids_sha256" => "the semantic ids of the items",
         "task_sha256" => "the model's task.json",
         "chat_template_sha256" => "the model's chat template",
         "retriever_sha256" => "the retriever",

@@ -91,6 +91,13 @@ impl SftSettings {
                 Some(parts.resolve(Decoder::default())?)
             }
         };
+        let without_ids = decoder.as_ref().is_none_or(|decoder| !decoder.semantic_ids);
+        if let (Some(path), true) = (&files.item_embeddings, without_ids) {
+            let expected = "`semantic_ids = true` under `[decoder]` (`--semantic-ids`) with it: a \
+                            new decoder learns semantic ids from it";
+            let error = ConfigError::new("files.item_embeddings", path.display(), expected);
+            return Err(layers.locate(error));
+        }
         let mut defaults = sft_defaults(decoder.is_none());
         let epochs: Option<f64> = layers.take_field("num_train_epochs")?;
         let batch = layers.get("batch_size")?.unwrap_or(defaults.batch_size);
@@ -188,7 +195,10 @@ impl RlSettings {
         refuse(
             &layers,
             &files,
-            &[("demonstrations", &files.demonstrations)],
+            &[
+                ("demonstrations", &files.demonstrations),
+                ("item_embeddings", &files.item_embeddings),
+            ],
         )?;
         let decided = [
             "reward",

@@ -5,6 +5,7 @@ mod autodiff;
 mod tensors;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -14,6 +15,13 @@ use burn::tensor::{DType, Int, Tensor};
 use crate::cpu::{self, Attention, Cached, Direction, SparseHead};
 use crate::{AdamW, DecodeCache, DecodeRow, Packing};
 use tensors::{dense, head, heads, shape, tensor, values};
+
+static COMPOSED: AtomicBool = AtomicBool::new(false);
+
+/// Runs the composed bodies on all devices of this process (tests measure them without a GPU).
+pub fn only_composed(only: bool) {
+    COMPOSED.store(only, Ordering::Relaxed);
+}
 
 /// Whether the kernels of this module can take such a tensor.
 pub(crate) fn takes<const N: usize>(tensor: &Tensor<N>) -> bool {
@@ -27,7 +35,7 @@ pub(crate) fn takes<const N: usize>(tensor: &Tensor<N>) -> bool {
         )]
         _ => false,
     };
-    on_flex && tensor.dtype() == DType::F32
+    on_flex && tensor.dtype() == DType::F32 && !COMPOSED.load(Ordering::Relaxed)
 }
 
 /// x `[M, inner]`.

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use convrec_policy::{
     Completion, Family, Generation, Llama3Scaling, ModelConfig, Policy, Sampling, Sequence,
@@ -241,4 +243,20 @@ pub fn read_tensors(path: &Path) -> BTreeMap<String, Vec<f64>> {
         .into_iter()
         .map(|(name, view)| (name, numbers(view.data())))
         .collect()
+}
+
+/// The gradients in the order of the module, of the parameters that have one.
+pub fn of_params(policy: &Policy, gradients: &GradientsParams) -> Vec<Vec<f32>> {
+    struct Collect<'a>(&'a GradientsParams, Vec<Vec<f32>>);
+    impl ModuleVisitor for Collect<'_> {
+        fn visit_float<const N: usize>(&mut self, param: &Param<Tensor<N>>) {
+            let gradient = self.0.get::<N>(param.id);
+            self.1.extend(
+                gradient.map(|gradient| gradient.into_data().try_into_vec_as::<f32>().unwrap()),
+            );
+        }
+    }
+    let mut collect = Collect(gradients, vec![]);
+    policy.visit(&mut collect);
+    collect.1
 }

@@ -67,6 +67,10 @@ fn weights_that_do_not_fit_are_named() {
     let found = folder("found");
     std::fs::write(found.join("retriever.jsonl"), "{}\n").unwrap();
     refused(&found, "retriever.jsonl has another retriever");
+    let coded = folder("coded");
+    let row = "{\"item\": \"Heat\", \"codes\": [1, 2]}\n";
+    std::fs::write(coded.join("semantic_ids.jsonl"), row).unwrap();
+    refused(&coded, "semantic_ids.jsonl has other codes of items");
     for (number, part) in [
         (0.0, "all tokens are as likely"),
         (3e38, "expected a trained model"),

@@ -1,6 +1,6 @@
 //! The methods of Python's types, paid for in steps.
 
-use minijinja::value::{Value, ValueKind, from_args};
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
@@ -41,6 +41,27 @@ pub(super) fn method(
             return join(state, text, values);
         }
         "format" => check_width(text, args)?,
+        "split" | "rsplit" => return split(state, text, method, args),
+        "partition" | "rpartition" => {
+            let (between,): (&str,) = from_args(args)?;
+            if between.is_empty() {
+                return Err(wrong(format!("{method}: expected a separator, found \"\"")));
+            }
+            let (parts, whole) = match method {
+                "partition" => (text.split_once(between), [text, "", ""]),
+                _ => (text.rsplit_once(between), ["", "", text]),
+            };
+            let parts = parts.map_or(whole, |(before, after)| [before, between, after]);
+            return Ok(Value::from_iter(parts));
+        }
+        "removeprefix" => {
+            let (start,): (&str,) = from_args(args)?;
+            return Ok(text.strip_prefix(start).unwrap_or(text).into());
+        }
+        "removesuffix" => {
+            let (end,): (&str,) = from_args(args)?;
+            return Ok(text.strip_suffix(end).unwrap_or(text).into());
+        }
         _ => {}
     }
     unknown_method_callback(state, value, method, args)
@@ -59,6 +80,51 @@ fn title(text: &str) -> String {
         is_inside = c.is_lowercase() || c.is_uppercase();
     }
     out
+}
+
+/// `str.split` and `str.rsplit` of Python, with `sep` and `maxsplit` by place or by name.
+fn split(state: &mut State, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+    let (between, most, named): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
+    let between = match between {
+        Some(between) => Some(between),
+        None => named.get("sep")?,
+    };
+    let most = most.map_or_else(|| named.get("maxsplit"), |most| Ok(Some(most)))?;
+    named.assert_all_used()?;
+    let most = most.and_then(|most| usize::try_from(most).ok());
+    if method == "split" {
+        let most = most.map_or(-1, |most| most as i64);
+        return unknown_method_callback(
+            state,
+            &text.into(),
+            method,
+            &[between.into(), most.into()],
+        );
+    }
+    if between == Some("") {
+        return Err(wrong("rsplit: expected a separator, found \"\"".into()));
+    }
+    let mut parts = Vec::new();
+    let mut rest = Some(match between {
+        Some(_) => text,
+        None => text.trim_end(),
+    });
+    while let Some(left) = rest.filter(|_| most.is_none_or(|most| parts.len() < most)) {
+        let found = match between {
+            Some(between) => left.rsplit_once(between),
+            None => left
+                .rsplit_once(char::is_whitespace)
+                .map(|(before, after)| (before.trim_end(), after)),
+        };
+        let Some((before, after)) = found else { break };
+        parts.push(after);
+        rest = Some(before);
+    }
+    // White space in front of the first word makes no empty part.
+    parts.extend(rest.filter(|rest| between.is_some() || !rest.is_empty()));
+    parts.reverse();
+    state.consume_fuel(parts.len() as u64)?;
+    Ok(Value::from_iter(parts))
 }
 
 fn join(state: &State, between: &str, values: &Value) -> Result<Value, Error> {
@@ -90,7 +156,11 @@ fn check_width(format: &str, args: &[Value]) -> Result<(), Error> {
     let is_large = |arg: &Value| i64::try_from(arg.clone()).is_ok_and(|n| n > MAX_WIDTH);
     if numbers.into_iter().any(is_wide) || (nests && args.iter().any(is_large)) {
         let problem = format!("format: expected numbers up to {MAX_WIDTH}");
-        return Err(Error::new(ErrorKind::InvalidOperation, problem));
+        return Err(wrong(problem));
     }
     Ok(())
+}
+
+fn wrong(problem: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, problem)
 }

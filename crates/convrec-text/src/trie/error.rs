@@ -1,6 +1,6 @@
 //! Why there is no trie.
 
-use convrec_core::{ItemId, files};
+use convrec_core::{Item, ItemId, files};
 
 use crate::tokenizer::TokenizerError;
 
@@ -43,6 +43,19 @@ pub enum TrieError {
         end: u32,
         /// The item, as it is named in messages.
         item: String,
+    },
+    /// Items are written by their semantic ids, and some have none.
+    #[error(
+        "{missing} of {all} items have no semantic id, \"{item}\" first; expected a catalog of items \
+         that the model was trained with: leave the others out, or train a model over this catalog"
+    )]
+    NoSemanticId {
+        /// The number of items without one.
+        missing: usize,
+        /// The items in the catalog.
+        all: usize,
+        /// The first of them.
+        item: Item,
     },
     /// More items are wanted than there are.
     #[error(

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use convrec_core::files;
+use convrec_core::{files, jsonl};
 use convrec_policy::WeightsError;
 use convrec_retrieve::RetrieverError;
 use convrec_text::{ChatError, TokenizerError, TrieError};
@@ -42,6 +42,9 @@ pub enum ModelError {
     /// The retriever of the folder cannot be read or written.
     #[error(transparent)]
     Retriever(#[from] RetrieverError),
+    /// The semantic ids of the folder cannot be read.
+    #[error(transparent)]
+    SemanticIds(#[from] jsonl::Error),
     /// The chat template cannot be read or does not write usable prompts.
     #[error(transparent)]
     Chat(#[from] ChatError),

@@ -70,6 +70,7 @@ impl TaskFormat {
     /// Reads the text of a `task.json`. The error names the fault.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         const FIELDS: [&str; 4] = ["prompt", "chat", "n_ranks", "max_new_tokens"];
+        let text = text.trim_start_matches('\u{feff}');
         let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
         let map = value.as_object().ok_or("expected a JSON object")?;
         if let Some(field) = map.keys().find(|field| !FIELDS.contains(&field.as_str())) {

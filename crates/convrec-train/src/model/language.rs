@@ -9,7 +9,7 @@ use convrec_core::files::{self, write_atomic};
 use convrec_core::hash::sha256;
 use convrec_policy::ModelConfig;
 use convrec_retrieve::Fitted;
-use convrec_text::{ChatTemplate, Prompter, TextTokenizer};
+use convrec_text::{ChatTemplate, Prompter, SemanticIds, TextTokenizer};
 
 use super::error::ModelError;
 use super::format::{Prompts, TaskFormat};
@@ -19,6 +19,7 @@ use crate::task::Task;
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TASK: &str = "task.json";
 const RETRIEVER: &str = "retriever.jsonl";
+const SEMANTIC_IDS: &str = "semantic_ids.jsonl";
 
 /// Files of a chat model's folder that go along with its weights. Without its template no prompt
 /// can be written.
@@ -42,6 +43,9 @@ pub struct Language {
     /// What finds the candidates of constrained lists, and gives their scores to the policy;
     /// without it a list may hold the whole catalog. In a model's folder it is `retriever.jsonl`.
     pub retriever: Option<Arc<Fitted>>,
+    /// The semantic ids by which items are written; without them items are lines of text. In a
+    /// model's folder they are `semantic_ids.jsonl`.
+    pub semantic_ids: Option<Arc<SemanticIds>>,
     /// Whether the model's folder has a `task.json`.
     has_task: bool,
     /// The template of a chat model.
@@ -61,6 +65,7 @@ impl Language {
             format,
             positions,
             retriever: None,
+            semantic_ids: None,
             has_task: false,
             template: None,
             carried: BTreeMap::new(),
@@ -97,6 +102,7 @@ impl Language {
             positions: ModelConfig::load_folder(&source.weights)?.max_position_embeddings,
             has_task: path.exists(),
             retriever: retriever(source)?,
+            semantic_ids: semantic_ids(source)?,
             ..Self::small(tokenizer, format)
         };
         if !language.format.is_chat() {
@@ -138,8 +144,17 @@ impl Language {
     /// The task over a catalog, with unconstrained lists.
     ///
     /// # Errors
-    /// As [`task`](Self::task), but for [`ModelError::Trie`].
+    /// As [`task`](Self::task), but for [`ModelError::Trie`]. [`ModelError::Format`] when items are
+    /// written by semantic ids, which no text can be read as.
     pub fn unconstrained_task(&self, catalog: Catalog) -> Result<Task, ModelError> {
+        if self.semantic_ids.is_some() {
+            return Err(ModelError::Format {
+                path: SEMANTIC_IDS.into(),
+                problem: "the model writes items by semantic ids, which are no text; expected \
+                          constrained lists, without `--unconstrained`"
+                    .into(),
+            });
+        }
         self.fit(Task::new(catalog, self.prompter()?, self.format.n_ranks))
     }
 
@@ -185,16 +200,22 @@ impl Language {
     /// # Errors
     /// [`ModelError::Tokenizer`] or [`ModelError::Chat`] when prompts or lists cannot be written.
     pub fn prompter(&self) -> Result<Prompter, ModelError> {
-        match (&self.format.prompts, &self.template) {
-            (Prompts::Marked(format), _) => Ok(format.prompter(&self.tokenizer)?),
+        let prompter = match (&self.format.prompts, &self.template) {
+            (Prompts::Marked(format), _) => format.prompter(&self.tokenizer)?,
             (Prompts::Chat(format), Some(template)) => {
-                Ok(format.prompter(&self.tokenizer, template, self.format.n_ranks)?)
+                format.prompter(&self.tokenizer, template, self.format.n_ranks)?
             }
-            (Prompts::Chat(_), None) => Err(ModelError::Format {
-                path: TASK.into(),
-                problem: "chat prompts need the chat template of a model's folder".into(),
-            }),
-        }
+            (Prompts::Chat(_), None) => {
+                return Err(ModelError::Format {
+                    path: TASK.into(),
+                    problem: "chat prompts need the chat template of a model's folder".into(),
+                });
+            }
+        };
+        Ok(match &self.semantic_ids {
+            Some(ids) => prompter.with_semantic_ids(ids)?,
+            None => prompter,
+        })
     }
 
     /// The SHA-256 of everything that prompts and lists depend on, by the keys of a checkpoint's
@@ -218,6 +239,9 @@ impl Language {
         if let Some(fitted) = &self.retriever {
             hashes.insert("retriever_sha256".into(), hash(fitted.to_text()));
         }
+        if let Some(ids) = &self.semantic_ids {
+            hashes.insert("semantic_ids_sha256".into(), hash(ids.to_text()));
+        }
         if self.template.is_some() {
             let carried = json(serde_json::to_string(&self.carried));
             hashes.insert("chat_template_sha256".into(), hash(carried));
@@ -234,6 +258,9 @@ impl Language {
         if let Some(fitted) = &self.retriever {
             fitted.write(folder.join(RETRIEVER))?;
         }
+        if let Some(ids) = &self.semantic_ids {
+            ids.write(folder.join(SEMANTIC_IDS))?;
+        }
         Ok(())
     }
 }
@@ -243,6 +270,15 @@ fn retriever(source: &ModelSource) -> Result<Option<Arc<Fitted>>, ModelError> {
     let path = source.folder_of(RETRIEVER).join(RETRIEVER);
     Ok(match path.exists() {
         true => Some(Arc::new(Fitted::read(path)?)),
+        false => None,
+    })
+}
+
+/// The semantic ids of a model's folder, where it has some.
+fn semantic_ids(source: &ModelSource) -> Result<Option<Arc<SemanticIds>>, ModelError> {
+    let path = source.folder_of(SEMANTIC_IDS).join(SEMANTIC_IDS);
+    Ok(match path.exists() {
+        true => Some(Arc::new(SemanticIds::read(path)?)),
         false => None,
     })
 }

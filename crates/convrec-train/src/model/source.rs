@@ -43,8 +43,8 @@ impl ModelSource {
             problem,
         };
         let text = files::read_text(&adapter)?;
-        let config: serde_json::Value =
-            serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        let config: serde_json::Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|e| bad(e.to_string()))?;
         let base = config["base_model_name_or_path"].as_str();
         let base = base.filter(|base| !base.is_empty()).ok_or_else(|| {
             let problem =

@@ -118,6 +118,24 @@ fn a_small_policy_is_remembered() {
     );
 }
 
+/// Editors on Windows begin a file with a byte order mark.
+#[test]
+fn marks_before_json_are_no_part_of_it() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    published(from.path());
+    let language = Language::load(from.path()).unwrap();
+    language.save(to.path()).unwrap();
+    let shape = ModelConfig::small(300, 8, 1, 1);
+    write(to.path(), "config.json", &shape.to_hugging_face());
+    for name in ["config.json", TASK, TOKENIZER, "tokenizer_config.json"] {
+        let text = std::fs::read_to_string(to.path().join(name)).unwrap();
+        write(to.path(), name, &format!("\u{feff}{text}"));
+    }
+    let loaded = Language::load(to.path()).unwrap();
+    assert!(loaded.format == language.format);
+    ModelConfig::load_folder(to.path()).unwrap();
+}
+
 #[test]
 fn errors_name_the_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Device;
+use convrec_catalog::Embeddings;
 use convrec_config::ConfigError;
 use convrec_core::files;
 use convrec_core::hash::sha256;
@@ -16,6 +17,7 @@ use convrec_text::{PromptFormat, Years};
 use serde::Serialize;
 
 use crate::data::{self, DataReport};
+use crate::decoder::Decoder;
 use crate::inputs::hash_of_path;
 use crate::model::{Language, Model, ModelError, ModelSource, Prompts, TaskFormat};
 use crate::reward::{BlockedReward, BlocklistReward, RewardFunction};
@@ -60,7 +62,11 @@ impl Runner {
                 (Some(model.policy), model.language)
             }
             Some(decoder) => {
-                let tokenizer = decoder.tokenizer(&data.catalog, &data.demonstrations);
+                let embeddings = item_embeddings(files, data.catalog.len())?;
+                let (catalog, demonstrations) = (&data.catalog, &data.demonstrations);
+                let (embeddings, seed) = (embeddings.as_ref(), setup.config.seed);
+                let ids = decoder.semantic_ids(catalog, demonstrations, embeddings, seed);
+                let tokenizer = decoder.tokenizer(catalog, demonstrations, ids.as_ref());
                 let format = PromptFormat {
                     max_dialog_tokens: decoder.dialog_tokens,
                     ..PromptFormat::default()
@@ -71,7 +77,9 @@ impl Runner {
                     max_new_tokens: 1,
                 };
                 let tokenizer = tokenizer.map_err(ModelError::from)?;
-                (None, Language::small(tokenizer, format))
+                let mut language = Language::small(tokenizer, format);
+                language.semantic_ids = ids.map(Arc::new);
+                (None, language)
             }
         };
         fit_lists(&mut language, &data)?;
@@ -122,6 +130,7 @@ impl Runner {
             ),
             ("items in a list", task.n_ranks().to_string()),
         ];
+        facts.extend(codes(&language, setup.decoder.as_ref()));
         facts.extend(setup.steps_rule.clone().map(|rule| ("steps", rule)));
         let job = Job::Sft {
             config: setup.config.clone(),
@@ -316,6 +325,38 @@ fn retrieve(language: &mut Language, files: &Files) -> Result<(), RunError> {
         language.retriever = Some(Arc::new(Fitted::read(path).map_err(ModelError::from)?));
     }
     Ok(())
+}
+
+/// The embeddings that the settings name, one for each item.
+fn item_embeddings(files: &Files, items: usize) -> Result<Option<Embeddings>, ConfigError> {
+    let Some(path) = &files.item_embeddings else {
+        return Ok(None);
+    };
+    let other = |problem: String| {
+        let expected = format!(
+            "a safetensors file with one f32 matrix `embeddings`, whose rows have length 1 and \
+             are those of the {items} items of the catalog, in its order; {problem}"
+        );
+        ConfigError::new("files.item_embeddings", path.display(), expected)
+    };
+    let embeddings = Embeddings::open(path).map_err(|e| other(e.to_string()))?;
+    match embeddings.rows().nrows() {
+        rows if rows == items => Ok(Some(embeddings)),
+        rows => Err(other(format!("it has {rows} rows"))),
+    }
+}
+
+/// How items are written, where it is by semantic ids.
+fn codes(language: &Language, decoder: Option<&Decoder>) -> Option<(&'static str, String)> {
+    let (ids, levels) = (language.semantic_ids.as_ref()?, decoder?.semantic_levels);
+    let longer = ids.iter().filter(|(_, codes)| codes.len() > levels).count();
+    let told = format!(
+        "{} tokens for {} items, {levels} an item; {longer} items have further ones, as they would \
+         be written alike",
+        ids.tokens().len(),
+        ids.len()
+    );
+    Some(("semantic ids", told))
 }
 
 /// The file that data came from, as errors name it.

@@ -90,10 +90,11 @@ impl PolicyJudge {
         if self.task.is_constrained() && !can_be_named() {
             return Ok(None);
         }
-        prompter
-            .tokenizer()
-            .encode(&prompter.list().line(0, &item))
-            .map(Some)
+        match prompter.has_semantic_id(&item) {
+            true => prompter.line(0, &item),
+            false => prompter.tokenizer().encode(&prompter.list().line(0, &item)),
+        }
+        .map(Some)
     }
 
     /// The log-probability of each line behind the prompt.

@@ -18,6 +18,9 @@ pub struct Files {
     /// The retriever that finds what lists may hold, where it is not the model's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retriever: Option<PathBuf>,
+    /// An embedding of each item, from which semantic ids are learned (SFT).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_embeddings: Option<PathBuf>,
     /// Demonstrations (SFT).
     pub demonstrations: Option<PathBuf>,
     /// Conversations to train on (RL).
@@ -47,6 +50,7 @@ impl Default for Files {
             catalog: None,
             model: None,
             retriever: None,
+            item_embeddings: None,
             demonstrations: None,
             conversations: None,
             validation: None,

@@ -48,12 +48,18 @@ impl Task {
         }
         let (text, ended) = segments::until_end(completion, self.prompter.end());
         let items = cursor.items();
+        let names: Vec<Item> = items.iter().map(|id| self.catalog[*id].item()).collect();
+        let text = match self.prompter.has_semantic_ids() {
+            // Codes are no text.
+            true => self.prompter.list().render(&names),
+            false => {
+                let text = &text[..text.len() - usize::from(ended)];
+                self.prompter.tokenizer().decode(text)
+            }
+        };
         Answer {
-            text: self
-                .prompter
-                .tokenizer()
-                .decode(&text[..text.len() - usize::from(ended)]),
-            names: items.iter().map(|id| self.catalog[*id].item()).collect(),
+            text,
+            names,
             items: items.iter().copied().map(Some).collect(),
             unparsed_lines: 0,
             segments: segments::TokenRanks {

@@ -38,7 +38,11 @@ impl Task {
     pub fn constrained_by_file(self, path: impl AsRef<Path>) -> Result<Self, TrieError> {
         let (path, items, prompter) = (path.as_ref(), self.items(), &self.prompter);
         let (tokenizer, list, end) = (prompter.tokenizer(), prompter.list(), prompter.end());
-        let trie = match ListTrie::open(path, tokenizer, list, end, &items, self.n_ranks) {
+        let opened = match prompter.has_semantic_ids() {
+            true => ListTrie::open_token_ids(path, &self.codes(&items)?, &[], end, self.n_ranks),
+            false => ListTrie::open(path, tokenizer, list, end, &items, self.n_ranks),
+        };
+        let trie = match opened {
             Err(TrieError::File(_) | TrieError::Damaged { .. } | TrieError::Differs { .. }) => {
                 let trie = self.trie_of(&items)?;
                 trie.save(path)?;
@@ -65,7 +69,28 @@ impl Task {
     fn trie_of(&self, items: &[Item]) -> Result<ListTrie, TrieError> {
         let prompter = &self.prompter;
         let (tokenizer, list, end) = (prompter.tokenizer(), prompter.list(), prompter.end());
-        ListTrie::new(tokenizer, list, end, items, self.n_ranks)
+        match prompter.has_semantic_ids() {
+            true => ListTrie::from_token_ids(&self.codes(items)?, &[], end, self.n_ranks),
+            false => ListTrie::new(tokenizer, list, end, items, self.n_ranks),
+        }
+    }
+
+    /// The tokens of the semantic id of each item. An alias has its text, which no list may hold.
+    fn codes(&self, items: &[Item]) -> Result<Vec<Vec<u32>>, TrieError> {
+        let (prompter, aliases) = (&self.prompter, self.catalog.aliases());
+        let lacks = |(id, item): &(ItemId, &Item)| {
+            aliases.binary_search(id).is_err() && !prompter.has_semantic_id(item)
+        };
+        let without: Vec<_> = (0..).map(ItemId).zip(items).filter(lacks).collect();
+        if let Some((_, item)) = without.first() {
+            return Err(TrieError::NoSemanticId {
+                missing: without.len(),
+                all: items.len(),
+                item: (*item).clone(),
+            });
+        }
+        let line = |item| Ok(prompter.line(0, item)?);
+        items.iter().map(line).collect()
     }
 
     fn within(self, trie: ListTrie) -> Self {

@@ -131,11 +131,9 @@ impl Task {
     fn accepted(&self, example: &Example, listed: &[ItemId]) -> Result<Vec<bool>, TokenizerError> {
         let right = example.ground_truth.iter();
         let right: Vec<ItemId> = right.filter_map(|x| self.catalog.meant(x).ok()).collect();
-        let (tokenizer, format) = (self.prompter.tokenizer(), self.prompter.list());
         let mut accepted = vec![];
         for (rank, id) in listed.iter().enumerate() {
-            let line = format.line(rank, &self.catalog[*id].item());
-            let tokens = tokenizer.encode_exactly(&line)?.len();
+            let tokens = self.prompter.line(rank, &self.catalog[*id].item())?.len();
             accepted.extend(std::iter::repeat_n(right.contains(id), tokens));
         }
         accepted.push(false); // the end

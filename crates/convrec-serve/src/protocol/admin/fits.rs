@@ -1,12 +1,12 @@
 //! Whether new weights go together with what stays: the tokenizer, the form of lists, the
-//! retriever.
+//! retriever, the semantic ids.
 
 use std::path::Path;
 
 use burn::module::Module;
 use convrec_core::files::read_text;
 use convrec_policy::{Policy, Sequence};
-use convrec_text::TextTokenizer;
+use convrec_text::{SemanticIds, TextTokenizer};
 use convrec_train::{Language, TaskFormat};
 use serde_json::Value;
 
@@ -39,8 +39,8 @@ pub(super) fn language(folder: &Path, served: &Language) -> Result<(), String> {
     let path = folder.join("task.json");
     if path.exists() {
         let text = read_text(&path).map_err(|e| e.to_string())?;
-        let found: TaskFormat =
-            serde_json::from_str(&text).map_err(|e| format!("task.json: {e}"))?;
+        let found: TaskFormat = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+            .map_err(|e| format!("task.json: {e}"))?;
         if found != served.format {
             return Err(other("task.json", "other prompts or lists"));
         }
@@ -51,6 +51,13 @@ pub(super) fn language(folder: &Path, served: &Language) -> Result<(), String> {
         let known = served.retriever.as_ref().map(|fitted| fitted.to_text());
         if known.as_ref() != Some(&text) {
             return Err(other("retriever.jsonl", "another retriever"));
+        }
+    }
+    let path = folder.join("semantic_ids.jsonl");
+    if path.exists() {
+        let found = SemanticIds::read(&path).map_err(|e| e.to_string())?;
+        if served.semantic_ids.as_deref() != Some(&found) {
+            return Err(other("semantic_ids.jsonl", "other codes of items"));
         }
     }
     Ok(())
