@@ -38,8 +38,8 @@
 //! | a sampler with other kernels or old weights (vLLM) | [`Correction`]; far off, [`LossConfig::off_policy_mask_threshold`] or [`LossConfig::vespo`] | the mask and VESPO: not told from GRPO (2) |
 //! | a policy that collapses to one answer | [`AdaptiveEntropy`], or clip-higher ([`LossConfig::dapo`]) | none |
 //!
-//! "None" means that the advice is the papers'. Intervals are 95% over seeds. All figures are from
-//! lists of ten films whose best order is known, with two updates of each batch:
+//! "None" means that the advice is the papers'. Intervals are 95% over seeds. Figures (1) and (2)
+//! are from lists of ten films whose best order is known, with two updates of each batch:
 //!
 //! 1. Five seeds of 20 batches (`docs/results/world.md`, "The algorithms").
 //! 2. A short comparison of all members, five seeds of 8 batches (the same page, "The family"). It
