@@ -101,7 +101,8 @@ impl Fitted {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, RetrieverError> {
         let path = path.as_ref();
         let text = files::read_text(path)?;
-        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let text = text.trim_start_matches('\u{feff}');
+        let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
         let bad = |problem: String| RetrieverError::Header {
             path: path.into(),
             problem,

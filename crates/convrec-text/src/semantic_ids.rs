@@ -1,6 +1,6 @@
 //! Items as short sequences of codes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use convrec_core::jsonl::{self, Check};
@@ -129,6 +129,52 @@ impl SemanticIds {
         let of_place = |(place, codes): (usize, u32)| (0..codes).map(move |code| name(place, code));
         let counts = self.counts().into_iter().enumerate();
         counts.flat_map(of_place).collect()
+    }
+
+    /// Checks that each item has codes of its own, which the tokenizer has tokens for.
+    ///
+    /// # Errors
+    /// The fault, with the names of the items.
+    pub fn check(&self, tokenizer: &TextTokenizer) -> Result<(), String> {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        for row in &rows {
+            for (place, code) in row.codes.iter().enumerate() {
+                let token = name(place, *code);
+                if tokenizer.special_id(&token).is_err() {
+                    return Err(format!(
+                        "\"{}\" has the code {code} at place {}, but the tokenizer has no token \
+                         `{token}`; expected the file that was written with tokenizer.json",
+                        row.item,
+                        place + 1
+                    ));
+                }
+            }
+        }
+        rows.sort_by(|a, b| a.codes.cmp(&b.codes));
+        let clash = rows
+            .windows(2)
+            .find(|pair| pair[1].codes.starts_with(&pair[0].codes));
+        if let Some([a, b]) = clash {
+            return Err(format!(
+                "the codes {:?} of \"{}\" begin those of \"{}\"; expected codes of its own for each \
+                 item",
+                a.codes, a.item, b.item
+            ));
+        }
+        let mut seen = HashSet::new();
+        match self.rows.iter().find(|row| !seen.insert(&row.item)) {
+            Some(row) => Err(format!(
+                "\"{}\" stands twice; expected a line an item",
+                row.item
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a tokenizer was made for semantic ids.
+    #[must_use]
+    pub fn has_tokens(tokenizer: &TextTokenizer) -> bool {
+        tokenizer.special_id(&name(0, 0)).is_ok()
     }
 
     /// The number of codes at each place.

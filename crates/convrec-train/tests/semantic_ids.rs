@@ -219,6 +219,40 @@ fn catalogs_may_lose_items_and_not_gain_them() {
 }
 
 /// An item that another one stands for needs no codes, as no list may hold it.
+/// Only the file that was written with the weights will do.
+#[test]
+fn a_file_that_is_not_the_models_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(sft(folder.path(), 1, "").unwrap());
+    let path = folder.path().join("semantic_ids.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let error = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let error = Language::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("semantic_ids.jsonl: "), "{error}");
+        error
+    };
+    let (first, rest) = text.split_once('\n').unwrap();
+    let other = |codes: &str| {
+        let (item, _) = first.split_once("\"codes\":").unwrap();
+        format!("{item}\"codes\":{codes}}}\n")
+    };
+    let words = error(&format!("{text}{}", other("[0,0,0,0,0,0]")));
+    assert!(words.contains("no token `<5:0>`"), "{words}");
+    let words = error(&format!("{}{rest}", other("[900,0,0]")));
+    assert!(words.contains("the code 900 at place 1"), "{words}");
+    let words = error(&format!("{text}{first}\n"));
+    assert!(
+        words.contains("begin those of \"Film 0 (1960)\""),
+        "{words}"
+    );
+    fs::remove_file(&path).unwrap();
+    let words = Language::load(folder.path()).unwrap_err().to_string();
+    assert!(words.contains("semantic_ids.jsonl: not there"), "{words}");
+    fs::write(&path, &text).unwrap();
+    Language::load(folder.path()).unwrap();
+}
+
 #[test]
 fn twins_and_tries_in_files() {
     let language = language();

@@ -102,7 +102,7 @@ impl Language {
             positions: ModelConfig::load_folder(&source.weights)?.max_position_embeddings,
             has_task: path.exists(),
             retriever: retriever(source)?,
-            semantic_ids: semantic_ids(source)?,
+            semantic_ids: semantic_ids(source, &tokenizer)?,
             ..Self::small(tokenizer, format)
         };
         if !language.format.is_chat() {
@@ -275,10 +275,27 @@ fn retriever(source: &ModelSource) -> Result<Option<Arc<Fitted>>, ModelError> {
 }
 
 /// The semantic ids of a model's folder, where it has some.
-fn semantic_ids(source: &ModelSource) -> Result<Option<Arc<SemanticIds>>, ModelError> {
+fn semantic_ids(
+    source: &ModelSource,
+    tokenizer: &TextTokenizer,
+) -> Result<Option<Arc<SemanticIds>>, ModelError> {
     let path = source.folder_of(SEMANTIC_IDS).join(SEMANTIC_IDS);
-    Ok(match path.exists() {
-        true => Some(Arc::new(SemanticIds::read(path)?)),
-        false => None,
-    })
+    let bad = |problem| ModelError::Format {
+        path: path.clone(),
+        problem,
+    };
+    if path.exists() {
+        let ids = SemanticIds::read(&path)?;
+        ids.check(tokenizer).map_err(bad)?;
+        return Ok(Some(Arc::new(ids)));
+    }
+    // Without its codes such a model would be asked for titles, which it never learned.
+    match SemanticIds::has_tokens(tokenizer) {
+        true => Err(bad(
+            "not there, but the tokenizer has tokens of semantic ids; expected the file that \
+             training wrote beside it"
+                .into(),
+        )),
+        false => Ok(None),
+    }
 }

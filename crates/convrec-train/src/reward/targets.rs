@@ -7,6 +7,10 @@ use rank_grpo::{Bound, Constraint};
 use serde::{Deserialize, Serialize};
 
 use super::LARGEST_REWARD;
+use super::built_in::GENRE;
+
+/// What is expected of a target for a reward of 1 for some items, and 0 for others.
+const SHARE: &str = "0 to 1, a share of the items";
 
 /// A target for the mean of a reward function over all ranks of all sampled lists, such as "at
 /// most 1% of the items are blocked".
@@ -101,6 +105,22 @@ impl RewardTarget {
             let expected = "a number of at most 1e9 in size";
             return error(".at_least", shown(self.at_least), expected);
         }
+        // The mean of such a reward is a share of items, and that of the other one is a negative
+        // share, so that other targets are never kept or always.
+        let (values, expected) = match name {
+            "blocklist" => (
+                -1.0..=0.0,
+                "-1 to 0, as blocked items earn -1; the share of blocked items is `blocked`",
+            ),
+            "blocked" => (0.0..=1.0, SHARE),
+            name if name.starts_with(GENRE) => (0.0..=1.0, SHARE),
+            _ => (-LARGEST_REWARD..=LARGEST_REWARD, ""),
+        };
+        for (field, value) in [(".at_most", self.at_most), (".at_least", self.at_least)] {
+            if value.is_some_and(|value| !values.contains(&value)) {
+                return error(field, shown(value), expected);
+            }
+        }
         let limits = 0.0..=LARGEST_REWARD;
         for (field, value) in [
             (".learning_rate", self.learning_rate),
@@ -111,8 +131,8 @@ impl RewardTarget {
             }
         }
         if !(0.0..=self.largest).contains(&self.multiplier) {
-            let expected = "0 to `largest`";
-            return error(".multiplier", self.multiplier.to_string(), expected);
+            let expected = format!("0 to `largest`, which is {}", self.largest);
+            return error(".multiplier", self.multiplier.to_string(), &expected);
         }
         Ok(())
     }
@@ -184,12 +204,18 @@ mod tests {
     #[test]
     fn wrong_targets_and_conditions_are_named() {
         let weights = BTreeMap::from([("relevance".to_string(), 1.0)]);
-        let target = |target: RewardTarget| {
-            let targets = BTreeMap::from([("blocked".to_string(), target)]);
+        let check = |name: &str, target: RewardTarget| {
+            let targets = BTreeMap::from([(name.to_string(), target)]);
             check_tables(&weights, &targets, &BTreeMap::new())
         };
+        let target = |target| check("blocked", target);
         let good = RewardTarget::at_most(0.01);
-        assert!(target(good).is_ok() && target(RewardTarget::at_least(-1.0)).is_ok());
+        assert!(target(good).is_ok() && target(RewardTarget::at_least(1.0)).is_ok());
+        // Blocked items earn -1 there.
+        assert!(check("blocklist", RewardTarget::at_least(-0.01)).is_ok());
+        assert!(check("blocklist", good).is_err());
+        assert!(check("genre:crime", RewardTarget::at_least(1.5)).is_err());
+        assert!(check("novelty", RewardTarget::at_least(1.5)).is_ok());
         for (field, wrong) in [
             (
                 "",
@@ -206,6 +232,8 @@ mod tests {
                 },
             ),
             (".at_most", RewardTarget::at_most(f64::NAN)),
+            (".at_most", RewardTarget::at_most(-0.01)),
+            (".at_least", RewardTarget::at_least(1.5)),
             (".at_least", RewardTarget::at_least(-1e10)),
             (
                 ".learning_rate",

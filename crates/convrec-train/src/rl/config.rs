@@ -251,7 +251,8 @@ impl RlConfig {
             (
                 "shaping",
                 self.reward.is_ranked() || !shaped,
-                "zeros where lists as a whole are rewarded",
+                "zeros where lists as a whole are rewarded, as in `shaping = { exact = 0.0, early = 0.0, \
+                 extra = 0.0 }`",
             ),
         ];
         check(self, &rules)?;
